@@ -1,10 +1,10 @@
-"""The allocator keeps what decoders give back, as the next image needs the same again.
+"""Makes the allocator keep freed memory, because decoding the next image needs as much again.
 
-glibc takes each block of some megabytes from the kernel and returns it when it is freed, in threads also
-what lies at the end of their heaps. A decoded image of one megapixel is such a block: 4,800 page faults an
-image, a third of the processor time of WebP and AVIF through the loader (docs/LOG.md, 2026-11-29). Heaps of
-threads end at 64 MB and go back whole when they are empty, so that two images of eight megapixels are too
-much for one; the first heap of a process has no end, and all threads use that.
+glibc takes each block of some megabytes, such as a decoded image, from the kernel and returns it when it is freed. In
+threads it also returns free memory at the end of their heaps. For images of one megapixel this cost 4,800 page faults
+per image, a third of the processor time of WebP and AVIF through the loader (docs/LOG.md, 2026-11-29). The heap of a
+thread is limited to 64 MB, too little for two images of eight megapixels, and is returned whole when it is empty. So
+all threads are made to share the first heap of the process, which has no limit.
 """
 
 import ctypes
@@ -15,22 +15,25 @@ __all__ = ["keep_freed_memory", "return_freed_memory"]
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 KEPT_BYTES = 256 << 20
-"""Freed memory at the end of a heap that is kept rather than returned."""
+"""Freed memory at the end of a heap that is kept rather than returned to the kernel, at most."""
 MMAP_BYTES = 32 << 20
-"""Blocks from this size on come from the kernel, each by itself: the most that glibc allows."""
+"""Size from which a block is taken from the kernel by itself: the highest that glibc allows."""
 _SMALL = 1 << 16
 _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep freed memory, for this process and for threads that start later. Does nothing if the
-    environment sets one of the options itself, or with another C library. Costs nothing when it is called again."""
+    """Makes glibc keep freed memory, in this process and in threads that start later.
+
+    Does nothing if the environment sets one of the options itself, or with another C library. Calling it again costs
+    nothing.
+    """
     if not any(os.environ.get(name) for name in _OF_THE_USER):
         _set({MMAP_THRESHOLD: MMAP_BYTES, TRIM_THRESHOLD: KEPT_BYTES, ARENA_MAX: 1})
 
 
 def return_freed_memory() -> None:
-    """Returns all that is free, and from now on what is freed at once: memory is measured so."""
+    """Makes glibc return all free memory to the kernel now, and freed memory at once from now on, to measure memory."""
     _set({MMAP_THRESHOLD: _SMALL, TRIM_THRESHOLD: _SMALL})
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

@@ -1,9 +1,9 @@
-"""The two kinds of errors that end a command with one sentence: a person's mistake, and the machine's fault.
+"""The two kinds of errors that end a command with one sentence: a user's mistake and a fault of the machine.
 
-An image, a tar or a list is blamed only for what lies in it. Where the machine has no memory, no
-descriptors or no room left, the same file may be sound, so the run ends with a sentence that names
-the cause, nothing is recorded against the file, and the same command reads it again. A disk or a
-network file system that answers with an error is asked again first (:mod:`shards.files.patience`).
+An image, a tar or a list is called bad only for its own contents. If the machine runs out of memory, file descriptors
+or disk space, the same file may be sound: the run ends with a sentence that names the cause, nothing is recorded
+against the file, and the same command reads it again. A read that fails because of a disk or a network file system is
+retried first (:mod:`shards.files.patience`).
 """
 
 import errno
@@ -42,24 +42,26 @@ _CAUSES = {
 """Error number → the cause, and what to do."""
 
 _PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO})
-"""Errors of a disk or of a network file system, which may answer the next time."""
+"""Error numbers of a failing disk or network file system. The next try may succeed."""
 
 
 class MachineTrouble(Exception):
-    """The machine's own trouble, in one sentence that says what to do.
+    """A fault of the machine, not of a file or the user. The message is one sentence that says what to do.
 
-    No ``OSError`` and no ``InputError``, so that no handler of bad files takes it for one.
+    Derived from neither ``OSError`` nor ``InputError``, so that handlers of bad files do not catch it.
     """
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether a disk or a network file system failed, which is worth another try."""
+    """Whether ``error`` is a failure of a disk or a network file system, so that another try may succeed."""
     return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
-    """The error for a file that a disk or a network file system failed to deliver: ``cause`` is the system's
-    message, ``advice`` is appended to the remedy."""
+    """The error for a file that a disk or a network file system failed to deliver.
+
+    ``what`` names the file, ``cause`` is the system's message, and ``advice`` is appended to the remedy.
+    """
     return MachineTrouble(
         f"{what} cannot be read ({cause}): look after the disk or the network file system and run"
         f" the same command again{advice}"
@@ -67,7 +69,10 @@ def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
 
 
 def trouble_of(error: BaseException, what: object = "") -> MachineTrouble | None:
-    """``error``, met in work on ``what``, as the machine's trouble; ``None`` where it is not."""
+    """``error`` as ``MachineTrouble`` if the machine is at fault, else ``None``.
+
+    ``what`` names the file or thing that was worked on; without it, the message names the file in ``error``.
+    """
     if isinstance(error, MachineTrouble):
         return error
     cause = NO_MEMORY if isinstance(error, MemoryError) else ""
@@ -86,9 +91,11 @@ def _named_by(error: OSError) -> str:
 
 
 def require_sound_machine(error: BaseException, what: object = "") -> None:
-    """Raises ``MachineTrouble`` if ``error`` is the machine's: for handlers that would otherwise
-    draw a conclusion about ``what``. ``MemoryError`` is raised as it is: it has handlers of its
-    own."""
+    """Raises ``MachineTrouble`` if the machine, not ``what``, is at fault for ``error``.
+
+    Handlers call it before they conclude that ``what`` is bad. A ``MemoryError`` is raised unchanged, since callers
+    handle it separately.
+    """
     if isinstance(error, MemoryError):
         raise error
     trouble = trouble_of(error, what)
@@ -97,8 +104,10 @@ def require_sound_machine(error: BaseException, what: object = "") -> None:
 
 
 def require_openable(path: Path) -> None:
-    """Raises ``MachineTrouble`` if the machine cannot open ``path`` now: for handlers of
-    libraries that do not pass on the system's error. Other errors are ignored."""
+    """Raises ``MachineTrouble`` if the machine cannot open ``path`` now; other errors are ignored.
+
+    For handlers of errors from libraries that hide the system's error.
+    """
     try:
         with path.open("rb"):
             pass
@@ -108,9 +117,11 @@ def require_openable(path: Path) -> None:
 
 @contextmanager
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
-    """Context manager for work on ``what``: raises ``MachineTrouble`` in place of an error that is the machine's
-    fault, and leaves all other errors as they are. ``MemoryError`` counts as the machine's only with ``memory``, for
-    work whose size is bounded whatever ``what`` claims to be: a damaged Parquet file may ask for any amount."""
+    """Context manager for work on ``what``: raises ``MachineTrouble`` in place of an error that is the machine's fault.
+
+    All other errors pass unchanged. ``MemoryError`` counts as the machine's fault only with ``memory``. Set it for work
+    whose size is bounded whatever ``what`` claims to be: a damaged Parquet file may ask for any amount.
+    """
     try:
         yield
     except (OSError, MemoryError) as error:

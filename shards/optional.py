@@ -1,4 +1,4 @@
-"""Packages that only a part of the work needs: imported where they are used, and their absence in one sentence."""
+"""Optional packages: imported where they are used, with an error of one sentence if they are missing."""
 
 import importlib
 import importlib.util
@@ -12,7 +12,7 @@ __all__ = ["is_installed", "optional", "require_installed", "required"]
 
 @cache
 def optional(name: str) -> ModuleType | None:
-    """The module ``name``, or ``None`` where it cannot be imported."""
+    """The module ``name``, or ``None`` if it cannot be imported."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -20,8 +20,7 @@ def optional(name: str) -> ModuleType | None:
 
 
 def required(name: str, purpose: str) -> ModuleType:
-    """The module ``name``. Raises ``InputError``, a sentence that begins with ``purpose``, where it cannot be
-    imported."""
+    """The module ``name``. Raises ``InputError``, whose message begins with ``purpose``, if it cannot be imported."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -32,12 +31,15 @@ def is_installed(name: str) -> bool:
     """Whether there is a module ``name``; does not import it."""
     try:
         return importlib.util.find_spec(name) is not None
-    except ImportError:  # of a package around it
+    except ImportError:  # raised by the import of a parent package
         return False
 
 
 def require_installed(name: str, purpose: str) -> None:
-    """Raises the ``InputError`` of :func:`required` where there is no module ``name``, before the work begins."""
+    """Raises the ``InputError`` of :func:`required` if there is no module ``name``, without importing it.
+
+    Commands call it before their work begins.
+    """
     if not is_installed(name):
         raise _missing(name, purpose, "it is not installed")
 

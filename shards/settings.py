@@ -1,7 +1,7 @@
-"""Settings: frozen dataclasses whose fields declare types and limits, checked whenever one is made.
+"""Settings are frozen dataclasses whose fields declare types and limits, which are checked when an object is made.
 
-They are dataclasses and not ``msgspec.Struct``s because ``dataclasses.replace`` then checks the changed
-record too; msgspec reads the same annotations from either.
+They are dataclasses rather than ``msgspec.Struct``s because ``dataclasses.replace`` checks the changed object too.
+msgspec reads the annotations of both.
 """
 
 import types
@@ -23,7 +23,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -> None:
     """Raises ``InputError`` naming the first field of a dataclass whose value is not as declared.
 
-    The message calls it ``<prefix>name=value``, or ``--name value`` with ``as_flags``.
+    The message calls the field ``<prefix>name=value``, or ``--name value`` with ``as_flags``.
     """
     declared, plain = _declared(settings.__class__)
     for name, kind in declared.items():
@@ -36,7 +36,7 @@ def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -
 
 
 def as_flag(name: str, value: Any) -> tuple[str, str]:
-    """The flag of a setting and its value, as they are typed."""
+    """The flag of a setting and its value, as a user types them."""
     if name == "split_shares" and isinstance(value, dict):
         return "--split", ",".join(str(share) for share in value.values())
     return f"--{name.replace('_', '-')}", "''" if value == "" else str(value)
@@ -44,13 +44,13 @@ def as_flag(name: str, value: Any) -> tuple[str, str]:
 
 @cache
 def _declared(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Field → its type with its limits; and field → its type without them."""
+    """Field → its type with limits, and field → its type without limits."""
     return get_type_hints(kind, include_extras=True), field_types(kind)
 
 
 @cache
 def field_types(kind: type) -> dict[str, Any]:
-    """Field → its type without limits. Do not change it: all callers get the same."""
+    """Field → its type without limits. The result is cached and shared by all callers: do not change it."""
     return get_type_hints(kind)
 
 
@@ -65,14 +65,14 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` as Python's own type: NumPy's numbers are floats, too."""
+    """``value`` converted to one of Python's own types if it is of a subclass, as ``numpy.float64`` is of ``float``."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return next((base(value) for base in (bool, int, float, str) if isinstance(value, base)), value)
 
 
 def _limits(kind: Any) -> Meta | None:
-    """Those of an annotation, or of the part of a union that has some."""
+    """The limits of an annotation, or of the first part of a union that has some; ``None`` without limits."""
     if get_origin(kind) is Annotated:
         return next(meta for meta in get_args(kind)[1:] if isinstance(meta, Meta))
     parts = get_args(kind) if is_union(kind) else ()
@@ -96,7 +96,7 @@ def is_union(annotation: Any) -> bool:
 
 
 def describe_type(annotation: Any) -> str:
-    """An annotation without limits in words for an error message."""
+    """Describes a type annotation without limits in words, for an error message."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
     if annotation in words:
         return words[annotation]
@@ -110,7 +110,7 @@ def describe_type(annotation: Any) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The values of an annotation that are few enough to name; empty where they are not."""
+    """The values of an annotation if they are few enough to list, as text; else empty."""
     if annotation is bool:
         return ["true", "false"]
     if get_origin(annotation) is Literal:

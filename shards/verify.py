@@ -42,31 +42,31 @@ CHECKS = {
     "global_view": "each stored global view equals one made afresh, and has its CRC-32",
     "entry_points": "the entry points of each JPEG equal those of a fresh walk, CRC-32 included",
 }
-"""Check → what holds if it finds nothing."""
+"""Check → the statement that holds if the check finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that does not agree."""
+    """A disagreement that a check found."""
 
     check: str
     """Key of :data:`CHECKS`."""
     where: str
-    """File name, and sample key where it concerns a sample."""
+    """File name, and the sample key if the finding concerns one sample."""
     detail: str
 
 
 def verify_dataset(dataset: ShardDataset, threads: int, advance: Callable[[int], object]) -> list[Finding]:
-    """Checks everything in ``CHECKS``; ``advance(n)`` is called after every ``n`` samples.
+    """Runs all checks in ``CHECKS``; ``advance(n)`` is called after every ``n`` samples.
 
-    Reads all shards and decodes all images. Findings come in the order of the shards.
+    Reads all shards and decodes all images. Returns the findings in the order of the shards.
     """
     findings = list(_check_counts(dataset))
     shards = dataset.table.column("shard").combine_chunks()
     with ThreadPoolExecutor(threads) as pool:
         for info in dataset.info.shards:
             rows = dataset.table.filter(pc.equal(shards, info.name))
-            if info.sidecar:  # the manifest has them split by split, the sidecar in the tar's order
+            if info.sidecar:  # the manifest orders them by split, the sidecar as the tar does
                 rows = rows.sort_by("sample_key")
             findings += _check_manifest(dataset.root, info, rows)
             records = rows.to_pylist()
@@ -92,7 +92,7 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
         "tars": (sorted(shard.sidecar or shard.name for shard in info.shards), sorted(_tars_in(dataset))),
         "rejected": (dict(info.rejected), _rejected(dataset.root / REJECTED_NAME)),
     }
-    if info.tiled:  # older descriptions do not say it
+    if info.tiled:  # absent from older descriptions
         found["tiled"] = dict(info.tiled), tiled_bytes(table)
     if not info.describes(dataset.root / MANIFEST_NAME):
         yield Finding("manifest", MANIFEST_NAME, "has another SHA-256 than dataset.json says")
@@ -102,8 +102,7 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
 
 
 def _tars_in(dataset: ShardDataset) -> Iterator[str]:
-    """Names of the tars in the folder that are the data set's own; where it describes tars made elsewhere,
-    of the sidecars."""
+    """Names of the data set's own tars in its folder: its shards, or the sidecars if its tars were made elsewhere."""
     patterns = ("*.sidecar", "*.sidecar.tar") if dataset.has_sidecars else ("*.tar",)
     return (path.name for pattern in patterns for path in dataset.root.glob(pattern))
 
@@ -144,7 +143,7 @@ def _check_tars(dataset: ShardDataset, info: ShardInfo, records: list[dict[str, 
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file holds these bytes; one of another size is not read."""
+    """Whether a file consists of exactly these bytes. A file of another size is not read."""
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except FileNotFoundError:
@@ -176,7 +175,7 @@ def _check_members(path: Path, expected: list[list[Member]]) -> Iterator[Finding
 
 
 def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Whether the images lie where the manifest says in a tar that was made elsewhere."""
+    """Checks that the images of a tar that was made elsewhere are where the manifest says."""
     try:
         walked = {(f"{name}/{m.name}", m.offset_data, m.size) for m in walk_tar(path)}
     except InputError as error:
@@ -190,7 +189,7 @@ def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Itera
 
 
 def _members(record: dict[str, Any]) -> list[Member]:
-    """Where the manifest says that a sample's members lie."""
+    """The members of a sample, at the offsets and with the lengths that the manifest records."""
     image = member_extension(record["stored_as"], record["format"])
     return [
         (extension, record[f"{member}_offset"], record[f"{member}_length"], f"{record['sample_key']}.{extension}")

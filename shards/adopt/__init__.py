@@ -1,1 +1,1 @@
-"""Tars that were made elsewhere: labels, split, sidecars."""
+"""Makes data sets of tars that were made elsewhere: labels, splits, sidecars."""

@@ -1,9 +1,9 @@
-"""Plain WebDataset tars made elsewhere become a data set, without being rewritten.
+"""Makes a data set of plain WebDataset tars that were made elsewhere, without rewriting them.
 
 tars ──examine──▶ images with labels ──split──▶ tasks ──workers──▶ sidecar tar, parquet per tar
                                                  ──finish──▶ samples.arrow, dataset.json
 
-The folder of the data set may be the one that the tars lie in: only new files are written.
+The folder of the data set may be the one that holds the tars, since only new files are written.
 """
 
 import json
@@ -46,12 +46,12 @@ def index_tars(
     progress: bool = True,
     groups: Path | None = None,
 ) -> BuildReport:
-    """Makes sidecars for ``paths`` (tars, or folders of them) and the data set ``out`` over both.
+    """Makes sidecars for ``paths`` (tars, or folders of tars) and the data set ``out`` over both.
 
-    Without ``out`` the data set goes into the folder that was given, or that all tars lie in. An interrupted
-    run continues when it is started again. ``groups`` is a list of ``shards.manifest.group_list``, which
-    joins with the groups that samples have. Raises ``InputError`` for mistakes of the user's, for
-    files that are not tars, and where ``out`` cannot be written.
+    Without ``out``, the data set is written to the folder that was given, or that holds all tars. An interrupted run
+    continues when it is started again. ``groups`` is a list of ``shards.manifest.group_list``, whose groups are joined
+    with those that samples have. Raises ``InputError`` for mistakes of the user's, for files that are not tars, and if
+    ``out`` cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -76,7 +76,7 @@ def _index(
     if continued and (out / INFO_NAME).exists():
         return BuildReport(read_info(out), True, False, [])
     understood = understand_tars(tars, settings, workers, progress, groups)
-    if not continued:  # only now, so that a mistake above can be mended with other settings
+    if not continued:  # only now, so that after an error above the settings may still change
         write_text_atomic(out / PLAN_NAME, json.dumps(plan, indent=1) + "\n")
     tasks = [
         SidecarTask(
@@ -94,7 +94,7 @@ def _index(
 
 
 def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | None) -> dict[str, Any]:
-    """The plan of a run, as JSON holds it."""
+    """The plan of a run, as values that are written as JSON."""
     states = [(tar.name, tar.path.stat()) for tar in tars]
     return {
         "format_version": FORMAT_VERSION,
@@ -108,7 +108,7 @@ def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | Non
 def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
     """Whether a run of this plan was begun in ``out`` before.
 
-    Raises ``InputError`` where something else was begun, or files of the person's are in the way.
+    Raises ``InputError`` if another run was begun there, or if files of the user's are in the way.
     """
     try:
         before = read_json(out / PLAN_NAME)
@@ -126,7 +126,7 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
         require_format(begun, before["format_version"], sidecars=True)
     changes = [name for name, value in plan.items() if before.get(name) != value]
     if changes == ["written_by"] and (out / INFO_NAME).exists():
-        changes = []  # versions could change bytes in the middle only
+        changes = []  # other versions matter only for an unfinished index
     if changes:
         raise InputError(
             f"{out} holds another index (other {', '.join(changes)}): use the same tars and "
@@ -136,12 +136,12 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
 
 
 def _final_names(tars: list[NamedTar]) -> set[str]:
-    """The files of a data set over ``tars``."""
+    """Names of all files of a data set over ``tars``."""
     return {*_OURS, *(f"{tar.stem}{end}" for tar in tars for end in SIDECAR_ENDS)}
 
 
 def _is_done(task: SidecarTask) -> bool:
-    """Whether a sidecar is complete, and of the tar as it is now."""
+    """Whether the sidecar of a task is complete and belongs to the tar as it is now."""
     if not task.manifest.exists():
         return False
     info = read_record(task.manifest).info

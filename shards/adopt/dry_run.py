@@ -1,4 +1,4 @@
-"""What was understood of tars made elsewhere, for the user, before anything is written: ``glass index --dry-run``."""
+"""Describes to the user how tars made elsewhere were understood, before any writing: ``glass index --dry-run``."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,10 +29,11 @@ def describe_tars(
     progress: bool = True,
     groups: Path | None = None,
 ) -> list[str]:
-    """Lines: how many images of which class; by which rule, and what its values were taken to mean; the tars;
-    generators, splits and formats; what is left out and why. Reads every tar and writes nothing.
+    """Lines that describe tars to the user. Reads every tar and writes nothing.
 
-    Raises ``InputError`` for all that :func:`shards.adopt.adopt.index_tars` refuses before it works.
+    They give the number of images by class; the rule for labels and how its values were understood; the tars;
+    generators, splits and formats; what is left out and why. Raises ``InputError`` for everything that
+    :func:`shards.adopt.adopt.index_tars` refuses before it works.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -77,7 +78,7 @@ def _by_number(counts: Counter[str]) -> dict[str, int]:
 
 
 def _left_out(understood: UnderstoodTars) -> list[str]:
-    """What is not taken in, by its reason and with an example, and what is of no sample."""
+    """Lines about what is not taken in, by reason and with an example, and about files of no sample."""
     reasons = in_order(Counter(rejection.reason for rejection in understood.rejected))
     example = {rejection.reason: rejection.source_path for rejection in reversed(understood.rejected)}
     lines = [

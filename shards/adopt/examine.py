@@ -1,4 +1,4 @@
-"""The first pass over a tar made elsewhere: its images, and the description of each."""
+"""The first pass over a tar made elsewhere: finds its images and describes each of them."""
 
 import hashlib
 import mmap
@@ -25,22 +25,22 @@ from shards.images.rejection import RejectedImage
 
 __all__ = ["ExaminedTar", "TarImage", "examine_tar", "guess_rules", "mapped_tar"]
 
-_MAX_TEXT_BYTES = 1 << 24  # of a label member; a picture under the name of one is not read whole
+_MAX_TEXT_BYTES = 1 << 24  # most bytes read of a label member, in case it is an image
 
 
 @dataclass(frozen=True, slots=True)
 class TarImage:
-    """An image in a tar, known by its bytes; not decoded yet."""
+    """An image in a tar, identified by its bytes and not decoded yet."""
 
     source: PackedSource
-    """Its ``split`` is ``""`` until it is drawn."""
+    """Its ``split`` is ``""`` until a split is drawn."""
     offset: int
     length: int
 
 
 @dataclass
 class ExaminedTar:
-    """Result of the first pass over a tar."""
+    """The result of the first pass over a tar."""
 
     num_bytes: int = 0
     sha256: str = ""
@@ -50,21 +50,21 @@ class ExaminedTar:
     passed_over: int = 0
     """Files that belong to no sample."""
     unread: list[str] = field(default_factory=list)
-    """See ``shards.adopt.listing.TarListing``."""
+    """Notes on the end of the tar, see ``shards.adopt.listing.TarListing``."""
     evidence: LabelEvidence = field(default_factory=LabelEvidence)
     further: Counter[str] = field(default_factory=Counter)
-    """Extension → images beside the one that was chosen of their sample."""
+    """Extension → number of images that were not chosen as the image of their sample."""
     folded: str = ""
-    """An image that shares its key with others, if there is one."""
+    """One of the images that share a key, if any do."""
     folders: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Folders in the tar → images right in them, but for those that are passed over."""
+    """Folder in the tar, as a tuple of names → number of images directly in it, without folders that are skipped."""
     keys: set[str] = field(default_factory=set)
-    """Keys of the samples that a list describes, where labels come from a list."""
+    """Keys of all samples, if labels come from a list."""
 
 
 @contextmanager
 def mapped_tar(path: Path) -> Iterator[mmap.mmap]:
-    """Context manager: yields the bytes of a tar as a memory map. Raises ``InputError``."""
+    """Context manager: yields the bytes of a tar as a memory map. Raises ``InputError`` if it cannot be read."""
     try:
         with read_or_end(path, lambda: map_regular(path)) as data:
             yield data
@@ -81,9 +81,9 @@ def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:
 
 
 def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules:
-    """The rules by which samples are labelled, see :class:`shards.adopt.label_guess.RuleChoice`.
+    """Chooses the rules for labels from the first samples, see :class:`shards.adopt.label_guess.RuleChoice`.
 
-    Raises ``InputError`` if no sample has an image, and as ``RuleChoice`` does for rules that do not exist.
+    Raises ``InputError`` if no sample has an image, and the errors of ``RuleChoice``.
     """
     words = LabelWords(dict(settings.values), frozenset(settings.skip))
     choice = RuleChoice(settings.label_from, settings.generator_from, settings.group_from, words)
@@ -110,10 +110,9 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
 
 
 def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
-    """The image of a sample: the first extension of ``image_ext`` that it has, or, where that is
-    empty, its only one that is known to be of images.
+    """The image of a sample: its first extension in ``image_ext``, or without these its only known image extension.
 
-    Raises ``RejectedImage`` if it has none, ``InputError`` if it has several to choose from.
+    Raises ``RejectedImage`` if it has none, and ``InputError`` if it has several to choose from.
     """
     found = [e for e in image_ext if e in sample.members] if image_ext else []
     if not image_ext:
@@ -134,10 +133,9 @@ def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
 
 
 def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> ExaminedTar:
-    """Reads a tar once, for the identity and the label of every sample.
+    """Reads a tar once, and determines the identity and the label of every sample.
 
-    Raises ``InputError`` for a file that is not a tar and for labels that are neither real nor
-    generated.
+    Raises ``InputError`` for a file that is not a tar, and for labels that are neither real nor generated.
     """
     listing: TarListing = list_tar(tar.path, settings.last_dot)
     found = ExaminedTar(num_samples=len(listing.samples), passed_over=listing.passed_over, unread=listing.unread)
@@ -166,7 +164,7 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
 
 
 def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
-    """A row for each image that is lost, or one for a sample that has none."""
+    """A rejection for each image that is lost, or one for a sample without images."""
     names = [sample.key]
     if error.reason in ("shared_key", "no_image"):
         names = [m.name for e, m in sample.members.items() if is_image_name(e)] or names

@@ -1,5 +1,4 @@
-"""A list of labels for the samples of tars, by their keys:
-``key,label[,tar,generator,group,split]`` in CSV or Parquet."""
+"""Lists of labels for the samples of tars, by key: ``key,label[,tar,generator,group,split]`` in CSV or Parquet."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,27 +26,26 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class KeyList:
-    """The rows of a list."""
+    """The rows of a label list."""
 
     path: Path = Path()
     rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
-    """(value of the column ``tar``, ``""`` for any; key) → row."""
+    """(value of the column ``tar``, or ``""`` for any tar; key) → row."""
 
     def row(self, key: str, names: Sequence[str]) -> Row:
-        """The row of a sample, empty where there is none; ``names`` are those of its tar, see
-        :meth:`names_of`."""
+        """The row of a sample, empty if there is none. ``names`` are the names of its tar, from :meth:`names_of`."""
         for name in names:
             if (found := self.rows.get((name, key))) is not None:
                 return found
         return {}
 
     def names_of(self, tar: NamedTar) -> list[str]:
-        """The values of the column ``tar`` that mean this tar, ``""`` last."""
+        """The values of the column ``tar`` that refer to this tar, ``""`` last."""
         listed = {name for name, _ in self.rows}
         return [name for name in tar.known_as if name in listed] + [""]
 
     def require_clear(self, tars: Sequence[NamedTar]) -> None:
-        """Raises ``InputError`` where a value of the column ``tar`` may mean several of them."""
+        """Raises ``InputError`` if a value of the column ``tar`` may refer to several of ``tars``."""
         known: dict[str, list[str]] = {}
         for tar in tars:
             for name in set(tar.known_as):
@@ -62,7 +60,7 @@ class KeyList:
 
 
 def read_key_list(path: Path) -> KeyList:
-    """The list in ``path``.
+    """Reads the list in ``path``.
 
     Raises ``InputError`` if the list cannot be read, and, naming the key, if a key occurs twice or a split does not
     exist.

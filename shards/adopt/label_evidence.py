@@ -1,9 +1,8 @@
-"""Counts of the values that labels of tars were read from: shown to the user, and used to find labels
-that are swapped.
+"""Counts the values from which the labels of tars were read, to show them to the user and to find swapped labels.
 
-A ``.cls`` member holds a number, and a program that numbers folders in the order of their names
-writes 0 for ``fake`` and 1 for ``real``. The number alone does not show it, but often something beside
-it does: a word in the ``.json`` member, a folder, the name of the tar.
+A ``.cls`` member holds a number, and a program that numbers folders by their names writes 0 for ``fake`` and 1 for
+``real``. The number alone does not show that, but often other texts do: a word in the ``.json`` member, a folder, the
+name of the tar.
 """
 
 from collections import Counter
@@ -22,19 +21,19 @@ _MOST_SHOWN = 6
 
 @dataclass
 class LabelEvidence:
-    """Counts over samples; those of several tars can be joined."""
+    """Counts over samples. Those of several tars can be joined."""
 
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """(text, label) → samples."""
+    """(text, label read from it) → number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """(rule, whether its word is certain, label by it, label in force) → samples."""
+    """(another rule, whether its word is certain, label by that rule, label in force) → number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
-    """Rule → samples about which it says a label by a word that may mean something else."""
+    """Rule → number of samples for which it gives a label by a word that may have another meaning."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
-    """(rule, certain) → the first sample about which it says the other label."""
+    """(rule, certain) → the first sample for which it gives the other label."""
 
     def add(self, where: str, described: Description, hints: Iterable[Hint]) -> None:
-        """Adds a sample; ``where`` names its place in messages."""
+        """Adds a sample. ``where`` names its place in messages."""
         self.labels[described.text.lower()[:40], described.label] += 1
         for hint in hints:
             self.hints[hint.rule, hint.certain, hint.label, described.label] += 1
@@ -43,7 +42,7 @@ class LabelEvidence:
                 self.examples.setdefault((hint.rule, hint.certain), where)
 
     def join(self, other: "LabelEvidence") -> None:
-        """Takes in what was found in another tar."""
+        """Adds the counts of another tar."""
         self.labels.update(other.labels)
         self.hints.update(other.hints)
         self.vague.update(other.vague)
@@ -51,7 +50,7 @@ class LabelEvidence:
             self.examples.setdefault(kind, where)
 
     def meaning(self, rules: LabelRules) -> str:
-        """ "labels by cls: 0 = real (30 samples), 1 = generated (30 samples)", for the user."""
+        """How texts were understood: "labels by cls: 0 = real (30 samples), 1 = generated (30 samples)"."""
         by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
         shown = [
             f"{text!r} = {CLASS_NAMES[label]} ({number:,})"
@@ -64,7 +63,7 @@ class LabelEvidence:
         """Notes on rules that give other labels than the rule in force.
 
         Raises ``InputError`` if unambiguous words for the classes contradict the labels, or if the labels are swapped
-        throughout; not if the user ``asked_for`` the rule in force.
+        throughout, unless the user ``asked_for`` the rule in force.
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):
@@ -84,8 +83,10 @@ class LabelEvidence:
         return notes
 
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
-        """(samples that differ, that agree, whether all are swapped); none differ where the
-        values of the rule are not labels at all."""
+        """(samples with another label by ``rule``, samples with the same, whether all labels are swapped).
+
+        No samples differ if the values of the rule are not labels at all.
+        """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):
             return 0, 0, False

@@ -1,4 +1,4 @@
-"""The rules by which samples of tars are labelled: those a person asked for, or those that fit."""
+"""Chooses the rules by which samples of tars are labelled: those that the user gave, or else those that fit."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,20 +13,20 @@ __all__ = ["RuleChoice"]
 
 _GUESSED = (*MEMBER_RULES, "folder", "tar")
 _LOOKED_AT = 100
-"""Samples with an image that a guess rests on."""
+"""Number of samples with an image on which a guess is based."""
 
 
 class RuleChoice:
     """Looks at the first samples that have an image, then chooses the rules.
 
-    A rule that was not given is guessed: the one that finds a label for most of them, and among equals
-    the one that comes first. Words that may mean something other than a class count only if there are no others.
+    If no rule for labels was given, it takes the rule that finds a label for most samples, and among equals the first.
+    Words that may have another meaning than a class count only if there are no unambiguous ones.
     """
 
     def __init__(
         self, label_from: str | None, generator_from: str | None, group_from: str | None, words: LabelWords
     ) -> None:
-        """Raises ``InputError`` for rules that do not exist and lists that cannot be read."""
+        """Raises ``InputError`` for rules that do not exist and for lists that cannot be read."""
         self._generator, self._group, self._words = generator_from, group_from, words
         self._listed, self._label = KeyList(), label_from
         if label_from is not None and label_from.lower().endswith((".csv", ".parquet")):
@@ -41,16 +41,16 @@ class RuleChoice:
 
     @property
     def has_seen_any(self) -> bool:
-        """Whether there was a sample with an image at all."""
+        """Whether any sample with an image was seen."""
         return self._seen > 0
 
     @property
     def has_seen_enough(self) -> bool:
-        """Whether further samples would not be looked at."""
+        """Whether enough samples were seen to choose the rules."""
         return self._seen >= _LOOKED_AT
 
     def look_at(self, texts: SampleTexts, tar: NamedTar) -> None:
-        """Takes in a sample that has an image."""
+        """Counts a sample that has an image."""
         self._seen += 1
         sample = texts.sample
         self._with_json |= "json" in sample.members
@@ -66,7 +66,7 @@ class RuleChoice:
                     self._votes[weight][rule] += 1
 
     def rules(self) -> LabelRules:
-        """Raises ``InputError`` if nothing can be guessed."""
+        """The chosen rules. Raises ``InputError`` if none fits."""
         label = self._label
         if label is None:
             votes = self._votes[2] or self._votes[1]

@@ -1,9 +1,8 @@
-"""Labels, generators and groups of the samples of a tar made elsewhere, by rules.
+"""Rules that give labels, generators and groups of the samples of a tar made elsewhere.
 
-A rule names the place of a value: ``cls`` and ``txt`` in the member of that extension, ``json:KEY``
-in a field of the ``.json`` member (``json:meta.model`` goes one deeper), ``folder`` in the folders
-of the member's name, ``tar`` in the name of the tar or of a folder that it lies in, ``list`` in a
-CSV or Parquet list by key.
+A rule says where a value is read: ``cls`` and ``txt`` in the member of that extension, ``json:KEY`` in a field of the
+``.json`` member (``json:meta.model`` in a nested one), ``folder`` in the folders of the member's name, ``tar`` in the
+name of the tar or of a folder that holds it, ``list`` in a CSV or Parquet list by key.
 """
 
 import json
@@ -28,7 +27,7 @@ Read = Callable[[TarMember], bytes]
 
 JSON_LABEL_KEYS = ("label", "class_name")
 MEMBER_RULES = ("cls", *(f"json:{key}" for key in JSON_LABEL_KEYS))
-"""Rules that are tried where none is given, before the names of folders and tars."""
+"""Rules that are tried first if none is given, before the names of folders and tars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,9 @@ class Description:
     generator: str
     group: str
     split: str
-    """``""`` where none is given."""
+    """The given split, or ``""``."""
     text: str
-    """The text that the label was read from."""
+    """The text from which the label was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +49,35 @@ class Hint:
 
     rule: str
     label: int | None
-    """``None`` for a value that is no label."""
+    """The label; ``None`` if the value means none."""
     certain: bool
-    """A word for a class where labels stand; a number may mean anything, a folder's name too."""
+    """Whether the value is an unambiguous word for a class, in a member for labels. No number or folder's name is."""
     plain: bool = False
-    """The name of a folder or tar, of words that mean nothing else."""
+    """Whether the hint is from the name of a folder, tar or field whose words have no other meaning."""
 
 
 @dataclass(frozen=True)
 class LabelRules:
-    """The rules of a run. Picklable."""
+    """The rules of a run for labels, generators and groups. Can be pickled."""
 
     label: str
-    """``cls``, ``txt``, ``json:KEY``, ``folder``, ``tar`` or ``list``."""
+    """Rule for labels: ``cls``, ``txt``, ``json:KEY``, ``folder``, ``tar`` or ``list``."""
     generator: str = ""
-    """``txt``, ``json:KEY`` or ``""``; folders and lists bring theirs along."""
+    """Rule for generators: ``txt``, ``json:KEY``, or ``""``. Folders and lists give generators too."""
     group: str = ""
     words: LabelWords = field(default_factory=LabelWords)
     listed: KeyList = field(default_factory=KeyList)
 
 
 class SampleTexts:
-    """Values in members of a sample; a member is read and parsed when it is first asked for."""
+    """Texts in the members of a sample. A member is read and parsed on first use."""
 
     def __init__(self, sample: TarSample, read: Read) -> None:
         self.sample, self._read = sample, read
         self._json: Any = None
 
     def value(self, rule: str) -> str | None:
-        """The text that ``rule`` (``cls``, ``txt`` or ``json:KEY``) reads; ``None`` if the sample has none. Raises
-        ``RejectedImage`` if the ``.json`` member is not JSON."""
+        """The text at the place of ``rule``; ``None`` if there is none. ``RejectedImage`` if ``.json`` is not JSON."""
         extension, _, path = rule.partition(":")
         member = self.sample.members.get(extension)
         if member is None:
@@ -94,7 +92,7 @@ class SampleTexts:
         return str(found).lower() if isinstance(found, bool) else str(found)
 
     def fields(self) -> list[str]:
-        """The names of the fields of the ``.json`` member; none where it has none, or is no JSON."""
+        """Names of the fields of the ``.json`` member; empty if there is no such member or it is not JSON."""
         member = self.sample.members.get("json")
         try:
             document = self._document(member) if member is not None else None
@@ -112,7 +110,7 @@ class SampleTexts:
 
 
 class TarLabels:
-    """The rules of a run, applied to the samples of one tar."""
+    """Applies the rules of a run to the samples of one tar."""
 
     def __init__(self, rules: LabelRules, tar: NamedTar) -> None:
         self._rules, self._tar, self._words = rules, tar, rules.words
@@ -121,13 +119,12 @@ class TarLabels:
         self._by_folders: dict[str, Said | None] = {}
 
     def require_wanted(self, key: str) -> None:
-        """Raises ``RejectedImage`` for a sample in a folder that the person wants passed over."""
+        """Raises ``RejectedImage`` for a sample in a folder that the user excluded by ``--skip``."""
         if any(map(self._words.is_skipped, key.split("/")[:-1])):
             raise RejectedImage("no_label", "in a folder that --skip names")
 
     def describe(self, texts: SampleTexts) -> Description:
-        """Raises ``RejectedImage`` where the rule finds nothing about a sample, ``InputError`` where its value
-        is neither real nor generated."""
+        """A sample's description. Raises ``RejectedImage`` if the rule finds nothing, ``InputError`` for no label."""
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
         written: str | None
@@ -175,7 +172,7 @@ class TarLabels:
         if (
             rules.label.startswith("json:")
             and plain_label(plain) in ("0", "1")
-            and {"0", "1"}.isdisjoint(map(plain_label, rules.words.values))  # one of them says the other
+            and {"0", "1"}.isdisjoint(map(plain_label, rules.words.values))  # the user gave neither
             and not _one_is_generated(rules.label)
         ):
             raise InputError(
@@ -185,7 +182,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """A sample's label by the other rules."""
+        """Yields a sample's labels by all other rules."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:
@@ -208,8 +205,7 @@ class TarLabels:
             yield Hint("tar", by_tar.label, False, by_tar.is_certain)
 
     def votes(self, rule: str, texts: SampleTexts) -> int:
-        """How strongly a sample supports a rule that the user did not ask for: 2 if the rule finds a label, 1 if it
-        finds a word that may mean something else, or words of both classes, and 0 if it finds nothing."""
+        """Support of a sample for ``rule``: 2 for a label, 1 for ambiguous words or both classes, 0 for nothing."""
         if rule == "cls":
             return 2 * ("cls" in texts.sample.members)
         if rule in ("folder", "tar"):
@@ -229,8 +225,10 @@ class TarLabels:
 
 
 def _one_is_generated(rule: str) -> bool:
-    """Whether 1 in the field that a rule names means generated by all that its name says: ``label`` and ``meta.isAI``
-    do; ``is_real``, ``not_fake`` and ``score`` may mean anything."""
+    """Whether the name of the field of ``rule`` shows that 1 in it means generated.
+
+    True for ``label`` and ``meta.isAI``; false for ``is_real``, ``not_fake`` and ``score``.
+    """
     names = rule.removeprefix("json:").split(".")
     words = [word for name in names for word in words_of_field(name)]
     if denied(words) or any(CLASS_WORDS.get(word) == 0 for word in words):

@@ -1,7 +1,7 @@
-"""Words for the two classes in members of tars, in the names of folders, and in those of tars.
+"""Words for the two classes in members of tars, in names of folders, and in names of tars.
 
-They are those of ``shards.sources.words``. In a tar, 0 is real and 1 is generated unless a person or what stands
-beside the number says otherwise, because most programs write them so (see ``shards.adopt.label_evidence``).
+They are the words of ``shards.sources.words``. In a tar, 0 is real and 1 is generated, as most programs write them,
+unless the user or other texts of the sample say otherwise (see ``shards.adopt.label_evidence``).
 """
 
 import re
@@ -27,44 +27,47 @@ __all__ = ["LabelWords", "Said", "split_of_name"]
 
 _NETWORKS = frozenset({"realesrgan", "realesrnet", "realsr", "realbasicvsr", "realvis", "realisticvision"})
 """Generators and networks whose names begin with a word for a class."""
-_LONGEST = 100  # characters of a label; a caption is none
+_LONGEST = 100  # characters of a label, to exclude captions
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the names of folders, or that of a tar, say."""
+    """What the names of folders, or the name of a tar, say about a label."""
 
     word: str
     """The name that gives the label."""
     label: int | None
-    """``None`` where names of both classes stand there."""
+    """The label; ``None`` if there are names of both classes."""
     is_certain: bool = False
-    """It is a word that can mean nothing else, or one that the person gave."""
+    """Whether the word has no other meaning, or was given by the user."""
     generator: str = ""
     clash: str = ""
-    """Names of both classes, for the user."""
+    """The names of both classes, for the user, if there are such; else ``""``."""
 
 
 @dataclass(frozen=True)
 class LabelWords:
-    """The words, with those that a person gave. Picklable."""
+    """The words for classes, including those that the user gave. Can be pickled."""
 
     values: Mapping[str, int] = field(default_factory=dict)
-    """Text in lower case → label."""
+    """Text in lower case → label, as the user gave it."""
     skipped: frozenset[str] = frozenset()
-    """Names of folders in lower case whose images are passed over."""
+    """Names of folders, in lower case, whose images are skipped."""
 
     @cached_property
     def _table(self) -> Words:
         return Words(self.values, self.skipped)
 
     def is_skipped(self, folder: str) -> bool:
-        """As :meth:`shards.sources.words.Words.is_skipped`."""
+        """See :meth:`shards.sources.words.Words.is_skipped`."""
         return self._table.is_skipped(folder)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """Where a person gave one of 0 and 1 and no other number, the other is of the other class."""
+        """Labels of the numbers 0 and 1.
+
+        If the user gave only one number, and it is one of these, the other means the other class.
+        """
         given = [text for text in self.values if plain_label(text).isdecimal()]
         if len(given) == 1 and (number := plain_label(given[0])) in ("0", "1"):
             label = self.values[given[0]]
@@ -72,7 +75,7 @@ class LabelWords:
         return {"0": 0, "1": 1}
 
     def of_value(self, written: str) -> int | None:
-        """The label that a text means, ``None`` where it means none."""
+        """The label that a text means; ``None`` if it means none."""
         plain = written.strip().lower()
         if len(plain) > _LONGEST:
             return None
@@ -81,21 +84,21 @@ class LabelWords:
             if (label := self._table.given_label(form)) is not None:
                 return label
         if number in self._numbers:
-            self._table.matched.update(self.values.keys() & {"0", "1"})  # one of them says the other
+            self._table.matched.update(self.values.keys() & {"0", "1"})  # one implies the other
             return self._numbers[number]
         return self._table.of_value(plain)
 
     def require_matched(self) -> None:
-        """As :meth:`shards.sources.words.Words.require_matched`."""
+        """See :meth:`shards.sources.words.Words.require_matched`."""
         self._table.require_matched()
 
     def is_certain(self, written: str) -> bool:
-        """Whether a text can mean nothing but a class: a number counts where labels stand."""
+        """Whether a text has no other meaning than a class. Numbers in members for labels count as certain."""
         plain = written.strip().lower()
         return self._table.is_certain(plain[:_LONGEST]) or plain in self.values or plain_label(plain) in self._numbers
 
     def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> Said | None:
-        """What the names of folders say; a number only where no word does. ``None`` for nothing."""
+        """What the names of folders say, numbers only if no word does; ``None`` if they say nothing."""
         meanings = [self._table.of_name(name) for name in folders]
         named = [place for place, name in enumerate(folders) if meanings[place].label is not None]
         worded = [place for place in named if not folders[place].isdecimal()]
@@ -116,13 +119,15 @@ class LabelWords:
         return self._said(folders, meanings, chosen[0]) if chosen else None
 
     def _is_denied(self, folders: Sequence[str], meanings: Sequence[Meaning], label: int | None) -> bool:
-        """Whether a folder says that what lies in it is not of the class that another names: ``ai/not_ai``."""
+        """Whether a folder denies the class that another folder names, as in ``ai/not_ai``."""
         names = [name for name, meaning in zip(folders, meanings, strict=True) if not meaning.is_given]
         return any(label in denied(letters_of(name)) for name in names)
 
     def _said(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> Said:
-        """The label of the folder at ``place``; the first below it that has a name of its own, and is no split, is
-        the generator."""
+        """The label of the folder at ``place``, with the generator.
+
+        The generator is the first folder below it that has a name of its own and is no split.
+        """
         names = [
             folders[below]
             for below in range(place + 1, len(folders))
@@ -132,8 +137,10 @@ class LabelWords:
         return Said(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
 
     def of_tar(self, below: str) -> Said | None:
-        """What the name of a tar says about the label or, if it says nothing, what its folders say. Numbers mean
-        nothing here: shards, and folders of shards, are numbered."""
+        """What the name of a tar says about the label or, if it says nothing, what its folders say.
+
+        Numbers mean nothing here, because shards and folders of shards are numbered.
+        """
         *folders, name = below.split("/")
         stem = PurePosixPath(name).stem.lower()
         words = [word for word in re.split(r"[^a-z]+", stem) if word]
@@ -142,7 +149,7 @@ class LabelWords:
                 return Said(form, label, is_certain=True)
         if (
             denied(words) or sounds_like(words) or "=" in stem
-        ):  # folders say nothing either: it may be what they are not
+        ):  # then folders say nothing either, since the name may deny them
             return None
         given = {word: label for word in words if (label := self._table.given_label(word)) is not None}
         found = given or {
@@ -160,8 +167,10 @@ class LabelWords:
 
 
 def split_of_name(tar: str) -> str | None:
-    """The split that the name of a tar begins with, as in ``train-000.tar`` and ``val_3.tar``, or else the one that
-    its folders name; ``None`` if neither does."""
+    """The split with which the name of a tar begins, as in ``train-000.tar`` and ``val_3.tar``.
+
+    Otherwise the split that its folders name; ``None`` if neither names one.
+    """
     *folders, name = tar.split("/")
     begins = SPLIT_WORDS.get(re.split(r"[^a-z]+", name.lower())[0])
     named = {split for folder in folders if (split := Words().of_name(folder).split)}

@@ -1,7 +1,7 @@
-"""The contents of a WebDataset tar made elsewhere: samples, their members and where they lie.
+"""Lists the contents of a WebDataset tar made elsewhere: samples, their members and where they are.
 
-The tar is not trusted and never unpacked. A sample is what shares a key, the name up to the first
-dot of its last part; its members need not be neighbours here.
+The tar is not trusted and never unpacked. A sample consists of the members that share a key: the name up to the first
+dot of its last part. Its members need not be consecutive here.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class TarMember:
 
 @dataclass(frozen=True, slots=True)
 class TarSample:
-    """Members that share a key, by extension in lower case: ``jpg``, ``cls``, ``seg.png``."""
+    """The members that share a key, by extension in lower case: ``jpg``, ``cls``, ``seg.png``."""
 
     key: str
     members: dict[str, TarMember]
@@ -34,7 +34,7 @@ class TarSample:
 
 @dataclass(frozen=True, slots=True)
 class BadMember:
-    """A member that is left out; ``reason`` is a key of ``shards.images.rejection.REASONS``."""
+    """A member that is left out. ``reason`` is a key of ``shards.images.rejection.REASONS``."""
 
     name: str
     reason: str
@@ -42,7 +42,7 @@ class BadMember:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a member or an extension is, by what follows its last dot, an image."""
+    """Whether the text after the last dot of ``name``, a member's name or an extension, is that of an image."""
     return "." + name.rpartition(".")[2].lower() in FILE_SUFFIXES
 
 
@@ -51,20 +51,20 @@ class TarListing:
     """The contents of a tar."""
 
     samples: list[TarSample] = field(default_factory=list)
-    """In the order of their first members."""
+    """The samples, in the order of their first members in the tar."""
     bad: list[BadMember] = field(default_factory=list)
     passed_over: int = 0
     """Files without an extension, which belong to no sample."""
     unread: list[str] = field(default_factory=list)
-    """Notes on the end of the tar, a sentence each: unread bytes after its end-of-archive marker, or no marker."""
+    """Notes on the end of the tar, one sentence each: no end-of-archive marker, or unread bytes after it."""
 
 
 def list_tar(path: Path, last_dot: bool = False) -> TarListing:
-    """Walks through the headers of a tar (ustar, GNU or PAX).
+    """Lists a tar (ustar, GNU or PAX) by its headers.
 
-    A key ends at the first dot of a name, or at its last one with ``last_dot``. Links, devices, and
-    names that lead out of the tar are bad members; so is a whole sample in which a name comes twice. Raises
-    ``InputError`` if the file is not a tar, is damaged or is cut off.
+    A key ends at the first dot of a name or, with ``last_dot``, at its last dot. Bad members are links, devices, names
+    that lead out of the tar, and all members of a sample in which a name occurs twice. Raises ``InputError`` if the
+    file is not a tar, is damaged or is cut off.
     """
     listing = TarListing()
     samples: dict[str, TarSample] = {}
@@ -93,8 +93,10 @@ def list_tar(path: Path, last_dot: bool = False) -> TarListing:
 
 
 def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
-    """The images of a sample of which the names ``again`` came a second time, each counted; where
-    none is an image, those names."""
+    """The images of a sample in which the names ``again`` occurred a second time, counted each time.
+
+    If none of its members is an image, those names.
+    """
     names = [member.name for member in sample.members.values()] + again
     for name in [name for name in names if is_image_name(name)] or again:
         what = "the name comes twice" if name in again else f"{again[0]} comes twice"
@@ -102,8 +104,10 @@ def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
 
 
 def split_name(name: str, last_dot: bool = False) -> tuple[str, str]:
-    """(key, extension) as WebDataset has them, or with ``last_dot`` at the last dot; no extension
-    where the file belongs to no sample."""
+    """(key, extension) as WebDataset splits a name or, with ``last_dot``, at its last dot.
+
+    The extension is empty if the file belongs to no sample.
+    """
     folder, slash, base = name.removeprefix("./").rpartition("/")
     stem, _, extension = base.rpartition(".") if last_dot else base.partition(".")
     if not stem:

@@ -1,4 +1,4 @@
-"""Notes for the user on tars that were indexed: how they were read, and what was left out."""
+"""Notes for the user about indexed tars: how they were understood, and what was left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,9 @@ _MOST_SHOWN = 5
 def notes_on_labels(
     tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules, settings: IndexSettings
 ) -> list[str]:
-    """The rule by which the samples were labelled, and the evidence against it.
+    """Notes on the rule by which the samples were labelled, and on evidence against it.
 
-    Raises ``InputError`` if labels are contradicted, and if a list does not say which of
-    several tars a key is of.
+    Raises ``InputError`` if labels are contradicted, or if a list does not say to which of several tars a key belongs.
     """
     evidence = LabelEvidence()
     for found in examined:
@@ -58,7 +57,7 @@ def _notes_on_list(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], ru
 
 
 def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
-    """Whether images were lost because their keys are one, and what helps."""
+    """A note if images were lost because they share a key, with the remedy."""
     folded = [found for found in examined if found.folded]
     lost = sum(r.reason == "shared_key" for found in folded for r in found.rejected)
     if not lost:
@@ -71,12 +70,12 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
 
 
 def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """One note for each tar that has no end-of-archive marker, or has unread bytes after it: "NAME: what and why"."""
+    """A note for each tar that has no end-of-archive marker, or has unread bytes after it: "NAME: what and why"."""
     return [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
 
 
 def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """Notes on the contents of the tars that were passed over."""
+    """Notes on the contents of the tars that were skipped."""
     notes = unread_ends(tars, examined)
     empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
     if empty:

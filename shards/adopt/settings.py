@@ -1,4 +1,4 @@
-"""The settings of indexing tars made elsewhere."""
+"""Settings for indexing tars made elsewhere."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,28 +20,28 @@ __all__ = ["IndexSettings", "parse_values"]
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming the value."""
+    """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming the value at fault."""
 
     split: str = "auto"
-    """``name``: the names of the tars begin with their splits; shares such as
-    ``0.7,0.15,0.15``; ``auto``: by name where all names begin so, else by the default shares."""
+    """``name``: the names of the tars begin with their splits. Shares such as ``0.7,0.15,0.15``: splits are drawn.
+    ``auto``: by name if all names begin with a split, else by the default shares."""
     split_seed: Seed = 606
     label_from: str | None = None
-    """Rule of ``shards.adopt.label_rules`` or path of a list; ``None``: guessed from first samples."""
+    """A rule of ``shards.adopt.label_rules``, or the path of a list. ``None``: guessed from the first samples."""
     generator_from: str | None = None
     group_from: str | None = None
     values: dict[str, int] = field(default_factory=dict)
-    """Text in lower case → label, besides the words of ``shards.sources.words``, 0 and 1."""
+    """Text in lower case → label, in addition to the words of ``shards.sources.words``, 0 and 1."""
     skip: tuple[str, ...] = ()
-    """Names of folders in lower case: images in such a folder in a tar are left out."""
+    """Names of folders in lower case. Images in such folders in a tar are left out."""
     image_ext: tuple[str, ...] = ()
-    """Extensions of images in order of preference; empty: all that are known."""
+    """Extensions of images in order of preference. Empty: all known ones."""
     last_dot: bool = False
-    """Keys end at the last dot of a name, not at its first as WebDataset has them."""
+    """Whether keys end at the last dot of a name. WebDataset ends them at the first."""
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels; models are trained at this size."""
     note: str = ""
-    """What a reader of any verdict must know about the data set, see ``shards.manifest.note``."""
+    """What every reader of a verdict must know about the data set, see ``shards.manifest.note``."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
@@ -51,9 +51,9 @@ class IndexSettings:
             parse_shares(self.split)
 
     def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
-        """Split → share, or ``None`` if the names of ``tars`` say the split.
+        """Split → share, or ``None`` if the names of ``tars`` give the splits.
 
-        Raises ``InputError`` if the names are to say it (``--split name``) and one does not.
+        Raises ``InputError`` if the names must give them (``--split name``) and one does not.
         """
         if self.split not in ("auto", "name"):
             return parse_shares(self.split)
@@ -68,11 +68,11 @@ class IndexSettings:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON holds them, and the contents of a list by their digest."""
+        """The settings as JSON values, with the digest of the contents of a list."""
         fields = {**asdict(self), "image_ext": list(self.image_ext), "skip": list(self.skip)}
-        if not self.skip:  # as indexes say it that are older than the setting
+        if not self.skip:  # left out at its default, so that older plans are equal
             del fields["skip"]
-        for name in ("last_dot", "note"):  # the same
+        for name in ("last_dot", "note"):  # likewise
             if not fields[name]:
                 del fields[name]
         listed = self.label_from is not None and Path(self.label_from).is_file()
@@ -81,8 +81,10 @@ class IndexSettings:
 
 
 def parse_values(real: Sequence[str], generated: Sequence[str], labels: Sequence[str] = ()) -> dict[str, int]:
-    """Values of labels → 0 and 1, of ``--real``, ``--generated`` and ``--label``. ``InputError`` for one that is
-    given as both."""
+    """Text → label 0 or 1, from ``--real``, ``--generated`` and ``--label``.
+
+    Raises ``InputError`` for a text that was given for both classes.
+    """
     values = {text.strip().lower(): 0 for text in real}
     for text in generated:
         if values.setdefault(text.strip().lower(), 1) == 0:

@@ -1,9 +1,8 @@
-"""The sidecar of a tar made elsewhere: the members that our shards hold beside the image, in its own tar.
+"""The sidecar of a tar made elsewhere: a tar of its own with the members that the first tar lacks.
 
-``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample, and
-``NAME.sidecar.parquet`` its rows of the manifest, whose image lies in the tar itself. That one is
-only read. A sidecar does not end in ``.tar``, because whoever reads ``*.tar`` of its folder would
-take it for data. In older data sets it does.
+``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample. ``NAME.sidecar.parquet`` holds its
+rows of the manifest. The images stay in the original tar, which is only read. A sidecar does not end in ``.tar``, since
+programs that read ``*.tar`` in its folder would take it for data; in older data sets it still does.
 """
 
 import hashlib
@@ -30,15 +29,15 @@ __all__ = ["SidecarTask"]
 
 @dataclass(frozen=True)
 class SidecarTask:
-    """The work unit of an index: one tar. Picklable, and doing it twice gives the same files."""
+    """The unit of work of an index: one tar. Can be pickled. Doing it twice gives the same files."""
 
     tar: Path
     name: str
     """Name of the tar, relative to the data set's folder."""
     number: int
-    """Counts through all tars, so that keys are unique in the data set."""
+    """Number of the tar among all tars, which makes keys unique in the data set."""
     num_bytes: int
-    """Length of the tar; the next two fields are of the tar, too."""
+    """Length of the tar. ``sha256`` and ``images`` are those of the tar too."""
     sha256: str
     images: tuple[TarImage, ...]
     out: Path
@@ -61,8 +60,8 @@ class SidecarTask:
     def write(self, advance: Callable[[], object]) -> None:
         """Decodes the images and writes sidecar and manifest.
 
-        ``advance()`` is called after every image; what it raises stops the work. Raises ``OSError``
-        if the files cannot be written, ``InputError`` if the tar has changed.
+        ``advance()`` is called after every image; an exception that it raises stops the work. Raises ``OSError`` if the
+        files cannot be written, and ``InputError`` if the tar has changed.
         """
         rows: list[dict[str, Any]] = []
         rejected: list[Rejection] = []
@@ -110,4 +109,4 @@ class SidecarTask:
 
 
 class _NoSamples(Exception):
-    """Every image of a tar was rejected."""
+    """Raised if every image of a tar was rejected."""

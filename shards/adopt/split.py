@@ -1,4 +1,4 @@
-"""Which image of a tar made elsewhere goes to which split: by the tar's name, a list, or drawn."""
+"""Assigns the images of tars made elsewhere to splits: by the tar's name, by a list, or at random."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,10 @@ __all__ = ["draw_splits", "given_splits", "join_groups"]
 
 
 def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
-    """Joins the groups of all images with those of a list, and returns a note on it. Raises
-    ``InputError`` where the list names none of the images."""
+    """Joins the groups of all images with those of a list. Returns a note for the user.
+
+    Raises ``InputError`` if the list names none of the images.
+    """
     sources = [image.source for e in examined for image in e.images]
     hashes = [source.sha256 for source in sources]
     joined = iter(groups.joined(hashes, [source.group for source in sources]))
@@ -31,12 +33,12 @@ def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
 def draw_splits(
     names: Sequence[str], examined: Sequence[ExaminedTar], shares: Mapping[str, float] | None, seed: int
 ) -> tuple[list[list[TarImage]], list[Rejection]]:
-    """The images of each tar with their splits, and everything that was rejected so far.
+    """Returns the images of each tar with their splits, and everything that was rejected so far.
 
-    ``shares`` is ``None`` if the names of the tars say the split. Bytes that occur with both labels are rejected. Of
-    bytes that occur in several splits, those in the last one in the order of ``SPLITS`` are kept, so that training
-    never sees what is measured on. Raises ``InputError`` if all images have one label, and if a group was given two
-    splits.
+    ``shares`` is ``None`` if the names of the tars give the splits. Bytes that occur with both labels are rejected.
+    Bytes that occur in several splits are kept only in the last of them in the order of ``SPLITS``, so that training
+    never sees images on which the detector is measured. Raises ``InputError`` if all images have one label, or if a
+    group was given two splits.
     """
     given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]
@@ -68,7 +70,7 @@ def draw_splits(
     drawn = iter(
         assign_splits(
             [Splittable(s.sha256, s.label, s.group, s.split, s.path) for s in flat],
-            dict(shares or {TRAIN: 1.0}),  # where names say the split, nothing is left to draw
+            dict(shares or {TRAIN: 1.0}),  # if names give the splits, none is drawn
             seed,
         )
     )
@@ -76,7 +78,7 @@ def draw_splits(
 
 
 def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
-    """The split of every image by a list or by the name of its tar, ``""`` where it is drawn."""
+    """The split of every image according to a list or the name of its tar; ``""`` if it must be drawn."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
     return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]
 
@@ -84,7 +86,7 @@ def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name:
 def _by_content(
     examined: Sequence[ExaminedTar], given: list[list[str]]
 ) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
-    """Labels, and place in ``SPLITS`` of the last given split, by SHA-256."""
+    """SHA-256 → labels of these bytes, and SHA-256 → index in ``SPLITS`` of the last split given for them."""
     labels: dict[bytes, set[int]] = {}
     last_split: dict[bytes, int] = {}
     for e, splits in zip(examined, given, strict=True):

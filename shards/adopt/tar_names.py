@@ -1,4 +1,4 @@
-"""The tars that a person means, and the name of each in the data set over them."""
+"""Finds the tars that the user means, and names each in the data set over them."""
 
 import glob
 import os
@@ -15,34 +15,38 @@ from shards.files.folder_walk import walk_folder
 __all__ = ["SIDECAR_ENDS", "NamedTar", "find_tars", "folder_of", "name_tars"]
 
 SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
-"""Ends of the names of sidecars, those of older data sets among them, and of their manifests."""
+"""Ends of the names of sidecars, also those of older data sets, and of their manifests."""
 
 
 @dataclass(frozen=True)
 class NamedTar:
-    """A tar made elsewhere, by its names."""
+    """A tar made elsewhere, with its names."""
 
     path: Path
     name: str
-    """Relative to the data set's folder; says in the manifest which tar it is."""
+    """Path relative to the data set's folder, which identifies the tar in the manifest."""
     stem: str
-    """Stem of its sidecar's name, no other tar's."""
+    """Stem of the name of its sidecar, different for all tars."""
     below: str = ""
-    """Relative to the folder that holds all tars: the names of the folders in it may be labels."""
+    """Path relative to the folder that holds all tars. Names of folders in it may be labels."""
 
     @property
     def known_as(self) -> list[str]:
-        """The names by which a list may refer to the tar, the longest first: its path, with fewer and fewer leading
-        folders, each with and without its extension."""
+        """The names by which a list may refer to the tar, the longest first.
+
+        They are its path with fewer and fewer leading folders, each with and without its extension, and ``name``.
+        """
         parts = self.path.as_posix().split("/")
         ends = ["/".join(parts[start:]) for start in range(len(parts))]
         return [form for end in ends for form in (end, os.path.splitext(end)[0])] + [self.name]
 
 
 def find_tars(paths: Sequence[Path]) -> list[Path]:
-    """The tars that ``paths`` name, each once, sorted. A folder stands for all tars below it except sidecars, and a
-    path that does not exist may be a pattern. A link to a tar, as caches contain them, keeps its own name. Raises
-    ``InputError`` for a path that leads to no tar, and for compressed tars."""
+    """The tars that ``paths`` refer to, each once, sorted.
+
+    A folder means all tars below it except sidecars, and a path that does not exist may be a pattern. A link to a tar,
+    as in caches, keeps its own name. Raises ``InputError`` for a path that refers to no tar, and for compressed tars.
+    """
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
@@ -58,7 +62,8 @@ def find_tars(paths: Sequence[Path]) -> list[Path]:
 
 
 def _each_once(tars: Sequence[Path]) -> list[Path]:
-    """The tars without links to others among them. Raises ``InputError`` where several links lead to one."""
+    """``tars`` without those that are links to others of them. Raises ``InputError`` if several links lead to one
+    tar."""
     taken: dict[Path, Path] = {}
     for tar in sorted(tars, key=lambda tar: tar != tar.resolve()):
         other = taken.setdefault(tar.resolve(), tar)
@@ -84,7 +89,7 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """The tars below a folder, at any depth. A compressed one is passed over where it lies there unpacked."""
+    """The tars below a folder, at any depth. Skips a compressed tar if it is there unpacked as well."""
     found: list[Path] = []
     compressed: list[Path] = []
     others: list[str] = []
@@ -111,8 +116,10 @@ def _is_compressed(name: str) -> bool:
 
 
 def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
-    """The folder that a data set over ``tars`` goes into where none is given: the one that was given for them, or
-    that all lie in. Raises ``InputError`` where there are several."""
+    """The default folder of a data set over ``tars``: the folder that was given, or the one that holds all of them.
+
+    Raises ``InputError`` if the tars are in several folders.
+    """
     if len(paths) == 1 and paths[0].is_dir():
         return paths[0].resolve()
     folders = {tar.parent for tar in tars}
@@ -132,8 +139,10 @@ def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:
-    """A name for the sidecar of each, none twice: by its file's name where no other has that, with
-    its number in front elsewhere. Some file systems take A and a for one name."""
+    """A name for the sidecar of each tar, all different, even on file systems that ignore case.
+
+    It is the file's name if no other tar has it, else the file's name after the number of the tar.
+    """
     taken = Counter(path.stem.casefold() for path in paths)
     stems: list[str] = []
     for number, path in enumerate(paths):

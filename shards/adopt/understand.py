@@ -1,4 +1,4 @@
-"""What tars made elsewhere hold, before anything is written: the labels, the splits, and what is left out."""
+"""Determines what tars made elsewhere hold before anything is written: labels, splits, and what is left out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,24 +25,26 @@ __all__ = ["UnderstoodTars", "understand_tars"]
 
 @dataclass(frozen=True)
 class UnderstoodTars:
-    """The images of tars by one set of rules; the sequences have an entry for each tar."""
+    """The images of tars according to one set of rules. Sequences have one entry per tar."""
 
     tars: Sequence[NamedTar]
     examined: Sequence[ExaminedTar]
     images: Sequence[Sequence[TarImage]]
-    """Those that are taken in, with their splits."""
+    """The images that are taken in, with their splits."""
     rejected: list[Rejection]
     shares: Mapping[str, float] | None
-    """Of the splits, ``None`` where the names of the tars say them."""
+    """Split → share; ``None`` if the names of the tars give the splits."""
     notes: list[str]
-    """Sentences for the user on how images were labelled."""
+    """Sentences for the user about how images were labelled."""
 
 
 def understand_tars(
     tars: Sequence[NamedTar], settings: IndexSettings, workers: int, progress: bool, groups: GroupList | None
 ) -> UnderstoodTars:
-    """Reads every tar once. Raises ``InputError`` where labels or splits cannot be determined, and where no image can
-    be taken in."""
+    """Reads every tar once, and labels and splits its images.
+
+    Raises ``InputError`` if labels or splits cannot be determined, or if no image can be taken in.
+    """
     rules = guess_rules(tars, settings)
     rules.listed.require_clear(tars)
     examined = _examine(tars, rules, settings, workers, progress)
@@ -62,14 +64,17 @@ def understand_tars(
         if not any(images):
             reasons = Counter(rejection.reason for rejection in rejected)
             raise InputError(f"no image can be taken in ({by_reason(in_order(reasons))})")
-    except InputError as error:  # the images that were left out may be all that is missing
+    except InputError as error:  # perhaps only because images were lost
         lost = lost_images(examined) + unread_ends(tars, examined)
         raise InputError("; ".join([str(error), *lost])) from error
     return UnderstoodTars(tars, examined, images, rejected, shares, notes)
 
 
 def _require_no_third_class(examined: Sequence[ExaminedTar], rules: LabelRules) -> None:
-    """As of folders that are no tars, see :mod:`shards.sources.third_class`."""
+    """Raises ``InputError`` for a folder that is a third class, as for sources that are not tars.
+
+    See :mod:`shards.sources.third_class`.
+    """
     counts = sum((found.folders for found in examined), Counter[tuple[str, ...]]())
     said: dict[tuple[str, ...], tuple[str, int] | None] = {}
     for folder in counts:

@@ -1,1 +1,1 @@
-"""Images to shards: inputs, first pass, split, workers, tars, the finish."""
+"""Builds shards from images: first pass, split, workers, tars, and the last step."""

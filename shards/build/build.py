@@ -1,4 +1,4 @@
-"""From images to a data set: first pass, split, shards, manifest. Can be interrupted anywhere.
+"""Builds a data set from images: first pass, split, shards, manifest. Can be interrupted at any point.
 
 sources ──scan──▶ plan ──split, pack──▶ shard plans ──workers──▶ tar, idx, parquet per shard
                                                    ──finish──▶ samples.arrow, dataset.json
@@ -37,20 +37,20 @@ from shards.store.folder import as_url
 __all__ = ["ENGINES", "BuildReport", "build_dataset", "drawn_again"]
 
 ENGINES = ("local", "ray")
-"""The workers: processes of this machine, or a Ray cluster."""
+"""Where the workers run: in processes of this machine, or on a Ray cluster."""
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """Result of a build."""
+    """The result of a build."""
 
     info: DatasetInfo
     finished_before: bool
-    """The folder held this very data set already, and nothing was done."""
+    """Whether the folder held this very data set already, so that nothing was done."""
     continued: bool
-    """An interrupted build was completed."""
+    """Whether an interrupted build was completed."""
     notes: list[str]
-    """Notes on files that were passed over in the sources, and on a list of groups."""
+    """Notes for the user on how the sources were understood, what was skipped in them, and on a list of groups."""
 
 
 def build_dataset(
@@ -65,17 +65,16 @@ def build_dataset(
     rules: SourceRules | None = None,
     groups: Path | None = None,
 ) -> BuildReport:
-    """Builds the data set ``out`` from ``source``, or continues to.
+    """Builds the data set ``out`` from ``source``, or continues to build it.
 
-    ``source`` is what ``shards.sources.read`` takes, understood by ``rules``. ``out`` is a folder, or a URL of a store
-    (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
-    Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
-    ``ENGINES``) are. Shows bars on stderr with ``progress``; ``on_note`` is called with each of
-    the report's notes as soon as it is known, those on the sources before any image is read. Raises
-    ``InputError`` for mistakes in the arguments, and where the disk is full or read-only, and
-    ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
-    the disk fails to deliver. ``groups`` is a list of ``shards.manifest.group_list``, which joins with
-    the groups of the source.
+    ``source`` is what ``shards.sources.read`` takes, understood by ``rules``. ``groups`` is a list of
+    ``shards.manifest.group_list``, whose groups are joined with those of the source. ``out`` is a folder, or a URL of a
+    store (``s3://…``, ``gs://…``). Only new files are written there, each complete when it appears. Equal sources and
+    settings give equal bytes, whatever ``workers`` and ``engine`` (one of ``ENGINES``) are. With ``progress``, bars are
+    shown on stderr. ``on_note`` is called with each note of the report as soon as it is known; notes on the sources
+    come before any image is read. ``reject_unreadable`` leaves out files that the disk fails to deliver. Raises
+    ``InputError`` for mistakes in the arguments and if the disk is full or read-only, and ``MachineTrouble``. The same
+    call then continues.
     """
     sources = read_sources(source, rules)
     settings = replace(settings, note=settings.note or sources.dataset_note())
@@ -120,11 +119,11 @@ def _build(
         sources = _unpacked(sources, out, progress, elsewhere)
     if plan is None:
         passes = 1 if settings.equalise == "none" else 2
-        require_installed("webdataset", "building shards")  # now, not after the first pass
+        require_installed("webdataset", "building shards")  # before the first pass, not after it
         with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
             threads = max(2 * workers, sources.files.at_once)
             plan = make_plan(sources, settings, threads, bar.update, reject_unreadable)
-        shards = plan_shards(plan)  # first, so that a group with two splits can be mended in the same folder
+        shards = plan_shards(plan)  # before the plan is written: after an error, the folder stays free
         write_plan(plan, out)
         if store is not None:
             store.push(PLAN_NAME)
@@ -139,13 +138,13 @@ def _build(
     if not todo and finished:
         _remove_scratch(out)
         return BuildReport(read_info(out) if store is None else store.info(), True, False, sources.notes)
-    if todo and sources.files is files:  # nothing needed them before
+    if todo and sources.files is files:  # not unpacked yet
         sources = _unpacked(sources, out, progress, elsewhere)
     tasks = [_task(shard, sources, out, settings, reject_unreadable) for shard in todo]
     _write(tasks, shards, plan, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)
     if store is not None:
-        store.push(MANIFEST_NAME, REJECTED_NAME, INFO_NAME)  # the last says that all is there
+        store.push(MANIFEST_NAME, REJECTED_NAME, INFO_NAME)  # dataset.json last: it marks the data set as complete
     _remove_scratch(out)
     return BuildReport(info, False, continued, sources.notes)
 
@@ -158,7 +157,7 @@ def _task(
 
 
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
-    """The note on splits that come out of train, as no image was given to them."""
+    """The note on splits that are drawn from the images given to train, because none were given to them."""
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)
     if not missing:
@@ -183,7 +182,7 @@ def _write(
     with progress_bar(total, "building", progress, initial=total - left) as bar:
         if engine == "ray":
             write_shards_on_ray(work, workers, bar.update, plan.written_by)
-            _sweep(out)  # of workers that were lost: all tasks have ended
+            _sweep(out)  # left by lost workers; all tasks have ended
         else:
             write_shards(work, workers, bar.update)
     if store is not None:
@@ -191,12 +190,12 @@ def _write(
 
 
 def _sweep(out: Path) -> None:
-    """All of the folder is the build's, which holds its lock."""
+    """Deletes all temporary files in ``out``. The build holds its lock, so they are its own."""
     remove_temporaries(out, lambda _: True)
 
 
 def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -> SourceList:
-    """The sources, their images readable at any place. ``elsewhere``: on machines that do not see ``out``."""
+    """The sources with containers unpacked into ``out``. ``InputError`` if machines ``elsewhere`` need the images."""
     containers = sources.files.containers()
     if not containers:
         return sources
@@ -210,13 +209,13 @@ def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -
 
 
 def _remove_scratch(out: Path) -> None:
-    """Removes what was unpacked of the sources: a data set that is finished needs it no more."""
+    """Removes images that were unpacked from the sources. A finished data set no longer needs them."""
     if (out / SCRATCH_NAME).exists():
         shutil.rmtree(out / SCRATCH_NAME)
 
 
 def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
-    """Whether a shard is complete. ``InputError`` where it was complete and is damaged now."""
+    """Whether a shard is complete. Raises ``InputError`` if it was complete and is damaged now."""
     manifest = out / f"{shard.stem}.parquet"
     if store is not None:
         return store.has(manifest.name)

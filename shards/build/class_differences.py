@@ -1,11 +1,11 @@
-"""In which facts about their files do the two classes differ? One test for all who ask.
+"""Tests in which facts about their files the two classes differ. One test serves all callers.
 
-``glass audit`` names the facts that differ, and ``--equalise match`` leaves out images until none
-does: were their tests two, one would advise what the other then finds no reason for.
+``glass audit`` names the facts that differ, and ``--equalise match`` leaves out images until none differs. With two
+different tests, the audit could report differences that the build does not see.
 
-A fact differs where chance does not explain it (chi-square of homogeneity over cells, and the rank
-test for numbers) and where it separates the classes by more than a little. Images of one group count as one, as they
-do in a split.
+A fact differs if chance does not explain the difference (chi-square test of homogeneity over cells, and a rank test for
+numbers) and if it separates the classes by more than a little. The images of a group count as one image together, as in
+a split.
 """
 
 from collections.abc import Mapping
@@ -48,8 +48,8 @@ PIXEL_FACTS = {
     "size": "exact size",
     "bits_per_pixel": "number of bits per pixel",
 }
-"""Facts that leave traces in the pixels, so that a detector can learn them → names for display. Where
-two agree, the first explains the other."""
+"""Facts that leave traces in the pixels, so that a detector can learn them → names for display. If two facts agree, the
+first explains the second."""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",
@@ -78,31 +78,31 @@ GRADED = frozenset(
         "num_frames",
     }
 )
-"""Numbers of which near ones are alike; other facts are names."""
+"""Facts that are numbers, of which close ones are alike. All others are names."""
 
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
 RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_bytes", "standard_bytes")
-"""Fields of ``shards.metadata.facts.ImageFacts``, and columns of a manifest, that facts are made of."""
+"""Fields of ``shards.metadata.facts.ImageFacts``, also columns of a manifest, from which facts are computed."""
 
 LEAST = 0.05
-"""An AUROC of less than this above 0.5 matters little, however sure it is."""
+"""Smallest excess of an AUROC over 0.5 that matters, however certain it is."""
 
-_LIKELY = 4.0  # standard deviations: chance passes once in 30,000, and some dozen facts are tried
-_OPEN = ("size", "quant_digest", "metadata")  # any number of names, of which most may be rare
-_COMMON = 0.01  # share of the images from which on such a name has its own cell
+_LIKELY = 4.0  # standard deviations: chance exceeds it once in 30,000, and some two dozen facts are tested
+_OPEN = ("size", "quant_digest", "metadata")  # facts with any number of names, mostly rare
+_COMMON = 0.01  # smallest share of the images for which such a name has its own cell
 _MOST_BINS, _FEWEST_BINS = 20, 3
 _PER_CELL = 10  # images of the smaller class that a cell should hold
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far the classes differ in a fact."""
+    """How far the classes differ in one fact."""
 
     excess: float
-    """Beyond chance, in standard deviations."""
+    """Difference beyond chance, in standard deviations."""
     auroc: float
-    """0.5 … 1: how well the fact separates the classes of these very images."""
+    """How well the fact separates the classes of these images, 0.5 … 1."""
 
     @property
     def counts(self) -> bool:
@@ -111,11 +111,11 @@ class Difference:
 
 
 def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
-    """Each of ``FACT_NAMES`` (n,) from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``, the
-    lengths of the files.
+    """Computes each of ``FACT_NAMES``, (n,), from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``.
 
-    Names become codes from 0, and numbers float64 with -1 if the file does not state them. Which
-    of many names are rare follows the images ``among`` (n,) bool, by default all.
+    ``file_bytes`` are the lengths of the files. Names become codes from 0 on; numbers become float64, -1 if the file
+    does not state them. If a fact has many names, rare ones share a code; which are rare is determined on the images
+    ``among`` (n,) bool, by default all.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -145,10 +145,9 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 
 
 def scene_numbers(groups: Array) -> Array:
-    """(n,) int64: a number for each image's scene. Images of a group have the same number; an image without a group has
-    a number of its own.
+    """(n,) int64: the number of each image's scene; ``groups`` (n,) are names of groups, ``""`` for none.
 
-    ``groups`` (n,) are the names of the groups, ``""`` for none.
+    Images of a group have the same number. An image without a group has a number of its own.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
@@ -157,11 +156,11 @@ def scene_numbers(groups: Array) -> Array:
 
 
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
-    """(n,) int64: the cell, numbered from 0, of each value of the fact ``name``. Codes of names are cells already;
-    numbers are divided into bins of about equal counts.
+    """(n,) int64: the cell, counted from 0, of each value of the fact ``name``.
 
-    A smaller class of ``smaller`` images determines the number of bins. There are fewer if ``graded`` numeric facts are
-    divided together, and ``finer`` times as many on request.
+    Codes of names are cells already; numbers are divided into bins of about equal counts. The number of bins depends on
+    the size ``smaller`` of the smaller class. There are fewer if ``graded`` numeric facts are divided together, and
+    ``finer`` times as many on request.
     """
     if name not in GRADED:
         return values.astype(np.int64)
@@ -172,26 +171,29 @@ def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 
 
 
 class Classes:
-    """The images of both classes, of which each group weighs as much as one image."""
+    """The images of both classes, weighted so that each group counts as one image."""
 
     def __init__(self, label: Array, scenes: Array) -> None:
-        """``label`` (n,) is 0 or 1, ``scenes`` (n,) numbers groups."""
+        """``label`` (n,) is 0 or 1, ``scenes`` (n,) the numbers of scenes."""
         self.masks = [label == kind for kind in (0, 1)]
         self.weights: list[Array] = []
         self.counts: list[int] = []
-        """Numbers of groups of each class."""
+        """Number of groups in each class."""
         for mask in self.masks:
             _, place, sizes = np.unique(scenes[mask], return_inverse=True, return_counts=True)
             self.weights.append(1 / sizes[place])
             self.counts.append(len(sizes))
 
     def difference(self, name: str, values: Array) -> Difference:
-        """In one of :func:`compared_facts` (n,). Of one class alone nothing differs."""
+        """The difference in the fact ``name``, whose ``values`` (n,) are from :func:`compared_facts`.
+
+        If there is only one class, nothing differs.
+        """
         if not min(self.counts):
             return Difference(0.0, 0.5)
         table = self._table(cells(name, values, min(self.counts)))
         excess = _chi_square(table)
-        if name in GRADED:  # the rank test of Mann and Whitney finds a shift in fewer images
+        if name in GRADED:  # the rank test of Mann and Whitney detects a shift with fewer images
             ranks = self._table(np.unique(values, return_inverse=True)[1])
             real, generated = self.counts
             noise = np.sqrt((real + generated + 1) / (12 * real * generated))
@@ -199,7 +201,7 @@ class Classes:
         return Difference(excess, _auroc(table))
 
     def _table(self, codes: Array) -> Array:
-        """Weights (2, cells) of the classes in each cell that holds any."""
+        """Weights (2, cells) of the classes in each cell that is not empty."""
         size = int(codes.max()) + 1
         table = np.stack(
             [np.bincount(codes[mask], weight, size) for mask, weight in zip(self.masks, self.weights, strict=True)]
@@ -208,8 +210,10 @@ class Classes:
 
 
 def _chi_square(table: Array) -> float:
-    """Chi-square of homogeneity of (2, cells) weights, as a standard normal (Wilson and Hilferty); 0 for one
-    cell."""
+    """Chi-square of homogeneity of (2, cells) weights, converted to a standard normal (Wilson and Hilferty).
+
+    0 if there is one cell.
+    """
     degrees = table.shape[1] - 1
     if degrees < 1:
         return 0.0
@@ -220,12 +224,12 @@ def _chi_square(table: Array) -> float:
 
 
 def _auroc(table: Array) -> float:
-    """AUROC of a guesser who knows the share of the classes in each cell of (2, cells) weights."""
+    """AUROC of a classifier that knows the shares of the classes in each cell of (2, cells) weights."""
     return _ordered_auroc(table[:, np.argsort(table[1] / table.sum(axis=0), kind="stable")])
 
 
 def _ordered_auroc(table: Array) -> float:
-    """AUROC of (2, cells) weights whose cells are in ascending order of the score."""
+    """AUROC of (2, cells) weights, with cells in ascending order of the score."""
     real, generated = table / table.sum(axis=1, keepdims=True)
     below = np.cumsum(real) - real
     return float((generated * (below + real / 2)).sum())

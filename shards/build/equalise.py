@@ -1,11 +1,10 @@
 """Makes the files of both classes look alike, so that a detector must look at the pictures.
 
-``match`` leaves out images until the facts that show in the pixels (format, compression, size and the
-like, but not metadata) are distributed alike in both classes; no pixel is touched. ``recompress``
-re-encodes every image of both classes as a JPEG of one quality; sizes stay, and so does what an
-earlier compression did to the pixels.
+``match`` leaves out images until the facts that show in the pixels (format, compression, size and the like, but not
+metadata) have the same distribution in both classes; it changes no pixel. ``recompress`` re-encodes every image of both
+classes as a JPEG of one quality; it changes neither the sizes nor the traces that an earlier compression left.
 
-Both are decided once, in the first pass, from the headers of the files and the seed alone.
+Both are decided once, in the first pass, only from the headers of the files and the seed.
 """
 
 import io
@@ -35,24 +34,24 @@ Method = Literal["none", "match", "recompress"]
 METHODS = get_args(Method)
 
 MATCHED, RECOMPRESSED = "matched sampling", "every image re-encoded"
-"""How the words begin that ``dataset.json`` has for the two methods."""
+"""Beginnings of the descriptions of the two methods in ``dataset.json``."""
 
 _QUALITIES = (50, 95)  # recompress stays between these
 _QUALITY_WITHOUT_JPEGS = 90
-_LOW_PERCENTILE = 5  # of a class's qualities: a few bad files do not set it for all
+_LOW_PERCENTILE = 5  # percentile of a class's qualities, so that a few bad files do not decide
 _MAX_JPEG_SIDE = 65535
 
 
 @dataclass(frozen=True)
 class Equalised:
-    """The decision."""
+    """The result of equalising the classes."""
 
     table: pa.Table
-    """The first pass, with the reason ``unmatched`` where an image is left out."""
+    """The table of the first pass, in which images that are left out have the reason ``unmatched``."""
     description: str
-    """In words, for ``dataset.json``; empty for nothing."""
+    """Description for ``dataset.json``; empty if nothing was done."""
     recompress_quality: int = 0
-    """JPEG quality for all images, 0 to leave them as they are."""
+    """JPEG quality for all images; 0 to leave them as they are."""
 
 
 def equalise(
@@ -64,7 +63,7 @@ def equalise(
     advance: Callable[[int], object],
     reject_unreadable: bool = False,
 ) -> Equalised:
-    """Applies ``method``, one of ``METHODS``, to the images in ``table``, which is of ``SCAN_SCHEMA``.
+    """Applies ``method``, one of ``METHODS``, to the images in ``table``, which has the schema ``SCAN_SCHEMA``.
 
     Reads the headers of the files again; ``advance(n)`` is called after every ``n`` of them. Raises ``InputError`` if
     no images of both classes can be matched. If the disk no longer delivers a file, ``reject_unreadable`` rejects it;
@@ -87,7 +86,7 @@ def equalise(
     if lost and not reject_unreadable:
         raise image_not_given(files.where(lost[0][1]), lost[0][2])
     table = _rejected(table, {row: ("io", detail) for row, _, detail in lost})
-    # Other files that cannot be opened are left to the build, which rejects it with the right reason.
+    # Other files that cannot be opened are left to the build, which rejects them with the right reason.
     known = [(row, facts) for row, facts in zip(taken, found, strict=True) if not isinstance(facts, RejectedImage)]
     rows = np.array([row for row, _ in known], np.int64)
     columns = _columns([facts for _, facts in known])
@@ -113,9 +112,9 @@ def equalise(
 
 
 def recompressed(data: bytes, quality: int) -> bytes:
-    """The image file ``data`` as a baseline JPEG, 4:2:0, without metadata.
+    """Re-encodes the image file ``data`` as a baseline JPEG, 4:2:0, without metadata.
 
-    Raises ``RejectedImage`` for what cannot be decoded whole or is too long for a JPEG.
+    Raises ``RejectedImage`` if it cannot be decoded completely, or is too long for a JPEG.
     """
     image = open_image(data)
     kind = image.format or ""
@@ -126,13 +125,13 @@ def recompressed(data: bytes, quality: int) -> bytes:
         raise RejectedImage("corrupt", "the entropy-coded data is damaged")
     buffer = io.BytesIO()
     plain = rgb.copy()
-    plain.info = {}  # Pillow would carry the colour profile and comments over
+    plain.info = {}  # otherwise Pillow copies the colour profile and comments
     plain.save(buffer, "JPEG", quality=quality, subsampling=2)
     return buffer.getvalue()
 
 
 def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedImage:
-    """(length of the file, its facts)."""
+    """(length of the file, its facts), or why it was rejected."""
     try:
         data = files.read(name)
         return len(data), read_facts(data)
@@ -141,7 +140,7 @@ def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedIm
 
 
 def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
-    """See :func:`shards.build.class_differences.compared_facts`."""
+    """The columns that :func:`shards.build.class_differences.compared_facts` takes."""
     raw = {name: np.array([getattr(facts, name) for _, facts in found]) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.array([facts.jpeg_quality or -1 for _, facts in found], np.int64)
     raw["file_bytes"] = np.array([length for length, _ in found], np.int64)
@@ -149,7 +148,7 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
-    """Low enough that no class is saved at a better quality than it comes in, a few files aside."""
+    """A JPEG quality that is not above those of the files of either class, apart from a few."""
     low = [
         np.percentile(known, _LOW_PERCENTILE, method="lower")
         for kind in (0, 1)
@@ -160,7 +159,7 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 
 
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
-    """``table`` with ``rows`` rejected."""
+    """The result of rejecting ``rows`` of ``table``, after matching on the facts ``differing``."""
     if not differing:
         return Equalised(table, f"{MATCHED}: the classes did not differ, all images stay")
     on = ", ".join(differing)
@@ -171,7 +170,7 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
 
 
 def _rejected(table: pa.Table, why: Mapping[int, tuple[str, str]]) -> pa.Table:
-    """``table`` with the rows of ``why`` rejected, for (reason, detail)."""
+    """``table`` with the rows in ``why`` rejected: row → (reason, detail)."""
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
     for row, (new_reason, new_detail) in why.items():
         reason[row], detail[row] = new_reason, new_detail

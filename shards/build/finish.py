@@ -1,4 +1,4 @@
-"""The last step of a build: one manifest for all shards, the list of rejects, ``dataset.json``."""
+"""The last step of a build: writes one manifest for all shards, the list of rejects, and ``dataset.json``."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ __all__ = [
 _REJECTED_SCHEMA = pa.schema(
     [
         ("source_path", pa.string()),
-        ("class_name", pa.string()),  # null where it is not known
+        ("class_name", pa.string()),  # null if not known
         ("generator", pa.string()),
         ("reason", pa.string()),  # key of shards.images.rejection.REASONS
         ("detail", pa.string()),
@@ -48,14 +48,14 @@ _REJECTED_SCHEMA = pa.schema(
 
 
 def is_finished(out: Path) -> bool:
-    """Whether a build in ``out`` has come to its end."""
+    """Whether a build in ``out`` is complete."""
     return (out / INFO_NAME).exists() and (out / MANIFEST_NAME).exists()
 
 
 def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str], out: Path) -> DatasetInfo:
-    """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``.
+    """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``. All shards must be done.
 
-    All shards must be done. Raises as :func:`write_data_set`.
+    Raises the errors of :func:`write_data_set`.
     """
     manifests = [out / f"{shard.stem}.parquet" for shard in shards]
     paths, splits = (plan.table.column(name).to_pylist() for name in ("path", "split"))
@@ -77,8 +77,10 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
 
 
 def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
-    """Raises ``InputError``, with only the list of rejects written, if the first pass rejected all images of a
-    class, or of a split that images were given: the rest would not be the data set that was asked for."""
+    """Raises ``InputError`` if the first pass rejected all images of a class, or all that were given to a split.
+
+    The rest would not be the data set that was asked for. Writes the list of rejects first.
+    """
     lost: dict[str, Counter[str]] = {}
     left: set[str] = set()
     rows = zip(*(plan.table.column(name).to_pylist() for name in ("label", "split", "reason")), strict=True)
@@ -88,13 +90,13 @@ def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
                 lost.setdefault(kind, Counter())[reason] += 1
             else:
                 left.add(kind)
-    if left and lost.keys() - left:  # where nothing at all is left, the last step says so
+    if left and lost.keys() - left:  # if nothing at all is left, the last step raises the error
         _write_rejected(_rejected_first(plan, misnamed), out / REJECTED_NAME)
         _require_kinds(lost, left, out)
 
 
 def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]:
-    """What the first pass rejected, and files whose names are none."""
+    """Files that the first pass rejected, and files whose names are not valid."""
     found = [
         Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
         for row in plan.table.to_pylist()
@@ -104,13 +106,13 @@ def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]
 
 
 def _kinds(label: int | None, split: str) -> list[str]:
-    """What an image is one of, for the user; ``split`` is the one that it was given, ``""`` for none."""
+    """The kinds of an image, in words: its class, and the ``split`` that it was given unless ``""``."""
     of_class = [] if label is None else [f"{CLASS_NAMES[label]} images"]
     return of_class + ([f"images given to the split {split}"] if split else [])
 
 
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
-    """Raises ``InputError`` where all images of a kind are ``lost``, kind → reason → images."""
+    """Raises ``InputError`` if all images of a kind are ``lost``: kind → reason → images."""
     for kind, reasons in lost.items():
         if kind not in left:
             raise InputError(
@@ -127,13 +129,13 @@ def write_data_set(
     samples_per_shard: int = 0,
     **fields: Any,
 ) -> DatasetInfo:
-    """Joins the shards' ``manifests`` into ``samples.arrow``, split after split, then writes the list of rejects and,
-    last of all, ``dataset.json``; returns the contents of the latter.
+    """Writes the data set of the shards with ``manifests``, and returns the contents of ``dataset.json``.
 
-    ``rejected`` are the images that were assigned to no shard, ``samples_per_shard`` is the limit that was set, 0 for
-    none, and ``given`` maps source paths to the splits that images were given; other ``fields`` are those of
-    :class:`DatasetInfo`. Raises ``InputError``, with only the list of rejects written, if no sample is left at all, or
-    none of a class or given split of which images were rejected.
+    Joins the manifests into ``samples.arrow``, split after split, then writes the list of rejects and, last of all,
+    ``dataset.json``. ``rejected`` are the images that were assigned to no shard, ``samples_per_shard`` is the limit
+    that was set, 0 for none, and ``given`` maps source paths to the splits that images were given. Other ``fields`` are
+    those of :class:`DatasetInfo`. Raises ``InputError``, with only the list of rejects written, if no sample is left,
+    or none of a class or given split of which images were rejected.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -167,7 +169,7 @@ def write_data_set(
 
 
 def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetInfo:
-    """Writes the manifest and, last of all, ``dataset.json``, and returns the contents of that."""
+    """Writes the manifest and, last of all, ``dataset.json``. Returns the contents of the latter."""
     write_manifest(table, out / MANIFEST_NAME, info.build_id)
     info = replace(info, manifest_sha256=file_sha256(out / MANIFEST_NAME))
     write_text_atomic(out / INFO_NAME, info.to_json())
@@ -175,18 +177,18 @@ def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetI
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all shards, split after split, and within a split in the order of the shards."""
+    """The rows of all shards, ordered by split, and within a split in the order of the shards."""
     if not tables:
         return SAMPLE_SCHEMA.empty_table()
     table = pa.concat_tables(tables)
     places = np.array([SPLITS.index(split) for split in table.column("split").to_pylist()], np.int64)
-    if (np.diff(places) >= 0).all():  # as those of a build lie already
+    if (np.diff(places) >= 0).all():  # the shards of a build are in this order already
         return table
     return table.unify_dictionaries().take(np.argsort(places, kind="stable"))
 
 
 def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
-    """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set, and returns the table as it was written.
+    """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set. Returns the table as it was written.
 
     It is one record batch, so that every column is one array of the mapped file. ``build_id`` is that of the
     ``DatasetInfo`` beside it; without one, opening the data set does not compare the two.
@@ -200,7 +202,7 @@ def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
 
 
 def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
-    """Writes the list of rejects, sorted by path. Returns how many there are for each reason."""
+    """Writes the list of rejects, sorted by path. Returns the number of rejects by reason."""
     rows = [
         (
             rejection.source_path,
@@ -220,12 +222,12 @@ def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
 
 
 def in_order(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Reason → images, in the order of ``REASONS`` and without those that are 0."""
+    """Reason → images, in the order of ``REASONS`` and without zeros."""
     return {reason: reasons[reason] for reason in REASONS if reasons.get(reason)}
 
 
 def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
-    """The counts of ``dataset.json``, from a manifest."""
+    """The ``counts`` of ``dataset.json``, from a manifest."""
     columns = (table.column(name).to_pylist() for name in ("split", "label", "generator"))
     samples = Counter(zip(*columns, strict=True))
     counts = {}
@@ -239,7 +241,7 @@ def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
 
 
 def stored_as_counts(table: pa.Table) -> dict[str, int]:
-    """Form → samples stored so, from a manifest."""
+    """Stored form → samples, from a manifest."""
     return dict(sorted(Counter(table.column("stored_as").to_pylist()).items()))
 
 

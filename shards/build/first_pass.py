@@ -1,6 +1,6 @@
-"""The first pass over the images: reads every file once, for its identity and its format.
+"""The first pass over the images: reads every file once, to determine its identity and its format.
 
-The split depends on the contents of all files, so it cannot be drawn before this is done.
+The split depends on the contents of all files, so it is drawn only after this.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ SCAN_SCHEMA = pa.schema(
     [
         *SOURCE_SCHEMA,
         ("num_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),  # of a file in a store: a number that changes with it
-        ("sha256", pa.binary()),  # empty where the file could not be read
-        ("format", pa.string()),  # "" where rejected
+        ("mtime_ns", pa.int64()),  # for a file in a store, a number that changes with the file
+        ("sha256", pa.binary()),  # empty if the file could not be read
+        ("format", pa.string()),  # "" if rejected
         ("tiled", pa.bool_()),  # to be stored as tiles, see shards.images.tiling
-        ("reason", pa.string()),  # key of REASONS, "" where taken
+        ("reason", pa.string()),  # key of REASONS, "" if taken
         ("detail", pa.string()),
     ]
 )
@@ -38,12 +38,12 @@ SCAN_SCHEMA = pa.schema(
 T = TypeVar("T")
 
 _ALL_KEPT = Tiling(lossless=False)
-_SLICE = 4096  # rows in flight, so that a list of millions does not become millions of futures
+_SLICE = 4096  # most rows in flight: a list of millions must not become millions of futures
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """Result of the first pass over a file."""
+    """The result of the first pass for one file."""
 
     num_bytes: int = 0
     mtime_ns: int = 0
@@ -55,13 +55,13 @@ class FileState:
 
 
 def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: Tiling = _ALL_KEPT) -> FileState:
-    """Reads one file and recognises its format; a file that is not a usable image is returned with a reason.
+    """Reads one file and recognises its format. A file that is not a usable image is returned with a reason.
 
-    ``known`` is its stamp, where that is known; ``tiling`` says which images become tiles. Safe in threads.
-    Raises ``InputError`` where a store does not answer, ``MachineTrouble`` where the machine cannot read it now.
+    ``known`` is its stamp, if that is known; ``tiling`` decides which images become tiles. Thread-safe. Raises
+    ``InputError`` if a store does not answer, and ``MachineTrouble`` if the machine cannot read the file now.
     """
     try:
-        # Before the bytes: if the file changes in between, the stamp is old and it is read again.
+        # Take the stamp before the bytes: if the file changes in between, an old stamp makes it be read again.
         stamp = known if known is not None else files.stamp(name)
         require_size(stamp[0] if stamp else 0)
         data = files.read(name)
@@ -78,14 +78,15 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: T
 def scan(
     sources: SourceList, threads: int, advance: Callable[[int], object], tiling: Tiling, reject_unreadable: bool = False
 ) -> pa.Table:
-    """Examines every file of ``sources``, in ``threads`` threads. ``advance(n)`` is called after every ``n`` files.
-    ``tiling`` says which images become tiles.
+    """Examines every file of ``sources`` in ``threads`` threads, and returns a table of ``SCAN_SCHEMA``.
 
-    Returns a table of ``SCAN_SCHEMA``: the rows of ``sources`` in their order, with what was found. Rejected are all
-    files of equal bytes that have both labels, and, of equal files that were given to several splits, those outside the
-    last of ``SPLITS`` that has one. Where the disk fails to deliver a file, ``reject_unreadable`` rejects it; otherwise
-    ``MachineTrouble`` is raised, as for other faults of the machine. Raises ``InputError`` where a store does
-    not answer.
+    The table has the rows of ``sources`` in their order, with what was found. ``tiling`` decides which images become
+    tiles; ``advance(n)`` is called after every ``n`` files.
+
+    Files of equal bytes are rejected if they have both labels. If they were given to several splits, only those in the
+    last of these splits, in the order of ``SPLITS``, are kept. If the disk fails to deliver a file,
+    ``reject_unreadable`` rejects it; otherwise ``MachineTrouble`` is raised, as for other faults of the machine. Raises
+    ``InputError`` if a store does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
@@ -111,20 +112,24 @@ def map_in_threads(function: Callable[[str], T], names: Sequence[str], threads: 
         try:
             for start in range(0, len(names), _SLICE):
                 yield from pool.map(function, names[start : start + _SLICE])
-        except BaseException:  # nobody waits for the rest of the slice
+        except BaseException:  # the caller no longer wants the rest of the slice
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def image_not_given(path: str, cause: str) -> MachineTrouble:
-    """The error to raise for an image at ``path`` that the disk failed to deliver ``TRIES`` times; ``cause`` is the
-    system's message."""
+    """The error for an image at ``path`` that the disk failed to deliver ``TRIES`` times.
+
+    ``cause`` is the system's message.
+    """
     return disk_failed(path, f"{cause}, {TRIES} times", ", or leave such images out with --reject-unreadable")
 
 
 def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
-    """Rejects bytes that come with both labels; and of bytes that were given to several splits, those
-    outside the last of ``SPLITS``: what is kept for measuring is not trained on."""
+    """Rejects bytes that occur with both labels and, of bytes given to several splits, those outside the last split.
+
+    The last is in the order of ``SPLITS``, so that nothing kept for measuring is trained on.
+    """
     rows = list(zip(states, *(table.column(name).to_pylist() for name in ("label", "split")), strict=True))
     labels: dict[bytes, int] = {}
     last: dict[bytes, int] = {}
@@ -147,6 +152,6 @@ def _place(split: str) -> int:
 
 
 def _again(state: FileState, reason: str) -> FileState:
-    """The rejection of an image whose bytes come again."""
+    """The rejection of an image whose bytes occur more than once."""
     detail = f"SHA-256 {state.sha256.hex()[:16]}…"
     return FileState(state.num_bytes, state.mtime_ns, state.sha256, reason=reason, detail=detail)

@@ -1,5 +1,7 @@
-"""From one image file to one sample: the members for the tar and the row for the manifest; and whether a stored
-sample is still the one that its image makes."""
+"""Makes a sample from an image file, and checks stored samples.
+
+A sample consists of the members for the tar and the row for the manifest.
+"""
 
 import hashlib
 import io
@@ -28,28 +30,28 @@ __all__ = ["Sample", "build_sample", "check_sample", "encode_global_view", "json
 _PLACES = frozenset(
     {"shard", "image_crc32", "global_crc32", "mcu_crc32"}
     | {f"{m}_{what}" for m in MEMBERS for what in ("offset", "length")}
-)  # in the manifest only: they say where the sample lies, and with which bytes
+)  # only in the manifest: they locate the sample and check its bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The members and the row of an image."""
+    """The members and the manifest row of an image."""
 
     members: tuple[tuple[str, bytes], ...]
     """(extension, content) in the order of ``shards.manifest.schema.MEMBERS``."""
     row: dict[str, Any]
-    """The manifest's row, without the offsets and lengths of the members."""
+    """The row of the manifest, without the offsets and lengths of the members."""
 
 
 def build_sample(
     data: bytes, source: PackedSource, key: str, shard: str, global_size: int, keep_progressive: bool = False
 ) -> Sample:
-    """Decodes ``data`` once and derives everything from that. Raises ``RejectedImage``."""
-    # Numba takes a while to import, which commands that build nothing need not spend.
+    """Decodes the image file ``data`` once and derives its sample from that. Raises ``RejectedImage``."""
+    # Importing Numba takes a second, which commands that build nothing should not spend.
     from shards.images.pixel_pass import pixel_facts
 
     sha256, source_bytes = hashlib.sha256(data).digest(), len(data)
-    if source.recompress_quality:  # from here on, the new file stands for the source
+    if source.recompress_quality:  # from here on, the new file replaces the source
         data = recompressed(data, source.recompress_quality)
     image = open_image(data)
     rgb = load_rgb(image, data)
@@ -57,8 +59,8 @@ def build_sample(
     pixels_digest, view, channels = pixel_facts(rgb, global_size)
     stored = stored_form(data, facts.format, rgb, source.tiled, keep_progressive)
     if stored.not_indexable == "corrupt scan":
-        # Pillow passes over what libjpeg only warns of, such as half an image with an end marker,
-        # and fills the rest with grey; the walk through the scan for entry points does not.
+        # Pillow ignores what libjpeg only warns about, such as half an image with an end marker, and
+        # fills the rest with grey. The walk through the scan for entry points notices it.
         raise RejectedImage("corrupt", "the entropy-coded data is damaged")
     global_view = encode_global_view(view)
     row: dict[str, Any] = {
@@ -92,17 +94,17 @@ def build_sample(
 
 
 def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of the ``.json`` member: label, identity and facts, every column of the manifest but
-    the places; content id and hashes in hexadecimal.
+    """The fields of the ``.json`` member: label, identity and facts, from the manifest ``row``.
 
-    A field has one type in all members, and is never null (``""``, 0 and the like instead): readers
-    such as Hugging Face's ``datasets`` take the types of a column from the first few samples.
+    These are all columns except those that locate the sample or hold its checksums; content id and hashes are
+    hexadecimal. A field has the same type in all members and is never null (but ``""``, 0 and the like), since readers
+    such as Hugging Face's ``datasets`` infer the types of columns from the first few samples.
     """
     return {field.name: _json_value(field, row[field.name]) for field in SAMPLE_SCHEMA if field.name not in _PLACES}
 
 
 def _json_value(field: pa.Field, value: Any) -> str | int | float | bool:
-    """``value`` of a column as JSON holds it: of the type that the column has, whatever it is."""
+    """``value`` of a column as a JSON value of the column's type, also if it is null."""
     if field.name == "content_id":
         return content_id_hex(value)
     if pa.types.is_boolean(field.type):
@@ -122,9 +124,9 @@ def encode_global_view(view: np.ndarray) -> bytes:
 
 
 def check_sample(record: dict[str, Any], members: dict[str, bytes], global_size: int) -> Iterator[tuple[str, str]]:
-    """(key of ``shards.verify.CHECKS``, detail) for each fault of one sample.
+    """Yields (key of ``shards.verify.CHECKS``, detail) for each fault of a stored sample.
 
-    ``record`` is its row of the manifest, ``members`` the bytes of its members by their names in
+    ``record`` is its row of the manifest; ``members`` has the bytes of its members by their names in
     ``shards.manifest.schema.MEMBERS``.
     """
     data = members["image"]

@@ -1,10 +1,10 @@
-"""Which images to leave out so that what shows in the pixels is distributed alike in both classes.
+"""Chooses images to leave out so that facts that show in the pixels have the same distribution in both classes.
 
-Coarsened exact matching: facts are cut into cells, and of each cell as many images of each class
-stay as the proportion of the classes asks for, drawn by seeded hash. Only facts in which the
-classes differ (``shards.build.class_differences``) are matched on, because every further one costs
-images; after a round all are tested again on what is left. What leaves no trace in the pixels,
-such as metadata, is never matched on: leaving images out for it would make the pictures differ.
+This is coarsened exact matching: facts are divided into cells, and in each cell as many images of each class are kept
+as the proportion of the classes allows, drawn by a seeded hash. Only facts in which the classes differ
+(``shards.build.class_differences``) are matched on, because every additional one costs images. After each round all
+facts are tested again on the remaining images. Facts that leave no trace in the pixels, such as metadata, are never
+matched on: leaving out images because of them could make the pictures differ.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ _MAX_ROUNDS = 16
 def match_classes(
     raw: Mapping[str, np.ndarray], label: np.ndarray, scenes: np.ndarray, hashes: Sequence[bytes], seed: int
 ) -> tuple[np.ndarray, list[str]]:
-    """(which images stay (n,) bool, names of the facts that were matched on).
+    """Returns which images to keep, (n,) bool, and the names of the facts that were matched on.
 
-    ``raw`` is what ``compared_facts`` takes, (n,) each; ``label`` (n,) is 0 or 1, ``scenes`` (n,)
-    numbers groups, ``hashes`` identify the images. The proportion of the classes stays. Depends on
-    the set of images only, not on order. Where the classes have nothing in common, one of them is
-    empty in what stays. Of one class alone all stay.
+    ``raw`` is what ``compared_facts`` takes, (n,) each; ``label`` (n,) is 0 or 1, ``scenes`` (n,) are numbers of
+    scenes, ``hashes`` identify the images. Keeps the proportion of the classes. The result depends only on the set of
+    images, not on their order. If the classes have nothing in common, no image of one of them is kept. If there is only
+    one class, all images are kept.
     """
     if len(np.unique(label)) < 2:
         return np.ones(len(label), bool), []
@@ -35,10 +35,10 @@ def match_classes(
     kept = np.ones(len(label), bool)
     chosen: dict[str, int] = {}
     for _ in range(_MAX_ROUNDS):
-        facts = compared_facts(raw, kept)  # as an audit of what is left sees them
+        facts = compared_facts(raw, kept)  # as an audit of the remaining images computes them
         classes = Classes(label[kept], scenes[kept])
         found = {name: classes.difference(name, facts[name][kept]) for name in PIXEL_FACTS}
-        # Of names that were matched on, nothing is left; of numbers something, inside of the bins.
+        # Once matched on, names no longer differ. Numbers may still differ within their bins.
         excess = {
             name: difference.excess
             for name, difference in found.items()
@@ -46,21 +46,22 @@ def match_classes(
         }
         if not excess:
             break
-        # The most telling one; others often follow it, and are gone after the round.
+        # Take the fact that differs most. Others often depend on it and no longer differ afterwards.
         most = max(excess, key=excess.__getitem__)
         chosen[most] = 2 * chosen[most] if most in chosen else 1
         kept = _draw(facts, label, chosen, rank)
         if not all((kept & (label == kind)).any() for kind in (0, 1)):
-            break  # nothing in common
+            break  # the classes have nothing in common
     return kept, [PIXEL_FACTS[name] for name in PIXEL_FACTS if name in chosen]
 
 
 def _draw(
     facts: Mapping[str, np.ndarray], label: np.ndarray, chosen: Mapping[str, int], rank: np.ndarray
 ) -> np.ndarray:
-    """Which images stay when cells of the ``chosen`` facts hold both classes in proportion.
+    """Which images to keep, (n,) bool, so that cells of the ``chosen`` facts hold both classes in proportion.
 
-    ``chosen``: by how much finer than usual each fact is cut.
+    ``chosen`` maps each fact to how much finer than usual it is divided. ``rank`` (n,) decides which images of a cell
+    are kept first.
     """
     total = [int((label == kind).sum()) for kind in (0, 1)]
     graded = sum(name in GRADED for name in chosen)
@@ -72,7 +73,7 @@ def _draw(
     kept = np.zeros(len(label), bool)
     for kind in (0, 1):
         mine, other = total[kind], total[1 - kind]
-        # Rounded in integers; as many as the other class can stand beside.
+        # As many as are in proportion to the other class, rounded in integers.
         fair = (2 * counts[1 - kind] * mine + other) // (2 * other)
         quota = np.minimum(counts[kind], fair)
         rows = np.flatnonzero(label == kind)

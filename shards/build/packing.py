@@ -1,7 +1,7 @@
-"""Which samples share a shard, and in which order.
+"""Decides which samples share a shard, and in which order.
 
-The samples of a split lie in a seeded random order, one image format per shard, so that reading a
-shard from front to back is already shuffled and one decoder serves all of it.
+The samples of a split are in a seeded random order, with one image format per shard. So a shard read from front to back
+is already shuffled, and one decoder suffices for all of it.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from shards.manifest.schema import SPLITS
 
 __all__ = ["PackedSource", "ShardPlan", "pack", "sample_key"]
 
-MAX_SHARDS = 1_000_000  # the shard's number has six digits in a key
+MAX_SHARDS = 1_000_000  # a key has six digits for the shard's number
 
 
 @dataclass(frozen=True, slots=True)
 class PackedSource:
-    """An image on its way into a shard."""
+    """An image that is assigned to a split, and so to a shard."""
 
     path: str
-    """Relative to the root of the sources."""
+    """Path relative to the root of the sources."""
     sha256: bytes
     format: str
     label: int
@@ -31,14 +31,16 @@ class PackedSource:
     group: str
     split: str
     tiled: bool = False
-    """Stored as tiled TIFF instead of as it is."""
+    """Whether it is stored as a tiled TIFF."""
     recompress_quality: int = 0
-    """Re-encoded as JPEG of this quality; 0 for not."""
+    """Quality at which it is re-encoded as JPEG; 0 for not at all."""
 
     @property
     def stored_format(self) -> str:
-        """The image format in the shard: a key of ``EXTENSIONS``, such as ``JPEG``. ``format`` is that of the
-        source."""
+        """The image format in the shard, such as ``JPEG``: a key of ``EXTENSIONS``.
+
+        It differs from ``format``, the format of the source, if the image is tiled or re-encoded.
+        """
         if self.recompress_quality:
             return "JPEG"
         return "TIFF" if self.tiled else self.format
@@ -46,10 +48,10 @@ class PackedSource:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """The work unit of a build: one shard and the images that go into it, in order."""
+    """The unit of work of a build: one shard and its images, in order."""
 
     number: int
-    """Counts through all splits, so that keys are unique in the data set."""
+    """Number of the shard among those of all splits, which makes keys unique in the data set."""
     split: str
     format: str
     sources: tuple[PackedSource, ...]
@@ -66,14 +68,14 @@ class ShardPlan:
 
 
 def sample_key(shard: int, index: int) -> str:
-    """The key of the sample at place ``index`` of a shard: 12 digits."""
+    """The key of the sample at index ``index`` of a shard: 12 digits."""
     return f"{shard:06d}{index:06d}"
 
 
 def pack(sources: Iterable[PackedSource], samples_per_shard: int, seed: int) -> list[ShardPlan]:
-    """Deals the images out to shards of at most ``samples_per_shard``.
+    """Distributes images to shards of at most ``samples_per_shard`` samples.
 
-    Depends on the set of images only, not on their order.
+    The result depends only on the set of images, not on their order. Raises ``InputError`` for too many shards.
     """
     piles: dict[tuple[int, int], list[PackedSource]] = {}
     formats = list(EXTENSIONS)

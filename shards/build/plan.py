@@ -1,7 +1,7 @@
-"""What a build is about to do, kept in the output folder, so that it can be continued.
+"""The plan of a build, stored in the output folder so that the build can be continued.
 
-The plan holds the settings and the first pass over the sources. A later run in the same folder does
-the same thing or, with a sentence that says what changed, nothing.
+The plan holds the settings and the first pass over the sources. A later run in the same folder continues the same
+build, or stops with a sentence that says what has changed.
 """
 
 import io
@@ -46,28 +46,28 @@ class BuildPlan:
 
     settings: BuildSettings
     written_by: dict[str, str]
-    """Versions of the programs that decide about bytes."""
+    """Versions of the programs on which the bytes of shards depend."""
     table: pa.Table
-    """Columns of ``SCAN_SCHEMA``."""
+    """The first pass, with the columns of ``SCAN_SCHEMA``."""
     equalised: str = ""
-    """What was done to make the classes alike, in words."""
+    """Description of what was done to make the classes alike."""
     recompress_quality: int = 0
-    """JPEG quality for all images, 0 to leave them as they are."""
+    """JPEG quality for all images; 0 to leave them as they are."""
     containers: Mapping[str, Stamp] = field(default_factory=dict)
-    """The files that held several images each, with their stamps."""
+    """Source files that hold several images each, with their stamps."""
 
 
 class PlanRecord(TypedDict):
-    """The plan without its table, in the metadata of the file."""
+    """The plan without its table, stored in the metadata of the file."""
 
     format_version: int
     settings: dict[str, Any]
-    """Of :class:`BuildSettings`."""
+    """Fields of :class:`BuildSettings`."""
     written_by: dict[str, str]
     equalised: str
     recompress_quality: int
     containers: NotRequired[dict[str, tuple[int, int]]]
-    """Older plans have none."""
+    """Source files that hold several images each, with their stamps. Absent from older plans."""
 
 
 @cache
@@ -89,7 +89,7 @@ def make_plan(
     advance: Callable[[int], object],
     reject_unreadable: bool = False,
 ) -> BuildPlan:
-    """Does the first pass; writes nothing."""
+    """Does the first pass over ``sources``, and equalises the classes. Writes nothing."""
     containers = sources.files.containers()
     table = with_groups(scan(sources, threads, advance, settings.tiling, reject_unreadable), sources.groups)
     decided = equalise(
@@ -101,7 +101,7 @@ def make_plan(
 
 
 def write_plan(plan: BuildPlan, out: Path) -> None:
-    """Writes the plan into ``out``, which from then on belongs to this build."""
+    """Writes the plan to ``out``, which belongs to this build from then on."""
     record: PlanRecord = {
         "format_version": FORMAT_VERSION,
         "settings": asdict(plan.settings),
@@ -117,7 +117,7 @@ def write_plan(plan: BuildPlan, out: Path) -> None:
 
 
 def read_plan(out: Path) -> BuildPlan | None:
-    """The plan of the build that was begun in ``out``, ``None`` if none was."""
+    """The plan of the build that was begun in ``out``, or ``None``. Raises ``InputError`` if it is damaged."""
     path = out / PLAN_NAME
     try:
         with open_parquet(path) as file:
@@ -141,8 +141,10 @@ def read_plan(out: Path) -> BuildPlan | None:
 
 
 def _require_known_words(table: pa.Table) -> None:
-    """What is to become part of a shard's name is ours, also in a plan out of a store. Raises
-    ``ValueError``."""
+    """Raises ``ValueError`` for unknown formats, splits and reasons.
+
+    Some become parts of file names, and a plan may come from a store.
+    """
     for column, known in (("format", EXTENSIONS), ("split", SPLITS), ("reason", REASONS)):
         for word in table.column(column).unique().to_pylist():
             if word != "" and word not in known:
@@ -150,11 +152,11 @@ def _require_known_words(table: pa.Table) -> None:
 
 
 def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
-    """The shards of a build: a pure function of the plan."""
+    """The shards of a build, as a pure function of the plan."""
     settings = plan.settings
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
     given = frozenset(row["split"] for row in taken)
-    again = bool(missing_splits(given, settings.split_shares))  # train's images, to give some of them away
+    again = bool(missing_splits(given, settings.split_shares))  # draw missing splits from the images of train
     splits = assign_splits(
         [Splittable(r["sha256"], r["label"], r["group"], r["split"], r["path"]) for r in taken],
         settings.split_shares,
@@ -176,8 +178,10 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
 
 
 def with_groups(table: pa.Table, groups: GroupList | None) -> pa.Table:
-    """``table`` with its column ``group`` joined with a list's, by its column ``sha256``. Raises
-    ``InputError`` where the list names none of the images."""
+    """``table`` with the groups of a list joined to its column ``group``, by its column ``sha256``.
+
+    Raises ``InputError`` if the list names none of the images.
+    """
     if groups is None:
         return table
     joined = groups.joined(table.column("sha256").to_pylist(), table.column("group").to_pylist())

@@ -1,4 +1,4 @@
-"""What has changed since a build was begun in a folder, whose plan it would go on with."""
+"""Checks what has changed since the build in a folder was begun, before it is continued."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -19,9 +19,9 @@ __all__ = ["require_unchanged"]
 
 
 def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
-    """Raises ``InputError`` saying what differs from the build that was begun in ``out``.
+    """Raises ``InputError`` naming what differs from the build that was begun in ``out``.
 
-    Versions of programs count only until it is finished: they could change bytes in the middle.
+    Versions of programs matter only until the build is finished: other versions could write other bytes.
     """
     changes = [
         _setting_change(name, before, now)
@@ -42,7 +42,7 @@ def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSetti
 
 
 def _setting_change(name: str, before: Any, now: Any) -> str:
-    if name == "note":  # which the user need not have typed
+    if name == "note":  # the user may not have given it as a flag
         return f"the note (--note, or {NOTE_NAME} in the source) was {before!r} and is {now!r}"
     (flag, then), (_, shown) = as_flag(name, before), as_flag(name, now)
     return f"{flag} was {then} and is {shown}"
@@ -51,7 +51,7 @@ def _setting_change(name: str, before: Any, now: Any) -> str:
 def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
     before, now = plan.table.select(SOURCE_SCHEMA.names), sources.table
     if before.column("path").equals(now.column("path")):
-        hashes = plan.table.column("sha256")  # the list's part in the plan is the groups that it made
+        hashes = plan.table.column("sha256")  # the plan holds the groups that the list made
         now = with_groups(now.append_column("sha256", hashes), sources.groups).drop_columns("sha256")
     if before.equals(now):
         changed, mended = _changed_files(plan, sources)
@@ -64,8 +64,10 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
 
 
 def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
-    """Files whose contents differ from the plan, read only where their stamps do; and those of
-    which it has no contents, because they could not be read."""
+    """Files whose contents differ from the plan, and files that it has no contents of because they could not be read.
+
+    Only files whose stamps differ are read.
+    """
     names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
     columns = [plan.table.column(name).to_pylist() for name in names]
     rows = list(zip(*columns, strict=True))
@@ -80,7 +82,7 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
         if stamp == (num_bytes, mtime_ns):
             continue
         found = examine(files, path)
-        if found.reason == "io" and sha256:  # which says nothing about the file
+        if found.reason == "io" and sha256:  # a failing disk is no change of the file
             raise image_not_given(files.where(path), found.detail)
         if found.sha256 != sha256:
             (changed if sha256 else mended).append(path)
@@ -88,7 +90,7 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
 
 
 def _parents(name: str) -> Iterator[str]:
-    """The folders or containers that a file lies in, last of all ``""``."""
+    """Yields the folders or containers that hold a file, and ``""`` at the end."""
     while name:
         name = name.rpartition("/")[0]
         yield name

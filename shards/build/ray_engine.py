@@ -1,9 +1,8 @@
-"""Builds shards on the machines of a Ray cluster. The bytes written do not depend on them.
+"""Builds shards on the machines of a Ray cluster. The bytes are the same on any machines.
 
-A task is one shard. Ray starts the task of a worker or machine that was lost again, elsewhere; a
-shard appears whole or not at all, and doing one twice gives the same bytes. Every machine needs
-this project installed in the same versions, and sources and output at the same paths (a shared
-file system), or in a store.
+A task is one shard. Ray restarts the task of a lost worker or machine elsewhere. A shard appears whole or not at all,
+and doing a task twice gives the same bytes. Every machine needs the same versions of this project installed, and
+sources and output at the same paths (on a shared file system) or in a store.
 """
 
 import os
@@ -17,10 +16,10 @@ from shards.errors import InputError, MachineTrouble
 __all__ = ["write_shards_on_ray"]
 
 _RESTARTS = 5
-"""Times that a task whose worker or machine was lost is started again."""
+"""How often a task is restarted if its worker or machine is lost."""
 
 _AHEAD = 2
-"""Tasks handed to Ray per processor: a hundred thousand at once would only fill its memory."""
+"""Tasks per processor that are handed to Ray at a time. A hundred thousand at once would fill its memory."""
 
 _POLL_S = 0.5
 
@@ -28,11 +27,11 @@ _POLL_S = 0.5
 def write_shards_on_ray(
     tasks: Sequence[Task], workers: int, advance: Callable[[int], object], versions: Mapping[str, str]
 ) -> None:
-    """Writes all shards, the largest first; ``advance(n)`` is called with the images of each shard that is done.
+    """Writes all shards, the largest first. ``advance(n)`` is called with the number of images of each finished shard.
 
-    Joins the cluster at ``RAY_ADDRESS``, or starts one of ``workers`` processors on this machine.
-    ``versions`` are those of the programs here; a machine with others is refused. The first error
-    ends the build and is raised; shards finished by then stay.
+    Joins the cluster at ``RAY_ADDRESS``, or starts one of ``workers`` processors on this machine. ``versions`` are
+    those of the programs here; machines with others are refused. The first error ends the build and is raised. Shards
+    that were finished by then stay.
     """
     ordered = iter(sorted(tasks, key=lambda task: -task.num_images))
     with _cluster(workers) as ray:
@@ -56,7 +55,7 @@ def write_shards_on_ray(
 
 
 def write_shard(task: Task, versions: Mapping[str, str]) -> None:
-    """The work of one task, in a process of the cluster."""
+    """Does one task, in a process of the cluster. Raises ``InputError`` if the machine has other ``versions``."""
     from shards.build.plan import current_versions
 
     here = current_versions()
@@ -78,7 +77,7 @@ def _some(tasks: Iterator[Task], count: int) -> Iterator[Task]:
 
 
 def _result(ray: Any, reference: Any) -> None:
-    """Raises what the task raised, as itself."""
+    """Raises the original error of a failed task."""
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -94,13 +93,15 @@ def _result(ray: Any, reference: Any) -> None:
 
 @contextmanager
 def _cluster(workers: int) -> Iterator[Any]:
-    """Context manager: joins a Ray cluster, or starts one on this machine, and yields Ray; leaves the cluster at the
-    end, and stops one that it started."""
+    """Context manager: joins a Ray cluster, or starts one on this machine, and yields Ray.
+
+    At the end it leaves the cluster, and stops it if it started it.
+    """
     try:
         import ray
     except ImportError as error:
         raise InputError(f"--engine ray needs the package ray ({error}): pip install -e '.[ray]'") from error
-    if ray.is_initialized():  # the caller's own
+    if ray.is_initialized():  # by the caller
         yield ray
         return
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}

@@ -1,4 +1,4 @@
-"""The settings of a build. Together with the sources, it fixes every byte of the shards."""
+"""The settings of a build. Together with the sources, they determine every byte of the shards."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
@@ -26,34 +26,34 @@ Megapixels = Annotated[float, Meta(ge=0, le=MAX_PIXELS / 1e6)]
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """Settings of :func:`shards.build.build.build_dataset`. Raises ``InputError`` naming the value."""
+    """Settings of :func:`shards.build.build.build_dataset`. Raises ``InputError`` naming the value at fault."""
 
     split_shares: dict[str, float] = field(default_factory=lambda: parse_shares(DEFAULT_SPLIT))
-    """Split → share of the samples, of each label by itself."""
+    """Split → share of the samples, applied to each label separately."""
     split_seed: Seed = 606
     """Seed of the split and of the packing order."""
-    samples_per_shard: Annotated[int, Meta(ge=1, le=999_999)] = 1000  # its place has six digits in a sample's key
+    samples_per_shard: Annotated[int, Meta(ge=1, le=999_999)] = 1000  # a key has six digits for the place in the shard
     """Samples per tar. 1,000 photographs of 1 MB make a tar of about 1 GB."""
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels; models are trained at this size."""
     lossless: Lossless = "tile"
-    """``tile``: lossless images are stored as tiled TIFF with the same pixels, of which a crop is
-    read 5 (1 megapixel) to 40 times (8) as fast as of a PNG; ``keep``: as they are, for readers
-    whose TIFF lacks zstd (docs/readers.md)."""
+    """``tile``: lossless images are stored as tiled TIFFs with the same pixels. A crop is read 5 times (at 1 megapixel)
+    to 40 times (at 8) as fast as from a PNG. ``keep``: they stay as they are, for readers of TIFF without zstd
+    (docs/readers.md)."""
     lossy: Lossy = "keep"
-    """``tiles``: images of which no crop can be read by itself (lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF,
-    palettes, JPEGs with arithmetic coding or in CMYK, TIFFs with JPEG inside) are stored as tiled TIFF with the same
-    pixels, too, which takes many times their bytes (docs/data.md); ``keep``: as they are."""
+    """``tiles``: other images without random access (lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, palettes, JPEGs
+    with arithmetic coding or in CMYK, TIFFs with JPEG inside) are stored as tiled TIFFs with the same pixels too, which
+    takes many times their bytes (docs/data.md). ``keep``: they stay as they are."""
     lossy_over: Megapixels = 0.0
-    """With ``lossy="tiles"``: only images of more than so many megapixels."""
+    """With ``lossy="tiles"``: megapixels that an image must exceed to be tiled."""
     keep_progressive: bool = False
-    """Leave progressive JPEGs as they are instead of making them baseline."""
+    """Whether progressive JPEGs stay as they are instead of becoming baseline."""
     equalise: Method = "none"
-    """``match``: leave out images until the classes differ in nothing that shows in the pixels;
-    ``recompress``: re-encode all images alike, which changes their pixels; ``none``."""
+    """``match``: leave out images until the classes differ in nothing that shows in the pixels. ``recompress``:
+    re-encode all images alike, which changes their pixels. ``none``: neither."""
     note: str = ""
-    """What a reader of any verdict must know about the data set, see ``shards.manifest.note``; empty: what its source
-    says in a file of its own (``shards.sources.note_file``)."""
+    """What every reader of a verdict must know about the data set, see ``shards.manifest.note``. Empty: the note in a
+    file of the source (``shards.sources.note_file``), if there is one."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
@@ -71,6 +71,6 @@ class BuildSettings:
 
     @property
     def tiling(self) -> Tiling:
-        """The images that become tiles; none where every image becomes a JPEG."""
+        """Which images become tiles; none if every image becomes a JPEG."""
         lossless = self.lossless == "tile" and self.equalise != "recompress"
         return Tiling(lossless, self.lossy == "tiles", self.lossy_over)

@@ -1,12 +1,12 @@
-"""The split of each sample: train, valid, test or calibration.
+"""Assigns each sample to a split: train, valid, test or calibration.
 
-*Label-stratified*: each label is shared out by itself. A group never crosses splits, nor do exact
-duplicates. The result is a pure function of the seed, the shares and the set of (content, label,
-group), whatever the order of the files.
+The split is *label-stratified*: each label is divided by the shares separately. Neither groups nor exact duplicates
+cross splits. The result is a pure function of the seed, the shares and the set of (content, label, group), whatever the
+order of the files.
 
-Groups go one by one, the largest first and equals in a seeded random order, to the split whose
-counts then lie nearest to the wanted ones in the sense of chi-square: the sum over labels of
-(count - target)² / target. For groups of one this is the apportionment of Sainte-Laguë.
+Groups are assigned one by one, the largest first and equal ones in a seeded random order. Each goes to the split whose
+counts are then closest to its target counts in the sense of chi-square: the sum over labels of (count - target)² /
+target. For groups of one sample this is the Sainte-Laguë apportionment.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ NUM_LABELS = len(CLASS_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Splittable:
-    """The properties of a sample that its split depends on."""
+    """The properties of a sample on which its split depends."""
 
     sha256: bytes
     label: int
     group: str = ""
-    """Samples of one group share a split; ``""`` stands alone."""
+    """Samples of one group share a split; ``""`` for no group."""
     split: str = ""
-    """A split given in the list, ``""`` to have it drawn."""
+    """The split given in the list; ``""`` to draw one."""
     name: str = ""
-    """For messages only."""
+    """Name of the sample, only for messages."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class _Unit:
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """``"0.7,0.15,0.15"`` or with a fourth, for calibration → split → share. ``InputError``."""
+    """Parses ``"0.7,0.15,0.15"``, or with a fourth share for calibration, to split → share. Raises ``InputError``."""
     try:
         shares = [float(part) for part in text.split(",")]
     except ValueError:
@@ -60,9 +60,11 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
-    """The splits that have a share but were given to no image, if every image was given a split, and some were given
-    train: those are to be drawn from train. ``given`` are the splits that images were given, with ``""`` if an image
-    has none."""
+    """The splits that have a share but no images, and so must be drawn from train.
+
+    ``given`` holds the splits that images were given, and ``""`` if an image has none. Empty unless every image was
+    given a split, and some were given train.
+    """
     if "" in given or TRAIN not in given:
         return []
     return [name for name, share in shares.items() if share > 0 and name not in given]
@@ -78,8 +80,8 @@ def assign_splits(
     """The split of each sample, in the order of ``samples``.
 
     Splits given beforehand hold, also for the rest of the sample's group, and count towards the shares. No sample is
-    drawn into a split that is ``closed``; the shares of the others then divide what is left. Samples that were given to
-    the split ``again`` are drawn as if they had none. Raises ``InputError`` if a group or content was given two splits.
+    drawn into a split in ``closed``; the shares of the others then divide the rest. Samples that were given to the
+    split ``again`` are drawn as if they had none. Raises ``InputError`` if a group or content was given two splits.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}
@@ -102,7 +104,7 @@ def assign_splits(
 def _add(units: dict[int, _Unit], root: int, sample: Splittable, seed: int) -> None:
     rank = hashlib.sha256(b"split %d " % seed + sample.sha256 + sample.group.encode()).digest()
     unit = units.setdefault(root, _Unit(rank))
-    unit.rank = min(unit.rank, rank)  # the same whichever of the unit's samples comes first
+    unit.rank = min(unit.rank, rank)  # independent of the order of the unit's samples
     unit.counts[sample.label] += 1
     if not sample.split:
         return
@@ -123,7 +125,7 @@ def _targets(samples: Sequence[Splittable], shares: dict[str, float], closed: fr
 
 
 def _cost(unit: _Unit, counts: list[int], targets: list[float]) -> float:
-    """By how much chi-square grows when the unit goes to a split of these counts and targets."""
+    """The increase of chi-square if the unit is added to a split with these counts and targets."""
     return sum(
         more * (2 * (count - target) + more) / target
         for more, count, target in zip(unit.counts, counts, targets, strict=True)

@@ -1,4 +1,4 @@
-"""A tar of samples: written through WebDataset's ``TarWriter``, the same bytes every time."""
+"""Writes a tar of samples through WebDataset's ``TarWriter``, with the same bytes every time."""
 
 import hashlib
 from contextlib import suppress
@@ -14,15 +14,15 @@ Member = tuple[str, int, int, str]
 """(extension, offset of the content in the tar, length, file name)."""
 
 _BLOCK = 512
-_MTIME = 315_532_800  # 1 January 1980: of 1970 GNU tar warns that it is implausibly old
+_MTIME = 315_532_800  # 1 January 1980: GNU tar warns that 1970 is implausibly old
 _BUFFER_BYTES = 1 << 20
 
 
 class _HashedFile:
-    """A file that hashes what is written to it.
+    """A file that hashes everything written to it.
 
-    After a failed write, further ones do nothing: the tar is lost, and tarfile, which writes its
-    closing blocks even then, would bury the first error under others raised while cleaning up.
+    After a failed write, further writes do nothing. The tar is lost then, but tarfile still writes its closing blocks,
+    which would hide the first error behind others.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,21 +47,21 @@ class _HashedFile:
         self._file.close()
 
     def abandon(self) -> None:
-        """Closes without complaint: another error is on its way."""
+        """Closes the file and ignores errors, because another error is being raised."""
         self._failed = True
         with suppress(OSError):
             self._file.close()
 
 
 class ShardTar:
-    """Writes samples one after the other; use as a context.
+    """Writes samples one after the other. Use it as a context manager.
 
-    Times, owners and modes are fixed, so equal samples make equal bytes. ``sha256`` and
-    ``num_bytes`` hold after closing.
+    Times, owners and modes are fixed, so equal samples give equal bytes. ``sha256`` and ``num_bytes`` are final after
+    closing.
     """
 
     def __init__(self, path: Path) -> None:
-        # WebDataset imports torch, which takes seconds: once per process, and only to write.
+        # WebDataset imports torch, which takes seconds, so it is imported only to write.
         writer = required("webdataset", "writing shards")
         self._file = _HashedFile(path)
         self._writer: Any = writer.TarWriter(
@@ -70,7 +70,7 @@ class ShardTar:
         self._position = 0
 
     def write(self, key: str, members: tuple[tuple[str, bytes], ...]) -> list[Member]:
-        """Appends a sample's members in the order given, and says where they lie."""
+        """Appends the members of a sample in the given order. Returns where they are in the tar."""
         placed = []
         for extension, content in members:
             # One call per member: within a call TarWriter sorts the names.
@@ -104,7 +104,7 @@ class ShardTar:
 
 
 def dali_index(samples: list[list[Member]]) -> str:
-    """The text of the ``.idx`` file that DALI's WebDataset reader takes (version 1.2)."""
+    """The text of the ``.idx`` file that DALI's WebDataset reader needs (version 1.2)."""
     lines = [f"v1.2 {len(samples)}"]
     for members in samples:
         lines.append(" ".join(f"{ext} {start} {size} {name}" for ext, start, size, name in members))

@@ -1,8 +1,8 @@
-"""A build whose data set lies in a store: shards are made here and sent there one by one.
+"""Builds a data set in a store: shards are made on this machine and uploaded one by one.
 
-A local folder holds the plan and the shards' manifests, which are small; a shard's tar is deleted
-once the store has it. The store's copy of a shard's manifest is sent last and says that the shard
-is done, so any machine can continue with an interrupted build.
+A local folder holds the plan and the shards' manifests, which are small. A shard's tar is deleted once the store has
+it. A shard's manifest is uploaded last and marks the shard as done in the store, so that any machine can continue an
+interrupted build.
 """
 
 import hashlib
@@ -32,20 +32,20 @@ _TASK_PREFIX, _SETTLED_S = "task-", 60.0
 
 @dataclass(frozen=True, slots=True)
 class UploadedShardTask:
-    """The work of one shard and of sending it; picklable."""
+    """Writes one shard and uploads it. Can be pickled."""
 
     task: ShardTask
     url: str
     elsewhere: bool
-    """It may run on another machine than the one that began the build: then it works in its own
-    folder, under that machine's settings, and leaves nothing there."""
+    """Whether it may run on another machine than the one that began the build. Then it works in a folder of its own,
+    set by that machine's settings, and leaves nothing there."""
 
     @property
     def num_images(self) -> int:
         return self.task.num_images
 
     def write(self, advance: Callable[[], object]) -> None:
-        """Writes the shard, sends tar, index and manifest in this order, deletes tar and index."""
+        """Writes the shard, uploads tar, index and manifest in this order, and deletes tar and index."""
         if self.elsewhere:
             with _own_folder(RemoteSettings.from_environment().folder / "builds") as folder:
                 self._write(replace(self.task, out=folder), advance)
@@ -58,7 +58,7 @@ class UploadedShardTask:
         remote = RemoteFolder(self.url)
         big = [out / plan.name, out / f"{plan.stem}.idx"]
         for path in big:
-            if path.exists():  # there is none where all images were rejected
+            if path.exists():  # missing if all images were rejected
                 remote.write(path, path.name)
         remote.write(task.manifest, task.manifest.name)
         for path in big:
@@ -68,12 +68,14 @@ class UploadedShardTask:
 
 @contextmanager
 def _own_folder(parent: Path) -> Iterator[Path]:
-    """Context manager: makes a folder for one task and deletes it at the end. The folder is locked meanwhile, so
-    that the next task recognises and deletes the folders of processes that were killed."""
+    """Context manager: makes a folder for one task and deletes it at the end.
+
+    The folder is locked meanwhile, so that the next task recognises and deletes the folders of killed processes.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     for path in parent.glob(f"{_TASK_PREFIX}*"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _SETTLED_S:  # its owner has locked it by now
+            if time.time() - path.stat().st_mtime > _SETTLED_S:  # a living owner has locked it by now
                 with lock_unused(path):
                     shutil.rmtree(path, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_TASK_PREFIX, dir=parent))
@@ -85,10 +87,10 @@ def _own_folder(parent: Path) -> Iterator[Path]:
 
 
 class RemoteOutput:
-    """The store that a build writes to, and the local folder that it works in."""
+    """The store to which a build writes, and its local working folder."""
 
     def __init__(self, url: str, plan_name: str) -> None:
-        """Raises ``InputError`` if the store holds something else."""
+        """Raises ``InputError`` if the store holds anything else, or cannot be written to."""
         self.remote = RemoteFolder(url)
         if url.startswith(("http://", "https://", "hf://")):
             raise InputError(
@@ -105,7 +107,7 @@ class RemoteOutput:
             )
 
     def pull(self) -> None:
-        """Brings the state of the build here: files in the store count, files that lie only here do not."""
+        """Downloads the state of the build. The store's state counts: local files that it lacks are deleted."""
         self.folder.mkdir(parents=True, exist_ok=True)
         small = {n for n in self._there if n == self._plan_name or n.endswith(".parquet")}
         for path in list(self.folder.iterdir()):
@@ -114,7 +116,7 @@ class RemoteOutput:
         self.pull_manifests(small)
 
     def pull_manifests(self, names: Iterable[str]) -> None:
-        """Brings those of ``names`` here that other machines sent to the store."""
+        """Downloads those of ``names`` that are not here, which other machines have uploaded."""
         missing = [name for name in names if not within(self.folder, name).exists()]
         most = self.remote.settings.cache_bytes
 
@@ -126,15 +128,15 @@ class RemoteOutput:
             list(pool.map(pull, missing))
 
     def has(self, name: str) -> bool:
-        """Whether the store held a file when the build began."""
+        """Whether the store held the file when the build began."""
         return name in self._there
 
     def task(self, task: ShardTask, elsewhere: bool) -> UploadedShardTask:
-        """The task of a shard that is to be sent to the store."""
+        """The task that writes a shard and uploads it."""
         return UploadedShardTask(task, self.remote.url, elsewhere)
 
     def push(self, *names: str) -> None:
-        """Sends files of the folder, in this order."""
+        """Uploads files of the folder, in this order."""
         for name in names:
             self.remote.write(self.folder / name, name)
 

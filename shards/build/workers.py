@@ -1,4 +1,4 @@
-"""Builds shards in several processes. What is written does not depend on how many there are."""
+"""Builds shards in several processes. The bytes are the same for any number of processes."""
 
 import multiprocessing
 import os
@@ -22,47 +22,46 @@ _POLL_S = 0.2
 
 
 class _Stopped(Exception):
-    """The main process asked the workers to stop."""
+    """Raised in a worker after the main process asked it to stop."""
 
 
 class _Channel:
-    """Values that a worker shares with the main process. One per process, set when it starts."""
+    """Values that a worker shares with the main process. One per worker, set at its start."""
 
     done: "Synchronized[int]"
     stop: "Synchronized[int]"
     silent: ExitStack
-    """Explains long silences of the first worker, until its first image is done."""
+    """Context that explains long silences in the first worker, until its first image is done."""
 
 
 class Task(Protocol):
-    """The work of one shard; picklable."""
+    """The work of one shard. Can be pickled."""
 
     @property
     def num_images(self) -> int: ...
 
     def write(self, advance: Callable[[], object]) -> None:
-        """Does the work; ``advance()`` is called after every image, and stops it by raising."""
+        """Does the work. ``advance()`` is called after every image, and stops the work if it raises an exception."""
 
 
 def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:
     """Writes all shards, the largest first. ``advance(n)`` is called after ``n`` more images.
 
-    The first error stops all workers, after the image each is at, and is raised; shards finished
-    by then stay.
+    The first error stops all workers after their current image, and is raised. Shards that were finished by then stay.
     """
     ordered = sorted(tasks, key=lambda task: -task.num_images)
     if min(workers, len(ordered)) <= 1:
         for task in ordered:
             task.write(lambda: advance(1))
         return
-    # The fork server imports once for all workers, and unlike a plain fork inherits no threads of this process.
+    # The fork server imports once for all workers, and unlike plain fork does not inherit threads of this process.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["shards.build.preloaded"])
     with _explained():
         done, stop, started = (context.Value(kind, 0) for kind in "qbq")
         pool = ProcessPoolExecutor(min(workers, len(ordered)), context, _start_worker, (done, stop, started))
     try:
-        with _explained():  # the first one starts them
+        with _explained():  # the first call starts the processes
             futures = [pool.submit(_work, task) for task in ordered]
         _collect(futures, done, advance)
     except BrokenProcessPool as error:
@@ -77,7 +76,7 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Around calls that start processes: their errors name no file of the build's, and explain little."""
+    """Context manager for calls that start processes: raises ``MachineTrouble`` that explains their errors."""
     try:
         yield
     except OSError as error:
@@ -105,20 +104,20 @@ def _start_worker(done: Any, stop: Any, started: Any) -> None:
     with started.get_lock():
         started.value += 1
         first = started.value == 1
-    if first:  # the main process sees only that it waits
+    if first:  # the main process cannot see what its workers do
         _Channel.silent.enter_context(explain_silence())
     obey_parent()
 
 
 def obey_parent() -> None:
-    """For a worker as it starts: it ends when the main process does, however that ends, and not before."""
-    # Ctrl-C reaches every process of the terminal; the main one stops the workers.
+    """Called in a worker at its start: makes it end when the main process ends, however that ends, and not before."""
+    # Ctrl-C reaches all processes of the terminal. The main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:
-    """A killed main process leaves no workers behind that write on, against its successor."""
+    """Ends this worker when the main process has ended, so that it does not write alongside a later build."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for_handles([parent.sentinel])

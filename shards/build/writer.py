@@ -36,36 +36,36 @@ _RECORD = b"shard"
 
 
 class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of ``rejected.parquet``."""
+    """A row of ``rejected.parquet``: an image that was not taken in."""
 
     source_path: str
     label: int | None
-    """``None`` where it is not known."""
+    """The label of the image; ``None`` if it is not known."""
     generator: str | None
     reason: str
     detail: str
 
     @classmethod
     def of(cls, source: PackedSource, reason: str, detail: str) -> "Rejection":
-        """``source`` is not taken in."""
+        """The rejection of ``source``."""
         return cls(source.path, source.label, source.generator, reason, detail)
 
 
 class ShardRecord(Struct, frozen=True):
-    """The description of a shard as a whole, in the metadata of its Parquet file."""
+    """The description of a whole shard, stored in the metadata of its Parquet file."""
 
     info: ShardInfo
-    """``samples`` is 0, and there is no tar, where all images were rejected."""
+    """The shard. If all images were rejected, its ``samples`` is 0 and there is no tar."""
     rejected: tuple[Rejection, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """A work unit: picklable, and doing it twice gives the same files."""
+    """Writes one shard. Can be pickled. Doing it twice gives the same files."""
 
     plan: ShardPlan
     files: SourceFiles
-    """Where the sources lie."""
+    """Access to the source files."""
     out: Path
     global_size: int
     keep_progressive: bool = False
@@ -81,19 +81,19 @@ class ShardTask:
         return len(self.plan.sources)
 
     def write(self, advance: Callable[[], object]) -> None:
-        """:func:`write_shard` of this task."""
+        """Writes the shard, see :func:`write_shard`."""
         write_shard(self, advance)
 
 
 class _NoSamples(Exception):
-    """Every image of a shard was rejected."""
+    """Raised if every image of a shard was rejected."""
 
 
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
-    """Builds the shard. ``advance()`` is called after every image; an exception from it stops the work.
+    """Builds the shard of ``task``. ``advance()`` is called after every image; an exception from it stops the work.
 
-    Raises ``OSError`` if the files cannot be written, ``InputError`` if a source has changed
-    since the first pass, and ``MachineTrouble``. Files appear whole or not at all.
+    Raises ``OSError`` if the files cannot be written, ``InputError`` if a source has changed since the first pass, and
+    ``MachineTrouble``. Files appear whole or not at all.
     """
     plan = task.plan
     rows: list[dict[str, Any]] = []
@@ -144,7 +144,7 @@ def _add(
 def _read_again(
     task: ShardTask, source: PackedSource, contents: Iterator[bytes], rejected: list[Rejection]
 ) -> bytes | None:
-    """The next of ``contents``, which is the file of ``source``; ``None`` where it is rejected."""
+    """The next of ``contents``, which are the bytes of ``source``; ``None`` if the image is rejected."""
     path = task.files.where(source.path)
     try:
         data = next(contents)
@@ -174,8 +174,7 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
 
 
 def read_shard_manifest(manifest: Path) -> pa.Table:
-    """The rows of a shard's Parquet file, of ``SAMPLE_SCHEMA``. ``InputError`` if it is not
-    ours."""
+    """The rows of a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if it is not ours."""
     try:
         table = read_parquet(manifest)
         require_manifest_format(table.schema, manifest)
@@ -187,11 +186,11 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
 
 
 def read_record(manifest: Path) -> ShardRecord:
-    """The description in a shard's Parquet file. ``InputError`` if it is not ours."""
+    """The description in a shard's Parquet file. Raises ``InputError`` if it is not ours."""
     try:
         require_regular(manifest)
         with machine_spared(manifest):
             metadata = read_or_end(manifest, lambda: pq.read_schema(manifest)).metadata
         return typed_document(parse_json(metadata[_RECORD]), ShardRecord, "shard")
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:  # Type: without metadata
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:  # TypeError: no metadata
         raise InputError(f"{manifest} is damaged ({error}): delete it and run glass build again") from error

@@ -1,1 +1,1 @@
-"""How commands speak to the user: errors, streams, addresses, numbers and long waits."""
+"""How commands talk to the user: errors, streams, addresses, numbers and progress."""

@@ -1,4 +1,4 @@
-"""How every command ends: a mistake of the person's gives one clear sentence and exit code 2.
+"""Runs a command so that a user's mistake ends it with one clear sentence and exit code 2.
 
 >>> def main(argv: list[str] | None = None) -> int: ...
 >>> if __name__ == "__main__":
@@ -32,8 +32,7 @@ _CALLED_AS: ContextVar[str | None] = ContextVar("called_as", default=None)
 
 @contextmanager
 def called_as(program: str) -> Iterator[None]:
-    """Context manager: a command that its block runs as a part of another program appears in messages under the name
-    that the user typed."""
+    """Context manager: messages of the command that runs in the block name it as ``program``, as the user typed it."""
     token = _CALLED_AS.set(program)
     try:
         yield
@@ -42,21 +41,21 @@ def called_as(program: str) -> Iterator[None]:
 
 
 def program_name(alone: str) -> str:
-    """The name for ``prog`` of a parser: ``alone`` where the command is a program of its own."""
+    """The ``prog`` of a parser: the name of :func:`called_as`, or ``alone`` if the command is a program of its own."""
     return _CALLED_AS.get() or alone
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An ``ArgumentParser`` whose errors are one sentence on stderr, without the usage block."""
+    """An ``ArgumentParser`` that reports an error as one sentence on stderr, without the usage block."""
 
     def error(self, message: str) -> NoReturn:
-        # It quotes what was typed, which may be an address with a password in it.
+        # The message quotes arguments, which may be addresses with a password.
         message = one_line(without_secrets(message))
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters escaped: names of files are untrusted, terminals obey."""
+    """``text`` with control characters escaped. Names of files are untrusted, and terminals obey such characters."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
@@ -64,8 +63,10 @@ _MARKUP = ("\\", "|", "`", "[", "]", "*")
 
 
 def markdown_text(text: str) -> str:
-    """``text``, which may come from a file, as one line of Markdown in which no markup of its own acts: no tag, no
-    link and no image, which a reader's browser would fetch, and no end of a table's cell."""
+    """Untrusted ``text`` as one line of Markdown in which it has no markup.
+
+    It has no tags, no links, no images (which a reader's browser would fetch), and cannot end a cell of a table.
+    """
     escaped = printable(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
     for character in _MARKUP:
         escaped = escaped.replace(character, f"&#{ord(character)};")
@@ -73,20 +74,19 @@ def markdown_text(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """:func:`printable` without line breaks: a name with one in it makes no line of its own."""
+    """:func:`printable` with escaped line breaks too, so that a name cannot start a line of its own."""
     return printable(text).replace("\n", "\\n")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Runs ``main()`` and exits with its code; an ``InputError`` and the machine's own trouble
-    become one line and exit code 2.
+    """Runs ``main()`` and exits with its code.
 
-    A closed stdout or stderr does not change the code; where output is lost, because a disk is full, an
-    error is printed.
+    An ``InputError`` or a fault of the machine is printed as one line and gives exit code 2. A reader that closes
+    stdout or stderr does not change the code. If output is lost, because a disk is full, an error is printed.
     """
     keep_freed_memory()
     let_waiting_threads_sleep()
-    if logging.lastResort is not None:  # it shows warnings where a command sets up nothing else
+    if logging.lastResort is not None:  # prints warnings if a command sets up no logging
         logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
     with guarded_streams() as output:
         try:
@@ -95,7 +95,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         except BrokenPipeError:
             if not output.closed:
                 raise
-        if output.closed:  # not an error of ours, though rich makes it an exit code of 1
+        if output.closed:  # not an error, though rich exits with 1
             code = 0
         if output.lost is not None:
             _print_error(f"what was to be printed is lost: {output.lost.strerror or output.lost}")
@@ -104,11 +104,11 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _code_of(main: Callable[[], int | None]) -> int:
-    """The exit code of ``main()``, with a sentence where it ends in a mistake."""
+    """The exit code of ``main()``. Prints a sentence if it ends in a mistake."""
     try:
         with explain_silence():
             return main() or 0
-    except SystemExit as error:  # of the parser, which has printed its message
+    except SystemExit as error:  # raised by the parser, which has printed its message
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
         _print_error(str(error.code))
@@ -124,7 +124,7 @@ def _code_of(main: Callable[[], int | None]) -> int:
         raise
     except Exception as error:
         trouble = trouble_of(error) or _of_a_file(error)
-        if trouble is None:  # a mistake of ours: its trace, as Python prints it, but for secrets
+        if trouble is None:  # a bug: print Python's traceback, without secrets
             print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
             return EXIT_BUG
         _print_error(str(trouble))
@@ -132,7 +132,7 @@ def _code_of(main: Callable[[], int | None]) -> int:
 
 
 def _of_a_file(error: Exception) -> Exception | None:
-    """A failing disk or a missing permission, wherever a file was opened, as a sentence."""
+    """``error`` as a sentence if it is a failing disk or a missing permission, whichever file it was; else ``None``."""
     if not isinstance(error, OSError):
         return None
     if is_passing(error):

@@ -1,5 +1,7 @@
-"""Imported first by whatever a person runs: where this Python lacks the project's libraries, as it
-does before the environment is activated, the program ends with a sentence and exit code 2."""
+"""Ends a program with a sentence and exit code 2 if this Python lacks the project's libraries.
+
+Every program imports it first. Libraries are missing, for instance, before the environment is activated.
+"""
 
 import importlib.util
 import sys
@@ -10,7 +12,7 @@ _LIBRARIES = ("accelerate", "msgspec", "numba", "numpy", "PIL", "pyarrow", "rich
 
 
 def not_installed() -> str:
-    """A sentence that names the libraries that this Python lacks, and the remedy; empty where it has all of them."""
+    """A sentence that names the libraries that this Python lacks, and the remedy; empty if it has all of them."""
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if not missing:
         return ""

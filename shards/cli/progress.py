@@ -1,7 +1,7 @@
-"""Signs of life of a command: a bar that counts images, and a line that explains a long silence.
+"""Shows that a command is alive: a bar that counts images, and a line that explains a long silence.
 
-Loading PyTorch and compiling kernels take seconds, on a fresh machine half a minute, and happen in
-many places that show no progress. So a thread looks, once a second, at the stacks of the others.
+Loading PyTorch and compiling kernels take seconds, on a fresh machine half a minute, and happen in many places without
+progress bars. So a thread inspects the stacks of the other threads once a second.
 """
 
 import os
@@ -21,24 +21,26 @@ T = TypeVar("T")
 
 BAR_EVERY_S = 0.5
 LOG_EVERY_S = 30.0
-"""Seconds between two lines of progress in a log file, which a bar that moves would fill."""
+"""Seconds between two lines of progress in a log file. At the rate of a moving bar, they would fill it."""
 
 LOOKS_BEFORE_NOTICE = 3
-"""Seconds, as it looks once a second; shorter silences need no explanation."""
+"""Looks, one a second, that must find a sign before its line is printed. Shorter silences need no explanation."""
 SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
     "/numba/core/": "compiling kernels, which is done once on a machine …",
 }
-"""Part of the name of a source file on a thread's stack → the line that is printed."""
+"""Part of a source file's name on the stack of a thread → the line to print."""
 
 _WHOLE_LINE = "\r\033[K"
-"""In place of a bar that has not moved, and is drawn again on the next line."""
+"""Clears the line of a bar, which is drawn again on the next line."""
 
 
 @contextmanager
 def explain_silence(every_s: float = 1.0) -> Iterator[None]:
-    """Context manager: explains each long silence once to a user at a terminal. Among the processes of a run, or the
-    workers of a command, only the first does."""
+    """Context manager: explains each kind of long silence once to a user at a terminal.
+
+    Only the first process of a training run does.
+    """
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
         return
@@ -57,13 +59,13 @@ def _watch(over: threading.Event, every_s: float) -> None:
         for sign in _signs():
             seen[sign] += 1
             if seen[sign] == LOOKS_BEFORE_NOTICE:
-                with suppress(OSError, ValueError, AttributeError):  # nobody reads it
+                with suppress(OSError, ValueError, AttributeError):  # stderr has no reader
                     sys.stderr.write(f"{_WHOLE_LINE}{SIGNS[sign]}\n")
                     sys.stderr.flush()
 
 
 def _signs() -> set[str]:
-    """The signs on the stacks of the other threads."""
+    """The keys of ``SIGNS`` found on the stacks of the other threads."""
     own = threading.get_ident()
     return {
         sign
@@ -82,7 +84,7 @@ def _files(frame: FrameType | None) -> Iterator[str]:
 
 
 class _LogFile:
-    """A stream that is no terminal, which would draw each state of a bar over the last: here it is a line."""
+    """Writes each state of a bar as a line, to a stream that is no terminal and cannot draw it over the last one."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -105,10 +107,12 @@ def progress_bar(
     initial: int = 0,
     delay_s: float = 0.0,
 ) -> "tqdm[T]":
-    """A bar on stderr that counts images, or the ``unit`` of what it iterates ``over``. Shows nothing without
-    ``progress``, nor where the work ends within ``delay_s``; where stderr is no terminal but a log file, it writes a
-    line every ``LOG_EVERY_S``."""
-    from tqdm import tqdm  # half of the time that it takes to say --help
+    """A bar on stderr that counts images, or the ``unit`` of the items that it iterates ``over``.
+
+    Shows nothing without ``progress``, or if the work ends within ``delay_s``. If stderr is not a terminal but a log
+    file, writes a line every ``LOG_EVERY_S``.
+    """
+    from tqdm import tqdm  # importing it takes half the time of --help
 
     log = None if sys.stderr is None or sys.stderr.isatty() else _LogFile(sys.stderr)
     every_s = BAR_EVERY_S if log is None else LOG_EVERY_S

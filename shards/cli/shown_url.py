@@ -1,8 +1,8 @@
-"""How an address is shown to people: in what is printed, logged, raised or written to a file.
+"""Shows addresses to people without secrets: in everything printed, logged, raised or written to a file.
 
-An address may hold a password before its ``@``, and a signature after its ``?`` that opens a store
-to whoever reads it. Libraries put whole addresses into the texts of their exceptions, also those
-that a redirect led to, so such a text goes through :func:`without_secrets` too.
+An address may hold a password before its ``@``, and after its ``?`` a signature that opens a store to anybody who reads
+it. Libraries put whole addresses into messages of their exceptions, even addresses after redirects, so these messages
+go through :func:`without_secrets` too.
 """
 
 import logging
@@ -13,14 +13,14 @@ __all__ = ["SafeFormatter", "safe_text", "safe_words", "shown_url", "without_sec
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]*")
 _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
-"""Parameters of an address without scheme and host, as HTTP libraries name what was asked for."""
+"""Parameters of an address without scheme and host, which is how HTTP libraries name a request."""
 
 _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
-"""Their paths may hold an ``@``; an address of a database has one only after its password, which
-may hold anything."""
+"""Schemes whose paths may hold an ``@``. In other addresses, such as those of databases, an ``@`` follows a password,
+and the password may hold any character."""
 
 _LEAST_SECRET = 4
-"""Letters of a password by which a text is taken to quote it."""
+"""Letters of a password that a text must repeat to count as quoting it."""
 
 
 def shown_url(url: str) -> str:
@@ -33,19 +33,19 @@ def shown_url(url: str) -> str:
     if scheme.lower() not in _STORES and host:
         host, slash, path = rest.rpartition("@")[2].partition("/")
     host = host.rpartition("@")[2]
-    if not _is_port(host):  # a password with a slash in it, whose address was cut off before its @
+    if not _is_port(host):  # a password with a slash, cut off before the @
         behind = f"{host}{slash}{path}".rpartition("@")
         return f"{scheme}://{behind[2]}" if behind[1] else f"{scheme}://…"
     return f"{scheme}://{host}{slash}{path}"
 
 
 def _has_parameters(scheme: str, rest: str) -> bool:
-    """Whether a question mark ends the path: in the name of a local file it may be a letter."""
+    """Whether a question mark ends the path. In the name of a local file it may be a normal character."""
     return not (scheme.lower() == "journal" and rest.startswith("/"))
 
 
 def _is_port(host: str) -> bool:
-    """Whether what follows the colon of ``host``, if there is one, is a port."""
+    """Whether ``host`` has no colon, or a port after it."""
     if host.startswith("["):  # IPv6
         host = host.partition("]")[2]
     port = host.partition(":")[2]
@@ -53,8 +53,10 @@ def _is_port(host: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """``text`` with every URL in it shown as by :func:`shown_url`, and without the query parameters of addresses
-    that lack scheme and host."""
+    """``text`` with all URLs in it shown by :func:`shown_url`.
+
+    Parameters of addresses that lack scheme and host are removed too.
+    """
     return _QUERY.sub("?…", _URL.sub(_shown_match, text))
 
 
@@ -65,8 +67,10 @@ def _shown_match(found: "re.Match[str]") -> str:
 
 
 def safe_text(error: BaseException, url: str = "") -> str:
-    """The message of a library's error about ``url``: its first line, without secrets; or the error's type
-    alone, if there is no message or it quotes a part of the password."""
+    """The first line of a library's error about ``url``, without secrets.
+
+    If there is no message, or it quotes a part of the password, the name of the error's type.
+    """
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(url, shown_url(url)) if url else lines[0]
     text = without_secrets(text).strip()[:200]
@@ -76,21 +80,23 @@ def safe_text(error: BaseException, url: str = "") -> str:
 
 
 def safe_words(error: BaseException, url: str = "") -> str:
-    """:func:`safe_text` after the name of the error's type."""
+    """The name of the error's type, followed by :func:`safe_text`."""
     kind, text = type(error).__name__, safe_text(error, url)
     return kind if text == kind else f"{kind}: {text}"
 
 
 class SafeFormatter(logging.Formatter):
-    """Formatter of log lines, traces included: without secrets, whoever wrote them."""
+    """Formatter that removes secrets from log lines and tracebacks, whichever library logged them."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_secrets(super().format(record))
 
 
 def _secret_parts(url: str) -> Iterator[str]:
-    """Runs of letters of the password and of the parameters of ``url``: a parser that fails at a
-    part of a password quotes that part alone."""
+    """All runs of ``_LEAST_SECRET`` letters in the password and in the parameters of ``url``.
+
+    A parser that fails at a part of a password quotes only that part.
+    """
     _, _, rest = url.partition("://")
     before, at, behind = rest.rpartition("@")
     password = before.partition(":")[2] if at else ""

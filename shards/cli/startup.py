@@ -1,6 +1,6 @@
-"""How a command comes quickly to its work, and leaves the cores to those who have work.
+"""Makes commands start quickly, and leave the cores to threads that have work.
 
-Both are for programs of this project alone: what imports its packages sets its process up itself.
+Only programs of this project call these functions. Code that imports its packages sets up its own process.
 """
 
 import gc
@@ -14,11 +14,11 @@ _OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def let_waiting_threads_sleep() -> None:
-    """Makes threads of torch sleep while they wait for one another. Must be called before torch is imported; does
-    nothing if the environment says how they wait.
+    """Makes threads of torch sleep while they wait for one another. Must be called before torch is imported.
 
-    GNU's OpenMP lets them spin for milliseconds, on cores that threads of the loader, or another program, could use: a
-    first verdict on a busy machine took 1.5 s of processor more (docs/LOG.md, 2026-11-29).
+    GNU's OpenMP lets them spin for milliseconds on cores that threads of the loader, or other programs, could use: a
+    first verdict on a busy machine took 1.5 s more processor time (docs/LOG.md, 2026-11-29). Does nothing if the
+    environment already sets how they wait.
     """
     if not any(os.environ.get(name) for name in _OF_THE_USER):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -26,8 +26,10 @@ def let_waiting_threads_sleep() -> None:
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Context manager: switches off Python's cyclic garbage collector, for imports: they leave no garbage, and it
-    takes a sixth of their time."""
+    """Context manager that switches off Python's cyclic garbage collector, for imports.
+
+    Imports leave no garbage, and the collector takes a sixth of their time.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

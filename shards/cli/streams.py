@@ -1,9 +1,8 @@
-"""Printing that survives a closed, a full or a narrow stdout or stderr.
+"""Printing that survives a stdout or stderr that is closed, full, or lacks characters.
 
-Printing must neither end a command half-way nor turn its work into a traceback. Text that cannot be
-written is dropped, and whether requested output was lost is known at the end. Descriptors 0
-to 2 are always taken, so that none of the user's files is opened as one of them and then holds
-what some library prints.
+Printing must neither end a command half-way nor turn its work into a traceback. Text that cannot be written is dropped,
+and at the end it is known whether output was lost. Closed descriptors 0 to 2 are opened, so that no file of the user
+gets one of these numbers and then receives the output of some library.
 """
 
 import codecs
@@ -34,7 +33,7 @@ _PLAIN = {
     "│": "|",
     "─": "-",
 }
-"""Replacements of characters that the terminal lacks; others are shown by their number."""
+"""Replacements of characters that a terminal lacks. Others are shown by their number."""
 
 _ERRORS = "glass-plain"
 
@@ -52,19 +51,19 @@ codecs.register_error(_ERRORS, _plainly)
 
 @dataclass
 class Output:
-    """The fate of stdout."""
+    """What became of the output on stdout."""
 
     lost: OSError | None = None
-    """The first error that dropped something, ``None`` where all was written."""
+    """The first error that dropped output; ``None`` if everything was written."""
     closed: bool = False
-    """Whether the reader of a pipe went away, as that of ``… | head``."""
+    """Whether the reader of a pipe closed it, such as that of ``… | head``."""
 
 
 class _Stream:
-    """A text stream whose errors end no work: after the first, what is written goes nowhere.
+    """A text stream whose errors do not end the work: after the first error, output is dropped.
 
-    ``output`` notes it; without one nobody asked. A pipe that stdout's reader closed is an error as
-    usual, for nobody wants the rest of the work.
+    Errors are recorded in ``output`` if it is given. If the reader of stdout closed its pipe, the error is raised as
+    usual, because nobody needs the rest of the work.
     """
 
     def __init__(self, stream: TextIO, output: Output | None) -> None:
@@ -91,7 +90,7 @@ class _Stream:
             self._dropped(error)
 
     def _dropped(self, error: OSError) -> None:
-        _to_nowhere(self._stream.fileno())  # else the rest of the buffer is tried again at the end
+        _to_nowhere(self._stream.fileno())  # else Python writes the rest of the buffer again at exit
         if self._output is None:
             return
         if isinstance(error, BrokenPipeError):
@@ -107,19 +106,19 @@ def _to_nowhere(descriptor: int) -> None:
 
 
 def _take_descriptors() -> None:
-    """Opens what is closed of descriptors 0, 1 and 2, on nothing."""
+    """Opens those of the descriptors 0, 1 and 2 that are closed, on the null device."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free descriptor is taken, which is this one.
+            # The system assigns the lowest free descriptor, which is this one.
             os.open(os.devnull, os.O_RDONLY if descriptor == 0 else os.O_WRONLY)
             os.set_inheritable(descriptor, True)
 
 
 def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
-    if stream is None:  # it was closed when Python began: nobody listens
-        return open(os.devnull, "w", encoding="utf-8")  # lives to the end
+    if stream is None:  # closed when Python started: output has no reader
+        return open(os.devnull, "w", encoding="utf-8")  # stays open to the end
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors=_ERRORS)
@@ -128,10 +127,9 @@ def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
 
 @contextmanager
 def guarded_streams() -> Iterator[Output]:
-    """Context manager for a whole command: printing to stdout or stderr raises nothing but the ``BrokenPipeError`` of
-    stdout.
+    """Context manager for a whole command: makes printing raise no error except the ``BrokenPipeError`` of stdout.
 
-    What is left in the buffers is written at the end.
+    Writes the rest of the buffers at the end. Yields what became of stdout.
     """
     _take_descriptors()
     before, output = (sys.stdout, sys.stderr), Output()

@@ -1,4 +1,4 @@
-"""Numbers with their nouns, as a person reads them."""
+"""Numbers with their nouns, for people."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ _MOST_NAMES = 12
 
 
 def counted(number: int, noun: str) -> str:
-    """ "1 image", "1,200 images"; a noun of several words takes its plural at the last."""
+    """A number with its noun: "1 image", "1,200 images". A noun of several words has its plural at the last word."""
     if number == 1:
         return f"1 {noun}"
     before, space, last = noun.rpartition(" ")
@@ -17,7 +17,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def size_in_words(num_bytes: float) -> str:
-    """ "13 kB", "8.2 MB", "120 GB": two digits or more, of 1,000 bytes each step."""
+    """A size with two digits or more and decimal units: "13 kB", "8.2 MB", "120 GB"."""
     units = ["TB", "GB", "MB", "kB", "bytes"]
     while num_bytes >= 999.5 and len(units) > 1:
         num_bytes /= 1000
@@ -27,12 +27,12 @@ def size_in_words(num_bytes: float) -> str:
 
 
 def by_reason(rejected: Mapping[str, int]) -> str:
-    """ "3 corrupt, 1 truncated"."""
+    """Counts with their reasons: "3 corrupt, 1 truncated"."""
     return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
 
 
 def counts_line(what: str, counts: Mapping[str, int]) -> str:
-    """A line of a dry run: "  formats    JPEG 1,200, PNG 3"; of many names, the first and how many are left."""
+    """A line of a dry run: "  formats    JPEG 1,200, PNG 3". If names are many, it counts the rest of them."""
     parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
     left = len(counts) - _MOST_NAMES
     return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")

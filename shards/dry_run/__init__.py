@@ -1,1 +1,1 @@
-"""What a build would do, said before it is done: ``glass build --dry-run``."""
+"""Tells what a build would do before it is done: ``glass build --dry-run``."""

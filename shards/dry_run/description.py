@@ -1,4 +1,4 @@
-"""What was understood of a source, for the user, before anything is built: ``glass build SRC --dry-run``."""
+"""Describes to the user how a source was understood, before anything is built: ``glass build SRC --dry-run``."""
 
 import statistics
 from collections import Counter
@@ -18,14 +18,14 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""Images that are opened for their format and size, evenly among all, or among those that are read at little cost."""
+"""Images that are opened for their format and size, spread evenly over all, or over those that are cheap to read."""
 _DEEPEST = 4
 _MOST_LINES = 60
 
 
 @dataclass
 class _Branch:
-    """A folder of the tree with all below it."""
+    """A folder of the tree, including everything below it."""
 
     images: int = 0
     kinds: Counter[tuple[int, str, str]] = field(default_factory=Counter)
@@ -34,11 +34,12 @@ class _Branch:
 
 
 def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -> list[str]:
-    """Lines about a source: how many images of which class; what words were taken to mean; a tree of the folders with
-    counts, class, generator and split; generators, splits and suffixes; formats and megapixels of some images.
+    """Lines that describe a source to the user.
 
-    If some of these images have more than ``lossy_over`` megapixels and can be decoded only as a whole, the lines also
-    say what ``--lossy tiles`` would cost. ``shown`` is the source in the lines.
+    They give the number of images by class; how words in names and columns were understood; a tree of the folders with
+    counts, class, generator and split; generators, splits and suffixes; formats and megapixels of some images. If some
+    of these have more than ``lossy_over`` megapixels and can only be decoded whole, the lines also give the cost of
+    ``--lossy tiles``. The lines call the source ``shown``.
     """
     labels = Counter(sources.table.column("label").to_pylist())
     classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))
@@ -71,12 +72,12 @@ def _tree(sources: SourceList) -> list[str]:
 def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
     for name, below in sorted(branch.inside.items()):
         yield f"{'  ' * depth}{one_line(name)}/", below
-        if len(below.kinds) > 1:  # else what lies below it says nothing more
+        if len(below.kinds) > 1:  # else the folders below would repeat it
             yield from _branches(below, depth + 1)
 
 
 def _said(branch: _Branch) -> str:
-    """Class, generator and split of a folder's images, as far as all of them share it."""
+    """Class, generator and split of a folder's images, each only if all of them share it."""
     labels = {label for label, _, _ in branch.kinds}
     generators = {generator for _, generator, _ in branch.kinds}
     splits = {split for _, _, split in branch.kinds}
@@ -93,13 +94,13 @@ def _facts(sources: SourceList, lossy_over: float) -> list[str]:
     splits = {name or "to be drawn": names["split"][name] for name in (*SPLITS, "") if names["split"][name]}
     generators = {name: count for name, count in names["generator"].most_common() if name}
     lines = [counts_line("generators", generators), counts_line("splits", splits)]
-    if suffixes.keys() != {"none"}:  # as images inside of tables, which have no names
+    if suffixes.keys() != {"none"}:  # images inside tables have no file names
         lines.append(counts_line("suffixes", dict(suffixes.most_common())))
     return [*lines, *_looked_at(sources, lossy_over)]
 
 
 def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
-    """Formats and sizes of some images, and what cannot be read of them."""
+    """Lines about the formats and sizes of some images, and about those that cannot be read."""
     formats: Counter[str] = Counter()
     megapixels: list[float] = []
     unread: Counter[str] = Counter()
@@ -114,7 +115,7 @@ def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
             megapixels.append(image.width * image.height / 1e6)
         except RejectedImage as rejected:
             unread[rejected.reason] += 1
-        except InputError as error:  # a store that does not answer: the rest is known all the same
+        except InputError as error:  # the store does not answer; all other lines are known
             return [f"  images     none was looked at: {error}"]
     lines = [counts_line("formats", dict(formats.most_common())) + f" (of {counted(len(names), 'image')} looked at)"]
     if megapixels:

@@ -1,4 +1,4 @@
-"""What ``--lossy tiles`` would cost, measured on some images of a source before anything is built."""
+"""Estimates what ``--lossy tiles`` would cost from some images of a source, before anything is built."""
 
 from collections import Counter
 
@@ -15,23 +15,23 @@ from shards.sources.files import SourceFiles, evenly
 __all__ = ["TilesPrice"]
 
 _MOST_PIXELS = 60_000_000
-"""That are stored as tiles to see what they take: some six seconds."""
+"""Pixels that are stored as tiles to measure their size, which takes about six seconds."""
 
 
 class TilesPrice:
-    """Looks at some images, and says what all of them would take, kept and as tiles."""
+    """Collects some images, and estimates the size of all images as they are and as tiles."""
 
     def __init__(self, files: SourceFiles, over: float) -> None:
-        """``over``: only images of more than so many megapixels are asked about."""
+        """Estimates for images in ``files``; only those of more than ``over`` megapixels would become tiles."""
         self._files, self._over = files, over
         self._looked_at = 0
         self._kinds: Counter[str] = Counter()
         self._pixels: dict[str, int] = {}
-        """Name of an image that would become tiles → its pixels."""
+        """Name of each image that would become tiles → its number of pixels."""
         self._kept_bytes = 0
 
     def look_at(self, name: str, data: bytes, image: ImageFile.ImageFile) -> None:
-        """Takes the image file ``data``, opened as ``image``, into account."""
+        """Adds the image file ``data``, opened as ``image``, to the sample."""
         self._looked_at += 1
         kind = image.format or ""
         if can_tile_lossy(data, kind, self._over):
@@ -40,8 +40,11 @@ class TilesPrice:
             self._kept_bytes += len(data)
 
     def lines(self, num_images: int) -> list[str]:
-        """Lines with the estimated size of a source of ``num_images`` images, kept and as tiles. No lines if none of
-        the images would become tiles, or none can be decoded. Raises ``InputError`` if a store no longer answers."""
+        """Lines with the estimated size of a source of ``num_images`` images, as they are and as tiles.
+
+        No lines if none of the images would become tiles, or none can be decoded. Raises ``InputError`` if a store no
+        longer answers.
+        """
         pixels = sum(self._pixels.values())
         chosen = evenly(list(self._pixels), max(1, len(self._pixels) * _MOST_PIXELS // max(pixels, 1)))
         taken = {name: taken for name in chosen if (taken := self._tiled_bytes(name))}
@@ -63,6 +66,6 @@ class TilesPrice:
             data = self._files.read(name)
             image = open_image(data)
             tiles = as_tiles(data, image.format or "", load_rgb(image, data))
-        except RejectedImage:  # a build says so of each
+        except RejectedImage:  # a build reports each of them
             return 0
         return len(tiles or data)

@@ -1,4 +1,4 @@
-"""Archives and packed files, known by their first bytes: they hold images and are none."""
+"""Recognises archives and compressed files by their first bytes. They may hold images but are none themselves."""
 
 from pathlib import Path
 
@@ -23,14 +23,15 @@ def _by_start(start: bytes, kinds: dict[bytes, str]) -> str:
 
 
 def compressed_with(start: bytes) -> str:
-    """The program (zip, 7z, rar and others) whose files begin with the eight bytes ``start``; ``""`` if none is
-    known."""
+    """The program (zip, 7z, rar, gzip …) that writes files beginning with the eight bytes ``start``, or ``""``."""
     return _by_start(start, _COMPRESSED | _ARCHIVES)
 
 
 def archive_kind(path: Path) -> str:
-    """``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or may not be read. Raises ``MachineTrouble``,
-    also if the disk fails: else all that lies in an archive would be left out."""
+    """``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or may not be read.
+
+    Raises ``MachineTrouble``, also if the disk fails: otherwise the images in an archive would be left out unnoticed.
+    """
     try:
         start = read_or_end(path, lambda: _beginning(path))
     except OSError:
@@ -44,7 +45,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
-    """The sentence for the user who gives a packed file; ``into`` says what to give instead."""
+    """The message for a user who gives a packed file by the program ``packer``; ``into`` says what to give instead."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
         f"{path} is packed or compressed with {packer}: unpack it to {into} first{command}, because members "

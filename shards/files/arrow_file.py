@@ -1,8 +1,8 @@
-"""An untrusted manifest: refused unless it is plain, and every index and offset in it is sound.
+"""Reads untrusted manifests. Refuses compressed ones, and checks every index and offset in them.
 
-Arrow's readers trust values: a text column's offsets and a name column's codes are followed without
-a look, and compressed buffers are unpacked to whatever size they claim. Both are looked at here, so
-that a damaged or hostile ``samples.arrow`` gives an error and neither a crash nor a full memory.
+Arrow's readers trust values: they follow the offsets of a text column and the codes of a dictionary column unchecked,
+and unpack compressed buffers to whatever size these claim. Here both are checked first, so that a damaged or hostile
+``samples.arrow`` gives an error instead of a crash or a full memory.
 """
 
 import mmap
@@ -21,18 +21,17 @@ _MAGIC = b"ARROW1\0\0"
 _HEADER_FIELD, _HEADER_TYPE_FIELD = 2, 1
 _DICTIONARY, _RECORDS = 2, 3
 _MAX_MESSAGES = 4096
-"""A manifest has one for its schema, one per column of names, and one for all rows."""
+"""Most IPC messages in a file. A manifest has one for its schema, one per dictionary column, and one for all rows."""
 _CHECKED_ROWS = 1_000_000
-"""Rows of a column of texts whose pages are in memory at a time while they are checked."""
+"""Rows of a text column that are checked at a time, to limit the pages in memory."""
 
 
 def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
-    """The table of an Arrow IPC file, mapped and not copied, with all its values checked, and the
-    map that it lies in.
+    """Maps the table of an Arrow IPC file without copying it, checks all values, and returns (table, its memory map).
 
-    Raises ``OSError``, an Arrow exception or ``ValueError``. Checking reads the columns of texts
-    and names once, and keeps none of what it read: at ten million rows the texts alone are 0.9 GB,
-    which a training never looks at again (docs/LOG.md, ``bench scale``).
+    Raises ``OSError``, an Arrow exception or ``ValueError``. The check reads columns of texts and names once, and
+    releases their pages again: at ten million rows the texts alone are 0.9 GB, which a training never reads
+    (docs/LOG.md, ``bench scale``).
     """
     with machine_spared(path):
         mapped = read_or_end(path, lambda: map_regular(path))
@@ -43,20 +42,22 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
     for column in table.columns:
         for part in _parts(column):
             part.validate(full=True)
-            mapped.madvise(mmap.MADV_DONTNEED)  # they come back from the page cache when touched
+            mapped.madvise(mmap.MADV_DONTNEED)  # pages are mapped again on access
     return table, mapped
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
-    """A column of texts in slices, any other whole: a column of names has all its names in each
-    slice, and they would be checked again and again."""
+    """A text column in slices, any other column whole.
+
+    A slice of a dictionary column still has the whole dictionary, which would be checked again for each slice.
+    """
     step = _CHECKED_ROWS if pa.types.is_string(column.type) else max(1, len(column))
     for start in range(0, max(1, len(column)), step):
         yield column.slice(start, step)
 
 
 def _require_plain(data: pa.Buffer) -> None:
-    """Refuses compressed buffers, which could claim any size."""
+    """Raises ``ValueError`` for compressed buffers, which could claim any size, and for files that are not Arrow's."""
     if len(data) < 16 or data.slice(0, 8) != pa.py_buffer(_MAGIC):
         raise ValueError("not an Arrow file")
     reader = pa.ipc.MessageReader.open_stream(data.slice(8))
@@ -71,8 +72,7 @@ def _require_plain(data: pa.Buffer) -> None:
 
 
 def is_compressed(metadata: pa.Buffer) -> bool:
-    """Whether the FlatBuffer of an IPC message describes compressed buffers. Also true if the FlatBuffer cannot be
-    parsed."""
+    """Whether the FlatBuffer of an IPC message describes compressed buffers, or cannot be parsed."""
     data = memoryview(metadata)
     try:
         message = _u32(data, 0)
@@ -91,7 +91,7 @@ def is_compressed(metadata: pa.Buffer) -> bool:
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Offset of a field of a FlatBuffer's table; 0 if it is left out."""
+    """Offset of a field of a FlatBuffer's table; 0 if the field is absent."""
     vtable = table - int.from_bytes(_bytes(data, table, 4), "little", signed=True)
     place = 4 + 2 * number
     if place + 2 > int.from_bytes(_bytes(data, vtable, 2), "little"):

@@ -1,7 +1,7 @@
-"""Files appear whole or not at all: written under a temporary name, then renamed.
+"""Writes files so that they appear whole or not at all: under a temporary name that is changed at the end.
 
-A temporary name holds the host, the process and a chance number, for containers on one folder may
-agree in the first two. Its writer holds its lock; a file whose lock is free was left by a killed process.
+A temporary name holds the host, the process and a random number, because containers that share a folder may agree in
+host and process. The writer locks its file, so a file without a lock was left by a killed process.
 """
 
 import os
@@ -17,14 +17,14 @@ from shards.files.locks import lock_unused, new_locked_file
 __all__ = ["atomic_path", "final_name", "remove_temporaries", "write_bytes_atomic", "write_text_atomic"]
 
 _TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-\d+-[0-9a-f]{8}|\d+)\.tmp")
-"""The name that the file is to have, and the host; older versions wrote the process alone."""
+"""Temporary name: groups are the final name and the host. Older versions wrote the process alone, without a host."""
 
 _LONGEST_HOST, _LONGEST_NAME = 40, 190
-"""Bytes of them in a temporary name, so that it is one that a file system takes."""
+"""Most bytes of host and final name in a temporary name, to keep it below the limit of file systems."""
 
 _SETTLED_S = 3600.0
-"""A file of another host that was not written to for so long belongs to no living process. Its lock
-shows that at once where the file system shares locks between hosts; not all do."""
+"""Seconds without a write after which a temporary file of another host belongs to no living process. A free lock would
+show that at once, but not all file systems share locks between hosts."""
 
 
 def _host() -> str:
@@ -38,8 +38,10 @@ def _temporary_beside(path: Path) -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Context manager: yields the path of a new, empty temporary file beside ``path`` and renames it to ``path`` when
-    the block succeeds, or deletes it when the block fails."""
+    """Context manager for writing ``path``: yields an empty temporary file beside it, renamed to ``path`` at the end.
+
+    If the block fails, the temporary file is deleted, and ``path`` stays as it was.
+    """
     temporary, held = new_locked_file(lambda: _temporary_beside(path))
     try:
         yield temporary
@@ -58,8 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path`` so that a reader sees the old file or the new one, never a
-    part."""
+    """Writes ``data`` to ``path`` so that readers see either the old file or the new one, never a part."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -70,27 +71,27 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def final_name(name: str) -> str | None:
-    """The final name of a file with the temporary ``name``; ``None`` where ``name`` is not a temporary one."""
+    """The final name of a file with the temporary ``name``; ``None`` if ``name`` is not a temporary one."""
     found = _TEMPORARY.fullmatch(name)
     return found[1] if found else None
 
 
 def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
-    """Deletes the temporary files that killed processes left in ``folder`` whose final name ``is_ours`` accepts.
+    """Deletes temporary files that killed processes left in ``folder``, if ``is_ours`` accepts their final names.
 
-    Temporary files of running processes stay, whatever host those run on.
+    Temporary files of running processes stay, whatever their host.
     """
     for name in os.listdir(folder):
         final = final_name(name)
         if final is not None and is_ours(final) and _is_settled(folder / name):
-            # Opened for writing, without which a network file system locks for reading only.
+            # A network file system grants an exclusive lock only on a file that is open for writing.
             opened = lock_unused(folder / name, os.O_RDWR)
             with suppress(FileNotFoundError, BlockingIOError), opened:
                 (folder / name).unlink()
 
 
 def _is_settled(path: Path) -> bool:
-    """Whether a temporary file is of this host, or was left alone for long."""
+    """Whether a temporary file is of this host, or was not written to for long."""
     found = _TEMPORARY.fullmatch(path.name)
     if found is None or found[2] in (None, _host()):
         return True

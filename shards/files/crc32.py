@@ -1,4 +1,4 @@
-"""CRC-32 of what is read: by isal, and by zlib, at about a ninth of the speed, where isal is not installed."""
+"""CRC-32 of bytes: by isal, or by zlib, at about a ninth of the speed, if isal is not installed."""
 
 import logging
 import zlib

@@ -1,10 +1,9 @@
 """JSON documents of declared types, checked before they are written and when they are read.
 
-A record that code works with is a ``msgspec.Struct`` (or a dataclass) and is converted; a table of
-results, which is put together, shown and passed on, is a ``TypedDict`` and is only checked: it keeps
-fields that its type does not name. Either way mypy knows the fields, and a document that does not
-fit is refused with the first place at fault and its value:
-``document.rows[3].models.first.auroc = 'x' is not a number``.
+Records that code works with are ``msgspec.Struct``s (or dataclasses); a document is converted to them. Tables of
+results that are only put together and shown are ``TypedDict``s; a document is only checked against them, and keeps
+fields that the type does not name. Either way mypy knows the fields, and the error for a document that does not fit
+names the first place at fault and its value: ``document.rows[3].models.first.auroc = 'x' is not a number``.
 """
 
 import json
@@ -38,7 +37,7 @@ MAX_FLOAT = 1.7976931348623157e308
 Number = Annotated[float, Meta(ge=-MAX_FLOAT, le=MAX_FLOAT)]
 """A finite number, whole or not."""
 Interval = Annotated[list[Number], Meta(min_length=2, max_length=2)] | None
-"""[low, high]; None if it is not defined."""
+"""[low, high]; ``None`` if the interval is not defined."""
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 Kind = TypeVar("Kind")
@@ -59,14 +58,14 @@ _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `
 
 
 def typed_document(values: object, kind: type[Kind], where: str = "document") -> Kind:
-    """``values``, made of dicts, lists and plain values, as a ``kind``.
+    """Converts ``values``, made of dicts, lists and plain values, to ``kind``, or checks them if it is a ``TypedDict``.
 
-    Raises ``ValueError`` naming the first place that is missing, unknown or of another type; ``where``
-    is how the message calls the whole.
+    Raises ``ValueError`` naming the first place that is missing, unknown or of another type. The message calls the
+    whole document ``where``.
     """
     fault = _fault(values, kind)
     if fault is not None:
-        # Of a document of another kind, a field that is missing at the top says most.
+        # A missing top-level field tells most about a document of another kind.
         if (missing := _missing(values, kind)) is not None:
             raise ValueError(f"{where}.{missing} is missing".lstrip("."))
         raise ValueError(_sentence(fault, values, kind, where))
@@ -74,7 +73,7 @@ def typed_document(values: object, kind: type[Kind], where: str = "document") ->
 
 
 def versioned_document(values: object, kind: type[Kind], version: int) -> Kind:
-    """As :func:`typed_document`; of another ``format_version`` than ``version`` only that is said."""
+    """Like :func:`typed_document`, but reports another ``format_version`` than ``version`` before any other fault."""
     found = values.get("format_version") if isinstance(values, dict) else None
     if type(found) is int and found != version:
         raise ValueError(f"format_version {found} is not {version}")
@@ -98,7 +97,7 @@ def _fault(values: object, kind: type[Any]) -> str | None:
 
 
 def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
-    """msgspec's message with the names of all keys and the value at fault."""
+    """msgspec's message in our words, with the names of all keys and the value at fault."""
     parts = _FAULT.fullmatch(fault)
     assert parts is not None
     place, value = _place(values, kind, fault, parts["path"] or "")
@@ -110,7 +109,7 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f"{shown} a finite number"
     if "matching regex" in fault:
-        return f"{shown} text without control characters"  # the one thing that patterns are for here
+        return f"{shown} text without control characters"  # the only use of patterns in our types
     if expected := _EXPECTED.fullmatch(fault):
         words = [_WORDS.get(word, word) for word in expected["expected"].replace("`", "").split(" ")]
         return f"{shown} {' '.join(words)}"
@@ -118,12 +117,12 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
 
 
 def _start_of(value: object) -> str:
-    """The beginning of ``value`` as text, at a cost that its size and depth do not change."""
+    """The beginning of ``value`` as text, at a cost that does not depend on its size and depth."""
     return (reprlib.repr(value) if isinstance(value, list | dict) else str(value))[:60]
 
 
 def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str, object]:
-    """Where ``fault`` lies, with the keys that msgspec leaves out, and the value there."""
+    """Path to the value of which msgspec reports ``fault``, including keys that msgspec leaves out, and that value."""
     steps: list[Any] = []
     for step in _STEP.finditer(path):
         if step["any_key"]:
@@ -135,7 +134,7 @@ def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str,
 
 
 def _key_at_fault(values: object, kind: type[Any], fault: str, steps: list[Any]) -> str:
-    """The first key, of the object at ``steps``, whose value is at fault: found by halving."""
+    """The first key of the object at ``steps`` whose value is at fault, found by bisection."""
     entries = list(_part(values, steps).items())
     while len(entries) > 1:
         half = entries[: len(entries) // 2]
@@ -151,7 +150,7 @@ def _part(values: Any, steps: list[Any]) -> Any:
 
 
 def _with_part(values: Any, steps: list[Any], part: object) -> Any:
-    """``values`` with ``part`` at ``steps``; what lies on the way is copied."""
+    """A copy of ``values`` with ``part`` at ``steps``. Only containers on the way there are copied."""
     if not steps:
         return part
     inner = _with_part(values[steps[0]], steps[1:], part)
@@ -161,8 +160,11 @@ def _with_part(values: Any, steps: list[Any], part: object) -> Any:
 
 
 def read_document(path: Path, kind: type[Kind], what: str, remedy: str = "") -> Kind:
-    """The document in ``path``; ``InputError``, ending in ``remedy``, if it is missing or is not
-    ``what`` ("a …")."""
+    """Reads the document in ``path`` as a ``kind``.
+
+    Raises ``InputError`` if it is missing or does not fit. The message calls it ``what`` ("a …") and ends in
+    ``remedy``.
+    """
     try:
         return typed_document(read_json(path), kind)
     except OSError as error:
@@ -173,7 +175,7 @@ def read_document(path: Path, kind: type[Kind], what: str, remedy: str = "") -> 
 
 
 def document_text(document: object, kind: type[Any], indent: int = 2, *, ascii_only: bool = False) -> str:
-    """The JSON text of ``document``. Raises ``ValueError`` unless a reader of the text gets a ``kind`` from it."""
+    """The JSON text of ``document``. Raises ``ValueError`` if the text could not be read back as a ``kind``."""
     values = json.loads(json.dumps(document, default=_fields))
     typed_document(values, kind)
     return json.dumps(values, indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n"
@@ -186,5 +188,5 @@ def _fields(record: object) -> Any:
 
 
 def write_document(path: Path, document: object, kind: type[Any]) -> None:
-    """Checks ``document`` and writes it whole, indented. Raises ``ValueError``."""
+    """Checks ``document`` and writes it atomically, indented. Raises ``ValueError`` if it does not fit ``kind``."""
     write_text_atomic(path, document_text(document, kind))

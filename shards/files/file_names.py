@@ -1,7 +1,7 @@
-"""Untrusted words that become names of files: checked where they are read, and where they are used.
+"""Checks untrusted strings that become file names, both where they are read and where they are used.
 
-A description, a manifest, a plan or a page of a store may hold anything. A word that names a file
-is either a plain name, which stays in the folder that it is joined to, or a digest.
+A description, a manifest, a plan or a listing from a store may hold anything. A string that names a file must be a
+plain name, which stays in the folder that it is joined to, or a digest.
 """
 
 import os
@@ -14,27 +14,26 @@ __all__ = ["is_digest", "is_file_name", "is_relative_path", "within"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
-"""Bytes, of Linux."""
+"""Limits of Linux, in bytes."""
 
 
 def is_digest(text: str) -> bool:
-    """Whether ``text`` is a SHA-256 as we write it: 64 hexadecimal digits, small letters."""
+    """Whether ``text`` is a SHA-256 as we write it: 64 hexadecimal digits in lower case."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def is_file_name(text: str) -> bool:
-    """Whether ``text`` names a file that lies right in the folder that it is joined to."""
+    """Whether ``text`` is a plain name: joined to a folder, it names a file directly in that folder."""
     return "/" not in text and text not in ("", ".", "..") and _is_nameable(text, _LONGEST_NAME)
 
 
 def is_relative_path(text: str) -> bool:
-    """Whether ``text`` is a path that a file can have and that begins at a folder; it may lead out
-    of that folder."""
+    """Whether ``text`` is a valid relative path. It may lead out of the folder that it is joined to."""
     return bool(text) and not text.startswith("/") and _is_nameable(text, _LONGEST_PATH)
 
 
 def within(folder: Path, name: str) -> Path:
-    """The file ``name`` of ``folder``. Raises ``InputError`` if the name leads elsewhere."""
+    """The path of file ``name`` in ``folder``. Raises ``InputError`` if the name is not a plain one."""
     if not is_file_name(name):
         raise InputError(
             f"{name[:100]!r} is no name of a file in a folder: what names it is damaged, or is not to be trusted"
@@ -45,5 +44,5 @@ def within(folder: Path, name: str) -> Path:
 def _is_nameable(text: str, longest: int) -> bool:
     try:
         return "\0" not in text and len(os.fsencode(text)) <= longest
-    except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can hold
+    except UnicodeEncodeError:  # a lone surrogate, which JSON allows
         return False

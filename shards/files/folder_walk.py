@@ -1,4 +1,4 @@
-"""All files below a folder, in one order, whatever the file system's: for every command alike."""
+"""Lists all files below a folder, in the same order on every file system and for every command."""
 
 import os
 from collections import deque
@@ -13,13 +13,12 @@ def walk_folder(
     on_error: Callable[[OSError], None] | None = None,
     on_again: Callable[[str, str], None] = lambda link, folder: None,
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yields (folder, sorted names of the files in it) for ``root`` and all folders below it, at any depth. Hidden
-    files and folders are left out.
+    """Yields (folder, sorted names of its files) for ``root`` and all folders below it. Skips hidden files and folders.
 
-    Links to folders are followed last, and no folder is visited twice, so a folder that lies below ``root`` itself is
-    reported there and not at a link. A folder that cannot be listed raises ``OSError`` or, given ``on_error``, is
-    passed to it and skipped. ``on_again`` gets each link to a folder that was already visited, and the path by which it
-    was.
+    Links to folders are followed last, and no folder is visited twice. So a folder below ``root`` is listed at its own
+    path, not at that of a link. A folder that cannot be listed raises ``OSError`` or, given ``on_error``, is passed to
+    it and skipped. ``on_again`` gets the path of each link to a folder that was visited before, and the path of that
+    visit.
     """
     seen: dict[tuple[int, int], str] = {}
     waiting, linked = [str(root)], deque[str]()
@@ -51,5 +50,5 @@ def walk_folder(
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads nowhere, or round in a circle
+    except OSError:  # a link in a loop of links
         return False

@@ -1,4 +1,4 @@
-"""Untrusted JSON: of bounded size and depth, and without the numbers that JSON does not have."""
+"""Reads untrusted JSON: limits size and depth, and refuses numbers that JSON does not have."""
 
 import json
 import math
@@ -14,14 +14,12 @@ __all__ = ["parse_json", "read_json", "read_json_bytes"]
 
 
 def read_json(path: Path) -> Any:
-    """The document in ``path``. Raises ``OSError``, and ``ValueError`` if it is too large, is
-    nested too deeply, or is not JSON."""
+    """The document in ``path``. Raises ``OSError``, and ``ValueError`` if it is too large, too deep or not JSON."""
     return parse_json(read_json_bytes(path))
 
 
 def read_json_bytes(path: Path) -> bytes:
-    """All bytes of a file of JSON, or of lines of it. Raises ``OSError``, and ``ValueError`` if
-    it is too large."""
+    """All bytes of a file of JSON or of JSON lines. Raises ``OSError``, and ``ValueError`` if it is too large."""
     most = limit("MAX_JSON_BYTES")
     with machine_spared(path):
         data = read_or_end(path, lambda: _beginning(path, most + 1))
@@ -36,7 +34,7 @@ def _beginning(path: Path, num_bytes: int) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """The document in ``data``, UTF-8. Raises ``ValueError``."""
+    """The document in ``data``, UTF-8. Raises ``ValueError`` if it is not JSON or nested too deeply."""
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
@@ -44,7 +42,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def _finite(text: str) -> float:
-    """1e999 is JSON, and no number that could be written again."""
+    """Parses a number. Refuses valid JSON such as 1e999, which becomes infinite and could not be written again."""
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text[:60]} is too large a number")

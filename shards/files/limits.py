@@ -1,7 +1,7 @@
-"""Size limits for untrusted input files: larger ones are refused.
+"""Size limits for untrusted input files; larger files are refused.
 
-Each limit is a setting: the environment variable ``GLASS_<NAME>`` overrides its default. They bound
-what a file of a few kilobytes can make a program allocate, and lie far above what data needs.
+The limits bound how much memory a file of a few kilobytes can make a program allocate, and are far above what data
+needs. The environment variable ``GLASS_<NAME>`` overrides the default of each.
 """
 
 import os
@@ -11,23 +11,22 @@ from shards.errors import InputError
 __all__ = ["MOST_THREADS", "limit"]
 
 MOST_THREADS = 1024
-"""Threads of one process. Beyond some number a system refuses more, and OpenMP then ends the process
-without a message."""
+"""Most threads in one process. Beyond some number a system refuses more, and OpenMP then ends the process silently."""
 
 _DEFAULTS = {
-    "MAX_IMAGE_BYTES": 2 << 30,  # of one image's file; 200 megapixels of 16 bits are 1.6 GB
+    "MAX_IMAGE_BYTES": 2 << 30,  # one image file; 200 megapixels of 16 bits are 1.6 GB
     "MAX_JSON_BYTES": 256 << 20,  # dataset.json takes 250 bytes per shard
-    "MAX_LIST_ROWS": 100_000_000,  # of a source list or a Parquet file: a few bytes can claim 2⁶³
+    "MAX_LIST_ROWS": 100_000_000,  # rows of a source list or a Parquet file, which can claim 2⁶³ in a few bytes
     "MAX_PARQUET_BYTES": 64 << 30,  # unpacked, as the file itself declares
-    "MAX_PNG_TEXT_BYTES": 64 << 20,  # of a PNG's texts and profile, unpacked
-    "MAX_TAR_HEADER_BYTES": 32 << 10,  # of one extended header: long names, PAX records
+    "MAX_PNG_TEXT_BYTES": 64 << 20,  # texts and profile of a PNG, unpacked
+    "MAX_TAR_HEADER_BYTES": 32 << 10,  # one extended header: long names, PAX records
     "MAX_UNPACKED_RATIO": 200,  # unpacked ÷ packed bytes of an image or a .tar.gz, beyond the first 64 MiB
 }
-"""Name → default."""
+"""Name of each limit → its default."""
 
 
 def limit(name: str) -> int:
-    """The limit called ``name``. Raises ``InputError`` if the variable is not a number."""
+    """The limit called ``name``. Raises ``InputError`` if its environment variable is not a whole number."""
     text = os.environ.get(f"GLASS_{name}", "")
     if not text:
         return _DEFAULTS[name]

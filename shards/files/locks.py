@@ -1,7 +1,7 @@
-"""Locks of files and folders among the processes of a machine. All end with the process.
+"""Locks on files and folders between the processes of a machine. All of them end with the process.
 
-A process that is stopped, and not ended, keeps its locks. So a process that has waited for some seconds
-logs, once, the lock and its holder, and continues waiting.
+A process that is stopped but not ended keeps its locks. So a process that has waited for some seconds logs the lock and
+its holder once, and continues to wait.
 """
 
 import fcntl
@@ -28,15 +28,18 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 WARN_AFTER_S, WARN_AFTER_DOWNLOAD_S = 5.0, 60.0
-"""Wait before the warning. Locks are held for moments, except while a shard is fetched."""
+"""Seconds to wait before the warning. Locks are held for moments, except while a shard is fetched."""
 
 _MOST_COMMAND = 120
 
 
 @contextmanager
 def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
-    """Context manager that holds an exclusive lock on a file, which it makes if missing, and waits for the lock if it
-    has to; after ``patience_s`` seconds (None: ``WARN_AFTER_S``) it says for whom. Yields the file descriptor."""
+    """Context manager that holds an exclusive lock on a file, made if missing, and yields its descriptor.
+
+    Waits for the lock if another process holds it. Logs that process after ``patience_s`` seconds (None:
+    ``WARN_AFTER_S``).
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _wait_for(path, descriptor, fcntl.LOCK_EX, WARN_AFTER_S if patience_s is None else patience_s)
@@ -47,12 +50,11 @@ def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
 
 @contextmanager
 def locked_or_waited(path: Path) -> Iterator[int | None]:
-    """Context manager that holds an exclusive lock on a file, which it makes if missing, and yields the file
-    descriptor. If another process has the lock, waits until that process releases it and yields ``None``.
+    """Context manager that locks a file exclusively and yields its descriptor, or waits for the lock's holder.
 
-    It waits by taking a shared lock, which it drops again when the block ends. Once the file is complete, the other
-    process may keep a shared lock on it for as long as it runs, and waiting for an exclusive lock would take all
-    that time.
+    Yields ``None`` if it had to wait. Makes the file if it is missing. It waits by taking a shared lock, which it drops
+    when the block ends. It does not wait for an exclusive lock, since the other process may keep a shared lock on the
+    finished file for as long as it runs.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -66,8 +68,10 @@ def locked_or_waited(path: Path) -> Iterator[int | None]:
 
 
 def try_lock(path: Path) -> int | None:
-    """The descriptor of a file, opened (made if missing) and locked exclusively; ``None`` where another process holds
-    its lock. Closing the descriptor releases the lock."""
+    """Opens a file, made if missing, and locks it exclusively; ``None`` if another process holds its lock.
+
+    Returns the descriptor. Closing it releases the lock.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     with _closed_on_error(descriptor):
         if _taken(descriptor, fcntl.LOCK_EX):
@@ -77,9 +81,11 @@ def try_lock(path: Path) -> int | None:
 
 
 def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
-    """A new, empty file at a path that ``choose`` gives, and its descriptor, which holds its lock
-    until it is closed. Where files cannot be locked it is not: then only its name shows whose it is.
-    Raises ``OSError`` if it cannot be made."""
+    """Makes a new, empty file at a path from ``choose`` and locks it. Returns the path and the descriptor.
+
+    Calls ``choose`` again if the path is taken. Closing the descriptor releases the lock. On a file system without
+    locks the file stays unlocked, and only its name shows its owner. Raises ``OSError`` if the file cannot be made.
+    """
     while True:
         path = choose()
         try:
@@ -88,14 +94,17 @@ def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
             continue
         with _closed_on_error(descriptor), suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if names(path, descriptor):  # else it was cleared away between the two calls
+        if names(path, descriptor):  # else another process deleted it between the two calls
             return path, descriptor
         os.close(descriptor)
 
 
 def open_shared(path: Path) -> int | None:
-    """The file or folder, opened for reading, so that :func:`lock_unused` refuses it until the
-    descriptor and all that was made of it are closed. ``None`` where it was deleted meanwhile."""
+    """Opens a file or folder with a shared lock, so that :func:`lock_unused` refuses it.
+
+    Returns a descriptor, or ``None`` if the file was deleted meanwhile. The lock lasts until the descriptor and all its
+    duplicates are closed.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     with _closed_on_error(descriptor):
         _wait_for(path, descriptor, fcntl.LOCK_SH, WARN_AFTER_S)
@@ -107,8 +116,10 @@ def open_shared(path: Path) -> int | None:
 
 @contextmanager
 def lock_unused(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
-    """Context manager that opens a file or folder with ``flags`` and holds an exclusive lock on it. Raises
-    ``BlockingIOError`` if another process uses it."""
+    """Context manager that opens a file or folder with ``flags`` and holds an exclusive lock on it.
+
+    Raises ``BlockingIOError`` if another process has locked it.
+    """
     descriptor = os.open(path, flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,7 +129,7 @@ def lock_unused(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
 
 
 def names(path: Path, descriptor: int) -> bool:
-    """Whether ``path`` still is the open file: another process may have renamed or deleted it."""
+    """Whether ``path`` still names the open file. Another process may have renamed or deleted it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -126,8 +137,7 @@ def names(path: Path, descriptor: int) -> bool:
 
 
 def holder(path: Path) -> str:
-    """The holder of a file's lock, as far as the system knows: "process 17, which is stopped
-    (python train.py)"."""
+    """Who holds a file's lock, as far as the system knows: "process 17, which is stopped (python train.py)"."""
     found = None
     with suppress(OSError):
         found = _holding_process(os.stat(path))
@@ -137,7 +147,7 @@ def holder(path: Path) -> str:
 
 
 def _taken(descriptor: int, kind: int) -> bool:
-    """Tries to take the lock without waiting; returns whether it did."""
+    """Tries to take the lock without waiting. Returns whether it succeeded."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -146,7 +156,7 @@ def _taken(descriptor: int, kind: int) -> bool:
 
 
 def _wait_for(path: Path, descriptor: int, kind: int, patience_s: float) -> None:
-    """Takes the lock, waiting if it has to; after ``patience_s`` seconds logs who holds it."""
+    """Takes the lock, waiting if it must. Logs the holder after ``patience_s`` seconds."""
     if _taken(descriptor, kind):
         return
     warning = threading.Timer(patience_s, _warn, (path,))
@@ -163,9 +173,12 @@ def _warn(path: Path) -> None:
 
 
 def _holding_process(status: os.stat_result) -> int | None:
-    """The process that holds the lock of the file with this ``status``, from /proc/locks; its
-    lines are "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF", and those of waiting processes begin with an
-    arrow. Some file systems give another device there than ``stat`` does."""
+    """The process that holds the lock on the file with this ``status``, from /proc/locks; ``None`` if it is not clear.
+
+    Lines are such as "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF"; those of waiting processes have an arrow after
+    the number. If no line has the file's device, since some file systems show another there than ``stat``, the inode
+    alone decides.
+    """
     device = (os.major(status.st_dev), os.minor(status.st_dev))
     alike = []
     for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
@@ -174,7 +187,7 @@ def _holding_process(status: os.stat_result) -> int | None:
             continue
         with suppress(ValueError):
             process, (major, minor, inode) = int(fields[4]), fields[5].split(":")
-            if int(inode) != status.st_ino or process <= 0:  # 0: of another container
+            if int(inode) != status.st_ino or process <= 0:  # 0: a process in another container
                 continue
             if (int(major, 16), int(minor, 16)) == device:
                 return process

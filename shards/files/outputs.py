@@ -1,8 +1,7 @@
-"""Whether an output can be written, and whether what lies there already is one of ours.
+"""Checks before the work whether an output can be written, and whether an existing file may be replaced.
 
-One way for every command: before the work it calls :func:`check_output` for each file that it will
-write, or :func:`make_folder` for its folder. A file of ours may be replaced by the command that
-writes its kind; anything else of that name is left alone.
+Every command calls :func:`check_output` for each file that it will write, or :func:`make_folder` for its folder. It may
+replace a file only if a command of ours wrote that kind of file; anything else of that name is left alone.
 """
 
 import errno
@@ -34,20 +33,20 @@ __all__ = [
 ]
 
 Ours = Callable[[Path], bool]
-"""Whether a file that exists is of the kind that a command writes. May raise ``OSError``."""
+"""A function that returns whether an existing file is of the kind that a command writes. May raise ``OSError``."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_FOLDER = (*_DISK_FULL, errno.EROFS)
 
 HEAD_BYTES = 4096
-"""How much of a file is read to look for a mark: a mark of ours stands at its beginning."""
+"""Bytes at the beginning of a file in which our mark is looked for."""
 
 
 def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
-    """Whether ``path`` holds a file of ours, which the command will replace.
+    """Checks that ``path`` can be written, and returns whether it holds a file of ours, which will be replaced.
 
-    Raises ``InputError``, ending in ``remedy``, if ``path`` cannot be written, or holds
-    something other than ``ours``. ``folder_is_made``: the command makes the folder of ``path``.
+    Raises ``InputError``, ending in ``remedy``, if ``path`` cannot be written, or holds a file that ``ours`` does not
+    accept. With ``folder_is_made`` the folder of ``path`` may be missing, since the command makes it.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file, or move the folder away")
@@ -58,7 +57,7 @@ def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, f
     exists = path.exists() or path.is_symlink()
     try:
         if exists:
-            require_regular(path)  # a pipe would be waited for, a device lost its name
+            require_regular(path)  # reading a pipe would block; replacing a device would remove it
             if not ours(path):
                 raise InputError(f"{path} was not written by this command: {remedy}")
         _require_writable(path.parent, remedy)
@@ -68,7 +67,7 @@ def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, f
 
 
 def require_different(files: Mapping[str, Path]) -> None:
-    """Option → the file that it names. Raises ``InputError`` if two options name one file, by whatever path."""
+    """Raises ``InputError`` if two options name the same file, by whatever path; ``files`` maps options to paths."""
     for (option, path), (other, same) in combinations(files.items(), 2):
         if os.path.realpath(path) == os.path.realpath(same):
             raise InputError(f"{option} and {other} are both {same}: give each a file of its own")
@@ -76,7 +75,7 @@ def require_different(files: Mapping[str, Path]) -> None:
 
 def _require_writable(folder: Path, remedy: str) -> None:
     try:
-        with TemporaryFile(dir=folder, prefix="."):  # only the attempt shows it
+        with TemporaryFile(dir=folder, prefix="."):  # only an attempt shows whether it works
             pass
     except OSError as error:
         raise InputError(_not_writable(folder, error, remedy)) from error
@@ -87,7 +86,7 @@ def _not_writable(folder: Path, error: OSError, remedy: str) -> str:
 
 
 def check_new_folder(folder: Path, what: str = "a new folder") -> None:
-    """Raises ``InputError`` if ``folder`` is a file or holds anything. Makes nothing."""
+    """Raises ``InputError`` if ``folder`` is a file or holds anything. Does not make it."""
     try:
         taken = folder.is_dir() and any(folder.iterdir())
     except OSError as error:
@@ -99,7 +98,7 @@ def check_new_folder(folder: Path, what: str = "a new folder") -> None:
 
 
 def starts_with(start: str) -> Ours:
-    """Files whose first bytes are ``start``."""
+    """Returns the ``Ours`` that accepts files whose first bytes are ``start``."""
 
     def ours(path: Path) -> bool:
         return _head(path, len(start.encode())) == start.encode()
@@ -108,12 +107,15 @@ def starts_with(start: str) -> Ours:
 
 
 def holds_mark(mark: str) -> Ours:
-    """Files with ``mark`` in their first 4 kB, such as the generator of a page."""
+    """Returns the ``Ours`` that accepts files with ``mark``, such as the generator of a page, in their first 4 kB."""
     return lambda path: mark.encode() in _head(path, HEAD_BYTES)
 
 
 def is_json_with(*names: str, check: Callable[[object], object] | None = None) -> Ours:
-    """JSON objects that hold all ``names`` and that ``check``, raising ``ValueError``, passes."""
+    """Returns the ``Ours`` that accepts JSON objects with all fields ``names``.
+
+    If ``check`` is given, it must not raise ``ValueError``, ``KeyError`` or ``TypeError`` for the object.
+    """
 
     def ours(path: Path) -> bool:
         try:
@@ -130,7 +132,7 @@ def is_json_with(*names: str, check: Callable[[object], object] | None = None) -
 
 
 def is_parquet_with(names: Iterable[str]) -> Ours:
-    """Parquet files that have all the columns ``names``."""
+    """Returns the ``Ours`` that accepts Parquet files with all columns ``names``."""
     wanted = set(names)
 
     def ours(path: Path) -> bool:
@@ -154,7 +156,10 @@ def _head(path: Path, length: int) -> bytes:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Context manager: keeps a second build out of the folder. The lock ends with the process, however that ends."""
+    """Context manager that locks the folder ``out`` against a second build, at most until the process ends.
+
+    Raises ``InputError`` if another build holds it.
+    """
     with ExitStack() as held:
         try:
             held.enter_context(lock_unused(out))
@@ -164,9 +169,9 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path, option: str = "--output") -> None:
-    """Makes the folder that ``option`` names, before long work whose result it is for.
+    """Makes the folder for the result of long work, before the work; ``option`` is the flag that names it.
 
-    Raises ``InputError`` if the folder cannot be made, or cannot be written to.
+    Raises ``InputError`` if the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -176,8 +181,7 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> str:
-    """The sentence for the user when work that writes to ``out`` failed: it names the machine's trouble,
-    or else the file at fault."""
+    """The message for the user when work that writes to ``out`` failed. It names the machine's fault or the file."""
     named = error.filename if isinstance(error.filename, str | os.PathLike) else out
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
     if error.errno in _DISK_FULL:
@@ -194,14 +198,16 @@ def cannot_write(out: Path, error: OSError) -> str:
 
 
 def _on_one_line(path: Path, folder: Path) -> bool:
-    """Whether ``path`` lies in the folder, or the folder in it."""
+    """Whether ``path`` is in ``folder``, or ``folder`` in ``path``."""
     return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 @contextmanager
 def report_full_disk(out: Path) -> Iterator[None]:
-    """Context manager for work that also writes to ``out``: raises ``InputError`` if the disk is full or became
-    read-only; other errors of the system pass through."""
+    """Context manager for work that writes to ``out``: raises ``InputError`` if the disk is full or became read-only.
+
+    Other errors of the system pass unchanged.
+    """
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Untrusted Parquet: the sizes that a file claims are checked before anything is unpacked."""
+"""Reads untrusted Parquet files, and checks the sizes that they claim before anything is unpacked."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,21 +17,22 @@ from shards.files.regular_file import require_regular
 __all__ = ["open_parquet", "read_parquet"]
 
 _ROWS_FREELY = 1_000_000
-"""Rows that any file may claim."""
+"""Rows that a file of any size may claim."""
 _MOST_ROWS_IN_A_BYTE = 8
-"""Beyond these: a row of which a digest, a path or an image is wanted takes bytes, however it is packed. Rows without
-any of these cost no room in a file, and a hundred bytes of memory each."""
+"""Rows per byte of the file that may be claimed beyond ``_ROWS_FREELY``. A useful row has a digest, a path or an image,
+which takes bytes however it is packed. Rows without any can take no room in the file, yet 100 bytes of memory each."""
 
 
 @contextmanager
 def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.ParquetFile]:
-    """Context manager: opens a Parquet file and reads its footer. ``path`` is a file on this machine, or a reader of
-    one elsewhere. With ``buffer_bytes``, columns are read in pieces of that many bytes and pages are not kept (pyarrow
-    otherwise keeps the whole file in memory, even when it is read in batches).
+    """Context manager that opens a Parquet file and reads its footer. ``path`` may also be a reader of a remote file.
 
-    Raises ``OSError`` or an Arrow exception if it is not a Parquet file, ``ValueError`` if it claims more rows or bytes
-    than ``shards.files.limits`` allow. The files that this project writes have checksums: reading changed bytes raises
-    ``OSError``.
+    With ``buffer_bytes``, columns are read in pieces of that many bytes and pages are not kept; pyarrow otherwise keeps
+    the whole file in memory, even when it is read in batches.
+
+    Raises ``OSError`` or an Arrow exception if it is not a Parquet file, and ``ValueError`` if it claims more rows or
+    bytes than ``shards.files.limits`` allow. Files that this project writes have checksums: reading changed bytes
+    raises ``OSError``.
     """
     if isinstance(path, Path):
         require_regular(path)
@@ -63,8 +64,7 @@ def _opened(path: Path | RawIOBase, buffer_bytes: int) -> pq.ParquetFile:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """The whole table, or the ``columns`` of it, its values checked. Raises as
-    :func:`open_parquet`."""
+    """The whole table, or its ``columns``, with checked values. Raises the errors of :func:`open_parquet`."""
     with open_parquet(path) as file:
         table = file.read(columns)
     table.validate(full=True)

@@ -1,7 +1,7 @@
-"""Reading again where a disk or a network file system may answer at the next try.
+"""Retries reads that failed because of a disk or a network file system.
 
-``EIO`` and ``ESTALE`` are often gone a second later: a server came back, a cable was put in again.
-So such a read is tried again, after pauses that double, before it counts as failed.
+``EIO`` and ``ESTALE`` are often gone a second later: a server is back, a cable is plugged in again. So such a read is
+tried again, after pauses that double, before it counts as failed.
 """
 
 import random
@@ -22,22 +22,22 @@ _FIRST_PAUSE_S = 0.1
 
 @dataclass
 class Clock:
-    """Time and chance as waiting needs them; tests bring their own."""
+    """The time and randomness that waiting needs. Tests replace them."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     chance: random.Random = field(default_factory=random.Random)
-    """Not seeded by host and process: in containers of one image both may be the same."""
+    """Seeded by the system's randomness, because host and process may be the same in several containers."""
 
 
 CLOCK = Clock()
-"""The clock of this process; tests bring their own."""
+"""The clock of this process. Tests replace it."""
 
 
 def patiently(read: Callable[[], T]) -> T:
-    """The result of ``read()``, called up to ``TRIES`` times where the disk fails, over a second and a half.
+    """Returns ``read()``, calling it up to ``TRIES`` times over a second and a half while the disk fails.
 
-    Raises what ``read`` raises: the last of the disk's errors, and any other at once.
+    Raises the last error of the disk, and any other error of ``read`` at once.
     """
     for attempt in range(TRIES - 1):
         try:
@@ -50,9 +50,11 @@ def patiently(read: Callable[[], T]) -> T:
 
 
 def read_or_end(path: object, read: Callable[[], T]) -> T:
-    """The result of ``read()`` of the file ``path``, on which all further work depends: asked for
-    :func:`patiently`, and ``MachineTrouble`` if the disk fails at every try. So nobody calls a
-    file damaged that could not be read."""
+    """Returns ``read()``, which reads the file ``path``, with the retries of :func:`patiently`.
+
+    For files that all further work depends on: raises ``MachineTrouble`` if the disk fails at every try, so that a file
+    that could not be read is never reported as damaged. Other errors pass unchanged.
+    """
     try:
         return patiently(read)
     except OSError as error:

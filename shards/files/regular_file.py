@@ -1,8 +1,7 @@
-"""The one way to open, map or hash a file of unknown origin: only a regular one, and without waiting.
+"""The one way to open, map or hash a file of unknown origin: only regular files, without blocking.
 
-Opening a pipe waits until somebody writes to it, for ever perhaps; a device may do anything. So a
-file is looked at before it is opened, and once more when it is open, for it may have been replaced
-in between.
+Opening a pipe blocks until somebody writes to it, perhaps for ever; a device may do anything. So the file's type is
+checked before it is opened, and again afterwards, since the file may have been replaced in between.
 """
 
 import errno
@@ -19,8 +18,10 @@ __all__ = ["file_sha256", "map_regular", "open_regular", "require_regular"]
 
 
 def open_regular(path: Path | str) -> io.BufferedReader:
-    """``path`` opened for reading bytes. Raises ``OSError`` if it is not there, or is a folder,
-    a pipe, a device or a socket, and ``MachineTrouble``; never waits for one."""
+    """Opens ``path`` for reading bytes. Never blocks.
+
+    Raises ``OSError`` if it is missing, or is a folder, a pipe, a device or a socket, and ``MachineTrouble``.
+    """
     require_regular(path)
     with machine_spared(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -33,20 +34,22 @@ def open_regular(path: Path | str) -> io.BufferedReader:
 
 
 def map_regular(path: Path | str) -> mmap.mmap:
-    """The bytes of ``path``, mapped for reading. Raises as :func:`open_regular`, and ``ValueError`` for
-    an empty file, of which nothing can be mapped."""
+    """Maps the bytes of ``path`` for reading.
+
+    Raises as :func:`open_regular` does, and ``ValueError`` for an empty file, which cannot be mapped.
+    """
     with open_regular(path) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def file_sha256(path: Path | str) -> str:
-    """SHA-256 of the whole file, 64 hexadecimal digits. Raises as :func:`open_regular`."""
+    """SHA-256 of the whole file, 64 hexadecimal digits. Raises as :func:`open_regular` does."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_regular(path: Path | str) -> None:
-    """Raises ``OSError`` as :func:`open_regular` does, for what is opened by a library."""
+    """Raises the errors of :func:`open_regular` without opening ``path``, for files that a library opens."""
     with machine_spared(path):
         status = os.stat(path)
     _require(status, path)

@@ -1,8 +1,8 @@
-"""The headers of a tar made elsewhere, one after the other. The tar is not trusted and never unpacked.
+"""Reads the headers of a tar made elsewhere, one after the other. The tar is not trusted and never unpacked.
 
-Python's ``tarfile`` trusts sizes: a negative one makes it walk in circles, and a long name may claim
-gigabytes. So sizes are looked at, and headers are read through a limit. And it takes a header that makes
-no sense for the end of the tar, so what stands there is looked at as well.
+Python's ``tarfile`` trusts sizes: a negative one makes it loop, and a long name may claim gigabytes. So sizes are
+checked here, and a header may not be longer than a limit. ``tarfile`` also takes a senseless header for the end of the
+tar, so what follows the last member is checked as well.
 """
 
 import gzip
@@ -25,23 +25,24 @@ from shards.files.regular_file import open_regular
 __all__ = ["member_fault", "most_unpacked", "walk_tar"]
 
 _RECORD_BYTES = 1 << 20
-"""Zeros that may fill up the last record of a tar; GNU tar writes 10 kB by default."""
+"""Most zeros that may fill the last record of a tar. GNU tar fills records of 10 kB by default."""
 
 _UNPACKED_FREELY = 64 << 20
-"""Bytes that a packed file may unpack to, however small it is."""
+"""Bytes that a packed file of any size may unpack to."""
 
 
 def most_unpacked(num_packed: int) -> int:
-    """Bytes that ``num_packed`` bytes may unpack to: images are packed already, so more is a trap."""
+    """Most bytes that ``num_packed`` bytes may unpack to. Images are compressed already, so more would be an attack."""
     return max(_UNPACKED_FREELY, limit("MAX_UNPACKED_RATIO") * num_packed)
 
 
 def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = False) -> Iterator[tarfile.TarInfo]:
-    """Yields the headers of all members, in the order of the file, and keeps none of them. ``gzipped`` also
-    allows a tar packed by gzip; offsets are then those in the unpacked tar.
+    """Yields the headers of all members in the order of the file, and keeps none of them.
 
-    Appends a note to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes. Raises
-    ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble``.
+    With ``gzipped``, the tar may be compressed by gzip; offsets are then in the unpacked tar. Appends a note to
+    ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
+
+    Raises ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble``.
     """
     try:
         num_bytes, beginning = read_or_end(path, lambda: _size_and_beginning(path))
@@ -56,7 +57,7 @@ def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = Fal
             headers = _Headers(file)
             tar = held.enter_context(tarfile.open(fileobj=cast(BinaryIO, headers), mode="r:"))
             while (info := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # else it keeps every header of a tar of millions
+                tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps all headers in memory
                 if info.size < 0:
                     raise tarfile.ReadError(f"a member of {info.size} bytes")
                 if info.offset_data + _stored_bytes(tar, info) > most:
@@ -68,7 +69,7 @@ def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = Fal
     except OSError as error:
         require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    # tarfile's own, on headers that make no sense
+    # Errors that tarfile itself raises for senseless headers.
     except (
         *(tarfile.TarError, zlib.error, ValueError, ArithmeticError, LookupError),
         *(EOFError, TypeError, RecursionError),
@@ -82,7 +83,7 @@ def _size_and_beginning(path: Path) -> tuple[int, bytes]:
 
 
 def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
-    """How many bytes a member takes in the tar, at least: a sparse one takes fewer."""
+    """Bytes that a member takes in the tar, at least. A sparse member takes fewer than its size."""
     if not info.issparse():
         return info.size
     return max(tar.offset - info.offset_data - tarfile.BLOCKSIZE + 1, 0)
@@ -98,9 +99,9 @@ def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
 
 
 def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
-    """A note on a tar whose last member ends at ``offset``, empty for a sound one.
+    """A note on the end of a tar whose last member ends at ``offset``; empty if it ends properly.
 
-    Raises ``InputError`` if a damaged header stands there.
+    Raises ``InputError`` if a damaged header is there.
     """
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)
@@ -124,7 +125,7 @@ def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
 
 
 class _Headers:
-    """A file of which only headers are read: whatever asks for more is refused."""
+    """A file from which only headers are read. Longer reads are refused."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
@@ -134,7 +135,7 @@ class _Headers:
         if not 0 <= size <= self._most:
             raise tarfile.ReadError("a header larger than GLASS_MAX_TAR_HEADER_BYTES")
         data = self._read(size)
-        # tarfile searches PAX records by an expression that takes quadratic time over digits.
+        # tarfile searches PAX records by a regular expression that is quadratic in a run of digits.
         if size > tarfile.BLOCKSIZE and _LONG_NUMBER.search(data):
             raise tarfile.ReadError("a header with a number of hundreds of digits")
         return data
@@ -144,7 +145,7 @@ _LONG_NUMBER = re.compile(rb"\d{256}")
 
 
 def member_fault(info: tarfile.TarInfo) -> tuple[str, str]:
-    """(reason, detail), empty for a member that is fine."""
+    """(reason, detail) why a member cannot be taken in; empty strings for a sound one."""
     if info.issparse():
         return "unsafe_member", "stored as a sparse file, in pieces: pack the tar without --sparse"
     if not info.isreg():

@@ -1,1 +1,1 @@
-"""One image file: its format, its pixels, and the form in which a shard stores it."""
+"""One image file: its format, its pixels, and the form in which it is stored in a shard."""

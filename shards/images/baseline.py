@@ -1,12 +1,11 @@
-"""JPEGs that cannot be read from the middle as baseline JPEGs that can, with the same pixels.
+"""Converts JPEGs that cannot be read from the middle to baseline JPEGs that can, with the same pixels.
 
-Progressive and multi-scan files are coded anew from the same coefficients. Frames of webcams (AVI,
-MJPEG) leave out the Huffman tables, because all use those of the standard: they get them back.
+Progressive and multi-scan files are coded anew from the same coefficients. Frames of webcams (AVI, MJPEG) lack Huffman
+tables because all of them use the standard's, which are inserted.
 
-A baseline file can be read from the middle, and decodes two to four times as fast. jpeglib
-(libjpeg) reads and writes the coefficients; all application and comment segments (JFIF, Adobe,
-EXIF, ICC, XMP) go along as they are, except the directory of a multi-picture file, because what
-follows the first picture does not.
+A baseline file also decodes two to four times as fast. jpeglib (libjpeg) reads and writes the coefficients. All
+application and comment segments (JFIF, Adobe, EXIF, ICC, XMP) are kept, except the directory of a multi-picture file,
+because the other pictures after the first are dropped.
 """
 
 import io
@@ -34,7 +33,7 @@ __all__ = ["NotConvertible", "to_baseline"]
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
 MAX_PIXELS = 64_000_000
-"""Larger images stay as they are: their coefficients, several times over, would fill the memory."""
+"""Larger images stay as they are: several copies of their coefficients would fill the memory."""
 
 _METADATA_MARKER = re.compile(rb"\xff[\xe0-\xef\xfe]")
 
@@ -48,13 +47,12 @@ class NotConvertible(Exception):
 
 
 def to_baseline(jpeg: bytes) -> bytes:
-    """The same image as a baseline JPEG of one scan.
+    """Converts ``jpeg`` to a baseline JPEG of one scan, with the same pixels.
 
-    The result is read back: its coefficients are compared with those of ``jpeg``, and its pixels,
-    decoded by Pillow, with Pillow's of ``jpeg``. Raises ``NotConvertible`` with the reason where
-    anything differs or libjpeg refuses, and ``MachineTrouble`` where it is not the file's fault:
-    what is stored must not depend on how full a disk was. Not safe in threads: jpeglib keeps global
-    state.
+    The result is read back: its coefficients and its pixels, decoded by Pillow, are compared with those of ``jpeg``.
+    Raises ``NotConvertible`` if anything differs or libjpeg refuses the file. Raises ``MachineTrouble`` if the machine
+    is at fault, since the stored form must not depend on how full a disk was. Not thread-safe, because jpeglib keeps
+    global state.
     """
     try:
         source, jpeg = jpeg, _with_tables(jpeg, read_header(jpeg))
@@ -63,13 +61,13 @@ def to_baseline(jpeg: bytes) -> bytes:
             raise NotConvertible("too large to convert")
         if jpeg != source and header.num_scans_at_least == 1:
             return _checked(source, jpeg)
-        # jpeglib counts segments wrongly, and writes beyond an array, where many follow a scan.
+        # jpeglib counts segments wrongly, and writes beyond an array if many follow a scan.
         end = jpeg.find(EOI, header.scan_start)
         if _METADATA_MARKER.search(jpeg, header.scan_start, max(end, 0)):
             raise NotConvertible("metadata between scans")
         segments = [s for s in header.segments if _is_metadata(s)]
         kept = [s for s in segments if not (s.marker == 0xE2 and _payload(jpeg, s)[:4] == b"MPF\0")]
-        # jpeglib fails on many APPn segments; they say nothing about coefficients.
+        # jpeglib fails on files with many APPn segments. The coefficients do not depend on them.
         bare = _without(jpeg, segments)
         # libjpeg prints warnings, and jpeglib the names of its temporary files.
         with messages_held_back(), redirect_stdout(io.StringIO()):
@@ -80,7 +78,7 @@ def to_baseline(jpeg: bytes) -> bytes:
         return _checked(source, converted)
     except (BadJpeg, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            # The system's word; libjpeg's complaints, which jpeglib passes on, have no number.
+            # An error number means the system's error; those that jpeglib raises for libjpeg have none.
             raise MachineTrouble(
                 f"progressive JPEGs cannot be made baseline ({error.strerror}): that takes a few"
                 f" files in the folder for temporary ones, {_temporary_folder()}; give it room, or"
@@ -90,16 +88,16 @@ def to_baseline(jpeg: bytes) -> bytes:
 
 
 def _checked(source: bytes, converted: bytes) -> bytes:
-    # Pillow smooths images whose scans bring only a part of the bits: those do differ.
+    # Pixels do differ if the scans lack some of the bits, because libjpeg smooths such images.
     if not np.array_equal(_pixels(source), _pixels(converted)):
         raise NotConvertible("other pixels when read back")
     return converted
 
 
 def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
-    """The file with those tables of the standard that its scan names and it does not define.
+    """``jpeg``, with the standard's Huffman tables inserted for those that its scan names but the file does not define.
 
-    libjpeg-turbo reads a sequential file without tables by these, and so do Pillow and the others.
+    libjpeg-turbo, and so Pillow, uses the standard's tables for a sequential file that has none.
     """
     scan = header.scan
     needed = {*scan.dc_tables, *(16 + number for number in scan.ac_tables)}
@@ -113,9 +111,10 @@ def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
 
 
 def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
-    """``written`` by jpeglib, with the identifiers of ``source`` where they alone say RGB.
+    """``written`` with the component identifiers of ``source`` if these alone mark the image as RGB.
 
-    jpeglib says so with an Adobe marker, which goes with all metadata that is not the source's.
+    jpeglib marks it by an Adobe segment instead, which is dropped with all other metadata that the source does not
+    have.
     """
     identifiers = bytes(component.id for component in source.components)
     if source.has_jfif or source.adobe_transform is not None or identifiers != b"RGB":
@@ -129,7 +128,7 @@ def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
 
 
 def _rewritten(jpeg: bytes) -> bytes:
-    """The coefficients of ``jpeg`` in a baseline file, which was read back."""
+    """A baseline JPEG with the coefficients of ``jpeg``, checked by reading it back."""
     coefficients = _read(jpeg)
     with _memory_file() as target:
         coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
@@ -148,12 +147,12 @@ def _payload(jpeg: bytes, segment: Segment) -> bytes:
 
 
 def _marked(jpeg: bytes, segment: Segment) -> bytes:
-    """The segment with marker and length, which stand in the four bytes before it."""
+    """The segment including its marker and length, which are the four bytes before its payload."""
     return jpeg[segment.offset - 4 : segment.offset + segment.length]
 
 
 def _without(jpeg: bytes, segments: list[Segment]) -> bytes:
-    """The file without these segments."""
+    """The file without ``segments``."""
     parts, end = [], 0
     for segment in segments:
         parts.append(jpeg[end : segment.offset - 4])
@@ -172,12 +171,14 @@ def _read(jpeg: bytes) -> Any:
 
 @contextmanager
 def _memory_file() -> Iterator[str]:
-    """Context manager: yields the path of an empty file in memory. libjpeg takes paths, and does not say why it
-    could not write to one."""
+    """Context manager: yields the path of an empty file in memory.
+
+    libjpeg takes paths, and does not report why it could not write to one.
+    """
     descriptor = os.memfd_create("baseline.jpg")
     try:
         path = f"/proc/self/fd/{descriptor}"
-        os.close(os.open(path, os.O_RDWR))  # as libjpeg will
+        os.close(os.open(path, os.O_RDWR))  # fail here if libjpeg could not open it
         yield path
     finally:
         os.close(descriptor)
@@ -186,7 +187,7 @@ def _memory_file() -> Iterator[str]:
 def _temporary_folder() -> str:
     try:
         return tempfile.gettempdir()
-    except OSError:  # none can be written to
+    except OSError:  # no folder is writable
         return os.environ.get("TMPDIR", "/tmp")
 
 
@@ -196,14 +197,14 @@ def _content(path: str) -> bytes:
 
 
 def _same_coefficients(one: Any, other: Any) -> bool:
-    """Coefficients of all planes and the quantisation of each component."""
+    """Whether the coefficients of all planes and the quantisation tables of all components are equal."""
     planes = zip((one.Y, one.Cb, one.Cr, one.K), (other.Y, other.Cb, other.Cr, other.K), strict=True)
     tables = zip(one.qt[one.quant_tbl_no], other.qt[other.quant_tbl_no], strict=True)
     return all(np.array_equal(a, b) for pairs in (planes, tables) for a, b in pairs)
 
 
 def _pixels(jpeg: bytes) -> np.ndarray:
-    """Pillow's pixels before any conversion, so that CMYK is compared in four channels."""
+    """Pillow's pixels before any conversion, so that CMYK is compared in all four channels."""
     try:
         image = open_image(jpeg)
         with rejecting(jpeg):

@@ -1,6 +1,6 @@
-"""Mean and standard deviation per channel over all pixels of an image, as the manifest keeps them.
+"""Mean and standard deviation per channel over all pixels of an image, as in the manifest.
 
-From whole-number sums, so that every machine and every order of adding gives the same bits.
+They are computed from integer sums, so that every machine and every order of addition gives the same bits.
 """
 
 import math
@@ -16,10 +16,10 @@ CHANNEL_COLUMNS = tuple(f"{channel}_{what}" for channel in CHANNELS for what in 
 
 
 def channel_columns(pixels: int, sums: Sequence[int], squares: Sequence[int]) -> dict[str, float]:
-    """The columns of ``CHANNEL_COLUMNS``, name → value, from the number of pixels and, per channel, the sum of their
-    values and the sum of the squares.
+    """Name → value of the columns ``CHANNEL_COLUMNS``.
 
-    The standard deviation divides by n, the number of pixels, so that it can be pooled exactly over images.
+    ``pixels`` is the number of pixels; ``sums`` and ``squares`` are, per channel, the sums of the values and of their
+    squares. The standard deviation divides by n, the number of pixels, so that it can be pooled exactly over images.
     """
     columns = {}
     for channel, total, square in zip(CHANNELS, sums, squares, strict=True):
@@ -29,7 +29,7 @@ def channel_columns(pixels: int, sums: Sequence[int], squares: Sequence[int]) ->
 
 
 def channel_stats(image: Image.Image) -> dict[str, float]:
-    """:func:`channel_columns` of an RGB Pillow image, from its histogram: the slow, plain way."""
+    """:func:`channel_columns` of an RGB Pillow image, computed from its histogram: slow and simple."""
     histogram = image.histogram()
     counts = [histogram[256 * place : 256 * (place + 1)] for place in range(len(CHANNELS))]
     return channel_columns(

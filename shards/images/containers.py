@@ -1,7 +1,7 @@
-"""The pieces that image files consist of: chunks of PNG and RIFF, boxes of ISO media files.
+"""The pieces of which image files consist: chunks of PNG and RIFF, boxes of ISO media files.
 
-Every length in a file is untrusted. A piece that claims to be longer than its container is
-cut there, and walking takes no more steps than the file has bytes for.
+Every length in a file is untrusted. A piece that claims to be longer than its container ends where the container ends,
+and every step of a walk advances by at least one header.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Piece(NamedTuple):
 
 
 def png_chunks(data: bytes) -> Iterator[Piece]:
-    """The chunks of a PNG, up to and with IEND."""
+    """The chunks of a PNG, up to and including IEND."""
     at = _PNG_START
     while at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
@@ -39,7 +39,7 @@ def png_chunks(data: bytes) -> Iterator[Piece]:
 
 
 def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -> Iterator[Piece]:
-    """The chunks of a WebP, or of the part ``data[start:end]`` of one."""
+    """The chunks of a WebP, or of ``data[start:end]``, a part of one."""
     end = min(len(data), int.from_bytes(data[4:8], "little") + 8) if end is None else end
     at = start
     while at + 8 <= end:
@@ -49,9 +49,9 @@ def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -
 
 
 def webp_pictures(data: bytes) -> Iterator[Piece]:
-    """The ``VP8`` and ``VP8L`` chunks of a WebP, those inside the frames of an animation too."""
+    """The ``VP8`` and ``VP8L`` chunks of a WebP, including those inside the frames of an animation."""
     for chunk in riff_chunks(data):
-        # The header of a frame takes 16 bytes, then come its chunks.
+        # The chunks of a frame follow its header of 16 bytes.
         inside = riff_chunks(data, chunk.start + 16, chunk.end) if chunk.name == b"ANMF" else (chunk,)
         yield from (part for part in inside if part.name in (b"VP8 ", b"VP8L"))
 
@@ -59,7 +59,7 @@ def webp_pictures(data: bytes) -> Iterator[Piece]:
 def iso_boxes(data: bytes, start: int = 0, end: int | None = None, whole: bool = False) -> Iterator[Piece]:
     """The boxes in ``data[start:end]`` of an ISO media file (AVIF, HEIC, JPEG XL, JPEG 2000).
 
-    Ends at the first box whose length is impossible; with ``whole`` also at one that is cut off.
+    Ends at the first box of an impossible length; with ``whole``, also at a box that is cut off.
     """
     end = len(data) if end is None else end
     at = start
@@ -67,7 +67,7 @@ def iso_boxes(data: bytes, start: int = 0, end: int | None = None, whole: bool =
         size, name, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
         if size == 1:  # the length follows in eight bytes
             size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        elif size == 0:  # up to the end
+        elif size == 0:  # the box extends to the end
             size = end - at
         if size < head or at + head > end or (whole and at + size > end):
             return

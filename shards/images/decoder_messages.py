@@ -1,9 +1,8 @@
-"""Keeps off stderr the lines that image libraries print there: they name no file and are of no use.
+"""Suppresses the lines that image libraries print on stderr, which name no file.
 
-Faults of a file also raise exceptions, which become a reason with the file's name; a set of images
-may hold thousands of harmless oddities ("extraneous bytes"). libtiff has a switch. libjpeg and libpng
-have none that could be reached, so their lines are taken off stderr within a call; everything else
-that came in between is passed on.
+Faults of a file also raise exceptions, which are reported with the file's name, and a set of images may have thousands
+of harmless oddities ("extraneous bytes"). libtiff has a switch for its messages. libjpeg and libpng have none within
+reach, so stderr is captured during a call, their lines are dropped, and all other lines are printed afterwards.
 """
 
 import ctypes
@@ -25,13 +24,13 @@ _OF_A_DECODER = re.compile(
     rb"|Application transferred too |libpng (?:warning|error): "
     rb"|[^\n]{0,20}\[(?:ERROR|WARNING)\][^\n]{0,20}\[\w*(?:decoder|parser)\w*\]"
 )
-"""The beginning of a line that libjpeg, libpng or nvImageCodec prints."""
+"""Matches the beginning of a line that libjpeg, libpng or nvImageCodec prints."""
 
 _lock = threading.Lock()
 
 
 class _Holding:
-    """One for the process, as stderr is."""
+    """State of the capture, one for the process, as there is one stderr."""
 
     depth = 0
     stderr = -1
@@ -40,11 +39,10 @@ class _Holding:
 
 @contextmanager
 def messages_held_back() -> Iterator[None]:
-    """Context manager for calls of libjpeg or libpng: drops the lines that they print on stderr; what others print
-    there appears at the end.
+    """Context manager for calls of libjpeg or libpng: drops the lines that they print on stderr.
 
-    Takes about 20 µs. Safe in threads: while one is inside, stderr is held back for all. If a library ends the process
-    meanwhile, its last words are lost.
+    Other output on stderr appears at the end. Takes about 20 µs. Thread-safe: stderr of all threads is captured while
+    one of them is inside. If a library ends the process meanwhile, its last lines are lost.
     """
     with _lock:
         if not _Holding.depth:
@@ -62,7 +60,7 @@ def messages_held_back() -> Iterator[None]:
 def _begin() -> None:
     try:
         _Holding.stderr = os.dup(_STDERR)
-    except OSError:  # closed, or no descriptor is left: then nothing is held back
+    except OSError:  # stderr is closed, or no descriptor is left: nothing is captured
         return
     try:
         _Holding.memory = os.memfd_create("stderr")
@@ -86,13 +84,13 @@ def _end() -> None:
     while rest:
         try:
             rest = rest[os.write(_STDERR, rest) :]
-        except OSError:  # nobody reads it
+        except OSError:  # stderr has no reader
             return
 
 
 @cache
 def libtiff_silenced() -> bool:
-    """Switches off the messages of libtiff, in the library that Pillow loaded; whether it was found.
+    """Switches off the messages of libtiff in the library that Pillow loaded. Returns whether the library was found.
 
     Pillow leaves libtiff's own handlers in place, and raises the errors as well.
     """
@@ -113,7 +111,7 @@ def libtiff_silenced() -> bool:
     return found
 
 
-# Pillow logs what it cannot decode, and raises it as well.
+# Pillow logs decoding errors that it also raises.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 _warnings_lock = threading.RLock()
@@ -121,8 +119,10 @@ _warnings_lock = threading.RLock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Context manager: silences Python's warnings, such as Pillow's about damaged metadata. For one thread at a
-    time, because the filters belong to the process."""
+    """Context manager: suppresses Python's warnings, such as Pillow's about damaged metadata.
+
+    One thread at a time enters it, because the filters of warnings belong to the process.
+    """
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
-"""The image formats that are read, how they are recognised, and opening one with Pillow, safely.
+"""The image formats that can be read, how they are recognised, and how to open one safely with Pillow.
 
-The format is known by the first bytes, never by the name. Opening reads the header only, so that
-the limit on pixels holds before anything is decoded.
+The format is determined by the first bytes, never by the file name. Opening reads only the header, so that the limit on
+pixels is enforced before anything is decoded.
 """
 
 import io
@@ -68,12 +68,12 @@ FILE_SUFFIXES = frozenset(
         ".jph",
     }
 )
-"""Names of files in a folder that are taken for images, in lower case."""
+"""Suffixes, in lower case, of the files in a folder that are taken for images."""
 
-# The plugins are called directly rather than through Image.open, so that a file is read as what its
-# first bytes say, a multi-picture JPEG is read as its first picture, and no warning or error of
-# Pillow's own, smaller or larger, pixel limit comes in between. What plugins turn or make
-# up, ``shards.images.tiff_avif_heif`` and ``shards.images.jxl_jpeg2000`` undo.
+# The plugins are called directly rather than through Image.open, so that the first bytes decide the
+# format, a multi-picture JPEG is read as its first picture, and Pillow's own pixel limit raises no
+# warning or error. ``shards.images.tiff_avif_heif`` and ``shards.images.jxl_jpeg2000`` undo rotations
+# and metadata that plugins add.
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -85,7 +85,7 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG2000": StoredJpeg2000,
 }
 _EXTRAS = {"HEIF": heif_reader, "JXL": jxl_reader}
-# Some plugins (WebP, GIF) ask Pillow's limit themselves while opening; it errs above twice this.
+# Some plugins (WebP, GIF) check Pillow's limit themselves; they raise an error above twice its value.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
@@ -93,7 +93,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 
 def sniff_format(data: bytes) -> str | None:
-    """The format (a key of :data:`EXTENSIONS`) by the first bytes, ``None`` if unknown."""
+    """The format (a key of :data:`EXTENSIONS`) according to the first bytes; ``None`` if unknown."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -125,11 +125,11 @@ def _sniff_iso_media(data: bytes) -> str | None:
 
 @contextmanager
 def rejecting(data: bytes) -> Iterator[None]:
-    """Context manager: raises :class:`RejectedImage` for whatever Pillow raises on the file ``data``.
+    """Context manager: raises :class:`RejectedImage` for anything that Pillow raises on the file ``data``.
 
-    Damaged files make it raise nearly every kind of exception, from ``SyntaxError`` to ``struct.error``, so all are
-    caught; ``KeyboardInterrupt`` and the like pass, and so does what is the machine's fault: ``MemoryError`` and
-    ``MachineTrouble``.
+    Damaged files make Pillow raise nearly every kind of exception, from ``SyntaxError`` to ``struct.error``, so all are
+    converted. ``KeyboardInterrupt`` and the like pass unchanged, as do errors that are the machine's fault:
+    ``MemoryError`` and ``MachineTrouble``.
     """
     try:
         yield
@@ -155,7 +155,7 @@ def _is_cut(error: Exception, data: bytes) -> bool:
 
 
 def known_format(data: bytes) -> str:
-    """:func:`sniff_format`, or ``RejectedImage`` with the true reason if it is unknown."""
+    """:func:`sniff_format`, but raises ``RejectedImage`` with the reason if the format is unknown."""
     if not data:
         raise RejectedImage("empty_file")
     if kind := sniff_format(data):
@@ -166,10 +166,10 @@ def known_format(data: bytes) -> str:
 
 
 def open_image(data: bytes) -> ImageFile.ImageFile:
-    """The image at its first frame, header read, pixels not; ``.format`` is a key of EXTENSIONS.
+    """Opens an image at its first frame and reads its header, not its pixels. ``.format`` is a key of ``EXTENSIONS``.
 
-    Raises ``RejectedImage`` for what is not an image of these formats, is damaged in its header, or has
-    more than ``MAX_PIXELS`` pixels. Safe to call in threads.
+    Raises ``RejectedImage`` if ``data`` is not an image of these formats, has a damaged header, or has more than
+    ``MAX_PIXELS`` pixels. Thread-safe.
     """
     kind = known_format(data)
     if kind == "TIFF":
@@ -186,11 +186,10 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
 
 
 def count_frames(image: ImageFile.ImageFile) -> int:
-    """Frames of an opened image: those of an animation, 2 for two pages of a TIFF or more.
+    """Number of frames of an opened animation; 2 for a TIFF of two or more pages; else 1.
 
-    Only the first frame is read, so that whatever is wrong with later ones rejects nothing. Of a
-    TIFF no page is counted: each is a directory anywhere in the file, and a walk through all of
-    them can take hours.
+    Only the first frame is ever read, so damage in later frames rejects no image. The pages of a TIFF are not counted,
+    because each has a directory anywhere in the file, and walking through all of them can take hours.
     """
     if image.format == "TIFF":
         return 1 + bool(getattr(image, "is_animated", False))
@@ -199,13 +198,13 @@ def count_frames(image: ImageFile.ImageFile) -> int:
             return int(getattr(image, "n_frames", 1))
     except Exception as error:  # on damaged bytes Pillow raises nearly anything
         require_sound_machine(error)
-        return 2  # there is something after the first frame, or counting would not fail
+        return 2  # counting fails only if something follows the first frame
 
 
 def _reader(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     if kind == "PNG":
-        # Pillow's own limits, 1 and 64 MiB, reject images for text that nobody reads here: the
-        # workflows that some generators write. They bind while pixels are read, too.
+        # Pillow's own limits, 1 and 64 MiB, reject images because of text that is not needed here,
+        # such as the workflows that some generators embed. They also apply while pixels are read.
         most = limit("MAX_PNG_TEXT_BYTES")
         PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = most
     return _EXTRAS[kind]() if kind in _EXTRAS else _READERS[kind]

@@ -1,7 +1,7 @@
-"""The head of a JPEG XL codestream, ISO 18181-1: size, orientation and depth, before any decoding.
+"""Reads the head of a JPEG XL codestream (ISO 18181-1): size, orientation and depth, without decoding.
 
-The plugin that decodes JPEG XL does so while it opens a file, and turns the pixels. The limit on
-pixels must hold before that, and the turning be undone after it, so both are read here.
+The plugin decodes JPEG XL as soon as it opens a file, and rotates the pixels. The limit on pixels must be enforced
+before that, and the rotation undone afterwards, which needs the size and the orientation.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 
 
 
 class BadJxl(ValueError):
-    """The bytes are not JPEG XL, or are cut off in its head."""
+    """The bytes are not JPEG XL, or end within its head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,16 @@ class JxlHeader:
     """Width of the stored pixels, before ``orientation`` turns them."""
     height: int
     orientation: int
-    """As in EXIF, 1 … 8: how a viewer turns the stored pixels."""
+    """How a viewer turns the stored pixels, as in EXIF: 1 … 8."""
     animated: bool
     bit_depth: int
-    """Bits per sample, up to 64; of floats, too."""
+    """Bits per sample, integer or float, up to 64."""
     has_icc: bool
-    """Whether a colour profile is embedded; ``False`` where unusual extra channels stand before
-    that field."""
+    """Whether a colour profile is embedded; ``False`` if unusual extra channels precede that field."""
 
 
 class _Bits:
-    """Fields of bits, lowest first, and the standard's ways to code numbers in them."""
+    """Reads fields of bits, lowest bit first, and numbers in the codings of the standard."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "little"), 8 * len(data)
@@ -52,7 +51,7 @@ class _Bits:
         return value
 
     def number(self, choices: tuple[tuple[int, int], ...]) -> int:
-        """A selector of two bits, then as many bits as it says, and an offset to add."""
+        """Reads a number. Two bits select an entry of ``choices``: how many bits to read, and the offset to add."""
         count, offset = choices[self.take(2)]
         return self.take(count) + offset
 
@@ -68,22 +67,19 @@ class _Bits:
 
 
 def read_jxl_header(data: bytes) -> JxlHeader:
-    """Reads the head of a JPEG XL file, a bare codestream or one in a container.
-
-    Raises :class:`BadJxl`.
-    """
+    """Reads the head of a JPEG XL file, either a bare codestream or in a container. Raises :class:`BadJxl`."""
     head = _codestream_head(data)
     if head[:2] != b"\xff\x0a":
         raise BadJxl("no codestream")
     bits = _Bits(head[2:])
     width, height = bits.size()
     orientation, animated = 1, False
-    if bits.take(1):  # all fields have their default values
+    if bits.take(1):  # set if all fields have default values
         return JxlHeader(width, height, orientation, animated, 8, False)
     if bits.take(1):
         orientation = bits.take(3) + 1
         if bits.take(1):
-            bits.size()  # the size that a viewer is to show it at
+            bits.size()  # intrinsic size, at which a viewer shows it
         if bits.take(1):
             _pass_over_preview(bits)
         if animated := bool(bits.take(1)):
@@ -98,7 +94,7 @@ def _codestream_head(data: bytes) -> bytes:
     for name, start, end in iso_boxes(data, whole=True):
         if name == b"jxlc":
             return data[start : min(end, start + _HEAD_BYTES)]
-        if name == b"jxlp":  # a part, after four bytes of its number
+        if name == b"jxlp":  # a part of the codestream, preceded by its number in four bytes
             head += data[start + 4 : min(end, start + 4 + _HEAD_BYTES)]
         if len(head) >= _HEAD_BYTES:
             break
@@ -124,14 +120,14 @@ def _depth(bits: _Bits) -> int:
     if not bits.take(1):
         return bits.number(((0, 8), (0, 10), (0, 12), (6, 1)))
     depth = bits.number(((0, 32), (0, 16), (0, 24), (6, 1)))
-    bits.take(4)  # of the exponent
+    bits.take(4)  # exponent bits
     return depth
 
 
 def _has_icc(bits: _Bits) -> bool:
-    bits.take(1)  # whether 16 bits suffice to decode
+    bits.take(1)  # modular_16bit_buffers
     for _ in range(bits.number(((0, 0), (0, 1), (4, 2), (12, 1)))):
-        if not bits.take(1):  # an extra channel that is not plain alpha
+        if not bits.take(1):  # an extra channel other than plain alpha
             return False
-    bits.take(1)  # whether the colours are coded as XYB
+    bits.take(1)  # xyb_encoded
     return not bits.take(1) and bool(bits.take(1))

@@ -1,4 +1,4 @@
-"""JPEG XL by a plugin of Pillow's, and JPEG 2000 by Pillow: with what both leave to us."""
+"""Readers of JPEG XL, by a plugin for Pillow, and of JPEG 2000, by Pillow. They fix what both leave wrong."""
 
 import io
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from shards.images.tiff_avif_heif import TURNED_BACK
 __all__ = ["CODESTREAM", "StoredJpeg2000", "jxl_reader"]
 
 CODESTREAM = b"\xff\x4f\xff\x51"
-"""How a JPEG 2000 codestream begins."""
+"""First bytes of a JPEG 2000 codestream."""
 
 _EXIF_UUID = b"JpgTiffExif->JP2"
 
 
 class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
-    """A JPEG 2000 of up to 8 bits. Of more, Pillow 13 turns whites of colour images black."""
+    """A JPEG 2000 of up to 8 bits. Deeper ones are rejected, because Pillow 13 turns their white to black."""
 
     bit_depth = 8
 
@@ -38,7 +38,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
             raise RejectedImage("unsupported_mode", f"JPEG 2000 of {self.bit_depth} bits")
 
     def _depths(self, data: bytes) -> list[int]:
-        """Bits of each component, 128 more where it is signed; also reads metadata."""
+        """Bits of each component, plus 128 if it is signed. Also reads the metadata."""
         at = 0 if data.startswith(CODESTREAM) else -1
         for name, start, end in iso_boxes(data, 0, len(data) if at < 0 else 0, whole=True):
             if name == b"jp2c" and at < 0:
@@ -65,7 +65,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
 
 
 def jxl_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """The reader of JPEG XL. Raises ``RejectedImage`` if the extra is not installed."""
+    """Returns the reader of JPEG XL. Raises ``RejectedImage`` if the extra is not installed."""
     try:
         return _jxl_class()
     except ImportError:
@@ -77,10 +77,10 @@ def jxl_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
 def _jxl_class() -> type[ImageFile.ImageFile]:
     from pillow_jxl import JpegXLImagePlugin
 
-    JpegXLImagePlugin.DECODE_THREADS = 0  # images are decoded beside each other
+    JpegXLImagePlugin.DECODE_THREADS = 0  # other threads decode other images
 
     class StoredJxl(JpegXLImagePlugin.JXLImageFile):
-        """A JPEG XL whose pixels are turned back, opened only once its size is known."""
+        """A JPEG XL that is opened only if its size is allowed, and whose rotation by the plugin is undone."""
 
         _size: tuple[int, int]
         im: Any
@@ -91,21 +91,21 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
                 header = read_jxl_header(self.fp.read())
             except BadJxl as error:
                 raise ValueError(f"truncated or no JPEG XL: {error}") from error
-            # None, as programs set it that read large images, lifts Pillow's limit and not ours.
+            # Programs that read large images set Pillow's limit to None, which does not lift ours.
             if header.width * header.height > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
                 raise RejectedImage("too_large", f"{header.width}×{header.height} pixels")
             self.fp.seek(0)
             _decoded(super()._open)
             self.file_orientation, self.bit_depth = header.orientation, header.bit_depth
-            self.n_frames = 1 + header.animated  # two stand for more: they are not counted
+            self.n_frames = 1 + header.animated  # 2 for an animation: its frames are not counted
             self._turned, self._back = self._size, None
-            if self.jpeg:  # a JPEG that was packed comes out as it was
+            if self.jpeg:  # a recompressed JPEG is reconstructed
                 return
             self._back = TURNED_BACK.get(header.orientation)
             if header.orientation >= 5:
                 self._size = self._size[::-1]
             if not header.has_icc:
-                self.info.pop("icc_profile", None)  # made up by the decoder
+                self.info.pop("icc_profile", None)  # the decoder's, not the file's
 
         def load(self) -> Any:
             if self._back is None:
@@ -121,7 +121,10 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
 
 
 def _decoded(decode: Callable[[], None]) -> None:
-    """Runs ``decode``. The plugin is written in Rust, whose panics are not ``Exceptions``."""
+    """Runs ``decode``, and raises ``ValueError`` for a panic of the plugin, which is written in Rust.
+
+    A panic is a ``BaseException`` but not an ``Exception``.
+    """
     try:
         decode()
     except Exception:

@@ -1,8 +1,7 @@
-"""One pass over decoded pixels for the things that need all of them: their hash, the global view,
-and the channels' sums.
+"""One pass over decoded pixels for everything that needs all of them: hash, global view, channel sums.
 
-The view is made by ``shards.images.resampling``, fed with strips that are still in the cache from
-hashing: Pillow's own took most of what a sample cost beyond decoding.
+``shards.images.resampling`` makes the view from strips that are still in the cache after hashing. Pillow's ``resize``
+took most of the time of a sample after decoding.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ _STRIP_ROWS = 64
 
 
 class PixelFacts(NamedTuple):
-    """The results of a pass over an image's pixels."""
+    """The results of one pass over an image's pixels."""
 
     sha256: bytes
     """See ``shards.images.pixels.pixel_sha256``."""
@@ -60,10 +59,10 @@ def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
 
 @cached
 def _add_channels(flat: Any, sums: Any) -> None:
-    """Adds each channel's sum and sum of squares over interleaved RGB bytes to (2, 3) int64.
+    """Adds each channel's sum and sum of squares over interleaved RGB bytes to ``sums``, (2, 3) int64.
 
-    A sixth of a nanosecond per byte, measured on an Intel Xeon. The same sums in arrays of 48 lanes, which the compiler
-    had made vectors of on an AMD EPYC, took more than one there.
+    Takes a sixth of a nanosecond per byte on an Intel Xeon. Sums in arrays of 48 lanes, which the compiler vectorised
+    on an AMD EPYC, took more than one nanosecond there.
     """
     one, two, three = np.uintp(1), np.uintp(2), np.uintp(3)
     red = green = blue = red_squares = green_squares = blue_squares = np.uint64(0)

@@ -1,10 +1,9 @@
 """The pixels of a file: RGB, 8 bits, as stored. Pillow is the reference decoder.
 
-Orientation (EXIF, tags, boxes) is not applied, and undone where a plugin applies it
-(``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``); this holds for every format.
-Alpha is dropped, palettes and grey are expanded, CMYK is converted by Pillow, 16 bits are scaled to
-8 (value / 257, rounded), ICC profiles are ignored, and of an animation the first frame counts: of
-an APNG its default image, also where that is no frame.
+In all formats, orientation (EXIF, tags, boxes) is not applied, and is undone where a plugin applies it
+(``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``). Alpha is dropped, palettes and grey are expanded,
+CMYK is converted by Pillow, 16 bits are scaled to 8 (value / 257, rounded), and ICC profiles are ignored. An animation
+is read as its first frame, an APNG as its default image, even if that is not a frame.
 """
 
 import hashlib
@@ -25,17 +24,17 @@ _CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
-    """The pixels of an image file: (height, width, 3) uint8, not writable.
+    """The pixels of an image file: (height, width, 3) uint8, read-only.
 
-    Raises ``RejectedImage`` with a reason for whatever cannot be decoded whole. Safe in threads.
+    Raises ``RejectedImage`` with a reason if they cannot all be decoded. Thread-safe.
     """
     return np.asarray(load_rgb(open_image(data), data))
 
 
 def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
-    """Decodes an image that :func:`shards.images.formats.open_image` opened from ``data``, to RGB.
+    """Decodes ``image``, which :func:`shards.images.formats.open_image` opened from ``data``, to RGB.
 
-    ``image`` can still be asked for its metadata afterwards. Raises ``RejectedImage``.
+    The metadata of ``image`` can still be read afterwards. Raises ``RejectedImage``.
     """
     with rejecting(data):
         if is_sixteen_bit(image):
@@ -45,8 +44,8 @@ def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
             raise RejectedImage("unsupported_mode", f"Pillow's mode {image.mode}")
         if image.mode == "RGB":
             return image
-        # A colour marked as transparent is a colour all the same; left in, Pillow would look for
-        # its counterpart in the converted image, and warn where a palette has several.
+        # Drop the mark of a transparent colour, since alpha is ignored. Otherwise Pillow would look
+        # up that colour in the converted image, and warn if a palette has several.
         image.info.pop("transparency", None)
         return image.convert("RGB")
 
@@ -57,20 +56,20 @@ def shrink(image: Image.Image, size: int) -> np.ndarray:
 
 
 def global_view(rgb: np.ndarray, size: int) -> np.ndarray:
-    """The whole image at (size, size, 3) uint8, aspect ratio not kept.
+    """The whole image resized to (size, size, 3) uint8, aspect ratio not kept.
 
-    ``rgb`` is (height, width, 3) uint8. Bilinear with antialiasing: Pillow's ``resize``.
+    ``rgb`` is (height, width, 3) uint8. Bilinear with antialiasing, equal to Pillow's ``resize``.
     """
     return resized(rgb, size, size)
 
 
 def pixel_sha256(pixels: np.ndarray | Image.Image) -> bytes:
-    """SHA-256 of the pixels of (height, width, 3) uint8 or of an RGB Pillow image.
+    """SHA-256 of the pixels of a (height, width, 3) uint8 array or an RGB Pillow image.
 
-    Over height and width as little-endian uint32 (8 bytes), then the rows from the top, each pixel
-    as red, green, blue: the first 8 bytes fix the length of what follows, so no two images of
-    different shapes share an input. It covers nothing else of a file, so files that differ in
-    metadata or format and have equal pixels agree in it. Its first 64 bits are the content id.
+    The input is height and width as little-endian uint32 (8 bytes), then the rows from the top, each pixel as red,
+    green, blue. The first 8 bytes determine the length of the rest, so that images of different shapes never have the
+    same input. Nothing else of a file is covered: files of equal pixels have the same hash, whatever their metadata or
+    format. Its first 64 bits are the content id.
     """
     if isinstance(pixels, np.ndarray):
         digest = hashlib.sha256(struct.pack("<II", *pixels.shape[:2]))
@@ -78,8 +77,8 @@ def pixel_sha256(pixels: np.ndarray | Image.Image) -> bytes:
         return digest.digest()
     width, height = pixels.size
     digest = hashlib.sha256(struct.pack("<II", height, width))
-    # In strips that stay in the cache: a copy of a whole 12-megapixel image costs as much as its
-    # decoding (51 ms, of which the strips take 8).
+    # In strips that stay in the cache, which takes 8 ms for 12 megapixels. A copy of the whole image
+    # takes 51 ms, as much as decoding it.
     for top in range(0, height, _STRIP_ROWS):
         strip = pixels.crop((0, top, width, min(height, top + _STRIP_ROWS)))
         digest.update(strip.tobytes())

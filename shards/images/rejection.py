@@ -1,4 +1,4 @@
-"""Why an image is not taken into a data set: a fixed list of reasons, each with its meaning."""
+"""Why an image is not taken into a data set: a fixed list of reasons with their meanings."""
 
 __all__ = ["MAX_PIXELS", "REASONS", "RejectedImage"]
 
@@ -25,11 +25,11 @@ REASONS = {
     "shared_key": "images in a tar share a key: it ends at the first dot (glass index --last-dot)",
     "no_label": "nothing says whether a sample in a tar is real or generated",
 }
-"""Reason → what it means, in the order in which summaries list them."""
+"""Reason → its meaning, in the order in which summaries list them."""
 
 
 class RejectedImage(Exception):
-    """An image that cannot be used: ``reason`` is a key of ``REASONS``, ``detail`` says more."""
+    """An image that cannot be used: ``reason`` is a key of ``REASONS``, ``detail`` gives details."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         if reason not in REASONS:

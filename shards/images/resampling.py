@@ -1,8 +1,9 @@
-"""Pillow's ``resize``, compiled, with the same bits and in a fraction of its time.
+"""Pillow's ``resize`` in compiled code: the same bits in a fraction of the time.
 
-It is the same integer arithmetic: weights of the widened filter in 22-bit fixed point, first along the rows, rounded
-to 8 bits, then down the columns. Pillow takes a pixel at a time. Here one weight is multiplied with four values (a
-pixel and the red of the next) in each of four rows at once; down the columns the compiler makes vectors by itself.
+The integer arithmetic is the same: weights of the widened filter in 22-bit fixed point, applied first along the rows,
+rounded to 8 bits, and then down the columns. Pillow handles one pixel at a time. Here, along the rows, one weight is
+multiplied with four values (a pixel and the red of the next) in each of four rows at once; down the columns, the
+compiler vectorises the loop.
 """
 
 from typing import Any
@@ -20,7 +21,8 @@ __all__ = ["filter_weights", "resample_columns", "resample_rows", "resampled"]
 
 Pixels = npt.NDArray[np.uint8]
 Weights = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""(target, 2) first source pixel and number of them, (target, most) weights, of a pass to ``target`` pixels."""
+"""Weights of a pass to ``target`` pixels: (target, 2) first source pixel and number of source pixels of each; (target,
+K) their weights in fixed point, where K is at least the largest of these numbers."""
 
 _PRECISION_BITS = 22
 _HALF = 1 << (_PRECISION_BITS - 1)
@@ -28,8 +30,10 @@ _ROWS = 4
 
 
 def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, int], cubic: bool = False) -> Pixels:
-    """``part`` (top, left, height, width) of ``pixels`` (H, W, 3) resized to ``size`` (height, width); not for images
-    whose ``columns_come_first``. Rows may lie apart in memory, as those of a part of an image do."""
+    """``part`` (top, left, height, width) of ``pixels`` (H, W, 3) resized to ``size`` (height, width).
+
+    Not for sizes with ``columns_come_first``. Rows of ``pixels`` may be apart in memory, as in a part of an image.
+    """
     top, left, height, width = part
     if pixels.strides[1:] != (3, 1):
         pixels = np.ascontiguousarray(pixels)
@@ -47,11 +51,11 @@ def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, 
 
 
 def resample_rows(pixels: Pixels, weights: Weights, out: Pixels) -> None:
-    """(R, W, 3), pixels of a row side by side, to (R, 3 × target), contiguous."""
+    """Resizes rows: ``pixels`` (R, W, 3), contiguous within a row, to ``out`` (R, 3 × target), contiguous."""
     num_rows, width = pixels.shape[:2]
     source = pixels.__array_interface__["data"][0]
     target, pitch = out.__array_interface__["data"][0], out.shape[1]
-    # A pixel is read with the byte that follows it, and behind the last row there may be none.
+    # A pixel is read together with the next byte, which may not exist after the last row.
     inner = max(num_rows - 1, 0) // _ROWS * _ROWS
     _resample_rows(source, pixels.strides[0], inner, *weights, target, pitch)
     last = np.zeros((_ROWS + 1, 3 * width), np.uint8)
@@ -65,7 +69,7 @@ def resample_rows(pixels: Pixels, weights: Weights, out: Pixels) -> None:
 
 @cached
 def filter_weights(source: int, target: int, cubic: bool) -> Any:
-    """Pillow's ``precompute_coeffs`` for its bilinear or bicubic filter, operation by operation: ``Weights``."""
+    """``Weights`` of Pillow's bilinear or bicubic filter: its ``precompute_coeffs``, operation by operation."""
     scale = source / target
     widened = max(scale, 1.0)
     support = 2.0 * widened if cubic else widened
@@ -99,8 +103,11 @@ def filter_weights(source: int, target: int, cubic: bool) -> Any:
 
 @intrinsic
 def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count: Any, out: Any, out_pitch: Any) -> Any:
-    """The pixel at the address ``out``, and at the same place of the three rows below: the sum of ``count`` source
-    pixels from the address ``source`` on, times the int32 at the address ``weights``, rounded to 8 bits."""
+    """Computes one pixel at the address ``out``, and the pixels at the same column of the next three rows.
+
+    Each is the sum of ``count`` source pixels from the address ``source`` on, times the int32 weights at the address
+    ``weights``, rounded to 8 bits. ``pitch`` and ``out_pitch`` are the bytes from row to row.
+    """
     byte, word = ir.IntType(8), ir.IntType(32)
     four_words, levels, values = (
         ir.VectorType(word, _ROWS),
@@ -132,7 +139,7 @@ def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count
         for limit, outside in ((splat(0), "<"), (splat(255), ">")):
             value = builder.select(builder.icmp_signed(outside, value, limit), limit, value)
         value = builder.trunc(value, levels)
-        for lane in range(0, 4 * _ROWS, 4):  # the fourth of each is another pixel's
+        for lane in range(0, 4 * _ROWS, 4):  # the fourth value of each row belongs to another pixel
             two = builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(word, 2), [lane, lane + 1]))
             third = builder.extract_element(value, ir.Constant(word, lane + 2))
             builder.store(two, builder.inttoptr(target, two.type.as_pointer()), align=1)
@@ -147,7 +154,10 @@ def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count
 
 @cached
 def _resample_rows(source: int, pitch: int, num_rows: int, starts: Any, weights: Any, out: int, out_pitch: int) -> None:
-    """``num_rows``, a multiple of four, ``pitch`` bytes apart from the address ``source`` on, to those from ``out``."""
+    """Resizes ``num_rows`` rows, a multiple of four, from the address ``source`` to ``out``.
+
+    ``pitch`` and ``out_pitch`` are the bytes from row to row.
+    """
     for row in range(0, num_rows, _ROWS):
         for x in range(starts.shape[0]):
             _four_rows(
@@ -162,7 +172,7 @@ def _resample_rows(source: int, pitch: int, num_rows: int, starts: Any, weights:
 
 @cached
 def resample_columns(rows: Any, starts: Any, weights: Any, out: Any) -> None:
-    """(height, N) uint8 → (target, N)."""
+    """Resizes columns: ``rows`` (height, N) uint8 to ``out`` (target, N)."""
     sums = np.empty(rows.shape[1], np.int32)
     for y in range(starts.shape[0]):
         sums[:] = _HALF

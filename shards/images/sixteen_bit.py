@@ -1,8 +1,8 @@
-"""Images of 16 bits per channel, exactly: value / 257, rounded.
+"""Images of 16 bits per channel, converted exactly: value / 257, rounded.
 
-Pillow keeps 16 bits of grey only; of 16-bit colour it drops the low byte, which is off by one for
-half of all values. Its raw decoders can keep the low byte instead (byte order swapped),
-so colour is decoded twice and the two halves are put together.
+Pillow keeps 16 bits for grey only. It drops the low byte of 16-bit colour, which is off by one for half of all values.
+Its raw decoders can keep the low byte instead (with the byte order swapped), so colour is decoded twice and the two
+bytes are joined.
 """
 
 import sys
@@ -22,12 +22,12 @@ _WHITE_IS_ZERO = 0
 
 
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """uint16 → uint8 of the same shape: value / 257 to the nearest (257 is odd: there are no ties)."""
+    """uint16 → uint8 of the same shape: value / 257, rounded to the nearest. 257 is odd, so there are no ties."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """The layout of a pixel in the terms of Pillow's decoder, such as ``RGB;16B``; or ``""``."""
+    """The layout of a pixel in the terms of Pillow's decoder, such as ``RGB;16B``; ``""`` if unknown."""
     if not image.tile:
         return ""
     arguments: Any = image.tile[0][3]
@@ -36,10 +36,10 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
-    """Whether an opened, not yet loaded image has more than 8 bits per channel as integers.
+    """Whether an opened, not yet loaded image has integer channels of more than 8 bits.
 
-    By what the file says of its samples. Raw modes alone mislead: a BMP of 5-6-5 bits is called
-    ``BGR;16``, a plane of 16 bits that lies apart ``R``.
+    Decided by what the file says about its samples. Pillow's raw modes mislead: it calls a BMP of 5-6-5 bits
+    ``BGR;16``, and a separate plane of 16 bits ``R``.
     """
     if image.mode in _GREY_MODES:
         return True
@@ -50,10 +50,10 @@ def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
 
 
 def sixteen_bit_to_rgb(image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]) -> Image.Image:
-    """The RGB image of 8 bits of an opened PNG or TIFF of 16 bits; alpha is dropped.
+    """The 8-bit RGB image of an opened PNG or TIFF of 16 bits; alpha is dropped.
 
-    ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts without a rule
-    (12 bits, CMYK or premultiplied alpha of 16 bits).
+    ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts that are not supported (12 bits; CMYK or
+    premultiplied alpha of 16 bits).
     """
     raw_mode = _raw_mode(image)
     if image.mode in _GREY_MODES:
@@ -81,20 +81,20 @@ def _grey_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
     image.load()
     values = np.asarray(image).astype(np.uint16)  # in the machine's byte order
     if image.format == "TIFF" and tags.get(_PHOTOMETRIC, 0) == _WHITE_IS_ZERO:
-        values = 65535 - values  # Pillow turns negatives of 8 bits and fewer itself
+        values = 65535 - values  # Pillow itself inverts negatives of up to 8 bits
     grey = Image.fromarray(_to_eight_bits(values))
     return Image.merge("RGB", [grey] * 3)
 
 
 def _orders(order: str) -> tuple[str, str]:
-    """Raw-mode endings that give the high and the low byte of values stored in ``order``."""
-    if order == "16N":  # libtiff hands out the machine's own order
+    """Endings of raw modes that select the high and the low byte of values stored in ``order``."""
+    if order == "16N":  # libtiff returns values in the machine's byte order
         order = "16L" if sys.byteorder == "little" else "16B"
     return ("16L", "16B") if order == "16L" else ("16B", "16L")
 
 
 def _decode_as(image: ImageFile.ImageFile, raw_mode: str) -> np.ndarray:
-    """Decodes with another raw mode of the same pixel size. (H, W, channels) uint8."""
+    """Decodes ``image`` with another raw mode of the same pixel size: (H, W, channels) uint8."""
     tiles = []
     for tile in image.tile:
         rest = tile.args[1:] if isinstance(tile.args, tuple) else ()

@@ -1,9 +1,9 @@
-"""How an image lies in its shard: the bytes of its member and what goes with them.
+"""The form in which a shard stores an image: the bytes of its member, and its entry points.
 
-``source``: the source's bytes, untouched. Two kinds are stored in another form, with the same pixels, so
-that a crop can be read out of the middle of them. Progressive JPEGs, and those of webcams without
-tables, become ``baseline`` JPEGs with the same coefficients; lossless images, and with
-``--lossy tiles`` others (``shards.images.tiling``), become ``tiled`` TIFFs. Both are checked before they are used.
+``source`` means the bytes of the source file. Two kinds of images are stored in another form with the same pixels, so
+that a crop can be read from the middle of them. Progressive JPEGs, and those of webcams without tables, become
+``baseline`` JPEGs with the same coefficients. Lossless images, and with ``--lossy tiles`` others
+(``shards.images.tiling``), become ``tiled`` TIFFs. Both conversions are checked by decoding the result.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,15 @@ from shards.images.tiling import can_tile
 __all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
-"""``stored_as`` → format of the member, where that is not the source's. Only ``recompressed`` has
-other pixels than the source: see ``shards.build.equalise``, and all facts are those of the new file."""
+"""``stored_as`` → format of the member, if it differs from the source's. Only ``recompressed`` has other pixels than
+the source (``shards.build.equalise``); all its facts are those of the new file."""
 
-# Reasons of entry points that a conversion mends.
+# Reasons for a lack of entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Largest growth of a lossless image: beyond it the tiles are compressed harder, which takes ten times
-as long."""
+"""Most growth of a lossless image as tiles. Beyond it, tiles are compressed harder, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
-"""Formats of drawings and screenshots, which may be smaller without the predictor."""
+"""Formats of drawings and screenshots, whose tiles may be smaller without the predictor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +39,16 @@ class StoredImage:
     stored_as: str
     """``source``, ``baseline`` or ``tiled``."""
     entry_points: bytes
-    """The ``.mcu`` member; empty where there is none."""
+    """The ``.mcu`` member; empty if there are no entry points."""
     not_indexable: str | None
     """Why there are no entry points."""
 
 
 def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
-    """The form in which to store the image file ``data`` of format ``kind``, which decoded without error to ``rgb``.
+    """Chooses the form in which to store the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
-    It is a tiled TIFF if ``tiled``. A JPEG that is progressive, or leaves out Huffman tables, becomes a baseline JPEG
-    unless ``keep_progressive``. Everything else stays as it is.
+    It is a tiled TIFF if ``tiled``. A JPEG that is progressive or lacks Huffman tables becomes a baseline JPEG unless
+    ``keep_progressive``. Everything else stays as it is, as does an image whose conversion fails.
     """
     if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
@@ -60,12 +59,14 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 
 
 def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
-    """The tiled TIFF of an image file that decodes to ``rgb``; ``None`` should the pixels come out changed, for us or
-    for Pillow."""
+    """The tiled TIFF of the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
+
+    Returns ``None`` if our reader or Pillow decodes other pixels from it.
+    """
     from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 
     pixels = np.asarray(rgb)
-    if kind not in _OFTEN_DRAWN:  # nor could lossless WebP be reached, three quarters of a PNG
+    if kind not in _OFTEN_DRAWN:  # no limit for lossless WebP: at three quarters of a PNG, no tiles come near its size
         tiles = encode_tiled(pixels, pixels.size)
     elif can_tile(data, kind):
         tiles = encode_tiled(pixels, int(_MAX_GROWTH * len(data)) + 1024)
@@ -77,7 +78,7 @@ def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
 
 
 def _as_baseline(data: bytes) -> bytes | None:
-    """``None`` where it cannot be converted without loss; the file then stays as it is."""
+    """The baseline JPEG of ``data``; ``None`` if it cannot be converted without loss."""
     from shards.images.baseline import NotConvertible, to_baseline
 
     try:
@@ -87,13 +88,13 @@ def _as_baseline(data: bytes) -> bytes | None:
 
 
 def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
-    """The ``.mcu`` member of an image as it is stored, or nothing and the reason why.
+    """The ``.mcu`` member of an image as stored, and ``None``; or no bytes, and why it has no entry points.
 
     ``kind`` is the format of the stored bytes.
     """
     if kind != "JPEG":
         return b"", "not a JPEG"
-    # Numba takes a second to import, which commands that build nothing need not spend.
+    # Importing Numba takes a second, which commands that build nothing should not spend.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 
     try:
@@ -103,5 +104,5 @@ def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
 
 
 def member_extension(stored_as: str, kind: str) -> str:
-    """The extension of an image member, from the manifest's ``stored_as`` and ``format``."""
+    """The extension of an image member, given ``stored_as`` and ``format`` of the manifest."""
     return EXTENSIONS[STORED_FORMATS.get(stored_as, kind)]

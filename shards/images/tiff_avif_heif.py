@@ -1,13 +1,13 @@
-"""Pillow's plugins without automatic rotation: pixels as stored, facts as the file has them.
+"""Pillow's plugins for TIFF, AVIF and HEIC without automatic rotation: pixels and metadata as in the file.
 
-Most of Pillow leaves an image as it is stored and lets the caller turn it. These do not:
+Most of Pillow returns pixels as stored and leaves the rotation to the caller. These plugins do not:
 
-- TIFF is turned while it is loaded, by its orientation tag or its XMP, and the tag is dropped;
-- HEIC is turned by libheif, by the boxes ``irot`` and ``imir``, and its EXIF orientation set to 1;
-- AVIF is not turned, but EXIF that the file does not have is made up of its boxes.
+- TIFF is rotated when it is loaded, by its orientation tag or its XMP, and the tag is dropped;
+- HEIC is rotated by libheif, by the boxes ``irot`` and ``imir``, and its EXIF orientation is set to 1;
+- AVIF is not rotated, but EXIF that the file does not have is made from its boxes.
 
-Here each comes as stored. ``file_orientation`` of an image says by which of EXIF's numbers a viewer
-turns it, where that is not in its EXIF: boxes go before EXIF, as ISO 23008-12 wants it.
+Here all of them return the pixels as stored. ``file_orientation`` of an image is the EXIF number by which a viewer
+turns it, if the image's EXIF does not have that number: boxes take precedence over EXIF, as ISO 23008-12 demands.
 """
 
 import io
@@ -29,7 +29,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (256, 257
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 
 _FIRST_PILLOW_HEIF = (1, 8)
-"""Lists what libheif turned."""
+"""The first version that lists the rotations that libheif applied."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,23 +43,23 @@ _TURNS = {
 """EXIF orientation → how a viewer turns the stored pixels (``ROTATE_90`` is counter-clockwise)."""
 
 TURNED_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
-"""EXIF orientation → how to undo that; all others are their own inverse."""
+"""EXIF orientation → the inverse of ``_TURNS``; all but 6 and 8 are their own inverse."""
 
 
 class StoredTiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF whose pixels are not turned and whose tags stay."""
+    """A TIFF whose pixels are not rotated and whose tags are kept."""
 
     def _setup(self) -> None:
         tags = self.tag_v2
         if tags.get(_SUBFILE_TYPE, 0) & 1 and _SUB_DIRECTORIES in tags:
             raise RejectedImage("unsupported_format", "camera raw: its first picture is a preview")
         if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
-            # Of 8 bits of grey Pillow takes them for unsigned: below zero comes out as bright.
+            # Pillow takes signed 8-bit grey for unsigned, so that values below zero become bright.
             raise RejectedImage("unsupported_mode", "TIFF with signed samples")
         samples = tags.get(_SAMPLES, 1)
         if tags.get(_PLANES, 1) != 1 and samples == 1:
-            # With one sample the tag means nothing (TIFF 6.0, page 38), but Pillow would take the
-            # first letter of the layout for it, and so lose inversions and depths below 8 bits.
+            # The tag has no meaning for one sample (TIFF 6.0, page 38), but Pillow would reduce the raw
+            # mode to its first letter, and so lose inversions and depths below 8 bits.
             tags[_PLANES] = 1
         if tags.get(_PLANES, 1) != 1:
             _require_planes(tags)
@@ -67,9 +67,9 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
         self._size = tags[_WIDTH], tags[_HEIGHT]
 
     def load_end(self) -> None:
-        """Replaces Pillow's method, which turns the pixels upright: reads the metadata while the file is open.
+        """Replaces Pillow's method, which rotates the pixels. Reads the metadata while the file is open.
 
-        Damaged metadata is no reason to lose an image.
+        Damaged metadata is ignored: it is no reason to lose an image.
         """
         try:
             with quiet():
@@ -80,7 +80,7 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 
 
 def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
-    """Raises ``RejectedImage`` for planes that Pillow would read as if they had 8 bits, or with the bits reversed."""
+    """Raises ``RejectedImage`` for planes that Pillow would read as if they had 8 bits, or with reversed bits."""
     if max(tags.get(_BITS, (1,))) == 16:
         raise RejectedImage("unsupported_mode", "TIFF of 16 bits with planes apart")
     if tags.get(_FILL_ORDER, 1) == 2 and tags.get(_COMPRESSION, 1) == 1:
@@ -88,7 +88,7 @@ def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
 
 
 class StoredAvif(AvifImagePlugin.AvifImageFile):
-    """An AVIF with the EXIF of the file, which Pillow changes to what the boxes say."""
+    """An AVIF with the EXIF of the file, without Pillow's changes from its boxes."""
 
     file_orientation = 1
 
@@ -102,10 +102,9 @@ class StoredAvif(AvifImagePlugin.AvifImageFile):
 
 
 def heif_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """A function that opens a HEIC or HEIF file (a ``BytesIO``) as a Pillow image whose pixels are as stored, not
-    turned.
+    """Returns a function that opens a HEIC or HEIF file (a ``BytesIO``) as a Pillow image with its pixels as stored.
 
-    Raises ``RejectedImage`` if the extra ``heic`` is not installed, or is too old.
+    Raises ``RejectedImage`` if the extra ``heic`` is not installed or too old.
     """
     try:
         return _heif_class()
@@ -122,7 +121,7 @@ def _heif_class() -> type[ImageFile.ImageFile]:
         raise ImportError("an older version")
 
     class StoredHeif(HeifImageFile):
-        """A HEIC whose pixels are turned back."""
+        """A HEIC whose rotation by libheif is undone."""
 
         file_orientation = 1
 
@@ -149,11 +148,11 @@ def _heif_class() -> type[ImageFile.ImageFile]:
 
 
 def transform_orientation(transforms: tuple[tuple[Any, ...], ...]) -> int:
-    """The EXIF orientation, 1 … 8, that the boxes ``irot`` and ``imir`` of a HEIF add up to.
+    """The EXIF orientation, 1 … 8, that equals the boxes ``irot`` and ``imir`` of a HEIF applied one after the other.
 
-    ``transforms`` are as pillow-heif lists them, in the order in which libheif applies them:
-    ``("irot", degrees counter-clockwise)``, ``("imir", 1)`` for left and right exchanged,
-    ``("imir", 0)`` for top and bottom; others (``clap``) do not turn.
+    ``transforms`` are as pillow-heif lists them, in the order in which libheif applies them: ``("irot", degrees
+    counter-clockwise)``, ``("imir", 1)`` exchanges left and right, ``("imir", 0)`` top and bottom. Others (``clap``)
+    are ignored.
     """
     probe = np.arange(6, dtype=np.uint8).reshape(2, 3)
     turned = probe

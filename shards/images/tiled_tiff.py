@@ -1,13 +1,12 @@
-"""Lossless images as tiled TIFF, so that a crop costs a crop: writing, and reading windows.
+"""Writes lossless images as tiled TIFFs and reads windows of them, so that a crop costs only its own tiles.
 
-A PNG must be decoded from its top to its bottom. Here every tile of 128 × 128 pixels is compressed
-by itself (zstd after TIFF's horizontal predictor), and a window decodes the tiles that it touches.
-Pillow, libtiff and tifffile open the file as any other TIFF. docs/LOG.md compares formats and tile
-sizes.
+A PNG must be decoded from its top to its bottom. Here every tile of 128 × 128 pixels is compressed by itself (zstd
+after TIFF's horizontal predictor), and a window decodes the tiles that it touches. Pillow, libtiff and tifffile open
+such a file like any other TIFF. docs/LOG.md compares formats and tile sizes.
 
     header | directory of 12 tags | offsets and lengths of the tiles | the tiles, row by row
 
-The reader takes only files of exactly this layout, and trusts nothing in them.
+The reader accepts only files of exactly this layout, and trusts nothing in them.
 """
 
 import math
@@ -25,13 +24,13 @@ from shards.jpeg.kernel_cache import cached
 __all__ = ["BadTiles", "TiledImage", "encode_tiled", "head_bytes"]
 
 TILE_SIZE = 128
-"""Side of a tile in pixels. Smaller ones compress less, larger ones make a crop decode more."""
+"""Side of a tile in pixels. Smaller tiles compress less; larger ones make a crop decode more."""
 
 MAX_TILE_SIZE = 1024
 LEVELS = (9, 19)
-"""zstd's: the second takes ten times as long and is tried only where the first is not enough."""
+"""Levels of zstd. The second takes ten times as long, and is tried only if the first does not compress enough."""
 
-_ALIGNMENT = 16  # TIFF's rule for the sides of tiles
+_ALIGNMENT = 16  # TIFF requires multiples of it as sides of tiles
 _ZSTD, _NO_PREDICTOR, _HORIZONTAL = 50000, 1, 2
 _SHORT, _LONG = 3, 4
 _HEAD = struct.Struct("<4sIH")  # byte order and version, offset of the directory, its entries
@@ -59,14 +58,14 @@ _BEGIN = b"II*\0"
 
 
 class BadTiles(ValueError):
-    """The bytes are no tiled TIFF of this layout, or are damaged; the message says where."""
+    """The bytes are not a tiled TIFF of this layout, or are damaged. The message says where."""
 
 
 def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = LEVELS) -> bytes:
-    """The TIFF file of (height, width, 3) uint8 pixels.
+    """Encodes (height, width, 3) uint8 pixels as a TIFF file.
 
-    Grey pixels are stored as one channel. Where the file comes out larger than ``wanted_bytes``,
-    other settings (``levels`` of zstd, without the predictor) are tried, and the smallest file is taken.
+    Grey pixels are stored as one channel. If the file is larger than ``wanted_bytes``, other settings are tried
+    (``levels`` of zstd, without the predictor), and the smallest file is returned.
     """
     if (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., :1]
@@ -115,7 +114,7 @@ def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
 
 
 def _directory(values: dict[int, list[int]]) -> bytes:
-    """Header and directory, followed by the lists that do not fit into their entries."""
+    """Header and directory, followed by the lists that do not fit into directory entries."""
     entries, lists = b"", b""
     for tag, kind in _TAGS:
         packed = struct.pack(f"<{len(values[tag])}{_FORMAT[kind]}", *values[tag])
@@ -129,20 +128,20 @@ def _directory(values: dict[int, list[int]]) -> bytes:
 
 
 def head_bytes(height: int, width: int) -> int:
-    """How many bytes lie before the first tile of a file of :func:`encode_tiled`, at most."""
+    """Upper bound of the number of bytes before the first tile in a file of :func:`encode_tiled`."""
     tiles = -(-height // TILE_SIZE) * -(-width // TILE_SIZE)
     return _DIRECTORY_BYTES + 8 + 8 * tiles
 
 
 class TiledImage:
-    """A file of :func:`encode_tiled`, opened: its directory is checked, no tile is read yet.
+    """An opened file of :func:`encode_tiled`. Opening checks the directory and reads no tile.
 
-    Safe to use from several threads. ``data`` may be any one-dimensional buffer of bytes; of a
-    mapped file only the pages of the directory and of the tiles read are touched.
+    Safe to use from several threads. ``data`` may be any one-dimensional buffer of bytes. Of a mapped file, only the
+    pages with the directory and with the tiles that are read get touched.
     """
 
     def __init__(self, data: bytes | np.ndarray) -> None:
-        """Raises :class:`BadTiles`."""
+        """Checks the directory in ``data``. Raises :class:`BadTiles`."""
         self._data = memoryview(data)  # type: ignore[arg-type]
         values = self._values()
         if (values[_COMPRESSION], values[_PLANES]) != (_ZSTD, 1):
@@ -166,17 +165,17 @@ class TiledImage:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, 3), that of the image as an array."""
+        """(height, width, 3): the shape of the image as an array."""
         return self.height, self.width, 3
 
     def read(self, windows: np.ndarray, outs: list[np.ndarray]) -> None:
-        """Copies windows, (K, 4) of (top, left, height, width), into ``outs``: K arrays of uint8.
+        """Copies ``windows``, (K, 4) of (top, left, height, width), into ``outs``: K uint8 arrays (H, W, 3).
 
-        An array may be larger than its window: the rest is left alone. Raises :class:`BadTiles` for
-        windows that do not lie in the image and for damaged tiles.
+        An array may be larger than its window; the rest of it stays as it is. Raises :class:`BadTiles` for windows that
+        are not inside the image and for damaged tiles.
         """
-        # Tile by tile, not window by window: each is copied into all its windows while it lies in the processor's
-        # cache, and the next one takes its memory. No image is held twice.
+        # Tile by tile, not window by window: a tile is copied to all its windows while it is in the processor's
+        # cache, and only one decoded tile is in memory at a time.
         sharing: dict[int, list[tuple[list[int], np.ndarray]]] = {}
         for window, out in zip(windows.tolist(), outs, strict=True):
             _, _, height, width = window
@@ -196,25 +195,24 @@ class TiledImage:
         return pixels
 
     def bytes_touched(self, windows: np.ndarray) -> int:
-        """How many bytes of the file :meth:`read` looks at for these windows, (K, 4) of (top, left, height,
-        width)."""
+        """Number of bytes of the file that :meth:`read` reads for ``windows``, (K, 4) of (top, left, height, width)."""
         numbers = {number for window in windows.tolist() for number in self._touched(window)}
         listed = 8 * len(self._offsets) + _DIRECTORY_BYTES
         return listed + sum(int(self._lengths[number]) for number in numbers)
 
     def byte_ranges(self, windows: np.ndarray) -> np.ndarray:
-        """(n, 2) int64 of start and stop: the tiles that :meth:`read` looks at for these windows, (K, 4)."""
+        """(n, 2) int64, start and end of each tile that :meth:`read` reads for ``windows``, (K, 4)."""
         numbers = sorted({n for window in windows.tolist() for n in self._touched(window)})
         starts, lengths = self._offsets[numbers], self._lengths[numbers]
         return np.stack([starts, starts.astype(np.int64) + lengths], axis=1).astype(np.int64)
 
     @property
     def first_tile(self) -> int:
-        """Offset of the first tile: what lies before it is header, directory and lists."""
+        """Offset of the first tile. Before it are header, directory and lists."""
         return int(self._offsets.min())
 
     def _touched(self, window: list[int]) -> list[int]:
-        """Numbers of the tiles in which a window lies."""
+        """Numbers of the tiles that a window touches."""
         top, left, height, width = window
         bottom, right = top + height, left + width
         if not (0 <= top < bottom <= self.height and 0 <= left < right <= self.width):
@@ -227,7 +225,7 @@ class TiledImage:
         ]
 
     def _values(self) -> dict[int, int]:
-        """Tag → its value, or the number of its values where they are a list."""
+        """Tag → its value; for a tag with a list, what its entry holds instead."""
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):
@@ -257,7 +255,7 @@ class TiledImage:
             raise BadTiles(f"tile {number} lies outside the file")
         part = self._data[start : start + length]
         try:
-            size = zstandard.frame_content_size(part)  # a stranger's claim, and so much memory would be taken
+            size = zstandard.frame_content_size(part)  # an untrusted size, which the decompressor would allocate
             if size != self._tile_bytes:
                 raise BadTiles(f"tile {number}: {size} bytes, not the {self._tile_bytes} of a tile")
             content = _decompressor().decompress(part, allow_extra_data=False)
@@ -270,7 +268,7 @@ _OF_THREAD = threading.local()
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
-    """This thread's: one that is used again saves four crops about a tenth of their time."""
+    """This thread's decompressor. Reusing it saves about a tenth of the time of four crops."""
     found = getattr(_OF_THREAD, "decompressor", None)
     if found is None:
         found = _OF_THREAD.decompressor = zstandard.ZstdDecompressor()
@@ -281,13 +279,13 @@ def _decompressor() -> zstandard.ZstdDecompressor:
 def _copy(
     tile: Any, predicted: bool, tile_row: int, tile_column: int, top: int, left: int, height: int, width: int, out: Any
 ) -> None:
-    """Copies what a tile (h, w, 1 or 3) and a window have in common into the window's ``out`` (H, W, 3).
+    """Copies the pixels that a tile (h, w, 1 or 3) and a window have in common to the window's ``out`` (H, W, 3).
 
-    The channels side by side: their sums, modulo 256, do not wait for one another, which takes half the time.
-    Places without a sign need no look whether they count from the end, which takes a fourth.
+    The three channels are summed side by side, modulo 256, so that they do not wait for one another: half the time.
+    Unsigned indices need no handling of negative ones: a quarter less time.
     """
     zero, one, two = np.uintp(0), np.uintp(1), np.uintp(2)
-    last = np.uintp(tile.shape[2] - 1)  # of grey, all three are the one channel
+    last = np.uintp(tile.shape[2] - 1)  # for grey, all three are the same channel
     second, third = min(one, last), min(two, last)
     y0, x0 = tile_row * tile.shape[0], tile_column * tile.shape[1]
     first, begin = np.uintp(max(top - y0, 0)), np.uintp(max(left - x0, 0))

@@ -1,7 +1,8 @@
-"""Which images are stored as tiles. Decided by their headers, before anything is decoded.
+"""Decides which images are stored as tiles, by their headers, before anything is decoded.
 
-Lossless images take about the bytes that they had, so they are tiled by default. Others cost a decode of the whole
-image for a crop, too, but as tiles they take many times the bytes: only ``--lossy tiles`` tiles them.
+Lossless images take about as many bytes as before, so they are tiled by default. Lossy images without random access
+also cost a whole decode per crop, but as tiles they take many times the bytes: they are tiled only with ``--lossy
+tiles``.
 """
 
 from dataclasses import dataclass
@@ -16,33 +17,33 @@ from shards.jpeg.header_parser import read_header
 
 __all__ = ["Tiling", "can_tile", "can_tile_lossy"]
 
-# Palettes count as other images: as RGB they grow.
+# Without palettes: expanded to RGB, such images would grow.
 _MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 _TIFF_COMPRESSIONS = frozenset({"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd"})
 
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """The images that a build stores as tiles, all of one frame."""
+    """Which images a build stores as tiles. They all have one frame."""
 
     lossless: bool = True
-    """Those of :func:`can_tile`."""
+    """Whether to tile the images of :func:`can_tile`."""
     lossy: bool = False
-    """Those of :func:`can_tile_lossy`."""
+    """Whether to tile the images of :func:`can_tile_lossy`."""
     lossy_over: float = 0.0
-    """Of these, only the ones of more than so many megapixels."""
+    """Megapixels that a lossy image must exceed to be tiled."""
 
     def takes(self, data: bytes, kind: str) -> bool:
-        """Whether the image file ``data`` of format ``kind`` is one of them; ``False`` for damaged ones."""
+        """Whether to tile the image file ``data`` of format ``kind``; ``False`` for damaged files."""
         if self.lossless and can_tile(data, kind):
             return True
         return self.lossy and can_tile_lossy(data, kind, self.lossy_over)
 
 
 def can_tile(data: bytes, kind: str) -> bool:
-    """Whether the image file ``data`` of format ``kind`` is lossless, of one frame, and no palette.
+    """Whether the image file ``data`` of format ``kind`` is lossless, has one frame and no palette.
 
-    Reads the header only. ``False`` for damaged files, too.
+    Reads the header only. ``False`` for damaged files.
     """
     if kind == "WEBP":
         return _first_stream(data) == b"VP8L"
@@ -53,11 +54,11 @@ def can_tile(data: bytes, kind: str) -> bool:
 
 
 def can_tile_lossy(data: bytes, kind: str, over: float = 0.0) -> bool:
-    """Whether the image file ``data`` of format ``kind`` has one frame and more than ``over`` megapixels, is not one
-    that :func:`can_tile` means, and lets no crop be read by itself.
+    """Whether the image file ``data`` of format ``kind`` has random access only as tiles, but not :func:`can_tile`.
 
-    Among JPEGs these are the arithmetic-coded and the CMYK ones; all others have entry points, or get them as baseline
-    JPEGs. Only the header is read, but all of a JPEG XL. ``False`` for damaged files, too.
+    It must also have one frame and more than ``over`` megapixels. Among JPEGs these are the arithmetic-coded and the
+    CMYK ones; all others have entry points, or get them as baseline JPEGs. Reads only the header, but all of a JPEG XL.
+    ``False`` for damaged files.
     """
     if kind == "JPEG" and not _jpeg_without_windows(data):
         return False
@@ -79,12 +80,12 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
 
 
 def _first_stream(data: bytes) -> bytes:
-    """Name of the first chunk of a WebP that says how it is coded: animations begin with ``ANIM``."""
+    """Name of the first chunk of a WebP that says how it is coded; ``ANIM`` for animations."""
     return next((chunk.name for chunk in riff_chunks(data) if chunk.name in (b"VP8L", b"VP8 ", b"ANIM")), b"")
 
 
 def _is_lossless(image: ImageFile.ImageFile) -> bool:
-    """Of an opened PNG, BMP or TIFF."""
+    """Whether an opened PNG, BMP or TIFF is lossless."""
     if image.format == "TIFF" and image.info.get("compression") not in _TIFF_COMPRESSIONS:
         return False
     return image.mode in _MODES

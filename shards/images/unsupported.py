@@ -1,7 +1,7 @@
-"""The kind of a file that cannot be read here, so that no sound image is called damaged.
+"""Names the kind of a file that cannot be read here, so that a sound image is not called damaged.
 
-Asked only after opening or decoding has failed, so nothing that can be read is refused for its
-name. Headers alone are looked at, with every length checked.
+Called only after opening or decoding has failed, so that nothing readable is refused for its kind. Reads only headers,
+and checks every length.
 """
 
 import io
@@ -70,7 +70,7 @@ _COMPRESSIONS = {
 }
 _SELDOM_BUILT_IN = frozenset({6, 32809, 34676, 34677})
 _OPTIONAL = {34925: "lzma", 50000: "zstd", 50001: "webp"}
-"""Compressions that a libtiff may be built without, by Pillow's names."""
+"""Compressions that a libtiff may be built without, with Pillow's names for them."""
 
 _FORMATS = {2: "signed integers", 3: "floats", 5: "complex", 6: "complex"}
 _PHOTOMETRICS = {
@@ -85,11 +85,10 @@ _PHOTOMETRICS = {
 
 
 def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | None:
-    """What ``data`` is, in words such as ``12-bit JPEG``, if it is a kind of image that is not read here; ``None`` if
-    it seems to be damaged.
+    """The kind of ``data`` in words, such as ``12-bit JPEG``, if it is an image of a kind that is not read here.
 
-    ``kind`` is the format by the first bytes (``shards.images.formats``), ``None`` if unknown; ``error`` is the message
-    of the decoder.
+    ``None`` if the image seems to be damaged instead. ``kind`` is the format by the first bytes
+    (``shards.images.formats``), ``None`` if unknown; ``error`` is the message of the decoder.
     """
     if kind is None:
         return _other_format(data)
@@ -134,7 +133,7 @@ def _tiff(data: bytes, error: str) -> str | None:
     if data[8:10] == b"CR":
         return "Canon camera raw (CR2)"
     try:
-        with quiet():  # tags are decoded where they are asked for
+        with quiet():  # tags are decoded on access
             tags = _first_directory(data)
             compression, photometric = int(tags.get(259, 1)), int(tags.get(262, 0))
             bits, kind = [int(b) for b in tags.get(258, (1,))], int(tags.get(339, (1,))[0])
@@ -158,7 +157,7 @@ def _tiff(data: bytes, error: str) -> str | None:
 def _built_in(compression: str) -> bool:
     try:
         Image.new("L", (8, 8)).save(io.BytesIO(), "TIFF", compression=compression)
-    except Exception:  # whatever libtiff makes of it
+    except Exception:  # libtiff may raise anything
         return False
     return True
 

@@ -1,1 +1,1 @@
-"""Random-access JPEG: header, Huffman codes, the walk, entry points."""
+"""Random-access JPEG: header, Huffman codes, the walk through the scan, entry points."""

@@ -1,12 +1,12 @@
-"""Walking the bits of a sequential JPEG scan, compiled by Numba: blocks found, no pixel made.
+"""Walks the bits of a sequential JPEG scan in code compiled by Numba: finds the blocks, makes no pixels.
 
-The walk works on *unstuffed* bytes (no FF00, no marker), which ``unstuff`` makes eight at a time
-out of the file's. A scratch array ends in at least ``SLACK`` bytes beyond the last valid bit, so
-that words may be read without looking where the end is. The bits are untrusted: the walk stops at
-the first invalid code, at a coefficient beyond the block and at the end of the bits.
+The walk works on *unstuffed* bytes, without stuffed zeros and markers, which ``unstuff`` copies from the file, mostly
+eight at a time. A scratch array has at least ``SLACK`` bytes after the last valid bit, so that words can be read
+without a check for the end. The bits are untrusted: the walk stops at the first invalid code, at a coefficient beyond
+the block, and at the end of the bits.
 
-Bit positions, and whatever indexes the hot arrays, are uint64: Numba then leaves out the handling
-of negative indices, and ``uint64 + int64`` would turn into a float.
+Bit positions and indices into hot arrays are uint64, because Numba then omits its handling of negative indices. They
+must not meet an int64: ``uint64 + int64`` becomes a float.
 """
 
 import numpy as np
@@ -46,9 +46,9 @@ def has_ff(word: Scalar) -> bool:
 def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: Scalar) -> tuple[Scalar, Scalar]:
     """Copies ``data[start:end]`` to ``out[at:]`` without stuffed zeros, up to the first marker.
 
-    Returns where it stopped in ``data`` (``end``, or the FF of a marker) and in ``out``. The caller
-    ensures ``end <= data.size`` and ``at + (end - start) + 8 <= out.size``. An FF in the last place
-    counts as data, since the byte that would tell a zero from a marker lies outside the range.
+    Returns where it stopped in ``data`` (at ``end``, or at the FF of a marker) and in ``out``. The caller ensures ``end
+    <= data.size`` and ``at + (end - start) + 8 <= out.size``. An FF in the last place counts as data, since the byte
+    that distinguishes a stuffed zero from a marker is outside the range.
     """
     while start + U8 <= end:
         word = load_word(data, start)
@@ -81,7 +81,7 @@ def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: S
 
 @compiled
 def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Scalar]:
-    """Where the restart marker at ``at`` (after fill bytes) ends, and its number or -1."""
+    """Offset after the restart marker at ``at``, which fill bytes may precede, and its number, or -1 for no marker."""
     if at >= end or data[at] != uint8(0xFF):
         return at, int64(-1)
     while at < end and data[at] == uint8(0xFF):
@@ -95,7 +95,10 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """The first symbol alone: its code is a long one, or the others belong to the next block."""
+    """Takes only the first symbol of a lookup. Returns the same as :func:`_step`.
+
+    Needed if the first code is too long for the table, or if the next symbols are of the next block.
+    """
     if entry == uint64(0):
         top = int64(window >> uint64(48))
         entry = uint64(slow_entry(words, int64(here), top, k == uint64(0)))
@@ -107,7 +110,7 @@ def _step_alone(
 
 @inlined
 def _step(words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """One lookup: bits consumed, coefficients reached (65 if invalid), whether the block ends."""
+    """Looks up the next symbols. Returns bits consumed, coefficients reached (65: invalid), whether the block ends."""
     entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
     reach = k + ((entry >> uint64(10)) & uint64(127))
     if entry == uint64(0) or reach > U64:
@@ -125,12 +128,11 @@ def walk_blocks(
     words: np.ndarray,
     starts: np.ndarray,
 ) -> Scalar:
-    """Walks ``num_blocks`` blocks from bit ``position``, where an MCU starts.
+    """Walks ``num_blocks`` blocks from bit ``position`` on, where an MCU starts.
 
-    ``pairs`` (uint64) gives the offset in ``words`` of the tables of every block of an MCU.
-    ``starts[i]`` becomes the bit position of block i, and ``starts[num_blocks]`` that after the
-    last. Returns the latter, or ``BROKEN`` at an invalid code or where the walk passes ``limit``
-    (in bits; the scratch reaches ``SLACK`` bytes further).
+    ``pairs`` (uint64) gives, for every block of an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to
+    the bit position of block i, and ``starts[num_blocks]`` to the position after the last block. Returns the latter, or
+    ``BROKEN`` at an invalid code or if the walk passes ``limit`` (in bits; ``bits`` has ``SLACK`` more bytes).
     """
     k = uint64(0)
     done_blocks = uint64(0)
@@ -146,8 +148,8 @@ def walk_blocks(
     if num_blocks == uint64(0):
         return position if position <= limit else BROKEN
     while position <= limit:
-        # 57 bits or more, enough for two steps of 31 and the 16 that the slowest look at; for a
-        # third after short ones.
+        # The window has 57 bits or more. A step consumes 31 at most and looks at 16, so there are
+        # enough for two steps, and for a third one if the first two consumed 40 or fewer.
         window = load64(bits, position >> U3) << (position & U7)
         third = position + uint64(40)
         for step in range(3):
@@ -175,14 +177,14 @@ def walk_blocks(
 
 @inlined
 def dc_at(bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray) -> tuple[Scalar, Scalar]:
-    """The DC difference coded at ``position`` and the number of bits of code and value."""
+    """The DC difference coded at ``position``, and the number of bits of its code and value together."""
     window = load64(bits, position >> U3) << (position & U7)
     entry = uint64(words[pair + uint64(DC) + (window >> DC_SHIFT)])
     if entry == uint64(0):
         entry = uint64(slow_dc(words, int64(pair), int64(window >> uint64(48))))
     length = entry & uint64(31)
     category = entry >> U8
-    # Two shifts, because one by 64 is undefined; no branch on the sign, which no one can predict.
+    # Two shifts, because a shift by 64 is undefined. No branch on the sign, since it is unpredictable.
     value = int64(((window << length) >> U1) >> (uint64(63) - category))
     power = int64(1) << int64(category)
     value += ((value - (power >> 1)) >> 63) & (int64(1) - power)
@@ -200,10 +202,9 @@ def sum_dc(
     words: np.ndarray,
     dc: np.ndarray,
 ) -> None:
-    """Adds the DC differences of walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64).
+    """Adds the DC differences of the walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64, by component).
 
-    Block ``first`` starts an MCU; ``components`` (uint64) gives the component of every block of an
-    MCU.
+    Block ``first`` starts an MCU; ``components`` (uint64) gives the component of every block of an MCU.
     """
     block = uint64(0)
     per_mcu = uint64(pairs.size)

@@ -1,10 +1,10 @@
-"""The ``.mcu`` member of a sample: where to enter the entropy-coded scan of its JPEG.
+"""The ``.mcu`` member of a sample: the places at which the entropy-coded scan of its JPEG can be entered.
 
-``build_entry_points`` walks the scan once. Entry j says where MCU ``j * mcus_per_entry`` starts, as
-a bit position, and what the DC predictors are there. MCUs count in the order of the scan, so the
-entries need no table of rows: any MCU's entry is one multiplication away, however large the image.
-The distance in MCUs is chosen per file from the distance wanted in bits; a window at a random place
-then walks half of it on average, however unevenly the bits lie (docs/LOG.md has the measurement).
+``build_entry_points`` walks the scan once. Entry j holds the bit position at which MCU ``j * mcus_per_entry`` starts,
+and the DC predictors there. MCUs are counted in the order of the scan, so that the entry of any MCU is found by
+arithmetic, without a table of rows, however large the image. ``mcus_per_entry`` is chosen per file so that entries are
+a given number of bits apart on average. To reach a window at a random place, a splice then walks half of that on
+average, however unevenly the bits are spread (measured in docs/LOG.md).
 
 Format 1, little-endian, no padding between the parts:
 
@@ -17,11 +17,11 @@ Format 1, little-endian, no padding between the parts:
     entries: packed from the lowest bit on, each of the same number of bits: bit position from
         base * 8 on, then per component the DC value minus the lowest; then 8 zero bytes
 
-References say where the header parts lie that a spliced JPEG repeats (kind 0: frame header, from
-its marker byte on, 1: scan header, 2: JFIF, 3: Adobe, 4: one quantisation table, 5: one Huffman
-table, 6: restart interval). ``identity`` is the CRC-32 of their bytes and of the scan's first 256,
-so an index of another file is found out by bytes that a splice reads anyway. Bits that flip later
-inside the scan are for the shard's checksum to find; only memory safety is promised then.
+References locate the header parts that a spliced JPEG repeats (kind 0: frame header, from its marker byte on, 1: scan
+header, 2: JFIF, 3: Adobe, 4: one quantisation table, 5: one Huffman table, 6: restart interval). ``identity`` is the
+CRC-32 of their bytes and of the first 256 bytes of the scan. A splice reads these bytes anyway, and so notices an index
+of another file. It does not notice damage further inside the scan, which is left to the shard's checksum: such a splice
+is memory-safe, but its pixels may be wrong.
 """
 
 import struct
@@ -52,10 +52,10 @@ ENTRIES_PER_BASE = 32
 IDENTITY_SCAN_BYTES = 256
 TAIL_BYTES = 8  # so that any entry can be read as one word of eight bytes
 MAX_PIXELS = 200_000_000
-MAX_BLOCKS_PER_MCU = 10  # of the standard, and of libjpeg
+MAX_BLOCKS_PER_MCU = 10  # limit of the standard, and of libjpeg
 
-# Bits between entry points: measured over photographs, see docs/LOG.md. Fewer make a splice faster
-# and the index larger.
+# Bits between entry points, chosen by measurements on photographs (docs/LOG.md). Fewer bits make a
+# splice faster and the index larger.
 SPACING_BITS = 1536
 
 KIND_FRAME, KIND_SCAN, KIND_JFIF, KIND_ADOBE, KIND_QUANT, KIND_HUFFMAN, KIND_RESTART = range(7)
@@ -75,9 +75,9 @@ NOT_INDEXABLE_REASONS = (
     "unusual sampling",  # factors that do not divide, or more than 10 blocks per MCU
     "missing table",
     "bad Huffman table",
-    "no room in DC table",  # for the categories that re-coded DC values need
+    "no room in DC table",  # no free codes for the categories that re-coded DC values need
     "DC out of range",  # values beyond what 8-bit samples need
-    "corrupt scan",  # cut off, an invalid code, or restart markers out of turn
+    "corrupt scan",  # cut off, an invalid code, or restart markers out of order
     "too large",  # above 200 megapixels, or offsets beyond the format's
 )
 KERNEL_REASONS = {
@@ -89,7 +89,7 @@ KERNEL_REASONS = {
 
 
 class NotIndexable(ValueError):
-    """This JPEG takes a full decode. ``reason`` is one of ``NOT_INDEXABLE_REASONS``."""
+    """Raised for a JPEG that has to be decoded whole. ``reason`` is one of ``NOT_INDEXABLE_REASONS``."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -97,9 +97,10 @@ class NotIndexable(ValueError):
 
 
 def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
-    """Walks ``jpeg`` once and returns its ``.mcu`` payload. Raises :class:`NotIndexable`.
+    """Walks ``jpeg`` once and returns its ``.mcu`` member, with entries about ``spacing_bits`` apart.
 
-    Costs about one full decode; the memory taken is about the file's size. Releases the GIL.
+    Takes about the time of one full decode and the memory of the file's size. Releases the GIL. Raises
+    :class:`NotIndexable`.
     """
     try:
         header = read_header(jpeg)
@@ -125,14 +126,14 @@ def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
 
 
 def blocks_per_mcu(header: JpegHeader) -> tuple[int, ...]:
-    """8×8 blocks of each component in an MCU; a single component's MCU is always one block."""
+    """Number of 8×8 blocks of each component in an MCU. If there is only one component, its MCU is one block."""
     if len(header.components) == 1:
         return (1,)
     return tuple(component.h * component.v for component in header.components)
 
 
 def num_mcus(header: JpegHeader) -> int:
-    """The number of MCUs in the whole image, those cut off at its edges included."""
+    """The number of MCUs in the whole image, including those that reach beyond its edges."""
     h, v = header.max_sampling if len(header.components) > 1 else (1, 1)
     return -(-header.width // (8 * h)) * -(-header.height // (8 * v))
 
@@ -144,7 +145,7 @@ def _require_indexable(header: JpegHeader, length: int) -> None:
     checks = (
         (header.hierarchical, "hierarchical"),
         (header.lossless, "lossless"),
-        (header.arithmetic, "arithmetic"),  # progressive or not: no conversion mends it
+        (header.arithmetic, "arithmetic"),  # before "progressive", since no lossless conversion helps these
         (header.progressive, "progressive"),
         (header.precision != 8, "12-bit"),
         (len(scan.components) != len(header.components), "several scans"),
@@ -163,7 +164,7 @@ def _require_indexable(header: JpegHeader, length: int) -> None:
 
 
 def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
-    """The Huffman tables of all components end to end, and (components, 2, 2) where each lies."""
+    """The Huffman tables of all components joined, and (components, 2, 2) start and end of each DC and AC table."""
     joined = bytearray()
     where = np.zeros((len(header.components), 2, 2), np.int64)
     for c, numbers in enumerate(zip(header.scan.dc_tables, header.scan.ac_tables, strict=True)):
@@ -175,7 +176,7 @@ def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _require_scan_end(jpeg: bytes, scan_end: int, status: int) -> None:
-    """Nothing but the end of the image may follow the scan."""
+    """Raises ``NotIndexable`` if the walk failed, or if anything but the end of the image follows the scan."""
     if status != INDEXED:
         raise NotIndexable(KERNEL_REASONS[status])
     marker = jpeg[scan_end : scan_end + 256].lstrip(b"\xff")[:1]
@@ -253,7 +254,7 @@ def _write(jpeg: bytes, header: JpegHeader, scan_end: int, mcus_per_entry: int, 
 
 
 def _pack(fields: np.ndarray, widths: list[int]) -> bytes:
-    """Rows of ``fields``, each value in its column's number of bits, lowest bit first."""
+    """Packs the rows of ``fields`` into bits: column i takes ``widths[i]`` bits per row, lowest bit first."""
     bits = np.empty((len(fields), sum(widths)), np.uint8)
     column = 0
     for field, width in enumerate(widths):

@@ -1,4 +1,4 @@
-"""What the header of a JPEG says, up to its first scan; :mod:`shards.jpeg.header_parser` reads it."""
+"""Types for the header of a JPEG, up to its first scan; :mod:`shards.jpeg.header_parser` reads it."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ SUBSAMPLING_NAMES: dict[tuple[float, float], str] = {
 
 
 class BadJpeg(ValueError):
-    """The bytes are not a JPEG, or its header contradicts itself; the message says where."""
+    """The bytes are not a JPEG, or its header contradicts itself. The message names the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class QuantTable:
-    """A quantisation table in force at the first scan. ``offset`` is that of its Pq/Tq byte."""
+    """A quantisation table in force at the first scan. ``offset`` points to its Pq/Tq byte."""
 
     offset: int
     length: int
-    """Bytes from ``offset`` on: 65 with 8-bit values, 129 with 16-bit values."""
+    """Bytes from ``offset`` on: 65 for 8-bit values, 129 for 16-bit values."""
     values: tuple[int, ...]
     """64 values in zigzag order."""
 
@@ -73,7 +73,7 @@ class Scan:
     """The first scan header."""
 
     components: tuple[int, ...]
-    """Positions in ``JpegHeader.components``, in the order of the scan."""
+    """Indices into ``JpegHeader.components``, in the order of the scan."""
     dc_tables: tuple[int, ...]
     ac_tables: tuple[int, ...]
     spectral: tuple[int, int]
@@ -84,12 +84,12 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """Everything before the first scan's entropy-coded bytes. Offsets count from the SOI marker."""
+    """Everything before the entropy-coded bytes of the first scan. Offsets count from the SOI marker."""
 
     width: int
     height: int
     precision: int
-    """Bits per sample: 8, or 12 and 16 in kinds that Pillow does not decode."""
+    """Bits per sample: 8, or 12 or 16 in files that Pillow does not decode."""
     sof_marker: int
     """0xC0 baseline, 0xC1 extended sequential, 0xC2 progressive, …"""
     components: tuple[Component, ...]
@@ -101,11 +101,11 @@ class JpegHeader:
     adobe_transform: int | None
     """Colour transform of the last Adobe marker (0 none, 1 YCbCr, 2 YCCK), ``None`` without one."""
     jfif_offset: int | None
-    """Offset of a JFIF marker's payload; its presence says that three components are YCbCr."""
+    """Offset of a JFIF marker's payload, ``None`` without one. With a JFIF marker, three components are YCbCr."""
     adobe_offset: int | None
-    """Offset of the last Adobe marker's payload."""
+    """Offset of the last Adobe marker's payload, ``None`` without one."""
     segments: tuple[Segment, ...]
-    """All marker segments in order, frame and scan header included."""
+    """All marker segments in order, including frame and scan header."""
     sof_offset: int
     """Offset of the frame header's payload (the precision byte)."""
     sos_offset: int
@@ -136,12 +136,12 @@ class JpegHeader:
 
     @property
     def baseline(self) -> bool:
-        """One Huffman-coded sequential scan of 8-bit samples, so SOF0 or SOF1."""
+        """Whether the file has one Huffman-coded sequential scan of 8-bit samples: SOF0 or SOF1."""
         return self.sof_marker in (0xC0, 0xC1) and self.precision == 8 and self.num_scans_at_least == 1
 
     @property
     def num_scans_at_least(self) -> int:
-        """1, or 2 where the first scan cannot be the only one."""
+        """2 if the first scan cannot be the only one, else 1."""
         whole = len(self.scan.components) == len(self.components) and self.scan.spectral[1] == 63
         return 1 if whole and not self.progressive else 2
 
@@ -152,12 +152,12 @@ class JpegHeader:
 
     @property
     def subsampling(self) -> str:
-        """Such as "grey" or "4:2:0"; rare ones as the factors of all components, "2x2,1x1,2x1"."""
+        """Chroma subsampling such as "grey" or "4:2:0", or if it has no name all factors: "2x2,1x1,2x1"."""
         if len(self.components) == 1:
             return "grey"
         luma, *rest = self.components
         chroma = rest[:2]
-        others = rest[2:]  # the black of CMYK is as large as the first component
+        others = rest[2:]  # the K of CMYK must have the size of the first component
         factors = {(luma.h / c.h, luma.v / c.v) for c in chroma}
         if len(factors) == 1 and all((c.h, c.v) == (luma.h, luma.v) for c in others):
             name = SUBSAMPLING_NAMES.get(factors.pop())

@@ -1,8 +1,8 @@
-"""Reads the header of a JPEG, up to its first scan, with every length checked.
+"""Reads the header of a JPEG, up to its first scan, and checks every length.
 
-The rules are libjpeg's, because libjpeg-turbo decides what the pixels are: rubbish between
-segments is skipped, a table defined twice holds its last value, and anything libjpeg would refuse
-is a :class:`BadJpeg`. Pixels are never decoded here.
+It follows the rules of libjpeg, because libjpeg-turbo decides what the pixels are: rubbish between segments is skipped,
+the last definition of a table counts, and anything that libjpeg would refuse raises :class:`BadJpeg`. Pixels are not
+decoded here.
 """
 
 import struct
@@ -16,13 +16,13 @@ __all__ = ["SegmentParser", "read_frame", "read_header"]
 SOF_ALL = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn carry no length
 
-# The most that a real file was seen with is a few hundred (extended XMP); the bound keeps a file
-# made of empty segments from filling the memory.
+# Real files have a few hundred at most (extended XMP). The bound keeps a file of empty segments
+# from filling the memory.
 MAX_SEGMENTS = 10_000
 
 
 def read_header(data: bytes | memoryview | np.ndarray) -> JpegHeader:
-    """Parses up to the first scan. ``data`` may be cut off anywhere after the scan header.
+    """Parses ``data`` up to the first scan. It may be cut off anywhere after the scan header.
 
     An array must be one-dimensional uint8. Raises :class:`BadJpeg`.
     """
@@ -30,7 +30,7 @@ def read_header(data: bytes | memoryview | np.ndarray) -> JpegHeader:
 
 
 def read_frame(payload: bytes) -> Frame:
-    """Parses the payload of a frame header. Raises :class:`BadJpeg`; a size of 0 is not refused here."""
+    """Parses the payload of a frame header. Raises :class:`BadJpeg`, but not for a size of 0."""
     if len(payload) < 9:
         raise BadJpeg("frame header too short")
     count = payload[5]
@@ -47,7 +47,7 @@ def read_frame(payload: bytes) -> Frame:
 
 
 class SegmentParser:
-    """Reads marker segments one after another and keeps what is in force."""
+    """Reads marker segments one after another, and keeps the tables and settings that are in force."""
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
@@ -91,7 +91,7 @@ class SegmentParser:
         return segment
 
     def _marker(self, position: int) -> tuple[int, int]:
-        """The next marker's second byte and where it ends, skipping rubbish and fill bytes."""
+        """Second byte of the next marker and the offset after it. Skips rubbish and fill bytes."""
         while True:
             while position < len(self.data) and self.data[position] != 0xFF:
                 chunk = bytes(self.data[position : position + 65536])
@@ -106,7 +106,7 @@ class SegmentParser:
                 return self.data[position - 1], position
 
     def take(self, segment: Segment) -> None:
-        """Puts a frame header, table or the like in force; other segments change nothing."""
+        """Puts a frame header, a table or another setting in ``segment`` in force. Ignores segments of other kinds."""
         marker, start = segment.marker, segment.offset
         payload = bytes(self.data[start : start + min(segment.length, 16)])
         if marker in SOF_ALL:
@@ -176,7 +176,7 @@ class SegmentParser:
         )
 
     def scan(self, segment: Segment) -> Scan:
-        """Reads the scan header in ``segment``, after the frame header was taken."""
+        """Parses the scan header in ``segment``. The frame header must have been taken before."""
         payload = bytes(self.data[segment.offset : segment.offset + min(segment.length, 12)])
         count = payload[0] if payload else 0
         if not 1 <= count <= 4 or segment.length != 4 + 2 * count:
@@ -185,7 +185,7 @@ class SegmentParser:
         chosen: list[int] = []
         for identifier in payload[1 : 1 + 2 * count : 2]:
             free = [i for i in range(len(components)) if i not in chosen]
-            # Some writers give all components one identifier: libjpeg-turbo takes them in order.
+            # Some writers give all components the same identifier; libjpeg-turbo then takes them in order.
             found = [i for i in free if components[i].id == identifier]
             if not found:
                 raise BadJpeg(f"scan header names component {identifier}, which the frame has not")

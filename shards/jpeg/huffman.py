@@ -1,20 +1,18 @@
-"""Huffman tables of a JPEG as lookup tables that cover several symbols at once, compiled by Numba.
+"""Huffman tables of a JPEG as lookup tables that decode several symbols at once, compiled by Numba.
 
-A *pair* is the DC and the AC table of one component. ``build_pair`` lays it out in ``PAIR_WORDS``
-words of a flat uint32 array, so that a whole set of tables is one array and one cache line of
-state; the offsets below say where each part lies. Everything here takes bytes of an untrusted
-file: a table that libjpeg refuses is refused, and no index leaves its array.
+A *pair* is the DC and the AC table of one component. ``build_pair`` lays it out in ``PAIR_WORDS`` words of a flat
+uint32 array, so that all tables of a file are one array; the offsets below locate the parts of a pair. The tables come
+from untrusted files: a table that libjpeg refuses is refused, and no index leaves its array.
 
-An entry of the two big tables (``START``, ``AC``) is indexed by the next ``LOOKUP_BITS`` bits and
-packs into 32 bits
+An entry of the two big tables (``START``, ``AC``) is indexed by the next ``LOOKUP_BITS`` bits and packs these fields
+into 32 bits, the lowest first:
 
     bits consumed by all symbols (5) | by the first (5) | reach of all (7) | of the first (7)
     | all end the block (1) | the first does (1)
 
-where a symbol *reaches* the coefficients it covers and an end of block reaches one. So whatever
-the coefficient ``k`` at hand, ``k + reach <= 64`` says that every symbol of the entry belongs to
-this block. ``START`` begins with a DC symbol, ``AC`` with an AC symbol; 0 says that the first code
-is longer than ``LOOKUP_BITS`` or invalid.
+The *reach* of a symbol is the number of coefficients that it covers; for an end of block it is one. So at coefficient
+``k``, all symbols of an entry belong to this block if ``k + reach <= 64``. Entries of ``START`` begin with a DC symbol,
+those of ``AC`` with an AC symbol. An entry of 0 means that the first code is longer than ``LOOKUP_BITS``, or invalid.
 """
 
 import numpy as np
@@ -37,12 +35,12 @@ __all__ = [
     "slow_entry",
 ]
 
-LOOKUP_BITS = 10  # 11 walks 5 % faster, but is slower to build and fills the first-level cache
+LOOKUP_BITS = 10  # with 11 the walk is 5 % faster, but the tables are slower to build and fill the L1 cache
 DC_BITS = 9
 # 8-bit samples need no more: a DC value is ±1024 at the finest quantisation, a difference ±2047.
 MAX_DC_CATEGORY = 11
 
-SLOW_WORDS = 17 + 17 + 256  # per code length: one past the last code, symbol offset; the symbols
+SLOW_WORDS = 17 + 17 + 256  # per code length: end of its codes, offset of its symbols; then the symbols
 START = 0
 AC = 1 << LOOKUP_BITS
 DC = 2 << LOOKUP_BITS
@@ -54,10 +52,10 @@ PAIR_WORDS = ENCODER + 16
 
 @compiled
 def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
-    """Fills the slow part at ``words[slow:]`` from ``table`` (Tc/Th byte, 16 counts, symbols).
+    """Fills the parts for long codes at ``words[slow:]`` from ``table`` (Tc/Th byte, 16 counts, symbols).
 
-    Returns the number of symbols, or 0 if libjpeg would refuse the table: no symbol, codes that
-    overflow their length, or a code of all ones.
+    Returns the number of symbols, or 0 if libjpeg would refuse the table: no symbol, codes that overflow their length,
+    or a code of all ones.
     """
     code = 0
     first = 0
@@ -65,7 +63,7 @@ def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
     words[slow + 17] = 0
     for length in range(1, 17):
         count = int64(table[length])
-        # Modulo 2³²: code + offset is the position of the symbol.
+        # Code + offset, modulo 2³², is the index of the symbol.
         words[slow + 17 + length] = uint32((first - code) & 0xFFFFFFFF)
         code += count
         first += count
@@ -82,7 +80,7 @@ def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
 
 @compiled
 def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
-    """Code length and symbol of the code that starts the 16 bits ``window``; length 0 if none."""
+    """Length and symbol of the code at the start of ``window`` (16 bits); length 0 if there is none."""
     for length in range(1, 17):
         if window < int64(words[slow + length]):
             at = (window >> (16 - length)) + int64(words[slow + 17 + length])
@@ -92,7 +90,7 @@ def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
-    """Single-symbol entry of an AC code, 0 for a symbol that a sequential scan has no use for."""
+    """Entry of one AC code; 0 for a symbol that a sequential scan does not use."""
     run, size = symbol >> 4, symbol & 15
     if size == 0 and run != 0 and run != 15:
         return uint32(0)
@@ -102,7 +100,7 @@ def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
 
 @compiled
 def _dc_entry(length: Scalar, symbol: Scalar) -> Scalar:
-    """Single-symbol entry of a DC code, 0 for a category that 8-bit samples never need."""
+    """Entry of one DC code; 0 for a category that 8-bit samples never need."""
     if symbol > MAX_DC_CATEGORY:
         return uint32(0)
     return _pack(length + symbol, 1, 0)
@@ -115,7 +113,7 @@ def _pack(bits: Scalar, reach: Scalar, eob: Scalar) -> Scalar:
 
 @compiled
 def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> Scalar:
-    """Entry of the first code in the 16 bits ``window`` (int64), 0 if there is none."""
+    """Entry of the first code in ``window`` (16 bits, int64); 0 if there is none."""
     if is_dc:
         length, symbol = _find(words, pair + SLOW_DC, window)
         return _dc_entry(length, symbol) if length > 0 else uint32(0)
@@ -125,7 +123,7 @@ def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> 
 
 @compiled
 def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
-    """Code length | category << 8 of the DC code in the 16 bits ``window``, 0 if none."""
+    """Code length | category << 8 of the DC code at the start of ``window`` (16 bits); 0 if there is none."""
     length, symbol = _find(words, pair + SLOW_DC, window)
     if length == 0 or symbol > MAX_DC_CATEGORY:
         return uint32(0)
@@ -134,7 +132,7 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
-    """Single-symbol entries at ``words[at:]`` and their code lengths, for codes that fit."""
+    """Writes entries of single AC codes to ``words[at:]``, and their lengths to ``lengths``, if they fit an index."""
     size = 1 << LOOKUP_BITS
     for i in range(size):
         words[at + i] = 0
@@ -142,7 +140,7 @@ def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, len
     code = 0
     first = 0
     for length in range(1, LOOKUP_BITS + 1):
-        # `words` holds one past the last code of this length, left-aligned to 16 bits.
+        # `words` holds the end of the codes of this length (exclusive), left-aligned to 16 bits.
         end = int64(words[slow + length]) >> (16 - length)
         span = 1 << (LOOKUP_BITS - length)
         while code < end and first < count:
@@ -159,7 +157,7 @@ def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, len
 
 @compiled
 def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarray) -> Scalar:
-    """``entry`` plus the AC symbols whose codes lie wholly in the rest of the index bits."""
+    """Adds to ``entry`` the AC symbols whose whole codes are in the remaining bits of ``index``."""
     mask = (1 << LOOKUP_BITS) - 1
     bits = int64(entry) & 31
     reach = (int64(entry) >> 10) & 127
@@ -188,10 +186,10 @@ def build_pair(
     singles: np.ndarray,
     lengths: np.ndarray,
 ) -> bool:
-    """Lays out a pair at ``words[pair : pair + PAIR_WORDS]``; returns whether the tables are legal.
+    """Lays out a pair at ``words[pair : pair + PAIR_WORDS]``. Returns whether the tables are valid.
 
-    ``dc_table`` and ``ac_table`` are uint8, from the Tc/Th byte on, at least 17 bytes. ``singles``
-    (uint32) and ``lengths`` (uint8) are scratch of ``1 << LOOKUP_BITS`` elements.
+    ``dc_table`` and ``ac_table`` are uint8, from the Tc/Th byte on, at least 17 bytes. ``singles`` (uint32) and
+    ``lengths`` (uint8) are scratch arrays of ``1 << LOOKUP_BITS`` elements.
     """
     num_dc = _canonical(dc_table, words, pair + SLOW_DC)
     num_ac = _canonical(ac_table, words, pair + SLOW_AC)
@@ -214,7 +212,7 @@ def build_pair(
 
 @compiled
 def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
-    """Fills ``START`` and ``DC``; ``singles`` and ``lengths`` are those of the AC table."""
+    """Fills ``START`` and ``DC``. ``singles`` and ``lengths`` are those of the AC table, for symbols that follow."""
     code = 0
     first = 0
     slow = pair + SLOW_DC
@@ -244,11 +242,10 @@ def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarra
 
 @compiled
 def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
-    """Writes the DC table with every category 0 … 11 to ``out`` (uint8, 17 + 256 bytes at least).
+    """Writes a copy of the DC table that has all categories 0 … 11 to ``out`` (uint8, at least 17 + 256 bytes).
 
-    Categories it lacks get codes of 16 bits, after all others, so no code that was there changes.
-    The code of all ones stays free, because decoders reject it. Returns the length in bytes, or 0
-    if there is no room.
+    Categories that it lacks get codes of 16 bits after all others, so that no existing code changes. The code of all
+    ones stays free, because decoders reject it. Returns the length in bytes, or 0 if there is no room.
     """
     code = 0
     count = 0
@@ -275,7 +272,7 @@ def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
 
 @compiled
 def _fill_encoder(words: np.ndarray, pair: Scalar, num_dc: Scalar) -> None:
-    """Code | length << 16 of every DC category in the table as ``augment_dc`` completes it."""
+    """Fills ``ENCODER`` with code | length << 16 of every DC category, as in the table that ``augment_dc`` writes."""
     for category in range(16):
         words[pair + ENCODER + category] = 0
     slow = pair + SLOW_DC

@@ -1,12 +1,12 @@
-"""Where compiled kernels are kept, and what they are made of.
+"""Caches compiled kernels on disk, under keys that cover all source code compiled into them.
 
-Numba keeps compiled code beside the sources or in the user's cache folder, and ends a program that
-may write to neither: in a container with ``--user``, or under a read-only home. Here it continues
-with a folder for temporary files, then without one, and says so once.
+Numba caches compiled code beside the sources or in the user's cache folder, and raises an error if it can write to
+neither: in a container with ``--user``, or under a read-only home. Here a folder for temporary files is tried next,
+then no cache is used, with one warning.
 
-Numba also takes kept code for fresh as long as the kernel's own file is as it was. A kernel that
-calls into other files, or holds constants of theirs, is therefore made by a function that is given
-the :func:`source_digest` of itself, and holds it in a closure, which is part of the cache's key.
+Numba also considers cached code valid as long as the kernel's own file is unchanged, even if the kernel calls into
+other files or uses their constants. So such a kernel is defined inside a function, which gets its own
+:func:`source_digest` and keeps it in the kernel's closure: the closure is part of the cache's key.
 
     def _compile(digest: str):
         @cached
@@ -43,18 +43,21 @@ __all__ = ["cached", "reached", "source_digest"]
 logger = logging.getLogger(__name__)
 
 _FOREIGN = frozenset({"numba", "numpy", "llvmlite", "builtins", "typing"})
-"""Packages whose versions Numba itself looks at, or which are not compiled in."""
+"""Packages whose versions Numba itself checks, or which are not compiled in."""
 
 _PATIENCE_S = 300.0
-"""Compiling takes up to a minute on a busy machine: no reason to tell the user of a lock that a worker of the same
-build holds."""
+"""Seconds to wait for a lock before a warning. Compiling takes up to a minute on a busy machine, and the holder is
+mostly a worker of the same build."""
 
 _NONE = "GLASS_KERNELS_ARE_NOT_KEPT"
-"""Set for processes that this one starts, which need not say it again."""
+"""Environment variable that tells processes started by this one not to cache, and not to repeat the warning."""
 
 
 def cached(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """``numba.njit(nogil=True, cache=True)``, which works where nothing can be kept, too."""
+    """``numba.njit(nogil=True, cache=True)`` that also works where nothing can be cached.
+
+    If several processes need a kernel at once, one compiles it and the others wait.
+    """
     if function is None:
         return partial(cached, **options)
     kernel = njit(nogil=True, **options)(function)
@@ -65,10 +68,12 @@ def cached(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
 
 def _compile_or_wait(cache: "_Cache", compile_or_load: Callable[[Any], Any], signature: Any) -> Any:
-    """Of several processes that need a kernel, such as the workers of a build, one compiles it; the others wait for
-    its file. Numba's own lock, which all kernels and threads share, comes first, so that the two cannot deadlock."""
+    """Compiles a kernel, or waits for another process, such as a worker of the same build, that is compiling it.
+
+    Numba's own lock, which all kernels and threads share, is taken first, so that the two locks cannot deadlock.
+    """
     with global_compiler_lock, ExitStack() as held:
-        with suppress(OSError):  # where files cannot be locked, each process compiles
+        with suppress(OSError):  # on file systems without locks, each process compiles
             held.enter_context(locked_file(cache.lock_path, _PATIENCE_S))
         return compile_or_load(signature)
 
@@ -104,8 +109,7 @@ def _cache_of(function: Callable[..., Any]) -> Any:
 
 
 def _temporary_folder() -> str | None:
-    """A folder of this user alone: kept code is run as it is, so nobody else may have put it
-    there."""
+    """A folder that only this user can write to: cached code is executed, so it must not come from anybody else."""
     try:
         folder = Path(tempfile.gettempdir()) / f"glass-kernels-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -117,13 +121,13 @@ def _temporary_folder() -> str | None:
 
 
 class _Cache(FunctionCache):
-    """Numba's, but what cannot be read or written costs time only: kept code is not a result."""
+    """Numba's cache, but if code cannot be read or written, it is compiled anew instead of ending the program."""
 
     _said = False
 
     @property
     def lock_path(self) -> Path:
-        """The file whose lock is held by the process that loads or compiles the kernel."""
+        """The file whose lock a process holds while it loads or compiles the kernel."""
         return Path(self.cache_path) / f"{self._impl.filename_base}.lock"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -131,7 +135,7 @@ class _Cache(FunctionCache):
             return super().load_overload(sig, target_context)
         except MemoryError:
             raise
-        except Exception as error:  # whatever unpickling a damaged file raises
+        except Exception as error:  # unpickling a damaged file may raise anything
             self._say(error)
             try:
                 self.flush()
@@ -142,7 +146,7 @@ class _Cache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
-        except OSError as error:  # the disk is full, or was taken away
+        except OSError as error:  # such as a full or removed disk
             self._say(error)
 
     def _say(self, error: Exception) -> None:
@@ -152,8 +156,11 @@ class _Cache(FunctionCache):
 
 
 def source_digest(maker: Callable[..., Any]) -> str:
-    """SHA-256 of all that is compiled into the kernels that ``maker`` defines: the files of every
-    function that they call, the constants that they name, and the setting of bounds checks."""
+    """SHA-256 of everything compiled into the kernels that ``maker`` defines.
+
+    Covers the source files of all functions that they call, the constants that they use, and the setting of bounds
+    checks.
+    """
     files, constants = reached(maker)
     digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
     for name in sorted(files):
@@ -164,8 +171,11 @@ def source_digest(maker: Callable[..., Any]) -> str:
 
 
 def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
-    """The source files of ``function`` and of all functions of this project that it calls, directly or not, and the
-    constants that they name, by module and name."""
+    """Source files and constants on which ``function`` depends.
+
+    Returns the files of ``function`` and of all functions of this project that it calls, directly or not, and module
+    and name → value of the constants that they use.
+    """
     files: set[str] = set()
     constants: dict[str, str] = {}
     waiting: list[FunctionType | None] = [_plain_function(function) or function]  # type: ignore[list-item]
@@ -187,7 +197,7 @@ def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
 
 
 def _plain_function(value: Any) -> FunctionType | None:
-    """The Python function behind a compiled one or an intrinsic: nothing else is compiled in."""
+    """The Python function behind a compiled function or an intrinsic, else ``None``: nothing else is compiled in."""
     for name in ("py_func", "_defn"):
         plain = getattr(value, name, None)
         if isinstance(plain, FunctionType):
@@ -196,7 +206,7 @@ def _plain_function(value: Any) -> FunctionType | None:
 
 
 def _named(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """What the names in ``function``, and in functions inside it, stand for."""
+    """(name, value) of each name that ``function``, or a function inside it, refers to."""
     names = {name for code in _codes(function.__code__) for name in code.co_names}
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for name, cell in cells:
@@ -229,7 +239,7 @@ def _text(value: Any) -> str:
 
 
 def _file_of(kind: type) -> Iterator[str]:
-    """That of a class of ours, such as a named tuple."""
+    """The file of ``kind`` if it is a class of this project, such as a named tuple."""
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     if file and kind.__module__.split(".")[0] not in _FOREIGN and "site-packages" not in file:

@@ -1,10 +1,9 @@
-"""What all compiled kernels share: access to memory by address. ``shards.jpeg.kernel_cache`` caches the kernels.
+"""Support for all compiled kernels: access to memory by address. ``shards.jpeg.kernel_cache`` caches the kernels.
 
-Kernels take memory as addresses and lengths: with arrays, they would be compiled once for read-only and once for
-writable ones. Whoever calls a kernel keeps the memory alive. The functions below a kernel are ``compiled``
-or ``inlined``: without the GIL, and without Numba's counting of references, which costs atomic
-instructions at every call and every array that is an attribute (it was a third of the time of a
-splice); so they allocate nothing.
+Kernels take memory as addresses and lengths, because with array arguments they would be compiled once for read-only and
+once for writable arrays. The caller of a kernel keeps the memory alive. The functions that a kernel calls are
+``compiled`` or ``inlined``: without the GIL, and without Numba's reference counting, which costs atomic instructions at
+every call and for every array attribute (it took a third of the time of a splice). So they allocate nothing.
 """
 
 import sys
@@ -37,14 +36,14 @@ __all__ = [
 compiled = partial(njit, nogil=True, _nrt=False)
 inlined = partial(njit, nogil=True, _nrt=False, forceinline=True)
 pasted = partial(njit, nogil=True, inline="always")
-"""For functions that return an array, which ``compiled`` ones may not: inlined before typing."""
+"""Decorator for functions that return an array, as ``compiled`` ones may not. They are inlined before typing."""
 
 Scalar = Any
 """An integer inside a kernel: uint64 where it indexes or holds bits, int64 elsewhere."""
 
 
 def _view(element: Any) -> Any:
-    """A compiled function (address, length) → array of ``element`` over the memory there."""
+    """Makes a compiled function (address, length) → array of ``element`` over the memory there."""
 
     @intrinsic
     def view(typing_context: Any, address: Any, length: Any) -> Any:
@@ -72,7 +71,7 @@ int64_at = _view(types.int64)
 
 @intrinsic
 def _load_word(typing_context: Any, data: Any, at: Any) -> Any:
-    """Eight bytes of the uint8 array ``data`` from ``at`` on, in the machine's order."""
+    """Loads eight bytes of the uint8 array ``data`` from index ``at`` on, in the machine's byte order."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -85,7 +84,7 @@ def _load_word(typing_context: Any, data: Any, at: Any) -> Any:
 
 @intrinsic
 def _store_word(typing_context: Any, data: Any, at: Any, word: Any) -> Any:
-    """Writes eight bytes, in the machine's order, to the uint8 array ``data`` from ``at`` on."""
+    """Stores eight bytes to the uint8 array ``data`` from index ``at`` on, in the machine's byte order."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -99,7 +98,7 @@ def _store_word(typing_context: Any, data: Any, at: Any, word: Any) -> Any:
 
 @intrinsic
 def _swap(typing_context: Any, word: Any) -> Any:
-    """The bytes of ``word`` the other way round."""
+    """``word`` with its bytes in reverse order."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bswap(arguments[0])
@@ -114,11 +113,11 @@ SEVEN = np.uint64(7)
 
 @inlined
 def load_word(data: np.ndarray, at: Scalar) -> Scalar:
-    """The eight bytes of the uint8 array ``data`` from index ``at`` (uint64) on, as a uint64 in the machine's byte
-    order.
+    """Loads the eight bytes of the uint8 array ``data`` from index ``at`` (uint64) on, as a uint64.
 
-    LLVM does not always merge eight loads of a byte into one, so this is a single load by construction. With Numba's
-    bounds checks (``NUMBA_BOUNDSCHECK=1``) it checks the first and the last index; otherwise the caller must.
+    The byte order is the machine's. This is a single load by construction, since LLVM does not always merge eight loads
+    of a byte. With Numba's bounds checks (``NUMBA_BOUNDSCHECK=1``) the first and the last index are checked; otherwise
+    the caller ensures them.
     """
     if CHECKED:
         data[at]
@@ -128,8 +127,10 @@ def load_word(data: np.ndarray, at: Scalar) -> Scalar:
 
 @inlined
 def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
-    """Writes the uint64 ``word`` to the eight bytes of ``data`` from index ``at`` (uint64) on, in the machine's byte
-    order; see ``load_word``."""
+    """Stores the uint64 ``word`` to the eight bytes of ``data`` from index ``at`` (uint64) on.
+
+    Byte order and bounds checks are those of ``load_word``.
+    """
     if CHECKED:
         data[at]
         data[at + SEVEN]
@@ -138,27 +139,29 @@ def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
 
 @inlined
 def load64(data: np.ndarray, at: Scalar) -> Scalar:
-    """The eight bytes from ``at`` (uint64) on as a big-endian number."""
+    """Loads the eight bytes from index ``at`` (uint64) on as a big-endian number."""
     word = load_word(data, at)
     return _swap(word) if LITTLE_ENDIAN else word
 
 
 @inlined
 def store64(data: np.ndarray, at: Scalar, word: Scalar) -> None:
-    """Writes ``word`` as a big-endian number to the eight bytes from ``at`` (uint64) on."""
+    """Stores ``word`` to the eight bytes from index ``at`` (uint64) on, as a big-endian number."""
     store_word(data, at, _swap(word) if LITTLE_ENDIAN else word)
 
 
 @inlined
 def load64_little(data: np.ndarray, at: Scalar) -> Scalar:
-    """The eight bytes from ``at`` (uint64) on as a little-endian number."""
+    """Loads the eight bytes from index ``at`` (uint64) on as a little-endian number."""
     word = load_word(data, at)
     return word if LITTLE_ENDIAN else _swap(word)
 
 
 def address_of(array: np.ndarray) -> int:
-    """The memory address of ``array``, which the caller keeps alive while the address is used. Raises ``ValueError``
-    if it is not C-contiguous."""
+    """The memory address of ``array``. Raises ``ValueError`` if the array is not C-contiguous.
+
+    The caller keeps the array alive while the address is in use.
+    """
     if not array.flags.c_contiguous:
         raise ValueError(f"need a contiguous array, not strides {array.strides}")
     return int(array.__array_interface__["data"][0])

@@ -1,10 +1,9 @@
-"""Which bytes of a JPEG a splice reads, computed from the entry points alone.
+"""Computes, from the entry points alone, which bytes of a JPEG a splice reads.
 
-The ``.mcu`` member says where every entry point lies in the file, so before a byte of the image is
-fetched it is known which ranges of it the windows need: the header parts that are repeated in
-spliced files, the bytes by which an index is bound to its file, and per MCU row of a window the
-piece from the entry point before it to the one after it. :mod:`shards.jpeg.entry_points` documents the
-format.
+The ``.mcu`` member locates every entry point in the file. So the ranges of the file that windows need are known before
+a byte of the image is fetched: the header parts that spliced files repeat, the bytes that identify the file, and for
+each MCU row of a window the bytes from the entry point before it to the one after it. :mod:`shards.jpeg.entry_points`
+documents the format.
 """
 
 from dataclasses import dataclass
@@ -38,16 +37,16 @@ __all__ = [
 
 Bytes = npt.NDArray[np.uint8]
 Ranges = npt.NDArray[np.int64]
-"""(n, 2) int64: start and stop of each range, as byte offsets in the JPEG."""
+"""(n, 2) int64: start and end of each range, as byte offsets in the JPEG, half-open."""
 
 SLACK = 16
-"""Bytes that are fetched after a range: the splice reads words of eight, and looks for markers."""
+"""Extra bytes to fetch after a range, because the splice reads words of eight bytes and looks for markers."""
 
 MARGIN = 4
-"""Pixels around a window that chroma upsampling may need: two at most, and libjpeg-turbo's width
-of three chroma samples."""
+"""Pixels around a window that chroma upsampling may need: up to two, and more because libjpeg-turbo only interpolates
+components of at least three samples."""
 
-_MAX_REFERENCE_BYTES = 17 + 256  # of a Huffman table, the longest header part
+_MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0
 
 
@@ -70,13 +69,15 @@ class Geometry:
 
 
 GEOMETRY = {"grey": (8, 8), "4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16), "4:4:0": (16, 8), "4:1:1": (8, 32)}
-"""Chroma subsampling → height and width of an MCU, as encoders commonly write it: a guess that the
-frame header, once it is there, confirms or corrects."""
+"""Chroma subsampling → height and width of an MCU, as encoders commonly write it.
+
+This is a guess until the frame header is fetched and confirms or corrects it.
+"""
 
 
 @dataclass(frozen=True)
 class IndexHead:
-    """The fixed part of a ``.mcu`` member, its lengths checked."""
+    """The fixed part of a ``.mcu`` member, with checked lengths."""
 
     scan_start: int
     scan_end: int
@@ -87,10 +88,10 @@ class IndexHead:
     bases_at: int
     entries_at: int
     references: tuple[tuple[int, int], ...]
-    """(kind, offset in the JPEG)."""
+    """(kind, offset in the JPEG) of each referenced header part."""
 
     def positions(self, mcu: Bytes, entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Byte offset in the JPEG at which each of ``entries`` (indices) begins, at most the end of the scan."""
+        """Byte offset in the JPEG at which each entry in ``entries`` (indices) begins, at most the end of the scan."""
         base_at = self.bases_at + 4 * (entries // ENTRIES_PER_BASE)
         base = _words(mcu, base_at, 4)
         bit = entries * self.entry_bits
@@ -101,15 +102,17 @@ class IndexHead:
 
 
 def _words(data: Bytes, at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.uint64]:
-    """The little-endian numbers of ``size`` bytes at each of ``at``."""
+    """The little-endian numbers of ``size`` bytes at the offsets ``at``."""
     taken = np.zeros((len(at), 8), np.uint8)
     taken[:, :size] = data[at[:, None] + np.arange(size)]
     return taken.view("<u8")[:, 0]
 
 
 def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
-    """The fixed part of ``mcu``, the bytes of a ``.mcu`` member, for a JPEG of ``jpeg_length`` bytes; ``None`` where
-    it is damaged or another file's, so that the splice would refuse it too."""
+    """Parses the fixed part of ``mcu``, a ``.mcu`` member, for a JPEG of ``jpeg_length`` bytes.
+
+    Returns ``None`` if the member is damaged or of another file, so that the splice would refuse it too.
+    """
     if mcu.size < HEADER.size:
         return None
     fields = HEADER.unpack(mcu[: HEADER.size].tobytes())
@@ -120,7 +123,7 @@ def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
     if length != jpeg_length or start + scan > jpeg_length or not entries or not every:
         return None
     bases_at = HEADER.size + 4 * num_references
-    entry_bits = bits + sum(fields[11 : 11 + components])  # a DC value for each component
+    entry_bits = bits + sum(fields[11 : 11 + components])  # position and one DC value per component
     entries_at = bases_at + 4 * -(-entries // ENTRIES_PER_BASE)
     if bits > 40 or mcu.size != entries_at + (entries * entry_bits + 7) // 8 + TAIL_BYTES:
         return None
@@ -131,8 +134,7 @@ def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
 
 
 def header_ranges(head: IndexHead) -> Ranges:
-    """The ranges that a splice reads besides those of the windows: tables, headers, and the start of the scan, which
-    identifies the file."""
+    """The ranges that every splice reads: tables, headers, and the start of the scan, which identifies the file."""
     found = [(at, min(at + _MAX_REFERENCE_BYTES, head.scan_start)) for _, at in head.references]
     scan = head.scan_start
     found.append((scan, min(scan + IDENTITY_SCAN_BYTES + SLACK, head.scan_end)))
@@ -140,12 +142,14 @@ def header_ranges(head: IndexHead) -> Ranges:
 
 
 def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
-    """The geometry according to the frame header (SOF) of ``jpeg``; ``None`` where that header is missing, damaged or
-    gives a size of 0. Only the bytes of the frame header have to be there."""
+    """The geometry according to the frame header (SOF) of ``jpeg``. No other bytes of ``jpeg`` need be present.
+
+    Returns ``None`` if the header is missing, damaged, or gives a size of 0.
+    """
     at = next((at for kind, at in head.references if kind == _KIND_FRAME), 0)
     if not at or at + 3 > jpeg.size:
         return None
-    length = int.from_bytes(jpeg[at + 1 : at + 3].tobytes(), "big")  # these two bytes included
+    length = int.from_bytes(jpeg[at + 1 : at + 3].tobytes(), "big")  # includes these two bytes
     try:
         frame = read_frame(jpeg[at + 3 : at + 1 + length].tobytes())
     except BadJpeg:
@@ -159,10 +163,10 @@ def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
 
 
 def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]) -> Ranges | None:
-    """The ranges of the scan that ``windows`` need, one per window and MCU row. ``windows`` is (N, 4) int32: top, left,
-    height, width in pixels.
+    """The ranges of the scan that ``windows`` need, one per window and MCU row.
 
-    ``None`` where the entry points do not fit the geometry.
+    ``windows`` is (N, 4) int32: top, left, height, width in pixels. Returns ``None`` if the entry points do not fit
+    ``geometry``.
     """
     if head.entries != -(-geometry.num_mcus // head.every):
         return None
@@ -188,7 +192,7 @@ def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.
 
 
 def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
-    """``ranges`` sorted and clipped to ``limit``, with those at most ``gap`` bytes apart merged."""
+    """``ranges`` sorted and clipped to ``limit``, where ranges at most ``gap`` bytes apart are merged."""
     clipped = np.minimum(ranges, limit)
     clipped = clipped[np.argsort(clipped[:, 0], kind="stable")]
     if not len(clipped):
@@ -202,5 +206,5 @@ def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
 
 
 def covers(ranges: Ranges, needed: Ranges, limit: int) -> bool:
-    """Whether ``ranges``, which are coalesced, contain all of ``needed`` below ``limit``."""
+    """Whether ``ranges``, which must be coalesced, contain everything in ``needed`` below ``limit``."""
     return np.array_equal(coalesced(np.concatenate([ranges, needed]), 0, limit), ranges)

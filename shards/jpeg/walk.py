@@ -1,6 +1,6 @@
-"""The one walk of a scan at build time: where every so many MCUs start, and the DC values there.
+"""Walks a scan once when shards are built: finds where every n-th MCU starts, and the DC values there.
 
-Compiled by Numba; :mod:`shards.jpeg.entry_points` checks the header, calls it and writes the format.
+Compiled by Numba. :mod:`shards.jpeg.entry_points` checks the header, calls this and writes the format.
 """
 
 from typing import Any
@@ -22,8 +22,8 @@ BAD_TABLE = 2
 NO_ROOM = 3
 DC_RANGE = 4
 
-# A splice walks this far at most from an entry point. Blocks have 2 bits or more, so that the
-# default spacing asks for 768 MCUs at most.
+# The most that a splice walks from an entry point. A block takes 2 bits or more, so the default
+# spacing needs 768 MCUs at most.
 MAX_MCUS_PER_ENTRY = 1024
 
 U1 = np.uint64(1)
@@ -36,12 +36,12 @@ U8 = np.uint64(8)
 def _unstuff_scan(
     data: np.ndarray, start: Scalar, out: np.ndarray, gaps: np.ndarray, ends: np.ndarray
 ) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """Copies the scan from ``start`` on to ``out`` without stuffing and restart markers.
+    """Copies the scan from ``start`` on to ``out`` without stuffed zeros and restart markers.
 
-    ``gaps[i]`` becomes (offset in ``out`` before which bytes are missing, bytes missing so far),
-    ``ends[i]`` the offset in ``out`` where restart interval i ends. Returns the offset in ``data``
-    of the marker that ends the scan (or ``data.size``), the numbers of bytes in ``out``, of gaps
-    and of intervals; a count of 0 intervals says that restart markers are out of turn.
+    ``gaps[i]`` becomes (offset in ``out`` at which bytes were dropped, bytes dropped so far), and ``ends[i]`` the
+    offset in ``out`` at which restart interval i ends. Returns the offset in ``data`` of the marker that ends the scan
+    (or ``data.size``), and the numbers of bytes in ``out``, of gaps and of intervals. 0 intervals mean that restart
+    markers are out of order.
     """
     size = uint64(data.size)
     position = start
@@ -91,7 +91,7 @@ def _add_dc(
     dc: np.ndarray,
     extremes: np.ndarray,
 ) -> None:
-    """``sum_dc`` that also widens ``extremes`` (4, 2) int64 to every DC value on the way."""
+    """Adds DC differences as ``sum_dc`` does, and widens ``extremes`` (4, 2) int64 to every DC value on the way."""
     block = uint64(0)
     for i in range(num_blocks):
         difference, _ = entropy.dc_at(bits, starts[i], pairs[block], words)
@@ -121,11 +121,10 @@ def _walk_scan(
     points: np.ndarray,
     extremes: np.ndarray,
 ) -> bool:
-    """Fills ``points`` (n, 5) int64: bit position in ``bits`` and four DC values at every entry.
+    """Fills ``points`` (n, 5) int64 with the bit position in ``bits`` and four DC values at every entry.
 
-    ``starts`` (uint64, one more than the blocks between entries) and ``dc`` (4 zeros) are scratch.
-
-    Returns whether the scan is sound: every MCU there, only padding before restarts.
+    ``starts`` (uint64, one more than the blocks between entries) and ``dc`` (4 zeros) are scratch arrays. Returns
+    whether the scan is sound: all MCUs are there, and only padding precedes restart markers.
     """
     per_mcu = uint64(pairs.size)
     position = uint64(0)
@@ -153,12 +152,12 @@ def _walk_scan(
             next_restart += restart_interval
             for c in range(4):
                 dc[c] = 0
-    return True  # bytes after the last MCU are no decoder's concern
+    return True  # decoders ignore bytes after the last MCU
 
 
 @compiled
 def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -> None:
-    """Turns bit positions in the unstuffed bytes into positions in the file, from scan start on."""
+    """Converts bit positions in the unstuffed bytes to positions in the file, counted from the start of the scan."""
     gap = uint64(0)
     dropped = int64(0)
     for i in range(points.shape[0]):
@@ -171,9 +170,10 @@ def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -
 
 @njit(nogil=True)
 def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray) -> tuple[Any, Any, Scalar]:
-    """Builds the pairs of all components; returns pair and component of every block, and a status.
+    """Builds the pairs of tables (``shards.jpeg.huffman``) of all components.
 
-    ``table_at`` (components, 2, 2) holds offset and end of the DC and AC table in ``tables``.
+    Returns pair and component of every block of an MCU, and a status. ``table_at`` (components, 2, 2) holds start and
+    end of each DC and AC table in ``tables``.
     """
     singles = np.empty(1 << LOOKUP_BITS, np.uint32)
     lengths = np.empty(1 << LOOKUP_BITS, np.uint8)

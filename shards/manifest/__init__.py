@@ -1,1 +1,1 @@
-"""The manifest and description of a data set: written by build, read by all."""
+"""The manifest and the description of a data set. Builds write them, everything else reads them."""

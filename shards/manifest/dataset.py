@@ -1,4 +1,4 @@
-"""Opening a data set: its description and its manifest, memory-mapped, in milliseconds."""
+"""Opens a data set: its description and its memory-mapped manifest, in milliseconds."""
 
 import mmap
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ MANIFEST_NAME = "samples.arrow"
 
 
 class ShardDataset:
-    """A folder of shards. Row numbers count through ``samples.arrow``, split after split.
+    """A folder of shards, read-only. Row numbers count through ``samples.arrow``, split after split.
 
-    Reading only; safe to share between threads. Shards themselves are opened by the loaders.
+    Safe to share between threads. The tars are opened by the loaders, not here.
     """
 
     def __init__(
@@ -36,22 +36,21 @@ class ShardDataset:
         mapped: mmap.mmap | None = None,
     ) -> None:
         self.root = root
-        """The folder; of a data set in a store a local one with its description and manifest."""
+        """The folder. For a data set in a store, a local folder with its description and manifest."""
         self.remote = remote
-        """The store that holds the shards, ``None`` where they lie in ``root``."""
+        """The store that holds the shards; ``None`` if they are in ``root``."""
         self.info = info
         self._own_splits = dict(own_splits or {})
         self._sidecars = {shard.name: shard.sidecar for shard in info.shards}
         self.table = table
-        """The manifest, schema ``SAMPLE_SCHEMA``, mapped from the file and not copied."""
+        """The manifest, with schema ``SAMPLE_SCHEMA``, mapped from the file and not copied."""
         self._mapped = mapped
 
     @classmethod
     def open(cls, path: str | Path) -> "ShardDataset":
-        """Opens the data set in folder ``path``, or in a store: ``s3://…``, ``gs://…``,
-        ``http(s)://…``, ``hf://…``.
+        """Opens the data set in the folder ``path``, or in a store: ``s3://…``, ``gs://…``, ``http(s)://…``, ``hf://…``
 
-        Raises ``InputError`` for what is missing, damaged or of another format version.
+        Raises ``InputError`` if a part of it is missing, damaged or of another format version.
         """
         url = as_url(path)
         remote = None if url is None else RemoteFolder(url)
@@ -77,20 +76,22 @@ class ShardDataset:
         return int(self.table.num_rows)
 
     def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
-        """The same data set with further splits: name → row numbers, int64, in the order in which they are read."""
+        """The same data set with more splits: name → row numbers, int64, in the order in which they are to be read."""
         own_splits = {**self._own_splits, **splits}
         return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
 
     def forget_pages(self) -> None:
-        """Gives back the memory of what was read of the manifest; it comes back from the page cache
-        when it is touched again. For those who look once at every row."""
+        """Releases the memory of those pages of the manifest that were read. They are mapped again on the next access.
+
+        For code that reads every row once.
+        """
         if self._mapped is not None:
             self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
-        """A column of names as (codes (rows,) int32, names): row i has ``names[codes[i]]``.
+        """A column of names as (codes (rows,) int32, names): row i has the name ``names[codes[i]]``.
 
-        Code -1 stands for null.
+        Code -1 stands for null. Raises ``InputError`` for any other kind of column.
         """
         column = self._array(name)
         if not pa.types.is_dictionary(column.type):
@@ -101,8 +102,8 @@ class ShardDataset:
     def column(self, name: str) -> np.ndarray:
         """A column as an array over all rows.
 
-        Numbers are views of the mapped file; hashes are (rows, 32) uint8; names and texts are
-        objects. Null is ``None`` in names and -1 in numbers.
+        Numbers are views of the mapped file; hashes are (rows, 32) uint8; names and texts are object arrays. Null is
+        ``None`` in names and -1 in numbers.
         """
         column = self._array(name)
         if pa.types.is_dictionary(column.type):
@@ -120,7 +121,8 @@ class ShardDataset:
     def split_rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, (n,) int64, ascending; ``"train+valid"`` joins splits.
 
-        Raises ``InputError`` naming the splits there are.
+        Splits of :meth:`with_splits` keep their order. Raises ``InputError`` for an unknown split; the message lists
+        the splits.
         """
         if split in self._own_splits:
             return self._own_splits[split]
@@ -130,38 +132,44 @@ class ShardDataset:
                 known = ", ".join(s for s in SPLITS if s in self.info.counts)
                 raise InputError(f"{self.where} has no split {name!r}, but {known}")
         codes, known_names = self.codes("split")
-        # A manifest that is damaged may lack a name that dataset.json has: no rows then.
+        # A damaged manifest may lack a name that dataset.json has. The split is empty then.
         wanted = [known_names.index(name) for name in set(names) if name in known_names]
         return np.flatnonzero(np.isin(codes, wanted)).astype(np.int64)
 
     def shard_path(self, name: str) -> Path:
-        """Where the tar called ``name`` lies. Raises ``InputError`` if that is in a store."""
+        """Path of the tar called ``name``. Raises ``InputError`` if the shards are in a store."""
         return self._local(name)
 
     @property
     def has_sidecars(self) -> bool:
-        """Whether any shard is a tar that was made elsewhere."""
+        """Whether any shard is a tar made elsewhere, with a sidecar."""
         return any(self._sidecars.values())
 
     def members_path(self, name: str) -> Path:
-        """Where all members but the images of shard ``name`` lie: in the shard itself, or in the
-        sidecar of a tar that was made elsewhere."""
+        """Path of the tar with all members of shard ``name`` except the images.
+
+        It is the shard itself or, for a tar made elsewhere, its sidecar.
+        """
         return self._local(self._sidecars.get(name) or name)
 
     @property
     def generators(self) -> list[str]:
-        """The generators of all splits, by name."""
+        """The generators of all splits, sorted by name."""
         return sorted({name for counts in self.info.counts.values() for name in counts.generators})
 
     @property
     def where(self) -> str:
-        """The place of the data set in messages: its folder, or its address in a store, never the folder of the
-        cache that keeps its description."""
+        """How messages name the data set: by its folder, or by its address in a store.
+
+        Never by the folder of the cache that keeps its description.
+        """
         return str(self.root if self.remote is None else self.remote)
 
     def require_local(self) -> None:
-        """Raises ``InputError`` if the shards lie in a store, for those who read them without a
-        loader: before their work, and before they show any of it."""
+        """Raises ``InputError`` if the shards are in a store.
+
+        For code that reads shards without a loader. It calls this before it works or prints anything.
+        """
         if self.remote is not None:
             raise InputError(
                 f"{self.remote} lies in a store, and this reads shards on a local disk alone: "
@@ -180,9 +188,12 @@ class ShardDataset:
 
 
 def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_store: bool) -> None:
-    """A manifest names shards of ``dataset.json``, whose names were looked at, or, where the two
-    disagree, files of the folder: never a path that leads out of it. A store is asked for nothing
-    that ``dataset.json`` does not describe."""
+    """Raises ``InputError`` if the manifest names a shard that may be outside of the data set.
+
+    The names in ``dataset.json`` have been checked. If a local manifest disagrees with it, a name may still be that of
+    a file in the folder, but never a path that leads out of it. In a store, only shards in ``dataset.json`` may be
+    requested.
+    """
     known = {shard.name for shard in info.shards}
     for chunk in table.column("shard").chunks:
         for name in chunk.dictionary.to_pylist():

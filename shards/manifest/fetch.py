@@ -1,7 +1,7 @@
-"""Description and manifest of a data set in a store, kept on the local disk.
+"""Fetches the description and the manifest of a data set in a store, and keeps them on the local disk.
 
-``dataset.json`` is read anew at every opening. The manifest lies in a folder named by its digest,
-so that a data set that was built again gets another one, and is fetched once per machine.
+``dataset.json`` is read anew at every opening. The manifest is kept in a folder named by the digests of the address and
+of ``dataset.json``: it is fetched once per machine, and a data set that was built again gets another folder.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ __all__ = ["fetch_description", "name_of", "shard_cache"]
 
 
 def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
-    """A local folder with ``dataset.json`` and the manifest of the data set.
+    """Returns a local folder with ``dataset.json`` and the manifest of the data set.
 
     Raises ``InputError`` if the store fails to deliver them or they cannot be written to the disk.
     """
@@ -36,7 +36,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
                 "address, or run glass build, which also continues an interrupted build"
             ) from error
         raise
-    info = parse_info(description, f"{remote}/{INFO_NAME}")  # before anything is done for it
+    info = parse_info(description, f"{remote}/{INFO_NAME}")  # refuse a bad description before the cache is touched
     parts = [hashlib.sha256(text).hexdigest()[:20] for text in (remote.url.encode(), description)]
     folder = remote.settings.folder / "datasets" / "-".join(parts)
     try:
@@ -46,7 +46,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
                 write_text_atomic(folder / _ADDRESS, str(remote))
             if not (folder / INFO_NAME).exists():
                 _download(remote, manifest_name, folder / manifest_name)
-                # Last, for it says that all is here.
+                # Written last: its presence means that the folder is complete.
                 write_bytes_atomic(folder / INFO_NAME, description)
                 _require_its_own(info, remote, folder, manifest_name)
     except OSError as error:
@@ -55,8 +55,10 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
 
 
 def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
-    """Forgets what was fetched, and raises ``InputError``, if the manifest is not the one that
-    was written with ``dataset.json``."""
+    """Raises ``InputError`` if the fetched manifest is not the one that was written with ``dataset.json``.
+
+    Deletes the local ``dataset.json`` then, so that the next opening fetches both again.
+    """
     if info.describes(folder / manifest_name):
         return
     (folder / INFO_NAME).unlink()
@@ -67,8 +69,7 @@ def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, mani
 
 
 def name_of(root: Path) -> str:
-    """The name of a data set: the last part of its address, where ``root`` is a folder of the
-    cache, else the folder's own name."""
+    """The name of a data set: for a folder of the cache, the last part of its address, else the name of ``root``."""
     try:
         with open_regular(root / _ADDRESS) as file:
             address = file.read(_MOST_ADDRESS).decode(errors="replace")
@@ -78,14 +79,14 @@ def name_of(root: Path) -> str:
 
 
 _ADDRESS, _MOST_ADDRESS = ".address", 4096
-"""Name of the file in a folder of the cache that names, for people, the data set kept there."""
+"""Name of the file, in a folder of the cache, with the address of the data set kept there; most bytes to read of it."""
 
 _in_use: dict[Path, int] = {}
-"""Folders that this process has opened, for as long as it lives: manifests are mapped."""
+"""Folder → descriptor that locks it against deletion while this process lives, because its manifest is mapped."""
 
 
 def _use(folder: Path) -> None:
-    """Keeps the folder, which is made where it is missing, from being deleted to make room."""
+    """Keeps ``folder`` from being deleted to make room in the cache. Makes it if it is missing."""
     while (descriptor := _in_use.get(folder)) is None or not names(folder, descriptor):
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -95,7 +96,7 @@ def _use(folder: Path) -> None:
 
 
 def _download(remote: RemoteFolder, name: str, path: Path) -> None:
-    """Fetches the manifest. The cache makes room for what comes, not for what the store claims."""
+    """Fetches the manifest. The cache makes room for the bytes that arrive, not for the size that the store claims."""
     found, cache = remote.stat(name), shard_cache(remote)
     if found is None:
         raise InputError(f"{remote}/{name} is missing: run glass build again to write it")
@@ -103,7 +104,7 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
 
         def grow(num_bytes: int) -> None:
-            """Others count the file, as long as it is, from here on."""
+            """Extends the file, so that other processes count it at this size towards the cache's limit."""
             more = num_bytes - os.fstat(file.fileno()).st_size
             with cache.room_for(more):
                 file.truncate(num_bytes)
@@ -118,8 +119,10 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 
 
 def shard_cache(remote: RemoteFolder) -> ShardCache:
-    """This machine's cache of whole shards, shared by all data sets. Manifests and the folders of builds count
-    towards its limit, and are deleted when nobody uses them."""
+    """The cache of whole shards on this machine, shared by all data sets.
+
+    Manifests and the folders of builds count towards its limit, and are deleted when nobody uses them.
+    """
     folder = remote.settings.folder
     others = (folder / "datasets", folder / "builds")
     return ShardCache(folder / "shards", remote.settings.cache_bytes, others)

@@ -1,7 +1,7 @@
 """Lists of images that belong together, in CSV or Parquet: ``sha256,group[,source_path]``.
 
-``glass audit --write-groups`` writes one; ``glass build`` and ``glass index`` take it with
-``--groups``. An image is named by the SHA-256 of its file, so a list holds wherever the files lie.
+``glass audit --write-groups`` writes such a list; ``glass build`` and ``glass index`` take it with ``--groups``. An
+image is identified by the SHA-256 of its file, so that a list stays valid when files move.
 """
 
 import csv
@@ -27,29 +27,29 @@ from shards.manifest.groups import joined_groups
 __all__ = ["GroupList", "check_group_output", "read_group_list", "write_group_list"]
 
 _COLUMNS = ("sha256", "group", "source_path")
-"""Digest in hexadecimal, name of the group, and the path for people, which is not read back."""
+"""Digest in hexadecimal, name of the group, and the path of the file, which is for people and not read back."""
 _READ = _COLUMNS[:2]
 
 
 @dataclass(frozen=True)
 class GroupList:
-    """The contents of a list."""
+    """The contents of a group list."""
 
     path: Path
     groups: Mapping[bytes, tuple[str, ...]]
-    """SHA-256 of a file → the groups that rows give it, sorted. Where they are several, these are one."""
+    """SHA-256 of a file → the groups that its rows name, sorted. Several groups of one file are joined into one."""
 
     @property
     def digest(self) -> str:
-        """Identity of the contents, in hexadecimal, whatever the order of the rows."""
+        """Digest of the contents in hexadecimal, independent of the order of the rows."""
         rows = sorted((sha256.hex(), names) for sha256, names in self.groups.items())
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def joined(self, hashes: Sequence[bytes], given: Sequence[str]) -> list[str]:
-        """The groups of images of these SHA-256 when those that they were ``given`` (``""`` for
-        none) are joined with the list's. Equal names, given or listed, mean one group.
+        """The group of each image, ``""`` for none, after the groups that they have are joined with the list's.
 
-        Raises ``InputError`` if the list names none of the images.
+        ``hashes`` are the SHA-256 of the images' files, and ``given`` the groups that they have, ``""`` for none. Equal
+        names, given or listed, mean one group. Raises ``InputError`` if the list names none of the images.
         """
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):
@@ -60,7 +60,7 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """The effect of the list on images of these SHA-256, in words."""
+        """Says in words how many of the images with these SHA-256 are in the list, and how many others it names."""
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
         rest = (
@@ -70,10 +70,10 @@ class GroupList:
 
 
 def read_group_list(path: Path) -> GroupList:
-    """The list in ``path``; rows without a group are passed over.
+    """Reads the list in ``path``. Rows without a group are ignored.
 
-    Raises ``InputError`` if it cannot be read or lacks a column, naming the first row whose ``sha256`` is not a
-    SHA-256.
+    Raises ``InputError`` if it cannot be read, lacks a column, or has a ``sha256`` that is not one; the message names
+    the first such row.
     """
     _require_suffix(path)
     try:
@@ -108,7 +108,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def check_group_output(path: Path) -> None:
-    """Raises ``InputError`` if no list can be written to ``path``; an earlier list is replaced."""
+    """Raises ``InputError`` if no list can be written to ``path``. Only an earlier list may be replaced."""
     _require_suffix(path)
     is_csv = path.suffix.lower() == ".csv"
     check_output(path, starts_with(",".join(_COLUMNS)) if is_csv else is_parquet_with(_COLUMNS))

@@ -6,9 +6,9 @@ __all__ = ["joined_groups", "tied"]
 
 
 def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
-    """For each item the place of the first one that it is tied to, its own where it stands alone.
+    """For each item, the index of the first item that it is tied to; its own index if it stands alone.
 
-    Items are tied where they share any of their ``ties``, directly or through others.
+    Two items are tied if they share any of their ``ties``, directly or through other items.
     """
     parents: list[int] = []
     first: dict[Hashable, int] = {}
@@ -28,11 +28,12 @@ def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
 
 
 def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_names: Sequence[str]) -> list[str]:
-    """The group of each item after ``ties`` joined the groups that the items were ``given`` (``""`` for none).
+    """The group of each item after items that share a tie were put into one group.
 
-    Items that share a tie are in one group; a tie that is a string stands for the given group of that name. A joined
-    group takes the alphabetically first of the given names in it, or of its ``new_names`` if none was given, so the
-    result does not depend on the order of the items. An item with neither group nor tie gets its new name.
+    ``given`` holds the groups of the items before, ``""`` for none. A string among the ``ties`` of an item means the
+    given group of that name. A joined group takes the alphabetically first of the given names in it, or of its
+    ``new_names`` if none was given, so that the result does not depend on the order of the items. An item with neither
+    group nor tie gets its new name.
     """
     roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
     named: dict[int, tuple[bool, str]] = {}

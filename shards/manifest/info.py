@@ -1,4 +1,7 @@
-"""``dataset.json``: what a data set holds, small enough to read by eye. Written last of all."""
+"""``dataset.json``: what a data set holds, small enough to read by eye.
+
+A build writes it last, so that a folder with it is complete.
+"""
 
 import hashlib
 import json
@@ -23,25 +26,23 @@ INFO_NAME = "dataset.json"
 
 
 class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """One tar of the data set. Raises ``ValueError`` for a name that leads elsewhere and for no digest.
+    """One tar of the data set. Raises ``ValueError`` for an unsafe name, and for a digest that is malformed or missing.
 
-    Our own tars and sidecars lie in the data set's folder; a tar made elsewhere may lie beside it.
+    Our own tars and sidecars are in the data set's folder; a tar made elsewhere may be in a folder beside it.
     """
 
     name: str
-    """File name, such as ``train-000012.tar``; of a tar made elsewhere the path to it from the
-    data set's folder."""
+    """File name, such as ``train-000012.tar``; for a tar made elsewhere, its path from the data set's folder."""
     split: str
-    """The split of all its samples. In a tar made elsewhere there may be several: ``train+test``.
-    """
+    """The split of all its samples; for a tar made elsewhere possibly several: ``train+test``."""
     format: str
-    """The format of all its images, as they are stored. In a tar made elsewhere: ``JPEG+PNG``."""
+    """The format of all its images, as they are stored; for a tar made elsewhere possibly several: ``JPEG+PNG``."""
     samples: Count
     num_bytes: Count
     sha256: str
     """SHA-256 of the tar, in hexadecimal."""
     sidecar: str = ""
-    """For a tar made elsewhere: file name of the tar that holds all members but the images."""
+    """For a tar made elsewhere, the file name of the tar that holds all members except the images."""
     sidecar_bytes: Count = 0
     sidecar_sha256: str = ""
 
@@ -55,23 +56,23 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SplitCounts(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many samples of which kind a split holds."""
+    """Counts of the samples in a split."""
 
     samples: Count
     real: Count
     generated: Count
     generators: Mapping[str, Count]
-    """Generated samples by generator."""
+    """Generator → its samples."""
 
 
 class TiledBytes(Struct, frozen=True, forbid_unknown_fields=True):
-    """What samples of one kind take as tiles."""
+    """Bytes of samples of one kind before and after they were stored as tiles."""
 
     samples: Count
     source_bytes: Count
-    """Of the images as they came."""
+    """Bytes of the images as they came."""
     tiled_bytes: Count
-    """Of the same images as tiled TIFF, in the shards."""
+    """Bytes of the same images as tiled TIFF, in the shards."""
 
 
 class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,8 +82,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """Side of the stored global views in pixels."""
     split_seed: Count
     split_shares: Mapping[str, int | Number]
-    """Shares that were asked for, as they were written: :attr:`build_id` depends on their text. A list
-    with a ``split`` column overrides them."""
+    """Split → share that the user asked for. A whole number stays an ``int``, since :attr:`build_id` depends on the
+    text of each number. A list of images with a ``split`` column overrides the shares."""
     samples_per_shard: Count
     num_samples: Count
     counts: Mapping[str, SplitCounts]
@@ -90,20 +91,20 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     not_indexable: Mapping[str, Count]
     """Reason → samples whose entry points are empty."""
     rejected: Mapping[str, Count]
-    """Reason → images that were not taken in; ``rejected.parquet`` names them."""
+    """Reason → images that were not taken in; ``rejected.parquet`` lists them."""
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, Count] = {}
-    """Form (see ``shards.images.stored_form``) → samples."""
+    """Stored form (see ``shards.images.stored_form``) → samples."""
     tiled: Mapping[str, TiledBytes] = {}
-    """Format of the source, see ``shards.manifest.tiled_bytes`` → what its images take as tiles."""
+    """Format of the source (see ``shards.manifest.tiled_bytes``) → bytes of its images before and after tiling."""
     equalised: str = ""
-    """What was done so that the files of both classes look alike, in words; empty for nothing."""
+    """Description of what was done so that the files of both classes look alike; empty for nothing."""
     written_by: Mapping[str, str] = {}
     """Versions of the programs that wrote the shards."""
     note: Note = ""
-    """What a reader of any verdict of a model that learnt from it must know; empty for nothing."""
+    """What every reader of a verdict must know about a model trained on this data set; empty for nothing."""
     manifest_sha256: str = ""
-    """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets that are older than this."""
+    """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets from before this field."""
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -111,28 +112,35 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def build_id(self) -> str:
-        """Identity of the build. ``samples.arrow`` holds it too, so that opening can check, at no cost,
-        whether the two belong together."""
+        """Identity of the build, in hexadecimal.
+
+        ``samples.arrow`` holds it too, so that opening a data set can check at no cost whether the two belong together.
+        """
         shards = [[shard.name, shard.sha256, shard.sidecar_sha256] for shard in self.shards]
         build = [self.split_seed, sorted(self.split_shares.items()), shards]
         return hashlib.sha256(json.dumps(build).encode()).hexdigest()
 
     def describes(self, manifest: Path) -> bool:
-        """Whether ``manifest`` is the file that was written together with this description. Reads all of it to
-        compare its hash. Raises ``OSError``."""
+        """Whether ``manifest`` is the file that was written together with this description.
+
+        Reads all of it to compare its hash; ``True`` if the description has none. Raises ``OSError``.
+        """
         return not self.manifest_sha256 or file_sha256(manifest) == self.manifest_sha256
 
     def to_json(self) -> str:
         """The text of ``dataset.json``."""
         fields = {"format_version": self.format_version, **msgspec.to_builtins(self)}
-        if not self.note:  # as versions before notes write it and read it
+        if not self.note:  # older versions refuse the field
             del fields["note"]
         return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_info(folder: Path, shown: str = "") -> DatasetInfo:
-    """Reads ``folder/dataset.json``. Raises ``InputError`` where it is missing or not ours, which
-    names the file as ``shown`` where that is given: its address in a store."""
+    """Reads ``folder/dataset.json``.
+
+    Raises ``InputError`` if it is missing or not ours. The message names the file as ``shown``, such as its address in
+    a store, or else by its path.
+    """
     path = folder / INFO_NAME
     shown = shown or str(path)
     try:
@@ -146,8 +154,10 @@ def read_info(folder: Path, shown: str = "") -> DatasetInfo:
 
 
 def parse_info(data: bytes, shown: str) -> DatasetInfo:
-    """The contents of a ``dataset.json``, which ``shown`` names. Raises ``InputError`` where it is
-    not ours, and where no build can have written it: it may come from anyone."""
+    """The contents of a ``dataset.json``, which messages name as ``shown``.
+
+    It may come from anyone: raises ``InputError`` if it is not ours, or has values that no build writes.
+    """
     try:
         fields: dict[str, Any] = parse_json(data)
         version = fields["format_version"]
@@ -161,14 +171,17 @@ def parse_info(data: bytes, shown: str) -> DatasetInfo:
 
 
 def _names_sidecars(fields: Mapping[str, Any]) -> bool:
-    """Whether a description, of whatever version, is one of tars made elsewhere."""
+    """Whether a description of any version is of tars made elsewhere."""
     shards = fields.get("shards")
     listed = shards if isinstance(shards, list) else []
     return any(isinstance(shard, dict) and shard.get("sidecar") for shard in listed)
 
 
 def _require_digest(text: str, needed: bool) -> None:
-    """Digests name files of the cache. Only what was not made has none. Raises ``ValueError``."""
+    """Raises ``ValueError`` unless ``text`` is a SHA-256 in hexadecimal, or empty where none is ``needed``.
+
+    Digests become names of files in the cache.
+    """
     if not is_digest(text) and (needed or text):
         raise ValueError(f"{text[:100]!r} is no SHA-256: 64 hexadecimal digits")
 

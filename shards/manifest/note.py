@@ -1,8 +1,8 @@
-"""The note of a data set: what a reader of any verdict of a model that learnt from it must know.
+"""The note of a data set: what every reader of a verdict must know about the data that its model was trained on.
 
-It is one paragraph of plain text, and travels: ``dataset.json``, ``run.json``, the exported model, evaluations,
-verdicts. Each of these files may come from a stranger, so their types have it as a :data:`Note`, which bounds its
-length and its characters wherever it is read.
+It is one paragraph of plain text, and is copied from ``dataset.json`` to ``run.json``, the exported model, evaluations
+and verdicts. Each of these files may come from a stranger, so their types declare the field as a :data:`Note`, which
+limits its length and its characters wherever it is read.
 """
 
 import re
@@ -17,15 +17,18 @@ __all__ = ["MAX_CHARACTERS", "Note", "checked_note"]
 MAX_CHARACTERS = 300
 
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-"""Control characters and line breaks, marks that turn the direction of a text, and others that are not seen."""
+"""Characters that a note may not have: controls, line breaks, marks of text direction, and other invisible ones."""
 
 Note = Annotated[str, Meta(max_length=MAX_CHARACTERS, pattern=rf"^[^{_UNSEEN}]*(?![\s\S])")]
-"""In documents; ``$`` instead of the last group would let a line break pass at the end."""
+"""Type of a note in a document. The pattern does not end in ``$``, which would accept a line break at the end."""
 
 
 def checked_note(text: str, shown: str) -> str:
-    """``text`` as a note, without the white space around it. Raises ``InputError``, which calls its place ``shown``,
-    if it is empty or too long, or holds a character that a note may not."""
+    """``text`` as a note, without the white space around it.
+
+    Raises ``InputError`` if it is empty, too long, or holds a character that a note may not have. The message names the
+    text as ``shown``.
+    """
     text = text.strip()
     if not text:
         raise InputError(f"{shown} is empty: give a sentence, or leave it out")

@@ -28,47 +28,47 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
-"""Stands in ``dataset.json``, in every manifest and in the plans of builds and indexes; readers
-refuse what they do not know (:func:`require_format`). Entry points count their own versions.
+"""Version of the format, in ``dataset.json``, in every manifest and in the plans of builds and indexes.
+
+Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own.
 
 1: ``content_id`` of the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
 2: ``content_id`` of the pixels, no nulls, a sample's fields of one type in all ``.json`` members
 """
 
 IDENTITY = "pixels"
-"""The thing that a ``content_id`` identifies. Content ids that are kept outside a data set, such as those
-that a run learnt from, are kept with it: only ids of one kind can be compared."""
+"""What a ``content_id`` identifies. Files outside a data set that hold content ids, such as the learnt ids of a run,
+hold this too, because only ids of one kind can be compared."""
 
 REJECTED_NAME = "rejected.parquet"
-"""File of a data set that lists the images that were not taken in, and why."""
+"""File of a data set that lists the images that were not taken in, with the reasons."""
 
 BUILD_ID = b"build_id"
-"""Key of the metadata of ``samples.arrow`` that says which ``dataset.json`` it belongs to."""
+"""Key in the metadata of ``samples.arrow`` for the ``build_id`` of the ``dataset.json`` that it belongs to."""
 
 TRAIN, VALID, TEST, CALIBRATION = "train", "valid", "test", "calibration"
 SPLITS = (TRAIN, VALID, TEST, CALIBRATION)
-"""The order of the rows in ``samples.arrow``."""
+"""All splits, in the order of their rows in ``samples.arrow``."""
 
 CLASS_NAMES = ("real", "generated")
 """``label`` → ``class_name``; 1, generated, is the positive class."""
 
 MEMBERS = ("image", "json", "global", "mcu")
-"""Members of a sample in the order in which they lie in the tar; ``<name>_offset`` and
-``<name>_length`` say where their bytes are."""
+"""Members of a sample in their order in the tar. Columns ``<name>_offset`` and ``<name>_length`` locate their bytes."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
 SAMPLE_SCHEMA = pa.schema(
     [
-        # Six digits of the shard's number, six of the place in it. Says where a sample lies.
+        # Six digits of the shard's number, then six of the sample's place in the shard.
         pa.field("sample_key", pa.string(), nullable=False),
-        # The first 64 bits of pixel_sha256, big-endian, two's complement. Says which picture it
-        # is: files of equal pixels share it.
+        # The first 64 bits of pixel_sha256, big-endian, two's complement: the identity of the
+        # picture. Files of equal pixels share it.
         pa.field("content_id", pa.int64(), nullable=False),
         pa.field("label", pa.int8(), nullable=False),  # 1 generated, 0 real
         pa.field("class_name", _NAME, nullable=False),
         pa.field("generator", _NAME, nullable=False),  # "" for real images
-        pa.field("group", pa.string(), nullable=False),  # "" where the sample stands alone
+        pa.field("group", pa.string(), nullable=False),  # "" for no group
         pa.field("split", _NAME, nullable=False),
         pa.field("shard", _NAME, nullable=False),  # file name of the tar
         *(
@@ -93,7 +93,7 @@ SAMPLE_SCHEMA = pa.schema(
         # Bytes of the file that hold pixels, 0 if none were found; see shards.metadata.pixel_bytes.
         pa.field("pixel_bytes", pa.int64(), nullable=False),
         pa.field("standard_bytes", pa.int64(), nullable=False),  # see shards.metadata.facts
-        pa.field("colour_transform", _NAME, nullable=False),  # "" where the file is silent
+        pa.field("colour_transform", _NAME, nullable=False),  # "" where the file does not state it
         pa.field("lossless", pa.bool_(), nullable=False),
         pa.field("quant_digest", _NAME, nullable=False),  # hexadecimal, "" without tables
         pa.field("huffman", _NAME, nullable=False),  # "standard", "optimised" or ""
@@ -115,14 +115,15 @@ SAMPLE_SCHEMA = pa.schema(
 
 
 def content_id(pixel_sha256: bytes) -> int:
-    """The identity of an image, from the hash of its pixels (``shards.images.pixels.pixel_sha256``): the
-    first 64 bits as a signed integer."""
+    """The identity of an image: the first 64 bits of ``shards.images.pixels.pixel_sha256`` as a signed integer."""
     return int.from_bytes(pixel_sha256[:8], "big", signed=True)
 
 
 def content_id_hex(identity: int) -> str:
-    """A content id as documents write it, in 16 hexadecimal digits: JavaScript and spreadsheets
-    round integers of 64 bits. They are the first digits of the hash of the pixels."""
+    """A content id as documents write it: 16 hexadecimal digits, the first of the hash of the pixels.
+
+    It is no number there because JavaScript and spreadsheets round integers of 64 bits.
+    """
     return f"{identity & (2**64 - 1):016x}"
 
 
@@ -139,10 +140,10 @@ _NEWER = "use the version of the program that wrote it"
 
 
 def require_format(where: object, version: Any, sidecars: bool = False) -> None:
-    """Raises ``InputError`` unless ``version``, which is in ``where``, is the one read here.
+    """Raises ``InputError`` unless ``version``, found in ``where``, is the one that this program reads.
 
-    ``sidecars``: it describes tars that were made elsewhere. Versions come from files, so
-    they may be of any type.
+    ``version`` may be of any type, since it comes from a file. With ``sidecars``, ``where`` describes tars that were
+    made elsewhere, and the message advises to index them again.
     """
     known = isinstance(version, int) and not isinstance(version, bool)
     if known and version == FORMAT_VERSION:
@@ -154,8 +155,10 @@ def require_format(where: object, version: Any, sidecars: bool = False) -> None:
 
 
 def require_manifest_format(schema: pa.Schema, where: object) -> None:
-    """:func:`require_format` of a manifest, ``samples.arrow`` or a shard's Parquet file, whose
-    metadata hold the version. Where they hold none, its columns decide."""
+    """Applies :func:`require_format` to the version in a manifest's schema: ``samples.arrow`` or a shard's Parquet.
+
+    A schema without a version passes: callers compare the columns.
+    """
     text = (schema.metadata or {}).get(b"format_version")
     if text is not None:
         version = text.decode("ascii", "replace")

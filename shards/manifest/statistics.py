@@ -1,7 +1,7 @@
 """Statistics of a data set from its manifest alone: counts, sizes, formats, channels, rejects.
 
-All that needs pixels was gathered when the shards were built, so a million samples take seconds.
-Per class, and per generator of the generated class.
+They are given per class, and per generator of the generated class. A million samples take seconds, because all that
+needs pixels was computed when the shards were built.
 """
 
 from collections import Counter
@@ -21,20 +21,20 @@ from shards.manifest.schema import CLASS_NAMES, REJECTED_NAME
 __all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "DataStatistics", "GroupStatistics", "data_statistics"]
 
 UNNAMED = "(unnamed)"
-"""Generated images whose generator is not known."""
+"""Stands in for a generator that is not known."""
 HISTOGRAM_EDGES = {
     "megapixels": [0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 200.0],
     "aspect_ratio": [0.0, 0.25, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 4.0, 1e9],
     "brightness": [float(edge) for edge in range(0, 257, 16)],
 }
-"""Bins, half-open; brightness is the mean of an image's channel means, of 0 … 255."""
+"""Edges of half-open bins; the last bin is closed. Brightness is the mean of an image's channel means, 0 … 255."""
 TEXTS = ("format", "mode", "subsampling", "stored_as")
 
 Array = npt.NDArray[Any]
 
 
 class SizeStatistics(TypedDict):
-    """Statistics of sides in pixels."""
+    """Statistics of a side of the images, in pixels."""
 
     mean: Number
     median: Number
@@ -43,20 +43,20 @@ class SizeStatistics(TypedDict):
 
 
 class ChannelStatistics(TypedDict):
-    """Over all pixels of all images, in grey levels of 0 … 255."""
+    """Mean and standard deviation over all pixels of all images, in grey levels of 0 … 255."""
 
     mean: Number
     sd: Number
 
 
 class ClassCounts(TypedDict):
-    """Images by class."""
+    """Numbers of images by class."""
 
     real: int
     generated: int
 
 
-if TYPE_CHECKING:  # tables that code reads by name
+if TYPE_CHECKING:  # mypy cannot read a TypedDict with computed keys
     Edges = dict[str, list[float]]
     Channels = dict[str, ChannelStatistics]
     Histograms = dict[str, list[int]]
@@ -81,7 +81,7 @@ else:
 
 
 class DataStatistics(TypedDict):
-    """What a data set holds."""
+    """Statistics of a data set."""
 
     samples: int
     splits: dict[str, ClassCounts]
@@ -96,7 +96,7 @@ class DataStatistics(TypedDict):
 
 
 def data_statistics(dataset: ShardDataset) -> DataStatistics:
-    """Counted from the manifest. Raises ``InputError`` if ``rejected.parquet`` cannot be read."""
+    """Statistics of ``dataset`` from its manifest. Raises ``InputError`` if ``rejected.parquet`` cannot be read."""
     label = dataset.column("label")
     generator, generators = dataset.codes("generator")
     split, splits = dataset.codes("split")
@@ -123,7 +123,7 @@ def data_statistics(dataset: ShardDataset) -> DataStatistics:
 
 
 class _Columns:
-    """The columns that every group is described by."""
+    """The columns from which every group is described."""
 
     def __init__(self, dataset: ShardDataset) -> None:
         self.width, self.height = dataset.column("width"), dataset.column("height")
@@ -140,7 +140,7 @@ class _Columns:
         }
 
     def describe(self, chosen: Array) -> GroupStatistics:
-        """One group that has images; ``chosen`` (rows,) bool."""
+        """Statistics of the images in ``chosen``, (rows,) bool, of which at least one is true."""
         quality = self.quality[chosen]
         known = quality[quality > 0]
         return {
@@ -177,7 +177,7 @@ def _size(values: Array) -> SizeStatistics:
 
 
 def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
-    """Mean and deviation over all pixels of all images, from each image's own."""
+    """Mean and standard deviation over all pixels of all images, from those of each image."""
     weight = pixels / pixels.sum()
     overall = float((weight * mean).sum())
     variance = float((weight * (sd**2 + (mean - overall) ** 2)).sum())
@@ -185,7 +185,7 @@ def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
 
 
 def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
-    """Group, or "unknown" where the class is not known → reason → images that were not taken in."""
+    """Group, or "unknown" if the class is not known → reason → images that were not taken in."""
     path = dataset.root / REJECTED_NAME
     if not path.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""Reading the global views of a data set back, by row of the manifest."""
+"""Reads the stored global views of a data set, by row of the manifest."""
 
 import io
 import mmap
@@ -18,8 +18,8 @@ __all__ = ["StoredViews", "global_view_header"]
 def global_view_header(global_size: int) -> bytes:
     """The bytes that every ``KEY.global.npy`` of this size begins with.
 
-    They are known, so a stored view is never parsed: NumPy runs a tokenizer over the header of an
-    untrusted file, and takes one that begins as a zip for an archive.
+    A stored view is compared with them and never parsed: ``np.load`` would run a tokenizer over the header of an
+    untrusted file, and open one that begins like a zip as an archive.
     """
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((global_size, global_size, 3), np.uint8))
@@ -27,7 +27,9 @@ def global_view_header(global_size: int) -> bytes:
 
 
 class StoredViews:
-    """The stored global views. Shards are mapped when they are first asked for; safe in threads.
+    """The stored global views of a data set, by row. Thread-safe.
+
+    A shard is mapped when one of its views is first read.
 
     >>> with StoredViews(dataset) as views:
     ...     views[17]  # (S, S, 3) uint8
@@ -46,8 +48,10 @@ class StoredViews:
         return len(self._offset)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """The view of a row, (S, S, 3) uint8, not writable. Raises ``InputError`` if a shard is missing, or
-        holds something else in its place."""
+        """The view of a row, (S, S, 3) uint8, read-only.
+
+        Raises ``InputError`` if its shard is missing, or holds something else in its place.
+        """
         name = self._names[self._shard[row]]
         start, size = int(self._offset[row]), self._dataset.info.global_size
         try:

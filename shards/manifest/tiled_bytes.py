@@ -1,4 +1,4 @@
-"""The price of tiles: bytes of images as they came, and as tiled TIFF, by the format that they had."""
+"""What tiling costs: bytes of images as they came and as tiled TIFF, by their format before."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,15 @@ from shards.manifest.info import TiledBytes
 __all__ = ["describe_price", "tiled_bytes"]
 
 _PALETTES = frozenset({"P", "PA", "1"})
-_BOTH = frozenset({"WEBP", "TIFF"})  # formats of lossless and of lossy images
+_BOTH = frozenset({"WEBP", "TIFF"})  # formats with a lossless and a lossy mode
 
 
 def tiled_bytes(table: pa.Table) -> dict[str, TiledBytes]:
-    """How many images became tiled TIFFs, and their bytes before and after, by format, from a manifest. ``WEBP`` and
-    ``TIFF`` are split into ``lossless`` and ``lossy``, and palettes of PNG, BMP and TIFF have rows of their own,
-    since they grow by another factor than full colour."""
+    """Source format → number of images stored as tiled TIFF, and their bytes before and after.
+
+    ``table`` is a manifest. ``WEBP`` and ``TIFF`` are split into ``lossless`` and ``lossy``. Palette images of PNG, BMP
+    and TIFF are counted apart, since they grow by another factor than full colour.
+    """
     names = ("format", "mode", "lossless", "source_bytes", "image_length")
     tiled = table.filter(pc.equal(table.column("stored_as"), "tiled")).select(names)
     columns = [tiled.column(name).to_pylist() for name in names]
@@ -37,7 +39,7 @@ def _name(kind: str, mode: str, lossless: bool) -> str:
 
 
 def describe_price(tiled: Mapping[str, TiledBytes]) -> str:
-    """Such as "WEBP lossy 13.1 × (8.2 MB → 107 MB), PNG 0.98 × (…)", the dearest first."""
+    """A text such as "WEBP lossy 13.1 × (8.2 MB → 107 MB), PNG 0.98 × (…)", the greatest factor first."""
     ratios = {name: price.tiled_bytes / max(price.source_bytes, 1) for name, price in tiled.items()}
     return ", ".join(
         f"{name} {ratios[name]:.3g} × ({size_in_words(tiled[name].source_bytes)} → "

@@ -1,7 +1,6 @@
-"""How the pixels of a file are coded: facts of which most leave traces in the pixels.
+"""How the pixels of a file are coded: chroma subsampling, colour transform, whether lossless, JPEG tables.
 
-A lossy file shows the tables it was quantised with and its chroma subsampling. The packing of its
-bits (Huffman tables) changes no pixel.
+Quantisation and chroma subsampling leave traces in the pixels. Huffman tables only pack the bits and change no pixel.
 """
 
 import hashlib
@@ -19,7 +18,7 @@ __all__ = ["CodingFacts", "coding_facts"]
 
 OPTIMISED, STANDARD = "optimised", "standard"
 
-_CHROMA_FORMATS = ("grey", "4:2:0", "4:2:2", "4:4:4")  # HEVC's numbers
+_CHROMA_FORMATS = ("grey", "4:2:0", "4:2:2", "4:4:4")  # indexed by HEVC's chroma_format_idc
 _COMPRESSION, _PHOTOMETRIC, _CHROMA = 259, 262, 530
 _TIFF_LOSSLESS = frozenset(
     {1, 2, 3, 4, 5, 8, 32771, 32773, 32809, 32946, 34925, 50000}
@@ -30,7 +29,7 @@ _IDENTITY = 0  # matrix coefficients that leave RGB as it is
 
 @dataclass(frozen=True, slots=True)
 class CodingFacts:
-    """See the fields of ``shards.metadata.facts.ImageFacts`` of the same names."""
+    """Facts about coding. ``shards.metadata.facts.ImageFacts`` describes the fields of the same names."""
 
     subsampling: str = ""
     colour_transform: str = ""
@@ -40,7 +39,7 @@ class CodingFacts:
 
 
 def coding_facts(image: ImageFile.ImageFile, data: bytes, header: JpegHeader | None) -> CodingFacts:
-    """The facts of ``image``, opened from ``data``; ``header`` is that of a JPEG."""
+    """The coding facts of ``image``, which was opened from ``data``; ``header`` is that of a JPEG, else ``None``."""
     kind = image.format
     if kind == "JPEG":
         return _jpeg(data, header) if header else CodingFacts()
@@ -61,7 +60,7 @@ def _jpeg(data: bytes, header: JpegHeader) -> CodingFacts:
 
 
 def _jpeg_colours(header: JpegHeader) -> str:
-    """By libjpeg-turbo's rules, which decide what is shown."""
+    """The colour transform by libjpeg-turbo's rules, which decide what viewers show."""
     count, adobe = len(header.components), header.adobe_transform
     if count == 1:
         return "grey"
@@ -77,7 +76,7 @@ def _jpeg_colours(header: JpegHeader) -> str:
 
 
 def _quant_digest(header: JpegHeader) -> str:
-    """Digest of the tables in the order of the components, whatever their numbers and precision."""
+    """Digest of the quantisation tables in the order of the components, whatever their numbers and precision."""
     tables = [header.quant_tables.get(component.tq) for component in header.components]
     if any(table is None for table in tables):
         return ""
@@ -90,7 +89,7 @@ def _huffman(data: bytes, header: JpegHeader) -> str:
         return ""
     used = (*header.scan.dc_tables, *(16 | number for number in header.scan.ac_tables))
     for number in used:
-        # Frames of a webcam bring no tables: decoders take the standard's.
+        # Motion-JPEG frames of webcams have no tables: decoders use the standard's.
         at, length = header.huffman_tables.get(number, (0, 0))
         if length and data[at + 1 : at + length] not in standard_tables().values():
             return OPTIMISED
@@ -118,7 +117,7 @@ def _tiff(image: ImageFile.ImageFile) -> CodingFacts:
 
 
 def _iso(picture: IsoPicture) -> CodingFacts:
-    """Whether it is lossless lies inside the coded bytes, and is not looked for."""
+    """Facts of an AVIF or HEIC. ``lossless`` stays ``False``: only the coded bytes show it, and they are not parsed."""
     subsampling = ""
     if (av1 := picture.property(b"av1C")) and len(av1) > 2:
         mono, x, y = av1[2] >> 4 & 1, av1[2] >> 3 & 1, av1[2] >> 2 & 1

@@ -1,7 +1,7 @@
-"""Names of the metadata embedded in an image file beside the picture: no pixel shows any of it.
+"""Names of the metadata embedded in an image file beside the picture. None of it shows in the pixels.
 
-Names are ours where a thing has one in several formats (``Exif``, ``XMP``, ``ICC``, ``C2PA``), else
-the format's (``APP3``, ``tEXt``). The contents are not read: they are untrusted text.
+Metadata that several formats have get our names (``Exif``, ``XMP``, ``ICC``, ``C2PA``), others the format's own
+(``APP3``, ``pHYs``). The contents are not read: they are untrusted text.
 """
 
 import re
@@ -17,7 +17,7 @@ __all__ = ["holds_manifest", "metadata_names"]
 
 MAX_NAMES = 32
 _C2PA = "C2PA"
-_C2PA_GIF = b"!\xff\x0bC2PA_GIF"  # the head of its extension
+_C2PA_GIF = b"!\xff\x0bC2PA_GIF"  # the first bytes of its extension block
 
 _JPEG_NAMES = (
     (0xE0, b"JFIF\0", "JFIF"),
@@ -59,10 +59,10 @@ _TRAILING = "bytes behind the end"
 
 
 def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: JpegHeader | None) -> str:
-    """The names, sorted and joined by commas, of what lies in ``data`` beside the picture.
+    """Names of all metadata in ``data``, sorted and joined by commas; empty if there are none.
 
-    ``image`` was opened from ``data``, and the first picture ends at ``end``; ``header`` is that of
-    a JPEG. Empty if there is nothing.
+    ``image`` was opened from ``data``, whose first picture ends at ``end``; ``header`` is the header of a JPEG. Bytes
+    after ``end`` count as metadata.
     """
     names = _names(image, data, header)
     if end < len(data):
@@ -71,7 +71,7 @@ def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: Jp
 
 
 def holds_manifest(image: ImageFile.ImageFile, data: bytes) -> bool:
-    """Whether ``data``, which ``image`` was opened from, holds a signed manifest (C2PA). It is not read."""
+    """Whether ``data``, from which ``image`` was opened, holds a signed C2PA manifest. The manifest is not read."""
     try:
         header = read_header(data) if image.format == "JPEG" else None
     except BadJpeg:

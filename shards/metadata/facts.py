@@ -1,4 +1,4 @@
-"""Facts about an image file that are not its pixels: what manifests record and audits compare."""
+"""Facts about an image file other than its pixels. Manifests record them, and audits compare them."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -46,19 +46,17 @@ _TABLES = _scaled_tables()
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """The facts of one image file, named as the manifest's columns."""
+    """The facts of one image file, named like the manifest's columns."""
 
     width: int
     """Pixels, in the stored orientation."""
     height: int
     format: str
-    """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF``, ``HEIF``, ``JXL``
-    or ``JPEG2000``."""
+    """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF``, ``HEIF``, ``JXL`` or ``JPEG2000``."""
     mode: str
     """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
     subsampling: str
-    """Subsampling of the chroma: ``4:2:0`` …, ``grey``; empty if pixels are coded as RGB, or the file
-    does not state it."""
+    """Chroma subsampling: ``4:2:0`` …, or ``grey``; empty if pixels are coded as RGB or the file does not state it."""
     progressive: bool
     """Whether a JPEG is progressive."""
     restart_interval: int
@@ -66,52 +64,49 @@ class ImageFacts:
     jpeg_quality: int | None
     """Estimate, 1 … 100; ``None`` for other formats."""
     has_exif: bool
-    """Whether the file carries EXIF data, whatever it says."""
+    """Whether the file carries EXIF data of any content."""
     exif_orientation: int
-    """1 … 8, how a viewer turns the stored pixels; 1 even if the file does not state it. In HEIC and
+    """How a viewer turns the stored pixels, as EXIF numbers it: 1 … 8; 1 if the file does not state it. In HEIC and
     AVIF the boxes take precedence over EXIF. Recorded, never applied."""
     has_icc: bool
     """Whether a colour profile is embedded. It is not applied."""
     num_frames: int
-    """Frames of an animation, as the file declares them; of a TIFF 2 for two pages or more. Only
-    the first is read."""
+    """Frames of an animation, as the file declares them; 2 for a TIFF of two or more pages. Only the first is read."""
     bit_depth: int
     """Bits per channel in the file, or per palette index."""
     pixel_bytes: int
     """Bytes that hold the pixels, see ``shards.metadata.pixel_bytes``; 0 if none are found."""
     standard_bytes: int
-    """``pixel_bytes`` on one scale, by which files are compared: those of a JPEG as they would be
-    with the standard's Huffman tables, about (``shards.jpeg.standard_bits``). 0 also for files without
-    loss, of which it would say how hard they were packed (zlib's level, filters, effort), which
-    leaves no trace in the pixels."""
+    """``pixel_bytes`` made comparable between files. For a JPEG, about the number of bytes with the standard's Huffman
+    tables (``shards.jpeg.standard_bits``). 0 for lossless files, where the number would mostly show how hard the file
+    was packed (zlib's level, filters, effort), which leaves no trace in the pixels."""
     colour_transform: str
-    """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file
-    does not state it."""
+    """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file does not state it."""
     lossless: bool
-    """Whether the coding changes no pixel; ``False`` even if the file does not state it."""
+    """Whether the coding changes no pixel; also ``False`` if the file does not state it."""
     quant_digest: str
     """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
     huffman: str
-    """Tables of a JPEG, which change no pixel: ``standard``, ``optimised``, empty without any."""
+    """Huffman tables of a JPEG, ``standard`` or ``optimised``, which change no pixel; empty for all other codings."""
     metadata: str
-    """Names of the embedded metadata, see ``shards.metadata.embedded``: ``Exif, ICC``."""
+    """Names of the embedded metadata, such as ``Exif, ICC``; see ``shards.metadata.embedded``."""
 
 
 def jpeg_quality(header: JpegHeader) -> int | None:
-    """The libjpeg quality, 1 … 100, whose luminance table lies nearest to the file's.
+    """The libjpeg quality, 1 … 100, whose luminance table is nearest to the file's; ``None`` if the file has none.
 
-    ``None`` where the file lacks the table. Files of other encoders get their nearest relative.
+    Files of other encoders get the quality of the nearest table.
     """
     table = header.quant_tables.get(header.components[0].tq)
     if table is None:
         return None
     distance = np.abs(_TABLES - np.array(table.values)).sum(axis=1)
-    # Several qualities near 100 may share a table of ones: the last is meant.
+    # Several qualities near 100 may share a table of ones: take the highest.
     return 100 - int(np.argmin(distance[::-1]))
 
 
 def read_facts(data: bytes) -> ImageFacts:
-    """The facts of an image file. Pixels are decoded only of a PNG without EXIF at its head.
+    """The facts of an image file. Decodes no pixels, except of a PNG that has no EXIF before them.
 
     Raises ``RejectedImage`` for data that is not an image.
     """
@@ -121,7 +116,7 @@ def read_facts(data: bytes) -> ImageFacts:
 def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
     """The facts of ``image``, which ``open_image`` opened from ``data``.
 
-    To decode it as well, decode first: a PNG may carry its EXIF after the pixels.
+    If you decode the image as well, do so first: a PNG may carry its EXIF after the pixels.
     """
     kind = image.format or ""
     mode, bit_depth = _mode_and_bits(image, data, kind)
@@ -139,7 +134,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         progressive=header.progressive if header else False,
         restart_interval=header.restart_interval if header else 0,
         jpeg_quality=jpeg_quality(header) if header else None,
-        exif_orientation=orientation_of(image),  # of a PNG, this also finds EXIF after the pixels
+        exif_orientation=orientation_of(image),  # before has_exif: in a PNG it also finds EXIF after the pixels
         has_exif=_has_exif(image),
         has_icc=bool(image.info.get("icc_profile")),
         num_frames=count_frames(image),
@@ -156,7 +151,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
 
 
 def _fitted(facts: ImageFacts) -> ImageFacts:
-    """``facts`` with every number brought into the range of its column: a file may say anything."""
+    """``facts`` with every number clipped to the range of its column in the manifest, as a file may claim anything."""
     numbers = {}
     for field in fields(facts):
         value, kind = getattr(facts, field.name), SAMPLE_SCHEMA.field(field.name).type
@@ -186,7 +181,7 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
     elif kind == "TIFF":
         bits = int(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (1,))[0])
     elif kind == "BMP":
-        bits = min(int.from_bytes(_bmp_bits(data), "little"), 8)  # of a pixel: 16 and more have 3
+        bits = min(int.from_bytes(_bmp_bits(data), "little"), 8)  # bits per pixel; 16 and more mean three channels
     elif kind == "GIF":
         bits = _gif_bits(data)
     elif kind == "AVIF":
@@ -196,17 +191,17 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
     elif kind in ("JXL", "JPEG2000"):
         bits = int(getattr(image, "bit_depth", bits))
     if bits == 16 and not mode.startswith(("I", "F")):
-        mode = f"{mode};16"  # Pillow's names distinguish 16 bits of grey only
+        mode = f"{mode};16"  # Pillow has modes of 16 bits for grey only
     return mode, bits
 
 
 def _bmp_bits(data: bytes) -> bytes:
-    """Bits per pixel, two bytes; the oldest header, of 12 bytes, has shorter fields before them."""
+    """The two bytes that hold the bits per pixel. In the oldest header, of 12 bytes, they come earlier."""
     return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
 
 
 def _gif_bits(data: bytes) -> int:
-    """Bits per palette index of the first frame: of its own palette, or of that of the file."""
+    """Bits per palette index of the first frame, from its own palette or else from the file's."""
     flags, at = data[10], 13
     if flags & 0x80:
         at += 3 << (flags & 7) + 1
@@ -221,7 +216,7 @@ def _gif_bits(data: bytes) -> int:
 
 
 def _avif_bits(data: bytes) -> int:
-    """8, 10 or 12: two flags in the third byte of the first AV1 configuration (av1C)."""
+    """Bits per channel, 8, 10 or 12, from two flags in the third byte of the first AV1 configuration (av1C)."""
     at = data.find(b"av1C")
     flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
     if not flags & 0x40:
@@ -230,18 +225,20 @@ def _avif_bits(data: bytes) -> int:
 
 
 def _has_exif(image: ImageFile.ImageFile) -> bool:
-    """By what Pillow found; a TIFF, whose own tags Pillow calls EXIF, has it in a directory."""
+    """Whether Pillow found EXIF. In a TIFF, whose tags Pillow calls EXIF too, it has a directory of its own."""
     if image.format == "TIFF":
         return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
     return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))
 
 
 def orientation_of(image: ImageFile.ImageFile) -> int:
-    """EXIF's number, 1 … 8, by which a viewer turns an opened image: from a container's boxes, else from EXIF. Damaged
-    metadata is no reason to lose an image: it counts as saying nothing."""
+    """EXIF's number, 1 … 8, for how a viewer turns an opened image: from the container's boxes, else from EXIF.
+
+    Damaged metadata counts as 1: it is no reason to lose an image.
+    """
     value = getattr(image, "file_orientation", 1)
     try:
-        if value == 1 and image.format != "HEIF":  # whose EXIF is changed to say nothing
+        if value == 1 and image.format != "HEIF":  # its reader sets the orientation in EXIF to 1
             with quiet():
                 value = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception as error:  # as with pixels, Pillow raises nearly anything on damaged bytes

@@ -1,8 +1,8 @@
 """The items of an AVIF or HEIC file: their properties, and the size of the picture.
 
-A file of this kind (ISO 14496-12, 23008-12) holds items, of which one is the picture; others are
-thumbnails, depth or gain maps, EXIF. The picture may be a grid whose tiles are items of their own.
-Nothing is decoded here, and no number of the file is trusted.
+A file of this kind (ISO 14496-12, 23008-12) holds items. One of them is the picture; others are thumbnails, depth or
+gain maps, EXIF. The picture may be a grid whose tiles are items of their own. Nothing is decoded here, and no number in
+the file is trusted.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from shards.images.containers import Piece, iso_boxes
 
 __all__ = ["IsoItem", "IsoPicture", "iso_picture"]
 
-_GAIN_MAPPED = b"tmap"  # of a base picture and a gain map: the first of the two is seen
-_DERIVED = (b"grid", b"iovl", b"iden", _GAIN_MAPPED)  # made of other items, see "dimg"
+_GAIN_MAPPED = b"tmap"  # made of a base picture and a gain map; the base is shown
+_DERIVED = (b"grid", b"iovl", b"iden", _GAIN_MAPPED)  # made of the items in their "dimg" reference
 _FROM_IDAT = 1
 
 
@@ -23,10 +23,10 @@ class IsoItem:
     kind: bytes = b""
     """``av01``, ``hvc1``, ``grid``, ``Exif``, ``mime`` …"""
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """(name, payload), such as ``av1C``, ``irot``; in the file's order."""
+    """(name, payload) of each property, such as ``av1C`` or ``irot``, in the file's order."""
     num_bytes: int = 0
     parts: list[int] = field(default_factory=list)
-    """Numbers of the items that it is derived from."""
+    """Numbers of the items from which this one is derived."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,20 @@ class IsoPicture:
 
     item: IsoItem
     coded: tuple[IsoItem, ...]
-    """The items whose bytes are the picture: itself, or the tiles of a grid."""
+    """The items whose bytes hold the picture: the primary item itself, or the tiles of a grid."""
     kinds: frozenset[bytes]
     """Kinds of all items of the file."""
 
     @property
     def num_bytes(self) -> int:
-        """Number of bytes that the file claims to use for the picture. It is not checked: callers must limit it to the
-        size of the file."""
+        """Number of bytes that the file claims to use for the picture.
+
+        It is not checked: callers must limit it to the size of the file.
+        """
         return sum(item.num_bytes for item in self.coded)
 
     def properties(self, name: bytes) -> list[bytes]:
-        """Payloads of the properties called ``name`` (such as ``irot``): those of the picture, then of its first
-        tile."""
+        """Payloads of the properties called ``name``, such as ``irot``: the picture's, then those of its first tile."""
         return [
             payload
             for item in dict.fromkeys((self.item, *self.coded[:1]))
@@ -56,12 +57,12 @@ class IsoPicture:
         ]
 
     def property(self, name: bytes) -> bytes | None:
-        """The first of :meth:`properties`; None if there is none."""
+        """The first of :meth:`properties`, or ``None``."""
         return next(iter(self.properties(name)), None)
 
 
 def iso_picture(data: bytes) -> IsoPicture | None:
-    """The picture of the file ``data``; ``None`` where it has no primary item that can be found."""
+    """The picture of the file ``data``; ``None`` if no primary item is found."""
     meta = next((box for box in iso_boxes(data) if box.name == b"meta"), None)
     if meta is None:
         return None
@@ -84,7 +85,7 @@ def iso_picture(data: bytes) -> IsoPicture | None:
 
 
 def _coded(items: dict[int, IsoItem], primary: int) -> tuple[IsoItem, ...]:
-    """The coded items that the picture consists of, each once; iterative, as depth is untrusted."""
+    """The coded items that make up the picture, each once. Iterative, because the file decides the depth."""
     coded: list[IsoItem] = []
     seen: set[int] = set()
     waiting = [primary]
@@ -103,7 +104,7 @@ def _coded(items: dict[int, IsoItem], primary: int) -> tuple[IsoItem, ...]:
 
 
 class _Cut(ValueError):
-    """A box ends before what it should hold."""
+    """Raised when a box ends before its last field."""
 
 
 class _Fields:
@@ -115,12 +116,12 @@ class _Fields:
         self.flags = self.number(3)
 
     def number(self, size: int) -> int:
-        """The next ``size`` bytes, as they are counted from the left."""
+        """The next ``size`` bytes as a big-endian number."""
         self.skip(size)
         return int.from_bytes(self.data[self.at - size : self.at], "big")
 
     def skip(self, size: int) -> None:
-        """Goes on by ``size`` bytes."""
+        """Skips ``size`` bytes. Raises ``_Cut`` beyond the end of the box."""
         self.at += size
         if self.at > self.end:
             raise _Cut
@@ -186,11 +187,11 @@ def _places(data: bytes, boxes: dict[bytes, Piece], items: dict[int, IsoItem]) -
     for _ in range(fields.number(4 if fields.version == 2 else 2)):
         item = items.get(fields.number(4 if fields.version == 2 else 2))
         method = fields.number(2) & 15 if fields.version in (1, 2) else 0
-        fields.skip(2)  # which file: this one
+        fields.skip(2)  # data reference: always this file
         base = fields.number(base_size)
         extents = fields.number(2)
         room = len(data) if method != _FROM_IDAT else inside.size if inside else 0
-        if not offset_size + length_size + index_size:  # nothing to read: the whole, once
+        if not offset_size + length_size + index_size:  # extents without fields: all there is, counted once
             extents, covered = 0, room - base
             if item is not None:
                 item.num_bytes = max(covered, 0)

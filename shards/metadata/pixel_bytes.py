@@ -1,20 +1,22 @@
-"""How many bytes of an image file hold its pixels: what "bits per pixel" is measured by.
+"""Counts the bytes of an image file that hold its pixels, from which "bits per pixel" is computed.
 
-Everything else that lies in a file (EXIF with a thumbnail, colour profiles, signatures, text, a
-second picture, bytes after the end) takes room and changes no pixel. Counted are
+Everything else in a file (EXIF with a thumbnail, colour profiles, signatures, text, a second picture, bytes after the
+end) takes room and changes no pixel. Counted are
 
-======  ===========================================================================
-JPEG    entropy-coded bytes of all scans of the first picture, without restart markers
-PNG     IDAT; frames of an animation are not the picture
-WebP    the first VP8 or VP8L; ALPH is not, as alpha is dropped
-TIFF    strips or tiles of the first page
-BMP     the array of pixels
-GIF     the compressed data of the first frame
-AVIF    the primary item, or the tiles of a grid
-HEIC    as AVIF
-======  ===========================================================================
+=========  ========================================================================
+JPEG       entropy-coded bytes of all scans of the first picture, without restart markers
+PNG        IDAT chunks; not the frames of an animation
+WebP       the first VP8 or VP8L chunk; not ALPH, as alpha is dropped
+TIFF       strips or tiles of the first page
+BMP        the array of pixels
+GIF        the compressed data of the first frame
+AVIF       the primary item, or the tiles of a grid
+HEIC       as AVIF
+JPEG XL    the codestream
+JPEG 2000  the codestream
+=========  ========================================================================
 
-The count depends on how the bits are packed, too: ``shards.jpeg.standard_bits`` puts JPEGs on one scale.
+The count also depends on how the bits are packed: ``shards.jpeg.standard_bits`` makes JPEGs comparable.
 """
 
 import re
@@ -37,18 +39,18 @@ _CODESTREAMS = (b"jp2c", b"jxlc", b"jxlp")
 
 
 class Extent(NamedTuple):
-    """Where the first picture of a file lies."""
+    """Size and end of the first picture in a file."""
 
     pixel_bytes: int
-    """Bytes that hold its pixels, 0 if none are found."""
+    """Number of bytes that hold its pixels; 0 if none are found."""
     end: int
-    """Offset of the first byte after it; the length of the file where that is unknown."""
+    """Offset of the first byte after the picture; the length of the file if that is unknown."""
 
 
 def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:
-    """The extent of the first picture of the file ``data``, which ``image`` was opened from.
+    """The extent of the first picture in the file ``data``, from which ``image`` was opened.
 
-    Both numbers lie in 0 … ``len(data)``, whatever the file says.
+    Both numbers are within 0 … ``len(data)``, whatever the file says.
     """
     size = len(data)
     counted, end = 0, size
@@ -94,7 +96,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
 
 
 def _next_scan(parser: SegmentParser, position: int) -> int:
-    """Where the entropy-coded bytes after the next scan header start. ``BadJpeg`` without one."""
+    """Offset of the entropy-coded bytes after the next scan header. Raises ``BadJpeg`` if there is none."""
     while True:
         segment = parser.segment(position)
         position = segment.offset + segment.length
@@ -114,7 +116,7 @@ def _tiff(image: ImageFile.ImageFile, room: int) -> int:
 def _bmp(data: bytes) -> int:
     offset = int.from_bytes(data[10:14], "little")
     left = len(data) - offset
-    if data[14:18] == b"\x0c\0\0\0":  # OS/2's header
+    if data[14:18] == b"\x0c\0\0\0":  # the header of OS/2
         width, height = (int.from_bytes(data[at : at + 2], "little") for at in (18, 20))
         bits, packed = int.from_bytes(data[24:26], "little"), False
     else:
@@ -130,7 +132,7 @@ def _gif(data: bytes) -> int:
     while at < len(data):
         if data[at] == 0x21:  # an extension: a label, then blocks
             _, at = _blocks(data, at + 2)
-        elif data[at] == 0x2C and at + 9 < len(data):  # a frame, its table, the size of its codes
+        elif data[at] == 0x2C and at + 9 < len(data):  # a frame: its header, colour table and code size
             return _blocks(data, at + 10 + _colours(data, at + 9) + 1)[0]
         else:
             return 0
@@ -138,13 +140,13 @@ def _gif(data: bytes) -> int:
 
 
 def _colours(data: bytes, at: int) -> int:
-    """Bytes of the colour table that the flags at ``at`` announce."""
+    """Number of bytes of the colour table that the flags at ``at`` announce."""
     flags = data[at] if at < len(data) else 0
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _blocks(data: bytes, at: int) -> tuple[int, int]:
-    """(bytes in the blocks that start at ``at``, where they end)."""
+    """(number of bytes in the blocks that start at ``at``, offset at which the blocks end)."""
     total = 0
     while at < len(data) and data[at]:
         total += min(data[at], len(data) - at - 1)
@@ -153,7 +155,7 @@ def _blocks(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _codestream(data: bytes) -> int:
-    """JPEG XL and JPEG 2000: in boxes, or nothing but the codestream."""
+    """Bytes of the codestream of a JPEG XL or JPEG 2000 file, which may have boxes or be a bare codestream."""
     if data[4:8] not in (b"jP  ", b"JXL "):
         return len(data)
     return sum(box.size for box in iso_boxes(data) if box.name in _CODESTREAMS)

@@ -1,1 +1,1 @@
-"""Where the images of a build come from: folders, lists, archives and tables, and what their words mean."""
+"""Finds the images of a build, in folders, lists, archives and tables, and understands the words that describe them."""

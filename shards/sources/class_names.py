@@ -1,8 +1,8 @@
-"""Names of the classes that numbers stand for, as a file's own schema or the card of its data set gives them.
+"""Names of the classes that numbers stand for, from a file's own schema or from the card of its data set.
 
-``datasets`` writes its features into the schema of a Parquet file; a card, the ``README.md`` of a data set on the
-Hugging Face hub, has them as YAML in front of its text. Both come from strangers: what is not such a thing, or is
-too large, has no names.
+``datasets`` writes its features to the schema of a Parquet file. A card, the ``README.md`` of a data set on the Hugging
+Face hub, has them as YAML before its text. Both come from strangers: a text that is no schema or card, or is too large,
+gives no names.
 """
 
 import json
@@ -20,18 +20,21 @@ from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
 __all__ = ["Card", "ClassNames", "names_in_card", "names_in_schema"]
 
 ClassNames = Mapping[str, Mapping[str, str]]
-"""Column → value, as a text → name of the class."""
+"""Column → value, as text → name of the class."""
 
 _CARD = "README.md"
 _MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards of hundreds of configurations have 100,000
 _MAX_CLASSES = 10_000
 _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""What PyYAML raises on texts that are not YAML, or whose tags and dates make no sense."""
+"""Errors of PyYAML for texts that are not YAML, or have senseless tags or dates."""
 
 
 class _WithoutAliases(yaml.SafeLoader):
-    """Refuses ``*name``, which repeats what ``&name`` marks: with it 256 kilobytes name so many features that looking
-    at each takes years, and leaving it out could leave out the configuration that contradicts another one."""
+    """A YAML loader that refuses aliases (``*name``, which repeats what ``&name`` marks).
+
+    With them, 256 kilobytes can name so many features that reading all of them takes years. Skipping them could skip
+    the configuration that contradicts another one.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -40,7 +43,7 @@ class _WithoutAliases(yaml.SafeLoader):
 
 
 def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
-    """The names in the metadata of an Arrow schema, under the key ``huggingface``."""
+    """Names of classes in the metadata of an Arrow schema, under the key ``huggingface``."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -53,8 +56,10 @@ def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
 
 
 def names_in_card(text: str) -> ClassNames:
-    """The names of classes in the front matter of a data set's card; none if the front matter uses YAML aliases.
-    Columns that two configurations of the data set name differently are left out."""
+    """Names of classes in the front matter of a data set's card; none if it uses YAML aliases.
+
+    Columns to which two configurations of the data set give different names are left out.
+    """
     front, _, rest = text.removeprefix("\ufeff").lstrip("\n").removeprefix("---\n").partition("\n---")
     if not rest or len(front) > _MAX_FRONT_MATTER or not text.lstrip("\ufeff\n").startswith("---\n"):
         return {}
@@ -83,8 +88,10 @@ def _features(document: Any) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def _numbered(names: object) -> dict[str, str]:
-    """Number → name, of a list of names or of a mapping from numbers; empty for anything else. YAML takes ``no``
-    and ``yes`` for truth values."""
+    """Number → name, from a list of names or a mapping from numbers to names; empty for anything else.
+
+    Names may be truth values, because YAML reads ``no`` and ``yes`` as such.
+    """
     pairs: Any = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
     found: dict[str, str] = {}
     for number, name in pairs:
@@ -96,22 +103,24 @@ def _numbered(names: object) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The names that the card of a data set gives."""
+    """Names of classes in the card of a data set."""
 
     names: ClassNames = field(default_factory=dict)
     shown: str = ""
-    """The card, for the user."""
+    """Path or address of the card, for the user."""
 
     @staticmethod
     def beside(files: SourceFiles) -> "Card":
-        """The card (``README.md``) in the folder of ``files``, or else in the folder above it; an empty card if
-        neither names classes. Raises ``MachineTrouble`` if the disk fails to deliver it."""
+        """The card (``README.md``) in the folder of ``files``, or else in the folder above it.
+
+        An empty card if neither names classes. Raises ``MachineTrouble`` if the disk fails to deliver it.
+        """
         for place in (files, _above(files)):
             if place is None:
                 continue
             try:
                 text = place.read(_CARD)[: 4 * _MAX_FRONT_MATTER].decode("utf-8", "replace").replace("\r\n", "\n")
-            except (RejectedImage, InputError) as error:  # it may be missing; without one, numbers have no meaning
+            except (RejectedImage, InputError) as error:  # a missing card is no error: numbers then have no meaning
                 if isinstance(error, RejectedImage) and error.reason == "io":
                     raise disk_failed(place.where(_CARD), error.detail) from error
                 continue
@@ -120,8 +129,10 @@ class Card:
         return Card()
 
     def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
-        """The names of classes in the ``schema`` of a file, and those in the card for columns that have none in the
-        schema. Raises ``InputError`` if the two contradict each other; ``shown`` is the file in the message."""
+        """Names of classes in the ``schema`` of a file, and in the card for columns that have none in the schema.
+
+        Raises ``InputError`` if the two contradict each other. The message calls the file ``shown``.
+        """
         for column in schema.keys() & self.names.keys():
             for value in sorted(schema[column].keys() & self.names[column].keys()):
                 own, other = schema[column][value], self.names[column][value]

@@ -1,6 +1,6 @@
-"""Which columns of a table of images mean what, by their names alone.
+"""Finds the meaning of the columns of a table of images by their names.
 
-Tables come as lists beside images and as files that hold the images.
+Such tables are lists beside images, or files that hold the images.
 """
 
 import re
@@ -12,23 +12,23 @@ from shards.errors import InputError
 __all__ = ["LABEL_COLUMNS", "PATH_COLUMNS", "Columns", "Unclear", "find_columns", "plain_name"]
 
 PATH_COLUMNS = ("path", "file_name", "file", "file_path", "image_path", "image_name", "image", "img", "img_path")
-"""Names of columns of files' paths, the first that is there counts."""
+"""Names of columns with paths of files. The first that exists counts."""
 LABEL_COLUMNS = (
     *("label", "labels", "label_str", "label_a", "class", "class_name", "label_name", "target", "ground_truth"),
     *("is_fake", "fake", "is_generated", "generated", "is_ai", "ai_generated", "is_ai_generated", "is_synthetic"),
     *("synthetic", "is_real", "real", "real/fake"),
 )
-"""Names of columns of labels; where several are there, they have to agree."""
+"""Names of columns with labels. If there are several, they must agree."""
 _GENERATOR_COLUMNS = ("generator", "generator_name", "model", "model_name", "source_model")
 
 
 class Unclear(InputError):
-    """A table does not say what it is asked; something else may."""
+    """A table does not give the required information. Another source of it may."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a table by what they mean; ``""`` for none."""
+    """The columns of a table by meaning; ``""`` if there is none."""
 
     path: str = ""
     labels: tuple[str, ...] = ()
@@ -38,18 +38,20 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """All of them."""
+        """The names of all columns that have a meaning."""
         return [name for name in (self.path, *self.labels, self.generator, self.group, self.split) if name]
 
 
 def plain_name(column: str) -> str:
-    """A column's name without case and marks: ``isfake`` for ``is_fake``, ``isFake`` and ``Is Fake``."""
+    """A column's name without case and punctuation: ``isfake`` for ``is_fake``, ``isFake`` and ``Is Fake``."""
     return re.sub(r"[\W_]+", "", column.lower())
 
 
 def find_columns(names: Sequence[str], shown: str = "the table") -> Columns:
-    """The columns among ``names``, whatever their case and punctuation. Raises ``InputError`` if two columns have
-    one meaning and one name; ``shown`` is the table in the message."""
+    """The columns among ``names`` by meaning, whatever their case and punctuation.
+
+    Raises ``InputError`` if two columns have the same meaning and name. The message calls the table ``shown``.
+    """
     known: dict[str, list[str]] = {}
     for name in names:
         known.setdefault(plain_name(name), []).append(name)

@@ -1,8 +1,7 @@
-"""Evidence beside a table's labels, to find labels that are swapped.
+"""Finds labels of tables that are swapped, by evidence beside the labels.
 
-A program that numbers folders in the order of their names writes 0 for ``fake`` and 1 for ``real``. The number does
-not show it, but often something beside it does: the words of the folder that an image lies in, the column that names
-its generator.
+A program that numbers folders by their names writes 0 for ``fake`` and 1 for ``real``. The number does not show that,
+but often other data do: words in the folder of an image, or the column that names its generator.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,27 +20,29 @@ _NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
 
 
 def labels_swapped(labels: np.ndarray, hints: np.ndarray) -> bool:
-    """Whether ``hints`` contradict ``labels`` in every row that has both, and do so for rows of both classes: the
-    labels are then swapped. Both are (rows,), with -1 for none."""
+    """Whether labels are swapped: ``hints`` contradict them in every row that has both, and in rows of both classes.
+
+    Both arguments are (rows,), with -1 for none.
+    """
     both = (hints >= 0) & (labels >= 0)
     return bool(both.any()) and bool((hints[both] != labels[both]).all()) and len(np.unique(hints[both])) > 1
 
 
 class FolderHints(NamedTuple):
-    """What the names of folders say about the images in them."""
+    """Labels of images according to the names of their folders."""
 
     labels: np.ndarray
-    """(rows,) int8, -1 for none or both."""
+    """(rows,) int8; -1 if the names give no label, or both."""
     certain: np.ndarray
-    """(rows,) bool: by a word that can mean nothing but a class."""
+    """(rows,) bool: whether the label is from a word that has no other meaning than a class."""
 
     def repeated(self, counts: np.ndarray) -> "FolderHints":
-        """Each entry as often as ``counts``, (rows,) int, says."""
+        """A copy in which entry i occurs ``counts[i]`` times; ``counts`` is (rows,) int."""
         return FolderHints(np.repeat(self.labels, counts), np.repeat(self.certain, counts))
 
 
 def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
-    """What the names of the folders of each path say."""
+    """The label of each path according to the names of its folders."""
     known: dict[str, tuple[int, bool]] = {}
     found = FolderHints(np.full(len(paths), -1, np.int8), np.zeros(len(paths), bool))
     for row, path in enumerate(paths):
@@ -57,7 +58,7 @@ def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
 
 
 def labels_by_generators(names: Sequence[str]) -> np.ndarray:
-    """(rows,) int8: the label that the name of a generator says: 1 where there is one."""
+    """(rows,) int8: 1 for each row that names a generator, 0 for those that name none or a word for real images."""
     words = Words()
     known: dict[str, int] = {}
     for name in set(names):
@@ -69,11 +70,11 @@ def labels_by_generators(names: Sequence[str]) -> np.ndarray:
 def require_not_swapped(
     labels: np.ndarray, hints: FolderHints, by: str, remedy: str, shown: str, where: Callable[[int], str]
 ) -> list[str]:
-    """A note on rows whose label differs from their hint; none if no row does.
+    """A note on rows whose label differs from their hint; none if there are no such rows.
 
-    Raises ``InputError`` if all rows with a hint differ, in both classes or by hints that can mean nothing else: the
-    labels are then swapped. In messages, ``shown`` is the table, ``by`` is where the hints come from, ``where`` gives
-    the place of a row, and ``remedy`` is a further thing that the user can do.
+    Raises ``InputError`` if labels are swapped: all rows with a hint differ, and they do so in both classes or by hints
+    that have no other meaning. In messages, ``shown`` is the table, ``by`` the origin of the hints, ``where`` gives the
+    place of a row, and ``remedy`` is one more thing that the user can do.
     """
     both = (hints.labels >= 0) & (labels >= 0)
     differ = np.flatnonzero(both & (hints.labels != labels))

@@ -1,8 +1,8 @@
-"""The files of a build's sources: below a folder of this machine, or below a URL of a store.
+"""The source files of a build: below a folder of this machine, or below a URL of a store.
 
-Both give the same bytes for the same names, so that the shards do not depend on where the images
-lie. A failure means different things: a file that a disk fails to deliver is one bad image, a store that
-does not answer proves nothing about the image and stops the build.
+Both give the same bytes for the same names, so that shards do not depend on where the images are stored. Failures
+differ in meaning: a file that a disk fails to deliver is one bad image, but a store that does not answer proves nothing
+about the image and stops the build.
 """
 
 import os
@@ -38,24 +38,24 @@ __all__ = [
 ]
 
 Stamp = tuple[int, int]
-"""(length, a number that changes when the file is written again)."""
+"""(length, a number that changes when the file is written again), to notice changes of a file."""
 
 _AHEAD = 4
-"""Files that a worker fetches while it works on one: a few images, for they lie in its memory."""
+"""Files that a worker prefetches while it works on one. They take memory, so they are few."""
 
 _ASKED = 100
-"""Files of a list that are looked for before a store counts as holding none of them."""
+"""Files of a list that are looked up before a store counts as holding none of them."""
 
 SCRATCH_NAME = ".build_sources"
-"""Folder in the output of a build for what is unpacked from containers, gone when the build is finished."""
+"""Folder in the output of a build for everything unpacked from containers. It is deleted when the build is finished."""
 
 
 class SourceFiles(Protocol):
-    """Files by their names, ``/`` between their parts. Picklable, safe in threads."""
+    """Files by name, with ``/`` between folders. Can be pickled. Thread-safe."""
 
     @property
     def at_once(self) -> int:
-        """Files worth reading at the same time; 0 where the processors decide."""
+        """Number of files worth reading at the same time; 0 if the number of processors decides."""
 
     def where(self, name: str) -> str:
         """The path or address of a file, for messages."""
@@ -64,45 +64,50 @@ class SourceFiles(Protocol):
         """The folders directly in ``folder`` (by default, in the root), sorted. Raises ``OSError``."""
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
-        """The files under ``folder``, hidden ones left out, each with its stamp where that costs
-        no further request. Raises ``OSError``."""
+        """Yields the files below ``folder`` except hidden ones, each with its stamp if that costs no further request.
+
+        Raises ``OSError``.
+        """
 
     def read(self, name: str) -> bytes:
-        """The bytes of an image file. Raises ``RejectedImage``, and ``InputError`` where a store
-        does not answer."""
+        """The bytes of an image file. Raises ``RejectedImage``, and ``InputError`` if a store does not answer."""
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        """Yields :meth:`read` of each of ``names``, in order; an error is raised at the place of its file and ends the
-        work."""
+        """Yields :meth:`read` of each of ``names``, in order. The first error is raised and ends the iteration."""
 
     def stamp(self, name: str) -> Stamp | None:
-        """The stamp of a file, ``None`` where it is unknown."""
+        """The stamp of a file; ``None`` if it is not known."""
 
     def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
-        """:meth:`stamp` of each, which in a store is asked for by many at once."""
+        """:meth:`stamp` of each of ``names``. Requests to a store are made in parallel."""
 
     def has_any(self, names: Sequence[str]) -> bool:
         """Whether any of the files seems to exist."""
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """Up to ``most`` of the names, evenly spaced, that can be read cheaply even before the files are
-        :meth:`prepared`."""
+        """Up to ``most`` of ``names``, evenly spaced, that can be read cheaply even before :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
-        """The files that hold several images each, with their stamps. The name of such an image begins with the name
-        of its container and a slash; a container called ``""`` holds all images of the source."""
+        """The files that hold several images each, with their stamps.
+
+        The name of an image in a container begins with the container's name and a slash. A container called ``""``
+        holds all images of the source.
+        """
 
     def only(self, names: Sequence[str]) -> "SourceFiles":
-        """The files for a worker that reads these alone: without what is known of millions of others."""
+        """The files for a worker that reads only ``names``, without the data on millions of others."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
-        """The same files, ready for :meth:`read` in any order. What must be unpacked for that is unpacked into the
-        folder ``SCRATCH_NAME`` of ``out``, where the next call finds it. ``advance(n)`` is called after ``n``
-        images. Raises ``InputError``, and ``OSError`` if ``out`` cannot be written."""
+        """The same files, ready for :meth:`read` in any order.
+
+        Unpacks containers into the folder ``SCRATCH_NAME`` of ``out`` if necessary; the next call finds them there.
+        ``advance(n)`` is called after ``n`` images. Raises ``InputError``, and ``OSError`` if ``out`` cannot be
+        written.
+        """
 
 
 class _OneImageEach:
-    """What follows where each file holds one image."""
+    """Methods of sources in which each file holds one image."""
 
     __slots__ = ()
 
@@ -121,7 +126,7 @@ class _OneImageEach:
 
 @dataclass(frozen=True, slots=True)
 class LocalFiles(_OneImageEach):
-    """Files below a folder."""
+    """Files below a folder of this machine."""
 
     root: Path
 
@@ -138,7 +143,7 @@ class LocalFiles(_OneImageEach):
     def walk(
         self, folder: str, on_again: Callable[[str, str], None] = lambda link, folder: None
     ) -> Iterator[tuple[str, Stamp | None]]:
-        """Links to folders are followed, once each; ``on_again`` is that of ``walk_folder``."""
+        """See :meth:`SourceFiles.walk`. Follows links to folders, once each; for ``on_again`` see ``walk_folder``."""
         for here, files in walk_folder(self.root / folder, on_again=on_again):
             below = Path(here).relative_to(self.root)
             yield from ((str(below / name), None) for name in files)
@@ -147,7 +152,7 @@ class LocalFiles(_OneImageEach):
         return read_image_file(self.root / name)
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        return map(self.read, names)  # which goes on after an error, unlike a generator
+        return map(self.read, names)  # continues after an error, unlike a generator
 
     def stamp(self, name: str) -> Stamp | None:
         try:
@@ -165,14 +170,14 @@ class LocalFiles(_OneImageEach):
 
 @dataclass(frozen=True, slots=True)
 class StoredFiles(_OneImageEach):
-    """Files below a URL."""
+    """Files below a URL of a store."""
 
     url: str
     settings: RemoteSettings = field(default_factory=RemoteSettings.from_environment)
 
     @property
     def remote(self) -> RemoteFolder:
-        """The folder in the store; one for all uses of a process."""
+        """The folder in the store, shared by all uses in a process."""
         return _opened(self.url, self.settings)
 
     @property
@@ -192,8 +197,7 @@ class StoredFiles(_OneImageEach):
                 yield f"{folder}/{name}" if folder else name, _stamp(found)
 
     def read(self, name: str) -> bytes:
-        """See :meth:`SourceFiles.read`. A file that is missing, or longer than an image may be, is rejected by
-        itself, as on a disk."""
+        """See :meth:`SourceFiles.read`. As on a disk, a missing or too long file is rejected as one bad image."""
         most = limit("MAX_IMAGE_BYTES")
         try:
             return self.remote.read(name, most)
@@ -204,13 +208,13 @@ class StoredFiles(_OneImageEach):
             if isinstance(cause, IsADirectoryError):
                 raise RejectedImage("unreadable", "not a regular file") from error
             if isinstance(cause, TooLong):
-                require_size(cause.num_bytes or 0)  # says how long it is where that is known
+                require_size(cause.num_bytes or 0)  # its message has the length, if that is known
                 detail = f"more than GLASS_MAX_IMAGE_BYTES={most}"
                 raise RejectedImage("too_large", detail) from error
             raise
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        """Some are on their way while one is worked on."""
+        """See :meth:`SourceFiles.read_all`. Prefetches some files while the caller works on one."""
         left, coming = iter(names), deque[Future[bytes]]()
         with ThreadPoolExecutor(_AHEAD) as pool:
             try:
@@ -232,7 +236,7 @@ class StoredFiles(_OneImageEach):
             yield from pool.map(self.stamp, names)
 
     def has_any(self, names: Sequence[str]) -> bool:
-        """Looks for an evenly spaced sample of them: looking for each may take hours."""
+        """Looks up an evenly spaced sample of the names, since looking up all of them may take hours."""
         some = names[:: max(len(names) // _ASKED, 1)]
         return any(self.remote.stat(name) is not None for name in some)
 
@@ -249,13 +253,15 @@ def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
 
 
 def read_image_file(path: Path) -> bytes:
-    """The bytes of a file, with retries where the disk fails. Raises ``RejectedImage`` where it cannot be read or is
-    too large, and ``MachineTrouble``; never waits on a pipe or a device."""
+    """The bytes of a file, with retries if the disk fails. Never blocks on a pipe or a device.
+
+    Raises ``RejectedImage`` if it cannot be read or is too large, and ``MachineTrouble``.
+    """
     try:
         return patiently(lambda: _read_whole(path))
     except OSError as error:
         raise unread(error, path) from error
-    except ValueError as error:  # a name with a zero byte
+    except ValueError as error:  # a name with a null byte
         raise RejectedImage("unreadable", str(error)) from error
 
 
@@ -266,22 +272,25 @@ def _read_whole(path: Path) -> bytes:
 
 
 def unread(error: OSError, path: Path) -> RejectedImage:
-    """The rejection of the image at ``path``, whose reading raised ``error``: its reason is ``io`` where the disk
-    failed and ``unreadable`` otherwise. Raises ``MachineTrouble`` where the machine, not the file, is at fault."""
+    """The rejection of the image at ``path``, whose reading raised ``error``.
+
+    The reason is ``io`` if the disk failed, else ``unreadable``. Raises ``MachineTrouble`` if the machine, not the
+    file, is at fault.
+    """
     require_sound_machine(error, path)
     reason = "io" if is_passing(error) else "unreadable"
     return RejectedImage(reason, error.strerror or str(error))
 
 
 def require_size(num_bytes: int) -> None:
-    """Raises ``RejectedImage`` for a file of more bytes than ``GLASS_MAX_IMAGE_BYTES``."""
+    """Raises ``RejectedImage`` for a file of more than ``GLASS_MAX_IMAGE_BYTES`` bytes."""
     if num_bytes > (most := limit("MAX_IMAGE_BYTES")):
         detail = f"{num_bytes:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
         raise RejectedImage("too_large", detail)
 
 
 def _stamp(found: StoredFile | None) -> Stamp | None:
-    """``None`` where the store has nothing that changes with the file."""
+    """The stamp of a file in a store; ``None`` if the store gives nothing that changes with the file."""
     if found is None or found.size is None or not found.token:
         return None
     return found.size, int.from_bytes(sha256(found.token.encode()).digest()[:7], "big")

@@ -1,4 +1,4 @@
-"""The images below a folder, with what the names of its folders say about them. No image is opened."""
+"""Finds the images below a folder, and labels them by the names of folders. Opens no image."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -33,29 +33,28 @@ class _Found:
     stamps: dict[str, Stamp] = field(default_factory=dict)
     misnamed: list[str] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
-    """By suffix."""
+    """Suffix → number of files that were skipped."""
     first_archive: str = ""
-    """One that was passed over."""
+    """One of the archives that were skipped."""
     tables: list[str] = field(default_factory=list)
-    """Of images in the folders, see ``shards.sources.metadata``."""
+    """Tables that describe images in the folders, see ``shards.sources.metadata``."""
     lists: list[str] = field(default_factory=list)
-    """Lists, and tables that may have images inside, that were passed over."""
+    """Lists, and tables that may have images inside, that were skipped."""
     dataset_notes: list[str] = field(default_factory=list)
-    """See ``shards.sources.note_file``."""
+    """Files with notes, see ``shards.sources.note_file``."""
     packed_tables: list[str] = field(default_factory=list)
-    """Lists, and tables with images inside, that are passed over as they lie in archives."""
+    """Lists, and tables with images inside, that were skipped because they are in archives."""
     skipped: frozenset[str] = frozenset()
-    """Images in folders that the user wants passed over."""
+    """Images in folders that the user excluded."""
 
 
 def read_folder(
     files: SourceFiles, rules: SourceRules | None = None, listed: Iterable[tuple[str, Stamp | None]] | None = None
 ) -> SourceList:
-    """The images below a folder, at any depth, labelled by the tables that lie there and by the names of folders.
-    ``listed`` are its files where they are known.
+    """Finds the images below a folder, at any depth, and labels them by tables in it and by the names of folders.
 
-    Images for which no name says a class are passed over, with a note. Raises ``InputError`` where a
-    class is missing or names contradict each other, ``OSError`` where a folder cannot be read.
+    ``listed`` are its files, if they are known. Images that no name labels are skipped, with a note. Raises
+    ``InputError`` if a class is missing or names contradict each other, and ``OSError`` if a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
     listed = files.walk("") if listed is None else listed
@@ -63,7 +62,7 @@ def read_folder(
     found = _sorted_out(listed if archives is None else archives.opened_among(listed))
     if archives is not None and archives.archives:
         files = archives.files
-    if isinstance(files, PackedFiles):  # where nobody can give them
+    if isinstance(files, PackedFiles):  # the user cannot give a list inside an archive
         found.packed_tables = [name for name in found.lists if name in files.members]
         found.lists = [name for name in found.lists if name not in files.members]
     skipped = _skip(found, rules)
@@ -89,7 +88,7 @@ def read_folder(
 
 
 def _skip(found: _Found, rules: SourceRules) -> list[str]:
-    """Takes what lies in folders that the user wants passed over out of ``found``; a note on the images there."""
+    """Removes from ``found`` everything in folders that the user excluded. Returns a note on the images there."""
     if not rules.words.skipped:
         return []
 
@@ -109,7 +108,7 @@ def _skip(found: _Found, rules: SourceRules) -> list[str]:
 
 
 def _folder_of(path: str) -> Folder:
-    """The folders that a file lies in; an archive is a folder of its name without its suffix."""
+    """The folders that hold a file. An archive counts as a folder with its name, without suffix."""
     return tuple(map(_plain_folder, path.split("/")[:-1]))
 
 
@@ -121,8 +120,7 @@ def _plain_folder(name: str) -> str:
 def _row(
     path: str, layout: Layout, table: Described | None, rules: SourceRules
 ) -> tuple[str, int, str, str, str] | None:
-    """The values of ``SOURCE_SCHEMA`` of an image, by its table or by its folders; ``None`` where neither says its
-    class."""
+    """The values of ``SOURCE_SCHEMA`` for an image, from its table or its folders; ``None`` without a class."""
     folder = _folder_of(path)
     if table is not None and table.label is not None:
         generator = table.generator or named_generator(folder, rules)
@@ -161,7 +159,7 @@ def _sorted_out(listed: Iterable[tuple[str, Stamp | None]]) -> _Found:
 def _is_utf8(text: str) -> bool:
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError:  # bytes that the file system gave and Python kept as surrogates
+    except UnicodeEncodeError:  # Python decodes invalid bytes of file names to surrogates
         return False
     return True
 
@@ -212,7 +210,7 @@ def _what_to_give(root: str) -> str:
 
 
 def _held(layout: Layout) -> str:
-    """The folders whose names say nothing, in words that follow a sentence."""
+    """A clause that lists the folders whose names say no class, to follow a sentence."""
     names = dict.fromkeys(
         "/".join(folder[:2]) + "/" for folder, place in layout.places.items() if place.label is None and folder
     )

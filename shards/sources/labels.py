@@ -1,8 +1,8 @@
-"""What the values in a table's columns of labels mean.
+"""Determines what the values in a table's columns of labels mean.
 
-A label is never guessed. A word has the meaning that ``shards.sources.words`` knows; a number has the one that the
-names of the classes in the file or in its card, the name of its column, or a person give it, in this order. What
-contradicts itself is refused: columns that differ, and a number that a person gave the other meaning.
+A label is never guessed. A word has the meaning that ``shards.sources.words`` knows. A number has the meaning given by
+the names of the classes in the file or in its card, by the name of its column, or by the user, in this order.
+Contradictions are refused: columns that differ, and a number that the user gave the other meaning.
 """
 
 import re
@@ -23,7 +23,7 @@ from shards.sources.words import Words, asked_class, plain_label, truth_of
 __all__ = ["NO_LABEL", "read_labels"]
 
 NO_LABEL = -1
-"""Label of a row that has none."""
+"""Label of a row without a label."""
 
 _MOST_VALUES = 12
 _EMPTY = frozenset({"", "nan", "none", "null"})
@@ -32,22 +32,22 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?|true|false")
 
 @dataclass(frozen=True)
 class _Column:
-    """What a column of labels says."""
+    """The contents and meaning of a column of labels."""
 
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Value → name of its class, or the value itself; of those that are a label at all."""
+    """Value → name of its class, or the value itself, for values that are labels."""
     meanings: Mapping[str, int]
-    """Value → label, of the values that mean one."""
+    """Value → label, for values that have a meaning."""
     by: str
     """Where the meanings come from, for the user."""
     contested: str = ""
-    """A value that a person gave the other meaning."""
+    """A value that the user gave the other meaning; ``""`` if there is none."""
 
     @property
     def unknown(self) -> list[str]:
-        """Values that are labels and have no meaning."""
+        """Values that are labels but have no meaning."""
         return [value for value in self.texts if value not in self.meanings]
 
     @property
@@ -56,17 +56,17 @@ class _Column:
 
     @property
     def labels(self) -> np.ndarray:
-        """(rows,) int8, ``NO_LABEL`` where a value has no meaning."""
+        """(rows,) int8; ``NO_LABEL`` if a value has no meaning."""
         found = self.values.dictionary.to_pylist()
         of_value = np.array([self.meanings.get(value, NO_LABEL) for value in found], np.int8)
         return of_value[np.asarray(self.values.indices)]
 
     def row_of(self, value: str) -> int:
-        """The first row that holds a value."""
+        """The first row with a value."""
         return int(np.flatnonzero(np.asarray(self.values.indices) == self.values.dictionary.index(value).as_py())[0])
 
     def shown(self, value: str) -> str:
-        """A value for the user, with the name of its class."""
+        """A value with the name of its class, for the user."""
         text = self.texts.get(value, value)
         return repr(value[:40]) if text == value else f"{value[:40]!r} ({text[:40]!r})"
 
@@ -79,11 +79,11 @@ def read_labels(
     shown: str,
     where: Callable[[int], str],
 ) -> tuple[np.ndarray, list[str]]:
-    """(labels (rows,) int8, notes on what the values mean) from the columns of labels of a table of texts.
+    """Reads the columns of labels of a table of texts: (labels (rows,) int8, notes on what the values mean).
 
     A row without a label has ``NO_LABEL``. In messages, ``shown`` is the table and ``where`` gives the place of a row.
-    Raises ``Unclear`` if no column says what it means, and ``InputError`` if two columns, or a column and what the user
-    said, contradict each other.
+    Raises ``Unclear`` if no column has a known meaning, and ``InputError`` if two columns, or a column and the user,
+    contradict each other.
     """
     if not columns:
         raise Unclear(
@@ -114,12 +114,12 @@ def read_labels(
 
 
 def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str, str], shown: str) -> _Column:
-    """Raises ``InputError`` where the names of the classes contradict that of the column."""
+    """Determines the meaning of a column. Raises ``InputError`` if names of classes contradict the column's name."""
     encoded = values.combine_chunks().dictionary_encode()
     texts = {}
     for value in encoded.dictionary.to_pylist():
         plain = plain_label(value.strip().lower())
-        if plain not in _EMPTY and not (names and plain.startswith("-")):  # datasets writes -1 for none
+        if plain not in _EMPTY and not (names and plain.startswith("-")):  # datasets writes -1 for no label
             texts[value] = names.get(plain, value)
     own = {value: label for value, text in texts.items() if (label := _spoken(text, column, words)) is not None}
     worded = [value for value, text in texts.items() if _word(text, words) is not None]
@@ -139,12 +139,12 @@ def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str
 
 
 def _word(text: str, words: Words) -> int | None:
-    """The label that a word means; a number is none."""
+    """The label that a word means; ``None`` for other words and for numbers."""
     return None if _NUMBER.fullmatch(plain_label(text.strip().lower())) else words.of_value(text)
 
 
 def _spoken(text: str, column: str, words: Words) -> int | None:
-    """The label that a word means, or a number or truth value by the name of its column."""
+    """The label that a word means, or that a number or truth value means according to the name of its column."""
     if (label := _word(text, words)) is not None:
         return label
     truth, asked = truth_of(text), asked_class(column)
@@ -152,7 +152,7 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
 
 
 def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
-    """Value → label, of the numbers that a person gave a meaning. Of 0 and 1, one says the other."""
+    """Value → label, for numbers that the user gave a meaning. The meaning of 0 implies that of 1, and vice versa."""
     numbers = {}
     for value, text in texts.items():
         for form in (text, value):
@@ -169,8 +169,10 @@ def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
 
 
 def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
-    """Raises ``InputError`` where a number means the opposite of what the person said, and no other column may
-    have been meant."""
+    """Raises ``InputError`` if a number means the opposite of what the user said of it.
+
+    Not if the user may have meant the number in another column.
+    """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):
         return

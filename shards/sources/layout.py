@@ -1,8 +1,8 @@
-"""What folders say about the images in them: class, split and generator, by their names alone.
+"""Determines class, split and generator of images from the names of their folders.
 
-On the way from the source down to an image, names of a known meaning give the class and the split, and
-what is left names the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``.
-What contradicts itself is refused; what says nothing is passed over, and both are named.
+On the path from the source to an image, names with a known meaning give class and split, and the remaining names give
+the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``. Contradictions are refused, and
+folders that say no class are skipped; messages name both.
 """
 
 from collections import Counter
@@ -20,39 +20,38 @@ from shards.sources.words import Meaning
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
 Folder = tuple[str, ...]
-"""The names of a folder and of those that it lies in, from the source on; ``()`` is the source."""
+"""The names of the folders on the path to a folder, from the source on, and its own; ``()`` is the source."""
 
 _MOST_SHOWN = 5
 _SAY_NOTHING = BESIDE_CLASSES | {word for word, label in CLASS_WORDS.items() if label == 0}
-"""Words in the names of folders that lie beside real images and are not taken for a generator's; ``real_faces`` may
-be more of the same."""
+"""Words in names of folders beside real images that are not taken for generators: ``real_faces`` may be real too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the names of a folder say about the images in it."""
+    """What the names of a folder say about its images."""
 
     label: int | None
-    """``None`` where no name says a class."""
+    """The label; ``None`` if no name says a class."""
     split: str
     generator: str
-    """``""`` for real images."""
+    """The generator; ``""`` for real images."""
     said_by: str = ""
-    """The name that gave the label."""
+    """The name that gives the label."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of a source and what they say."""
+    """The folders of a source and their meanings."""
 
     places: Mapping[Folder, Place]
     counts: Mapping[Folder, int]
-    """Images right in each folder."""
+    """Number of images directly in each folder."""
     beside_real: bool
-    """No name says "generated": what lies beside the folders of real images was taken for it."""
+    """Whether no name says "generated", so that folders beside those of real images were taken for it."""
 
     def notes(self) -> list[str]:
-        """What the names were taken to mean, and the folders that say no class."""
+        """Notes on how names were understood, and on folders that say no class."""
         said: Counter[tuple[int, str]] = Counter()
         silent: Counter[str] = Counter()
         for folder, place in self.places.items():
@@ -75,8 +74,10 @@ class Layout:
 
 
 def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
-    """The layout of folders with their numbers of images. Raises ``InputError`` where the names of a
-    folder contradict each other."""
+    """The layout of the folders in ``counts``: folder → number of images.
+
+    Raises ``InputError`` if the names of a folder contradict each other.
+    """
     meanings = {name: rules.words.of_name(name) for folder in counts for name in folder}
     said = {folder: _said(folder, meanings, rules) for folder in counts}
     classes = {folder: None if place.label is None else (place.said_by, place.label) for folder, place in said.items()}
@@ -85,7 +86,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
         beside = _beside_real(said, rules)
         said.update({folder: replace(said[folder], label=1, said_by=name) for folder, name in beside.items()})
-    # What has no meaning and is no filler is a name of its own: of a generator, a scene, or the source as a whole.
+    # A name without a meaning that is no filler names something: a generator, a scene, or the whole source.
     left = {f: [name for name in f if not meanings[name] and not meanings[name].is_filler] for f in said}
     shared = _shared_start([left[folder] for folder, place in said.items() if place.label is not None])
     places = {
@@ -113,14 +114,14 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
     split = given_split(folder, meanings, rules)
     label = meanings[named[0]].label if named else None
     if any(label in denied(letters_of(name)) for name in folder if not meanings[name].is_given):
-        label = None  # as of ai/not_ai
+        label = None  # as in ai/not_ai
     elif label == 0 and not meanings[named[0]].is_given:
         _require_real(folder, folder.index(named[-1]) + 1)
     return Place(label, split, "", "" if label is None else named[0])
 
 
 def _require_real(folder: Folder, start: int) -> None:
-    """Raises ``InputError`` where a name below a folder of real images speaks of generated ones: ``real/fake_old``."""
+    """Raises ``InputError`` if a name below a folder of real images means generated ones: ``real/fake_old``."""
     for name in folder[start:]:
         if may_be_generated(name):
             raise InputError(
@@ -130,7 +131,7 @@ def _require_real(folder: Folder, start: int) -> None:
 
 
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
-    """The split that the names of a folder say, ``""`` for none. Raises ``InputError`` where they say two."""
+    """The split that the names of a folder give, ``""`` for none. Raises ``InputError`` if they give two."""
     splits = list(dict.fromkeys(meanings[name].split for name in folder if meanings[name].split))
     if not splits or not rules.given_split:
         return ""
@@ -143,8 +144,10 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
 
 
 def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
-    """Folders without a class below those in which a folder of real images lies → name beside it. A word
-    that may name a scene, such as ``nature``, does not make what lies beside it generated."""
+    """Folder without a class → its name, or that of a folder above it, that is beside a folder of real images.
+
+    A word that may name a scene, such as ``nature``, does not make the folders beside it generated.
+    """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
     parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}
     found = {}
@@ -159,7 +162,7 @@ def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folde
 
 
 def _shared_start(names: Sequence[Sequence[str]]) -> int:
-    """The number of names that all begin with."""
+    """The length of the longest common prefix of ``names``."""
     shared = 0
     for column in zip(*names, strict=False):
         if len(set(column)) > 1:
@@ -169,7 +172,11 @@ def _shared_start(names: Sequence[Sequence[str]]) -> int:
 
 
 def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRules) -> str:
-    """The first name that is not one of the whole source; where there is none, the last of those."""
+    """The generator of a folder: the first of its names ``left`` after the ``shared`` ones, else the last of them.
+
+    The first ``shared`` names are the same for all images, so they name the source. A level that the user gave takes
+    precedence.
+    """
     if rules.generator_level is not None:
         return named_generator(folder, rules)
     if len(left) > shared:
@@ -178,7 +185,7 @@ def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRu
 
 
 def named_generator(folder: Folder, rules: SourceRules) -> str:
-    """The name at the level that a person said names the generator."""
+    """The name of the folder at the level that the user gave for generators."""
     level = rules.generator_level
     return UNKNOWN_GENERATOR if level is None or level > len(folder) else folder[level - 1]
 

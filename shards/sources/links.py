@@ -1,4 +1,4 @@
-"""Links to folders that a source leads to more than once: their images are read once."""
+"""Notes on links to folders that a source contains more than once. Their images are read once."""
 
 import os
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ __all__ = ["notes_on_links"]
 
 
 def notes_on_links(root: Path, again: Sequence[tuple[str, str]], words: Words) -> list[str]:
-    """A note on links in ``root`` to folders that were already read by another path; ``again`` holds (link, that
-    path). Raises ``InputError`` if a folder outside of ``root`` is linked as both classes."""
+    """A note on links in ``root`` to folders that were already read by another path.
+
+    ``again`` holds (link, that path). Raises ``InputError`` if a folder outside of ``root`` is linked as both classes.
+    """
     inside = os.path.realpath(root)
     for link, way in again:
         names = [os.path.relpath(path, root) for path in (link, way)]
         labels = labels_by_folders([f"{name}/" for name in names], words).labels
-        # One inside of the root is what its own place says; of two links, neither is better than the other.
+        # A folder inside the root has the class of its own place. Of two links to one outside, neither decides.
         if set(labels.tolist()) == {0, 1} and os.path.commonpath([inside, os.path.realpath(way)]) != inside:
             raise InputError(
                 f"{link} and {way} lead to one folder, {os.path.realpath(link)}, as real and as generated images: take "

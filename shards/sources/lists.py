@@ -1,4 +1,4 @@
-"""Lists of images in CSV, JSON lines or Parquet: a column of paths, one of labels, and what else is there."""
+"""Reads lists of images in CSV, JSON lines or Parquet: a column of paths, one of labels, and optional others."""
 
 import os
 import posixpath
@@ -31,8 +31,10 @@ _REAL_GENERATORS = {"", "real"}
 
 
 def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
-    """The images of a list. Paths in it are relative to the folder that the list lies in, which is
-    that of ``files``. Raises ``InputError`` naming the line at fault."""
+    """The images of a list. Its paths are relative to its own folder, which is that of ``files``.
+
+    Raises ``InputError`` naming the line at fault.
+    """
     shown = files.where(path.name)
     rows = read_rows(path, shown)
     if not rows.table.num_rows:
@@ -70,11 +72,10 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
 
 
 def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:
-    """The labels of a table and notes on them: :func:`read_labels`, with the names of classes from its schema and its
-    card.
+    """The labels of a table and notes on them: :func:`read_labels`, with names of classes from its schema and its card.
 
-    Raises as :func:`read_labels`, and ``InputError`` if the table's column of generators shows that the labels are
-    swapped.
+    Raises the errors of :func:`read_labels`, and ``InputError`` if the table's column of generators shows that the
+    labels are swapped.
     """
     class_names = card.joined_to(rows.class_names, rows.shown)
     labels, notes = read_labels(rows.table, rows.columns.labels, rules.words, class_names, rows.shown, rows.where)
@@ -90,8 +91,10 @@ def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarr
 
 
 def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
-    """The generator of each row, ``""`` for real images and where none is named. Raises ``InputError`` where a real
-    image has one."""
+    """The generator of each row, ``""`` for real images and if none is named.
+
+    Raises ``InputError`` if a real image has one.
+    """
     column = rows.columns.generator
     found = []
     for row, name in enumerate(_generator_names(rows)):
@@ -103,14 +106,14 @@ def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
 
 
 def _generator_names(rows: TableRows) -> list[str]:
-    """The values of the column of generators; numbers by the names that the file's schema gives them."""
+    """The values of the column of generators. Numbers are replaced by the names in the file's schema."""
     column = rows.columns.generator
     names = rows.class_names.get(column, {})
     return [names.get(value.strip(), value) for value in rows.texts(column)]
 
 
 def splits_of(rows: TableRows, rules: SourceRules) -> list[str]:
-    """The split of each row, ``""`` where none is given. Raises ``InputError`` for one that does not exist."""
+    """The split of each row, ``""`` if none is given. Raises ``InputError`` for a split that does not exist."""
     if not rules.given_split:
         return [""] * rows.table.num_rows
     found = []
@@ -125,9 +128,9 @@ def splits_of(rows: TableRows, rules: SourceRules) -> list[str]:
 
 
 def _listed_again(table: pa.Table, shown: str) -> str:
-    """A note on paths that a list holds more than once, empty where there is none.
+    """A note on paths that a list holds more than once; empty if there are none.
 
-    Raises ``InputError`` where two rows of a path differ.
+    Raises ``InputError`` if two rows of a path differ.
     """
     paths = table.column("path").combine_chunks()  # sorted
     same = pc.equal(paths.slice(1), paths.slice(0, max(len(paths) - 1, 0))).to_numpy(False)
@@ -153,8 +156,11 @@ def _shown_value(row: dict[str, Any], name: str) -> str:
 
 
 def _path(name: str, where: str, files: SourceFiles) -> str:
-    """The path that a row names. A list in a store may name what lies beside or below it: where
-    else, its reader's credentials may reach and its writer's do not."""
+    """The path that a row names. Raises ``InputError`` if it is not valid.
+
+    A list in a store may only name files beside or below it. Elsewhere, the reader's credentials may give access that
+    the list's author does not have.
+    """
     if not name or "\0" in name:
         raise InputError(f"{where}: the path is empty or holds a zero byte")
     if isinstance(files, LocalFiles):
@@ -174,7 +180,7 @@ def _path(name: str, where: str, files: SourceFiles) -> str:
 
 
 def _require_no_other_system(path: str, where: str, files: SourceFiles) -> None:
-    """``InputError`` where backslashes part folders: here they are letters of a name."""
+    """Raises ``InputError`` if backslashes separate folders. Here they are characters of a name."""
     slashes = path.replace("\\", "/")
     if not files.has_any([path]) and files.has_any([slashes]):
         raise InputError(f"{where}: {path!r} is written with backslashes, as on Windows: write {slashes!r}")

@@ -1,8 +1,8 @@
-"""Tables that lie in the folders of a source and describe the images below them: ``metadata.csv``, ``.jsonl`` or
-``.parquet`` with a column ``file_name``, as Hugging Face's ImageFolder has them.
+"""Tables in the folders of a source that describe the images below them.
 
-A table goes before the names of folders, which may not contradict it: labels that are swapped throughout and
-another split are refused.
+They are ``metadata.csv``, ``.jsonl`` or ``.parquet`` with a column ``file_name``, as Hugging Face's ImageFolder has
+them. A table takes precedence over the names of folders, but these may not contradict it: labels that are swapped
+throughout, and different splits, are refused.
 """
 
 import posixpath
@@ -27,35 +27,38 @@ from shards.sources.source_list import SourceRules
 __all__ = ["METADATA_NAMES", "Described", "Metadata", "read_metadata"]
 
 METADATA_NAMES = frozenset(f"metadata{suffix}" for suffix in LIST_SUFFIXES)
-"""Names of tables that are read where they lie in a folder."""
+"""Names of tables that are read if they are in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a table says about an image; ``None`` and ``""`` for what it does not."""
+    """What a table says about an image; ``None`` or ``""`` for what it does not say."""
 
     label: int | None
     generator: str
     group: str
     split: str
-    """By the table, or else by the names of folders."""
+    """The split, from the table or else from the names of folders."""
     where: str
-    """The row, for the user."""
+    """The place of the row, for the user."""
 
 
 @dataclass
 class Metadata:
-    """What the tables of a source say."""
+    """What all tables of a source say."""
 
     images: dict[str, Described] = field(default_factory=dict)
-    """By path in the source."""
+    """Path in the source → what its table says."""
     notes: list[str] = field(default_factory=list)
     unclear: list[tuple[Unclear, list[str]]] = field(default_factory=list)
-    """(why a table says no labels, the images that it names): an error where folders do not say them either."""
+    """(why a table gives no labels, the images that it names). An error if folders do not label these images either."""
 
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
-        """Notes on tables from which no labels could be read. Raises their ``Unclear`` if an image of such a table
-        has no label from elsewhere (``labelled``), or if the data set does not have both classes."""
+        """Notes on tables from which no labels could be read.
+
+        Raises their ``Unclear`` if an image of such a table has no label from elsewhere (``labelled``), or if the data
+        set does not have both classes.
+        """
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):
                 raise error
@@ -69,8 +72,10 @@ def read_metadata(
     rules: SourceRules,
     skipped: AbstractSet[str] = frozenset(),
 ) -> Metadata:
-    """What the tables ``tables`` say about ``images``; both are names in ``files``. Rows about ``skipped`` images
-    are ignored. Raises ``InputError`` if a table cannot be read, and if tables contradict each other or the folders."""
+    """Reads what ``tables`` say about ``images``; both are names in ``files``. Ignores rows about ``skipped`` images.
+
+    Raises ``InputError`` if a table cannot be read, or if tables contradict each other or the folders.
+    """
     found, known = Metadata(), frozenset(images)
     card = Card.beside(files) if tables else Card()
     evidence: list[tuple[int, str, str]] = []
@@ -103,7 +108,7 @@ def _add(
     rules: SourceRules,
     card: Card,
 ) -> Iterator[tuple[int, str, str]]:
-    """Takes in the rows of a table; (label, path, place of the row) of each that names an image."""
+    """Adds the rows of a table to ``found``. Yields (label, path, place of the row) for rows that name an image."""
     there = known | skipped
     paths = [_within(folder, name, there) for name in rows.texts(rows.columns.path)]
     named = [row for row, path in enumerate(paths) if path in known]
@@ -140,7 +145,7 @@ def _add(
 
 
 def _within(folder: str, name: str, known: AbstractSet[str]) -> str:
-    """The image that a row names, by its name in the source; ``""`` if there is none."""
+    """The name in the source of the image that a row names; ``""`` if there is none."""
     for form in (name, name.replace("\\", "/")):
         if (path := posixpath.normpath(posixpath.join(folder, form))) in known:
             return path

@@ -1,7 +1,7 @@
-"""The note that a source brings along in a file called ``dataset_note.txt``, see :mod:`shards.manifest.note`.
+"""The note in a file ``dataset_note.txt`` of a source, see :mod:`shards.manifest.note`.
 
-It lies beside a list, or anywhere in a folder or an archive of images, so nobody has to think of it who builds a data
-set of these images.
+The file is beside a list, or anywhere in a folder or an archive of images. So whoever builds a data set of these images
+need not remember the note.
 """
 
 from collections.abc import Iterable
@@ -17,22 +17,23 @@ __all__ = ["NOTE_NAME", "NoteFiles", "note_beside", "notes_among"]
 
 NOTE_NAME = "dataset_note.txt"
 _MOST_BYTES = 1 << 16
-"""Of a file that may be a note, with the white space around it: a longer one is not read where its length is known
-before, and never made a text."""
+"""Most bytes of a file with a note, including white space. A longer file is not decoded, nor read if its length is
+known."""
 _REMEDY = "mend it, or give --note, which goes before it"
 
 
 @dataclass(frozen=True, slots=True)
 class NoteFiles:
-    """The files of a source that say its note. They are read only when it is asked for: another note may go before
-    it, and then they may hold anything."""
+    """The files of a source that hold its note. They are read on use, since a note of the user's may replace theirs."""
 
     files: SourceFiles
     names: tuple[str, ...] = ()
 
     def read(self) -> str:
-        """The note; ``""`` if there is no file, and all notes, each once, if there are several. Raises ``InputError``
-        for one that cannot be read or is no note."""
+        """The note; ``""`` if there is no file. The notes of several files are joined, equal ones once.
+
+        Raises ``InputError`` for a file that cannot be read or holds no note.
+        """
         notes = dict.fromkeys(_read(self.files, name) for name in self.names)
         joined = " ".join(notes)
         if len(joined) > MAX_CHARACTERS:
@@ -48,13 +49,13 @@ def note_beside(files: SourceFiles) -> NoteFiles:
     """The note beside a list, in the root of ``files``."""
     try:
         is_there = files.has_any([NOTE_NAME])
-    except InputError:  # a store may refuse to say that a file is not there
+    except InputError:  # a store may refuse to tell that a file is missing
         is_there = False
     return notes_among(files, [NOTE_NAME] if is_there else [])
 
 
 def notes_among(files: SourceFiles, names: Iterable[str]) -> NoteFiles:
-    """The notes of a folder with the files ``names``."""
+    """The note files among the files ``names`` of a folder."""
     return NoteFiles(files, tuple(sorted(name for name in names if PurePosixPath(name).name == NOTE_NAME)))
 
 

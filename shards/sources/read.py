@@ -1,4 +1,4 @@
-"""The images that SRC names, whatever SRC is: a folder, an archive of one or a list, here or in a store."""
+"""Reads the images that SRC names, whatever it is: a folder, an archive of one or a list, here or in a store."""
 
 import tempfile
 from collections.abc import Iterator
@@ -27,15 +27,14 @@ from shards.store.folder import as_url
 
 __all__ = ["read_sources"]
 
-_MAX_LIST_BYTES = 64 << 30  # of a list on a web server, whatever length that claims
+_MAX_LIST_BYTES = 64 << 30  # most bytes of a list on a web server, whatever length the server claims
 
 
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:
-    """The images that ``location`` names: a folder, an archive of one, or a list by its suffix; on this machine, or,
-    except for archives, in a store where it is a URL.
+    """Reads the images that ``location`` names: a folder, an archive of one, or a list, recognised by its suffix.
 
-    Raises ``InputError`` for anything else, if labels or splits cannot be determined, and if a word of ``--label`` or
-    ``--skip`` occurs nowhere in the source.
+    It may be on this machine or, except for archives, at a URL of a store. Raises ``InputError`` for anything else, if
+    labels or splits cannot be determined, and if a word of ``--label`` or ``--skip`` occurs nowhere in the source.
     """
     rules = rules or SourceRules()
     sources = _read(location, rules)
@@ -46,8 +45,10 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
 
 
 def _unknown_generators(table: pa.Table, rules: SourceRules) -> list[str]:
-    """A note on generated images that lie less deep than the folder that is said to name the generator. Raises
-    ``InputError`` where all of them do."""
+    """A note on generated images that are not as deep as the folder that names generators (``--generator-level``).
+
+    Raises ``InputError`` if none is deep enough.
+    """
     if rules.generator_level is None:
         return []
     names = [name for name in table.column("generator").to_pylist() if name]
@@ -90,7 +91,7 @@ def _read_folder(files: LocalFiles, rules: SourceRules) -> SourceList:
 
 
 def _read_listed(files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]], rules: SourceRules) -> SourceList:
-    """The images in the tables of a folder, or else those that lie in it as files, which are ``listed``."""
+    """The images inside tables of a folder or, without such tables, its image files. ``listed`` are all its files."""
     tables, seen = tables_among(listed)
     if tables and (found := read_embedded(files, tables, rules, seen)) is not None:
         return found
@@ -113,7 +114,7 @@ def _read_archive(source: Path, rules: SourceRules) -> SourceList:
 
 
 def _read_stored(url: str, rules: SourceRules) -> SourceList:
-    """The images below a URL, or in the list that it names, which is fetched first."""
+    """The images below a URL, or in the list at the URL, which is downloaded first."""
     if is_archive_name(url):
         raise InputError(f"{url} is an archive: download it first, and give the file or the folder that it lies in")
     if not url.lower().endswith((*LIST_SUFFIXES, *TABLE_SUFFIXES)):

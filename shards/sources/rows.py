@@ -1,4 +1,4 @@
-"""The rows of a table of images in CSV, JSON lines or Parquet: the columns that mean something, as texts."""
+"""Reads the rows of a table of images in CSV, JSON lines or Parquet: columns with a meaning, as texts."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ __all__ = ["LIST_SUFFIXES", "TableRows", "csv_reader", "is_text_or_number", "rea
 
 LIST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _PLACE = "\0place"
-"""Column of the line or row that each row stands in."""
+"""Name of the column with the line or row number of each row in its file."""
 
 _SEPARATORS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 1 << 16  # characters
@@ -34,12 +34,12 @@ Record = Mapping[str, Any]
 
 
 class TableRows:
-    """The rows of a table as columns of texts, and where each stands."""
+    """The rows of a table as columns of texts, and the place of each row."""
 
     def __init__(self, shown: str, unit: str, columns: Columns, table: pa.Table, class_names: ClassNames) -> None:
         self.shown, self.columns, self.table = shown, columns, table
         self.class_names = class_names
-        """As the schema of the file gives them."""
+        """Names of classes in the schema of the file."""
         self._unit = unit
 
     def where(self, row: int) -> str:
@@ -47,14 +47,16 @@ class TableRows:
         return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
 
     def texts(self, column: str) -> list[str]:
-        """The values of a column, ``""`` in all rows where there is no such column."""
+        """The values of a column; ``""`` for all rows if there is no such column."""
         return self.table.column(column).to_pylist() if column else [""] * self.table.num_rows
 
 
 @contextmanager
 def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
-    """Context manager: yields the path on this machine of a table among the files of a source. Raises
-    ``InputError``."""
+    """Context manager: yields a path on this machine to a table among the files of a source.
+
+    Raises ``InputError`` if the table cannot be read.
+    """
     if isinstance(files, LocalFiles):
         yield files.root / name
         return
@@ -72,8 +74,10 @@ def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
 
 
 def read_rows(path: Path, shown: str) -> TableRows:
-    """The columns of a table that have a meaning here; ``shown`` is the table in messages. Raises ``Unclear`` if it
-    has no column of paths, and ``InputError`` naming the line that cannot be read."""
+    """Reads the columns of a table that have a meaning here. Messages call the table ``shown``.
+
+    Raises ``Unclear`` if it has no column of paths, and ``InputError`` naming the line that cannot be read.
+    """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return _parquet_rows(path, shown)
@@ -91,7 +95,7 @@ def _found(shown: str, names: list[str]) -> Columns:
 
 
 def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tuple[int, Record]]]) -> TableRows:
-    """A row may lack columns of others, as in JSON lines; a column counts from wherever it comes."""
+    """Reads a file of lines. A row may lack columns that others have, as in JSON lines: any row may add a column."""
     values: dict[str, list[str]] = {}
     places: list[int] = []
     others: dict[str, None] = {}
@@ -118,7 +122,7 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
                 places.append(place)
         columns = _found(shown, [*values, *others]) if places else Columns()
         table = pa.table({**_as_texts(values), _PLACE: pa.array(places, pa.int64())})
-    except UnicodeError as error:  # also of halves of letters that JSON wrote as \ud800
+    except UnicodeError as error:  # also for lone surrogates, which JSON writes as \ud800
         raise InputError(f"{shown} is not UTF-8 text ({error})") from error
     except csv.Error as error:
         raise InputError(f"{shown} is not a CSV file: {error}") from error
@@ -128,8 +132,10 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
 
 
 def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.DictReader[str]":
-    """A reader of a CSV file from its beginning. The separator is the first that divides the first line into a
-    header (``is_header``), and a comma if none does."""
+    """A reader of a CSV file from its beginning.
+
+    The separator is the first that splits the first line into a header (``is_header``), or a comma if none does.
+    """
     first = file.readline(_LONGEST_HEADER)
     file.seek(0)
     for separator in _SEPARATORS:
@@ -140,10 +146,10 @@ def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.Dic
 
 
 def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
-    """(line, header included; row) of a CSV file."""
+    """Yields (line number, counting the header; row) of a CSV file."""
     reader = csv_reader(file, lambda names: bool(find_columns(names, shown).path))
     reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-    _found(shown, list(reader.fieldnames))  # also of a table without rows, and of names that come twice
+    _found(shown, list(reader.fieldnames))  # checks tables without rows too, and names that occur twice
     for row in reader:
         if None in row or None in row.values():
             raise InputError(f"{shown}, line {reader.line_num}: has another number of fields than the header")
@@ -151,7 +157,7 @@ def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
 
 
 def _json_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
-    """(line, object) of a file of JSON lines."""
+    """Yields (line number, object) of a file of JSON lines."""
     most = limit("MAX_JSON_BYTES")
     number = 0
     while line := file.readline(most + 1):
@@ -183,7 +189,7 @@ def _parquet_rows(path: Path, shown: str) -> TableRows:
 
 
 def is_text_or_number(kind: pa.DataType) -> bool:
-    """Whether a column may mean something: not the images themselves, nor lists and structures."""
+    """Whether a column may have a meaning: no bytes, such as the images themselves, and no lists or structures."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return not binary and not pa.types.is_nested(kind)
@@ -194,7 +200,7 @@ def _as_texts(values: Mapping[str, list[str]]) -> dict[str, pa.Array]:
 
 
 def text_of(value: object) -> str:
-    """A value of a table as the text that it is in a CSV file."""
+    """A value of a table as it would be written in a CSV file."""
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else str(value)

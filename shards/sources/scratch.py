@@ -1,4 +1,4 @@
-"""The folder inside of a build's output for what has to be unpacked of its sources."""
+"""The folder inside a build's output for everything that must be unpacked from its sources."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["open_scratch", "require_room"]
 
 
 def open_scratch(out: Path) -> Path:
-    """The folder, without the remains of a killed build; the caller holds the lock of ``out``."""
+    """Makes the folder if necessary, and removes what a killed build left. The caller holds the lock of ``out``."""
     scratch = out / SCRATCH_NAME
     scratch.mkdir(exist_ok=True)
     remove_temporaries(scratch, lambda _: True)

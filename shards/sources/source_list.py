@@ -1,5 +1,7 @@
-"""The images that a build is asked to take in: one Arrow table, sorted, so that neither the order of a
-directory nor that of a list matters; and the rules by which it was made."""
+"""The images that a build takes in, as an Arrow table, and the rules by which it was made.
+
+The table is sorted, so that the order in a directory or a list does not matter.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,63 +27,65 @@ __all__ = [
 ]
 
 UNKNOWN_GENERATOR = "unknown"
-"""Generator of generated images whose generator is not known."""
+"""Generator of generated images with no known generator."""
 
 SOURCE_SCHEMA = pa.schema(
     [
         ("path", pa.string()),  # a name in SourceList.files, "/" between its parts
         ("label", pa.int8()),
         ("generator", pa.string()),  # "" for real images
-        ("group", pa.string()),  # "" where the image stands alone
-        ("split", pa.string()),  # "" where it is to be drawn
+        ("group", pa.string()),  # "" for no group
+        ("split", pa.string()),  # "" if it is to be drawn
     ]
 )
 
 
 @dataclass(frozen=True)
 class SourceRules:
-    """How a person wants sources to be understood. Picklable."""
+    """How the user wants sources to be understood. Can be pickled."""
 
     words: Words = field(default_factory=Words)
     generator_level: int | None = None
-    """The folder that names the generator, 1 for those right below the source; ``None`` to find it."""
+    """Level of the folder that names the generator; 1 is directly below the source. ``None`` to find it."""
     given_split: bool = True
-    """Whether splits that folders, files or lists name are kept."""
+    """Whether splits in folders, files or lists are kept."""
 
 
 @dataclass(frozen=True)
 class SourceList:
-    """Images that a build is asked to take in."""
+    """The images that a build takes in."""
 
     files: SourceFiles
-    """The files that paths are relative to."""
+    """The files to which paths are relative."""
     table: pa.Table
-    """Columns of ``SOURCE_SCHEMA``, sorted by all of them."""
+    """The images, with columns of ``SOURCE_SCHEMA``, sorted by all of them."""
     misnamed: list[str] = field(default_factory=list)
     """Files whose names are not valid UTF-8, with the offending bytes escaped."""
     notes: list[str] = field(default_factory=list)
-    """For a person, before the work: what the words were taken to mean, and what was passed over."""
+    """Notes to show to the user before the work: how words were understood, and what was skipped."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    """By path, of files whose stamps came with the listing of a store."""
+    """Path → stamp, for files whose stamps came with the listing of a store."""
     note_files: NoteFiles | None = None
-    """For readers of verdicts; None if the source says nothing."""
+    """Files with the note for readers of verdicts; ``None`` if there is none."""
     groups: GroupList | None = None
-    """Groups by the contents of files, beside those of the table."""
+    """Groups by the contents of files, in addition to those in the table."""
 
     def dataset_note(self) -> str:
-        """The note that the source brings along, ``""`` for none, see :meth:`NoteFiles.read`."""
+        """The note in files of the source, ``""`` for none, see :meth:`NoteFiles.read`."""
         return "" if self.note_files is None else self.note_files.read()
 
 
 def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
-    """A table of ``SOURCE_SCHEMA`` in its canonical order."""
+    """A table of ``SOURCE_SCHEMA``, sorted by all columns."""
     table = pa.table(columns, schema=SOURCE_SCHEMA)
     return table.sort_by([(name, "ascending") for name in SOURCE_SCHEMA.names])
 
 
 def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
-    """A sentence for each split that was given samples of one class only. The list is empty if the split of some
-    samples is still to be drawn (``""``), since the draw may add the other class."""
+    """A sentence for each split that was given samples of one class only.
+
+    Empty if the split of some samples is still to be drawn (``""``), since the draw may add the other class.
+    """
     pairs = set(zip(splits, labels, strict=True))
     if "" in splits:
         return []
@@ -94,8 +98,10 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
 
 
 def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -> list[str]:
-    """Sentences on splits that were given to some images only, or to one class only, and on a train split that no
-    image was given to; ``remedy`` says how all splits are drawn."""
+    """Sentences on splits given to some images only or to one class only, and on a train split given to no image.
+
+    ``remedy`` says how to have all splits drawn.
+    """
     kinds = Counter(zip(splits, labels, strict=True))
     given = [name for name in SPLITS if name in {split for split, _ in kinds}]
     notes = lacking_classes(splits, labels)
@@ -116,7 +122,7 @@ def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -
 
 
 def _counts(kinds: Mapping[tuple[str, int], int], split: str) -> str:
-    """The number of images in a split, and their class where it is one only."""
+    """The number of images in a split, and their class if there is only one."""
     found = [(kinds[(split, label)], name) for label, name in enumerate(CLASS_NAMES) if (split, label) in kinds]
     number = f"{sum(count for count, _ in found):,}"
     return f"{number}, all of them {found[0][1]}" if len(found) == 1 else number

@@ -1,4 +1,4 @@
-"""A third class in a data set of two: images in folders beside those of both classes, whose names say neither."""
+"""Finds a third class in a data set of two: folders beside those of both classes whose names say neither."""
 
 import re
 from collections.abc import Mapping
@@ -12,21 +12,20 @@ __all__ = ["BESIDE_CLASSES", "require_no_third_class"]
 
 _Folder = tuple[str, ...]
 _NUMBERED = re.compile(r"\d{1,2}([-_ ]\D.*)?")
-"""``0`` and ``1_fake``."""
+"""Matches ``0`` and ``1_fake``."""
 BESIDE_CLASSES = frozenset(
     {"annotations", "captions", "control", "depth", "doc", "docs", "edges", "extra", "landmarks", "macosx"}
     | {"mask", "masks", "meta", "metadata", "misc", "other", "others", "prompts", "readme", "segmentation"}
     | {"thumbnails", "todo", "tmp", "unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
 )
-"""Words in the names of folders that lie beside those of the classes and are no class."""
+"""Words in names of folders that are often beside the folders of classes, but are no class."""
 
 
 def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], counts: Mapping[_Folder, int]) -> None:
-    """Raises ``InputError`` if images lie in a folder that may be a third class, such as ``edited/`` beside ``real/``
-    and ``fake/``, or ``2/`` beside ``1/``: which of the two classes they belong to is not guessed.
+    """Raises ``InputError`` if images are in a folder that may be a third class, since their class is not guessed.
 
-    ``said`` maps each folder to the name in its path that says a class and to that class, or to ``None``; ``counts``
-    maps it to its number of images.
+    Such a folder is ``edited/`` beside ``real/`` and ``fake/``, or ``2/`` beside ``1/``. ``said`` maps each folder to
+    (the name in its path that says a class, that class), or to ``None``; ``counts`` maps it to its number of images.
     """
     named: dict[_Folder, dict[int, str]] = {}
     for folder, word in said.items():
@@ -49,7 +48,7 @@ def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], count
 
 
 def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
-    """Whether the folder ``name`` lies where a class would, beside those of ``classes``, label → name."""
+    """Whether ``name`` may be a class among ``classes`` (label → name), given that they are in the same folder."""
     if len(classes) == 2:
         return BESIDE_CLASSES.isdisjoint(letters_of(name))
     form = _form(name)
@@ -57,6 +56,6 @@ def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
 
 
 def _form(name: str) -> bool | None:
-    """Whether a word follows the number that ``name`` begins with; ``None`` without a number."""
+    """Whether a word follows the number with which ``name`` begins; ``None`` without a number."""
     number = _NUMBERED.fullmatch(name)
     return None if number is None else bool(number[1])

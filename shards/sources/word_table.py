@@ -1,4 +1,4 @@
-"""The words for classes and splits, and the words that take the meaning of a class away from a name."""
+"""The words for classes and splits, and words that make a name no longer mean a class."""
 
 import re
 from collections.abc import Sequence
@@ -52,15 +52,15 @@ CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
 """Word in lower case → label."""
 
 CERTAIN = {"real": 0, "reals": 0, "generated": 1, "aigenerated": 1, "aigc": 1, "fake": 1, "fakes": 1}
-"""Words that name a class wherever they stand; ``photo``, ``human`` or ``ai`` may also name a scene."""
+"""Words that always name a class. Others, such as ``photo``, ``human`` or ``ai``, may also name a scene."""
 
 NEGATIONS = frozenset(
     {"no", "non", "not", "un", "without", "free", "false", "never", "neither", "nor", "anti", "isn", "isnt"}
 )
 _GLUED = re.compile(rf"(is)?(?P<negation>no|non|not)(?P<word>{'|'.join(CLASS_WORDS)})")
-"""``notfake``, ``isnotfake``."""
+"""Matches ``notfake`` and ``isnotfake``."""
 _SEEMING = frozenset({"is", "like", "looking", "pseudo", "quasi", "almost", "nearly", "hyper", "semi"})
-"""Words beside which a word for a class is a question, or only what something looks like."""
+"""Words beside which a word for a class is a question, or says only what something looks like."""
 
 SPLIT_WORDS = {name: name for name in SPLITS} | {
     "val": "valid",
@@ -95,18 +95,18 @@ FILLERS = frozenset(
         "webp",
     ]
 )
-"""Words of names that say nothing about what lies below."""
+"""Words that say nothing about the contents of a folder."""
 
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 def letters_of(name: str) -> list[str]:
-    """The words of a name in lower case, without numbers and marks."""
+    """The words of a name in lower case, without numbers and punctuation."""
     return _WORD.findall(name.lower())
 
 
 def denied(words: Sequence[str]) -> set[int]:
-    """The classes of which the words of a name say that it is not, as in ``not_fake`` and ``nonfake``."""
+    """The classes that the words of a name deny, as in ``not_fake`` and ``nonfake``."""
     glued = (_GLUED.fullmatch(word) for word in words)
     found = {CLASS_WORDS[match["word"]] for match in glued if match}
     if not NEGATIONS.isdisjoint(words):
@@ -115,7 +115,7 @@ def denied(words: Sequence[str]) -> set[int]:
 
 
 def may_be_generated(name: str) -> bool:
-    """Whether the name of a folder below one of real images speaks of generated ones: ``fake_upscaled``."""
+    """Whether a folder's name means generated images, although it is below a folder of real ones: ``fake_upscaled``."""
     words = letters_of(name)
     return {CERTAIN[word] for word in words if word in CERTAIN} == {1} and not denied(words)
 
@@ -126,5 +126,5 @@ def sounds_like(words: Sequence[str]) -> bool:
 
 
 def is_glued_denial(word: str) -> bool:
-    """Whether it is a word such as ``notfake``."""
+    """Whether ``word`` is one like ``notfake``."""
     return _GLUED.fullmatch(word) is not None

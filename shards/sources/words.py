@@ -1,8 +1,8 @@
-"""What the words of a data set mean: names of folders, of files and of columns, and values of labels.
+"""The meaning of words in a data set: names of folders, files and columns, and values of labels.
 
-A name is taken apart into words of letters; numbers and words without a meaning of their own, such as
-``images``, are left out. It has a meaning only where every word that is left has one: ``0_real``,
-``AI_generated_images`` and ``train-fake`` have, ``real_vs_fake`` and ``imagenet_ai`` have none.
+A name is split into words of letters. Numbers, and words that say nothing, such as ``images``, are ignored. The name
+has a meaning only if every remaining word has one: ``0_real``, ``AI_generated_images`` and ``train-fake`` have a
+meaning, ``real_vs_fake`` and ``imagenet_ai`` do not.
 """
 
 import re
@@ -41,19 +41,23 @@ _OF_LABELS = frozenset(map(plain_name, LABEL_COLUMNS))
 
 
 def plain_label(text: str) -> str:
-    """A label, given in lower case, with other spellings of ``0`` and ``1`` replaced by these: JSON and tables write
-    true and false, and a column with missing numbers holds 1.0."""
+    """A label in lower case, with other spellings of ``0`` and ``1`` replaced by these.
+
+    JSON and tables write true and false, and a column with missing numbers holds 1.0.
+    """
     return _SAME_LABELS.get(text, text)
 
 
 def words_of_field(name: str) -> list[str]:
-    """The words of the name of a column or field in lower case: ``isNotFake`` → ``["is", "not", "fake"]``."""
+    """The words in the name of a column or field, in lower case: ``isNotFake`` → ``["is", "not", "fake"]``."""
     return letters_of(re.sub(r"([a-z])([A-Z])", r"\1 \2", name))
 
 
 def asked_class(name: str) -> int | None:
-    """The class that 1, yes or true stands for in a column or field called ``name``, such as ``isReal``; ``None``
-    for a name that means no class, or that denies one."""
+    """The class that 1, yes or true stands for in a column or field called ``name``, such as ``isReal``.
+
+    ``None`` for a name that means no class, or denies one.
+    """
     words = [word for word in words_of_field(name) if word != "is"]
     forms = () if denied(words) else (" ".join(words), plain_name(name).removeprefix("is"))
     return next((label for form in forms if (label := Words().of_name(form).label) is not None), None)
@@ -61,9 +65,11 @@ def asked_class(name: str) -> int | None:
 
 @cache
 def answered_class(name: str) -> int | None:
-    """The class that the value 1 stands for in a field called ``name``, if that may be the name of a column of
-    labels (``is_fake``) or denies a class (``not_fake``); ``None`` for all other names: a field ``human`` may say
-    what a picture shows."""
+    """The class that the value 1 stands for in a field, if its ``name`` is clear.
+
+    It is clear if it may be the name of a column of labels (``is_fake``), or denies a class (``not_fake``). ``None``
+    for all other names: a field ``human`` may say what a picture shows.
+    """
     if plain_name(name) in _OF_LABELS:
         return asked_class(name)
     words = [word for word in words_of_field(name) if word != "is"]
@@ -72,53 +78,55 @@ def answered_class(name: str) -> int | None:
 
 
 def truth_of(text: str) -> bool | None:
-    """What a value says in answer to the name of its column; ``None`` for what is no answer."""
+    """The truth value of a text that answers the name of its column; ``None`` if it is no answer."""
     return _TRUTH.get(plain_label(text.strip().lower()))
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What one name says."""
+    """The meaning of one name."""
 
     label: int | None = None
     split: str = ""
     is_given: bool = False
-    """The label is one that the person gave for this very name."""
+    """Whether the user gave the label for this very name."""
     is_filler: bool = False
-    """It has no word that could name anything, such as a generator."""
+    """Whether the name has no word that could name anything, such as a generator."""
 
     def __bool__(self) -> bool:
-        """Whether it says anything."""
+        """Whether the name means a class or a split."""
         return self.label is not None or bool(self.split)
 
 
 @dataclass(frozen=True)
 class Words:
-    """The table, with the words that a person gave. Picklable."""
+    """The table of words, with the words that the user gave. Can be pickled."""
 
     given: Mapping[str, int] = field(default_factory=dict)
-    """Word in lower case → label, as ``--label`` gives them. They go before the table."""
+    """Word in lower case → label, from ``--label``. They take precedence over the table."""
     skipped: frozenset[str] = frozenset()
-    """Names of folders in lower case whose images are passed over, as ``--skip`` gives them."""
+    """Names of folders, in lower case, whose images are skipped, from ``--skip``."""
     matched: set[str] = field(default_factory=set, compare=False, repr=False)
-    """Those of ``given`` and ``skipped`` that stood somewhere, as far as names and values have been asked for."""
+    """The words of ``given`` and ``skipped`` that have occurred in names and values so far."""
 
     def given_label(self, text: str) -> int | None:
-        """The label that the person gave for a text in lower case."""
+        """The label that the user gave for a text in lower case; ``None`` for none."""
         if text in self.given:
             self.matched.add(text)
         return self.given.get(text)
 
     def is_skipped(self, folder: str) -> bool:
-        """Whether the images in a folder of this name, and below it, are to be passed over."""
+        """Whether to skip the images in and below a folder with this name."""
         plain = folder.strip().lower()
         if plain in self.skipped:
             self.matched.add(plain)
         return plain in self.skipped
 
     def require_matched(self) -> None:
-        """Raises ``InputError`` if a word that the user gave with ``--label`` or ``--skip`` occurs nowhere in the
-        source: it was misspelt, or meant for another source."""
+        """Raises ``InputError`` if a word of ``--label`` or ``--skip`` occurs nowhere in the source.
+
+        It was misspelt, or meant for another source.
+        """
         if missing := sorted(self.given.keys() - self.matched):
             word, label = missing[0], CLASS_NAMES[self.given[missing[0]]]
             raise InputError(
@@ -132,7 +140,7 @@ class Words:
             )
 
     def of_name(self, name: str) -> Meaning:
-        """The meaning of a folder's name, or of a file's without its suffix."""
+        """The meaning of the name of a folder, or of a file without its suffix."""
         plain = name.strip().lower()
         if (label := self.given_label(plain)) is not None:
             return Meaning(label, is_given=True)
@@ -152,7 +160,7 @@ class Words:
         return Meaning(next(iter(labels), None), next(iter(splits), ""))
 
     def _of_partition(self, column: str, value: str) -> Meaning:
-        """The meaning of a folder that is called as Hive and Spark do it: ``label=fake``, ``is_fake=0``."""
+        """The meaning of a folder named as Hive and Spark do: ``label=fake``, ``is_fake=0``."""
         if plain_name(column) == "split":
             return Meaning(split=self.of_name(value).split)
         if plain_name(column) not in _OF_LABELS:
@@ -163,8 +171,10 @@ class Words:
         return Meaning(label)
 
     def of_value(self, text: str) -> int | None:
-        """The label that a value in a table, or in a member of a tar, stands for; ``None`` if it stands for neither.
-        A number is a label only if the user said so."""
+        """The label that a value in a table, or in a member of a tar, stands for; ``None`` for neither.
+
+        A number is a label only if the user said so.
+        """
         plain = text.strip().lower()
         for form in (plain, plain_label(plain)):
             if (label := self.given_label(form)) is not None:
@@ -172,7 +182,7 @@ class Words:
         return self.of_name(plain).label
 
     def is_certain(self, name: str) -> bool:
-        """Whether a name can mean nothing but a class, by words that have no other meaning or by the person's."""
+        """Whether a name can mean nothing but a class, because its words have no other meaning or the user gave it."""
         words = [word for word in letters_of(name) if word not in FILLERS and word not in SPLIT_WORDS]
         return self.of_name(name).is_given or (bool(words) and all(word in CERTAIN for word in words))
 
@@ -182,7 +192,7 @@ class Words:
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, int]:
-    """``["nature=real", "1=generated"]`` → ``{"nature": 0, "1": 1}``. ``InputError``."""
+    """Parses ``["nature=real", "1=generated"]`` to ``{"nature": 0, "1": 1}``. Raises ``InputError``."""
     labels: dict[str, int] = {}
     for text in texts:
         word, _, name = text.rpartition("=")

@@ -1,1 +1,1 @@
-"""Object stores and web servers, and the local cache of what they hold."""
+"""Object stores and web servers, and the local cache of their files."""

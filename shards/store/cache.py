@@ -1,13 +1,12 @@
-"""Whole shards on the local disk, up to a limit; shared by all processes of a machine.
+"""A cache of whole shards on the local disk, limited in size and shared by all processes of a machine.
 
-A shard is a file named by its SHA-256, so nothing in the cache can be out of date. While it is
-fetched it is ``NAME.part``, locked by the process that fetches it: others wait for that lock and
-find the shard done, and a part that nobody holds is left over from a crash. Room is made by
-deleting what was opened longest ago and nobody has mapped: deleting that would free nothing, and
-hide from all what it takes.
+A shard's file is named by its SHA-256, so nothing in the cache is ever outdated. While a process fetches a shard, it
+holds the lock of ``NAME.part``. Other processes wait for the lock and then find the shard. A part without a lock is
+left over from a crash. To make room, the file opened longest ago is deleted, but never one that a process has mapped:
+that would free nothing and hide the space that it takes.
 
-A file is on the disk before it has its name, and its checksum was compared. What a disk does to it
-later shows in the samples' own checksums; :meth:`ShardCache.drop_damaged` then looks at all of it.
+A file gets its name only after its checksum was compared and its bytes were synced to the disk. Later damage on the
+disk shows in the checksums of samples; :meth:`ShardCache.drop_damaged` then checks the whole file.
 """
 
 import mmap
@@ -36,11 +35,10 @@ _ATTEMPTS = 3
 
 
 class ShardCache:
-    """Files of known SHA-256 in ``folder``, of ``max_bytes`` together with ``others``: folders
-    whose subfolders are used and deleted as a whole.
+    """Files of known SHA-256 in ``folder``, which take up to ``max_bytes`` together with the folders ``others``.
 
-    Safe to use from several threads and processes of one machine; the folder must not lie on a
-    network file system, whose locks are not to be trusted.
+    The subfolders of ``others`` are used and deleted as a whole. Safe to use from several threads and processes of one
+    machine. The folder must not be on a network file system, whose locks are unreliable.
     """
 
     def __init__(self, folder: Path, max_bytes: int, others: Sequence[Path] = ()) -> None:
@@ -48,15 +46,15 @@ class ShardCache:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes that the files may take together."""
+        """Limit of the size of all files together."""
         return self._max_bytes
 
     def mapped(self, sha256: str, num_bytes: int, fetch: Callable[[Path], None], name: str) -> tuple[Bytes, bool]:
-        """(the file's bytes as a read-only map, whether it had to be fetched).
+        """Returns the file's bytes as a read-only map, and whether it had to be fetched.
 
-        ``fetch(path)`` writes into the file at ``path``, and calls :meth:`grow` before it writes beyond the first
-        ``PIECE_BYTES``. ``name`` is the file in messages. Raises ``InputError`` if the disk is full, if the file is
-        larger than the cache, if its bytes have another checksum, and if ``sha256`` is not a SHA-256 in hexadecimal.
+        ``fetch(path)`` writes to the file at ``path``, and calls :meth:`grow` before it writes beyond the first
+        ``PIECE_BYTES``. Messages call the file ``name``. Raises ``InputError`` if the disk is full, if the file is
+        larger than the cache, if its bytes have another checksum, or if ``sha256`` is not a SHA-256 in hexadecimal.
         """
         path = self._path(sha256)
         self.require_fits(num_bytes, name, "or read ranges (loader.remote_reads=range)")
@@ -71,8 +69,10 @@ class ShardCache:
             raise InputError(cannot_write(self._folder, error)) from error
 
     def require_fits(self, num_bytes: int, name: str, instead: str = "") -> None:
-        """Raises ``InputError`` if a file is larger than the whole cache, before anything is
-        deleted for it; ``instead`` says what else can be done."""
+        """Raises ``InputError`` if a file is larger than the whole cache, before other files are deleted for it.
+
+        ``instead`` says what else the user can do.
+        """
         if num_bytes > self._max_bytes:
             raise InputError(
                 f"{name} has {num_bytes:,} bytes and the cache in {self._folder} may hold "
@@ -81,13 +81,15 @@ class ShardCache:
 
     def grow(self, path: Path, num_bytes: int) -> None:
         """Makes room for a file that is being fetched and extends it to ``num_bytes``, unless it is that long already.
-        Other files are evicted for bytes that have arrived, never for the length that a store claims."""
+
+        Other files are deleted only for bytes that have arrived, never for the length that a store claims.
+        """
         with path.open("r+b") as file:
             if os.fstat(file.fileno()).st_size >= num_bytes:
                 return
             with self.room_for(num_bytes, path):
-                if os.fstat(file.fileno()).st_size < num_bytes:  # another thread's part lies behind
-                    file.truncate(num_bytes)  # others count it from here on
+                if os.fstat(file.fileno()).st_size < num_bytes:  # unless another thread has extended it further
+                    file.truncate(num_bytes)  # other processes count it at this size
 
     def _path(self, sha256: str) -> Path:
         if not is_digest(sha256):
@@ -98,11 +100,11 @@ class ShardCache:
         return self._folder / f"{sha256}.tar"
 
     def holds(self, sha256: str) -> bool:
-        """Whether the file is there now."""
+        """Whether the file is in the cache now."""
         return self._path(sha256).exists()
 
     def drop_damaged(self, sha256: str) -> bool:
-        """Deletes the file where its SHA-256 is not the one in its name, or the disk fails; returns whether it did."""
+        """Deletes the file if it has another SHA-256, or the disk cannot read it. Returns whether it did."""
         path = self._path(sha256)
         try:
             if file_sha256(path) == sha256:
@@ -117,14 +119,14 @@ class ShardCache:
         return True
 
     def _fetch(self, path: Path, num_bytes: int, fetch: Callable[[Path], None], name: str) -> bool:
-        """Fetches a file, or waits for another process to do so; returns whether this process did."""
+        """Fetches a file, or waits for another process to do so. Returns whether this process did."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with locked_or_waited(part) as descriptor:
             if descriptor is None or not names(part, descriptor):
-                return False  # another process was at it: done by it, or given up
+                return False  # another process has fetched it, or given up
             if path.exists():
-                part.unlink()  # made just now, by this process, after the other was done
+                part.unlink()  # locking made the part anew, after the other process was done
                 return False
             try:
                 self.grow(part, min(num_bytes, PIECE_BYTES))
@@ -138,8 +140,8 @@ class ShardCache:
                             "times in a row: it was changed or damaged in the store; upload it "
                             "again or build it anew"
                         )
-                os.fsync(descriptor)  # else a power cut may leave the name and not the bytes
-                with locked_file(self._folder / ".lock"):  # who makes room sees it once
+                os.fsync(descriptor)  # else a power cut may keep the name but lose the bytes
+                with locked_file(self._folder / ".lock"):  # so that a process that makes room counts it once
                     os.replace(part, path)
             except BaseException:
                 with suppress(FileNotFoundError):
@@ -149,10 +151,11 @@ class ShardCache:
 
     @contextmanager
     def room_for(self, wanted: int, own: Path | None = None) -> Iterator[None]:
-        """Context manager: evicts unused files until ``wanted`` bytes fit, and keeps the cache locked while its block
-        makes a file of that length. ``own`` is that file if it exists already; its bytes are not counted twice.
+        """Context manager: deletes unused files until ``wanted`` bytes fit.
 
-        Raises ``InputError``, before it deletes anything, if ``wanted`` exceeds the limit of the cache.
+        Keeps the cache locked while the block makes a file of that length. ``own`` is that file if it exists already;
+        its bytes are not counted twice. Raises ``InputError``, before anything is deleted, if ``wanted`` exceeds the
+        limit of the cache.
         """
         self.require_fits(wanted, "what is to be fetched")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -161,8 +164,7 @@ class ShardCache:
             yield
 
     def _make_room(self, wanted: int, own: Path | None) -> None:
-        """Deletes what nobody uses, that used longest ago first, until ``wanted`` bytes fit; and
-        parts that nobody writes."""
+        """Deletes parts without a writer, and unused files, least recently used first, until ``wanted`` bytes fit."""
         kept: list[tuple[int, int, Path]] = []
         total = 0
         for path in self._folder.iterdir():
@@ -187,7 +189,7 @@ class ShardCache:
 
 
 def _map(path: Path, num_bytes: int) -> Bytes | None:
-    """The file as a read-only map, its time of use set to now; ``None`` where it is missing or was cut off."""
+    """The file as a read-only map, with its time of use set to now; ``None`` if it is missing or was truncated."""
     try:
         descriptor = open_shared(path)
         if descriptor is None:
@@ -195,24 +197,24 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
         with os.fdopen(descriptor, "rb"):
             found = os.fstat(descriptor).st_size
             if found != num_bytes:
-                if file_sha256(path) == path.stem:  # sound, and maybe another data set's
+                if file_sha256(path) == path.stem:  # intact, perhaps of another data set
                     raise InputError(
                         f"the file of SHA-256 {path.stem} has {found:,} bytes, and dataset.json "
                         f"says {num_bytes:,}: it is damaged, or is not to be trusted"
                     )
-                path.unlink()  # cut off by something other than us
+                path.unlink()  # truncated by something else
                 return None
             os.utime(descriptor)
-            if not num_bytes:  # nothing can be mapped of it
+            if not num_bytes:  # an empty file cannot be mapped
                 return np.zeros(0, np.uint8)
-            # The map has the file open for itself, so it is in use until the last view is dropped.
+            # The map keeps its own descriptor, so the file is in use until the last view is dropped.
             return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
     except FileNotFoundError:
         return None
 
 
 def _delete(path: Path) -> bool:
-    """Deletes a file or folder that no process uses; returns whether it is gone."""
+    """Deletes a file or folder unless a process uses it. Returns whether it is gone."""
     try:
         with lock_unused(path):
             if path.is_dir():

@@ -1,9 +1,8 @@
 """Folders in object stores and on web servers: ``s3://``, ``gs://``, ``http(s)://``, ``hf://``.
 
-Everything that leaves the machine goes through :class:`RemoteFolder`: fsspec speaks the protocols,
-and this module adds what a run of days needs: a limit of time on every request, retries with
-growing pauses, the length of every answer checked, counts of all of it, and one sentence when the
-store does not answer. Credentials come from where each store's own tools look for them.
+All requests go through :class:`RemoteFolder`. fsspec speaks the protocols; this module adds what runs of several days
+need: a time limit for every request, retries with growing pauses, checks of the length of every answer, counts, and a
+one-sentence error if the store does not answer. Credentials are found as each store's own tools find them.
 """
 
 import re
@@ -31,13 +30,13 @@ _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "hu
 
 
 class RemoteUnavailable(InputError):
-    """The store did not give a file, for good; the message names it and the attempts."""
+    """The store did not deliver a file, and retries failed or cannot help. The message names the file and the cause."""
 
 
 def as_url(location: str | Path) -> str | None:
-    """``location`` as a URL of a protocol that we read, ``None`` where it is a path.
+    """``location`` as a URL of a protocol that can be read; ``None`` if it is a path.
 
-    A ``Path`` that was made of a URL, as command lines do, has lost one of its two slashes.
+    A ``Path`` made from a URL, as on command lines, has lost one of the two slashes, which is restored.
     """
     text = str(location)
     found = _URL.match(text)
@@ -45,18 +44,18 @@ def as_url(location: str | Path) -> str | None:
 
 
 class RemoteFolder:
-    """Files under a URL. Safe to use from several threads; not across a fork.
+    """Files under a URL. Names are relative to it. Safe to use from several threads, but not across a fork.
 
-    Names are relative to it. What the store cannot deliver raises ``RemoteUnavailable``, and a name
-    that leads out of its bucket or host ``InputError``.
+    Methods raise ``RemoteUnavailable`` if the store does not deliver, and ``InputError`` for a name that leads out of
+    the bucket or host.
     """
 
     def __init__(self, url: str, settings: RemoteSettings | None = None, clock: Clock | None = None) -> None:
-        """Opens nothing yet. Raises ``InputError`` if the protocol's library is missing."""
+        """Opens no connection yet. Raises ``InputError`` if the protocol's library is missing."""
         self.settings = settings or RemoteSettings.from_environment()
         self.url = url
         self.counts: Counter[str] = Counter()
-        """``requests``, ``retries``, ``bytes_fetched``, ``bytes_sent``."""
+        """Counts of ``requests``, ``retries``, ``bytes_fetched`` and ``bytes_sent``."""
         self._clock = clock or Clock()
         self._lock = threading.Lock()
         scheme = urlsplit(url).scheme
@@ -76,16 +75,16 @@ class RemoteFolder:
         self._store = kind(system, root, url, self.settings)
 
     def __str__(self) -> str:
-        """The URL for people: without a password or a signature in it."""
+        """The URL as shown to people, without password and signature."""
         return shown_url(self.url)
 
     def read(self, name: str, most: int) -> bytes:
-        """A whole file, of at most ``most`` bytes: more are refused before they are held."""
+        """Reads a whole file of at most ``most`` bytes. A longer file is refused before it is in memory."""
         path = self._store.path(name)
         return self._fetched(self._retried(name, lambda: self._store.read(path, most)))
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Bytes ``start`` … ``stop - 1`` of a file."""
+        """Reads the bytes ``start`` … ``stop - 1`` of a file."""
         path = self._store.path(name)
 
         def request() -> bytes:
@@ -97,21 +96,22 @@ class RemoteFolder:
         return self._fetched(self._retried(name, request)) if stop > start else b""
 
     def parts(self, num_bytes: int) -> list[tuple[int, int]]:
-        """The ranges in which a file of that size is downloaded."""
+        """The ranges in which a file of that size is downloaded: (start, end) each."""
         return [(s, min(s + PIECE_BYTES, num_bytes)) for s in range(0, num_bytes, PIECE_BYTES)]
 
     def has_ranges(self, name: str) -> bool:
-        """Whether the store answers requests for a part of a file with that part; seen from
-        the head of an answer, so no server can make this the download of a file."""
+        """Whether the store answers a request for a part of a file with only that part.
+
+        Reads only the head of the answer, so that no server can turn this into the download of a file.
+        """
         path = self._store.path(name)
         return self._retried(name, lambda: self._store.has_ranges(path))
 
     def stream(self, name: str, to: Path, num_bytes: int | None, most: int, grow: Grow = lambda _: None) -> None:
-        """Writes a whole file of at most ``most`` bytes to ``to`` with one request: for stores
-        without ranges.
+        """Downloads a whole file of at most ``most`` bytes to ``to`` with one request, for stores without ranges.
 
-        ``num_bytes`` is its length where that is known. ``grow(n)`` is called before the file has
-        ``n`` bytes, and may make room for them.
+        ``num_bytes`` is its length if that is known. ``grow(n)`` is called before the file grows to ``n`` bytes, and
+        may make room for them.
         """
         path = self._store.path(name)
         limit = most if num_bytes is None else min(num_bytes, most)
@@ -126,7 +126,7 @@ class RemoteFolder:
         self._count(bytes_fetched=to.stat().st_size)
 
     def write(self, path: Path, name: str) -> None:
-        """Uploads a file; the store shows it whole or not at all."""
+        """Uploads a file. The store shows either the whole file or none."""
         expected, to = path.stat().st_size, self._store.path(name)
 
         def request() -> None:
@@ -138,7 +138,7 @@ class RemoteFolder:
         self._count(bytes_sent=expected)
 
     def stat(self, name: str) -> StoredFile | None:
-        """The store's description of a file, ``None`` if there is none."""
+        """The store's description of a file; ``None`` if there is no such file."""
         path = self._store.path(name)
         try:
             return self._retried(name, lambda: self._store.stat(path))
@@ -148,13 +148,12 @@ class RemoteFolder:
             raise
 
     def size(self, name: str) -> int | None:
-        """The length of a file in bytes, ``None`` if there is none or the store does not say."""
+        """The length of a file in bytes; ``None`` if there is no such file or the store does not give the length."""
         found = self.stat(name)
         return None if found is None else found.size
 
     def children(self) -> list[tuple[str, bool]]:
-        """(name, whether it is a folder) of all that lies right in the folder, sorted; nothing
-        if there is no such folder."""
+        """(name, whether it is a folder) of each entry directly in the folder, sorted; empty without such a folder."""
         path = self._store.path("")
         try:
             return self._retried("", lambda: self._store.children(path))
@@ -164,12 +163,12 @@ class RemoteFolder:
             raise
 
     def tree(self, folder: str) -> dict[str, StoredFile]:
-        """All files below a folder, by their names from there on."""
+        """All files below ``folder``, by their names relative to it."""
         path = self._store.path(folder)
         return self._retried(folder, lambda: self._store.tree(path))
 
     def _retried(self, name: str, request: Callable[[], T]) -> T:
-        """Calls until it succeeds; gives up at once where trying again cannot help."""
+        """Calls ``request`` until it succeeds. Gives up at once if another attempt cannot help."""
 
         def on_try(again: bool) -> None:
             self._count(requests=1, retries=int(again))
@@ -204,9 +203,9 @@ class RemoteFolder:
 
 
 def _options(scheme: str, settings: RemoteSettings) -> dict[str, Any]:
-    """The options of each file system, such that retries and limits of time are ours alone."""
+    """Options for the file system of ``scheme`` that leave retries and time limits to this project."""
     if scheme in ("s3", "s3a"):
-        # Connections must suffice for all requests under way; listings must not be kept.
+        # Enough connections for all requests at once. Listings must not be cached.
         seconds = settings.timeout_s
         config = {
             "max_pool_connections": 64,

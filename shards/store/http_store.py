@@ -1,9 +1,8 @@
-"""Files on a web server: as :class:`shards.store.fsspec_store.FsspecStore`, but no body is trusted.
+"""Files on a web server: like :class:`shards.store.fsspec_store.FsspecStore`, but no answer is trusted.
 
-fsspec's own calls for ``http://`` read whatever a server sends, into memory or for five minutes,
-and take every error of a server for a missing file. So the requests are made here, on fsspec's
-session and loop: a body is read piece by piece, each within the limit of time, up to the length
-that was asked for.
+fsspec's own calls for ``http://`` read into memory whatever a server sends, for up to five minutes, and treat every
+error of a server as a missing file. So the requests are made here, on fsspec's session and loop. A body is read in
+pieces, each within the time limit, up to the length that was requested.
 """
 
 import asyncio
@@ -23,16 +22,16 @@ __all__ = ["HttpStore"]
 
 _LINK = re.compile(r"""<a\s[^>]{0,200}?href=["']([^"']{1,2000})""", re.IGNORECASE)
 _MAX_PAGE_BYTES = 64 << 20
-"""Length of a page that lists a folder: some hundred thousand files."""
+"""Most bytes of a page that lists a folder, enough for some hundred thousand files."""
 
 _MAX_DEPTH, _MAX_FOLDERS = 64, 100_000
-"""Depth and number of the folders that are visited."""
+"""Most levels of folders, and most folders, that are visited."""
 
 _IS_LENGTH = re.compile(r"[0-9]{1,18}")
-"""A ``Content-Length`` that counts; one that no disk can hold is taken for no length at all."""
+"""A usable ``Content-Length``. A longer number, which no disk could hold, counts as no length."""
 
 _NO_HEAD = (403, 405, 501)
-"""Answers to HEAD of servers that give files but do not describe them: signed links, small servers."""
+"""Status codes by which servers that do deliver files refuse HEAD requests: signed links, small servers."""
 
 
 class HttpStore(FsspecStore):
@@ -44,7 +43,7 @@ class HttpStore(FsspecStore):
     def has_ranges(self, path: str) -> bool:
         async def probe() -> bool:
             async with self._answer("GET", path, (0, 1)) as answer:
-                return bool(answer.status == 206)  # and nothing of the body is read
+                return bool(answer.status == 206)  # the body is not read
 
         return self._wait_for(probe())
 
@@ -59,7 +58,7 @@ class HttpStore(FsspecStore):
             with to.open("r+b" if to.exists() else "wb") as file:
                 async with self._answer("GET", path) as answer:
                     async for piece in self._pieces(answer, most):
-                        await asyncio.to_thread(grow, file.tell() + len(piece))  # may wait
+                        await asyncio.to_thread(grow, file.tell() + len(piece))  # it may block
                         file.write(piece)
                 file.truncate()
 
@@ -76,8 +75,10 @@ class HttpStore(FsspecStore):
         return self._wait_for(ask())
 
     def _tree(self, path: str) -> dict[str, StoredFile]:
-        """Follows the links of the pages that list folders, the newest first: so pages that link
-        to each other for ever soon lead too deep. Raises ``TooLong`` there."""
+        """Follows the links of pages that list folders, the newest first.
+
+        So pages that link to each other for ever soon lead too deep, which raises ``TooLong``.
+        """
         found: dict[str, StoredFile] = {}
         top = path.rstrip("/") + "/"
         left, seen = [top], set[str]()
@@ -104,7 +105,7 @@ class HttpStore(FsspecStore):
         return unquote(path)
 
     def _listed(self, path: str) -> list[tuple[str, bool]]:
-        """A page may link to anything: what counts is what lies right in the folder."""
+        """The entries directly in the folder. A page may link to anything; all other links are ignored."""
         folder = path.rstrip("/") + "/"
         page = self._wait_for(self._body(folder, None, _MAX_PAGE_BYTES)).decode(errors="replace")
         links = (urljoin(folder, html.unescape(link)) for link in _LINK.findall(page))
@@ -112,7 +113,7 @@ class HttpStore(FsspecStore):
         inside = (
             (unquote(name.removesuffix("/")), name.endswith("/")) for name in sorted(names) if not set("?#") & set(name)
         )
-        # Looked at as it is used: what stands for a slash in a link leads out of the folder too.
+        # Check the decoded name: an encoded slash leads out of the folder too.
         return [(name, is_folder) for name, is_folder in inside if is_file_name(name)]
 
     async def _body(self, path: str, bounds: tuple[int, int] | None, most: int) -> bytes:
@@ -122,8 +123,10 @@ class HttpStore(FsspecStore):
             return b"".join([piece async for piece in self._pieces(answer, most)])
 
     async def _pieces(self, answer: Any, most: int) -> AsyncIterator[bytes]:
-        """The body, of at most ``most`` bytes: of a longer one nothing is read where the server
-        says how long it is, and no more than that where it does not."""
+        """Yields the body in pieces. Raises ``TooLong`` above ``most`` bytes.
+
+        If the server gives a length above ``most``, nothing is read; if it gives none, not much more than ``most``.
+        """
         require_length(_described(answer.headers).size, most)
         total = 0
         while True:
@@ -143,10 +146,10 @@ class HttpStore(FsspecStore):
     async def _answer(
         self, method: str, path: str, bounds: tuple[int, int] | None = None, final: tuple[int, ...] = ()
     ) -> AsyncIterator[Any]:
-        """The answer, its head read; statuses of errors are raised unless they are ``final``."""
+        """Context manager: yields the answer with its head. Raises for error statuses except those in ``final``."""
         from aiohttp import ClientTimeout
 
-        headers = {"Accept-Encoding": "identity"}  # lengths are those of the files
+        headers = {"Accept-Encoding": "identity"}  # lengths must be those of the files
         if bounds is not None:
             headers["Range"] = f"bytes={bounds[0]}-{bounds[1] - 1}"
         seconds = self.settings.timeout_s

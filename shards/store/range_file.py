@@ -1,4 +1,4 @@
-"""A file in a store as one that can be read at any place, each part with its own request."""
+"""A file in a store that can be read at any position, with a request of its own for each part."""
 
 import io
 from typing import Any, Self
@@ -9,19 +9,21 @@ __all__ = ["RangeFile"]
 
 
 class RangeFile(io.RawIOBase):
-    """A file below a :class:`RemoteFolder`, read by byte ranges. Nothing is cached: a caller of small reads buffers
-    them.
+    """A file below a :class:`RemoteFolder`, read by byte ranges. Nothing is cached: buffer it for small reads.
 
-    Not safe in threads. Raises ``RemoteUnavailable`` if the store does not deliver.
+    Not thread-safe. Raises ``RemoteUnavailable`` if the store does not deliver.
     """
 
     def __init__(self, remote: RemoteFolder, name: str, num_bytes: int) -> None:
-        """``num_bytes`` is its length."""
+        """``num_bytes`` is the length of the file."""
         self._remote, self._name, self._size, self._at = remote, name, num_bytes, 0
 
     @classmethod
     def open(cls, remote: RemoteFolder, name: str) -> Self:
-        """Asks the store for the length. Raises ``RemoteUnavailable``, also if it gives none, or no parts."""
+        """Opens the file ``name`` and requests its length from the store.
+
+        Raises ``RemoteUnavailable`` if it fails, gives no length, or does not answer requests for parts.
+        """
         size = remote.size(name)
         if size is None or not remote.has_ranges(name):
             raise RemoteUnavailable(
@@ -30,7 +32,7 @@ class RangeFile(io.RawIOBase):
         return cls(remote, name, size)
 
     def reopened(self) -> Self:
-        """The same file, at its beginning; closing one does not close the other."""
+        """A new object for the same file, at its beginning. Closing one does not close the other."""
         return type(self)(self._remote, self._name, self._size)
 
     def readable(self) -> bool:
@@ -43,7 +45,7 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def size(self) -> int:
-        """Its length in bytes."""
+        """Length of the file in bytes."""
         return self._size
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -52,7 +54,7 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        """As of any file; whatever is asked for, room is made for no more than the file has left."""
+        """Reads as any file. Allocates no more than the rest of the file, however large ``size`` is."""
         left = max(self._size - self._at, 0)
         return super().read(left if size < 0 else min(size, left)) or b""
 

@@ -1,8 +1,8 @@
-"""When a request is made again, and when that cannot help.
+"""Decides when a request is repeated, and when that cannot help.
 
-The pauses double, so that a store in trouble is left alone, and each is stretched by chance, so
-that the thousand processes that saw the same fault do not come back in the same instant. A store
-that asks for a pause (``Retry-After``) gets it, within the longest pause.
+Pauses double, so that a store in trouble gets fewer requests. Each pause is multiplied by a random factor, so that a
+thousand processes that saw the same fault do not return at the same instant. A store that requests a pause
+(``Retry-After``) gets it, up to the longest pause.
 """
 
 from collections.abc import Callable
@@ -34,13 +34,13 @@ _FINAL = (
 _FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
 _LONGEST_DATE = 100
 _LONGEST_S = 86_400.0
-"""The longest pause that a store may ask for; the settings then allow less."""
+"""Longest pause, in seconds, that is read from an answer. The settings usually allow less."""
 
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
 
 
 class GaveUp(Exception):
-    """No try succeeded; ``cause`` is what the last one raised."""
+    """No attempt succeeded. ``cause`` is the error of the last one."""
 
     def __init__(self, cause: Exception, tries: int, seconds: float, is_final: bool) -> None:
         super().__init__(str(cause))
@@ -48,19 +48,19 @@ class GaveUp(Exception):
 
 
 def retry(request: Callable[[], T], settings: RemoteSettings, clock: Clock, on_try: Callable[[bool], object]) -> T:
-    """Calls ``request`` until it succeeds. ``on_try(again)`` is called before each attempt; ``again`` is true from the
-    second on.
+    """Calls ``request`` until it succeeds, with pauses. Returns its result.
 
-    Raises ``GaveUp`` after ``settings.attempts`` attempts, or at once if another attempt cannot help; ``OSError`` or
-    ``MemoryError`` if the trouble is this machine's: its disk is full, or it has no file descriptors left.
+    ``on_try(again)`` is called before each attempt; ``again`` is true from the second on. Raises ``GaveUp`` after
+    ``settings.attempts`` attempts, or at once if another attempt cannot help. Raises the ``OSError`` or ``MemoryError``
+    itself if this machine is at fault: its disk is full, or it has no file descriptors left.
     """
     started = clock.now()
     for attempt in range(1, settings.attempts + 1):
         on_try(attempt > 1)
         try:
             return request()
-        except Exception as error:  # every library has exceptions of its own
-            if trouble_of(error) is not None:  # of this machine, not of the store
+        except Exception as error:  # every library has its own exceptions
+            if trouble_of(error) is not None:  # this machine's fault, not the store's
                 raise
             is_final = not _may_pass(error)
             if is_final or attempt == settings.attempts:
@@ -86,8 +86,10 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _asked_for_s(error: BaseException | None) -> float:
-    """Seconds that the store asked for, 0 if it did not: in the answer's head, which aiohttp
-    keeps with the error and botocore with the error behind s3fs's."""
+    """Seconds of the pause that the store requested in the answer's headers; 0 if it did not.
+
+    aiohttp keeps the headers in the error; botocore in the error that is the cause of s3fs's.
+    """
     while error is not None:
         headers: Any = getattr(error, "headers", None)
         if headers is None and isinstance(answer := getattr(error, "response", None), dict):
@@ -100,8 +102,10 @@ def _asked_for_s(error: BaseException | None) -> float:
 
 
 def retry_after_s(text: str) -> float:
-    """The seconds that the header ``Retry-After`` asks for, as a number or as a date: at most ``_LONGEST_S``, and 0
-    if ``text`` cannot be parsed."""
+    """The seconds that a ``Retry-After`` header requests, as a number or as a date.
+
+    At most ``_LONGEST_S``, and 0 if ``text`` cannot be parsed.
+    """
     if text.strip().isdecimal():
         return float(min(int(text.strip()[:9]), _LONGEST_S))
     try:
@@ -109,5 +113,5 @@ def retry_after_s(text: str) -> float:
     except (ValueError, TypeError, OverflowError):
         return 0.0
     aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    # A difference, and no conversion: the last days of the year 9999 have no time in other zones.
+    # Subtract rather than convert: the last days of the year 9999 do not exist in all time zones.
     return min(max((aware - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_S)

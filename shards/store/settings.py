@@ -1,5 +1,7 @@
-"""How this machine reads from stores. Of the machine, not of a run: so it comes from the
-environment and is in no record of a run."""
+"""How this machine reads from stores.
+
+These settings belong to the machine, not to a run: they come from the environment and are in no record of a run.
+"""
 
 import math
 import os
@@ -21,7 +23,7 @@ _VARIABLES = {
 
 
 def processes_here() -> int:
-    """Processes of a training run on this machine, which share its cache: launchers say so."""
+    """Number of processes of a training run on this machine, which share its cache, as their launcher gives it."""
     text = os.environ.get("LOCAL_WORLD_SIZE", "")
     return max(int(text), 1) if text.isdecimal() else 1
 
@@ -33,22 +35,21 @@ def _default_folder() -> Path:
 
 @dataclass(frozen=True)
 class RemoteSettings:
-    """Limits of remote reading. Raises ``InputError`` naming the value at fault."""
+    """Limits for reading from stores. Raises ``InputError`` naming the value at fault."""
 
     cache_folder: Path | None = None
-    """Local folder for manifests and whole shards, shared by the processes of a machine; must be
-    on a disk of this machine. ``None``: ``glass-hires`` in the user's cache folder."""
+    """Local folder for manifests and whole shards, shared by the processes of a machine. It must be on a disk of this
+    machine. ``None``: ``glass-hires`` in the user's cache folder."""
     cache_gigabytes: float = 100.0
-    """It takes at most this much (10⁹ bytes), but for what is in use."""
+    """Limit of the cache in units of 10⁹ bytes. Files in use may exceed it."""
     connections: int = 32
-    """Requests under way at once, per process."""
+    """Most requests at once, per process."""
     timeout_s: float = 60.0
-    """For one request, of 8 MiB at most, or for 8 MiB of a longer one."""
+    """Time limit, in seconds, for a request of up to 8 MiB, and for each 8 MiB of a longer one."""
     attempts: int = 10
-    """Tries of a request; the pauses between them add up to 51 s at 10, more where the store asks
-    for it."""
+    """Most attempts of a request. The pauses between 10 attempts take about 51 s, or more if the store requests it."""
     longest_pause_s: float = 30.0
-    """No pause is longer, whatever the store asks for."""
+    """Longest pause in seconds, even if the store requests more."""
 
     def __post_init__(self) -> None:
         for name, low in (("cache_gigabytes", 0), ("timeout_s", 0), ("longest_pause_s", 0)):
@@ -62,9 +63,11 @@ class RemoteSettings:
 
     @classmethod
     def from_environment(cls) -> "RemoteSettings":
-        """The defaults, changed by ``GLASS_CACHE_DIR``, ``GLASS_CACHE_GB``,
-        ``GLASS_REMOTE_CONNECTIONS``, ``GLASS_REMOTE_TIMEOUT_S``, ``GLASS_REMOTE_ATTEMPTS`` and
-        ``GLASS_REMOTE_LONGEST_PAUSE_S``."""
+        """The defaults, changed by environment variables.
+
+        They are ``GLASS_CACHE_DIR``, ``GLASS_CACHE_GB``, ``GLASS_REMOTE_CONNECTIONS``, ``GLASS_REMOTE_TIMEOUT_S``,
+        ``GLASS_REMOTE_ATTEMPTS`` and ``GLASS_REMOTE_LONGEST_PAUSE_S``.
+        """
         found: dict[str, object] = {}
         for field in fields(cls):
             text = os.environ.get(_VARIABLES[field.name])
@@ -79,7 +82,7 @@ class RemoteSettings:
 
     @property
     def folder(self) -> Path:
-        """The cache folder that is meant."""
+        """The cache folder in effect."""
         return self.cache_folder or _default_folder()
 
     @property

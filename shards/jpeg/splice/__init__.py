@@ -1,1 +1,1 @@
-"""Windows out of a JPEG's bit stream: index, rows of MCUs, header, kernel."""
+"""Cuts windows out of a JPEG's bit stream: index, rows of MCUs, header, kernel."""

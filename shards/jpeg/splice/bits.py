@@ -1,8 +1,8 @@
-"""Writing entropy-coded bits, inside compiled code.
+"""Writes entropy-coded bits, inside compiled code.
 
-``held`` holds the last ``count`` (below 8) bits that do not fill a byte yet; the functions take and
-return ``(at, held, count)``. The caller ensures room in ``out``: 16 bytes, and twice the bytes
-copied, because every byte written may be an FF that takes a stuffed zero.
+The low ``count`` (below 8) bits of ``held`` do not fill a byte yet and are to be written next. The functions take and
+return ``(at, held, count)``, where ``at`` is the offset of the next byte in ``out``. The caller ensures room in
+``out``: 16 bytes, and twice the bytes copied, because every byte written may be an FF that takes a stuffed zero.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ U64 = np.uint64(64)
 
 @inlined
 def _bits64(data: np.ndarray, position: Scalar) -> Scalar:
-    """64 bits from bit ``position`` on; reads nine bytes."""
+    """64 bits from bit ``position`` on. Reads nine bytes."""
     byte = position >> U3
     shift = position & U7
     return (load64(data, byte) << shift) | (uint64(data[byte + U8]) >> (U8 - shift))
@@ -33,7 +33,7 @@ def _bits64(data: np.ndarray, position: Scalar) -> Scalar:
 def put_bits(
     out: np.ndarray, at: Scalar, held: Scalar, count: Scalar, value: Scalar, length: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends the low ``length`` (at most 32) bits of ``value``, whose other bits are 0."""
+    """Appends the low ``length`` (at most 32) bits of ``value``; its other bits must be 0."""
     held = (held << length) | value
     count += length
     while count >= U8:
@@ -49,7 +49,7 @@ def put_bits(
 
 @compiled
 def _put_word(out: np.ndarray, at: Scalar, word: Scalar) -> Scalar:
-    """Appends eight bytes one by one, because one of them is an FF."""
+    """Appends eight bytes one by one, with a stuffed zero after each FF."""
     for i in range(8):
         byte = uint8(word >> uint64(56 - 8 * i))
         out[at] = byte
@@ -64,9 +64,9 @@ def _put_word(out: np.ndarray, at: Scalar, word: Scalar) -> Scalar:
 def copy_bits(
     data: np.ndarray, position: Scalar, end: Scalar, out: np.ndarray, at: Scalar, held: Scalar, count: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends the bits ``position`` … ``end - 1`` of ``data``, whole words where it can."""
+    """Appends the bits ``position`` … ``end - 1`` of ``data``, whole words where possible."""
     if position + U64 <= end:
-        # The bits held and the first of the copy fill a word; from then on words are aligned.
+        # The held bits and the first copied bits fill a word. All further words start at whole bytes of `out`.
         word = _bits64(data, position)
         if count > uint64(0):
             word = (held << (U64 - count)) | (word >> count)
@@ -96,7 +96,7 @@ def copy_bits(
 
 @compiled
 def close_row(out: np.ndarray, at: Scalar, held: Scalar, count: Scalar) -> Scalar:
-    """Fills up the last byte with ones."""
+    """Fills the last byte with ones, and returns the offset after it."""
     if count > uint64(0):
         padding = U8 - count
         at, _, _ = put_bits(out, at, held, count, (U1 << padding) - U1, padding)

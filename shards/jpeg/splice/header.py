@@ -1,8 +1,8 @@
-"""The header of a spliced JPEG, and the lookup tables of its source, inside compiled code.
+"""Writes the header of a spliced JPEG and caches the lookup tables of its source, inside compiled code.
 
-Tables are kept in ``words``, ``SLOTS`` sets of them, found again by the bytes of the Huffman tables
-themselves: most files of a camera or a program share theirs, and building a set takes as long as
-splicing a crop. Each set of slots belongs to one thread at a time.
+``words`` caches ``SLOTS`` sets of tables, found again by the bytes of the Huffman tables themselves. Most files of a
+camera or a program share their tables, and building a set takes as long as splicing a crop. A cache belongs to one
+thread at a time.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ SLOTS = 64
 SLOT_WORDS = 4 * PAIR_WORDS
 MAX_TABLE_BYTES = 17 + 256
 KEY_BYTES = 4 * (1 + 2 * MAX_TABLE_BYTES)
-# SOI, JFIF, Adobe, 4 + 8 tables, frame, restart interval and scan header: below this in any case.
+# More than SOI, JFIF, Adobe, 4 + 8 tables, frame, restart interval and scan header can take together.
 HEADER_BYTES = 4096
 
 FNV_OFFSET = np.uint32(2166136261)
@@ -40,9 +40,9 @@ FNV_PRIME = np.uint32(16777619)
 
 @compiled
 def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
-    """Where the Huffman table at ``at`` ends.
+    """Offset at which the Huffman table at ``at`` ends.
 
-    ``open_index`` has checked that it does; the file may be written to while it is mapped.
+    ``open_index`` has checked that it does end. It is limited again, because the file may change while it is mapped.
     """
     end = at + 17
     for i in range(1, 17):
@@ -52,9 +52,10 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 
 @compiled
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
-    """Writes what the lookup tables depend on to ``key`` and returns its length.
+    """Writes everything that the lookup tables depend on to ``key``, and returns its length.
 
-    Per component the numbers of its tables, and the tables where it is the first to use the two.
+    For each component these are the numbers of its two tables, and the tables themselves if no earlier component uses
+    both.
     """
     size = int64(0)
     for c in range(info[COMPONENTS]):
@@ -71,7 +72,7 @@ def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
 
 @compiled
 def _first_with_tables(info: np.ndarray, component: Scalar) -> Scalar:
-    """The first component that uses both tables of ``component``."""
+    """The first component that uses the same two tables as ``component``."""
     for c in range(component):
         same_dc = info[DC_OF + c] == info[DC_OF + component]
         if same_dc and info[AC_OF + c] == info[AC_OF + component]:
@@ -90,9 +91,10 @@ def find_tables(
     singles: np.ndarray,
     lengths: np.ndarray,
 ) -> Scalar:
-    """Offset in ``words`` of this file's set of tables, built if need be; -1 if illegal.
+    """Offset in ``words`` of this file's set of tables, which is built if it is not there; -1 for an invalid table.
 
-    ``keys`` (``SLOTS * KEY_BYTES``) and ``key_sizes`` say what is there; the rest is scratch.
+    ``keys`` (``SLOTS * KEY_BYTES``) and ``key_sizes`` (``SLOTS``) identify the sets in the cache. ``key``, ``singles``
+    and ``lengths`` are scratch arrays.
     """
     size = _make_key(jpeg, info, key)
     crc = FNV_OFFSET
@@ -106,7 +108,7 @@ def find_tables(
             same = same and keys[slot * KEY_BYTES + i] == key[i]
         if same:
             return at
-    key_sizes[slot] = 0  # until the new set is whole
+    key_sizes[slot] = 0  # the slot is empty until the new set is complete
     for c in range(info[COMPONENTS]):
         if _first_with_tables(info, c) == c:
             dc, ac = info[DC_TABLE_AT + info[DC_OF + c]], info[AC_TABLE_AT + info[AC_OF + c]]
@@ -122,7 +124,7 @@ def find_tables(
 
 @compiled
 def layout(info: np.ndarray, tables: Scalar, blocks: np.ndarray) -> Scalar:
-    """Fills ``Work.blocks`` for an image whose set of tables is at ``tables``.
+    """Fills ``Work.blocks`` for an image whose set of tables is at offset ``tables``.
 
     Returns the number of blocks per MCU.
     """
@@ -139,7 +141,7 @@ def layout(info: np.ndarray, tables: Scalar, blocks: np.ndarray) -> Scalar:
 
 @compiled
 def _segment(out: np.ndarray, at: Scalar, marker: Scalar, length: Scalar) -> Scalar:
-    """Marker and length of a segment with ``length`` bytes of payload."""
+    """Writes the marker and the length of a segment with ``length`` bytes of payload. Returns the offset after them."""
     out[at] = uint8(0xFF)
     out[at + 1] = uint8(marker)
     out[at + 2] = uint8((length + 2) >> 8)
@@ -156,7 +158,7 @@ def _copy(data: np.ndarray, start: Scalar, length: Scalar, out: np.ndarray, at: 
 
 @compiled
 def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: Scalar, completed: np.ndarray) -> Scalar:
-    """One segment for every table in use, DC tables completed. -1 if there is no room for it."""
+    """Writes a segment for every table in use. Returns the end, or -1 if a DC table has no room for all categories."""
     used = int64(0)
     for c in range(info[COMPONENTS]):
         used |= 1 << info[DC_OF + c] | 16 << info[AC_OF + c]

@@ -1,8 +1,8 @@
-"""Reading a ``.mcu`` member and the header parts it points to, inside compiled code.
+"""Reads a ``.mcu`` member and the header parts that it refers to, inside compiled code.
 
-Both are untrusted. ``open_index`` checks every length, offset and checksum once per image and fills
-``info``, a small int64 array that the rest of the splice reads; the constants below name its
-places. :mod:`shards.jpeg.entry_points` documents the format.
+Both are untrusted. ``open_index`` checks every length, offset and checksum once per image and fills ``info``, a small
+int64 array that the rest of the splice reads; the constants below are indices into it. :mod:`shards.jpeg.entry_points`
+documents the format.
 """
 
 import zlib
@@ -30,7 +30,7 @@ BAD_INDEX = 2
 OTHER_FILE = 3
 BAD_HEADER = 4
 
-# Places in ``info``. What comes four at a time is indexed by component or table number.
+# Indices into ``info``. Groups of four are indexed by component or table number.
 WIDTH, HEIGHT, COMPONENTS = 0, 1, 2
 MCU_WIDTH, MCU_HEIGHT, MCUS_PER_ROW, NUM_MCUS = 3, 4, 5, 6
 SCAN_START, SCAN_END, EVERY, ENTRIES = 7, 8, 9, 10
@@ -69,7 +69,7 @@ def _u16_big(data: np.ndarray, at: Scalar) -> Scalar:
 
 @compiled
 def _crc(data: np.ndarray, start: Scalar, stop: Scalar, crc: Scalar) -> Scalar:
-    """CRC-32 of ``data[start:stop]`` going on from ``crc`` (uint32, not inverted in between)."""
+    """CRC-32 of ``data[start:stop]``, continued from ``crc`` (uint32); the final inversion is left to the caller."""
     for i in range(start, stop):
         crc = CRC_TABLE[(crc ^ data[i]) & uint32(0xFF)] ^ (crc >> uint32(8))
     return crc
@@ -77,7 +77,7 @@ def _crc(data: np.ndarray, start: Scalar, stop: Scalar, crc: Scalar) -> Scalar:
 
 @compiled
 def _read_fixed(mcu: np.ndarray, jpeg_size: Scalar, info: np.ndarray) -> Scalar:
-    """The fixed part, its checksum and the lengths that follow from it."""
+    """Parses the fixed part of ``mcu``; checks its checksum and the lengths in it. Returns a status."""
     if mcu.size == 0:
         return NO_INDEX
     if mcu.size < HEADER_SIZE or _u32(mcu, 0) != MAGIC_WORD or _u16(mcu, 4) != VERSION:
@@ -146,7 +146,7 @@ def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -
 
 @compiled
 def _read_references(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
-    """Where the header parts lie; proves by their checksum that the index belongs to the file."""
+    """Locates the header parts, and checks by their checksum that the index belongs to the file. Returns a status."""
     crc = uint32(0xFFFFFFFF)
     for i in range(HEADER_SIZE, info[BASES_AT], 4):
         word = _u32(mcu, i)
@@ -177,7 +177,7 @@ def _read_references(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Sca
 
 @compiled
 def _read_frame(jpeg: np.ndarray, info: np.ndarray) -> Scalar:
-    """Sizes and sampling out of the frame header, tables out of the scan header."""
+    """Reads sizes and sampling from the frame header, and table numbers from the scan header. Returns a status."""
     components, frame, scan = info[COMPONENTS], info[FRAME_AT], info[SCAN_AT]
     if frame == 0 or scan == 0:
         return BAD_HEADER
@@ -212,15 +212,15 @@ def _read_frame(jpeg: np.ndarray, info: np.ndarray) -> Scalar:
 
 @compiled
 def _set_grid(info: np.ndarray, max_h: Scalar, max_v: Scalar, min_h: Scalar, min_v: Scalar) -> Scalar:
-    """The grid of MCUs and the margin that chroma upsampling needs."""
+    """Sets the grid of MCUs and the margin that chroma upsampling needs. Returns a status."""
     info[MCU_WIDTH], info[MCU_HEIGHT] = 8 * max_h, 8 * max_v
     info[MCUS_PER_ROW] = (info[WIDTH] + 8 * max_h - 1) // (8 * max_h)
     info[NUM_MCUS] = info[MCUS_PER_ROW] * ((info[HEIGHT] + 8 * max_v - 1) // (8 * max_v))
-    # Interpolating upsampling looks one chroma sample further, in subsampled directions alone.
+    # Interpolating upsampling reads one more chroma sample, only in subsampled directions.
     info[MARGIN_X] = (max_h // min_h + 1) // 2 if max_h > min_h else 0
     info[MARGIN_Y] = (max_v // min_v + 1) // 2 if max_v > min_v else 0
-    # libjpeg-turbo interpolates only if a component is 3 samples wide or more. So a spliced
-    # image must be as wide as that wherever the whole image is.
+    # libjpeg-turbo interpolates only components that are at least 3 samples wide. So a spliced
+    # image must be that wide if the whole image is.
     info[SHARPEST_X] = 2 * (max_h // min_h) + 1 if max_h > min_h else 1
     if info[NUM_MCUS] < 1:
         return BAD_HEADER
@@ -231,7 +231,7 @@ def _set_grid(info: np.ndarray, max_h: Scalar, max_v: Scalar, min_h: Scalar, min
 
 @compiled
 def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
-    """Checks that ``mcu`` is whole and belongs to ``jpeg``, fills ``info``; returns a status."""
+    """Checks that ``mcu`` is complete and belongs to ``jpeg``, and fills ``info``. Returns a status."""
     for i in range(INFO_SIZE):
         info[i] = 0
     status = _read_fixed(mcu, jpeg.size, info)
@@ -245,7 +245,7 @@ def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
 
 @inlined
 def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
-    """The ``width`` (at most 57) bits from ``bit`` after byte ``at`` on, as int64."""
+    """``width`` (at most 57) bits as int64, from ``bit`` bits after byte ``at`` on."""
     byte = uint64(at + (bit >> 3))
     word = load64_little(mcu, byte)
     return int64((word >> uint64(bit & 7)) & ((uint64(1) << uint64(width)) - uint64(1)))
@@ -253,7 +253,7 @@ def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
 
 @compiled
 def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Bit position of an entry in the file, at most that of the scan's end."""
+    """Bit position of an entry in the file, at most the end of the scan."""
     base = _u32(mcu, info[BASES_AT] + 4 * (entry // ENTRIES_PER_BASE))
     bits = _field(mcu, info[ENTRIES_AT], entry * info[ENTRY_BITS], info[POSITION_BITS])
     return min((info[SCAN_START] + base) * 8 + bits, info[SCAN_END] * 8)
@@ -261,7 +261,7 @@ def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
 
 @compiled
 def entry_dc(mcu: np.ndarray, info: np.ndarray, entry: Scalar, dc: np.ndarray) -> None:
-    """Puts the DC predictors of an entry into ``dc`` (int64, one for each component)."""
+    """Writes the DC predictors of an entry to ``dc`` (int64, one per component)."""
     bit = entry * info[ENTRY_BITS] + info[POSITION_BITS]
     for c in range(info[COMPONENTS]):
         dc[c] = _field(mcu, info[ENTRIES_AT], bit, info[DC_BITS_AT + c]) + info[DC_LOW_AT + c]

@@ -1,4 +1,4 @@
-"""Windows of JPEGs to small JPEGs, inside compiled code: one call for a batch, without the GIL."""
+"""Turns windows of JPEGs into small JPEGs, inside compiled code: one call for a batch, without the GIL."""
 
 from typing import Any, NamedTuple
 
@@ -46,32 +46,32 @@ __all__ = ["BAD_SCAN", "BAD_WINDOW", "TAIL_BYTES", "Memory", "splice_windows"]
 
 BAD_SCAN = 5
 BAD_WINDOW = 6
-MORE_ROOM = 7  # inside this file only: the caller grows the buffers and continues
+MORE_ROOM = 7  # not a result: the caller grows the buffers and continues
 
-# libjpeg-turbo's fast path wants 512 bytes per block of an MCU still ahead of it. Whoever hands it
-# a spliced JPEG together with what follows in the buffer lets it run to the end.
+# libjpeg-turbo's fast path runs while 512 bytes per block of an MCU are left. A spliced JPEG that is
+# passed together with this many bytes after it is decoded on the fast path to its end.
 TAIL_BYTES = 512 * 10
 
-# Places in the memory at Memory.area: MCU columns and rows, size to declare, offset of the crop.
+# Indices into the array at Memory.area: MCU columns and rows, size to declare, offset of the crop.
 COLUMN, COLUMN_STOP, ROW, ROW_STOP, AREA_HEIGHT, AREA_WIDTH, TOP, LEFT = range(8)
 AREA_SIZE = 8
-# Places in the memory at Memory.opened: image, status, blocks per MCU, template.
+# Indices into the array at Memory.opened: image, status, blocks per MCU, template.
 IMAGE, IMAGE_STATUS, PER_MCU, HEAD_SIZE, SIZE_AT, RESTART_AT = range(6)
 OPENED_SIZE = 6
 
 
 class Memory(NamedTuple):
-    """Addresses, and sizes in elements, of all that a call reads and writes, as uint64."""
+    """Addresses, and sizes in elements, of all arrays that a call reads and writes, as uint64."""
 
     images: Any
-    """uint64, 4 per image: addresses and sizes of the JPEG and of its entry points."""
+    """uint64, 4 per image: address and size of its JPEG, address and size of its entry points."""
     windows: Any
-    """int32, 4 per window."""
+    """int32, 4 per window: top, left, height, width."""
     image_of: Any
-    """int64, one per window."""
+    """int64, one per window: index of its image."""
     num_windows: Any
     offsets: Any
-    """int64, one more than windows; as ``origin``, ``size`` and ``status`` part of the result."""
+    """int64, one more than windows. Part of the result, like ``origin``, ``size`` and ``status`` (see ``Spliced``)."""
     origin: Any
     size: Any
     status: Any
@@ -99,9 +99,10 @@ class Memory(NamedTuple):
 
 @compiled
 def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
-    """Widens a window by the margin, out to whole MCUs; false if it leaves the image.
+    """Sets ``area`` to the window with its margin, from whole MCUs on. False if the window leaves the image.
 
-    The right and lower border stay where the margin ends: a decoder skips what lies beyond.
+    At the right and the bottom, whole MCUs are copied, but the declared size ends with the margin: decoders skip the
+    rest.
     """
     top, left = int64(window[0]), int64(window[1])
     bottom, right = top + int64(window[2]), left + int64(window[3])
@@ -125,7 +126,7 @@ def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
 
 @compiled
 def _write_header(memory: Memory, at: Scalar) -> Scalar:
-    """Copies the image's template with this window's size to ``out[at:]``, returns its end."""
+    """Copies the image's template to ``out[at:]`` and inserts the size of this window. Returns the end."""
     opened, area = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.area, AREA_SIZE)
     head, out = bytes_at(memory.head, HEADER_BYTES), bytes_at(memory.out, memory.out_size)
     for i in range(opened[HEAD_SIZE]):
@@ -143,9 +144,9 @@ def _write_header(memory: Memory, at: Scalar) -> Scalar:
 
 @compiled
 def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar, Scalar]:
-    """Whether the row's bytes follow one another, and the bytes of scratch and output it may take.
+    """Whether the row's entry points are in order, and the bytes of scratch and output that the row may take.
 
-    A byte of the scan takes two at most in the output, where an FF of other bits needs stuffing.
+    A byte of the scan takes two in the output at most, if the shifted bits form an FF that needs stuffing.
     """
     info = int64_at(work.info, INFO_SIZE)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -160,7 +161,7 @@ def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar
 
 @compiled
 def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
-    """Ends a row with a marker, after which predictors start at 0."""
+    """Ends a row with a marker. The DC predictors start at 0 after it."""
     out = bytes_at(work.out, work.out_size)
     at = close_row(out, writer.at, writer.held, writer.count)
     out[at] = uint8(0xFF)
@@ -175,12 +176,12 @@ def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
 def _splice_area(work: Work, area: np.ndarray, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
     """Appends all MCU rows of an area and the EOI marker.
 
-    Returns a status, where the output ends and 0; or ``MORE_ROOM`` and the sizes that scratch and
-    output need.
+    Returns (status, end of the output, 0), or (``MORE_ROOM``, size of scratch, size of output) if an array is too
+    small.
     """
     info, last = int64_at(work.info, INFO_SIZE), int64_at(work.last, 4)
     writer = Writer(at, uint64(0), uint64(0))
-    # No scan has more bits than itself: beyond this an index leads in circles.
+    # An area cannot have more bits than the scan: with more, the index would lead in circles.
     mcus = (area[ROW_STOP] - area[ROW]) * (area[COLUMN_STOP] - area[COLUMN])
     most = at + uint64(2 * (info[SCAN_END] - info[SCAN_START]) + PIECE_ROOM * mcus)
     for c in range(4):
@@ -205,7 +206,7 @@ def _splice_area(work: Work, area: np.ndarray, restarts: bool, at: Scalar) -> tu
 
 @compiled
 def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
-    """Checks an image's index, finds its tables, writes its template; fills ``opened``."""
+    """Opens an image: checks its index, finds its tables, writes its template, and fills ``opened``."""
     opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
     images = uint64_at(memory.images, uint64(4 * (image + 1)))
     jpeg = bytes_at(images[4 * image], images[4 * image + 1])
@@ -237,7 +238,7 @@ def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
 
 @compiled
 def _splice_window(memory: Memory, window: Scalar, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends one window of the opened image; returns as ``_splice_area``."""
+    """Appends one window of the opened image. Returns the same as ``_splice_area``."""
     opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
     area = int64_at(memory.area, AREA_SIZE)
     windows = int32_at(memory.windows, uint64(4) * memory.num_windows)
@@ -302,8 +303,11 @@ def _splice_windows(memory: Memory, window: Scalar, restarts: bool) -> tuple[Sca
 def _compile(digest: str) -> Any:
     @cached(_nrt=False)
     def kernel(memory: Memory, window: Scalar, restarts: bool) -> Any:
-        """Splices from ``window`` on. Returns the window to continue from once there is room for the
-        two numbers that follow: bytes of scratch, and of output."""
+        """Splices windows from ``window`` on.
+
+        Returns (next window, bytes of scratch, bytes of output). If windows remain, the caller makes arrays of at least
+        these sizes and calls again.
+        """
         _ = digest
         return _splice_windows(memory, window, restarts)
 

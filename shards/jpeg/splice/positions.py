@@ -1,4 +1,4 @@
-"""All entry points of a JPEG as bit positions: how its bits are spread over the image."""
+"""All entry points of a JPEG as bit positions, which show how its bits are spread over the image."""
 
 from typing import Any, NamedTuple
 
@@ -27,20 +27,23 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class EntryPositions(NamedTuple):
-    """Where the entries of an index begin."""
+    """Bit positions of all entries of an index."""
 
     positions: npt.NDArray[np.int64]
-    """(n + 1,) bit positions in the file of the n entries and of the end of the scan, in non-decreasing order."""
+    """(n + 1,) bit positions in the file of the n entries and of the end of the scan, non-decreasing."""
     mcus_per_entry: int
     mcus_per_row: int
     num_mcus: int
 
 
 def read_positions(jpeg: Bytes, mcu: Bytes) -> EntryPositions | None:
-    """The positions of a ``.mcu`` member, both 1-D; None if it is empty, damaged or another file's. Of the JPEG
-    the header is read, and the beginning of its scan."""
+    """Reads the positions of a ``.mcu`` member; both arguments are 1-D.
+
+    Returns ``None`` if the member is empty, damaged or of another file. Reads only the header of the JPEG and the
+    beginning of its scan.
+    """
     info = np.zeros(INFO_SIZE, np.int64)
-    # An entry takes at least a bit of the member, so there is room whatever it claims.
+    # An entry takes at least one bit of the member, so this is enough whatever the member claims.
     positions = np.empty(8 * mcu.size + 1, np.int64)
     status = _positions(
         np.uint64(address_of(jpeg)),
@@ -68,7 +71,7 @@ def _compile(digest: str) -> Any:
         out_at: Scalar,
         out_size: Scalar,
     ) -> Any:
-        """Opens the index and writes all positions; returns a status of the splice's."""
+        """Opens the index and writes all positions. Returns a status of the splice."""
         _ = digest
         jpeg, mcu = bytes_at(jpeg_at, jpeg_size), bytes_at(mcu_at, mcu_size)
         info = int64_at(info_at, uint64(INFO_SIZE))

@@ -1,9 +1,9 @@
-"""One MCU row of a window as entropy-coded bits, inside compiled code.
+"""Copies one MCU row of a window as entropy-coded bits, inside compiled code.
 
-Start at the entry point before the first MCU wanted and walk to it, re-code the first DC value of
-each component, copy all other bits up to the last MCU wanted, whose end the walk from the nearest
-entry point before it finds. Where restart markers of the source lie within the row, this is done
-piece by piece between them.
+A row is copied in these steps: start at the last entry point at or before the first MCU wanted and walk to it; re-code
+the first DC value of each component; copy all other bits up to the end of the last MCU wanted. That end is found by a
+walk from the entry point nearest before it. A row with restart markers of the source in it is copied piece by piece,
+from marker to marker.
 """
 
 from typing import Any, NamedTuple
@@ -32,25 +32,25 @@ __all__ = ["PIECE_ROOM", "Work", "Writer", "end_byte", "splice_row"]
 
 MAX_BLOCKS_PER_MCU = 10
 STARTS_SIZE = (MAX_MCUS_PER_ENTRY + 2) * MAX_BLOCKS_PER_MCU + 2
-PIECE_ROOM = 64  # bytes of re-coded DC values and of padding, stuffed
+PIECE_ROOM = 64  # bytes that re-coded DC values and padding may take, with stuffing
 
 U1 = np.uint64(1)
 U7 = np.uint64(7)
 U8 = np.uint64(8)
 
-# Places in the memory at Work.state: the MCU that comes next, its byte in the file and its bit; the
-# bits at hand; where the tail's entry point lies in them; where the piece ends.
+# Indices into the array at Work.state: the next MCU, its byte in the file and its bit; number of
+# current bits; position of the tail's entry point in them; end of the piece.
 CURRENT, BYTE, BIT, LIMIT, TAIL_BIT, END = range(6)
 STATE_SIZE = 6
 
-# Places in the memory at Work.blocks: tables and component of every block of an MCU, first block of
+# Offsets in the array at Work.blocks: tables and component of every block of an MCU, first block of
 # every component.
 PAIRS, COMPONENT_OF, FIRST = 0, MAX_BLOCKS_PER_MCU, 2 * MAX_BLOCKS_PER_MCU
 BLOCKS_SIZE = FIRST + 4
 
 
 class Work(NamedTuple):
-    """Addresses (and sizes, where they vary) of all that a row needs."""
+    """Addresses (and sizes, where they vary) of everything that a row needs."""
 
     jpeg: Any
     jpeg_size: Any
@@ -63,21 +63,21 @@ class Work(NamedTuple):
     per_mcu: Any
     """Blocks per MCU."""
     bits: Any
-    """Unstuffed bytes of the piece at hand."""
+    """Unstuffed bytes of the current piece."""
     bits_size: Any
     starts: Any
-    """Bit positions of the blocks walked, ``STARTS_SIZE``."""
+    """Bit positions of the blocks walked; ``STARTS_SIZE`` elements."""
     state: Any
     dc: Any
-    """DC predictors of the source, 4 × int64."""
+    """DC predictors in the source, 4 × int64."""
     last: Any
-    """DC predictors of the output, 4 × int64."""
+    """DC predictors in the output, 4 × int64."""
     out: Any
     out_size: Any
 
 
 class Writer(NamedTuple):
-    """Where the output stands: bytes written, and ``count`` bits held back."""
+    """State of the output: offset ``at`` of the next byte, and ``count`` bits in ``held`` that do not fill one yet."""
 
     at: Any
     held: Any
@@ -86,7 +86,7 @@ class Writer(NamedTuple):
 
 @compiled
 def end_byte(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """One past the byte of the file in which the bits before ``entry`` end."""
+    """Offset in the file after the byte that holds the last bit before ``entry``."""
     if entry >= info[ENTRIES]:
         return uint64(info[SCAN_END])
     return uint64(min((entry_position(mcu, info, entry) >> 3) + 1, info[SCAN_END]))
@@ -119,7 +119,7 @@ def _words(work: Work) -> Any:
 
 @inlined
 def _load(work: Work, bound: Scalar, at: Scalar) -> bool:
-    """Unstuffs from the current byte to ``bound`` or a marker to ``bits[at:]``; sets ``LIMIT``."""
+    """Unstuffs the file from the current byte up to ``bound`` or a marker into ``bits[at:]``. Sets ``LIMIT``."""
     state = _state(work)
     start = state[BYTE]
     if bound < start or bound > work.jpeg_size:
@@ -134,7 +134,7 @@ def _load(work: Work, bound: Scalar, at: Scalar) -> bool:
 
 @compiled
 def _walk(work: Work, position: Scalar, num_blocks: Scalar) -> Scalar:
-    """Walks blocks in the bits at hand from ``position`` on, where an MCU starts."""
+    """Walks ``num_blocks`` blocks of the current bits from ``position`` on, where an MCU starts."""
     starts = uint64_at(work.starts, STARTS_SIZE)
     limit = _state(work)[LIMIT]
     return walk_blocks(_bits(work), limit, position, num_blocks, _pairs(work), _words(work), starts)
@@ -142,7 +142,7 @@ def _walk(work: Work, position: Scalar, num_blocks: Scalar) -> Scalar:
 
 @compiled
 def _sum_dc(work: Work, first_mcu: Scalar, stop_mcu: Scalar) -> None:
-    """Adds the DC differences of walked MCUs to the predictors of the source."""
+    """Adds the DC differences of walked MCUs to the DC predictors in the source."""
     component_of = uint64_at(work.blocks, BLOCKS_SIZE)[COMPONENT_OF:FIRST]
     starts = uint64_at(work.starts, STARTS_SIZE)
     sum_dc(
@@ -159,7 +159,7 @@ def _sum_dc(work: Work, first_mcu: Scalar, stop_mcu: Scalar) -> None:
 
 @compiled
 def _cross_restart(work: Work, mcu: Scalar) -> bool:
-    """Steps over the restart marker before ``mcu``, where the bits at hand must end."""
+    """Steps over the restart marker before ``mcu``. False if the current bits do not end at one."""
     state = _state(work)
     if state[LIMIT] < state[END] or state[LIMIT] - state[END] > U7:
         return False
@@ -176,7 +176,7 @@ def _cross_restart(work: Work, mcu: Scalar) -> bool:
 
 @compiled
 def _enter(work: Work, here: Scalar) -> bool:
-    """Goes to the entry point before MCU ``here``, and over restart markers between the two."""
+    """Goes to the last entry point at or before MCU ``here``, then over all restart markers up to ``here``."""
     info, state = _info(work), _state(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
     every, restart = info[EVERY], info[RESTART]
@@ -199,10 +199,10 @@ def _enter(work: Work, here: Scalar) -> bool:
 
 @inlined
 def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
-    """Unstuffs from the current byte to the end of the piece.
+    """Unstuffs the file from the current byte to the end of the piece.
 
-    ``tail`` is the last entry point of the piece. With ``jump`` it comes after the first MCU wanted
-    and ``TAIL_BIT`` becomes its position in the bits; with ``exact`` it is the end itself.
+    ``tail`` is the last entry point of the piece. With ``jump`` it comes after the first MCU wanted, and its position
+    in the bits is stored in ``TAIL_BIT``. With ``exact`` the piece ends at it.
     """
     state, info = _state(work), _info(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -221,7 +221,7 @@ def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
 
 @compiled
 def _recode(work: Work, pair: Scalar, value: Scalar, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the DC difference ``value``; false if there is no code for it."""
+    """Appends the DC difference ``value``. False if there is no code for it."""
     magnitude = abs(value)
     category = int64(0)
     while category <= MAX_DC_CATEGORY and magnitude >> category > 0:
@@ -247,9 +247,9 @@ def _copy(work: Work, start: Scalar, end: Scalar, writer: Writer) -> Writer:
 
 @inlined
 def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar, Writer]:
-    """Appends the MCU that starts with walked block ``block``, up to its last first DC value.
+    """Appends the MCU that starts with walked block ``block``, up to the first DC value of its last component.
 
-    Returns whether it is sound, and the position of the bit after that value.
+    Returns whether it is sound, the position of the bit after that value, and the writer.
     """
     blocks = uint64_at(work.blocks, BLOCKS_SIZE)
     starts = uint64_at(work.starts, STARTS_SIZE)
@@ -273,7 +273,7 @@ def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar,
 
 @inlined
 def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool) -> bool:
-    """Walks from the tail's entry point to the end of the piece; DC values there, if ``needed``."""
+    """Walks from the tail's entry point to the end of the piece. Sets the DC values there if ``needed``."""
     state, info = _state(work), _info(work)
     num_mcus = uint64(stop - tail * info[EVERY])
     state[END] = state[TAIL_BIT]
@@ -289,10 +289,10 @@ def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool)
 
 @compiled
 def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the MCUs ``here`` … ``stop - 1``, between which the source has no marker."""
+    """Appends the MCUs ``here`` … ``stop - 1``, between which the source has no restart marker."""
     info, state = _info(work), _state(work)
     every, restart = info[EVERY], info[RESTART]
-    # An entry point at a restart lies after the marker: of no use for finding where bits end.
+    # An entry point at a restart comes after the marker, so it does not show where the bits before it end.
     at_marker = stop == info[NUM_MCUS] or (restart > 0 and stop % restart == 0)
     tail = (stop - 1) // every if at_marker else stop // every
     jump, exact = tail * every > here, tail * every == stop
@@ -330,8 +330,7 @@ def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: 
 def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
     """Appends the MCUs ``start`` … ``stop - 1`` to the output. Returns false if the bits or the index are damaged.
 
-    The memory at ``Work.last`` holds the DC predictors of the output; if ``needed``, those after the row are stored
-    there.
+    ``Work.last`` points to the DC predictors in the output; if ``needed``, those after the row are stored there.
     """
     restart = _info(work)[RESTART]
     if not _enter(work, start):

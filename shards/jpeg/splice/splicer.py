@@ -1,9 +1,9 @@
-"""Windows of JPEGs as small JPEGs of their own, made by copying bits: no pixel is decoded.
+"""Windows of JPEGs as small JPEGs of their own, made by copying bits: no pixels are decoded.
 
-The pixels of the crop inside a spliced JPEG equal those of a full decode by the same decoder, bit
-for bit, as long as the JPEG is the one that was indexed. An index of another file, of another
-version or cut off is found out before use; bits that flipped later inside the scan are for the
-shard's checksum to find, then only memory safety is promised.
+The pixels of the crop inside a spliced JPEG equal those of a full decode by the same decoder, bit for bit, as long as
+the JPEG is the one that was indexed. An index that is incomplete, or of another file or version, is refused before use.
+Bits of the scan that are damaged later are found only by the shard's checksum: a splice of them is memory-safe, but its
+pixels may be wrong.
 """
 
 from collections import deque
@@ -27,40 +27,40 @@ STATUS_REASONS = (
     "damaged entry points",  # cut off, a wrong checksum, or an unknown version
     "entry points of another file",
     "unusable header",
-    "corrupt scan",  # or an index whose positions lead nowhere
+    "corrupt scan",  # or an index with wrong positions
     "window outside the image",
 )
-"""What ``Spliced.status`` means; everything but "ok" takes a full decode."""
+"""Meaning of each value of ``Spliced.status``. All but "ok" require a full decode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spliced:
-    """Small JPEGs of a batch, one per window, end to end."""
+    """The small JPEGs of a batch, one per window, joined in one buffer."""
 
     data: np.ndarray
-    """uint8; ``data[offsets[i]:offsets[i + 1]]`` is the JPEG of window i, empty if it failed.
-    ``TAIL_BYTES`` or more follow the last one: libjpeg-turbo is faster when it is handed a buffer
-    that reaches this far beyond the end of an image, and reads no meaning into it."""
+    """uint8; ``data[offsets[i]:offsets[i + 1]]`` is the JPEG of window i, empty if it failed. At least ``TAIL_BYTES``
+    bytes without meaning follow the last one, because libjpeg-turbo is faster with a buffer that reaches this far
+    beyond the end of an image."""
     offsets: np.ndarray
-    """(n + 1,) int64."""
+    """(n + 1,) int64: where the JPEG of each window begins in ``data``, and the end of the last."""
     origin: np.ndarray
     """(n, 2) int32: row and column of the window's first pixel in the decoded small JPEG."""
     size: np.ndarray
     """(n, 2) int32: height and width of the decoded small JPEG."""
     status: np.ndarray
-    """(n,) int32: 0, or the place in ``STATUS_REASONS`` of what failed."""
+    """(n,) int32: index into ``STATUS_REASONS``; 0 if the splice succeeded."""
 
     def jpeg(self, window: int, slack: int = 0) -> memoryview:
-        """The JPEG of a window, and ``slack`` (at most ``TAIL_BYTES``) bytes that follow it."""
+        """The JPEG of a window, followed by the next ``slack`` (at most ``TAIL_BYTES``) bytes of the buffer."""
         start, stop = self.offsets[window], self.offsets[window + 1]
         return self.data[start : stop + slack].data
 
 
 class _Workspace:
-    """Lookup tables of the files seen last, and scratch; belongs to one call at a time."""
+    """Cached lookup tables of recent files, and scratch arrays. Belongs to one call at a time."""
 
     def __init__(self) -> None:
-        # By the names of Memory's fields.
+        # Names are those of Memory's fields.
         self.arrays: dict[str, np.ndarray] = {
             "words": np.zeros(SLOTS * SLOT_WORDS, np.uint32),
             "keys": np.zeros(SLOTS * KEY_BYTES, np.uint8),
@@ -84,17 +84,17 @@ class _Workspace:
 
 
 class Splicer:
-    """Splices windows. Any number of threads may call one object at once; the GIL is released.
+    """Splices windows. Any number of threads may use one object at once; the GIL is released.
 
-    ``restarts`` ends every MCU row of the output with a restart marker, so that a decoder may take
-    rows apart; libjpeg-turbo decodes such files more slowly.
+    With ``restarts``, every MCU row of the output ends with a restart marker, so that a decoder can find the rows
+    without decoding them. libjpeg-turbo decodes such files more slowly.
     """
 
     def __init__(self, restarts: bool = False) -> None:
         self._restarts = restarts
-        # One per thread that is inside a call; popping and appending are atomic.
+        # As many as there were calls at once; popping and appending are atomic.
         self._idle: deque[_Workspace] = deque()
-        self._bytes_per_window = 16_384  # of the call before, to begin with about the right size
+        self._bytes_per_window = 16_384  # estimated from the previous call
 
     def splice(self, jpeg: np.ndarray, mcu: np.ndarray, windows: np.ndarray) -> Spliced:
         """Splices the windows of one image; see :meth:`splice_batch`."""
@@ -105,9 +105,9 @@ class Splicer:
     ) -> Spliced:
         """Splices ``windows[i]`` = (top, left, height, width) out of ``jpegs[image_of[i]]``.
 
-        ``jpegs`` and ``mcus`` are contiguous uint8 arrays, such as views into a memory map, of
-        which only the bytes needed are read; windows of one image should follow one another. Bad
-        input shows in ``Spliced.status``, per window.
+        ``jpegs`` and ``mcus`` are contiguous uint8 arrays, such as views of a memory map; only the bytes needed are
+        read. Windows of the same image should be consecutive. For bad input, ``Spliced.status`` of the window says what
+        is wrong.
         """
         windows = np.ascontiguousarray(windows, np.int32)
         image_of = np.ascontiguousarray(image_of, np.int64)

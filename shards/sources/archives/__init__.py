@@ -1,1 +1,1 @@
-"""Archives as sources: what is in them, and how images are read where they lie."""
+"""Archives as sources: lists their members, and reads images from them without unpacking."""

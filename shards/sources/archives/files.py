@@ -1,7 +1,7 @@
-"""The files of a folder and of the archives in it, or of one archive, as files of a build's sources.
+"""The files of a folder and of the archives in it, or of one archive, as source files of a build.
 
-Members of a zip or a tar are read where they lie, by their places, which were listed once. A gzipped tar
-can only be read from its beginning, so before the work it becomes a plain one below the output folder.
+Members of a zip or a tar are read at their offsets, which are listed once. A gzipped tar can only be read from its
+beginning, so it is first unpacked to a plain tar in the output folder.
 """
 
 import gzip
@@ -32,20 +32,22 @@ class Archive:
 
     found: OpenedAs
     opened: OpenedAs
-    """What its members are read from."""
+    """How its members are read."""
     num_unpacked: int = 0
-    """Bytes of a tar up to the end of its last member."""
+    """Bytes of a tar up to the end of its last member, unpacked."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedFiles:
-    """The files below a folder, including the members of archives in it, such as ``train/ai.zip/a.jpg``. If ``root``
-    is itself an archive, every file is a member of it, and the archive is called ``""``."""
+    """The files below a folder, including members of archives in it, such as ``train/ai.zip/a.jpg``.
+
+    If ``root`` is itself an archive, all files are its members, and the archive is called ``""``.
+    """
 
     root: Path
     archives: Mapping[str, Archive]
     members: Mapping[str, PackedMember]
-    """By name."""
+    """Name → member."""
 
     @property
     def _loose(self) -> LocalFiles:
@@ -89,7 +91,7 @@ class PackedFiles:
         return any(name in self.members or self._loose.has_any([name]) for name in names)
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """Of gzipped tars those near the beginning, before which little has to be unpacked."""
+        """See :meth:`SourceFiles.samples`. Takes early members of gzipped tars, to unpack little before them."""
         gzipped = {name for name, archive in self.archives.items() if archive.opened.gzipped}
         members = {name: self.members[name] for name in names if name in self.members}
         late = sorted((m.start, name) for name, m in members.items() if m.archive in gzipped)[most // 2 :]
@@ -119,13 +121,13 @@ class PackedFiles:
 
 
 def _path_of(archive: Archive, scratch: Path) -> Path:
-    """A name for what is unpacked from one state of an archive."""
+    """Where an archive is unpacked to. The name depends on the state of the archive."""
     text = f"{archive.found.path.absolute()}\0{archive.found.stamp}"
     return scratch / f"{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.tar"
 
 
 def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Callable[[int], object]) -> OpenedAs:
-    """The plain tar of a gzipped one, made where it is not there from an earlier run."""
+    """The plain tar of a gzipped one, made unless an earlier run has made it."""
     path, source = _path_of(archive, scratch), archive.found.path
     if not path.exists():
         try:
@@ -138,7 +140,7 @@ def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Cal
 
 
 def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advance: Callable[[int], object]) -> None:
-    """Unpacks ``length`` bytes; ``ends`` are those of the images in them, sorted."""
+    """Unpacks ``length`` bytes from ``source``. ``ends`` are the sorted ends of its images, for ``advance``."""
     written = 0
     with open_regular(source) as file, gzip.GzipFile(fileobj=file) as packed:
         while piece := packed.read(min(length - written, _PIECE_BYTES)):

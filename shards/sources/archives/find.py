@@ -1,4 +1,4 @@
-"""The archives among the files of a source: which are read, which are passed over, which are refused."""
+"""Finds the archives among the files of a source, and decides which are read, skipped or refused."""
 
 import os
 import re
@@ -35,15 +35,16 @@ def is_archive_name(name: str) -> bool:
 
 
 def without_archive_suffix(name: str) -> str:
-    """What an archive's name says as the name of a folder: ``ai.tar.gz`` → ``ai``, ``ai.z01`` → ``ai``."""
+    """An archive's name as the name of a folder: ``ai.tar.gz`` → ``ai``, ``ai.z01`` → ``ai``."""
     return _ARCHIVE.sub("", name)
 
 
 def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Members] | None:
-    """An archive with its members; ``None`` for a file that is not an archive by its bytes, and for a tar of labelled
-    samples. ``name`` is its name among the sources. Adds notes for the user to ``notes``.
+    """Opens the archive ``path`` and lists its members.
 
-    Raises ``InputError`` if it is of a kind that is not read here, or is split, encrypted or damaged.
+    ``name`` is its name among the sources. Adds notes for the user to ``notes``. Returns ``None`` for a file whose
+    bytes are not those of an archive, and for a tar of labelled samples. Raises ``InputError`` if it is of a kind that
+    is not read here, or is split, encrypted or damaged.
     """
     plain = path.name.lower()
     if _PART.search(plain) or (plain.endswith(".zip") and _has_parts(path)):
@@ -67,27 +68,27 @@ def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Memb
 
 
 def _has_parts(path: Path) -> bool:
-    """Whether the first part of a split zip lies beside its last one."""
+    """Whether the first part of a split zip is beside its last part."""
     return any(path.with_suffix(suffix).exists() for suffix in (".z01", ".Z01"))
 
 
 @dataclass
 class FoundArchives:
-    """The archives below a folder that is a source; or the one that is the source, whose name is ``""``."""
+    """The archives below a folder that is a source, or the archive that is the source, with the name ``""``."""
 
     root: Path
     archives: dict[str, Archive] = field(default_factory=dict)
     members: dict[str, PackedMember] = field(default_factory=dict)
     unpacked: list[str] = field(default_factory=list)
-    """Archives that are passed over, as what they were unpacked to lies beside them."""
+    """Archives that are skipped because their unpacked contents are beside them."""
     unread: list[str] = field(default_factory=list)
-    """Archives that are passed over, as they are not read here and a folder of their name lies beside them."""
+    """Archives that are skipped because they cannot be read here and a folder of their name is beside them."""
     ends: list[str] = field(default_factory=list)
     """Notes on the ends of tars."""
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the user."""
+        """Sentences for the user on archives that were skipped, and on the ends of tars."""
         notes = list(self.ends)
         if self.unpacked:
             count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]
@@ -102,19 +103,21 @@ class FoundArchives:
 
     @property
     def files(self) -> PackedFiles:
-        """The files, with all that were taken."""
+        """The files below the folder, including the members of all archives that are read."""
         return PackedFiles(self.root, self.archives, self.members)
 
     def opened_among(self, listed: Iterable[tuple[str, Stamp | None]]) -> Iterator[tuple[str, Stamp | None]]:
-        """The files, members in place of archives that are read. Raises ``InputError`` as :func:`open_archive`."""
+        """Yields the files, with members in place of archives that are read. Raises as :func:`open_archive` does."""
         for path, stamp in listed:
             names = self.take(path) if is_archive_name(path) else None
             yield from [(path, stamp)] if names is None else ((name, None) for name in names)
 
     def take(self, name: str) -> list[str] | None:
-        """Takes in the archive ``name`` and returns the names of the files in it: none if it lies unpacked beside
-        the archive, ``None`` if the file is not an archive. Raises ``InputError`` as :func:`open_archive`, and if it
-        lies there unpacked only in part."""
+        """Opens the archive ``name`` and returns the names of the files in it; ``None`` if it is not an archive.
+
+        Empty if it is already unpacked beside itself. Raises the errors of :func:`open_archive`, and ``InputError`` if
+        it is unpacked only in part.
+        """
         path = self.root / name if name else self.root
         try:
             found = open_archive(path, name, self.ends)

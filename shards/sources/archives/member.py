@@ -1,4 +1,4 @@
-"""An image that lies in an archive: where its bytes are, and how they are read without the rest."""
+"""An image in an archive: where its bytes are, and how they are read without unpacking the rest."""
 
 import gzip
 import os
@@ -17,7 +17,7 @@ from shards.sources.files import Stamp, require_size, unread
 
 __all__ = ["ZIP_HEADER_BYTES", "OpenedAs", "PackedMember", "is_hidden", "is_unsafe", "plain_name", "read_member"]
 
-_ZIP_HEADER = struct.Struct("<4s22xHH")  # signature, then at the end the lengths of name and extra field
+_ZIP_HEADER = struct.Struct("<4s22xHH")  # signature; at the end, lengths of name and extra field
 ZIP_HEADER_BYTES = _ZIP_HEADER.size
 
 
@@ -28,28 +28,28 @@ class OpenedAs:
     path: Path
     stamp: Stamp
     gzipped: bool = False
-    """Members lie where they do when it is unpacked, which is done anew for each, up to its end."""
+    """Whether it is a gzipped tar. Offsets are in the unpacked tar; reading a member unpacks everything before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackedMember:
-    """A file in an archive. Small: there is one for each of millions of images."""
+    """A file in an archive. Kept small, because there is one for each of millions of images."""
 
     archive: str
     """Name of the archive."""
     start: int
-    """Place of its first byte in a tar, of the header before it in a zip."""
+    """Offset of its first byte in a tar, or of its header in a zip."""
     num_packed: int
     num_bytes: int
     crc32: int | None = None
-    """``None`` in a tar, which has none."""
+    """Checksum of its bytes; ``None`` in a tar, which has no checksums."""
     deflated: bool = False
     fault: tuple[str, str] | None = None
-    """(reason, detail) where it is not to be read."""
+    """(reason, detail) if it must not be read."""
 
 
 def plain_name(name: str) -> str:
-    """A member's name as a path of a folder has it: ``./a//b.jpg`` → ``a/b.jpg``."""
+    """A member's name as the path of a file in a folder: ``./a//b.jpg`` → ``a/b.jpg``."""
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
@@ -59,15 +59,15 @@ def is_unsafe(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether the file, or a folder that it lies in, is hidden, as what macOS adds to a zip is."""
+    """Whether the file or a folder that holds it is hidden, such as those that macOS adds to a zip."""
     return name.startswith(".") or "/." in name
 
 
 def read_member(archive: OpenedAs, member: PackedMember) -> bytes:
-    """The bytes of a member, never more than an image may have.
+    """The bytes of a member, at most as many as an image may have.
 
-    Raises ``RejectedImage`` if they are damaged or refused, ``InputError`` if the archive is no
-    longer the one that was listed, and ``MachineTrouble``.
+    Raises ``RejectedImage`` if they are damaged or refused, ``InputError`` if the archive has changed since it was
+    listed, and ``MachineTrouble``.
     """
     if member.fault is not None:
         raise RejectedImage(*member.fault)
@@ -76,7 +76,7 @@ def read_member(archive: OpenedAs, member: PackedMember) -> bytes:
         packed = patiently(lambda: _read_packed(archive, member))
     except OSError as error:
         raise unread(error, archive.path) from error
-    except (EOFError, zlib.error) as error:  # of a gzipped file
+    except (EOFError, zlib.error) as error:  # from a gzipped file
         raise RejectedImage("corrupt", f"cannot be unpacked: {error}") from error
     data = _inflated(packed, member) if member.deflated else packed
     if len(data) != member.num_bytes or (member.crc32 is not None and zlib.crc32(data) != member.crc32):
@@ -112,7 +112,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
 
 
 def _inflated(packed: bytes, member: PackedMember) -> bytes:
-    """At most one byte more than the member claims: by that a lie shows."""
+    """The unpacked bytes, at most one more than the member claims, which is enough to notice a false claim."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         return inflater.decompress(packed, member.num_bytes + 1)

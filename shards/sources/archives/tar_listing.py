@@ -1,4 +1,4 @@
-"""The members of a tar of class folders, plain or gzipped; a tar of labelled samples is another thing."""
+"""Lists the members of a tar of class folders, plain or gzipped. Tars of labelled samples are handled elsewhere."""
 
 import posixpath
 from collections.abc import Iterator
@@ -15,17 +15,16 @@ __all__ = ["list_tar_members"]
 
 _LABEL_SUFFIXES = (".cls", ".json")
 _LOOKED_AT = 1000
-"""Members at the beginning of a tar that show whether it holds samples."""
+"""Members at the beginning of a tar that decide whether it holds samples."""
 
 Members = list[tuple[str, PackedMember]]
 
 
 def list_tar_members(path: Path, archive: str, notes: list[str], *, gzipped: bool = False) -> Members | None:
-    """(name, member) of the files in a tar, in its order; ``None`` where it holds WebDataset samples,
-    which have their labels beside the images.
+    """(name, member) of the files in a tar, in its order; ``None`` if it holds WebDataset samples with labels.
 
-    A hard link is the file that it names. Members that must not be read have a fault. A note on the tar's
-    end is added to ``notes``. Raises ``InputError`` if it is damaged, cut off or lists too much.
+    A hard link counts as the file that it names. Members that must not be read have a fault. Adds a note on the tar's
+    end to ``notes``. Raises ``InputError`` if the tar is damaged, cut off or lists too much.
     """
     unread: list[str] = []
     walked = _members(path, archive, unread, gzipped)

@@ -1,4 +1,4 @@
-"""Whether an archive was unpacked already, beside itself: then its images are read there, and once."""
+"""Checks whether an archive is already unpacked beside itself. Its images are then read from there, and only once."""
 
 import os
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from shards.sources.files import evenly, read_image_file
 __all__ = ["is_unpacked"]
 
 _COMPARED = 20
-"""Members whose bytes are compared, evenly among all; all are looked for by name and size."""
+"""Members whose bytes are compared, evenly spread over all. All members are compared by name and size."""
 _COMPARED_GZIPPED = 3
-"""The same where all before a member is to be unpacked first: those at the beginning."""
+"""The same for a gzipped tar: the first members, because everything before a member must be unpacked."""
 
 
 def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, PackedMember]]) -> bool:
-    """Whether the images of an archive also lie unpacked in ``folder``, which is named after it, or in the archive's
-    own folder. Files of the same names and sizes with other bytes are other images.
+    """Whether the images of an archive are also unpacked in ``folder``, which is named after it, or in its own folder.
 
-    Raises ``InputError`` if only some of the images lie there.
+    Files of the same names and sizes but other bytes are other images. Raises ``InputError`` if only some of the images
+    are there.
     """
     whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}
     images = {name: member for name, member in whole.items() if name.lower().endswith(tuple(FILE_SUFFIXES))}
@@ -54,7 +54,7 @@ def _has_size(path: Path, num_bytes: int) -> bool:
 
 
 def _has_bytes(path: Path, archive: OpenedAs, member: PackedMember) -> bool:
-    """What cannot be read, on either side, is not the same; but a failing disk decides nothing."""
+    """Whether a file has the bytes of a member. ``False`` if either cannot be read, but a failing disk raises."""
     try:
         return read_image_file(path) == read_member(archive, member)
     except RejectedImage as error:

@@ -1,4 +1,4 @@
-"""The members of a zip, by its directory: nothing of it is unpacked, and no size in it is believed."""
+"""Lists the members of a zip from its directory. Unpacks nothing, and trusts no size in it."""
 
 import struct
 import zipfile
@@ -18,14 +18,14 @@ __all__ = ["has_zip_end", "join_parts", "list_zip"]
 
 _END, _END64 = struct.Struct("<4sHHHHLLH"), struct.Struct("<4sQHHLLQQQQ")
 _LOCATOR_BYTES = 20
-_LONGEST_END = _END.size + (1 << 16) + _LOCATOR_BYTES + _END64.size  # the last record ends in a comment
-_ENTRY_BYTES = 46  # of the directory, at least
+_LONGEST_END = _END.size + (1 << 16) + _LOCATOR_BYTES + _END64.size  # the last record ends with a comment
+_ENTRY_BYTES = 46  # least bytes of an entry
 _METHODS = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
 _OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 99: "AES encryption"}
 
 
 def join_parts(path: Path) -> str:
-    """The sentence for a zip of which ``path`` is one of several parts."""
+    """The message for a split zip of which ``path`` is one part."""
     whole = path.with_suffix(".zip").name
     if path.suffix[1:].isdecimal():
         how = f"cat {path.stem}.[0-9]* > whole.zip"
@@ -38,22 +38,22 @@ def join_parts(path: Path) -> str:
 
 
 def has_zip_end(path: Path) -> bool:
-    """Whether a directory of a zip ends the file, whatever it begins with. Raises ``OSError``."""
+    """Whether the file ends with the directory of a zip, whatever it begins with. Raises ``OSError``."""
     with open_regular(path) as file:
         return _end_of_directory(file) is not None
 
 
 def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
-    """(name, member) of the files in a zip, in its order; names have ``/`` between their parts.
+    """(name, member) of the files in a zip, in its order; names have ``/`` between folders.
 
-    Members that must not be read have a fault. Raises ``InputError`` if the zip is damaged, split,
-    encrypted, packed by a method that is not read here, or lists too much.
+    Members that must not be read have a fault. Raises ``InputError`` if the zip is damaged, split, encrypted, packed by
+    a method that is not read here, or lists too much.
     """
     try:
         infos, directory = read_or_end(path, lambda: _directory(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    # zipfile's own, on directories that make no sense
+    # Errors that zipfile itself raises for senseless directories.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, ArithmeticError, LookupError) as error:
         raise InputError(f"{path} is no zip or is cut off ({error}): fetch it again or leave it out") from error
     found = []
@@ -69,7 +69,7 @@ def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
 
 
 def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
-    """The entries of the directory, and where it begins at the latest."""
+    """The entries of the directory, and the latest offset at which it begins."""
     with open_regular(path) as file:
         end = _end_of_directory(file)
         if end is None:
@@ -84,8 +84,7 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
 
 
 def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
-    """(number of this part, bytes of the directory, its beginning) as the end of a zip says; ``None``
-    where the file does not end as a zip does."""
+    """(number of this part, bytes of the directory, its offset) from the end of a zip; ``None`` for other files."""
     size = file.seek(0, 2)
     start = file.seek(max(size - _LONGEST_END, 0))
     tail = file.read(_LONGEST_END)
@@ -101,8 +100,11 @@ def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Tools of Windows write backslashes, and those of Unix UTF-8 without saying so, which ``zipfile``
-    reads as code page 437."""
+    """The name of a member with slashes and decoded as UTF-8 if possible.
+
+    Windows tools write backslashes. Unix tools write UTF-8 without the flag for it, which ``zipfile`` decodes as code
+    page 437.
+    """
     name = info.filename
     if not name.isascii() and not info.flag_bits & 0x800:
         try:

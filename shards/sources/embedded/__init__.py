@@ -1,1 +1,1 @@
-"""Images that lie in tables: Parquet files, and the Arrow files of ``datasets``."""
+"""Images inside tables: Parquet files, and the Arrow files of ``datasets``."""

@@ -1,5 +1,7 @@
-"""Images in a file of ``datasets``: an Arrow stream, of which one batch is held as it was written; a local one is
-mapped."""
+"""Images in a file of ``datasets``, which is an Arrow stream.
+
+One batch, as large as it was written, is in memory at a time. A local file is mapped.
+"""
 
 import io
 import mmap
@@ -22,15 +24,15 @@ from shards.store.range_file import RangeFile
 __all__ = ["MappedArrowTable", "StoredArrowTable"]
 
 _BATCH_BYTES = 4 << 20
-"""About this many bytes of images are given at a time."""
+"""About this many bytes of images are yielded at a time."""
 _FORGET_BYTES = 64 << 20
-"""Of a mapped file, no more than that and a batch stays in memory after it was read."""
+"""Bytes of a mapped file that may stay in memory after they were read, besides one batch."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """The last bytes of an Arrow stream."""
 
 
 class _Arrow:
-    """A file of batches of an Arrow stream."""
+    """A file with the batches of an Arrow stream."""
 
     schema: pa.Schema
     _shown: str
@@ -64,7 +66,7 @@ class _Arrow:
         return each(self._read(columns), self._shown)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The batches, the values of some columns checked: Arrow's reader follows offsets without a look."""
+        """Yields the batches. Checks the values of some columns, since Arrow's reader follows offsets unchecked."""
         rows, most = 0, limit("MAX_LIST_ROWS")
         for message in pa.ipc.MessageReader.open_stream(self._source()):
             if message.type == "schema":
@@ -80,18 +82,18 @@ class _Arrow:
             self._forget(message.body.size)
 
     def _source(self) -> pa.Buffer | pa.NativeFile:
-        """The bytes of the file from their beginning."""
+        """The bytes of the file from its beginning."""
         raise NotImplementedError
 
     def _forget(self, num_bytes: int) -> None:
-        """Called after this many bytes were worked with."""
+        """Called after this many bytes were processed."""
 
 
 class MappedArrowTable(_Arrow):
-    """One on this machine."""
+    """An Arrow stream in a file of this machine."""
 
     def __init__(self, path: Path, shown: str) -> None:
-        """Raises ``ValueError`` if it has no end, ``OSError`` and Arrow's exceptions."""
+        """Raises ``ValueError`` if the stream has no end mark, ``OSError`` and Arrow's exceptions."""
         self._shown, self._read_bytes = shown, 0
         with machine_spared(path):
             self._mapped = read_or_end(path, lambda: map_regular(path))
@@ -116,10 +118,10 @@ class MappedArrowTable(_Arrow):
 
 
 class StoredArrowTable(_Arrow):
-    """One in a store, which is read whole for its labels and again for its images."""
+    """An Arrow stream in a store. It is read completely for its labels, and once more for its images."""
 
     def __init__(self, file: RangeFile, shown: str) -> None:
-        """Raises ``ValueError`` if it has no end, ``InputError``, ``OSError`` and Arrow's exceptions."""
+        """Raises ``ValueError`` if the stream has no end mark, ``InputError``, ``OSError`` and Arrow's exceptions."""
         self._shown, self._file = shown, file
         file.seek(max(file.size() - len(_END), 0))
         _require_end(file.read(len(_END)))
@@ -133,8 +135,11 @@ class StoredArrowTable(_Arrow):
 
 
 class _Pieces(io.BufferedReader):
-    """A file of a store, fetched in pieces. Arrow asks at once for as many bytes as a message claims to have, and where
-    room is made for what was asked for, it is for no more than the file has left."""
+    """A file in a store that is fetched in pieces.
+
+    Arrow requests all bytes that a message claims to have, and a buffer is allocated for the request: here never for
+    more than the rest of the file.
+    """
 
     def __init__(self, file: RangeFile) -> None:
         super().__init__(file, PIECE_BYTES)
@@ -146,6 +151,6 @@ class _Pieces(io.BufferedReader):
 
 
 def _require_end(data: bytes) -> None:
-    """Without its mark, nothing shows whether batches are missing."""
+    """Raises ``ValueError`` without the end mark, since nothing else shows whether batches are missing."""
     if data != _END:
         raise ValueError("its end is missing")

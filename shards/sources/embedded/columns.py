@@ -1,4 +1,4 @@
-"""Which column of a table holds the images themselves."""
+"""Finds the column of a table that holds images."""
 
 import pyarrow as pa
 
@@ -10,7 +10,7 @@ IMAGE_COLUMNS = (
     *("image", "img", "image_data", "image_bytes", "img_bytes", "image_content", "picture", "photo"),
     *("bytes", "data", "content", "jpg", "jpeg", "png", "webp"),
 )
-"""Names of columns of images, the first that is there counts where several columns hold bytes."""
+"""Names of columns of images. If several columns hold bytes, the first of these names counts."""
 
 
 def is_bytes(kind: pa.DataType) -> bool:
@@ -19,17 +19,19 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def _is_image(kind: pa.DataType) -> bool:
-    """Whether it is what ``datasets`` makes of images: their bytes, and a path. Reads all names, so that none that is
-    not UTF-8 comes up later."""
+    """Whether the type is the structure that ``datasets`` uses for images: their bytes, and a path.
+
+    Reads all names, so that a name that is not UTF-8 fails here and not later.
+    """
     fields = [kind[place] for place in range(kind.num_fields)] if pa.types.is_struct(kind) else []
     inside = [field.type for field in fields if field.name == "bytes"]
     return len(inside) == 1 and is_bytes(inside[0])
 
 
 def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
-    """The name of the column of images, ``""`` if there is none. With ``has_paths`` another column names files, so a
-    column of bytes is not taken for images unless its name says so.
+    """The name of the column of images; ``""`` if there is none.
 
+    With ``has_paths``, another column names files, so that a column of bytes counts as images only if its name says so.
     Raises ``InputError`` if the column cannot be determined, or holds lists of images.
     """
     structs = [field.name for field in schema if _is_image(field.type)]
@@ -58,8 +60,8 @@ def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
 
 
 def bytes_of(column: pa.Array) -> pa.Array:
-    """The bytes in a column of images, null where a row has none."""
+    """The bytes in a column of images, null for rows without an image."""
     if not pa.types.is_struct(column.type):
         return column
     names = [column.type[place].name for place in range(column.type.num_fields)]
-    return column.flatten()[names.index("bytes")]  # nulls of the structure among them
+    return column.flatten()[names.index("bytes")]  # flatten() applies the structure's nulls

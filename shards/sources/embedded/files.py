@@ -1,7 +1,7 @@
-"""Images that lie in tables: each is a file by the name of its table and its row, ``train.parquet/000000123``.
+"""Images inside tables as files of a source: named by table and row, ``train.parquet/000000123``.
 
-A table gives its images from front to back only, and a build reads them in a random order. So before it, the
-images of each table are written to a file of their own in the build's folder.
+A table can be read only from front to back, but a build reads images in a random order. So before the build, the images
+of each table are copied to a file of their own in the build's folder.
 """
 
 import hashlib
@@ -27,47 +27,47 @@ __all__ = ["EmbeddedFiles", "ImageTable", "row_name"]
 
 _DIGITS = 9
 _AT_ONCE, _STORED_AT_ONCE = 2, 4
-"""Tables that are read at the same time: of a disk, as one is written while another waits until it is on the disk, and
-of a store, whose answers take time. Each has a few pieces in memory."""
+"""Tables that are read at the same time, each with a few pieces in memory. From a disk two, so that one is read while
+the other waits for its writes; from a store four, whose answers take time."""
 _ADDRESSES = (b"http://", b"https://", b"s3://", b"gs://", b"hf://")
 _MOST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTable:
-    """A file with images in it."""
+    """A table with images inside."""
 
     name: str
-    """Its name among the files of the source."""
+    """Name among the files of the source."""
     column: str
-    """The one that holds the images."""
+    """The column that holds the images."""
     num_rows: int
     num_bytes: int
-    """Of its images together, as it declares."""
+    """Bytes of all images together, as the file declares them."""
     stamp: Stamp
 
     @property
     def spool_name(self) -> str:
-        """The name of the file of its images; that of a table that was written again is another one."""
+        """Name of the file with the table's images. It changes when the table is written again."""
         key = f"{self.name}\0{self.column}\0{self.num_rows}\0{self.stamp}"
         return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
 
 
 def row_name(table: str, row: int) -> str:
-    """The name of an image; rows count from 0."""
+    """The name of the image in a row; rows count from 0."""
     return f"{table}/{row:0{_DIGITS}d}"
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedFiles:
-    """The images in tables."""
+    """The images inside tables, as files of a source."""
 
     files: SourceFiles
-    """The files among which the tables are."""
+    """The files that contain the tables."""
     tables: Mapping[str, ImageTable]
-    """By name."""
+    """Name → table."""
     spools: Path | None = None
-    """Folder of the images once they are prepared."""
+    """Folder with the copied images, once they are prepared."""
 
     @property
     def at_once(self) -> int:
@@ -84,7 +84,7 @@ class EmbeddedFiles:
         return self.files.walk(folder)
 
     def read(self, name: str) -> bytes:
-        """Before they are prepared, images other than those of :meth:`samples` cost the rows before them."""
+        """See :meth:`SourceFiles.read`. Before preparation, images not in :meth:`samples` cost all earlier rows."""
         table, row = self.tables[name.rpartition("/")[0]], int(name.rpartition("/")[2])
         if self.spools is None:
             with open_table(self.files, table.name, LOOK_BYTES) as opened:
@@ -114,7 +114,7 @@ class EmbeddedFiles:
         return any(name.rpartition("/")[0] in self.tables for name in names)
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """Only the first rows of groups of rows, and of batches, are read without those before them."""
+        """See :meth:`SourceFiles.samples`. Only the first rows of row groups and batches can be read alone."""
         wanted, found = set(names), list[str]()
         for table in list(self.tables.values())[:: -(-len(self.tables) // most)]:
             with open_table(self.files, table.name) as opened:
@@ -141,7 +141,7 @@ class EmbeddedFiles:
         with ThreadPoolExecutor(_STORED_AT_ONCE if self.files.at_once else _AT_ONCE) as pool:
             try:
                 list(pool.map(spool, missing))
-            except BaseException:  # nobody waits for the rest of a table
+            except BaseException:  # the caller no longer wants the rest
                 stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -151,15 +151,14 @@ class EmbeddedFiles:
 def _spool(
     files: SourceFiles, table: ImageTable, folder: Path, advance: Callable[[int], object], stopped: threading.Event
 ) -> None:
-    """Writes the images of a table to a file of their own. Raises ``InputError`` if the table is not what it
-    was."""
+    """Copies the images of a table to a file of their own. Raises ``InputError`` if the table has changed."""
     found = 0
 
     def counted(batches: Iterable[pa.Array]) -> Iterator[pa.Array]:
         nonlocal found
         for batch in batches:
             if stopped.is_set():
-                raise InputError("stopped")  # seen by nobody: another table's error is raised
+                raise InputError("stopped")  # not shown: the error of another table is raised
             found += len(batch)
             if found > table.num_rows:
                 break
@@ -172,7 +171,7 @@ def _spool(
     piece_bytes = PIECE_BYTES if files.at_once else LOOK_BYTES
     with open_table(files, table.name, piece_bytes) as opened:
         write_spool(folder / table.spool_name, counted(opened.images(table.column)), advance)
-    pa.default_memory_pool().release_unused()  # the pages, of hundreds of megabytes where pyarrow wrote them
+    pa.default_memory_pool().release_unused()  # pages of hundreds of megabytes if pyarrow wrote the table
 
 
 def _spooled(path: Path, row: int) -> pa.Scalar:

@@ -1,4 +1,4 @@
-"""Which files of a source are tables with images in them, and what they hold beside these. No image is read."""
+"""Finds the tables with images inside among the files of a source, and what else they hold. Reads no image."""
 
 import re
 from collections import Counter
@@ -29,15 +29,15 @@ from shards.sources.words import Words
 __all__ = ["FoundTable", "Listed", "folder_of", "look_into", "missing_parts", "saved_tables", "tables_among"]
 
 Listed = tuple[str, Stamp | None]
-"""(name, its stamp where the listing gave it)."""
+"""(name, its stamp if the listing gave it)."""
 
 _FEW_IMAGES = 100
-"""Image files beside tables, such as those of a card; a folder with more of them is a folder of images."""
+"""Most image files beside tables, such as those of a card. A folder with more of them is a folder of images."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
-"""Of a row in a table that holds images for sure; in one of smaller rows, the first image is looked for."""
+"""Bytes per row from which a table certainly holds images. In a table of smaller rows, a first image is looked for."""
 _OF_MANY = re.compile(r"(.*?)[-_.]?\b\d+-of-(\d+)(?:-[0-9a-f]{16})?")
-"""``train-00000-of-00042``, also with the fingerprint that the hub once wrote."""
+"""Matches ``train-00000-of-00042``, also with the fingerprint that the hub used to write."""
 _NUMBER = re.compile(r"[-_.]?\d+")
 _PART = re.compile(r"(part|shard|chunk|batch|file|parquet)s?([-_.\d].*)?")
 
@@ -45,24 +45,26 @@ _NOT_INSIDE = (
     "its column of images has paths at most, and the files lie with who wrote it: write it again with the images "
     "inside (datasets does so in push_to_hub and save_to_disk), or give the folder of the files"
 )
-"""What to do about a table without images."""
+"""What the user can do about a table without images inside."""
 
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table with images, and what it says about them."""
+    """A table with images, and its other columns."""
 
     images: ImageTable
     texts: pa.Table
-    """Columns that may mean something, as texts."""
+    """Columns that may have a meaning, as texts."""
     class_names: ClassNames
     is_empty: bool = False
-    """None of its rows holds an image."""
+    """Whether none of its rows holds an image."""
 
 
 def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
-    """(names of the tables among the files of a folder, the entries taken from ``listed`` to find them). There are
-    no tables if the folder turns out to be one of images. The tables are not opened."""
+    """(names of the tables among the files of a folder, the entries taken from ``listed`` to find them).
+
+    Empty if the folder turns out to be one of images. Opens no table.
+    """
     names: list[str] = []
     seen: list[Listed] = []
     images = 0
@@ -78,9 +80,11 @@ def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
 
 
 def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
-    """Those of the tables ``names`` that belong to the data set, sorted. In a folder that ``save_to_disk`` wrote,
-    they are the ones that its state file names, not the caches that ``map()`` left beside them. Raises
-    ``InputError`` if one is missing."""
+    """Those of the tables ``names`` that belong to the data set, sorted.
+
+    In a folder that ``save_to_disk`` wrote, they are the ones in its state file, not the caches that ``map()`` left
+    beside them. Raises ``InputError`` if one is missing.
+    """
     found: set[str] = set()
     folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}
     for folder in sorted(folders):
@@ -102,7 +106,7 @@ def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[s
 
 
 def missing_parts(names: Iterable[str]) -> list[str]:
-    """Notes on tables called ``NAME-00001-of-00042`` of which some are not there."""
+    """Notes on tables called ``NAME-00001-of-00042`` with missing parts."""
     parts: Counter[tuple[str, int]] = Counter()
     for name in names:
         path = PurePosixPath(name)
@@ -116,7 +120,7 @@ def missing_parts(names: Iterable[str]) -> list[str]:
 
 
 def folder_of(name: str, words: Words) -> Folder:
-    """The folders of a table, and last what its own name says; numbers and words for parts say nothing."""
+    """The folders of a table, then the words of its own name, without numbers and words for parts."""
     path = PurePosixPath(name)
     numbered = _OF_MANY.fullmatch(path.stem)
     stem = _NUMBER.sub("", numbered[1] if numbered else path.stem) if not _PART.fullmatch(path.stem.lower()) else ""
@@ -126,9 +130,11 @@ def folder_of(name: str, words: Words) -> Folder:
 
 
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
-    """Those of the tables ``names`` that hold images. Raises ``InputError`` if a table cannot be read, or if the
-    columns of images are empty in all of them. If they are empty in some, as img2dataset leaves them, the build
-    rejects those rows."""
+    """Opens the tables ``names`` and returns those that hold images.
+
+    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. If they are
+    empty in some rows, as img2dataset leaves them, the build rejects those rows.
+    """
     with ThreadPoolExecutor(files.at_once or 1) as pool:
         found = [table for table in pool.map(lambda name: _look_into(files, name), names) if table is not None]
     if found and all(table.is_empty for table in found):
@@ -137,9 +143,9 @@ def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
 
 
 def _look_into(files: SourceFiles, name: str) -> FoundTable | None:
-    # Asked for by itself, as it is when the images are read: a listing may give another.
+    # Request the stamp as for reading the images, since a listing may give a different one.
     shown, stamp = files.where(name), files.stamp(name)
-    with open_table(files, name) as table, reading(shown):  # names and values that are no UTF-8, impossible dates
+    with open_table(files, name) as table, reading(shown):  # catches values that are not UTF-8, impossible dates
         columns = find_columns([field.name for field in table.schema if is_text_or_number(field.type)], shown)
         images = image_column(table.schema, shown, bool(columns.path))
         if not images:

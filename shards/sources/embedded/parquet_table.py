@@ -1,5 +1,7 @@
-"""Images in a Parquet file. A part of a column is held at a time: a page, however long the file and its groups of
-rows are."""
+"""Images in a Parquet file.
+
+One page of a column is in memory at a time, however long the file and its row groups are.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,11 +14,11 @@ from shards.sources.embedded.reading import each
 __all__ = ["ParquetTable"]
 
 _BATCH_BYTES, _MOST_IN_BATCH = 4 << 20, 256
-"""What is taken out of a page at a time: about this many bytes, at most this many images."""
+"""Taken from a page at a time: about this many bytes, at most this many images."""
 
 
 class ParquetTable:
-    """A Parquet file."""
+    """A Parquet file with images inside."""
 
     def __init__(self, file: pq.ParquetFile, shown: str) -> None:
         self._file, self._shown = file, shown
@@ -25,7 +27,7 @@ class ParquetTable:
     def texts(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         if columns:
             return each(self._file.iter_batches(columns=list(columns)), self._shown)
-        rows = pa.array(range(self._file.metadata.num_rows))  # no column is read, and the rows still count
+        rows = pa.array(range(self._file.metadata.num_rows))  # without columns, the rows must still be counted
         return iter([pa.record_batch([rows], ["\0row"])])
 
     def images(self, column: str) -> Iterator[pa.Array]:
@@ -56,5 +58,5 @@ class ParquetTable:
         return bytes_of(next(each(read, self._shown)).column(0))[0]
 
     def _leaf(self, column: str) -> str:
-        """What Parquet stores of the images: the path beside the bytes is left where it is."""
+        """The leaf column that stores the bytes of the images, so that the paths beside them are not read."""
         return f"{column}.bytes" if pa.types.is_struct(self.schema.field(column).type) else column

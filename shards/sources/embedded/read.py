@@ -1,7 +1,7 @@
-"""Tables with the images in them: Parquet as most of the Hugging Face hub has it, and ``datasets.save_to_disk``.
+"""Reads tables with images inside: Parquet, as on most of the Hugging Face hub, and ``datasets.save_to_disk``.
 
-What their columns of labels, generators and splits say counts; where they say no labels, the names of folders and
-files do, as for a folder of images. No image is read.
+Their columns give labels, generators and splits. If they give no labels, names of folders and files do, as for a folder
+of images. Reads no image.
 """
 
 from bisect import bisect_right
@@ -35,14 +35,14 @@ __all__ = ["read_embedded"]
 
 _MOST_SHOWN = 3
 _OF_IMAGES = frozenset({*FILE_SUFFIXES, *TABLE_SUFFIXES, ".csv", ".jsonl", ".zip", ".tar", ".gz"})
-"""Suffixes of files that may hold images, or tell of some."""
+"""Suffixes of files that may hold images, or describe some."""
 
 
 class _Rows(TableRows):
-    """The rows of several tables, one below the other."""
+    """The rows of several tables, one table after the other."""
 
     def __init__(self, shown: str, tables: Sequence[FoundTable], files: SourceFiles) -> None:
-        """Raises ``InputError`` where the tables contradict each other."""
+        """Raises ``InputError`` if the tables contradict each other."""
         names = list(dict.fromkeys(name for table in tables for name in table.texts.column_names))
         everywhere = [name for name in names if all(name in table.texts.column_names for table in tables)]
         found = find_columns(names, shown)
@@ -66,7 +66,7 @@ class _Rows(TableRows):
 
 
 def _column(table: FoundTable, name: str) -> pa.Array:
-    """A column of a table, empty in all rows where it has none of that name."""
+    """A column of a table; empty texts if it has none of that name."""
     if name in table.texts.column_names:
         return table.texts.column(name).combine_chunks()
     return pa.array([""] * table.images.num_rows, pa.string())
@@ -88,10 +88,10 @@ def _class_names(tables: Sequence[FoundTable], files: SourceFiles) -> ClassNames
 def read_embedded(
     files: SourceFiles, names: Sequence[str], rules: SourceRules, listed: Sequence[Listed] = ()
 ) -> SourceList | None:
-    """The images in the tables ``names``, ``None`` where none of them has a column of images.
+    """Reads the images in the tables ``names``; ``None`` if none of them has a column of images.
 
-    ``listed`` are the files of their folder. Raises ``InputError`` where a table cannot be read, where labels cannot
-    be determined or contradict each other, and where a class is missing.
+    ``listed`` are the files of their folder. Raises ``InputError`` if a table cannot be read, if labels cannot be
+    determined or contradict each other, or if a class is missing.
     """
     wanted = saved_tables(files, names, {name for name, _ in listed})
     tables = look_into(files, wanted)
@@ -119,7 +119,7 @@ def read_embedded(
 def _described(
     tables: Sequence[FoundTable], rows: _Rows, rules: SourceRules, card: Card
 ) -> tuple[dict[str, list], list[str]]:
-    """(columns of ``SOURCE_SCHEMA`` of the rows with a label, notes on what was understood)."""
+    """(columns of ``SOURCE_SCHEMA`` for the rows with a label, notes on how the tables were understood)."""
     folders = [folder_of(table.images.name, rules.words) for table in tables]
     labels, notes, unclear = _labels(rows, folders, rules, card)
     bounds = list(pairwise(rows.starts))
@@ -162,7 +162,7 @@ def _described(
 def _labels(
     rows: _Rows, folders: Sequence[Folder], rules: SourceRules, card: Card
 ) -> tuple[np.ndarray, list[str], Unclear | None]:
-    """((rows,) int8 labels by the columns, notes, why they say none)."""
+    """((rows,) int8 labels by columns, notes, why the columns give no labels or ``None``)."""
     try:
         labels, notes = labels_of(rows, rules, card)
     except Unclear as error:
@@ -175,7 +175,7 @@ def _labels(
 
 
 def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:
-    """A note on tables and images that lie beside those that were taken."""
+    """A note on tables and images beside the tables that were taken."""
     others = [name for name, _ in listed if name not in tables]
     kinds = Counter(suffix for name in others if (suffix := PurePosixPath(name).suffix.lower()) in _OF_IMAGES)
     if not kinds:

@@ -1,4 +1,4 @@
-"""Whose fault it is that a table cannot be read."""
+"""Decides whether a table or something else is at fault for an error while reading it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def reading(shown: str) -> Iterator[None]:
 
 
 def each(read: Iterator[T], shown: str) -> Iterator[T]:
-    """What an iterator over a table gives, :func:`reading`."""
+    """Yields from an iterator over a table, within :func:`reading`."""
     while True:
         with reading(shown):
             found = next(read, None)

@@ -1,6 +1,6 @@
-"""Images of one table in a file that gives them in any order: Arrow's own, with a batch for each image.
+"""A file with the images of one table, readable in any order: an Arrow file with one batch per image.
 
-Opening one of 100,000 images takes 13 ms, and an image 20 µs more than its bytes do (docs/LOG.md).
+Opening a file of 100,000 images takes 13 ms, and each image 20 µs more than reading its bytes (docs/LOG.md).
 """
 
 import threading
@@ -16,12 +16,15 @@ __all__ = ["read_spooled", "write_spool"]
 
 _SCHEMA = pa.schema([("image", pa.large_binary())])
 _MOST_OPEN = 32
-"""Files that a process keeps open: their footers have 24 bytes for each image."""
+"""Files that a process keeps open. Their footers take 24 bytes per image."""
 
 
 def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int], object]) -> None:
-    """Writes the images, arrays of bytes, to ``path``, which appears whole or not at all. ``advance(n)`` is called
-    after ``n`` of them. Raises ``OSError`` if the disk does not take them, and what ``images`` raises."""
+    """Writes ``images``, arrays of bytes, to ``path``, which appears whole or not at all.
+
+    ``advance(n)`` is called after ``n`` of them. Raises ``OSError`` if the disk does not take them, and the errors of
+    ``images``.
+    """
     with (
         atomic_path(path) as temporary,
         pa.OSFile(str(temporary), "wb") as file,
@@ -35,11 +38,11 @@ def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int],
 
 
 def read_spooled(path: Path, row: int) -> pa.Scalar:
-    """The image in a row, null where the row has none. Raises ``OSError`` or an Arrow exception."""
+    """The image in a row, null if the row has none. Raises ``OSError`` or an Arrow exception."""
     return _opened(str(path), threading.get_ident()).get_batch(row).column(0)[0]
 
 
 @lru_cache(_MOST_OPEN)
 def _opened(path: str, thread: int) -> pa.ipc.RecordBatchFileReader:
-    """Read and not mapped: what a map shows counts as this process's memory. One for each thread."""
+    """Opens a file, once per thread. It is read, not mapped, since mapped pages count as memory of this process."""
     return pa.ipc.open_file(pa.OSFile(path))

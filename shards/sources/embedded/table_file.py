@@ -1,4 +1,4 @@
-"""Files of tables with images in them, read from front to back: Parquet, and the Arrow files of ``datasets``."""
+"""Tables with images inside, read from front to back: Parquet, and the Arrow files of ``datasets``."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,34 +19,37 @@ __all__ = ["LOOK_BYTES", "TABLE_SUFFIXES", "TableFile", "open_table"]
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
 LOOK_BYTES = 1 << 20
-"""Length of the pieces in which columns of a local file are read, or of any for a single image."""
+"""Length of the pieces in which columns of a local file are read, and of any file for a single image."""
 
 
 class TableFile(Protocol):
-    """An open table. All that reads raises ``InputError`` if the file cannot be read."""
+    """An open table. All methods that read raise ``InputError`` if the file cannot be read."""
 
     schema: pa.Schema
 
     def texts(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of some columns, in batches."""
+        """Yields the rows of some columns, in batches."""
 
     def images(self, column: str) -> Iterator[pa.Array]:
-        """The bytes of the images of a column, a few at a time; null where a row has none."""
+        """Yields the bytes of the images in a column, a few at a time; null for rows without an image."""
 
     def num_bytes(self) -> int:
         """Bytes of all columns together, as the file declares them."""
 
     def starts(self) -> list[int]:
-        """Rows that :meth:`image_at` reads at little cost, in order; the first one at least."""
+        """Rows that :meth:`image_at` reads at little cost, in order; at least the first one."""
 
     def image_at(self, column: str, start: int) -> pa.Scalar:
-        """The image in one of the rows of :meth:`starts`."""
+        """The image in a row of :meth:`starts`."""
 
 
 @contextmanager
 def open_table(files: SourceFiles, name: str, piece_bytes: int = 0) -> Iterator[TableFile]:
-    """Context manager: opens a table among the files of a source. With ``piece_bytes``, meant for columns of images,
-    columns are read in pieces of that many bytes and not kept. Raises ``InputError`` if the file is not a table."""
+    """Context manager: opens a table among the files of a source.
+
+    With ``piece_bytes``, meant for columns of images, columns are read in pieces of that many bytes and not kept.
+    Raises ``InputError`` if the file is not a table.
+    """
     shown, is_parquet = files.where(name), name.lower().endswith(".parquet")
     source: Path | RangeFile
     table: TableFile
