@@ -60,7 +60,8 @@ class ModelConfig:
     checkpointing)."""
     local_high_pass: bool = False
     """Remove the low frequencies of the crops before the local backbone: this subdues what the scene shows and keeps
-    the traces of its origin. A network without pretrained weights learns these traces only so (docs/results.md)."""
+    the traces of its origin. A network without pretrained weights learns these traces far better with it
+    (docs/results.md)."""
     share_backbone: bool = False
     """Use one backbone for the global view and the crops, trained with ``optim.lr_global``. If the architecture takes
     one image size only, both views must have it."""

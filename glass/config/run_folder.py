@@ -159,8 +159,7 @@ class RunFolder:
             ) from error
 
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
-        """Writes ``run.json`` and, for a new run, ``run.toml``; compares the settings with those of an existing run
-        first.
+        """Writes ``run.json`` and, for a new run, ``run.toml``; an existing run must have the same settings and data.
 
         ``data`` is the digest of the data set and its ``path``; ``environment`` is the hardware and system. Raises
         ``InputError`` naming the first difference if the folder belongs to another run.

@@ -14,8 +14,8 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The epochs, batch size and images of ``glass_tiny``; the only backbone learns at the rate of the local
-    backbone there."""
+    """The settings, with the epochs and batch size of ``glass_tiny``; the backbone has the rate of its local
+    backbone."""
     return RunConfig(
         preset="single_view_tiny",
         model=ModelConfig(kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0),
