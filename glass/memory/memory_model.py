@@ -58,10 +58,10 @@ class ViewCosts:
 
 
 def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
-    """Writes ``rows`` of the bench into ``memory_model.json``, replacing older ones of the same steps; returns its
-    path.
+    """Merges ``rows`` of the bench into ``memory_model.json``, in place of older rows of the same steps.
 
-    Rows of presets with changed settings are left out. ``environment`` gives the date and the version of torch.
+    Rows of presets with changed settings are left out. ``environment`` gives the date and the version of torch. Returns
+    the path of the file.
     """
     stamp = {"date": environment["date"], "torch": environment["versions"].get("torch")}
     fresh: list[Row] = [{**{name: row[name] for name in KEPT}, **stamp} for row in rows if not row["settings"]]
