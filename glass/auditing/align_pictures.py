@@ -26,7 +26,7 @@ _EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dis
 def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
     """Grey pictures (side, side) float32 of a (S, S, 3) uint8 global view, coarse to fine.
 
-    The sides are ``LEVELS``, as far as they do not exceed S.
+    The sides are those of ``LEVELS`` that do not exceed S.
     """
     grey = Image.fromarray(view).convert("L")
     sides = [side for side in LEVELS if side <= view.shape[0]]
@@ -129,7 +129,7 @@ def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
 
 @cached
 def _blurred(image: Any, present: Any) -> Any:
-    """Mean over 5 × 5 pixels, counting only those ``present``."""
+    """(side, side): the mean over 5 × 5 pixels of ``image``, counting only pixels that are ``present``."""
     side = image.shape[0]
     out = np.zeros((side, side))
     for i in range(side):

@@ -78,7 +78,7 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC."""
+    """Generator → AUROC of the whole model on its images against all real ones."""
     not_in_pixels: Separation | None
     """Separation by the facts that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
@@ -167,7 +167,7 @@ def audit_summary(audit: Audit) -> AuditSummary:
 
 
 def check_audit(document: object) -> Audit:
-    """``document`` as an audit. Raises ``ValueError`` naming the first entry that has not the declared form."""
+    """``document`` as an audit. Raises ``ValueError`` naming the first entry that is not as declared."""
     audit = versioned_document(document, Audit, FORMAT_VERSION)
     for finding in audit["findings"]:
         if set(finding) != set(FindingRecord.__annotations__):

@@ -29,7 +29,7 @@ _LEAK = "What a model learned by heart counts as detected, so scores there are t
 
 
 def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[DuplicatesRecord, list[Finding]]:
-    """(the entry ``duplicates`` of the audit document, findings)."""
+    """The audit's results on duplicates and groups: (entry ``duplicates`` of the document, findings)."""
     equal, found = duplicates.same_pixels, duplicates.near
     findings = [
         *_groups(groups_across_splits(dataset)),

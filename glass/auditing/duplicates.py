@@ -70,7 +70,7 @@ class Duplicates:
     same_pixels: np.ndarray
     """(m,) bool: True for exact duplicates (equal decoded pixels), False for near ones."""
     near: NearDuplicates | None
-    """None if near duplicates were not searched."""
+    """The result of the search for near duplicates; None if they were not searched for."""
 
 
 def find_duplicates(

@@ -28,7 +28,7 @@ class Finding:
     """One result of the audit, for the user to read and act on."""
 
     kind: str
-    """Key of ``KINDS``."""
+    """Kind of the finding: a key of ``KINDS``."""
     severity: str
     """``serious``: results on this data set would mislead; ``warning``: check it; ``info``: for information."""
     text: str

@@ -48,7 +48,7 @@ class FeatureAudit:
     """How well one feature separates the classes."""
 
     feature: str
-    """Key of ``FEATURES``."""
+    """The feature: a key of ``FEATURES``."""
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float

@@ -1,4 +1,4 @@
-"""Proposes pairs among up to a million pictures that may show the same, by locality-sensitive hashing.
+"""Proposes pairs among up to a million pictures that may show the same picture, by locality-sensitive hashing.
 
 Each global view becomes a vector of 35 numbers: the low frequencies of a 16 × 16 grey picture, scaled to length 1, so
 that brightness and contrast do not matter. Unrelated pictures are 1.4 apart. A re-save or a resize moves a picture by

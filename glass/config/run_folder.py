@@ -38,8 +38,8 @@ FREE_TO_CHANGE = frozenset(
 
 WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
-"""These are the files that training writes into the run's folder and into ``model/``. An evaluation or a calibration
-may write other files there at the same time."""
+"""Names of the files that training writes into the run's folder, and of those that it writes into ``model/``. An
+evaluation or a calibration may write other files there at the same time."""
 
 
 class TrainedOn(DatasetDigest):
@@ -55,7 +55,7 @@ class RunRecord(TypedDict):
     format_version: int
     preset: NotRequired[str]
     config: dict[str, Any]
-    """See :func:`glass.config.run_config.config_to_dict`."""
+    """The settings, see :func:`glass.config.run_config.config_to_dict`."""
     data: TrainedOn
     environment: NotRequired[dict[str, Any]]
     """The hardware and system that it runs on."""
@@ -86,7 +86,7 @@ class EpochLine(TypedDict):
 def read_record(path: Path) -> RunRecord:
     """The content of the ``run.json`` at ``path``.
 
-    Raises ``OSError``, or ``ValueError`` naming the first entry that has not the declared form.
+    Raises ``OSError``, or ``ValueError`` naming the first entry that is not as declared.
     """
     return versioned_document(read_json(path), RunRecord, FORMAT_VERSION)
 

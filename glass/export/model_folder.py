@@ -57,7 +57,7 @@ class ModelCard(TypedDict):
     weight_average: NotRequired[float | None]
     """Decay of the moving average of the weights; None if the weights are not an average."""
     config: dict[str, Any]
-    """See :func:`glass.config.run_config.config_to_dict`."""
+    """The settings of the run, see :func:`glass.config.run_config.config_to_dict`."""
     pixels: NotRequired[PixelRecord | None]
     """The rules and decoders that determined its pixels. Absent in older models."""
     versions: dict[str, Any]
@@ -154,8 +154,8 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
 def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig:
     """``config`` with the names of the backbones replaced by timm's.
 
-    A model may only name networks that timm contains. For a name on a hub or in a folder, whoever tries a stranger's
-    model would fetch or read what the stranger chose. Raises ``InputError`` if a timm name is missing.
+    A model may only name networks that timm contains: opening a stranger's model must not fetch or read whatever its
+    description names. Raises ``InputError`` if a timm name is missing.
     """
     names: dict[str, Any] = {}
     for key in ("global_backbone", "local_backbone"):

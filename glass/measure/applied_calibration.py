@@ -64,7 +64,7 @@ class Promise(TypedDict):
     images: int
     """Number of real images in this split."""
     false_alarms: int
-    """Number of these that are called generated."""
+    """Number of the real images in this split that are called generated."""
     rate: Number
     interval: Interval
     expected: Annotated[list[int], Meta(min_length=2, max_length=2)]

@@ -55,7 +55,7 @@ class CalibrationData(TypedDict):
 
 
 class MeasuredRate(TypedDict):
-    """A share of those images, with its 95 % interval (Clopper-Pearson)."""
+    """A share of the images on which a calibration was made, with its 95 % interval (Clopper-Pearson)."""
 
     rate: Share
     low: Share
@@ -64,7 +64,7 @@ class MeasuredRate(TypedDict):
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What the model sees of an image, as far as the user can choose it."""
+    """The settings, among those that a user can choose, that determine what the model sees of an image."""
 
     num_crops: int
     sampling: str

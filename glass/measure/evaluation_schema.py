@@ -142,5 +142,5 @@ class Evaluation(Results):
 
 
 def check_evaluation(document: object) -> Evaluation:
-    """``document`` as an evaluation. Raises ``ValueError`` naming the first entry that has not the declared form."""
+    """``document`` as an evaluation. Raises ``ValueError`` naming the first entry that is not as declared."""
     return versioned_document(document, Evaluation, FORMAT_VERSION)

@@ -84,8 +84,7 @@ class Robustness(TypedDict):
 
 
 def check_robustness(document: object) -> Robustness:
-    """``document`` as a robustness table. Raises ``ValueError`` naming the first entry that has not the
-    declared form."""
+    """``document`` as a robustness table. Raises ``ValueError`` naming the first entry that is not as declared."""
     table = versioned_document(document, Robustness, FORMAT_VERSION)
     models = set(table["models"])
     if not models or not table["rows"]:

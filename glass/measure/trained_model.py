@@ -36,7 +36,7 @@ class TrainedModel:
     name: str
     """Its name in messages."""
     model: Glass | SingleView
-    """In evaluation mode, on ``device``."""
+    """The network, in evaluation mode on ``device``."""
     config: RunConfig
     """The settings of the run that trained it."""
     card: ModelCard

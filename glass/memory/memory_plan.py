@@ -51,7 +51,7 @@ class Plan:
     """One way to run a training step."""
 
     batch: int
-    """Images at a time on one device."""
+    """Images per micro-step on one device."""
     grad_accum_steps: int
     crops: int
     crop_chunk: int | None

@@ -50,7 +50,7 @@ class RunningStatistics:
         return [buffer.clone() for buffer in (*self.moments, *self.counts)]
 
     def restore(self, values: list[torch.Tensor]) -> None:
-        """Puts back what :meth:`copy` returned."""
+        """Restores the values that :meth:`copy` returned."""
         if values:
             torch._foreach_copy_([*self.moments, *self.counts], values)
 

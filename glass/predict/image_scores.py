@@ -25,7 +25,7 @@ class ImageScores:
     attention: npt.NDArray[np.float32] | None
     """(n,) weights of these windows; None for a model without attention."""
     size: tuple[int, int]
-    """Height and width."""
+    """(height, width) of the image in pixels."""
     content_id: int
     changes: Mapping[str, float] = field(default_factory=dict)
     """Name of a harmless change → mean margin over the draws after it."""

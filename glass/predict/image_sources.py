@@ -42,7 +42,7 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "Y
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """Pixels (height, width, 3) uint8, and their content id, on which the windows depend."""
+    """A decoded image: pixels (H, W, 3) uint8, and their content id, which determines the windows."""
 
     pixels: npt.NDArray[np.uint8]
     content_id: int

@@ -24,7 +24,7 @@ class PredictOptions:
     """Also score the image after each of ``glass.predict.harmless_changes``, with as many draws. An image is unstable
     if any change gives another verdict, even if only ``uncertain``."""
     batch_size: int | None = None
-    """Rows per forward pass."""
+    """Rows (draws of images) per forward pass."""
     num_threads: int = 2
     """Threads that read and decode."""
 

@@ -25,7 +25,7 @@ class Outputs:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Option → file."""
+        """Option of the command line → file."""
         given = {"--json": self.json, "--csv": self.csv, "--html": self.html}
         return {option: path for option, path in given.items() if path is not None}
 

@@ -84,7 +84,7 @@ class MadeBy(NamedTuple):
 def made_by(head: Mapping[str, Any]) -> MadeBy:
     """Reads what the verdicts depend on from the head of a file or from the record of a page.
 
-    Raises ``KeyError`` or ``TypeError`` if ``head`` has not that form.
+    Raises ``KeyError`` or ``TypeError`` if ``head`` is neither.
     """
     calibration = (bool(head["calibrated"]), float(head["threshold"]), float(head["real_below"]))
     return MadeBy(str(head["model"]["weights_sha256"]), dict(head["views"]), calibration)
@@ -137,7 +137,7 @@ def predictions(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> Predi
 
 
 def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> None:
-    """Writes the document of :func:`predictions`. Raises ``ValueError`` if it has not the declared form."""
+    """Writes the document of :func:`predictions`. Raises ``ValueError`` if it is not as declared."""
     write_text_atomic(path, document_text(predictions(head, verdicts), Predictions, indent=1, ascii_only=True))
 
 

@@ -28,7 +28,7 @@ class PreparedImage:
     rows: list[ImageViews]
     changes: tuple[str, ...]
     size: tuple[int, int]
-    """Height and width."""
+    """(height, width) of the image in pixels."""
     content_id: int
 
 

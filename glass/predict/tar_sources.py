@@ -37,9 +37,9 @@ class TarImages:
 def images_of_tar(path: Path) -> TarImages:
     """The images in the tar at ``path``, in its order: one source for each member with an image's extension.
 
-    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``, as does data after the
-    end-of-archive marker, or the lack of that marker. Raises ``InputError`` if the file is not a tar, is damaged or is
-    cut off, and ``MachineTrouble``.
+    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. So do data after the
+    end-of-archive marker, and a missing marker. Raises ``InputError`` if the file is not a tar, is damaged or is cut
+    off, and ``MachineTrouble``.
     """
     images: list[TarMember | UnreadableSource] = []
     facts: dict[str, TarMember] = {}

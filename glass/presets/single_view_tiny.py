@@ -14,8 +14,7 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The settings, with the epochs and batch size of ``glass_tiny``; the backbone has the rate of its local
-    backbone."""
+    """The settings; epochs and batch size are those of ``glass_tiny``, and the rate is that of its local backbone."""
     return RunConfig(
         preset="single_view_tiny",
         model=ModelConfig(kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0),

@@ -66,8 +66,7 @@ def report_document(
 ) -> dict[str, Any]:
     """The content of ``report.json``, see the module. The first run is compared with the others.
 
-    Raises ``InputError`` if a run is named like a field of the document, and if a run's files have not the declared
-    form.
+    Raises ``InputError`` if a run is named like a field of the document, or if a run's files are not as declared.
     """
     audit = read_audit(Path(dataset.root))
     document: dict[str, Any] = {

@@ -168,7 +168,7 @@ class RunReport(TypedDict):
 
 
 def check_report(document: dict[str, Any], runs: Sequence[str]) -> None:
-    """Raises ``ValueError`` naming the first entry that has not the declared form."""
+    """Raises ``ValueError`` naming the first entry that is not as declared."""
     split = typed_document(document, Report)["split"]
     for run in runs:
         if run not in document:

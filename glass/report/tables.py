@@ -81,7 +81,7 @@ def three_digits(value: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """0.034 as "3.4 %"."""
+    """A share as a percentage: 0.034 becomes "3.4 %"; an en dash for None."""
     return "–" if value is None else f"{100 * value:.1f} %"
 
 

@@ -42,7 +42,7 @@ Report = Callable[[str], None]
 
 @dataclass
 class Study:
-    """One study in one folder."""
+    """One study in one folder; ``report`` is called with a line for each part that is done."""
 
     data: OpenShards
     budget: Budget

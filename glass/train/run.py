@@ -165,7 +165,7 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
 
 
 def _backbones(model: Any) -> dict[str, Any]:
-    """The argument of :meth:`RunFolder.note_backbones`."""
+    """The backbones of ``model``, in the form that :meth:`RunFolder.note_backbones` takes."""
     return {
         name: {"name": part.architecture, "weights_sha256": part.weights_sha256}
         for name, part in model.named_children()
