@@ -23,7 +23,7 @@ _DIGEST_SHOWN = 8  # hexadecimal digits
 
 
 def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
-    """``RAW_FACTS`` and ``file_bytes`` of all samples, each (n,); names are given as codes of the manifest.
+    """``RAW_FACTS`` and ``file_bytes`` of all samples, each (n,); categorical ones as codes of the manifest.
 
     For a sample that the build re-encoded, the facts are those of the re-encoded file.
     """

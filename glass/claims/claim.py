@@ -14,7 +14,7 @@ def plain(text: str, most: int = MAX_CHARACTERS) -> str:
 
     Control characters, direction marks and lone surrogates are removed; an ellipsis replaces what is cut off.
     """
-    # A text may have megabytes, of which little is shown.
+    # A text may be megabytes long, and only its beginning is shown.
     words = text[: 8 * most].split()
     line = " ".join("".join(c for c in word if c.isprintable()) for word in words).strip()
     return line if len(line) <= most and len(text) <= 8 * most else f"{line[: most - 1].rstrip()}…"

@@ -183,5 +183,5 @@ def _decoded(text: bytes) -> str:
     try:
         return text.decode()
     except UnicodeDecodeError as error:
-        # A character may be cut in two at the end.
+        # The cut at MAX_BYTES may have divided the last character.
         return text[: error.start].decode() if error.start > len(text) - 4 else text.decode("latin-1")

@@ -104,7 +104,7 @@ def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, 
         if new[key] not in (None, old[key]) and key not in keys and (key not in NETWORKS or ":" in new[key])
     ]
     if elsewhere:
-        words = " ".join(f"--set {quote(setting)}" for setting in elsewhere)  # for a shell, as they may be copied there
+        words = " ".join(f"--set {quote(setting)}" for setting in elsewhere)  # quoted for a shell, since users copy it
         raise InputError(
             f"{path} asks for {', '.join(elsewhere)}, from outside this program: if that is what you mean, give "
             f"{words} beside {option}"

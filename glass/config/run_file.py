@@ -102,7 +102,7 @@ def _flat(path: Path) -> dict[str, Any]:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # Windows may put a mark in front
+        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # skips the byte order mark of Windows editors
         if any(isinstance(value, int) and value.bit_length() > MOST_BITS for value in values.values()):
             raise ValueError(f"a number in it has more than {MOST_BITS} bits")  # which Python may refuse to print
         return values

@@ -122,7 +122,7 @@ class RunFolder:
             self._sweep()
             yield
         finally:
-            os.close(descriptor)  # which lets the lock go
+            os.close(descriptor)  # releases the lock
 
     def refuse_foreign(self) -> None:
         """Raises ``InputError`` if the folder holds something other than a run, or is a file."""

@@ -77,7 +77,7 @@ class ViewSettings:
     def __str__(self) -> str:
         if self.coverage == "all":
             crops = "a crop from every cell"
-            if self.sampling != "all":  # calibrations from before it tiled the image
+            if self.sampling != "all":  # made by a version in which "all" meant a square grid
                 crops += " of a square grid"
         else:
             crops = f"{self.num_crops} crops by {self.sampling}"
@@ -169,7 +169,7 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
         document = read_json(path)
         version = document["format_version"]
         if version == FORMAT_VERSION:
-            written = {"before": None, "after": None} | document  # without a default
+            written = {"before": None, "after": None} | document  # without the defaults: a file must hold both
             calibration = typed_document(written, Calibration)
             if calibration.real_below > calibration.threshold:
                 raise ValueError("real_below is above threshold")

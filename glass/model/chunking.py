@@ -97,7 +97,7 @@ def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk:
                 torch._foreach_add_(mean, statistics.moments, alpha=share)
                 if stop < num_crops:
                     statistics.restore(before)
-                else:  # the counts have gone up by one
+                else:  # keeps the counts of batches, which this pass has raised by one
                     torch._foreach_copy_(statistics.moments, mean)
     return torch.cat(features, dim=1)
 

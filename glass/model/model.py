@@ -15,7 +15,7 @@ from glass.model.pooling import AttentionPool
 from glass.model.view_sizes import check_views, require_runs
 from shards.errors import InputError
 
-if TYPE_CHECKING:  # not imported when run: it imports loaders, which model code does without
+if TYPE_CHECKING:  # only for annotations: it imports loaders, which model code must not depend on
     from glass.config.run_config import RunConfig
 
 __all__ = [

@@ -84,7 +84,7 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
         problem = _Problem(f"which stops at it ({_first_line(error)})")
         raise InputError(_sentence(problem, name, size, setting)) from error
     finally:
-        backbone.train()  # LeViT and its kin then forget what they keep for evaluation
+        backbone.train()  # LeViT and similar networks then drop what they cached for evaluation
         backbone.train(was_training)
     if not torch.is_tensor(found) or found.dim() != 2:
         raise InputError(_no_vector(name, _shape(found)))
@@ -193,7 +193,7 @@ def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
             if lost > SMALL_RIM:
                 return lost, layer.stride
         if layer.size != side:
-            continue  # of a branch
+            continue  # a layer in a side branch
         are_patches = layer.kernel == layer.stride and layer.stride > 1
         if are_patches and any(later.size == layer.size for later in layers[place + 1 :]):
             continue  # others read the same map, as beside the shrunken keys of PVT's attention

@@ -47,8 +47,8 @@ class LoadedImage:
     pixels: npt.NDArray[np.uint8]
     content_id: int
     encoded: bytes | None = None
-    """The file's bytes, for sampling rules that read the bits of a JPEG; None if there are none, or if evaluation would
-    not read them either."""
+    """The file's bytes, for sampling rules that read the bits of a JPEG. None if there are none, or if the JPEG was
+    re-encoded for its shard: evaluation does not read its bits either."""
 
 
 class ImageSource(Protocol):

@@ -175,7 +175,7 @@ def _settings(record: RunRecord) -> dict[str, Any]:
     around = {"data": record["data"], "environment": record.get("environment", {})}
     settings = flat_settings(record["config"]) | flat_settings(around)
     settings.pop("data.path", None)  # it describes a machine, not a run
-    settings.pop("data.note", None)  # it stands on top
+    settings.pop("data.note", None)  # the report shows it at its top
     return settings
 
 

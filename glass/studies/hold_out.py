@@ -13,7 +13,7 @@ from shards.manifest.schema import TRAIN, VALID
 __all__ = ["HELD_BACK", "LEARNT", "HoldOut", "hold_back"]
 
 LEARNT, HELD_BACK = "final_train", "final_valid"
-"""Names of the two parts as splits."""
+"""Names of the splits for the two parts."""
 SEED = 606
 
 

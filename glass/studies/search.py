@@ -148,7 +148,7 @@ class Search:
             best.see(line[f"valid_{config.select_by}"], config.select_by)
             if line["epoch"] not in reported:
                 trial.report(best.value, line["epoch"])
-            # Whether the last epoch before a kill was decided upon is unknown.
+            # The pruner may not have decided on the last epoch before a kill, so it is asked again.
             elif line is not lines[-1]:
                 return
             if trial.should_prune():

@@ -93,7 +93,7 @@ class BadSampleLedger:
             try:
                 row = json.loads(line)
                 split, key = row["split"], row["sample_key"]
-                f"{split} {key}".encode()  # half a character is JSON, and no name of a sample
+                f"{split} {key}".encode()  # a lone surrogate is valid JSON, but no sample's name
                 self._earlier[split, key] = row
             except (ValueError, KeyError, TypeError, RecursionError):
                 logger.warning("a line of %s is damaged and left out", self.path)
@@ -117,7 +117,7 @@ class BadSampleLedger:
         return self._count(split, _still_bad(rows, dataset, config), num_samples)
 
     def _count(self, split: str, new: list[Row], num_samples: int) -> str | None:
-        # Objects travel only when there are any.
+        # The processes exchange rows only if one of them has any.
         if self.accelerator.num_processes > 1:
             if not any_process(self.accelerator, bool(new)):
                 return None

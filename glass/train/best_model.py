@@ -1,4 +1,4 @@
-"""The exported model of a run, that of its best epoch so far, kept consistent with the checkpoints."""
+"""Keeps the exported model of a run, that of its best epoch so far, consistent with the checkpoints."""
 
 import logging
 from typing import Any
