@@ -105,8 +105,8 @@ class OptimConfig:
     """AdamW: a learning rate and a weight decay for each part of the network.
 
     ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A part whose rate is 0 keeps its
-    weights, but its BatchNorm statistics still change and it saves no memory; ``model.freeze_global`` and
-    ``model.freeze_local`` do both.
+    weights, but its BatchNorm statistics still change, and no memory is saved. ``model.freeze_global`` and
+    ``model.freeze_local`` also keep the statistics, and save memory.
     """
 
     lr_global: Step = 1e-5

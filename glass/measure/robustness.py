@@ -1,4 +1,4 @@
-"""Measures how much a detector loses when images have been re-saved, resized, blurred or disturbed: a table.
+"""Measures, as a table, how much a detector loses on images that were re-saved, resized, blurred or disturbed.
 
 Every row of ``glass.measure.perturbations`` changes the whole images of a split, and one or several models score the
 result, all on the same pixels. The clean row goes through the loader, so it equals ``glass evaluate``. Sampling rules

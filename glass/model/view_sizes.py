@@ -51,7 +51,8 @@ class _Reduction:
 
 
 def check_views(name: str, size: int, setting: str) -> None:
-    """Raises ``InputError`` if the timm network ``name`` has no vector for views of this size, or ignores their edges.
+    """Raises ``InputError`` if timm's network ``name`` returns no vector for views of this size, or ignores their
+    edges.
 
     ``size`` is in pixels per side, and ``setting`` is the key that sets it. The message suggests sizes nearby that fit.
     """

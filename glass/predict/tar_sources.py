@@ -92,7 +92,8 @@ class _Written:
     def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
         """Raises ``RejectedImage`` if the image is not the one that was written.
 
-        Re-encoded JPEGs are not checked: the facts hold the SHA-256 of another file, and pixels depend on the decoder.
+        Re-encoded JPEGs are not checked: their facts hold the SHA-256 of the source file, and their pixels depend on
+        the version of the decoder.
         """
         facts = read_facts(self.tar, self.member)
         stored = facts.get("stored_as")

@@ -80,7 +80,7 @@ def _importance(importance: Mapping[str, float]) -> str:
 def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Sequence[Mapping[str, Any]]) -> str:
     """One line per complete trial over all settings, darker for better trials.
 
-    An axis shows the range in which its setting was searched: logarithmic for a range, options at equal distances.
+    Each axis covers the values that were searched: a range logarithmically, options at equal distances.
     """
     names = list(complete[0][1]["params"])
     dimensions = {dimension["name"]: dimension for dimension in space}

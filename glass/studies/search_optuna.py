@@ -52,8 +52,8 @@ class RepeatableHyperband(HyperbandPruner):
 
     Optuna's own pruner stores that a trial has reached a rung before it decides. Asked again after a kill in between,
     it takes the rung for passed. This one derives the rung from the values that trials have reported at its epoch, so
-    it stores nothing. It must be a ``HyperbandPruner``, because TPE identifies by the class that trials of different
-    brackets do not inform each other.
+    it stores nothing. It must be a ``HyperbandPruner``: only for that class does TPE keep the trials of different
+    brackets apart.
     """
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:

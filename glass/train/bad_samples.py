@@ -2,8 +2,8 @@
 
 ``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's message, and the epoch in
 which it was first met. It holds no times, so equal runs on equal data write equal files. A bad sample is masked in
-every batch and never replaced by another. When a run is continued, it reads its bad samples again and counts those that
-are still bad, so a run that the limit ended does not pass the limit by being started again.
+every batch and never replaced by another. A run that is continued reads its bad samples again and counts those that are
+still bad. So starting a run again does not take it past the limit that ended it.
 """
 
 import json

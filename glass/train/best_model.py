@@ -43,9 +43,9 @@ class BestModel:
     def restore(self) -> None:
         """Makes ``model/`` the model of the best epoch again when a run is continued.
 
-        It is not if the process was killed before the export, or if the run returned to an earlier checkpoint because a
-        later one was damaged. If that model cannot be had any more, the best epoch is chosen anew from here, with a
-        warning.
+        It may be another one if the process was killed before the export, or if the run returned to an earlier
+        checkpoint because a later one was damaged. If the best model cannot be had any more, the best epoch is chosen
+        anew from here, with a warning.
         """
         progress = self.state.progress
         if progress.best is None:

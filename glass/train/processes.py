@@ -1,8 +1,8 @@
 """The processes, devices and precision of a run, and the two ways in which its processes end early.
 
 On a signal from a cluster or a keyboard, the run stops after its step, with a checkpoint. If one process is lost, the
-others notice at the next exchange and end, too, since every step needs the sum over all: at once if the connection
-breaks, after ``process_timeout_s`` if the process hangs.
+others end, too, since every step needs the sum over all. They notice the loss at the next exchange: at once if the
+connection breaks, after ``process_timeout_s`` if the process hangs.
 """
 
 import logging

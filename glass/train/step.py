@@ -1,7 +1,7 @@
-"""The optimiser step: weights every sample alike over micro-steps and processes, without waiting for the device.
+"""The optimiser step, which does not depend on how samples are divided into micro-steps and processes.
 
 The loss of a step is the sum over its valid samples divided by their number over all micro-steps and all processes. So
-a step does not depend on the number of processes or micro-steps, nor on the fillers at the end of an epoch.
+the fillers at the end of an epoch do not count, either. Nothing here waits for the device.
 """
 
 import time
