@@ -51,10 +51,10 @@ class _Reduction:
 
 
 def check_views(name: str, size: int, setting: str) -> None:
-    """Raises ``InputError`` if timm's network ``name`` returns no vector for views of this size, or ignores their
-    edges.
+    """Raises ``InputError`` if the network ``name`` returns no vector for views of this size, or ignores their edges.
 
-    ``size`` is in pixels per side, and ``setting`` is the key that sets it. The message suggests sizes nearby that fit.
+    ``name`` is timm's, ``size`` is in pixels per side, and ``setting`` is the key that sets it. The message suggests
+    sizes nearby that fit.
     """
     problem = _problem(name, size)
     if problem is None:
