@@ -116,7 +116,7 @@ class DuplicatesRecord(TypedDict):
     same_pixels: Count
     """Pairs with equal pixels; those of equal files are among them."""
     near: Count | None
-    """Pairs of near duplicates; null if none were searched for, as are the next two."""
+    """Pairs of near duplicates; null if none were searched for, as are then ``candidates`` and ``compared``."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]

@@ -61,9 +61,9 @@ class RunRecord(TypedDict):
     """The hardware and system that it runs on."""
     versions: NotRequired[dict[str, str]]
     backbones: NotRequired[dict[str, Any] | None]
-    """For each backbone timm's ``name`` and the ``weights_sha256`` that it started from; None before the first step."""
+    """For each backbone timm's ``name`` and the ``weights_sha256`` that it started from; null before the first step."""
     finished: dict[str, Any] | None
-    """``best``, the metrics of the epoch that is kept, and ``steps``, the number of steps; None before the end."""
+    """``best``, the metrics of the epoch that is kept, and ``steps``, the number of steps; null before the end."""
 
 
 class EpochLine(TypedDict):

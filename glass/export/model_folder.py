@@ -55,7 +55,7 @@ class ModelCard(TypedDict):
     data_note: NotRequired[Note]
     """What a reader of its verdicts must know about the training data. Absent if the data set has no note."""
     weight_average: NotRequired[float | None]
-    """Decay of the moving average of the weights; None if the weights are not an average."""
+    """Decay of the moving average of the weights; null if the weights are not an average."""
     config: dict[str, Any]
     """The settings of the run, see :func:`glass.config.run_config.config_to_dict`."""
     pixels: NotRequired[PixelRecord | None]

@@ -93,8 +93,8 @@ class AppliedCalibration(TypedDict):
     temperature: Number
     false_alarms: MeasuredRate
     real_below: NotRequired[Number]
-    """Probability from which on, up to the threshold, a verdict is "uncertain". Absent in older documents, as are the
-    next five fields."""
+    """Probability from which on, up to the threshold, a verdict is "uncertain". Absent in older documents, as are
+    ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
     data: NotRequired[CalibrationData]
     in_sample: NotRequired[bool]
     """Whether the threshold was chosen on these very images."""

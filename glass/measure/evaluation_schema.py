@@ -133,7 +133,7 @@ class Evaluation(Results):
     versions: dict[str, Any]
     """Distribution → version."""
     calibration: NotRequired[AppliedCalibration | None]
-    """Null if no calibration applied. Absent in older documents, as are the next three fields."""
+    """Null if no calibration applied. Absent in older documents, as are ``missing``, ``learnt`` and ``real_slices``."""
     missing: NotRequired[list[dict[str, Any]]]
     """The images without a score: ``shard``, ``sample_key``, ``reason``, ``detail``."""
     learnt: NotRequired[Overlap | None]

@@ -104,4 +104,4 @@ class BaselineCost(TypedDict):
     epoch_time_s: Number | None
     """Duration of an epoch at this batch, over as many images as in the crop studies."""
     why: str | None
-    """Why it was not measured; None if it was."""
+    """Why it was not measured; null if it was."""
