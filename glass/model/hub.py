@@ -1,7 +1,7 @@
 """The model hub: downloads and publishes detectors, as files that need no pickle.
 
-Each function first sends one request to see whether the hub answers: the hub's client retries for four minutes before
-it gives up, even if the files are in its cache.
+Before the hub is used, one request finds out whether it answers: the hub's client retries for four minutes before it
+gives up, even if the files are in its cache.
 """
 
 import importlib

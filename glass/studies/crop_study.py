@@ -58,7 +58,7 @@ class CropPlan:
 
 
 def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropStudy | None:
-    """The document of the study in ``output`` if the study is finished, else None.
+    """The document of the study in ``output`` if the study is finished, else None. Records the plan in ``output``.
 
     Raises ``InputError`` if ``output`` holds another study, or if this one cannot be trained.
     """

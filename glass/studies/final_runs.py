@@ -63,7 +63,7 @@ def seed_folder(output: Path, seed: int) -> Path:
 
 
 def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
-    """Whether every seed is trained and tested, and the document is written.
+    """Whether every seed is trained and tested, and the document is written. Records the plan in ``output``.
 
     Raises ``InputError`` if ``output`` holds runs with other settings, another share held back, or seeds that the plan
     leaves out, or if the plan cannot be trained.
