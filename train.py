@@ -1,6 +1,6 @@
-"""Starts a training: ``accelerate launch train.py``, ``torchrun train.py`` or ``python train.py``.
+"""Starts a training run: ``accelerate launch train.py``, ``torchrun train.py`` or ``python train.py``.
 
-The command itself is ``scripts/train.py``, which ``glass train`` runs, too.
+The command is defined in ``scripts/train.py``; ``glass train`` runs the same.
 """
 
 from scripts.train import main, parse, settings

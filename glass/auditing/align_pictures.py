@@ -1,10 +1,9 @@
-"""Whether two pictures show the same but for a re-save, a change of size or a crop.
+"""Decides whether two pictures are the same except for a re-save, a resize or a crop.
 
-Global views are of one size whatever the picture's, so a crop shows as a stretch and a shift along
-each axis. These four numbers are found by least squares (Gauss-Newton, from coarse to fine, with
-brightness and contrast free); then the *fine detail* of both, which nothing but the same picture
-shares, is compared where they overlap. Two pictures of similar composition agree in the coarse
-shapes, and not in the detail.
+Global views have one size whatever the picture's, so a crop appears as a stretch and a shift along each axis. These
+four numbers are found by least squares (Gauss-Newton, from coarse to fine, with brightness and contrast free). Then the
+*fine detail* of both pictures is compared where they overlap: two pictures of similar composition agree in their coarse
+shapes, but only the same picture agrees in its detail.
 """
 
 from typing import Any
@@ -17,17 +16,17 @@ from shards.jpeg.kernel_cache import cached
 __all__ = ["LEVELS", "grey_pyramid", "same_picture_scores"]
 
 LEVELS = (16, 32, 64, 128)
-"""Sides of the grey pictures on which the alignment is refined, one after the other."""
+"""Side lengths of the grey pictures on which the alignment is refined, one after the other."""
 
-_STEPS = 12  # of Gauss-Newton at each level; most pairs stand still after five
-_LEAST_DETAIL = 0.5  # grey levels; with less, a picture is flat but for noise
-_EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs that are not of one picture end here
+_STEPS = 12  # most Gauss-Newton steps at each level; most pairs converge within five
+_LEAST_DETAIL = 0.5  # standard deviation in grey levels; with less, a picture is flat except for noise
+_EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dismissed at this level
 
 
 def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
     """Grey pictures (side, side) float32 of a (S, S, 3) uint8 global view, coarse to fine.
 
-    Sides of ``LEVELS`` beyond that of the view are left out.
+    The sides are those of ``LEVELS`` that do not exceed S.
     """
     grey = Image.fromarray(view).convert("L")
     sides = [side for side in LEVELS if side <= view.shape[0]]
@@ -35,12 +34,11 @@ def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
 
 
 def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[float, float]:
-    """(detail, coarse): correlations in [-1, 1] of two pyramids after they were aligned.
+    """(detail, coarse): correlations in [-1, 1] of two pyramids after alignment.
 
-    ``coarse`` is that of the finest level; ``detail`` that of what a blur over five pixels takes
-    away from it. Both are 0 if no alignment was found, or a coarser level disagrees already.
-    Of two flat pictures both are 1 if they are of the same grey values, else 0. Not symmetric: a
-    crop is the more surely found as ``second``.
+    ``coarse`` is the correlation of the finest level; ``detail`` that of the same pictures minus their 5 × 5 blur. Both
+    are 0 if no alignment was found, or if a coarser level already disagrees. For two flat pictures, both are 1 if their
+    grey values are equal, else 0. Not symmetric: a crop is found more reliably as ``second``.
     """
     if max(first[-1].std(), second[-1].std()) < _LEAST_DETAIL:
         return _equality(first[-1], second[-1])
@@ -57,14 +55,15 @@ def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tu
 
 
 def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Scores of pictures without detail."""
+    """Scores of two pictures without detail: 1 if all grey values are equal up to ``_LEAST_DETAIL``, else 0."""
     equal = float(np.abs(first - second).max() <= _LEAST_DETAIL)
     return equal, equal
 
 
 @cached
 def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
-    """Value and both derivatives of ``image`` at row v, column u, which lie inside; bilinear."""
+    """Value of ``image`` at row v, column u, which must be inside, and its derivatives along rows and columns;
+    bilinear."""
     top, left = min(int(v), image.shape[0] - 2), min(int(u), image.shape[1] - 2)
     y, x = v - top, u - left
     a, b = image[top, left], image[top, left + 1]
@@ -75,10 +74,10 @@ def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
 
 @cached
 def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
-    """Refines ``parameters`` = (scale, shift) of columns, then of rows, in shares of a side.
+    """Refines ``parameters`` in place: (scale, shift) of columns, then of rows, in units of a side.
 
-    Row y, column x of ``target`` is sought at scale · x + shift of ``image``. Brightness and
-    contrast are fitted along. ``False`` where the pictures lead nowhere.
+    Row y, column x of ``target`` corresponds to scale · x + shift in ``image``. Brightness and contrast are fitted,
+    too. Returns False if the alignment leaves the plausible range.
     """
     side = image.shape[0]
     rows = np.empty(6)
@@ -122,7 +121,7 @@ def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
             moved = max(moved, abs(step))
         for axis in range(2):
             if not 0.5 < parameters[2 * axis] < 2 or abs(parameters[2 * axis + 1]) > 0.6:
-                return False  # what has moved so far has lost its way
+                return False  # no plausible crop is stretched or shifted this far
         if moved * side < 0.02:
             break
     return True
@@ -130,7 +129,7 @@ def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
 
 @cached
 def _blurred(image: Any, present: Any) -> Any:
-    """Mean over 5 × 5 pixels, of those ``present``."""
+    """(side, side): the mean over 5 × 5 pixels of ``image``, counting only pixels that are ``present``."""
     side = image.shape[0]
     out = np.zeros((side, side))
     for i in range(side):
@@ -147,7 +146,7 @@ def _blurred(image: Any, present: Any) -> Any:
 
 @cached
 def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
-    """Correlation of two pictures where ``present``, and the standard deviation of each."""
+    """Correlation of two pictures over the pixels ``present``, and the standard deviation of each."""
     n, sa, sb, saa, sbb, sab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
@@ -168,7 +167,7 @@ def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
 
 @cached
 def _compare(image: Any, target: Any, parameters: Any) -> tuple[float, float, float, float]:
-    """Correlations of the detail and of the pictures, deviations of both details; where they
+    """Correlation of the details, correlation of the pictures, and the deviation of each detail, where the two
     overlap."""
     side = image.shape[0]
     moved, present = np.zeros((side, side)), np.zeros((side, side), np.bool_)

@@ -1,7 +1,7 @@
-"""The audit of a data set before any model is trained on it: findings in plain language.
+"""Audits a data set before any model is trained on it, and states the findings in plain language.
 
-``audit_dataset`` yields the document that ``glass audit`` writes as ``DATA/audit.json``, and that
-reports show on top: an :class:`glass.auditing.document.Audit`.
+``audit_dataset`` returns the document that ``glass audit`` writes as ``DATA/audit.json`` and that reports show at the
+top: an :class:`glass.auditing.document.Audit`.
 """
 
 import json
@@ -23,8 +23,11 @@ __all__ = ["audit_dataset"]
 
 
 def audit_dataset(dataset: "ShardDataset", duplicates: "Duplicates", seed: int = 0) -> Audit:
-    """The document. ``duplicates`` are those that
-    :func:`glass.auditing.duplicates.find_duplicates` found; here only the manifest is read."""
+    """The audit of ``dataset`` as a document.
+
+    ``duplicates`` is the result of :func:`glass.auditing.duplicates.find_duplicates`; apart from it, only the manifest
+    is read.
+    """
     metadata = audit_metadata(dataset, seed)
     found, findings = audit_duplicates(dataset, duplicates)
     labels = dataset.column("label")

@@ -1,4 +1,4 @@
-"""The facts of a data set's files, as the audit compares them and as people read them."""
+"""Facts about a data set's files, as numbers for the audit to compare and as words for people to read."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,15 +17,15 @@ Array = npt.NDArray[Any]
 
 _NAMES = ("format", "subsampling", "colour_transform", "quant_digest", "mode", "metadata", "huffman")
 _FLAGS = ("lossless", "progressive", "has_exif", "has_icc")
-_MAX_CATEGORIES = 100  # the rarest share one; scikit-learn takes 255
+_MAX_CATEGORIES = 100  # the rarest share the last one; scikit-learn takes at most 255
 _MOST_NAMED = 3
 _DIGEST_SHOWN = 8  # hexadecimal digits
 
 
 def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
-    """``RAW_FACTS`` and ``file_bytes`` of all rows (n,); names as codes of the manifest.
+    """``RAW_FACTS`` and ``file_bytes`` of all samples, each (n,); categorical ones as codes of the manifest.
 
-    Of a sample stored as a re-encoding of the source, the facts are those of the re-encoding.
+    For a sample that the build re-encoded, the facts are those of the re-encoded file.
     """
     raw = {name: dataset.codes(name)[0] if name in _NAMES else dataset.column(name) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.where(raw["jpeg_quality"] > 0, raw["jpeg_quality"], -1)
@@ -36,9 +36,11 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 
 
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
-    """(rows, names) float64 features for a model. Numbers stay, with -1 if the file does not state them: a fold may
-    have nothing but such values, and a column of NaN alone is an error. Names become the rank of their frequency,
-    since the model takes few categories."""
+    """(rows, names) float64 features for a model.
+
+    Numbers stay, with -1 if the file does not state them; NaN is not used, because a column of NaN alone, as may occur
+    in a fold, is an error. Categories are replaced by the rank of their frequency, since the model takes only a few.
+    """
     columns = []
     for name in names:
         values = facts[name][rows]
@@ -53,8 +55,11 @@ def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -
 
 
 def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array) -> str:
-    """Typical values of one fact among the images ``keep`` (rows,) bool, in words: the most frequent names with
-    their shares, or the middle 90 % of numbers and the share that has none."""
+    """Typical values of one fact among the images selected by ``keep`` (n,) bool, in words.
+
+    For categories the most frequent with their shares; for numbers the median, the middle 90 %, and the share without a
+    value.
+    """
     if name in _NAMES:
         found = dataset.codes(name)[1]
         return _shares([_shown(name, text) for text in found], raw[name][keep])

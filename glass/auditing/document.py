@@ -1,4 +1,4 @@
-"""``audit.json``: what an audit found out about a data set, as it is written, read and shown."""
+"""``audit.json``, the result of an audit: its types, and how it is read and checked."""
 
 from pathlib import Path
 from typing import Annotated, TypedDict
@@ -43,7 +43,7 @@ class FindingRecord(TypedDict):
 
 
 class AuditSamples(TypedDict):
-    """Samples by class."""
+    """Numbers of samples by class."""
 
     all: Count
     real: Count
@@ -55,7 +55,7 @@ class FeatureRecord(TypedDict):
 
     feature: str
     name: str
-    """For people."""
+    """Name of the feature for display."""
     auroc: Number
     importance: Number
     real: str
@@ -65,7 +65,7 @@ class FeatureRecord(TypedDict):
 
 
 class Separation(TypedDict):
-    """How well facts separate the classes."""
+    """How well facts about files separate the classes."""
 
     auroc: Number
     interval: Interval
@@ -78,15 +78,15 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC."""
+    """Generator → AUROC of the whole model on its images against all real ones."""
     not_in_pixels: Separation | None
-    """By the facts that leave no trace in the pixels; None if none of them varies."""
+    """Separation by the facts that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
     """Class → number of distinct sets of JPEG quantisation tables."""
 
 
 class PairSample(TypedDict):
-    """One of two images that show the same."""
+    """One of two images that show the same picture."""
 
     path: str
     split: str
@@ -98,57 +98,57 @@ class PairSample(TypedDict):
 
 
 class PairRecord(TypedDict):
-    """Two images that show the same."""
+    """Two images that show the same picture."""
 
     kind: str
     """``same_file``, ``same_pixels`` or ``near``."""
     detail: Number
     """Correlation of fine detail after alignment, 1 for equal pixels."""
     differ: list[str]
-    """In what the two files differ, in words."""
+    """Differences between the two files, in words."""
     samples: Annotated[list[PairSample], Meta(min_length=2, max_length=2)]
 
 
 class DuplicatesRecord(TypedDict):
-    """Pairs of images that show the same, and how many were compared to find them."""
+    """Pairs of images that show the same picture, and how many pairs were compared to find them."""
 
     same_file: Count
     same_pixels: Count
-    """These among them."""
+    """Pairs with equal pixels; those of equal files are among them."""
     near: Count | None
-    """None if near duplicates were not searched, as of the two below."""
+    """Pairs of near duplicates; null if none were searched for, as are then ``candidates`` and ``compared``."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]
-    """The first 1,000, the worst first."""
+    """The first 1,000 pairs, the worst first."""
 
 
 class AuditSummary(TypedDict):
     """The parts of an audit that reports show."""
 
     severity: str
-    """The worst of the findings."""
+    """Severity of the worst finding."""
     equalised: str
-    """What the build did about differences between the classes, "" for nothing."""
+    """How the build reduced differences between the classes; empty if it did not."""
     findings: list[FindingRecord]
-    """The most severe first."""
+    """Findings, the most severe first."""
 
 
 class Audit(AuditSummary):
-    """``audit.json``."""
+    """The content of ``audit.json``."""
 
     format_version: int
     dataset: DatasetDigest
     samples: AuditSamples
     metadata: MetadataRecord | None
-    """None for a small set."""
+    """Audit of the metadata; null if the data set has too few scenes."""
     duplicates: DuplicatesRecord
 
 
 def read_audit(root: Path) -> Audit | None:
-    """``audit.json`` of the data set in ``root``, None if there is none of this very data set.
+    """The ``audit.json`` of the data set in ``root``; None if there is none, or if it belongs to another data set.
 
-    Raises ``InputError`` for a file that is damaged.
+    Raises ``InputError`` if the file is damaged.
     """
     path = root / AUDIT_NAME
     try:
@@ -162,12 +162,12 @@ def read_audit(root: Path) -> Audit | None:
 
 
 def audit_summary(audit: Audit) -> AuditSummary:
-    """What reports show of ``audit``."""
+    """The parts of ``audit`` that reports show."""
     return {"severity": audit["severity"], "equalised": audit["equalised"], "findings": audit["findings"]}
 
 
 def check_audit(document: object) -> Audit:
-    """``document``, an audit. Raises ``ValueError`` naming the first place that is not as declared."""
+    """``document`` as an audit. Raises ``ValueError`` naming the first entry that is not as declared."""
     audit = versioned_document(document, Audit, FORMAT_VERSION)
     for finding in audit["findings"]:
         if set(finding) != set(FindingRecord.__annotations__):

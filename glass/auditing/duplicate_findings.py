@@ -1,4 +1,4 @@
-"""Findings about duplicates and groups, with their remedies."""
+"""Findings about duplicates and groups, with advice."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ _LEAK = "What a model learned by heart counts as detected, so scores there are t
 
 
 def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[DuplicatesRecord, list[Finding]]:
-    """(the ``duplicates`` entry of the document, findings)."""
+    """The audit's results on duplicates and groups: (entry ``duplicates`` of the document, findings)."""
     equal, found = duplicates.same_pixels, duplicates.near
     findings = [
         *_groups(groups_across_splits(dataset)),
@@ -58,7 +58,7 @@ def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[D
 
 
 def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]:
-    """The first pairs as the document has them."""
+    """The first pairs, in the form of the audit document."""
     wanted = pa.array(duplicates.pairs[:MAX_LISTED].ravel())
     rows = dataset.table.select([*_SHOWN, *_COMPARED]).take(wanted).to_pylist()
     pairs = zip(duplicates.same_pixels, duplicates.detail, rows[::2], rows[1::2], strict=False)
@@ -85,7 +85,7 @@ def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """In what two files of one picture differ, in words."""
+    """The differences between two files of one picture, in words."""
     words = ("{} and {} pixels", "{} and {}", "JPEG quality {} and {}", "{:,} and {:,} bytes")
     facts = [
         (f"{row['width']} × {row['height']}", row["format"], row["jpeg_quality"], row["source_bytes"])
@@ -110,7 +110,7 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
 
 
 def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
-    """Up to three findings: across splits, across classes, and the rest, within a split."""
+    """Up to three findings about ``pairs`` (m, 2): those across splits, those across classes, and the others."""
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]
     across = split[:, 0] != split[:, 1]

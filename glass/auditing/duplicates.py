@@ -1,9 +1,9 @@
-"""Pictures that come twice: the same file, the same pixels, or the same picture saved anew.
+"""Finds pictures that occur twice: the same file, the same pixels, or the same picture saved anew.
 
-Exact duplicates are found by the hashes of the manifest. Near duplicates (re-saves, other sizes,
-crops that take up to about 5 % off a side; larger ones as far as it goes) are candidates by
-``glass.auditing.near_candidates`` and confirmed on the stored global views by ``glass.auditing.align_pictures``.
-Renditions of one scene are expected to look alike, so pairs within a group are passed over.
+Exact duplicates are found by the hashes of the manifest. Near duplicates are re-saves, other sizes, and crops that
+remove up to about 5 % of a side; some larger crops are found, too. ``glass.auditing.near_candidates`` proposes
+candidates, and ``glass.auditing.align_pictures`` confirms them on the stored global views. Pairs within a group are
+ignored, since renditions of one scene are expected to look alike.
 """
 
 from collections import OrderedDict
@@ -30,12 +30,15 @@ __all__ = [
 ]
 
 LEAST_DETAIL, LEAST_COARSE = 0.75, 0.9
-"""Correlations from which a pair counts as one picture. Of 600 drawn scenes, at views of 128 pixels
-and more: re-saves, resizes and 5 % crops have 0.88 or more in the detail, the most similar pairs of
-different scenes 0.41 or less; at views of 64 pixels 0.97 and 0.66."""
+"""Correlations of detail and of pictures from which a pair counts as one picture.
+
+Measured on 600 drawn scenes: with views of 128 pixels and more, re-saves, resizes and 5 % crops reach 0.88 or more in
+the detail, and the most similar pairs of different scenes at most 0.41; with views of 64 pixels, 0.97 and 0.66.
+"""
 
 _CONFIRMED_PER_IMAGE, _CONFIRMED_AT_LEAST = 2, 50_000
-"""Candidates that are compared picture by picture, nearest first: about a millisecond each."""
+"""How many candidates are compared picture by picture, the nearest first, at about a millisecond each: a number per
+image of the data set, and a minimum."""
 
 _CHUNK = 256
 _KEPT_PYRAMIDS = 1024  # per thread, 90 kB each
@@ -48,11 +51,11 @@ class NearDuplicates:
     pairs: np.ndarray
     """(m, 2) int64 rows of the manifest, first < second."""
     detail: np.ndarray
-    """(m,) float64: correlation of the two images' details, ``LEAST_DETAIL`` … 1."""
+    """(m,) float64: correlation of the two images' detail, ``LEAST_DETAIL`` … 1."""
     candidates: int
-    """Pairs near enough to be compared."""
+    """Number of pairs that were similar enough to be compared."""
     compared: int
-    """The nearest of them; fewer than ``candidates`` where there were too many."""
+    """Number of pairs that were compared, the nearest first; lower than ``candidates`` if there were too many."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,23 @@ class Duplicates:
 
     pairs: np.ndarray
     """(m, 2) int64 rows of the manifest, first < second. Pairs that differ in split *and* class come first, then those
-    that differ in one of the two, then the others; within each of these, the most similar first."""
+    that differ in one of the two, then the others; within each of these, the most similar come first."""
     detail: np.ndarray
-    """(m,) float64: correlation of the two images' details, ``LEAST_DETAIL`` … 1; 1 for equal pixels."""
+    """(m,) float64: correlation of the two images' detail, ``LEAST_DETAIL`` … 1; 1 for equal pixels."""
     same_pixels: np.ndarray
     """(m,) bool: True for exact duplicates (equal decoded pixels), False for near ones."""
     near: NearDuplicates | None
-    """None if near duplicates were not searched."""
+    """The result of the search for near duplicates; None if they were not searched for."""
 
 
 def find_duplicates(
     dataset: ShardDataset, near: bool = True, threads: int = 1, advance: Callable[[int], object] = lambda done: None
 ) -> Duplicates:
-    """All pairs of duplicates. ``near=False`` finds only those of equal pixels, from the manifest alone, without
-    reading a shard. ``advance`` and errors are those of :func:`near_duplicates`."""
+    """All pairs of duplicates.
+
+    ``near=False`` finds only pairs of equal pixels, from the manifest alone. ``advance`` and errors are those of
+    :func:`near_duplicates`.
+    """
     equal = exact_duplicates(dataset, "pixel_sha256")
     found = near_duplicates(dataset, threads, advance) if near else None
     pairs = np.concatenate([equal, found.pairs]) if found else equal
@@ -87,7 +93,7 @@ def find_duplicates(
 
 
 def exact_duplicates(dataset: ShardDataset, column: str) -> np.ndarray:
-    """Rows of samples that share ``column`` ("sha256" or "pixel_sha256"): pairs (m, 2) int64.
+    """Pairs (m, 2) int64 of rows whose samples share the value of ``column``, "sha256" or "pixel_sha256".
 
     Of k equal samples the first is paired with each of the k - 1 others.
     """
@@ -102,7 +108,7 @@ def exact_duplicates(dataset: ShardDataset, column: str) -> np.ndarray:
 
 
 def groups_across_splits(dataset: ShardDataset) -> list[str]:
-    """Names of groups with samples in more than one split, sorted."""
+    """Names of the groups with samples in more than one split, sorted."""
     groups, splits = dataset.column("group").astype(str), dataset.codes("split")[0]
     names, numbers = np.unique(groups, return_inverse=True)
     seen = np.unique(numbers.astype(np.int64) * 256 + splits) // 256
@@ -113,11 +119,10 @@ def groups_across_splits(dataset: ShardDataset) -> list[str]:
 def near_duplicates(
     dataset: ShardDataset, threads: int = 1, advance: Callable[[int], object] = lambda done: None
 ) -> NearDuplicates:
-    """Pairs of samples that show the same picture, have different pixels and do not share a group.
+    """Pairs of samples that show the same picture with different pixels and do not share a group.
 
-    Reads every global view once and those of candidates again; ``advance(n)`` is called
-    after every ``n`` views of the first pass. Keeps 400 bytes per sample. Raises ``InputError`` if a shard
-    cannot be read.
+    Reads every global view once, and those of candidates again. ``advance(n)`` is called after every ``n`` views of the
+    first pass. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard cannot be read.
     """
     # Numba takes a second to import.
     from glass.auditing.near_candidates import describe, near_pairs
@@ -138,7 +143,7 @@ def near_duplicates(
         candidates = candidates[_worth_comparing(dataset, candidates)]
         limit = max(_CONFIRMED_AT_LEAST, _CONFIRMED_PER_IMAGE * len(views))
         compared = candidates[:limit]
-        # Neighbours in the list then share a picture, whose pyramid is made once.
+        # Sorted, so that neighbouring pairs share a picture, whose pyramid is then computed once.
         compared = compared[np.lexsort((compared[:, 1], compared[:, 0]))]
         chunks = [compared[i : i + _CHUNK] for i in range(0, len(compared), _CHUNK)]
         scores = np.concatenate([np.empty((0, 2)), *pool.map(partial(_scores, views), chunks)])
@@ -147,13 +152,13 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """The largest distance of candidates. A larger one finds larger crops, but the number of
-    unrelated pairs grows with the square of the images."""
+    """The largest distance between candidates. A larger one finds larger crops, but the number of unrelated pairs grows
+    with the square of the number of images."""
     return 1.1 if images <= 5_000 else 0.9 if images <= 50_000 else 0.7
 
 
 def _worth_comparing(dataset: ShardDataset, pairs: np.ndarray) -> np.ndarray:
-    """Leaves out pairs of one group, and exact duplicates, which are known. (m,) bool."""
+    """(m,) bool: False for pairs within one group, and for exact duplicates, which are known already."""
     first, second = pairs[:, 0], pairs[:, 1]
     groups = dataset.column("group")
     same_group = (groups[first] == groups[second]) & (groups[first] != "")
@@ -162,7 +167,7 @@ def _worth_comparing(dataset: ShardDataset, pairs: np.ndarray) -> np.ndarray:
 
 
 def _scores(views: StoredViews, pairs: np.ndarray) -> np.ndarray:
-    """(m, 2) float64 ``same_picture_scores``, the better of both directions."""
+    """``same_picture_scores`` of each pair as (m, 2) float64, the better of both directions."""
     from glass.auditing.align_pictures import grey_pyramid, same_picture_scores
 
     kept: OrderedDict[int, list[np.ndarray]] = OrderedDict()

@@ -20,7 +20,7 @@ KINDS = {
     "near_duplicates_within_split": "one picture, saved anew, more than once in a split",
     "not_searched": "a search that was skipped, or not finished",
 }
-"""Kind of a finding → its subject."""
+"""Kind of a finding → what it is about."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Finding:
     """One result of the audit, for the user to read and act on."""
 
     kind: str
-    """Key of ``KINDS``."""
+    """Kind of the finding: a key of ``KINDS``."""
     severity: str
-    """``serious``: results on this set would mislead; ``warning``: look at it; ``info``."""
+    """``serious``: results on this data set would mislead; ``warning``: check it; ``info``: for information."""
     text: str
     """The finding, in full sentences."""
     advice: str = ""
-    """The remedy."""
+    """What to do about it."""
     feature: str | None = None
-    """The fact about files that separates the classes best: key of ``shards.build.class_differences.FACT_NAMES``."""
+    """The fact about files that separates the classes best: a key of ``shards.build.class_differences.FACT_NAMES``."""
     auroc: float | None = None
-    """AUROC of a model that knows the metadata alone: 0.5 is chance."""
+    """AUROC of a model that knows only the metadata; 0.5 is chance."""
     interval: tuple[float, float] | None = None
     """95 % interval of ``auroc``, if there is one."""
     count: int | None = None

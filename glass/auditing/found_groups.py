@@ -1,4 +1,4 @@
-"""Groups of images that show the same picture, for a list that a build takes."""
+"""Groups of images that show the same picture, as a list for ``glass build --groups``."""
 
 import numpy as np
 
@@ -10,11 +10,11 @@ __all__ = ["found_groups"]
 
 
 def found_groups(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[bytes, str, str]]:
-    """(SHA-256, group, source path) of every image that belongs to a group of two or more.
+    """(SHA-256, group, source path) of every image that belongs to a group of two or more, sorted by group and path.
 
-    Groups are the connected components of ``duplicates.pairs`` and of the groups that the data set has. One that
-    contains groups of the data set takes the alphabetically first of their names; a new one is called ``same-`` and the
-    first 16 hexadecimal digits of the lowest SHA-256 in it. Sorted by group and path.
+    Groups are the connected components of ``duplicates.pairs`` together with the groups that the data set has. A
+    component with groups of the data set takes the alphabetically first of their names; a new one is called ``same-``
+    and the first 16 hexadecimal digits of the lowest SHA-256 in it.
     """
     pairs, given = duplicates.pairs, dataset.column("group")
     rows = np.union1d(np.flatnonzero(given != ""), pairs)

@@ -1,10 +1,10 @@
-"""How well do size, format and compression alone separate the classes?
+"""Measures how well size, format and compression alone separate the classes.
 
-A detector trained on such a set may learn the file instead of the picture. A small gradient-boosted
-model gets only the facts that leave traces in the pixels; its cross-validated AUROC measures how
-much they reveal (0.5: nothing). Scenes stay together in a fold, as they do in a split. Another
-model gets the other facts, such as metadata, which no detector of pixels can learn.
-``shards.build.class_differences`` decides which single facts differ, as for ``--equalise match``.
+A detector trained on a set where they do may learn the file instead of the picture. A small gradient-boosted model is
+given only the facts that leave traces in the pixels; its cross-validated AUROC measures how much they reveal (0.5:
+nothing). Scenes stay together in a fold, as they do in a split. Another model is given the other facts, such as
+metadata, which no detector of pixels can learn. ``shards.build.class_differences`` decides which single facts differ,
+as for ``--equalise match``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ __all__ = ["FEATURES", "FeatureAudit", "MetadataAudit", "OutsideAudit", "audit_m
 Array = npt.NDArray[Any]
 
 FEATURES = FACT_NAMES
-"""Feature → its name for display. Of two equivalent features, the first is named."""
+"""Feature → its name for display, in order of precedence: of two equivalent features, the first is reported."""
 
 _MAX_SAMPLES = 50_000  # more would only narrow an interval of ±0.005
 _MIN_SCENES = 20  # of each class; with fewer there is nothing to validate on
@@ -48,19 +48,19 @@ class FeatureAudit:
     """How well one feature separates the classes."""
 
     feature: str
-    """Key of ``FEATURES``."""
+    """The feature: a key of ``FEATURES``."""
     auroc: float
-    """Cross-validated, of a model that knows this feature alone."""
+    """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Loss of AUROC of the whole model when the feature is shuffled. Of equivalent features none may
-    be important: look at ``auroc`` too."""
+    """Loss of AUROC of the whole model when this feature is shuffled. Equivalent features may all seem unimportant, so
+    look at ``auroc``, too."""
     real: str
     """Typical values of real images, in words."""
     generated: str
     in_pixels: bool
     """Whether it leaves traces in the pixels."""
     differs: bool
-    """Whether the classes differ in it by more than chance, and more than a little."""
+    """Whether the classes differ in it, by more than chance and by more than a little."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class OutsideAudit:
 
     auroc: float
     interval: tuple[float, float]
-    """95 %, by resampling scenes."""
+    """95 % interval of ``auroc``, by resampling scenes."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,17 @@ class MetadataAudit:
 
     auroc: float
     interval: tuple[float, float]
-    """95 %, by resampling scenes."""
+    """95 % interval of ``auroc``, by resampling scenes."""
     noise: float
-    """Standard deviation of the AUROC of a guesser, given this many scenes."""
+    """Standard deviation of the AUROC of random scores, given this number of scenes."""
     images: int
-    """Images that were used: all, or a random part of a large set."""
+    """Number of images that were used: all, or a random part of a large set."""
     features: tuple[FeatureAudit, ...]
-    """By falling AUROC, with those that leave no trace. Features that never vary are left out."""
+    """All features that vary, including those that leave no trace in the pixels, by falling AUROC."""
     generators: dict[str, tuple[float, float]]
-    """Generator → AUROC of the whole model, its images against all real ones, and its noise."""
+    """Generator → AUROC of the whole model on its images against all real ones, and the noise of that AUROC."""
     not_in_pixels: OutsideAudit | None = None
-    """None if no such fact varies."""
+    """Separation by the facts that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)
     """Class → number of distinct sets of JPEG quantisation tables."""
 
@@ -113,9 +113,9 @@ class _Sampled:
 
 
 def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | None:
-    """The audit of all splits together; None for fewer than 20 scenes of a class.
+    """Audits all splits together; None if a class has fewer than 20 scenes.
 
-    A function of the data set and ``seed``, whatever the number of threads.
+    The result depends on the data set and ``seed`` alone, not on the number of threads.
     """
     from threadpoolctl import threadpool_limits
 
@@ -163,8 +163,10 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
 def _examine(
     facts: Mapping[str, Array], names: Iterable[str], sampled: _Sampled
 ) -> tuple[Array | None, dict[str, tuple[float, float]]]:
-    """Scores by a model of all these facts that vary, None if none does, and fact → (AUROC of a
-    model of it alone, importance)."""
+    """(scores, fact → (AUROC alone, importance)) for the facts among ``names`` that vary.
+
+    The scores (n,) are those of a model of all these facts, None if none of them varies.
+    """
     rows, label = sampled.rows, sampled.label
     varying = [name for name in names if len(np.unique(facts[name][rows])) > 1]
     if not varying:
@@ -180,7 +182,7 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Standard deviation of the rank-sum statistic under chance (Mann and Whitney)."""
+    """Standard deviation of the AUROC under chance, from the rank-sum statistic (Mann and Whitney)."""
     real, generated = counts
     return float(np.sqrt((real + generated + 1) / (12 * real * generated)))
 
@@ -195,8 +197,11 @@ def _folds(label: Array, scenes: Array, seed: int) -> list[tuple[Array, Array]]:
 def _cross_validate(
     table: Array, sampled: _Sampled, names: Sequence[str], shuffled: bool = False
 ) -> tuple[Array, Array]:
-    """Scores (n,) in [0, 1] of each sample by a model that has not seen its scene, and with
-    ``shuffled`` the mean loss of AUROC when each feature is shuffled among the unseen."""
+    """(scores, loss) of a model with the features ``table`` (n, k).
+
+    The scores (n,), in [0, 1], come from models that were not trained on the sample's scene. With ``shuffled``, the
+    loss (k,) is the mean loss of AUROC when each feature is shuffled among those samples; else it is 0.
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     label, folds, seed = sampled.label, sampled.folds, sampled.seed

@@ -1,4 +1,4 @@
-"""Findings from the audit of metadata, with their remedies."""
+"""Findings from the audit of metadata, with advice."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ from shards.cli.wording import counted
 __all__ = ["BELOW_GUESSING", "SERIOUS_AUROC", "below_guessing", "metadata_findings"]
 
 SERIOUS_AUROC = 0.7
-"""From here on a detector could look good by the files alone."""
+"""From this AUROC on, a detector could look good by learning the files alone."""
 
 BELOW_GUESSING = (
     "Below 0.5 is no better than 0.5. Cross-validation yields it where images are few, or come in "
@@ -26,8 +26,11 @@ _MOST_LISTED = 3
 
 
 def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, equalised: str = "") -> list[Finding]:
-    """The findings of ``audit``, the result of :func:`glass.auditing.metadata_audit.audit_metadata` for this many
-    images: always at least one. ``equalised`` states how the build reduced differences, as in ``dataset.json``."""
+    """The findings of ``audit``, at least one.
+
+    ``audit`` is the result of :func:`glass.auditing.metadata_audit.audit_metadata` for ``real`` and ``generated``
+    images. ``equalised`` states how the build reduced differences between the classes, as in ``dataset.json``.
+    """
     if audit is None and not (real and generated):
         kind = "real" if real else "generated"
         text = f"There is only one class, {kind} images: nothing can tell it from the other."
@@ -52,13 +55,16 @@ def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, eq
 
 
 def below_guessing(aurocs: Iterable[float]) -> bool:
-    """Whether one of ``aurocs`` is so far below chance that a reader asks why."""
+    """Whether one of ``aurocs`` is so far below chance that it needs an explanation."""
     return any(auroc < _CLEARLY_BELOW for auroc in aurocs)
 
 
 def _advice(differs: bool, equalised: str) -> str:
-    """The remedies. Matching is advised where it would find something to match on, by its own test; a
-    method that was used already is not advised."""
+    """The remedies, in words.
+
+    Matching is suggested only if some fact ``differs``, by the test that matching itself uses. A method that the build
+    has already used is not suggested again.
+    """
     ways = ["collect both classes alike"]
     if differs and not equalised.startswith(MATCHED):
         ways.append("build the shards with --equalise match, which leaves out what has no counterpart")
@@ -94,8 +100,10 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
 
 
 def _cause(telling: Sequence[FeatureAudit]) -> FeatureAudit | None:
-    """Among the facts that separate the classes about as well as the best, the one that explains the others: the
-    first in ``FEATURES``. For example, another format also has other bits per pixel."""
+    """The fact that explains the others, among those that separate the classes about as well as the best one.
+
+    It is the first in ``FEATURES``: another format, for example, also has other bits per pixel.
+    """
     best = max((feature.auroc for feature in telling), default=0)
     close = [feature for feature in telling if feature.auroc >= best - _ABOUT]
     return min(close, key=lambda feature: list(FEATURES).index(feature.feature), default=None)

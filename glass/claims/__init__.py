@@ -1,1 +1,1 @@
-"""What a file says about itself: signed manifests, IPTC's source type, texts that generators leave."""
+"""Claims that a file makes about its origin: signed manifests, IPTC's source type, texts that generators leave."""

@@ -1,7 +1,7 @@
-"""Signed manifests in a file: C2PA, which is called Content Credentials where people see it.
+"""Signed manifests in a file: C2PA, known to the public as Content Credentials.
 
-By default the library that checks them fetches from addresses that a file names. Here its settings forbid that, so a
-manifest that lies elsewhere is never requested.
+By default the library that checks them fetches addresses that the file names. The settings here forbid that, so a
+manifest stored elsewhere is never requested.
 """
 
 import io
@@ -42,7 +42,7 @@ _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
 }
-"""Settings of the library: it ignores names that it does not know, so a test counts the requests."""
+"""Settings of the library that forbid requests. It silently ignores unknown names, so a test counts the requests."""
 
 _PURPOSES = (
     "1.3.6.1.5.5.7.3.4",  # e-mail
@@ -52,8 +52,8 @@ _PURPOSES = (
     "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's, for manifests
     "1.3.6.1.4.1.62558.2.1",  # C2PA's, for manifests
 )
-"""Purposes of certificates that may sign: those of C2PA's own tool. Left to itself the library takes the first alone,
-and so calls a file invalid whose signer's certificate is made for manifests."""
+"""Purposes (extended key usages) of certificates that may sign: those that C2PA's own tool accepts. By default the
+library accepts only the first, and calls files invalid whose signer has a certificate made for manifests."""
 
 _CHANGED = "the file was changed after it was signed"
 _REASONS = {
@@ -73,8 +73,10 @@ _UNTRUSTED = "signingCredential.untrusted"
 
 
 def read_trust(path: Path) -> str:
-    """The certificates of the authorities in a PEM file, as text. Raises ``InputError`` if there are none, or nothing
-    is installed that would use them."""
+    """The certificates of authorities in the PEM file ``path``, as text.
+
+    Raises ``InputError`` if the file holds none, or if the extra that would use them is not installed.
+    """
     if not is_installed("c2pa"):
         raise InputError("checking signatures needs the extra: pip install -e '.[c2pa]'")
     try:
@@ -84,7 +86,7 @@ def read_trust(path: Path) -> str:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > _MAX_TRUST_BYTES:
         raise InputError(f"{path} is larger than {_MAX_TRUST_BYTES:,} bytes: give a list of certificates (PEM)")
-    # Between the certificates lists have remarks, in any alphabet.
+    # Such lists have comments between the certificates, in any alphabet.
     text = "".join(f"{certificate}\n" for certificate in _CERTIFICATE.findall(data.decode("ascii", "replace")))
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
@@ -94,7 +96,7 @@ def read_trust(path: Path) -> str:
 
 
 def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
-    """A claim where the XMP ``properties`` of a file give an address of its manifest."""
+    """A claim that the manifest is stored at an address, if the XMP ``properties`` name one; else no claim."""
     address = next((value for name, value in properties if name == _PROVENANCE), None)
     if address is None:
         return []
@@ -103,8 +105,10 @@ def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
 
 
 def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
-    """The claim of a file that holds a manifest. ``kind`` is its format; ``trust`` are the certificates (PEM) of the
-    authorities that are trusted, None for no one."""
+    """The claim of a file ``data`` that holds a manifest.
+
+    ``kind`` is the image format; ``trust`` holds the certificates (PEM) of trusted authorities, None: none are trusted.
+    """
     c2pa = optional("c2pa")
     if c2pa is None:
         return Claim("c2pa", "not checked", NEEDS_EXTRA)
@@ -134,8 +138,11 @@ def _is_valid(store: dict[str, Any], *states: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _context(trust: str | None) -> Any:
-    """How the library is to check. Where nobody is trusted, whoever attests the time of signing is as unknown as the
-    signer: that a certificate has expired since then does not make the manifest another."""
+    """The library's settings for a check.
+
+    If nobody is trusted, the authority that attests the time of signing is as unknown as the signer. Time stamps are
+    then accepted without trust, so that a certificate that has expired since does not make the manifest invalid.
+    """
     c2pa = optional("c2pa")
     assert c2pa is not None
     verify = _OFFLINE["verify"] | {"verify_timestamp_trust": trust is not None}
@@ -144,7 +151,7 @@ def _context(trust: str | None) -> Any:
 
 
 def _said(store: dict[str, Any]) -> str:
-    """What the manifest says, by which program, and who signed it."""
+    """A phrase with the claim of the manifest, the program that wrote it, and its signer."""
     active = store["manifests"][store["active_manifest"]]
     own = _source_types(active)
     what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _said_of_parts(store["manifests"], active)
@@ -157,8 +164,11 @@ def _said(store: dict[str, Any]) -> str:
 
 
 def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """What the manifests of the pictures say that this one was made from. A signature vouches that they were taken in,
-    and for nothing that they say: whether they passed the check then is noted beside them."""
+    """A phrase with the claim of a picture that this one was made from, by that picture's own manifest.
+
+    The signature of the outer manifest proves that the picture was included, not that its claim is true. The phrase
+    says if the inner manifest did not pass the check when it was included.
+    """
     waiting, seen = [(part, True) for part in active.get("ingredients", [])], set()
     while waiting:
         part, sound = waiting.pop(0)
@@ -175,7 +185,7 @@ def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
 
 
 def _source_types(manifest: dict[str, Any]) -> list[str]:
-    """The source types of the actions of a manifest, each once."""
+    """The source types of the actions in a manifest, each once."""
     found: dict[str, None] = {}
     for assertion in manifest.get("assertions", []):
         if assertion["label"].startswith("c2pa.actions"):
@@ -198,7 +208,7 @@ def _reason(store: dict[str, Any]) -> str:
 
 
 def _failures(results: dict[str, Any] | None) -> list[str]:
-    """The codes of what a check found wrong, but for a signer that is not known."""
+    """The codes of all failures of a check, except that of an unknown signer."""
     parts = [(results or {}).get("activeManifest") or {}]
     parts += [delta["validationDeltas"] for delta in (results or {}).get("ingredientDeltas") or []]
     codes = [failure["code"] for part in parts for failure in part.get("failure", [])]

@@ -1,7 +1,7 @@
-"""The texts of an image file in which claims are looked for: XMP, EXIF, IIM, text chunks and comments.
+"""The texts of an image file that are searched for claims: XMP, EXIF, IIM, text chunks and comments.
 
-Every file is untrusted. Pillow reads what it reads without decoding pixels; texts of a PNG, which may follow the
-pixels and may unpack to any size, are read here, and no further than they are searched.
+Every file is untrusted. Pillow reads the texts that it can read without decoding pixels. Those of a PNG may follow the
+pixels and may decompress to any size, so this module reads them, up to the size that is searched.
 """
 
 import zlib
@@ -44,28 +44,28 @@ _XMP_FIELDS = {
 
 @dataclass(frozen=True)
 class Text:
-    """A text of a file."""
+    """One text in a file."""
 
     kind: str
-    """``EXIF``, ``XMP``, ``IIM``, ``PNG text`` or ``comment``: what the file has it in."""
+    """Where it is stored: ``EXIF``, ``XMP``, ``IIM``, ``PNG text`` or ``comment``."""
     name: str
-    """Its keyword or field."""
+    """Its keyword or field; empty for a comment."""
     text: str
 
 
 @dataclass(frozen=True)
 class FileTexts:
-    """What was found."""
+    """The texts found in a file."""
 
     properties: list[tuple[str, str]] = field(default_factory=list)
-    """(``namespace name``, value) of the XMP packets."""
+    """(``namespace name``, value) of each property in the XMP packets."""
     texts: list[Text] = field(default_factory=list)
 
 
 def file_texts(image: ImageFile.ImageFile, data: bytes) -> FileTexts:
-    """The texts of ``image``, which ``open_image`` opened from ``data``, at most ``_MAX_TEXTS`` of a kind.
+    """The texts of ``image``, which ``open_image`` opened from ``data``; at most ``_MAX_TEXTS`` of a kind.
 
-    On damaged metadata Pillow raises nearly anything, and so does this.
+    On damaged metadata it raises whatever Pillow raises, which may be any exception.
     """
     if image.format == "PNG":
         packets, texts, exif = _png(data)
@@ -81,13 +81,14 @@ def file_texts(image: ImageFile.ImageFile, data: bytes) -> FileTexts:
 
 def _packets(image: ImageFile.ImageFile, data: bytes) -> list[bytes]:
     packet = image.info.get("xmp")
-    if image.format == "JXL":  # of which the plugin leaves XMP unread
+    if image.format == "JXL":  # the plugin does not read its XMP
         packet = next((data[box.start : box.end] for box in iso_boxes(data) if box.name == b"xml "), None)
     return [packet] if isinstance(packet, bytes) else []
 
 
 def _png(data: bytes) -> tuple[list[bytes], list[Text], Image.Exif]:
-    """XMP packets, texts and EXIF of a PNG. Pillow decodes the pixels before it looks for what follows them."""
+    """XMP packets, texts and EXIF of a PNG, read here because Pillow decodes the pixels before it reads what follows
+    them."""
     packets: list[bytes] = []
     texts: list[Text] = []
     for keyword, value in _png_texts(data):
@@ -100,7 +101,7 @@ def _png(data: bytes) -> tuple[list[bytes], list[Text], Image.Exif]:
 
 
 def _png_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(keyword, the first ``MAX_BYTES`` of the text) of the first chunks."""
+    """Yields (keyword, the first ``MAX_BYTES`` of the text) for the first ``_MAX_TEXTS`` text chunks."""
     left = _MAX_TEXTS
     for chunk in png_chunks(data):
         if chunk.name not in (b"tEXt", b"zTXt", b"iTXt"):
@@ -115,17 +116,17 @@ def _png_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _png_text(data: bytes, chunk: Piece, start: int) -> bytes:
-    """The text of a chunk whose keyword ends before ``start``; empty where it is damaged."""
+    """The text of ``chunk``, whose keyword and its end mark precede ``start``; empty if it is damaged."""
     packed = chunk.name == b"zTXt"
     if chunk.name == b"iTXt":
         packed = data[start : start + 1] == b"\1"
         start += 2
-        for _ in range(2):  # a language, and the keyword in it
+        for _ in range(2):  # the language tag, and the translated keyword
             start = data.find(b"\0", start, chunk.end) + 1
             if not start:
                 return b""
     elif packed:
-        start += 1  # the method, of which there is one
+        start += 1  # the compression method; only one is defined
     if not packed:
         return data[start : min(chunk.end, start + MAX_BYTES)]
     try:
@@ -157,7 +158,10 @@ def _exif_texts(exif: Image.Exif) -> Iterator[Text]:
 
 
 def _user_comment(comment: bytes) -> str:
-    """Eight bytes name the encoding. Of UTF-16 they leave open which byte comes first, and programs differ."""
+    """Decodes EXIF's UserComment, whose first eight bytes name the encoding.
+
+    For UTF-16 they do not give the byte order, and programs differ, so it is guessed from the positions of zero bytes.
+    """
     text = comment[8:]
     if not comment.startswith(b"UNICODE\0"):
         return _decoded(text if comment[:8] in (b"ASCII\0\0\0", bytes(8)) else comment)
@@ -174,10 +178,10 @@ def _iim(image: ImageFile.ImageFile) -> Iterator[Text]:
 
 
 def _decoded(text: bytes) -> str:
-    """UTF-8, which programs write also where the format says Latin-1, or else Latin-1, in which all bytes are text."""
+    """Decodes UTF-8, which programs write even where a format prescribes Latin-1; if it is invalid, Latin-1."""
     text = text[:MAX_BYTES]
     try:
         return text.decode()
     except UnicodeDecodeError as error:
-        # A character may be cut in two at the end.
+        # The cut at MAX_BYTES may have divided the last character.
         return text[: error.start].decode() if error.start > len(text) - 4 else text.decode("latin-1")

@@ -1,4 +1,4 @@
-"""Texts by which programs that generate images may be recognised: their settings, and their names."""
+"""Finds texts by which image generators can be recognised: their settings and their names."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from glass.claims.file_texts import Text
 __all__ = ["generator_claims"]
 
 SEARCHED = 1 << 16
-"""Characters of a text that are searched: settings begin with what they are recognised by."""
+"""Number of characters of a text that are searched; settings can be recognised by their beginning."""
 _EXCERPT = 140
 _FOR_PROGRAMS = ("{", "[", "prompt:", "workflow:", "Prompt:", "Workflow:")
 
@@ -18,14 +18,15 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 class _Mark(NamedTuple):
-    """A text is of ``generator`` if it has one of ``fields``, where these are given, and holds ``pattern``."""
+    """A rule that recognises texts of ``generator``: by ``pattern`` and, if ``fields`` are given, by the name of the
+    field."""
 
     generator: str
     pattern: re.Pattern[str] = re.compile("")
     fields: frozenset[str] = frozenset()
 
     def fits(self, text: Text) -> bool:
-        """Whether ``text`` is of the generator."""
+        """Whether ``text`` has the pattern and, if required, one of the fields."""
         placed = not self.fields or text.name in self.fields
         return placed and self.pattern.search(text.text, 0, SEARCHED) is not None
 
@@ -42,7 +43,7 @@ SETTINGS = (
         re.compile(r"\bSteps: \d+, (?:Sampler|Schedule type|CFG scale|Seed|Size): "),
     ),
 )
-"""Settings and prompts as programs write them, in the order in which they are tried."""
+"""Recognises settings and prompts in the form in which programs write them; tried in this order."""
 
 _PROGRAM_FIELDS = frozenset({"Software", "CreatorTool", "Credit", "credit line", "program", "Make", "Source"})
 NAMES = (
@@ -54,7 +55,7 @@ NAMES = (
     _Mark("Google AI", re.compile(r"\b(?:Made|Edited|Created) with Google AI\b")),
     _Mark("Meta AI", re.compile(r"\bImagined with AI\b|\bMeta AI\b")),
     _Mark("Bing Image Creator", re.compile(r"\bBing Image Creator\b")),
-    # Words that mean other things as well count where programs write their own names.
+    # Words with other meanings count only in fields where programs write their own names.
     *(
         _Mark(name, re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE), _PROGRAM_FIELDS)
         for name in (
@@ -63,13 +64,13 @@ NAMES = (
         )
     ),
 )  # fmt: skip
-"""Names of generators. A caption may name one for any reason, so a claim says only that the name stands there."""
+"""Recognises names of generators. A caption may name one for any reason, so a claim says only that the name occurs."""
 
 _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"')
 
 
 def generator_claims(texts: Sequence[Text]) -> list[Claim]:
-    """A claim for each generator whose settings or name stand in ``texts``; of several texts of one, the first."""
+    """A claim for each generator whose settings or name occur in ``texts``, from the first text with them."""
     settings: dict[str, Claim] = {}
     names: dict[str, Claim] = {}
     for text in texts:
@@ -85,7 +86,8 @@ def _claim(what: str, mark: _Mark, text: Text) -> Claim:
 
 
 def _where(text: Text) -> str:
-    """The place of a text and its beginning; of settings that are for programs, the name of the model."""
+    """In parentheses: the kind and field of a text, and its beginning or, for settings in JSON, the name of the
+    model."""
     place = f"{text.kind} {quoted(text.name, 60)}" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):
         model = _MODEL.search(text.text, 0, SEARCHED)

@@ -1,4 +1,4 @@
-"""Reads the claims of a file, and says them in a sentence."""
+"""Reads the claims of a file, and puts them into one sentence."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -22,11 +22,11 @@ NO_CLAIM = "the file makes no claim that was looked for"
 
 
 def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
-    """The claims of an image file, whose bytes are ``data``: signed ones first.
+    """The claims of the image file with the bytes ``data``, signed ones first.
 
-    ``trust`` are the certificates (PEM text, see ``content_credentials.read_trust``) of authorities whose signers
-    are trusted. Nothing is fetched from a network. What cannot be read is a claim that says so; nothing is raised.
-    That a file makes no claim proves nothing: metadata are lost wherever a picture is saved again.
+    ``trust`` holds the certificates (PEM text, see ``content_credentials.read_trust``) of authorities whose signers are
+    trusted. Nothing is fetched from a network. If something cannot be read, a claim says so; nothing is raised. An
+    empty list proves nothing: metadata are lost whenever a picture is saved again.
     """
     try:
         image = open_image(data)
@@ -38,7 +38,7 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
 
 
 def claims_sentence(claims: Sequence[Claim]) -> str:
-    """``the file says: … (not checked)``, or that it makes no claim."""
+    """``the file says: … (not checked)``, or a sentence that it makes no claim."""
     if not claims:
         return NO_CLAIM
     return "the file says: " + "; ".join(f"{claim.says} ({claim.status})" for claim in claims)
@@ -51,7 +51,7 @@ def _signed(image: ImageFile.ImageFile, data: bytes, trust: str | None) -> list[
 
 
 def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) -> list[Claim]:
-    """The claims that anyone can write into a file."""
+    """The claims without a signature, which anyone can write into a file."""
     with quiet():
         found = file_texts(image, data)
     elsewhere = [] if looked_elsewhere else elsewhere_claim(found.properties)
@@ -59,7 +59,8 @@ def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) ->
 
 
 def _guarded(source: Literal["c2pa", "generator text"], read: Callable[[], list[Claim]]) -> list[Claim]:
-    """``read()``. On damaged metadata libraries raise nearly anything, which costs no verdict."""
+    """``read()``, or a claim that says why it failed: damaged metadata may raise anything, and must not prevent a
+    verdict."""
     try:
         return read()
     except Exception as error:

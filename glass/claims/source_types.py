@@ -1,4 +1,4 @@
-"""IPTC's digital source type: a word of a public vocabulary for how a picture came to be."""
+"""IPTC's digital source type: a code of a public vocabulary for the origin of a picture."""
 
 import re
 
@@ -35,11 +35,12 @@ PHRASES = {
     "trainedAlgorithmicData": "data created by a trained model",
     "empty": "an empty picture",
 }
-"""Code → phrase: https://cv.iptc.org/newscodes/digitalsourcetype/, with its retired codes and C2PA's two own."""
+"""Code → phrase, from https://cv.iptc.org/newscodes/digitalsourcetype/, with its retired codes and two codes of
+C2PA."""
 
 
 def source_type_phrase(value: str) -> str:
-    """``value``, a code of the vocabulary, its address or ``digsrctype:CODE``, as a phrase that ends with the code."""
+    """A phrase for a source type, ending with its code. ``value`` is the code, its address, or ``digsrctype:CODE``."""
     code = re.split("[/:]", value.rstrip("/"))[-1]
     if code in PHRASES:
         return f"{PHRASES[code]} (IPTC {code})"
@@ -47,7 +48,8 @@ def source_type_phrase(value: str) -> str:
 
 
 def iptc_claims(properties: list[tuple[str, str]]) -> list[Claim]:
-    """What the XMP ``properties`` of a file say: a claim for each source type, else one for the system named."""
+    """Claims from the XMP ``properties`` of a file: one for each source type, else one for the AI system that
+    is named."""
     types = dict.fromkeys(value for name, value in properties if name == _SOURCE_TYPE)
     system = " ".join(next((v for n, v in properties if n == wanted), "") for wanted in (_SYSTEM, _VERSION)).strip()
     by = f", with {quoted(system, 100)}" if system else ""

@@ -1,4 +1,4 @@
-"""The properties of an XMP packet, which is untrusted XML: no entity is expanded and little of it is read."""
+"""Reads the properties of an XMP packet, which is untrusted XML: entities are refused, and sizes are limited."""
 
 from collections.abc import Iterator
 from xml.parsers import expat
@@ -6,7 +6,7 @@ from xml.parsers import expat
 __all__ = ["MAX_BYTES", "xmp_properties"]
 
 MAX_BYTES = 1 << 20
-"""Bytes of a packet that are read. Adobe's writers keep a packet below 64 kB."""
+"""Bytes of a packet that are read. Adobe's programs keep packets below 64 kB."""
 _MAX_PROPERTIES = 4096
 _MAX_VALUE = 4096  # characters of one value
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -15,21 +15,23 @@ _CONTAINERS = frozenset(f"{_RDF} {name}" for name in ("Alt", "Bag", "Seq", "li",
 
 
 class _Refused(Exception):
-    """The packet declares a document type, or has more in it than is read."""
+    """The packet declares a document type, or holds more properties than are read."""
 
 
 class _Properties:
-    """Collects (name, value); a name is ``namespace name``, of an attribute or of the nearest element that is no
-    container of RDF's."""
+    """Handlers for the parser that collect (name, value) of every property.
+
+    The name, ``namespace name``, is that of an attribute, or of the nearest enclosing element that is no RDF container.
+    """
 
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
-        self._open: list[str] = []  # of each open element the property that it belongs to
+        self._open: list[str] = []  # for each open element, the property to which it belongs
         self._text: list[str] = []
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._text = []
-        # Looked up when an element ends, a search along the open ones would take quadratic time.
+        # Stored here, because a search along the open elements at each end would take quadratic time.
         self._open.append(name if name not in _CONTAINERS else self._open[-1] if self._open else "")
         for attribute, value in attributes.items():
             self._add(self._open[-1] if attribute == _RESOURCE else attribute, value)
@@ -50,8 +52,10 @@ class _Properties:
 
 
 def xmp_properties(packet: bytes) -> list[tuple[str, str]]:
-    """(``namespace name``, value) of the properties of ``packet``, in its order. Of a packet that is damaged, too
-    long or declares entities: those before that place."""
+    """(``namespace name``, value) of the properties of ``packet``, in their order.
+
+    If the packet is damaged, too long, or declares a document type, only the properties before that place are returned.
+    """
     properties = _Properties()
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
@@ -72,7 +76,7 @@ def _refuse(*_: object) -> None:
 
 
 def _parts(packet: bytes) -> Iterator[bytes]:
-    """The packet in parts, so that what stands before a damaged place is found. Writers pad with zeros."""
+    """Yields the packet in parts, so that everything before a damaged place is parsed; strips the padding."""
     packet = packet[:MAX_BYTES].strip(b"\0 \r\n\t")
     for start in range(0, len(packet), 4096):
         yield packet[start : start + 4096]

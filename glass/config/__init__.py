@@ -1,1 +1,1 @@
-"""Settings of a run, the documents that are written, and a run's folder."""
+"""Settings of a run, records of what it learnt from, and its folder."""

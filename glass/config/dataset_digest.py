@@ -1,4 +1,4 @@
-"""Which data set: by what it holds, wherever it lies; and its note, which goes where the data set is named."""
+"""Identifies a data set by its content, wherever it is stored, and carries its note for readers of results."""
 
 import hashlib
 from pathlib import Path
@@ -13,18 +13,18 @@ __all__ = ["DatasetDigest", "dataset_digest", "dataset_json_sha256"]
 
 
 class DatasetDigest(TypedDict):
-    """The name of a data set, what no other has, and what a reader must know."""
+    """A data set as runs and results record it: its name, its digest, and its note."""
 
     name: str
-    """That of its folder, or of its address in a store."""
+    """Name of its folder, or the last part of its address in a store."""
     dataset_json_sha256: str
-    """Digest of ``dataset.json``, which holds those of the shards."""
+    """SHA-256 of ``dataset.json``, which contains the digests of the shards."""
     note: NotRequired[Note]
-    """What a reader of any verdict must know about it. Absent where it says nothing, and in older documents."""
+    """What a reader of any verdict must know about the data set. Absent if it has no note, and in older documents."""
 
 
 def dataset_digest(root: Path) -> DatasetDigest:
-    """The data set that lies in ``root``. Raises ``InputError`` if its ``dataset.json`` is damaged."""
+    """The record of the data set in ``root``. Raises ``InputError`` if its ``dataset.json`` is damaged."""
     data = read_json_bytes(root / INFO_NAME)
     digest: DatasetDigest = {"name": name_of(root), "dataset_json_sha256": hashlib.sha256(data).hexdigest()}
     if note := parse_info(data, str(root / INFO_NAME)).note:
@@ -33,5 +33,5 @@ def dataset_digest(root: Path) -> DatasetDigest:
 
 
 def dataset_json_sha256(root: Path) -> str:
-    """The digest alone, of whatever lies there."""
+    """SHA-256 of the ``dataset.json`` in ``root``, which is not checked."""
     return hashlib.sha256(read_json_bytes(root / INFO_NAME)).hexdigest()

@@ -1,12 +1,12 @@
-"""Which images a model learnt from, so that a number measured on them is not taken for a test.
+"""Records which images a model learnt from, so that results on them are not mistaken for a test.
 
-A run keeps ``learnt_ids.parquet``: the content id of every image that it was trained on, and of
-those that its epoch was chosen by (validation). An exported model has the file only if it was
-asked for, bound to its weights: with the ids, anyone who has an image can find out whether it was among them.
+A run keeps ``learnt_ids.parquet``: the content ids of the images that it was trained on, and of those that chose its
+epoch (validation). An exported model has the file only on request, bound to its weights: with the ids, anyone who has
+an image can find out whether the model learnt from it.
 
-``content_id`` int64, ascending, each once; ``chosen_on`` bool: whether it was for choosing alone.
-The metadata hold ``format_version``, ``identity`` (the kind of the ids,
-``shards.manifest.schema.IDENTITY``), and ``weights_sha256`` in an export.
+The columns are ``content_id`` (int64, ascending, unique) and ``chosen_on`` (bool: used only to choose the epoch). The
+metadata hold ``format_version``, ``identity`` (how ids are computed, ``shards.manifest.schema.IDENTITY``), and, in an
+exported model, ``weights_sha256``.
 """
 
 import io
@@ -30,7 +30,7 @@ __all__ = ["LEARNT_FILE", "LearntIds", "Overlap", "learnt_path", "overlap", "rea
 LEARNT_FILE = "learnt_ids.parquet"
 FORMAT_VERSION = 1
 TRAINED_ON, CHOSEN_BY = "train", "valid"
-"""What an image was used for."""
+"""The ways in which a model may have used an image."""
 
 _SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
 
@@ -38,30 +38,30 @@ Ids = npt.NDArray[np.int64]
 
 
 class Overlap(TypedDict):
-    """How many of some images a model learnt from."""
+    """How many images of a set a model learnt from."""
 
     images: int
-    """All of them."""
+    """All images of the set."""
     train: int
-    """Those that it was trained on."""
+    """Those that the model was trained on."""
     valid: int
-    """Those that only chose its epoch."""
+    """Those that were used only to choose the model's epoch."""
 
 
 @dataclass(frozen=True)
 class LearntIds:
-    """What one model learnt from."""
+    """The content ids of the images that one model learnt from."""
 
     content_id: Ids
-    """(n,) ascending, each once."""
+    """(n,) int64, ascending, unique."""
     chosen_on: npt.NDArray[np.bool_]
-    """(n,) whether the image only served to choose the epoch; the others were trained on."""
+    """(n,) bool: whether the image only served to choose the epoch; the model was trained on the others."""
     identity: str = IDENTITY
-    """What the ids are of."""
+    """How the ids were computed; only ids of the same kind can be compared."""
 
     @classmethod
     def of_splits(cls, dataset: ShardDataset, train: str, valid: str) -> "LearntIds":
-        """The ids of a run that is trained on the split ``train`` and whose epoch ``valid`` chooses."""
+        """The ids of a run that trains on the split ``train`` and chooses its epoch by the split ``valid``."""
         ids = dataset.column("content_id")
         trained = np.unique(ids[dataset.split_rows(train)])
         chosen = np.setdiff1d(ids[dataset.split_rows(valid)], trained)
@@ -71,11 +71,11 @@ class LearntIds:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether the ids are of the kind that this version's data sets have."""
+        """Whether the ids are computed as this version computes those of data sets."""
         return self.identity == IDENTITY
 
     def uses(self, content_id: npt.ArrayLike) -> npt.NDArray[np.int8]:
-        """(m,) for (m,) content ids: 0 not among them, 1 chosen by it, 2 trained on it."""
+        """(m,) int8 for (m,) content ids: 0 not used, 1 used only to choose the epoch, 2 trained on."""
         wanted = np.atleast_1d(np.asarray(content_id, np.int64))
         if not len(self.content_id):
             return np.zeros(len(wanted), np.int8)
@@ -84,13 +84,15 @@ class LearntIds:
         return np.where(found, np.where(self.chosen_on[places], 1, 2), 0).astype(np.int8)
 
     def use_of(self, content_id: int) -> str | None:
-        """``"train"``, ``"valid"`` or ``""`` for one image; None if that is not known."""
+        """How the model used one image: ``"train"``, ``"valid"`` or ``""`` (not at all); None if the ids are not
+        comparable."""
         if not self.is_comparable:
             return None
         return ("", CHOSEN_BY, TRAINED_ON)[int(self.uses(content_id)[0])]
 
     def to_bytes(self, weights_sha256: str = "") -> bytes:
-        """The file, for the weights of an export where they are given."""
+        """The content of ``learnt_ids.parquet``; with ``weights_sha256`` it is bound to the weights of an exported
+        model."""
         metadata = {"format_version": str(FORMAT_VERSION), "identity": self.identity}
         if weights_sha256:
             metadata["weights_sha256"] = weights_sha256
@@ -102,12 +104,12 @@ class LearntIds:
         return buffer.getvalue()
 
     def write(self, run: Path) -> None:
-        """``learnt_ids.parquet`` into the folder of a run, whole."""
+        """Writes ``learnt_ids.parquet`` into the folder of a run, atomically."""
         write_bytes_atomic(run / LEARNT_FILE, self.to_bytes())
 
 
 def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | None:
-    """How many of the images with these ids the model learnt from; None if that is not known."""
+    """How many of the images ``content_id`` (m,) the model learnt from; None if that is not known."""
     if learnt is None or not learnt.is_comparable:
         return None
     counts = np.bincount(learnt.uses(content_id), minlength=3).tolist()
@@ -115,15 +117,18 @@ def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | No
 
 
 def learnt_path(folder: Path) -> Path | None:
-    """The file with the ids that the model in ``folder`` learnt from: beside an exported model, or in the run around
-    it; None if there is none."""
+    """The ``learnt_ids.parquet`` of the model in ``folder``: in that folder or in the run that contains it; None if
+    there is none."""
     places = [folder, *([folder.parent] if folder.name == "model" else [])]
     return next((path for place in places if (path := place / LEARNT_FILE).exists()), None)
 
 
 def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
-    """What the model in ``folder`` learnt from; None if that is not known, as of a run by an earlier version, or of
-    an export without the ids. Raises ``InputError`` if the file is damaged or belongs to another model."""
+    """The images that the model in ``folder`` learnt from.
+
+    None if that is not known, because an earlier version wrote the run or the model was exported without the ids.
+    Raises ``InputError`` if the file is damaged or belongs to other weights than ``weights_sha256``.
+    """
     path = learnt_path(folder)
     if path is None:
         return None

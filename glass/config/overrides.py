@@ -1,4 +1,4 @@
-"""Settings from the command line: ``--set optim.lr_local=1e-4``, typed by the fields they set."""
+"""Settings from the command line (``--set optim.lr_local=1e-4``), converted to the types of their fields."""
 
 import difflib
 import types
@@ -28,26 +28,28 @@ SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
     "optim.wd": ("optim.wd_global", "optim.wd_local"),
 }
-"""Keys that set several settings at once."""
+"""Keys that each set several settings at once."""
 
 NETWORKS = ("model.global_backbone", "model.local_backbone")
 ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")
-"""Settings that may name what is not part of this program: networks on a hub or in a folder, files, services."""
+"""Settings that may refer to things outside this program: networks on a hub or in a folder, files, services."""
 
 NOT_SETTABLE = frozenset({"preset"})
 OF_CROPS_ALONE = ("local_backbone", "local_weights", "local_high_pass", "freeze_local", "share_backbone")
-"""Settings of ``model`` that say nothing where no crop is seen. (``crop_chunk`` only saves memory, and there none is
-needed.)"""
+"""Settings of ``model`` that have no effect on a model without crops. ``crop_chunk`` has none either, but it only saves
+memory, so it is accepted."""
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class _NotThisType(ValueError):
-    """The text is no value of the wanted type."""
+    """The text is no value of the required type."""
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """``config`` with each ``"key=value"`` of ``--set`` applied, as by :func:`apply_settings`; one that would change
-    nothing is refused, too."""
+    """``config`` with each ``"key=value"`` of ``--set`` applied, as by :func:`apply_settings`.
+
+    Also raises ``InputError`` for an override without ``=``, and for one that has no effect on a model without crops.
+    """
     settings = []
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -66,11 +68,11 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 
 def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origin: str, where: str) -> RunConfig:
-    """``config`` with each (key, value as text) applied, the last one for a key winning.
+    """``config`` with each (key, value as text) applied; of several values for a key the last one counts.
 
-    Raises ``InputError`` for an unknown key (naming the nearest, and ``where`` all are listed), a value of another
-    type, or one that the configuration refuses; ``origin`` stands before the key. All changes are made together, so
-    that settings that depend on each other may come in any order.
+    ``origin`` precedes the key in messages, and ``where`` says where all keys are listed. All changes are made
+    together, so settings that depend on each other may come in any order. Raises ``InputError`` for an unknown key
+    (naming the nearest ones), a value of another type, or a value that the configuration refuses.
     """
     types_by_key = dict(_settings(config))
     changes: dict[str, Any] = {}
@@ -88,11 +90,11 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
 
 
 def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, asked: Sequence[str]) -> None:
-    """Raises ``InputError`` if a file of settings makes the run use a file, a service or a network elsewhere that the
-    user did not name with ``--set``: the file may come from a stranger.
+    """Raises ``InputError`` if a file of settings names a file, service or network that the user did not name.
 
-    ``path`` is the file, given with ``option``; ``before`` and ``after`` are the settings without and with it, and
-    ``asked`` are the user's arguments of ``--set``.
+    Such files may come from strangers, so the user must repeat these settings with ``--set``. ``path`` is the file,
+    given with ``option``; ``before`` and ``after`` are the settings without and with it, and ``asked`` are the user's
+    arguments of ``--set``.
     """
     keys = {word.partition("=")[0] for word in asked}
     old, new = flat_settings(config_to_dict(before)), flat_settings(config_to_dict(after))
@@ -102,7 +104,7 @@ def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, 
         if new[key] not in (None, old[key]) and key not in keys and (key not in NETWORKS or ":" in new[key])
     ]
     if elsewhere:
-        words = " ".join(f"--set {quote(setting)}" for setting in elsewhere)  # for a shell, as they may be copied there
+        words = " ".join(f"--set {quote(setting)}" for setting in elsewhere)  # quoted for a shell, since users copy it
         raise InputError(
             f"{path} asks for {', '.join(elsewhere)}, from outside this program: if that is what you mean, give "
             f"{words} beside {option}"
@@ -110,8 +112,10 @@ def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, 
 
 
 def refuse_fixed(overrides: Sequence[str], fixed: Mapping[str, str]) -> None:
-    """Raises ``InputError`` where one of ``overrides`` names a setting that a command sets itself;
-    ``fixed`` names the remedy: key → words, as in ``"give --epochs"``."""
+    """Raises ``InputError`` if one of ``overrides`` names a setting that the command sets itself.
+
+    ``fixed`` maps each such key to the advice in the message, such as ``"give --epochs"``.
+    """
     for override in overrides:
         key = override.partition("=")[0]
         names = [name for name in SHORTHANDS.get(key, (key,)) if name in fixed]
@@ -120,12 +124,12 @@ def refuse_fixed(overrides: Sequence[str], fixed: Mapping[str, str]) -> None:
 
 
 def setting_names(config: RunConfig) -> list[str]:
-    """All keys that ``--set`` takes, shorthands last."""
+    """All keys that ``--set`` accepts, shorthands last."""
     return [*(key for key, _ in _settings(config)), *SHORTHANDS]
 
 
 def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings, as ``config_to_dict`` gives them, by the dotted keys of ``--set``."""
+    """Flattens nested settings, as ``config_to_dict`` returns them, to the dotted keys of ``--set``."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -136,7 +140,7 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
 
 
 def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, annotation) of every leaf."""
+    """Yields (dotted key, type annotation) of every setting."""
     hints = field_types(config.__class__)
     for entry in fields(config):
         if is_dataclass(hints[entry.name]):
@@ -146,8 +150,10 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """The ``count`` of ``names`` that are most like ``word``, the best first. The last parts of dotted names are
-    compared, too, so that ``lr`` and ``crop_size`` find their sections."""
+    """The ``count`` of ``names`` that are most similar to ``word``, the best first.
+
+    Also compares the last parts of dotted names, so that ``lr`` and ``crop_size`` find the full keys.
+    """
 
     def likeness(name: str) -> float:
         pairs = [(word, name), (word.rpartition(".")[2], name.rpartition(".")[2])]
@@ -179,7 +185,7 @@ def _parsed(text: str, annotation: Any) -> Any:
 
 
 def _parsed_union(text: str, parts: tuple[Any, ...]) -> Any:
-    """None goes first, because every text is also a ``str``."""
+    """Tries the types of a union in turn, None first, because every text is also a ``str``."""
     for part in sorted(parts, key=lambda part: part is not types.NoneType):
         try:
             return _parsed(text, part)

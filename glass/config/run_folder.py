@@ -1,8 +1,8 @@
-"""The folder of a training run: its settings, how it went, and whose it is.
+"""The folder of a training run: its settings, its progress, and its model.
 
-``run.json`` (settings, data, versions, hardware, whether finished), ``run.toml`` (the settings, for
-another run), ``learnt_ids.parquet`` (which images it learns from), ``metrics.jsonl`` (a line per epoch),
-``checkpoints/``, ``model/`` (the exported model of the best epoch), ``tensorboard/``.
+``run.json`` (settings, data, versions, hardware, whether finished), ``run.toml`` (the settings, for another run),
+``learnt_ids.parquet`` (which images it learns from), ``metrics.jsonl`` (a line per epoch), ``checkpoints/``, ``model/``
+(the exported model of the best epoch), ``tensorboard/``.
 """
 
 import json
@@ -34,43 +34,43 @@ FREE_TO_CHANGE = frozenset(
     | {"loader.remote_reads", "process_timeout_s", "train.trackers"}
     | {"loader.device"}
 )
-"""Settings that may differ when a run goes on: they change how fast it gets the same pixels."""
+"""Settings that may differ when a run is continued: they concern hardware, speed, error limits and trackers."""
 
 WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
-"""What training writes into the folder and into ``model/``. An evaluation or a calibration may
-write other files there at the same time."""
+"""Names of the files that training writes into the run's folder, and of those that it writes into ``model/``. An
+evaluation or a calibration may write other files there at the same time."""
 
 
 class TrainedOn(DatasetDigest):
     """The data set of a run."""
 
     path: NotRequired[str]
-    """Where it lay, for the audit beside it. Absent in older documents."""
+    """Folder or address of the data set at the time of training, to find its audit. Absent in older documents."""
 
 
 class RunRecord(TypedDict):
-    """``run.json``."""
+    """The content of ``run.json``."""
 
     format_version: int
     preset: NotRequired[str]
     config: dict[str, Any]
-    """See :func:`glass.config.run_config.config_to_dict`."""
+    """The settings, see :func:`glass.config.run_config.config_to_dict`."""
     data: TrainedOn
     environment: NotRequired[dict[str, Any]]
-    """What it runs on."""
+    """The hardware and system that it runs on."""
     versions: NotRequired[dict[str, str]]
     backbones: NotRequired[dict[str, Any] | None]
-    """Part → timm's ``name``, and ``weights_sha256`` of what it started from; None before the first step."""
+    """For each backbone timm's ``name`` and the ``weights_sha256`` that it started from; null before the first step."""
     finished: dict[str, Any] | None
-    """``best``, the line of the epoch that is kept, and ``steps``; None before the end."""
+    """``best``, the metrics of the epoch that is kept, and ``steps``, the number of steps; null before the end."""
 
 
 class EpochLine(TypedDict):
-    """The parts of a line of ``metrics.jsonl`` that are read again, as far as they are there."""
+    """A line of ``metrics.jsonl``, with the entries that are read again."""
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     step: NotRequired[int]
     train_loss: NotRequired[Number]
     train_images: NotRequired[Number]
@@ -84,8 +84,10 @@ class EpochLine(TypedDict):
 
 
 def read_record(path: Path) -> RunRecord:
-    """The ``run.json`` in ``path``. Raises ``OSError``, and ``ValueError`` naming the first place that is not as
-    declared."""
+    """The content of the ``run.json`` at ``path``.
+
+    Raises ``OSError``, or ``ValueError`` naming the first entry that is not as declared.
+    """
     return versioned_document(read_json(path), RunRecord, FORMAT_VERSION)
 
 
@@ -99,10 +101,9 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Context manager: makes the folder, keeps other processes from training in it, and deletes temporary files of
-        a training that was killed.
+        """Context manager: creates the folder, locks it against other trainings, and deletes leftover temporary files.
 
-        Raises ``InputError`` if the folder cannot be made, holds something else, or is in use.
+        Raises ``InputError`` if the folder cannot be created, holds something else, or is in use.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -121,10 +122,10 @@ class RunFolder:
             self._sweep()
             yield
         finally:
-            os.close(descriptor)  # which lets the lock go
+            os.close(descriptor)  # releases the lock
 
     def refuse_foreign(self) -> None:
-        """Raises ``InputError`` where the folder holds something else than a run, or is a file."""
+        """Raises ``InputError`` if the folder holds something other than a run, or is a file."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: give a new folder as --output")
         if self.path.is_dir() and not self._record_path.exists() and any(self._foreign_entries()):
@@ -147,7 +148,7 @@ class RunFolder:
         return self.path / "run.json"
 
     def record(self) -> RunRecord | None:
-        """``run.json``, or None where nothing has been trained here yet."""
+        """The content of ``run.json``; None if no run was begun here. Raises ``InputError`` if it cannot be read."""
         if not self._record_path.exists():
             return None
         try:
@@ -158,11 +159,10 @@ class RunFolder:
             ) from error
 
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
-        """Writes ``run.json``, or compares with the one that is there.
+        """Writes ``run.json`` and, for a new run, ``run.toml``; an existing run must have the same settings and data.
 
-        ``data`` says which data set (``dataset_json_sha256``) and where it lay (``path``, for what
-        was found out about it since), ``environment`` what it runs on.
-        Raises ``InputError`` naming the first difference where this is another run's folder.
+        ``data`` is the digest of the data set and its ``path``; ``environment`` is the hardware and system. Raises
+        ``InputError`` naming the first difference if the folder belongs to another run.
         """
         before = self.record()
         goes_on = before is not None and self._worth_keeping(before)
@@ -180,19 +180,22 @@ class RunFolder:
         }
         self._write(record)
         settings = self.path / "run.toml"
-        if not (goes_on and settings.exists()):  # as the run was begun, perhaps with a user's remarks in it
+        if not (goes_on and settings.exists()):  # a user may have added comments to it
             write_text_atomic(settings, run_file_text(config))
 
     def note_backbones(self, backbones: dict[str, Any]) -> None:
-        """Notes in ``run.json`` what the backbones are: part → timm's ``name``, and
-        ``weights_sha256`` of what it started from (:func:`glass.model.backbones.weights_digest`)."""
+        """Records the backbones in ``run.json``.
+
+        ``backbones`` maps each backbone to timm's ``name`` and to the ``weights_sha256`` that it started from
+        (:func:`glass.model.backbones.weights_digest`).
+        """
         record = self.record()
         assert record is not None
         record["backbones"] = backbones
         self._write(record)
 
     def is_finished(self, config: RunConfig, data: DatasetDigest) -> bool:
-        """Whether this very run was finished before; ``InputError`` as from :meth:`begin`."""
+        """Whether this very run was finished before. Raises ``InputError`` as :meth:`begin` does."""
         record = self.record()
         if record is None or not self._worth_keeping(record):
             return False
@@ -200,20 +203,20 @@ class RunFolder:
         return record["finished"] is not None
 
     def data_note(self) -> str:
-        """The note of the data set that it learns from; ``""`` where that says nothing."""
+        """The note of the data set that the run learns from; ``""`` if it has none."""
         record = self.record()
         return "" if record is None else record["data"].get("note", "")
 
     def has_checkpoints(self) -> bool:
-        """Whether there is anything to go on from."""
+        """Whether there is a checkpoint to continue from."""
         return any(self.checkpoints.glob("step-*"))
 
     def _worth_keeping(self, record: RunRecord) -> bool:
-        """A run that failed before its first checkpoint may be begun anew with other settings."""
+        """Whether the run must be continued with its own settings: it is finished or has a checkpoint."""
         return record["finished"] is not None or self.has_checkpoints()
 
     def _check_same(self, before: RunRecord, config: RunConfig, data: DatasetDigest) -> None:
-        # A setting that did not exist then stands at its default, which is what was done then.
+        # Settings that were added since the run was begun count as their defaults, which repeat its behaviour.
         then = flat_settings(config_to_dict(RunConfig())) | flat_settings(before["config"])
         now = flat_settings(config_to_dict(config))
         for key in [*now, *(key for key in then if key not in now)]:
@@ -229,21 +232,22 @@ class RunFolder:
             )
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Notes in ``run.json`` that the run is finished, and how it went."""
+        """Records in ``run.json`` that the run is finished, with the ``summary`` of its result."""
         record = self.record()
         assert record is not None
         record["finished"] = summary
         self._write(record)
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
-        """``metrics.jsonl``, one line per epoch, rewritten so that a run that went back has no
-        line twice."""
+        """Rewrites ``metrics.jsonl``, one line per epoch.
+
+        It is rewritten whole, so that a run that continued from an earlier checkpoint has no line twice.
+        """
         lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
         write_text_atomic(self.path / "metrics.jsonl", "".join(lines))
 
     def read_metrics(self) -> list[EpochLine]:
-        """The lines of ``metrics.jsonl``; none where nothing was trained yet. ``InputError`` where
-        the file is damaged."""
+        """The lines of ``metrics.jsonl``, none before the first epoch. Raises ``InputError`` if the file is damaged."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []

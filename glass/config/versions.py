@@ -1,4 +1,4 @@
-"""The installed versions of the libraries that decide a result."""
+"""The installed versions of the libraries that can change a result."""
 
 import platform
 from functools import cache
@@ -11,7 +11,7 @@ DISTRIBUTIONS = ("glass-hires", "torch", "timm", "accelerate", "numpy", "pillow"
 
 @cache
 def installed_versions() -> dict[str, str]:
-    """Distribution name → version, and ``python``; those not installed are left out."""
+    """Distribution name → version, and ``python``; libraries that are not installed are left out."""
     versions = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:

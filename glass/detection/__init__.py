@@ -1,1 +1,1 @@
-"""Where the detector stood before; cards of published models name this path."""
+"""The former place of the detector, kept because cards of published models name this path."""

@@ -1,4 +1,4 @@
-"""The detector, under the path that cards of published models name: see :mod:`glass.predict.detector`."""
+"""The detector, under its former path, which cards of published models name: see :mod:`glass.predict.detector`."""
 
 from glass.predict.detector import Detector
 

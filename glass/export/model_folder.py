@@ -1,9 +1,8 @@
 """A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
 
-``config.json`` holds what a verdict depends on besides the weights: label names, view and crop
-settings with their seed, each backbone's timm name, mean and deviation, the rules and decoders
-that determine the pixels, the whole configuration, versions, and the SHA-256 of the weights file it belongs
-to.
+``config.json`` holds everything besides the weights that a verdict depends on: label names, settings of views and crops
+with their seed, each backbone's timm name, mean and deviation, the rules and decoders that determine the pixels, all
+settings of the run, versions, and the SHA-256 of the weights file.
 """
 
 from dataclasses import replace
@@ -38,30 +37,29 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 
 
 class ModelCard(TypedDict):
-    """``config.json`` of an exported model."""
+    """The content of ``config.json`` of an exported model."""
 
     format_version: int
     kind: str
     """``glass`` or ``single_view``."""
     label_names: list[str]
     views: dict[str, Any]
-    """The settings of the loader that fix what the model sees."""
+    """The loader settings that determine what the model sees."""
     normalisation: dict[str, Any]
     """Backbone → ``mean`` and ``std`` of each channel."""
     backbones: NotRequired[dict[str, Any] | None]
-    """Backbone → timm's name. Absent in older models."""
+    """Backbone → timm's name of it. Absent in older models."""
     weights_sha256: str
     chosen: NotRequired[dict[str, Any] | None]
-    """Why it is this one: epoch and metrics."""
+    """Epoch and metrics for which these weights were chosen."""
     data_note: NotRequired[Note]
-    """What a reader of its verdicts must know about the data set that it learnt from; absent where that says nothing.
-    """
+    """What a reader of its verdicts must know about the training data. Absent if the data set has no note."""
     weight_average: NotRequired[float | None]
-    """Decay of the moving average that the weights are; None where they are those of a step."""
+    """Decay of the moving average of the weights; null if the weights are not an average."""
     config: dict[str, Any]
-    """See :func:`glass.config.run_config.config_to_dict`."""
+    """The settings of the run, see :func:`glass.config.run_config.config_to_dict`."""
     pixels: NotRequired[PixelRecord | None]
-    """Absent in older models."""
+    """The rules and decoders that determined its pixels. Absent in older models."""
     versions: dict[str, Any]
 
 
@@ -72,18 +70,18 @@ def save_model(
     chosen: dict[str, Any] | None = None,
     data_note: str = "",
 ) -> None:
-    """Writes ``model`` into ``folder``; ``chosen`` records why this state of it was chosen (epoch, metrics), and
-    ``data_note`` is that of the data set that it learnt from.
+    """Writes ``model`` into ``folder``.
 
-    Each file is replaced whole, the weights first. If the process is killed between the two, :func:`load_model` refuses
-    the folder, so that weights are never taken for those of another record.
+    ``chosen`` records why these weights were chosen (epoch, metrics); ``data_note`` is the note of the training data.
+    Each file is replaced atomically, the weights first. If the process is killed between the two, :func:`load_model`
+    refuses the folder, so weights are never used with the settings of others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}
     try:
         with atomic_path(folder / WEIGHTS_FILE) as temporary:
             safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
-    except safetensors.SafetensorError as error:  # what the disk refuses, without its number
+    except safetensors.SafetensorError as error:  # the disk's error, but without its errno
         raise InputError(f"{folder / WEIGHTS_FILE} cannot be written: {error}") from error
     card: ModelCard = {
         "format_version": FORMAT_VERSION,
@@ -109,7 +107,7 @@ def save_model(
 
 
 def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
-    """Whether ``folder`` holds a whole model that was saved as ``chosen``."""
+    """Whether ``folder`` holds a complete model that :func:`save_model` wrote with this ``chosen``."""
     try:
         card, sha256 = read_model_card(folder), _sha256(folder / WEIGHTS_FILE)
         return card.get("chosen") == chosen and card["weights_sha256"] == sha256
@@ -119,9 +117,9 @@ def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
 
 
 def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | SingleView, RunConfig]:
-    """The model in ``folder``, in evaluation mode on ``device``, and the run's configuration.
+    """The model in ``folder``, in evaluation mode on ``device``, and the settings of its run.
 
-    Raises ``InputError`` where a file is missing, damaged, or belongs to another model.
+    Raises ``InputError`` if a file is missing, damaged, or belongs to another model.
     """
     folder = Path(folder)
     card = read_model_card(folder)
@@ -145,7 +143,7 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
     load_state(model, _tensors(weights), str(weights))
     try:
         for name, backbone in _backbones(model):
-            # The model's own, even if timm has changed its mind since.
+            # The values recorded with the model, even if timm's have changed since.
             backbone.set_normalisation(**card["normalisation"][name])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(damaged) from error
@@ -154,8 +152,10 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
 
 
 def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig:
-    """``config`` with timm's own names of its backbones, of which a model may have no other: a
-    description that lies elsewhere would be fetched, or read, by whoever tries a stranger's model.
+    """``config`` with the names of the backbones replaced by timm's.
+
+    A model may only name networks that timm contains: opening a stranger's model must not fetch or read whatever its
+    description names. Raises ``InputError`` if a timm name is missing.
     """
     names: dict[str, Any] = {}
     for key in ("global_backbone", "local_backbone"):
@@ -173,7 +173,7 @@ def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig
 
 
 def read_model_card(folder: str | Path) -> ModelCard:
-    """``config.json`` of an exported model; ``InputError`` where there is none that is whole."""
+    """The ``config.json`` of the exported model in ``folder``. Raises ``InputError`` if it is missing or damaged."""
     path = Path(folder) / CARD_FILE
     if not path.is_file():
         if (Path(folder) / "run.json").is_file():
@@ -196,7 +196,10 @@ def read_model_card(folder: str | Path) -> ModelCard:
 
 
 def load_state(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
-    """Copies ``tensors`` into ``model``; ``InputError`` naming the first that does not fit."""
+    """Copies ``tensors`` into ``model``. Raises ``InputError`` naming the first tensor that does not fit.
+
+    ``source`` names the origin of the tensors in messages.
+    """
     own = model.state_dict()
     for name, place in own.items():
         if name not in tensors:

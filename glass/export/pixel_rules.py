@@ -1,8 +1,7 @@
-"""What determines the pixels that a model was trained on: rules, decoder versions, and how these decode a test file.
+"""What determines the pixels that a model was trained on: rules, decoder versions, and digests of a decoded test file.
 
-A model sees what its decoder gives it. Versions of Pillow and libjpeg differ in how they upsample
-chroma, convert colours and shrink; most updates change nothing, so the record holds the versions
-and, beside them, digests of pixels that were decoded and shrunk from one small JPEG.
+Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink. Since most updates change
+nothing, the record holds, besides the versions, digests of the pixels that were decoded and shrunk from one small JPEG.
 """
 
 import base64
@@ -29,7 +28,7 @@ __all__ = ["DecoderWarning", "PixelRecord", "pixel_record", "print_decoder_warni
 RULES_VERSION = 1
 """Version of the rules in ``shards.images.pixels``."""
 
-# 40 × 32 pixels, 4:2:0, quality 75, with edges in colour, which ways of upsampling render differently.
+# 40 × 32 pixels, 4:2:0, quality 75, with coloured edges, where different chroma upsampling gives different pixels.
 PROBE_JPEG = base64.b64decode(
     """
     /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwc
@@ -53,24 +52,27 @@ class PixelRecord(TypedDict):
 
     rules_version: int
     decoders: dict[str, Any]
-    """Name → version."""
+    """Decoder → version."""
     probe: dict[str, Any]
-    """Decoder → digest of the test file's pixels."""
+    """Decoder → digest of the pixels of the test file."""
 
 
 class DecoderWarning(UserWarning):
-    """Pixels may not be those that the model was trained with."""
+    """The pixels may differ from those that the model was trained with."""
 
 
 @cache
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
-    """For ``config.json`` of an exported model whose crops come from ``loader``: rules, decoders, digests of the test
-    file. A decoder on a GPU is recorded under ``crops``, because its pixels may differ."""
+    """The rules, decoders and digests of the test file, for ``config.json`` of an exported model.
+
+    ``loader`` are the settings by which its crops are decoded. A decoder on a GPU is recorded under ``crops``, because
+    its pixels may differ.
+    """
     pillow, simplejpeg = decode_rgb(PROBE_JPEG), optional("simplejpeg")
     versions = installed_versions()
     turbo = {"simplejpeg": _digest(simplejpeg.decode_jpeg(PROBE_JPEG, "RGB"))} if simplejpeg else {}
     crops = inexact_decoder(loader)
-    # Wide and tall: Pillow 13 shrinks tall images columns first, which rounds otherwise.
+    # Wide and tall: Pillow 13 shrinks tall images vertically first, which rounds differently.
     views = [global_view(part, 17) for part in (pillow, np.ascontiguousarray(pillow[:, :18]))]
     return {
         "rules_version": RULES_VERSION,
@@ -85,9 +87,11 @@ def pixel_record(loader: LoaderConfig) -> PixelRecord:
 
 
 def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: LoaderConfig) -> None:
-    """Warns with :class:`DecoderWarning` where the rules, or the decoders of ``loader`` here, are not those recorded
-    with the model ``where``; silent for a model without a record. The warning points three
-    frames up, at the caller of the function that opens the model."""
+    """Warns with :class:`DecoderWarning` if the rules or the decoders of ``loader`` differ from those ``recorded``.
+
+    ``where`` names the model in the message. A model without a record causes no warning. The warning refers to the
+    frame three levels up, the caller of the function that opens the model.
+    """
     if recorded is None:
         return
     here = pixel_record(loader)
@@ -113,8 +117,10 @@ def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: Loade
 
 @contextmanager
 def print_decoder_warnings() -> Iterator[list[str]]:
-    """Context manager for commands: prints each :class:`DecoderWarning` that its body issues as one line on stderr,
-    at once, and adds it to the list that it yields. Other warnings are shown as before."""
+    """Context manager for commands: prints each :class:`DecoderWarning` as one line on stderr as soon as it is issued.
+
+    It yields a list to which the messages are added. Other warnings are shown as before.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("always", DecoderWarning)
         others = warnings.showwarning
@@ -132,7 +138,7 @@ def print_decoder_warnings() -> Iterator[list[str]]:
 
 
 def _agree(recorded: dict[str, Any], here: dict[str, Any]) -> bool:
-    """Whether all digests are equal that both sides have: simplejpeg may be missing on one."""
+    """Whether all digests that both sides have are equal. simplejpeg may be missing on one side; Pillow must not."""
     both = recorded.keys() & here.keys()
     return "pillow" in both and all(recorded[name] == here[name] for name in both)
 

@@ -1,1 +1,1 @@
-"""Scores to metrics: intervals, calibration, robustness."""
+"""From scores to results: metrics with intervals, calibration, robustness."""

@@ -1,9 +1,9 @@
-"""What a calibration is worth on other images than its own: threshold, promise, band of doubt.
+"""The effect of a calibration on other images than its own: threshold, promise, band of doubt.
 
-The promise is a rate of false alarms. The threshold was chosen on a few hundred real images, and a
-test has a few hundred others, so a test may show more than the promised rate by chance alone:
-:func:`glass.measure.rates.expected_counts` says how many more. On the images that the threshold was chosen
-on, a promise is kept by construction, and there is none to measure.
+The promise is a rate of false alarms. The threshold was chosen on a few hundred real images, and a test has a few
+hundred others, so a test may exceed the promised rate by chance alone; :func:`glass.measure.rates.expected_counts`
+gives the limits of that. On the images on which the threshold was chosen, the promise holds by construction, so it is
+not measured there.
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ KEPT, FEWER, NOT_KEPT = "kept", "fewer than promised", "not kept"
 
 
 class Quality(TypedDict):
-    """How well probabilities fit."""
+    """Three measures of how well probabilities fit."""
 
     ece: Number | None
     nll: Number | None
@@ -56,31 +56,31 @@ class _CalibratedOn(TypedDict):
 
 
 class Promise(TypedDict):
-    """The promised rate of false alarms beside the measured one."""
+    """The promised rate of false alarms and the measured one."""
 
     max_fpr: Number
     calibrated_on: _CalibratedOn
-    """The real images."""
+    """The real images on which the threshold was chosen."""
     images: int
-    """The real images of this split."""
+    """Number of real images in this split."""
     false_alarms: int
-    """Those of them that are called generated."""
+    """Number of the real images in this split that are called generated."""
     rate: Number
     interval: Interval
     expected: Annotated[list[int], Meta(min_length=2, max_length=2)]
-    """[low, high] counts that chance explains."""
+    """[low, high]: numbers of false alarms that chance explains."""
     verdict: str
 
 
 class Uncertain(TypedDict):
-    """Shares of either class in the band of doubt."""
+    """Share of each class in the band of doubt."""
 
     real: Number | None
     generated: Number | None
 
 
 class Decided(TypedDict):
-    """The images outside the band of doubt."""
+    """Results on the images outside the band of doubt."""
 
     images: int
     accuracy: Number | None
@@ -88,27 +88,27 @@ class Decided(TypedDict):
 
 
 class AppliedCalibration(TypedDict):
-    """The calibration whose probabilities the metrics of an evaluation are of."""
+    """The calibration that gave the probabilities of an evaluation, and its effect."""
 
     temperature: Number
     false_alarms: MeasuredRate
     real_below: NotRequired[Number]
-    """The probability from which on, up to the threshold, a verdict is "uncertain". Absent in older documents, as are
-    the next five."""
+    """Probability from which on, up to the threshold, a verdict is "uncertain". Absent in older documents, as are
+    ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
     data: NotRequired[CalibrationData]
     in_sample: NotRequired[bool]
     """Whether the threshold was chosen on these very images."""
     promise: NotRequired[Promise | None]
-    """None in sample, and without real images."""
+    """Null if ``in_sample``, or without real images."""
     uncertain: NotRequired[Uncertain]
     decided: NotRequired[Decided]
     before: Quality
-    """The raw scores of this split."""
+    """Quality of the raw scores on this split."""
     after: Quality
 
 
 def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
-    """Whether the threshold was chosen on images of ``split`` of the data set in ``data``."""
+    """Whether the threshold was chosen on images in ``split`` of the data set at ``data``."""
     chosen = calibration.data
     if chosen.get("dataset_json_sha256") != dataset_json_sha256(data):
         return False
@@ -116,12 +116,12 @@ def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
 
 
 def applicable(calibration: Calibration | None, views: ViewSettings) -> Calibration | None:
-    """``calibration`` where it says what scores seen with ``views`` mean, else None."""
+    """``calibration`` if it applies to scores with ``views``, else None."""
     return None if calibration is None or why_not_applicable(calibration, views) else calibration
 
 
 def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | None:
-    """Why a calibration says nothing of scores seen with ``views``; None if it does."""
+    """Why a calibration does not apply to scores with ``views``; None if it does."""
     if calibration.is_at_bound:
         return (
             f"the calibration beside the model has the temperature {calibration.temperature:.4g},"
@@ -135,7 +135,10 @@ def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | N
 def decision_threshold(
     calibration: Calibration | None, views: ViewSettings, data: Path, split: str
 ) -> tuple[float, str]:
-    """The threshold for a model that sees ``views`` of ``split``, and where it comes from."""
+    """(threshold, its origin in words) for a model that sees ``views`` of the images in ``split``.
+
+    ``data`` is the folder of the data set.
+    """
     if calibration is None:
         return THRESHOLD, UNCALIBRATED
     if why_not := why_not_applicable(calibration, views):
@@ -150,8 +153,10 @@ def decision_threshold(
 
 
 def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, split: str) -> AppliedCalibration:
-    """The ``calibration`` entry of ``glass.measure.evaluation`` for a table of PREDICTION_SCHEMA, whose
-    probabilities are calibrated, of ``split`` of the data set in ``data``."""
+    """The ``calibration`` entry of an evaluation of ``split``.
+
+    ``table`` has PREDICTION_SCHEMA and calibrated probabilities; ``data`` is the folder of the data set.
+    """
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)
     logits = np.array(table["logits"].to_pylist(), np.float64)
@@ -183,7 +188,7 @@ def _quality(label: np.ndarray, probability: np.ndarray) -> Quality:
 
 
 def _promise(calibration: Calibration, alarms: np.ndarray, groups: np.ndarray) -> Promise | None:
-    """The promised rate beside the measured one; None without real images."""
+    """Compares the promised rate with the measured one; None without real images."""
     images, count = len(alarms), int(alarms.sum())
     if not images:
         return None

@@ -16,14 +16,14 @@ __all__ = ["LEVEL", "Difference", "bootstrap_intervals", "clusters", "paired_dif
 
 LEVEL = 0.95
 
-# Blocks of draws hold at most this many weights (8 bytes each, about ten arrays alive at a time).
+# Limit of weights in a block of draws (8 bytes each, with about ten such arrays in memory at a time).
 MAX_WEIGHTS_PER_BLOCK = 2_000_000
 
 Array = npt.NDArray[Any]
 
 
 class Difference(TypedDict):
-    """How much better a model is than another; None if undefined."""
+    """How much better one model is than another; null if undefined."""
 
     difference: Number | None
     interval: Interval
@@ -40,14 +40,12 @@ def bootstrap_intervals(
 ) -> dict[str, list[float] | None]:
     """95 % percentile intervals ``[low, high]`` of every metric of ``binary_metrics``.
 
-    The unit that is resampled, with replacement, is the *scene*: samples of one group are drawn together,
-    because renderings of one scene err together and counting them as independent makes intervals
-    too narrow. A sample with the group ``""`` is a scene by itself, as is every sample if ``groups`` is
-    None. Scenes are not drawn class by class: a class of few scenes, drawn by itself, would never vary. A draw
-    that lacks what a metric needs is left out for that metric.
-
-    A metric undefined in more than half the draws has the interval None. An interval of width zero
-    says that no draw showed an error, not that there can be none.
+    ``label`` and ``probability`` are (n,), ``groups`` (n,) names. *Scenes* are resampled, with replacement: the samples
+    of a group are drawn together, because errors on images of one scene are correlated, and treating them as
+    independent makes intervals too narrow. A sample with the group ``""`` is a scene by itself, as is every sample if
+    ``groups`` is None. The draws are not stratified by class: a class with few scenes would never vary. A draw for
+    which a metric is undefined is left out for that metric, and a metric undefined in more than half the draws has the
+    interval None. An interval of width zero means that no draw showed an error, not that there can be none.
     """
     table = _table(label, probability, threshold, groups)
     blocks = [weighted_metrics_sorted(w, table) for w in _weights(table, draws, seed)]
@@ -67,7 +65,8 @@ def paired_difference(
 ) -> Difference:
     """How much better one model is than another *on the same samples*, with its interval.
 
-    Both models are measured on the same draws of scenes, so what the scenes have in common cancels.
+    ``label``, ``probability`` and ``baseline_probability`` are (n,). Both models are measured on the same draws of
+    scenes, so variation that they share cancels.
     """
     ours = _table(label, probability, 0.5, groups)
     theirs = _table(label, baseline_probability, 0.5, groups)
@@ -93,7 +92,7 @@ def _table(label: Array, probability: Array, threshold: float, groups: Sequence[
 
 
 def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
-    """A number per sample, equal within a group; samples without a group are alone."""
+    """(n,) int64 numbers of scenes for ``count`` samples: equal within a group; samples without a group are alone."""
     if groups is None:
         return np.arange(count)
     names = np.asarray(groups, dtype=object).astype(str)
@@ -104,9 +103,10 @@ def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
 
 
 def _weights(table: SortedSamples, draws: int, seed: int) -> Iterator[Array]:
-    """Blocks of (draws, n) weights: how often each draw holds the scene of each sample.
+    """Yields blocks (draws, n) of weights: how often each draw contains the scene of each sample.
 
-    Numbered by scene, not by position, so that two models' tables of one sample get the same draws.
+    Scenes are numbered independently of the order of scores, so two models' tables of the same samples get the same
+    draws.
     """
     if not len(table.label) or draws < 1:
         return

@@ -1,8 +1,7 @@
-"""The meaning of a score: temperature, threshold and a band of doubt, and the file that keeps them.
+"""A calibration: the temperature, threshold and band of doubt that give scores their meaning, and its file.
 
-A calibration belongs to the weights, and to the views (number of crops, coverage, draws, sampling
-rule) that it was made with; with other views a score is only a score. It is kept as
-``calibration.json`` beside the model.
+It belongs to the weights, and to the views (number of crops, coverage, draws, sampling rule) with which it was made;
+scores with other views remain raw scores. It is stored as ``calibration.json`` beside the model.
 """
 
 import json
@@ -37,7 +36,7 @@ FORMAT_VERSION = 1
 CALIBRATION_FILE = "calibration.json"
 TEMPERATURES = (0.02, 50.0)
 AT_THE_END = 1.001
-"""A temperature within this factor of an end of TEMPERATURES is where the search was stopped."""
+"""A temperature within this factor of an end of TEMPERATURES was limited by the range."""
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +44,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class CalibrationData(TypedDict):
-    """The images calibrated on."""
+    """The images on which the calibration was made."""
 
     real: Annotated[int, Meta(ge=1)]
     generated: int
@@ -56,7 +55,7 @@ class CalibrationData(TypedDict):
 
 
 class MeasuredRate(TypedDict):
-    """A share of the images calibrated on, with its Clopper-Pearson interval (95 %)."""
+    """A share of the images on which a calibration was made, with its 95 % interval (Clopper-Pearson)."""
 
     rate: Share
     low: Share
@@ -65,20 +64,20 @@ class MeasuredRate(TypedDict):
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """The part of an image that the model sees, as far as a person can change it."""
+    """The settings, among those that a user can choose, that determine what the model sees of an image."""
 
     num_crops: int
     sampling: str
     coverage: str = "sample"
-    """``sample``: ``num_crops`` windows; ``all``: one in every cell of the grid, so ``num_crops``
-    is the 64 that it has at most, and ``sampling`` the rule ``all``."""
+    """``sample``: ``num_crops`` windows; ``all``: a window in every cell of the grid. For ``all``, ``num_crops`` is 64,
+    the largest number of cells, and ``sampling`` is ``all``."""
     draws: int = 1
-    """Draws of windows whose logits are averaged."""
+    """Number of draws of windows whose logits are averaged."""
 
     def __str__(self) -> str:
         if self.coverage == "all":
             crops = "a crop from every cell"
-            if self.sampling != "all":  # calibrations from before it tiled the image
+            if self.sampling != "all":  # made by a version in which "all" meant a square grid
                 crops += " of a square grid"
         else:
             crops = f"{self.num_crops} crops by {self.sampling}"
@@ -87,49 +86,51 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The meaning of one model's scores of images seen with ``views``. A margin is logit(generated) -
-    logit(real). Its file holds ``rules`` and ``versions`` besides."""
+    """The meaning of one model's scores of images seen with ``views``.
+
+    A margin is logit(generated) - logit(real). The file also holds ``rules`` and ``versions``.
+    """
 
     temperature: Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
     threshold: Share
     """Calibrated probability from which on the verdict is "generated"."""
     real_below: Share
-    """Calibrated probability below which it is "real"; at most ``threshold``."""
+    """Calibrated probability below which the verdict is "real"; at most ``threshold``."""
     views: ViewSettings
     weights_sha256: str
     max_fpr: Share
     max_misses: Share
     data: CalibrationData
     false_alarms: MeasuredRate
-    """Real images with the verdict "generated"."""
+    """Share of the real images that get the verdict "generated"."""
     called_real: MeasuredRate
-    """Generated images with the verdict "real"."""
+    """Share of the generated images that get the verdict "real"."""
     before: dict[str, Number | None] = field(default_factory=dict)
-    """``nll``, ``ece``, ``brier`` of the raw scores on the same images."""
+    """``nll``, ``ece`` and ``brier`` of the raw scores of the same images."""
     after: dict[str, Number | None] = field(default_factory=dict)
 
     @property
     def num_alarms(self) -> int:
-        """How many of the real images calibrated on are called generated."""
+        """Number of the real images calibrated on that are called generated."""
         return round(self.false_alarms["rate"] * self.data["real"])
 
     @property
     def is_at_bound(self) -> bool:
-        """Whether the temperature is the end of its range, and not what fits the scores."""
+        """Whether the temperature was limited by its range instead of fitting the scores."""
         low, high = TEMPERATURES
         return self.temperature <= low * AT_THE_END or self.temperature >= high / AT_THE_END
 
     def probability(self, margin: npt.ArrayLike) -> Array:
-        """Calibrated probabilities of "generated", float64."""
+        """Calibrated probabilities of "generated" for margins of any shape; float64."""
         return sigmoid(np.asarray(margin, np.float64) / self.temperature)
 
     def verdict(self, probability: float) -> str:
-        """See :func:`verdict_of`."""
+        """The verdict for a calibrated probability, see :func:`verdict_of`."""
         return verdict_of(probability, self.threshold, self.real_below)
 
 
 def verdict_of(probability: float, threshold: float, real_below: float) -> str:
-    """``generated`` from ``threshold`` on, ``real`` below ``real_below``, ``uncertain`` between the two."""
+    """``generated`` from ``threshold`` on, ``real`` below ``real_below``, ``uncertain`` in between."""
     if probability >= threshold:
         return "generated"
     return "real" if probability < real_below else "uncertain"
@@ -141,7 +142,7 @@ def sigmoid(values: npt.ArrayLike) -> Array:
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
-    """``calibration.json`` into the folder of an exported model, whole."""
+    """Writes ``calibration.json`` into the folder of an exported model, atomically."""
     document = {
         "format_version": FORMAT_VERSION,
         **asdict(calibration),
@@ -157,7 +158,7 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
-    """The calibration beside an exported model, None if it was never calibrated.
+    """The calibration beside an exported model; None if it was never calibrated.
 
     Raises ``InputError`` if the file is damaged or was made with other weights.
     """
@@ -168,7 +169,7 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
         document = read_json(path)
         version = document["format_version"]
         if version == FORMAT_VERSION:
-            written = {"before": None, "after": None} | document  # without a default
+            written = {"before": None, "after": None} | document  # without the defaults: a file must hold both
             calibration = typed_document(written, Calibration)
             if calibration.real_below > calibration.threshold:
                 raise ValueError("real_below is above threshold")

@@ -1,4 +1,4 @@
-"""The images of a split, changed in one way and decoded: a few at a time, one batch ahead."""
+"""The images of a split, decoded and changed in one way, a few at a time and one batch ahead."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +20,7 @@ from shards.manifest.dataset import ShardDataset
 __all__ = ["ChangedImage", "SplitImages", "changed_batches"]
 
 IMAGES_AT_A_TIME = 8
-"""Changed images held in memory per batch; a second batch is prepared meanwhile."""
+"""Number of changed images in a batch. A second batch is prepared meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class ChangedImage:
     """An image of a split after a change."""
 
     pixels: npt.NDArray[np.uint8]
-    """(H, W, 3)."""
+    """(H, W, 3) uint8."""
     detail: Detail | None
-    """Its detail for sampling rules that read a file's bits; None if none of them does."""
+    """Detail of the file, for sampling rules that read a file's bits; None if there is none or no rule needs it."""
 
 
 class SplitImages:
     """The images of a split, in the loader's order without shuffling."""
 
     def __init__(self, dataset: ShardDataset, split: str, *, with_detail: bool) -> None:
-        """``with_detail``: whether a sampling rule wants it; that takes a walk through files."""
+        """``with_detail``: whether a sampling rule needs the detail of files, which takes time to read."""
         self._with_detail = with_detail
         self.rows = dataset.split_rows(split)
         self.samples = SampleTable(dataset)
@@ -45,8 +45,10 @@ class SplitImages:
         self._checksums = Checksums(len(dataset))
 
     def changed(self, row: int, perturbation: Perturbation) -> ChangedImage | None:
-        """The changed image of a manifest row; None if it cannot be read, decoded or saved,
-        or where its bytes are not those that were written."""
+        """The changed image of row ``row`` of the manifest.
+
+        None if it cannot be read, decoded or saved, or if its bytes fail their checksum.
+        """
         samples = self.samples
         where = int(samples.image.offset[row]), int(samples.image.length[row])
         try:
@@ -65,22 +67,24 @@ class SplitImages:
             return ChangedImage(change.on_image(pixels), detail)
         except (UnreadableMember, BadChecksum, RejectedImage, ValueError, OSError) as error:
             require_sound_machine(error)
-            # The last two: a WebP has 16,383 pixels a side at most, a JPEG 65,500.
+            # ValueError and OSError, because a WebP has at most 16,383 pixels per side, a JPEG 65,500.
             return None
 
     def _detail(self, data: bytes) -> Detail | None:
         return detail_of_file(data) if self._with_detail else None
 
     def close(self) -> None:
-        """Lets go of the shards."""
+        """Closes the shards."""
         self._shards.close()
 
 
 def changed_batches(
     images: SplitImages, row: Perturbation, threads: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
-    """Yields manifest rows (n,) and their n changed images, 1 … 8 at a time; images that could not be read or
-    changed are left out. ``threads`` threads prepare one batch ahead of the consumer."""
+    """Yields rows of the manifest (n,) and their n changed images, 1 … 8 at a time.
+
+    Images that could not be read or changed are left out. ``threads`` threads prepare one batch ahead of the consumer.
+    """
     pending: list[tuple[npt.NDArray[np.int64], list[Future[ChangedImage | None]]]] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="changing") as pool:
         for start in range(0, len(images.rows) + IMAGES_AT_A_TIME, IMAGES_AT_A_TIME):

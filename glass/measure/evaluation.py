@@ -1,8 +1,8 @@
-"""From scores to a document: predictions beside their manifest rows, then metrics with intervals.
+"""Evaluates a model: predictions joined with the manifest, then metrics with intervals.
 
-``evaluate_run`` scores a split with a run's exported model and yields the table of predictions and
-the evaluation document, which ``glass.measure.result_files`` keeps in the run's folder. The document
-is a :class:`glass.measure.evaluation_schema.Evaluation`, checked whenever one is written or read.
+``evaluate_run`` scores a split with the exported model of a run and returns the evaluation document and the table of
+predictions, which ``glass.measure.result_files`` stores in the run's folder. The document is a
+:class:`glass.measure.evaluation_schema.Evaluation`, and is checked whenever it is written or read.
 """
 
 import time
@@ -36,7 +36,7 @@ __all__ = ["EvaluationOptions", "evaluate_run", "evaluate_table"]
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """The settings of an evaluation; None keeps those the run was trained with."""
+    """The settings of an evaluation; None keeps the setting of the run."""
 
     device: str = "auto"
     """"cpu", "cuda", or "auto": the GPU if there is one."""
@@ -44,11 +44,11 @@ class EvaluationOptions:
     batch_size: int | None = None
     num_threads: int | None = None
     draws: int = 1000
-    """Bootstrap draws."""
+    """Number of bootstrap draws."""
     seed: int = 0
-    """Seed of the bootstrap; the windows keep the run's own."""
+    """Seed of the bootstrap; the windows are drawn with the seed of the run."""
     calibrated: bool = True
-    """Use the calibration beside the model, if there is one of the views asked for."""
+    """Use the calibration beside the model, if there is one for these views."""
     progress: bool = False
     """Show a progress bar on stderr."""
 
@@ -56,11 +56,11 @@ class EvaluationOptions:
 def evaluate_run(
     run: Path, dataset: ShardDataset, split: str, options: EvaluationOptions
 ) -> tuple[Evaluation, pa.Table]:
-    """Scores ``split`` with ``run``'s exported model: the document and the table of predictions.
+    """Scores ``split`` with the exported model of ``run``: (document, table of predictions).
 
-    Windows are those of epoch 0, so a score is a function of image, weights and seed. Raises
-    ``InputError`` for a split that is missing, a run without a model, or a loader that refuses;
-    warns with ``DecoderWarning`` if pixels may differ from training's.
+    Windows are those of epoch 0, so a score is a function of image, weights and seed. Raises ``InputError`` for a
+    missing split, a run without a model, or settings that the loader refuses; warns with ``DecoderWarning`` if pixels
+    may differ from those in training.
     """
     rows = dataset.split_rows(split)
     trained = TrainedModel.open(run / "model", device=options.device, calibrated=options.calibrated, name=str(run))
@@ -97,7 +97,7 @@ def evaluate_run(
 def _scores(
     trained: TrainedModel, dataset: ShardDataset, split: str, config: LoaderConfig, progress: bool
 ) -> tuple[Predictions, list[dict[str, Any]]]:
-    """The scores, and the samples that have none. Raises ``InputError`` if no sample has any."""
+    """(scores, samples without a score). Raises ``InputError`` if no sample has a score."""
     with build_loader(dataset, split, config) as loader:
         predictions = trained.score(progress_bar(None, f"scoring {split}", progress, over=loader, unit=" batches"))
         missing = bad_sample_rows(loader.bad_samples(), split)
@@ -111,10 +111,10 @@ def _scores(
 def evaluate_table(
     table: pa.Table, threshold: float = THRESHOLD, source: str = UNCALIBRATED, draws: int = 1000, seed: int = 0
 ) -> Results:
-    """The measured parts of the document, from a table of PREDICTION_SCHEMA alone.
+    """The measured parts of the document, from a table of PREDICTION_SCHEMA.
 
-    A function of the table, ``threshold`` (``source`` says where it comes from), ``draws`` and
-    ``seed``; ``undecodable`` is 0 here.
+    The result depends only on the table, ``threshold`` (``source`` is its origin in words), ``draws`` and ``seed``. The
+    number of undecodable images is not in the table, so it is 0 here.
     """
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)

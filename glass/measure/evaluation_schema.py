@@ -1,7 +1,7 @@
-"""The types of ``evaluation-<split>.json``, to the bottom: a report shows all of it.
+"""The types of ``evaluation-<split>.json`` in full, since a report shows all of it.
 
-The parts that are counted, such as :class:`glass.measure.generators.PerGenerator`, are declared beside
-what counts them.
+Types of computed parts, such as :class:`glass.measure.generators.PerGenerator`, are declared beside the code that
+computes them.
 """
 
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -33,7 +33,7 @@ __all__ = [
 
 FORMAT_VERSION = 1
 MAX_DRAWS = 1_000_000
-"""Draws of a bootstrap at most. A report draws as often as the document says."""
+"""Most bootstrap draws in a document. A limit is needed, because a report repeats the draws of its document."""
 
 
 class MeasuredModel(TypedDict):
@@ -44,15 +44,15 @@ class MeasuredModel(TypedDict):
     weights_sha256: str
     """Digest of ``model.safetensors``."""
     chosen: dict[str, Any] | None
-    """The epoch that it is of and why, as training recorded it; None where nobody did."""
+    """The epoch of the weights and why it was chosen, as training recorded it; null if it was not recorded."""
     weight_average: NotRequired[float]
-    """Decay of the moving average that the weights are; absent where they are those of a step."""
+    """Decay of the moving average of the weights; absent if the weights are not an average."""
     data_note: NotRequired[Note]
-    """That of the data set that it learnt from; absent where that says nothing."""
+    """Note of the data set that the model learnt from; absent if it has none."""
 
 
 class EvaluationSettings(TypedDict):
-    """The settings of the loader, of which these are read again, and the precision."""
+    """The loader settings that are read again (a document has them all), and the precision."""
 
     num_crops: int
     crop_size: int
@@ -67,23 +67,23 @@ class Threshold(TypedDict):
 
     value: Number
     source: str
-    """Where it comes from; 0.5 until a model is calibrated."""
+    """Its origin, in words. The threshold is 0.5 until a model is calibrated."""
 
 
 class Samples(TypedDict):
-    """The images, counted."""
+    """Numbers of images."""
 
     scored: int
     real: int
     generated: int
     scenes: int
-    """The units that the bootstrap resamples."""
+    """Number of scenes, the units that the bootstrap resamples."""
     undecodable: int
-    """Those in the split that have no score."""
+    """Number of images in the split without a score."""
 
 
 class Bootstrap(TypedDict):
-    """How intervals were drawn."""
+    """The settings of the bootstrap for the intervals."""
 
     draws: Annotated[int, Meta(ge=0, le=MAX_DRAWS)]
     seed: Count
@@ -91,7 +91,7 @@ class Bootstrap(TypedDict):
 
 
 class Confusion(TypedDict):
-    """Images by verdict at the threshold."""
+    """Numbers of images by class and verdict at the threshold."""
 
     hits: int
     misses: int
@@ -100,20 +100,20 @@ class Confusion(TypedDict):
 
 
 class Timing(TypedDict):
-    """The time that scoring took."""
+    """Duration and speed of scoring."""
 
     time_s: Number
     images_per_s: Number
 
 
 class Results(TypedDict):
-    """The measured parts: functions of the table of predictions alone."""
+    """The measured parts, which depend on the table of predictions alone."""
 
     threshold: Threshold
     samples: Samples
     bootstrap: Bootstrap
     metrics: Metrics
-    """Calibrated probabilities', where there is a ``calibration``."""
+    """Metrics of the calibrated probabilities if there is a ``calibration``, else of the raw scores."""
     intervals: MetricIntervals
     confusion: Confusion
     per_generator: PerGenerator
@@ -122,7 +122,7 @@ class Results(TypedDict):
 
 
 class Evaluation(Results):
-    """``evaluation-<split>.json``."""
+    """The content of ``evaluation-<split>.json``."""
 
     format_version: int
     split: str
@@ -133,14 +133,14 @@ class Evaluation(Results):
     versions: dict[str, Any]
     """Distribution → version."""
     calibration: NotRequired[AppliedCalibration | None]
-    """Absent in older documents, as are the next three."""
+    """Null if no calibration applied. Absent in older documents, as are ``missing``, ``learnt`` and ``real_slices``."""
     missing: NotRequired[list[dict[str, Any]]]
     """The images without a score: ``shard``, ``sample_key``, ``reason``, ``detail``."""
     learnt: NotRequired[Overlap | None]
-    """How many of the scored images the model learnt from; None where that is not known."""
+    """How many of the scored images the model learnt from; null if that is not known."""
     real_slices: NotRequired[list[RealSlice]]
 
 
 def check_evaluation(document: object) -> Evaluation:
-    """``document``, an evaluation. Raises ``ValueError`` naming the first place that is not as declared."""
+    """``document`` as an evaluation. Raises ``ValueError`` naming the first entry that is not as declared."""
     return versioned_document(document, Evaluation, FORMAT_VERSION)

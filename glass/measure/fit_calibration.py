@@ -1,11 +1,10 @@
-"""How a calibration is chosen, on images of its own.
+"""Chooses a calibration on images of their own.
 
-The rules. *Temperature*: the one that minimises the negative log-likelihood of softmax(logits /
-T), against Platt's targets (n+1)/(n+2) instead of 1, so that it stays finite where the images
-separate perfectly. *Threshold*: of all with at most 1 % false alarms among the real images, the one
-that detects most; where several detect as many, the middle of the gap between the highest real and
-the lowest detected score. *Band of doubt*: from where at most 5 % of the generated images lie
-below, up to the threshold; below it the verdict is "real".
+*Temperature*: minimises the negative log-likelihood of softmax(logits / T) against Platt's targets (n+1)/(n+2) instead
+of 1, so that it stays finite if the classes are perfectly separated. *Threshold*: of all thresholds with at most 1 %
+false alarms among the real images, the one that detects most; if several detect equally many, the middle between the
+lowest detected score and the highest real score below it. *Band of doubt*: ends at the threshold, and begins where at
+most 5 % of the generated images are below; below it the verdict is "real".
 """
 
 import math
@@ -24,7 +23,7 @@ __all__ = ["MAX_FPR", "MAX_MISSES", "calibration_fault", "fit_calibration"]
 MAX_FPR = 0.01
 MAX_MISSES = 0.05
 CHANCE = 0.05
-"""A model that ranks the classes no better than one in twenty at random does is at chance."""
+"""Significance level of the test against chance: a model whose p-value is higher counts as no better than chance."""
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +36,7 @@ def fit_calibration(
     max_fpr: float = MAX_FPR,
     max_misses: float = MAX_MISSES,
 ) -> Calibration:
-    """The calibration of n images with (n,) margins and labels (1 generated, 0 real).
+    """The calibration fitted to n images with (n,) margins and labels (1 generated, 0 real).
 
     Raises ``InputError`` if a class is missing or a margin is not finite.
     """
@@ -67,9 +66,11 @@ def fit_calibration(
 
 
 def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> str | None:
-    """Why ``calibration``, fitted to (n,) margins and labels, is of no use; None if it is sound. The model's ranking
-    is tested against chance by the one-sided test of Mann and Whitney, and the temperature must lie inside its
-    range."""
+    """Why ``calibration``, fitted to (n,) margins and labels, is of no use; None if it is sound.
+
+    The model must rank the classes better than chance (one-sided test of Mann and Whitney), and the temperature must be
+    inside its range.
+    """
     from scipy.stats import mannwhitneyu
 
     margin, label = np.asarray(margin, np.float64), np.asarray(label)
@@ -112,12 +113,12 @@ def _temperature(real: Array, generated: Array) -> float:
 
 
 def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float) -> tuple[float, float]:
-    """(threshold, lower end of the band of doubt) as margins; see the module."""
+    """(threshold, lower end of the band of doubt) as margins; the module's docstring has the rules."""
     allowed = min(int(max_fpr * len(real) + 1e-9), len(real) - 1)
     limit = np.sort(real)[::-1][allowed]  # a threshold must lie above this real image
     detected = generated[generated > limit]
     if not len(detected):
-        # Nothing can be detected under the rule: nothing is called generated either.
+        # No generated image can be detected under the rule, so nothing at all is called generated.
         threshold = float(max(real.max(), generated.max())) + 1.0
     else:
         lowest = float(detected.min())

@@ -1,4 +1,4 @@
-"""How good a detector is by generator: a row for each, its images against all real ones."""
+"""Results by generator: a row for each, with its images against all real ones."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -27,9 +27,9 @@ GENERATOR_METRICS = ("auroc", "ap", *FPR_LIMITS, "recall")
 """The metrics in a row of :func:`per_generator`."""
 
 UNNAMED = "(unnamed)"
-"""Row of the generated images whose generator is not known."""
+"""Name of the row for generated images without a known generator."""
 
-if TYPE_CHECKING:  # code reads these by the names of metrics
+if TYPE_CHECKING:  # for mypy, since code reads these by metric names that are not literals
     GeneratorMetrics = dict[str, float | None]
     GeneratorRow = dict[str, Any]
 else:
@@ -51,7 +51,7 @@ class _AlarmInterval(TypedDict):
 
 
 class RealRow(TypedDict):
-    """The real images; false alarms do not depend on the generator."""
+    """Results on the real images, which do not depend on the generator."""
 
     images: int
     false_positive_rate: Number | None
@@ -60,16 +60,16 @@ class RealRow(TypedDict):
 
 
 class PerGenerator(TypedDict):
-    """A row per generator, its images against *all* real ones; the real images apart."""
+    """A row per generator, with its images against *all* real ones, and a row for the real images."""
 
     generators: dict[str, GeneratorRow]
-    """By name, in its order."""
+    """Name of a generator → its row, sorted by name."""
     real: RealRow
     mean: GeneratorMetrics
-    """Over generators: each counts once, however many images it has."""
+    """Mean over generators, each with equal weight, however many images it has."""
     minimum: GeneratorMetrics
     worst: str | None
-    """The generator of the lowest AUROC."""
+    """The generator with the lowest AUROC."""
 
 
 def per_generator(
@@ -81,10 +81,10 @@ def per_generator(
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
 ) -> PerGenerator:
-    """The results for each generator: a table of ``probability`` (n,) by ``generator`` (n,).
+    """Results for each generator from ``label``, ``probability`` and ``generator``, each (n,).
 
-    ``generator`` holds names, "" for a real image; a generated image without a name counts under ``UNNAMED``.
-    ``draws``, ``seed`` and ``groups`` as in :func:`glass.measure.bootstrap.bootstrap_intervals`.
+    ``generator`` holds names, "" for a real image; a generated image without a name counts as ``UNNAMED``. ``draws``,
+    ``seed`` and ``groups`` are those of :func:`glass.measure.bootstrap.bootstrap_intervals`.
     """
     label, probability = checked_samples(label, probability)
     names = np.asarray(generator, dtype=object).astype(str)
@@ -131,7 +131,7 @@ def _real_row(probability: Array, threshold: float, groups: Array | None) -> Rea
 
 
 def _over_generators(rows: dict[str, GeneratorRow]) -> tuple[GeneratorMetrics, GeneratorMetrics, str | None]:
-    """Mean, minimum, and the name of the worst."""
+    """(mean, minimum, name of the worst generator)."""
     mean: GeneratorMetrics = dict.fromkeys(GENERATOR_METRICS)
     minimum: GeneratorMetrics = dict.fromkeys(GENERATOR_METRICS)
     for name in GENERATOR_METRICS:

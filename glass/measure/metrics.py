@@ -1,8 +1,8 @@
-"""How good a detector is: metrics, ROC curve and reliability of labels and probabilities.
+"""Metrics of a detector, its ROC curve and its reliability, from labels and probabilities.
 
-The positive class is "generated" (label 1); ``probability`` is the probability of it. A metric that is
-undefined for a sample (the AUROC of one class, the precision when nothing is flagged) is None, never NaN:
-JSON has no NaN.
+The positive class is "generated" (label 1), and ``probability`` is the probability of it. A metric that is undefined
+for the samples (the AUROC with one class, the precision when nothing is flagged) is None, never NaN, because JSON has
+no NaN.
 """
 
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -17,7 +17,7 @@ __all__ = ["MetricIntervals", "Metrics", "ReliabilityBin", "Roc", "binary_metric
 
 Array = npt.NDArray[Any]
 
-if TYPE_CHECKING:  # code reads these by the names of metrics
+if TYPE_CHECKING:  # for mypy, since code reads these by metric names that are not literals
     Metrics = dict[str, float | None]
     MetricIntervals = dict[str, list[float] | None]
 else:
@@ -39,17 +39,17 @@ class ReliabilityBin(TypedDict):
     low: Number
     high: Number
     count: int
-    """Images in it."""
+    """Number of images in the bin."""
     mean_probability: Number
     share_generated: Number
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
-    """The metrics of ``METRIC_NAMES`` as floats, None if undefined (all None without samples).
+    """The metrics of ``METRIC_NAMES`` as floats; None if undefined (without samples, all are).
 
-    ``label`` (n,) of 0 and 1; ``probability`` (n,) in [0, 1]; an image is flagged as generated when
-    its probability is at least ``threshold``. Raises ``ValueError`` for anything else. The definitions
-    are those of :func:`glass.measure.weighted_metrics.weighted_metrics`.
+    ``label`` (n,) is 0 or 1, ``probability`` (n,) in [0, 1]; an image is flagged as generated if its probability is at
+    least ``threshold``. Raises ``ValueError`` for other values. The definitions are those of
+    :func:`glass.measure.weighted_metrics.weighted_metrics`.
     """
     label, probability = checked_samples(label, probability)
     if len(label) == 0:
@@ -61,8 +61,8 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
 def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc | None:
     """The ROC curve from (0, 0) to (1, 1) by falling threshold; None if only one class is present.
 
-    Points inside a straight stretch are left out. Of a longer curve about ``max_points`` are kept, evenly spaced along
-    it, each at a threshold that occurs. The first threshold lies above every score and is stored as 1 + the highest
+    Points on a straight stretch are left out. Of a longer curve about ``max_points`` are kept, evenly spaced along it,
+    each at a threshold that occurs. The first threshold is above every score, and is stored as 1 + the highest
     probability.
     """
     label, probability = checked_samples(label, probability)
@@ -85,9 +85,9 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
 
 def reliability_bins(label: Array, probability: Array) -> list[ReliabilityBin]:
-    """15 equal bins of the probability of "generated": how often it was right to be so sure.
+    """15 equal bins of the probability of "generated", with the share that was generated in each; without empty ones.
 
-    Empty ones are left out. Over probability, not confidence, so that leaning towards one class shows.
+    The bins are of probability, not confidence, so that a bias towards one class is visible.
     """
     label, probability = checked_samples(label, probability)
     numbers = np.minimum((probability * NUM_ECE_BINS).astype(np.int64), NUM_ECE_BINS - 1)

@@ -1,8 +1,8 @@
-"""What is done to test images to see whether a detector's verdicts survive it.
+"""The changes of test images with which the robustness of a detector is measured.
 
-The grid that the field reports (JPEG, WebP, blur, resizing, noise, saving twice) and two chains of
-what happens to shared images. Everything is seeded by the image's content, so a row is the same
-set of images for every model, machine and order.
+They are the grid that the literature reports (JPEG, WebP, blur, resizing, noise, saving twice) and two chains that
+imitate shared images. All random choices are seeded by the image's content, so a row has the same images for every
+model, machine and order.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,23 +21,23 @@ from shards.errors import InputError
 __all__ = ["CLEAN", "PERTURBATIONS", "Perturbation", "chosen_rows"]
 
 PERTURBATION_PURPOSE = 5 << 32
-"""``purpose`` of the streams of the grid, so that no training image met the same noise."""
+"""``purpose`` of the random streams of the grid; training uses others, so no training image had the same noise."""
 
 CLEAN = "clean"
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One row of the table."""
+    """One change of images: a row of the robustness table."""
 
     name: str
     title: str
-    """For people."""
+    """Name for display."""
     operations: Callable[[Size, U64], tuple[Operation, ...]]
-    """(size of the image, two draws of its own) → what is done to it."""
+    """(size of the image, two random draws of the image) → operations on it."""
 
     def change(self, size: Size, content_id: int) -> Change:
-        """What is done to the image of that (height, width) and content."""
+        """The change for an image of ``size`` (height, width) with this content."""
         random = draws(stream(0, 0, [content_id], PERTURBATION_PURPOSE), 2)[0]
         return Change.of(self.operations(size, random), size)
 
@@ -53,7 +53,7 @@ Make = Callable[[Size, U64], tuple[Operation, ...]]
 
 
 def _always(*operations: Operation) -> Make:
-    """The same for every image."""
+    """The same operations for every image."""
     return lambda size, random: operations
 
 
@@ -66,7 +66,7 @@ def _noisy(deviation: float) -> Make:
 
 
 def _saved_twice(size: Size, random: U64) -> tuple[Operation, ...]:
-    """At two qualities from 50 to 95."""
+    """Two JPEG qualities from 50 to 95."""
     return tuple(Jpeg(50 + int(quality)) for quality in bounded(random, 46))
 
 
@@ -97,12 +97,14 @@ def _grid() -> list[Perturbation]:
 
 
 PERTURBATIONS: dict[str, Perturbation] = {row.name: row for row in _grid()}
-"""The rows in the table's order."""
+"""Name → row, in the order of the table."""
 
 
 def chosen_rows(patterns: Sequence[str]) -> list[Perturbation]:
-    """The rows whose names match one of ``patterns`` ("jpeg-*"), and always ``clean``, in the
-    table's order; all if there are none. ``InputError`` for a pattern that matches nothing."""
+    """The rows whose names match one of ``patterns`` ("jpeg-*"), and always ``clean``, in the order of the table.
+
+    Without patterns, all rows. Raises ``InputError`` for a pattern that matches nothing.
+    """
     if not patterns:
         return list(PERTURBATIONS.values())
     for pattern in patterns:

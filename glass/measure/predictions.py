@@ -1,7 +1,7 @@
-"""The scores of a split beside what the manifest knows of each image: one row per image.
+"""The scores of a split joined with the manifest: a table with one row per image.
 
-Kept as ``predictions-<split>.parquet`` in a run's folder, so that every later question (another
-threshold, a calibration, two models compared on the same images) needs no second scoring.
+It is stored as ``predictions-<split>.parquet`` in a run's folder, so that later questions (another threshold, a
+calibration, two models compared on the same images) need no second scoring.
 """
 
 from pathlib import Path
@@ -37,9 +37,9 @@ PREDICTION_SCHEMA = pa.schema(
 
 
 def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split: str) -> pa.Table:
-    """``predictions`` with generator, group and source path of each sample: PREDICTION_SCHEMA.
+    """``predictions`` with generator, group and source path of each sample, as a table of PREDICTION_SCHEMA.
 
-    Raises ``ValueError`` if a scored sample is not in the manifest, or is another image there.
+    Raises ``ValueError`` if a scored sample is not in the manifest, or has another content id there.
     """
     columns = ["sample_key", "content_id", "generator", "group", "source_path"]
     manifest = dataset.table.select(columns).take(pa.array(dataset.split_rows(split)))
@@ -69,12 +69,12 @@ def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split:
 
 
 def predictions_path(run: Path, split: str, variant: str = "") -> Path:
-    """``predictions-<split>.parquet``; ``variant`` ("-crops8") keeps other settings beside it."""
+    """The path of ``predictions-<split>.parquet``; ``variant`` ("-crops8") distinguishes files for other settings."""
     return run / f"predictions-{split}{variant}.parquet"
 
 
 def read_predictions(run: Path, split: str, variant: str = "") -> pa.Table:
-    """The table of PREDICTION_SCHEMA of ``split`` in ``run``; ``InputError`` if it is not."""
+    """The table of PREDICTION_SCHEMA for ``split`` in ``run``. Raises ``InputError`` if it is missing or damaged."""
     path = predictions_path(run, split, variant)
     try:
         table = read_parquet(path)
@@ -88,7 +88,7 @@ def read_predictions(run: Path, split: str, variant: str = "") -> pa.Table:
 
 
 def _check_values(table: pa.Table) -> None:
-    """Raises ``ValueError`` for values that no evaluation writes."""
+    """Raises ``ValueError`` for values that an evaluation never writes."""
     for name in table.column_names:
         if name != "attention_weights" and table[name].null_count:
             raise ValueError(f"{name} lacks values")

@@ -1,8 +1,8 @@
-"""How sure a share of counted images is, and how many of the next images it lets expect.
+"""Confidence intervals of shares of images, and prediction intervals for counts of new images.
 
-The bootstrap says nothing of a rate of 0 or 1: no draw shows what the sample does not. Intervals of
-shares are Clopper and Pearson's therefore, and images of one scene, which err together, count as
-as many images as would vary as much alone (Korn and Graubard 1998).
+The bootstrap gives no interval for a rate of 0 or 1, since no draw can show what the sample lacks. So intervals of
+shares are Clopper and Pearson's. Images of one scene, whose errors are correlated, count as the number of independent
+images that would vary as much (Korn and Graubard 1998).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ TAIL = (1 - LEVEL) / 2
 
 
 def clopper_pearson(count: float, total: float) -> tuple[float, float]:
-    """The 95 % interval of a rate of which ``count`` of ``total`` independent images were seen."""
+    """The 95 % interval of a rate, if ``count`` of ``total`` independent images had the property."""
     from scipy.stats import beta  # takes a second to import, and most commands count nothing
 
     low = float(beta.ppf(TAIL, count, total - count + 1)) if count > 0 else 0.0
@@ -33,7 +33,7 @@ def clopper_pearson(count: float, total: float) -> tuple[float, float]:
 def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> list[float] | None:
     """The 95 % confidence interval of the share of true values in ``hit`` (n,); None without images.
 
-    ``groups`` as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups it is that of
+    ``groups`` are those of :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups the interval is that of
     :func:`clopper_pearson`. With groups, n is reduced to the number of independent images that would vary as much; if
     all values are equal, each scene counts as one image.
     """
@@ -55,9 +55,9 @@ def metric_intervals(
 ) -> dict[str, list[float] | None]:
     """The interval of every metric: :func:`rate_interval` for shares of images, the bootstrap for all others.
 
-    Where the threshold or the denominator is random too (detection at few false alarms, precision), the bootstrap
-    describes the spread better, unless it is 0 in every draw or 1 in every draw: then it is :func:`rate_interval` after
-    all.
+    If the threshold or the denominator is random, too (detection at few false alarms, precision), the bootstrap
+    describes the spread better. But if such a metric is 0 in every draw or 1 in every draw, its interval is that of
+    :func:`rate_interval`, too.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label
@@ -79,13 +79,12 @@ def metric_intervals(
 
 
 def expected_counts(count: int, total: int, new_total: int) -> tuple[int, int]:
-    """A 95 % prediction interval for how many of ``new_total`` new images lie above a threshold that was chosen on
-    ``total`` other images, of which ``count`` lie above it.
+    """A 95 % prediction interval for how many of ``new_total`` new images score above a threshold.
 
-    Whatever the distribution of the scores, the rate above the k-th highest of n draws is Beta(k, n - k + 1). A
-    threshold between the k-th and the next score lies between two such rates, and the count of new images between two
-    beta-binomials. A confidence interval of the rate is narrower: it describes an infinite test set, and a small one
-    varies more.
+    The threshold was chosen on ``total`` other images, of which ``count`` are above it. Whatever the distribution of
+    the scores, the rate above the k-th highest of n draws is Beta(k, n - k + 1). A threshold between the k-th and the
+    next score is between two such rates, and the count of new images between two beta-binomials. A confidence interval
+    of the rate is narrower, since it describes an infinite test set; a small one varies more.
     """
     from scipy.stats import betabinom
 

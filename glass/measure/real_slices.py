@@ -1,7 +1,7 @@
 """False alarms on kinds of real images: by source folder, format, JPEG quality, size and EXIF.
 
-A detector that calls one real image in a hundred generated may do so with one in five of those
-that came through a messenger. Kinds are read from the manifest, sizes and qualities in thirds.
+A detector that calls one real image in a hundred generated may do so with one in five of those that were sent through a
+messenger. Kinds come from the manifest; sizes and qualities are divided into thirds.
 """
 
 from collections import Counter
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RealSlice", "real_slices"]
 
-_LEAST = 10  # images; of fewer a rate says nothing
-_MOST_FOLDERS = 12  # more of them are scenes or cameras, and rows that nobody reads
+_LEAST = 10  # images of a kind; with fewer, a rate says nothing
+_MOST_FOLDERS = 12  # if there are more, folders are probably scenes, and nobody would read so many rows
 _COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif", "source_path")
 
 
 class RealSlice(TypedDict):
-    """False alarms on a kind of real images."""
+    """False alarms on one kind of real images."""
 
     slice: str
     images: int
@@ -37,8 +37,9 @@ class RealSlice(TypedDict):
 def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> list[RealSlice]:
     """The false alarms on each kind of real images, one row per kind.
 
-    ``table`` is of ``glass.measure.predictions.PREDICTION_SCHEMA``; images with a probability of ``threshold`` or more
-    count as false alarms. Kinds of fewer than 10 images, and kinds that hold all real images, are left out.
+    ``table`` has ``glass.measure.predictions.PREDICTION_SCHEMA``; real images with a probability of at least
+    ``threshold`` are false alarms. Kinds with fewer than 10 images, and kinds that contain all real images, are left
+    out.
     """
     import pyarrow.compute as pc  # takes a fifth of a second to import, and a prediction counts nothing
 
@@ -77,7 +78,7 @@ def _slices(facts: dict[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[n
 
 
 def _by_folder(paths: npt.NDArray[Any]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-    """Real images of several sources, or made in several ways, commonly lie in folders."""
+    """Kinds by source folder, which often separates sources or ways of capture; none if there are too many folders."""
     folders = np.array([str(PurePosixPath(path).parent) for path in paths], dtype=object)
     counts = Counter(folders.tolist())
     if len(counts) > _MOST_FOLDERS:

@@ -1,9 +1,9 @@
-"""Results in the folder of a run: those of one data set never replace those of another.
+"""Result files in the folder of a run; results on one data set never replace those on another.
 
-``evaluation-<split>.json`` and ``robustness-<split>.json`` are results on the data set that the run
-was trained on, as its ``run.json`` says; in a folder without such a record, on the data set that
-came first. Results on any other data set carry its digest, the first 12 digits of the SHA-256 of
-its ``dataset.json``: ``evaluation-<split>-of-<digits>.json``. Earlier results stay and are found.
+``evaluation-<split>.json`` and ``robustness-<split>.json`` are results on the data set that the run was trained on,
+according to its ``run.json``; in a folder without that record, on the data set that came first. The names of results on
+any other data set include its digest, the first 12 digits of the SHA-256 of its ``dataset.json``:
+``evaluation-<split>-of-<digits>.json``. Existing files keep their names and are found by them.
 """
 
 from pathlib import Path
@@ -38,18 +38,20 @@ __all__ = [
 ]
 
 EVALUATION, ROBUSTNESS = "evaluation", "robustness"
-"""Kinds of results, with which their names begin."""
+"""Kinds of results; their file names begin with them."""
 
 OUR_EVALUATION = is_json_with("split", "model", "dataset", "metrics")
 OUR_PREDICTIONS = is_parquet_with(("sample_key", "label", "probability"))
 
 DIGITS = 12
-"""Digits of the digest in a name: 48 bits, for the few data sets that one model is measured on."""
+"""Digits of the digest in a name: 48 bits suffice for the few data sets on which one model is measured."""
 
 
 def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
-    """The end of the file name for new results on the data set with ``digest``, the SHA-256 of its ``dataset.json``:
-    ``variant``, and ``-of-<12 digits>`` if the name without it belongs to results on another data set."""
+    """The end of the file name for new results on the data set with ``digest``, the SHA-256 of its ``dataset.json``.
+
+    It is ``variant``, and ``-of-<12 digits>`` if the name without these belongs to results on another data set.
+    """
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
     own = _digest_in(folder / "run.json", "data")
     first = own if held is None else held
@@ -57,28 +59,36 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 
 
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
-    """The end of the file name of existing results on the data set with ``digest``, see :func:`named_of`; only
-    ``variant`` if there are none with the digest in their name."""
+    """The end of the file name of existing results on the data set with ``digest``, see :func:`named_of`.
+
+    It is only ``variant`` if there are no results with the digest in their name.
+    """
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
     return other if held != digest and _path(folder, kind, split, other).is_file() else variant
 
 
 def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
-    """``evaluation-<split>.json``; ``variant`` ("-crops8", :func:`named_of`) keeps other settings, and
-    other data sets, beside it."""
+    """The path of ``evaluation-<split>.json``.
+
+    ``variant`` ("-crops8", or the result of :func:`named_of`) distinguishes files for other settings and other data
+    sets.
+    """
     return _path(run, EVALUATION, split, variant)
 
 
 def robustness_path(run: Path, split: str, variant: str = "") -> Path:
-    """The path of ``robustness-<split>.json``, the table of ``glass robustness``, in ``run``; ``variant`` as in
+    """The path of ``robustness-<split>.json``, the table of ``glass robustness``; ``variant`` as in
     :func:`named_of`."""
     return _path(run, ROBUSTNESS, split, variant)
 
 
 def write_evaluation(run: Path, document: Evaluation, table: pa.Table, variant: str = "") -> None:
-    """Writes both files whole. The document is written last and an older one removed first, so
-    that a document never stands beside predictions of another evaluation."""
+    """Writes the document and the table of predictions, each atomically.
+
+    An older document is removed first and the new one is written last, so that a document is never beside the
+    predictions of another evaluation.
+    """
     text, split = document_text(document, Evaluation), document["split"]
     evaluation_path(run, split, variant).unlink(missing_ok=True)
     with atomic_path(predictions_path(run, split, variant)) as temporary:
@@ -87,7 +97,7 @@ def write_evaluation(run: Path, document: Evaluation, table: pa.Table, variant: 
 
 
 def read_evaluation(run: Path, split: str, variant: str = "") -> Evaluation:
-    """The evaluation of ``split`` in ``run``; ``InputError`` if there is none that is whole."""
+    """The evaluation of ``split`` in ``run``. Raises ``InputError`` if it is missing or damaged."""
     path = evaluation_path(run, split, variant)
     if not path.is_file():
         raise InputError(
@@ -97,7 +107,7 @@ def read_evaluation(run: Path, split: str, variant: str = "") -> Evaluation:
 
 
 def evaluation_in(path: Path) -> Evaluation:
-    """The evaluation in ``path``; ``InputError`` if it is not whole."""
+    """The evaluation in the file ``path``. Raises ``InputError`` if it is damaged."""
     try:
         return check_evaluation(read_json(path))
     except (ValueError, OSError) as error:
@@ -107,12 +117,12 @@ def evaluation_in(path: Path) -> Evaluation:
 
 
 def write_robustness(path: Path, document: Robustness) -> None:
-    """Writes the table into ``path``, whole."""
+    """Writes the table to ``path``, atomically."""
     write_document(path, document, Robustness)
 
 
 def read_robustness(run: Path, split: str, variant: str = "") -> Robustness | None:
-    """The table of ``split`` in ``run``, None if there is none; ``InputError`` if it is not whole."""
+    """The robustness table of ``split`` in ``run``; None if there is none. Raises ``InputError`` if it is damaged."""
     path = robustness_path(run, split, variant)
     if not path.is_file():
         return None
@@ -131,7 +141,7 @@ def _ending(digest: str) -> str:
 
 
 def _digest_in(path: Path, entry: str) -> str | None:
-    """The digest of the data set that a JSON document is about; None if it does not say."""
+    """The digest of the data set that a JSON document names; None if it names none or cannot be read."""
     try:
         document: Any = read_json(path)
         digest = document[entry]["dataset_json_sha256"]

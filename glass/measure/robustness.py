@@ -1,10 +1,10 @@
-"""How much of a detector is left once images have been re-saved, resized, blurred: a table.
+"""Measures, as a table, how much a detector loses on images that were re-saved, resized, blurred or disturbed.
 
-Every row of ``glass.measure.perturbations`` is done to the whole images of a split, and one or several
-models score the outcome, all on the same pixels. The clean row goes through the loader, so it
-equals ``glass evaluate``. Sampling rules that read a file's bits read those of the JPEG that a
-change ends in, or else those of the original, whose cells are the same shares of the image. The
-document is a :class:`glass.measure.robustness_schema.Robustness`.
+Every row of ``glass.measure.perturbations`` changes the whole images of a split, and one or several models score the
+result, all on the same pixels. The clean row goes through the loader, so it equals ``glass evaluate``. Sampling rules
+that read a file's bits read those of the JPEG that a change ends in; if it ends in none, they use the detail of the
+original, whose grid cells cover the same parts of the image. The document is a
+:class:`glass.measure.robustness_schema.Robustness`.
 """
 
 import time
@@ -47,15 +47,15 @@ __all__ = ["measure_robustness"]
 
 @dataclass(frozen=True)
 class _Contender:
-    """A model to be measured, and how."""
+    """A model to be measured, with its settings."""
 
     trained: TrainedModel
     loader: LoaderConfig
-    """As in evaluation: in order, with the windows of epoch 0, nothing augmented."""
+    """Loader settings of an evaluation: in the manifest's order, windows of epoch 0, no augmentation."""
     threshold: tuple[float, str]
-    """Its value, and where it comes from."""
+    """(value, its origin in words)."""
     temperature: float
-    """That of its calibration, 1 without one."""
+    """Temperature of its calibration; 1 without one."""
 
 
 def measure_robustness(
@@ -70,11 +70,11 @@ def measure_robustness(
     seed: int = 0,
     progress: bool = False,
 ) -> Robustness:
-    """The document of ``models`` on ``rows``, of which the first is the clean one.
+    """The robustness document of ``models`` on ``rows``, whose first row is the clean one.
 
-    ``threads`` decode and change images, ``loader_threads`` read those of the clean row (None: as in
-    training); ``draws`` and ``seed`` are the bootstrap's. Raises ``InputError`` for a split that is
-    missing or holds nothing readable, and for a model whose scores are not finite.
+    ``threads`` decode and change images; ``loader_threads`` read those of the clean row (None: as in training).
+    ``draws`` and ``seed`` are those of the bootstrap. Raises ``InputError`` for a split that is missing or holds
+    nothing readable, and for a model whose scores are not finite.
     """
     start = time.perf_counter()
     contenders = {name: _contender(trained, loader_threads, dataset, split) for name, trained in models.items()}
@@ -131,7 +131,7 @@ def _clean_scores(contenders: Mapping[str, _Contender], dataset: ShardDataset, s
 def _changed_scores(
     contenders: Mapping[str, _Contender], images: SplitImages, row: Perturbation, threads: int
 ) -> dict[str, Predictions]:
-    """Every contender's scores of the split's changed images: the pixels are made once."""
+    """Every model's scores of the changed images; the images are changed once for all models."""
     parts: dict[str, list[Predictions]] = {name: [] for name in contenders}
     samples = images.samples
     for numbers, changed in changed_batches(images, row, threads):
@@ -189,7 +189,7 @@ def _parts(result: Results) -> ContenderResults:
 
 
 def _described(contender: _Contender, content_id: npt.NDArray[np.int64]) -> MeasuredContender:
-    """``content_id`` (n,) of the images measured on."""
+    """A model as the document records it; ``content_id`` (n,) are the ids of the images it is measured on."""
     trained, (threshold, source) = contender.trained, contender.threshold
     return {
         **trained.identity,

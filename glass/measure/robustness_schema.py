@@ -24,17 +24,17 @@ FORMAT_VERSION = 1
 
 
 class MeasuredContender(MeasuredModel):
-    """A model of the table."""
+    """A model in the table."""
 
     threshold: Threshold
     settings: dict[str, Any]
-    """Those of its loader, and ``precision``."""
+    """Settings of its loader, and ``precision``."""
     learnt: NotRequired[Overlap | None]
-    """Absent in older documents."""
+    """How many of the images the model learnt from; null if that is not known. Absent in older documents."""
 
 
 class ContenderResults(TypedDict):
-    """The scores of a model on a row's images; the parts are those of an evaluation."""
+    """A model's results on the images of a row; the parts are those of an evaluation."""
 
     samples: Samples
     metrics: Metrics
@@ -44,14 +44,14 @@ class ContenderResults(TypedDict):
 
 
 class RobustnessRow(TypedDict):
-    """One change of the images."""
+    """Results on the images after one change."""
 
     name: str
     title: str
     undecodable: int
     models: dict[str, ContenderResults]
     differences: dict[str, Difference]
-    """The AUROC of each further model minus the first's."""
+    """AUROC of each further model minus that of the first."""
 
 
 class WorstRow(TypedDict):
@@ -62,13 +62,13 @@ class WorstRow(TypedDict):
 
 
 class RobustnessTiming(TypedDict):
-    """The time of the whole table."""
+    """Duration of measuring the whole table."""
 
     time_s: Number
 
 
 class Robustness(TypedDict):
-    """``robustness-<split>.json``."""
+    """The content of ``robustness-<split>.json``."""
 
     format_version: int
     split: str
@@ -76,7 +76,7 @@ class Robustness(TypedDict):
     models: dict[str, MeasuredContender]
     bootstrap: Bootstrap
     rows: list[RobustnessRow]
-    """The clean one first."""
+    """The rows of the table, the clean one first."""
     worst: dict[str, WorstRow]
     timing: RobustnessTiming
     versions: dict[str, Any]
@@ -84,7 +84,7 @@ class Robustness(TypedDict):
 
 
 def check_robustness(document: object) -> Robustness:
-    """``document``, a table. Raises ``ValueError`` naming the first place that is not as declared."""
+    """``document`` as a robustness table. Raises ``ValueError`` naming the first entry that is not as declared."""
     table = versioned_document(document, Robustness, FORMAT_VERSION)
     models = set(table["models"])
     if not models or not table["rows"]:

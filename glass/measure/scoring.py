@@ -1,4 +1,4 @@
-"""A model's scores of a split: deterministic, complete, in the loader's order."""
+"""Scores a split with a model: deterministic, complete, in the loader's order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ __all__ = ["Predictions", "joined", "score"]
 
 Array = npt.NDArray[Any]
 GENERATED = 1
-"""Index of the logit, and value of the label, that means "generated"."""
+"""Index of the logit for "generated", and value of that label."""
 
 
 @dataclass(frozen=True)
@@ -24,28 +24,28 @@ class Predictions:
     """A model's scores of n samples, in the order of the loader."""
 
     sample_key: list[str]
-    """n keys, where each sample lies."""
+    """n keys, which locate the samples in their data set."""
     content_id: Array
-    """(n,) int64, what each sample is."""
+    """(n,) int64, which identify the samples' pixels."""
     label: Array
     """(n,) int64, 1 generated, 0 real."""
     logits: Array
     """(n, 2) float32: real, generated."""
     attention_weights: Array | None
-    """(n, N) float32, 0 for windows that do not exist; None for a model without attention."""
+    """(n, N) float32, 0 for masked windows; None for a model without attention."""
     crop_windows: Array
     """(n, N, 4) int32: top, left, height, width in source pixels."""
     crop_mask: Array
-    """(n, N) bool: whether a window exists."""
+    """(n, N) bool: False for masked windows, which only fill the batch."""
     temperature: float = 1.0
-    """That of the calibration that applies, 1 without one."""
+    """Temperature of the calibration that applies; 1 without one."""
 
     def __len__(self) -> int:
         return len(self.label)
 
     @property
     def probability(self) -> Array:
-        """(n,) float64: softmax probability of "generated", of the logits / ``temperature``."""
+        """(n,) float64: softmax probability of "generated" from logits / ``temperature``."""
         return np.exp(-np.logaddexp(0.0, -self.margin / self.temperature))
 
     @property
@@ -58,12 +58,11 @@ class Predictions:
 def score(
     model: Any, loader: Iterable[Mapping[str, Any]], device: torch.device | str, precision: str, *, gather: bool = True
 ) -> Predictions:
-    """``model`` on every valid sample that ``loader`` gives; its training mode is restored after.
+    """Scores every valid sample of ``loader`` with ``model``, whose training mode is restored at the end.
 
-    ``precision`` as in ``RunConfig``. Fillers and samples that could not be decoded are left out.
-    With a process group and ``gather`` every rank brings the loader of its own rank, all call this
-    together, and all get all predictions. Raises ``ValueError`` if the loader gives no batch,
-    ``DoesNotFit`` if the memory is too small for one.
+    ``precision`` is that of ``RunConfig``. Fillers and samples that could not be decoded are left out. With a process
+    group and ``gather``, all ranks call this together, each with its own loader, and all get all predictions. Raises
+    ``ValueError`` if the loader gives no batch, ``DoesNotFit`` if the memory is too small for one.
     """
     number_format, _ = resolve_precision(precision, device)
     was_training = model.training
@@ -82,7 +81,7 @@ def score(
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """The predictions of all ``parts``, of one model and calibration, one after the other."""
+    """The predictions of all ``parts``, which come from one model and calibration, one after the other."""
 
     def column(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
@@ -94,7 +93,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """One batch's results, left on the device so that nothing waits for it."""
+    """The results of one batch. They stay on the device, so that nothing waits for it."""
     with shrinking_batches_advised(batch["local_crops"]):
         logits, attention_weights = model(
             batch["global_view"].to(device, non_blocking=True),
@@ -106,7 +105,7 @@ def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[
 
 
 def _stacked(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """name → (batches, B, …): all batches of a loader have the same size."""
+    """Name → array (batches, B, …); all batches of a loader have the same size."""
     return {
         name: None if batches[0][name] is None else np.stack([_array(b[name]) for b in batches]) for name in batches[0]
     }
@@ -117,7 +116,7 @@ def _array(values: Any) -> Array:
 
 
 def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every rank's results, by rank."""
+    """The results of every rank, in the order of ranks."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return [own]
     parts: list[Any] = [None] * distributed.get_world_size()
@@ -126,7 +125,7 @@ def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _merged(parts: list[dict[str, Any]]) -> Predictions:
-    """Global batch b is rank 0's part of it, then rank 1's …; so back to the loader's order."""
+    """The predictions of all ranks in the loader's order: a global batch is rank 0's part, then rank 1's, and so on."""
 
     def in_order(name: str) -> Array:
         joined = np.stack([part[name] for part in parts], axis=1)  # (batches, ranks, B, …)

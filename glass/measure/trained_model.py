@@ -1,7 +1,7 @@
-"""A trained model in use: opened once, in one way, by everything that scores images.
+"""A trained model in use; everything that scores images opens it here.
 
-``evaluate``, ``calibrate``, ``predict``, ``robustness`` and the studies open a run or an exported model
-here, take the settings of their loader from it, and score batches with it.
+``evaluate``, ``calibrate``, ``predict``, ``robustness`` and the studies open a run or an exported model here, take
+their loader settings from it, and score batches with it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,32 +31,31 @@ __all__ = ["TrainedModel"]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with everything that belongs to it."""
+    """A model with its settings, calibration and record of learnt images."""
 
     name: str
-    """Its name for the user."""
+    """Its name in messages."""
     model: Glass | SingleView
-    """In evaluation mode, on ``device``."""
+    """The network, in evaluation mode on ``device``."""
     config: RunConfig
     """The settings of the run that trained it."""
     card: ModelCard
-    """Its ``config.json``."""
+    """The content of its ``config.json``."""
     calibration: Calibration | None
-    """None where it was never calibrated."""
+    """Its calibration; None if it has none or it was not read."""
     learnt: LearntIds | None
-    """Which images it learnt from; None where that is not known."""
+    """The images that it learnt from; None if they are not known."""
     device: Literal["cpu", "cuda"]
 
     @classmethod
     def open(
         cls, folder: Path, *, device: str = "auto", calibrated: bool = True, name: str | None = None
     ) -> "TrainedModel":
-        """The exported model in ``folder``, such as the ``model`` of a run; nothing is unpickled.
+        """The exported model in ``folder``, such as the ``model`` of a run. Nothing is unpickled.
 
-        ``device`` is ``cpu``, ``cuda``, or ``auto``, the GPU where there is one. ``calibrated=False``
-        leaves its calibration unread. Raises ``InputError`` where there is no model, where a file of it
-        is missing or damaged, or where there is no such device; warns with ``DecoderWarning`` where
-        pixels may differ from training's.
+        ``device`` is ``cpu``, ``cuda``, or ``auto``: the GPU if there is one. ``calibrated=False`` ignores its
+        calibration. Raises ``InputError`` if there is no model, a file of it is missing or damaged, or there is no such
+        device; warns with ``DecoderWarning`` if pixels may differ from those in training.
         """
         name = str(folder) if name is None else name
         if device not in ("auto", "cpu", "cuda"):
@@ -74,22 +73,22 @@ class TrainedModel:
 
     @property
     def weights_sha256(self) -> str:
-        """64 hexadecimal digits."""
+        """SHA-256 of its weights file: 64 hexadecimal digits."""
         return self.card["weights_sha256"]
 
     @property
     def precision(self) -> str:
-        """The setting that it computes with, see ``glass.model.precision``."""
+        """The precision that it computes in, as a setting of ``glass.model.precision``."""
         return precision_in_use(self.config.precision, self.device)
 
     @property
     def sees_crops(self) -> bool:
-        """Whether it looks at windows at all."""
+        """Whether it sees crops at all."""
         return isinstance(self.model, Glass)
 
     @property
     def identity(self) -> MeasuredModel:
-        """The model, as documents name it."""
+        """The model as documents record it."""
         identity: MeasuredModel = {
             "kind": self.config.model.kind,
             "weights_sha256": self.weights_sha256,
@@ -104,12 +103,11 @@ class TrainedModel:
     def views(
         self, num_crops: int | None = None, sampling: str | None = None, coverage: str = "sample", draws: int = 1
     ) -> ViewSettings:
-        """The settings of the views that the model gets of an image; ``None`` stands for the setting that it was
-        trained with.
+        """The settings of what the model sees of an image; None keeps the setting of its training.
 
         ``num_crops`` crops are drawn by the rule ``sampling``, in ``draws`` independent draws; ``coverage="all"`` takes
         crops that cover the whole image instead. Raises ``InputError`` if the model sees no crops and one of these was
-        asked for.
+        requested.
         """
         asked = {
             "crops": num_crops is not None,
@@ -128,10 +126,9 @@ class TrainedModel:
         )
 
     def loader_config(self, views: ViewSettings, changes: Mapping[str, Any] | None = None) -> LoaderConfig:
-        """The settings of a deterministic loader for images seen with ``views``, on the model's device: otherwise the
-        run's own.
+        """The settings of a deterministic loader for ``views``, on the model's device; all others are those of the run.
 
-        ``changes`` are further fields; a None among them keeps the run's.
+        ``changes`` are further fields; a None among them keeps the setting of the run.
         """
         given = {name: value for name, value in (changes or {}).items() if value is not None}
         return self.config.loader.for_evaluation(
@@ -139,10 +136,10 @@ class TrainedModel:
         )
 
     def score(self, batches: Iterable[Mapping[str, Any]]) -> Predictions:
-        """Its scores of the valid samples of ``batches``, of this process alone.
+        """The model's scores of the valid samples in ``batches``, in this process only.
 
-        Raises ``InputError`` where a score is not finite, ``ValueError`` where there is no batch, and
-        ``DoesNotFit`` where the memory is too small for one.
+        Raises ``InputError`` if a score is not finite, ``ValueError`` if there is no batch, and ``DoesNotFit`` if the
+        memory is too small for one.
         """
         predictions = score(self.model, batches, self.device, self.precision, gather=False)
         if not np.isfinite(predictions.logits).all():
@@ -153,16 +150,18 @@ class TrainedModel:
         return predictions
 
     def calibration_for(self, views: ViewSettings) -> Calibration | None:
-        """Its calibration, where that says what scores of ``views`` mean."""
+        """Its calibration if that applies to scores with ``views``, else None."""
         return applicable(self.calibration, views)
 
     def data_notes(self, views: ViewSettings) -> list[str]:
-        """What a reader of its verdicts must know about the data that it learnt from, and about those that scores of
-        ``views`` were calibrated on; empty where nothing is said."""
+        """The notes on the data for training and for the calibration, which a reader of verdicts needs; may be empty.
+
+        The calibration counts only if it applies to scores with ``views``.
+        """
         calibration = self.calibration_for(views)
         notes = [self.card.get("data_note"), None if calibration is None else calibration.data.get("note")]
         return list(dict.fromkeys(note for note in notes if note))
 
     def threshold_for(self, views: ViewSettings, data: Path, split: str) -> tuple[float, str]:
-        """The threshold for ``split`` of the data set in ``data``, and where it comes from."""
+        """(threshold, its origin in words) for ``split`` of the data set in ``data``."""
         return decision_threshold(self.calibration, views, data, split)

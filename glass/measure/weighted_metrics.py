@@ -1,8 +1,8 @@
-"""Every metric of a detector, for many weightings of the same samples at once.
+"""Computes every metric of a detector, for many weightings of the same samples at once.
 
-A draw of the bootstrap is a weight per sample, not a copy of samples: the scores are sorted once, and
-each metric of a block of draws is a handful of cumulative sums over (draws, samples) arrays. Equal
-weights make the metrics themselves. a test compares them with scikit-learn's.
+A bootstrap draw is a weight per sample, not a copy of samples: the scores are sorted once, and each metric of a block
+of draws is a handful of cumulative sums over (draws, samples) arrays. Equal weights give the metrics of the samples
+themselves. A test compares them with those of scikit-learn.
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class SortedSamples:
-    """Samples in descending order of probability, with what the metrics need of each."""
+    """Samples in descending order of probability, with the values that the metrics need."""
 
     label: Array  # (n,) float64, 0 or 1
     probability: Array  # (n,) float64
@@ -67,24 +67,24 @@ class SortedSamples:
 
 
 def weighted_metrics(label: Array, probability: Array, weights: Array, threshold: float = 0.5) -> dict[str, Array]:
-    """Every metric of METRIC_NAMES for each row of ``weights`` (draws, n): (draws,) float64, NaN where it is
-    undefined. ``label`` (n,) of 0 and 1, ``probability`` (n,) in [0, 1]; ``ValueError`` for others.
+    """Every metric of METRIC_NAMES for each row of ``weights`` (draws, n), as (draws,) float64; NaN if undefined.
 
-    ``recall`` = ``accuracy_generated``; ``balanced_accuracy`` is the mean of both classes'
-    accuracies; ``weighted_f1`` weighs both classes' F1 by their counts, an F1 of no hits being 0.
-    ``eer`` is where the false-positive rate meets the miss rate, linear between thresholds.
-    ``tpr_at_fpr_N`` is the highest detection rate of a threshold whose false-positive rate on this
-    sample is at most N %, never interpolated beyond it. *Confidence* is the probability of the
-    likelier class, and right where that is the label: neither depends on the threshold. ``ece`` uses
-    15 equal-width bins of it, the last one closed. ``brier`` is the mean squared error of the
-    probability; ``nll`` is in nats, probabilities clipped to [1e-7, 1 - 1e-7].
+    ``label`` (n,) is 0 or 1, ``probability`` (n,) in [0, 1]; other values raise ``ValueError``. ``recall`` =
+    ``accuracy_generated``; ``balanced_accuracy`` is the mean of both classes' accuracies; ``weighted_f1`` is the mean
+    of both classes' F1 weighted by their counts, with an F1 of 0 for a class without hits. ``eer`` is the rate at which
+    the false-positive rate equals the miss rate, linearly interpolated between thresholds. ``tpr_at_fpr_N`` is the
+    highest detection rate of a threshold whose false-positive rate on these samples is at most N %, without
+    interpolation. *Confidence* is the probability of the likelier class, and it is right if that class is the label;
+    neither depends on the threshold. ``ece`` uses 15 equal-width bins of confidence over [0, 1], the last one closed.
+    ``brier`` is the mean squared error of the probability; ``nll`` is in nats, with probabilities clipped to [1e-7, 1 -
+    1e-7].
     """
     table = sorted_samples(label, probability, threshold, None)
     return weighted_metrics_sorted(np.asarray(weights, float)[:, table.cluster], table)
 
 
 def weighted_metrics_sorted(weights: Array, table: SortedSamples) -> dict[str, Array]:
-    """:func:`weighted_metrics` for ``weights`` already in the table's order."""
+    """:func:`weighted_metrics` for ``weights`` (draws, n) in the order of ``table``."""
     correct = table.likelier_right
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = _counts(weights, table)
@@ -103,8 +103,10 @@ def weighted_metrics_sorted(weights: Array, table: SortedSamples) -> dict[str, A
 
 
 def sorted_samples(label: Array, probability: Array, threshold: float, cluster: Array | None = None) -> SortedSamples:
-    """The samples for :func:`weighted_metrics_sorted`; ``cluster`` (n,) numbers their scenes, and None
-    means that each is one."""
+    """The samples for :func:`weighted_metrics_sorted`.
+
+    ``cluster`` (n,) numbers their scenes; None: each sample is a scene.
+    """
     label, probability = checked_samples(label, probability)
     order = np.argsort(-probability, kind="stable")
     label, probability = label[order].astype(float), probability[order]
@@ -121,7 +123,10 @@ def sorted_samples(label: Array, probability: Array, threshold: float, cluster: 
 
 
 def checked_samples(label: Array, probability: Array) -> tuple[Array, Array]:
-    """(n,) int64 of 0 and 1, (n,) float64 in [0, 1]; ``ValueError`` for anything else."""
+    """``label`` as (n,) int64 of 0 and 1, and ``probability`` as (n,) float64 in [0, 1].
+
+    Raises ``ValueError`` for anything else.
+    """
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     if label.ndim != 1 or label.shape != probability.shape:
         raise ValueError(f"labels {label.shape} and probabilities {probability.shape} must be (n,)")
@@ -133,7 +138,7 @@ def checked_samples(label: Array, probability: Array) -> tuple[Array, Array]:
 
 
 def _counts(weights: Array, table: SortedSamples) -> dict[str, Array]:
-    """Weighted numbers of samples by label and by verdict, each (draws,)."""
+    """Weighted numbers of samples by label and verdict, each (draws,)."""
     label, predicted = table.label, table.predicted
     counts = {
         "all": weights.sum(axis=1),
@@ -166,7 +171,7 @@ def _threshold_metrics(counts: dict[str, Array]) -> dict[str, Array]:
 
 
 def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, real: Array) -> dict[str, Array]:
-    """The metrics that depend on the order of the scores alone; equal scores enter together."""
+    """The metrics that depend only on the order of the scores; samples with equal scores are ranked together."""
     hits = np.cumsum(np.add.reduceat(weights * table.label, table.tie_starts, axis=1), axis=1)
     alarms = np.cumsum(np.add.reduceat(weights * (1 - table.label), table.tie_starts, axis=1), axis=1)
     tpr, fpr = hits / generated[:, None], alarms / real[:, None]
@@ -174,8 +179,8 @@ def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, rea
     tpr_steps = np.diff(tpr, axis=1, prepend=start)
     both = hits + alarms
     precision = np.divide(hits, both, out=np.zeros_like(hits), where=both > 0)
-    # Counts below are whole numbers, so equal rankings have equal areas to the last bit, and a
-    # difference of two models that rank alike is 0.
+    # The counts here are whole numbers, so equal rankings have equal areas to the last bit, and the difference of
+    # two models that rank alike is exactly 0.
     heights = np.concatenate([start, hits[:, :-1]], axis=1) + hits
     area = (np.diff(alarms, axis=1, prepend=start) * heights).sum(axis=1)
     undefined = (generated == 0) | (real == 0)
@@ -191,7 +196,7 @@ def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, rea
 
 
 def _equal_error_rate(fpr: Array, tpr: Array) -> Array:
-    """Where the false-positive rate equals the miss rate, straight lines between thresholds."""
+    """The rate at which false-positive rate and miss rate are equal, linearly interpolated between thresholds."""
     gap = fpr + tpr - 1  # FPR - miss rate: -1 at the first point, 1 at the last
     after = np.argmax(gap >= 0, axis=1)
     rows, before = np.arange(len(gap)), np.maximum(after - 1, 0)
@@ -201,10 +206,10 @@ def _equal_error_rate(fpr: Array, tpr: Array) -> Array:
 
 
 def _calibration_error(confidence: Array, correct: Array, weights: Array) -> Array:
-    """Σ over bins of (share of samples) × |accuracy - mean confidence|, per row of ``weights``.
+    """Σ over bins of (share of samples) × |accuracy - mean confidence|, for each row of ``weights`` (draws, n).
 
-    15 bins of equal width over [0, 1]: bin i is [i/15, (i+1)/15), the last one closed, so that a
-    confidence of exactly 1 counts (Guo et al. 2017 up to which edge is closed).
+    There are 15 bins of equal width over [0, 1]: bin i is [i/15, (i+1)/15), and the last one is closed, so that a
+    confidence of exactly 1 counts (as Guo et al. 2017, except for which edge is closed).
     """
     bins = np.minimum((confidence * NUM_ECE_BINS).astype(np.int64), NUM_ECE_BINS - 1)
     gaps = np.zeros((len(bins), NUM_ECE_BINS))

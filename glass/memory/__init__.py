@@ -1,1 +1,1 @@
-"""The memory of a step: counted, planned before it runs, and a remedy where it does not fit."""
+"""Memory of a training or prediction step: counted, predicted before it runs, and advice if it does not fit."""

@@ -1,9 +1,9 @@
-"""Counts of the memory that a step takes, of training or of prediction.
+"""Counts the memory that a step of training or prediction takes.
 
-* :class:`LiveStorages` sees every tensor that an operation returns, and when its storage is freed:
-  all that lives at the worst moment. It does not see buffers that an operation needs within itself.
+* :class:`LiveStorages` watches every tensor that an operation returns, and when its storage is freed: all that is
+  allocated at the peak. It does not see buffers inside an operation.
 * :class:`CudaAllocator` reads the same from CUDA's allocator, on a GPU.
-* :class:`KeptStorages` sees the tensors that autograd saves for the backward pass, by storage.
+* :class:`KeptStorages` counts the tensors that autograd saves for the backward pass, by storage.
 
 :class:`glass.memory.process_peak.ProcessPeak` adds the process's resident memory.
 """
@@ -22,28 +22,28 @@ __all__ = ["CudaAllocator", "KeptStorages", "LiveStorages", "storage_bytes"]
 
 
 def storage_bytes(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
-    """Storage → its bytes, each storage once."""
+    """Address → bytes of the storages of ``tensors``, each storage once."""
     storages = [tensor.untyped_storage() for tensor in tensors]
     return {storage._cdata: storage.nbytes() for storage in storages}
 
 
 class LiveStorages(TorchDispatchMode):
-    """While active: which storages live, and which did when their sum was greatest."""
+    """Dispatch mode: while it is active, it records the live storages, and those live at the peak of their sum."""
 
     def __init__(self, known: Iterable[torch.Tensor], weights: Iterable[torch.Tensor] = ()) -> None:
-        """``known`` are tensors that live already; ``weights`` those that get gradients."""
+        """``known`` are tensors that exist already; ``weights`` are the tensors for which gradients are computed."""
         super().__init__()
         shapes = [tuple(weight.shape) for weight in weights]
         self._gradient_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         self.gradients: set[int] = set()
-        """Serial numbers of the storages that the backward pass made in the shape of a weight: also
-        the shares of single chunks, before they are added up."""
+        """Serial numbers of the storages that the backward pass created in the shape of a weight. They include the
+        gradients of single chunks, before these are summed."""
         self.bytes = 0
         self.peak_bytes = 0
         self.at_peak: dict[int, int] = {}
-        """Serial number → bytes of the storages that lived when ``peak_bytes`` was reached."""
+        """Serial number → bytes of the storages that were live when ``peak_bytes`` was reached."""
         self._serials = itertools.count()
-        # Address → serial number, bytes: an address is used again, a number is not.
+        # Address → (serial number, bytes). Addresses are reused, serial numbers are not.
         self._live: dict[int, tuple[int, int]] = {}
         for tensor in known:
             self._watch(tensor)
@@ -51,7 +51,7 @@ class LiveStorages(TorchDispatchMode):
 
     @property
     def gradient_bytes(self) -> int:
-        """Bytes of the gradients that lived when ``peak_bytes`` was reached."""
+        """Bytes of the gradients that were live when ``peak_bytes`` was reached."""
         return sum(size for serial, size in self.at_peak.items() if serial in self.gradients)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -72,7 +72,7 @@ class LiveStorages(TorchDispatchMode):
         if in_backward and tuple(tensor.shape) in self._gradient_shapes:
             self.gradients.add(serial)
         self.bytes += storage.nbytes()
-        # Called when the storage itself goes, not when Python drops its last handle to it.
+        # Called when the storage itself is freed, not when Python drops its last reference to it.
         weakref.finalize(storage, self._forget, storage._cdata)
 
     def _forget(self, address: int) -> None:
@@ -85,10 +85,11 @@ class LiveStorages(TorchDispatchMode):
 
 
 class CudaAllocator:
-    """In a ``with`` statement: the bytes that CUDA's allocator has given out, and their peak."""
+    """Context manager: the bytes that CUDA's allocator has given out, and their peak. It waits for the GPU at both
+    ends."""
 
     gradient_bytes = 0
-    """It cannot distinguish gradients from activations."""
+    """Always 0: the allocator cannot distinguish gradients from activations."""
 
     def __enter__(self) -> Self:
         torch.cuda.synchronize()
@@ -101,20 +102,23 @@ class CudaAllocator:
 
     @property
     def bytes(self) -> int:
-        """Given out now."""
+        """Bytes given out now."""
         return torch.cuda.memory_allocated()
 
 
 class KeptStorages:
-    """The tensors that autograd saves, by storage."""
+    """The storages of the tensors that autograd saves for the backward pass, with their bytes."""
 
     def __init__(self) -> None:
         self.bytes_by_storage: dict[int, int] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Context manager: counts the tensors that autograd saves. Parts under checkpoint save through hooks of
-        their own and do not count: they keep nothing."""
+        """Context manager: counts the tensors that autograd saves.
+
+        Parts under activation checkpointing save through hooks of their own and are not counted, since they keep
+        nothing.
+        """
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
             self.bytes_by_storage.update(storage_bytes([tensor]))
@@ -124,6 +128,6 @@ class KeptStorages:
             yield
 
     def bytes_beside(self, others: Iterable[int]) -> int:
-        """Bytes of all that is kept, without the storages ``others``."""
+        """Bytes of all saved storages except ``others``, given by address."""
         left_out = set(others)
         return sum(size for key, size in self.bytes_by_storage.items() if key not in left_out)

@@ -1,8 +1,8 @@
-"""Memory of measured training steps, and what follows for one view of an image.
+"""Memory of measured training steps, and the cost of one view that follows from it.
 
-``memory_model.json`` beside this file holds rows of ``glass bench memory --save-model``. The
-memory that autograd keeps grows by a fixed number of bytes with every view (a global view or a crop
-of the same size through the same architecture); weights, gradients and optimiser state are counted.
+``memory_model.json`` beside this file holds rows of ``glass bench memory --save-model``. The memory that autograd keeps
+grows by a fixed number of bytes with every view (a global view or a crop of the same size, through the same
+architecture). Weights, gradients and optimiser state can be counted without a measurement.
 """
 
 import json
@@ -48,17 +48,21 @@ class ViewCosts:
     bytes_per_view: float
     """Bytes that autograd keeps for one view of one image."""
     fixed_bytes: float
-    """Bytes kept for any batch: the weights cast to half precision, the head."""
+    """Bytes kept whatever the batch: the weights cast to half precision, the head."""
     reserve_bytes: float
-    """The largest gap between a measured peak and the sum of its parts: temporaries."""
+    """The largest excess of a measured peak over the sum of its parts, caused by temporary buffers."""
     image_size: int
-    """Pixels a side of the measured views."""
+    """Pixels per side of the measured views."""
     measured: tuple[Row, ...]
     """The rows that these figures were fitted to."""
 
 
 def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
-    """Replaces older rows by these of the bench, of which only those of unchanged presets are kept."""
+    """Merges ``rows`` of the bench into ``memory_model.json``, in place of older rows of the same steps.
+
+    Rows of presets with changed settings are left out. ``environment`` gives the date and the version of torch. Returns
+    the path of the file.
+    """
     stamp = {"date": environment["date"], "torch": environment["versions"].get("torch")}
     fresh: list[Row] = [{**{name: row[name] for name in KEPT}, **stamp} for row in rows if not row["settings"]]
     replaced = {_identity(row) for row in fresh}
@@ -70,12 +74,12 @@ def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
 
 
 def is_measured(backbone: str, precision: str) -> bool:
-    """Whether two numbers of crops were measured for this architecture."""
+    """Whether steps with at least two numbers of crops were measured for this architecture and precision."""
     return len({row["num_crops"] for row in _plain(_measured(backbone, precision))}) > 1
 
 
 def view_costs(backbone: str, precision: str) -> ViewCosts:
-    """The costs from the measured rows. Raises ``InputError``, with the command that measures, if there are none."""
+    """The costs from the measured rows. Raises ``InputError``, naming the command that measures, if there are none."""
     if not is_measured(backbone, precision):
         known = sorted({(row["backbone"], row["precision"]) for row in _read()})
         raise InputError(
@@ -87,7 +91,7 @@ def view_costs(backbone: str, precision: str) -> ViewCosts:
 
 
 def fitted(rows: Sequence[Row]) -> ViewCosts:
-    """The costs by a straight line through the rows without chunks, of two numbers of crops or more."""
+    """The costs by a straight line through the rows without chunks; they must have at least two numbers of crops."""
     plain = _plain(rows)
     images = np.array([row["batch_size"] for row in plain], float)
     views = images * np.array([row["num_crops"] + 1 for row in plain], float)
@@ -103,7 +107,7 @@ def fitted(rows: Sequence[Row]) -> ViewCosts:
 
 
 def _measured(backbone: str, precision: str) -> list[Row]:
-    """The rows of two backbones of this architecture, those of a GPU alone if there are any."""
+    """The rows of this architecture and precision; only those of a GPU, if there are any."""
     rows = [row for row in _read() if row["backbone"] == backbone and row["precision"] == precision]
     on_gpu = [row for row in rows if row["device"] != "cpu"]
     return on_gpu or rows

@@ -1,4 +1,4 @@
-"""Which batch, number of crops and chunk fit into a GPU's memory, estimated from measurements."""
+"""Estimates, from measurements, which batch, number of crops and chunk fit into a GPU's memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,20 +16,21 @@ __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", 
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
-"""Share of the memory that CUDA leaves: blocks of the allocator are never all full. Assumed, not measured."""
+"""Share of the memory left by CUDA that tensors can use, since the allocator's blocks are never all full. Assumed, not
+measured."""
 USED_BY_CUDA_BYTES = GIB // 2
 """Memory of CUDA's context, kernels and workspaces. Assumed, not measured."""
 FROZEN_SHARE = 0.15
-"""Share of a learning view's activations that a frozen one needs at a time. Assumed, not measured."""
+"""Activations of a frozen view, as a share of those of a trained view. Assumed, not measured."""
 FEWEST_WITH_BATCHNORM = 8
-"""Images whose global views a BatchNorm layer should see together."""
+"""Fewest images whose global views should pass through a BatchNorm layer together."""
 COUNTED_BATCH, COUNTED_CROPS = 4, (1, 4)
-"""The steps that are counted for a backbone without measurement."""
+"""Batch size and numbers of crops of the steps that are counted for a backbone without measurements."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes at the worst moment of a step, by their use."""
+    """Bytes at the peak of a step, by use."""
 
     weights: float
     gradients: float
@@ -37,38 +38,39 @@ class Estimate:
     activations: float
     input: float
     average: float
-    """The moving average's copy of the weights (``train.ema``); 0 without one."""
+    """The copy of the weights for the moving average (``train.ema``); 0 without one."""
 
     @property
     def peak(self) -> float:
-        """Their sum."""
+        """Sum of all parts."""
         return self.weights + self.gradients + self.optimiser + self.activations + self.input + self.average
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One way to take a step."""
+    """One way to run a training step."""
 
     batch: int
-    """Images at a time on one device."""
+    """Images per micro-step on one device."""
     grad_accum_steps: int
     crops: int
     crop_chunk: int | None
     estimate: Estimate
     relative_cost: float
-    """Arithmetic of a step over that of the plain one; a view's backward pass counts twice."""
+    """Arithmetic of a step relative to the same step without chunks; a view's backward pass counts as two forward
+    passes."""
 
 
 def usable_bytes(memory_bytes: float) -> float:
-    """The part of a GPU's memory that tensors may take."""
+    """The bytes of a GPU's memory that tensors may take."""
     return max(memory_bytes - USED_BY_CUDA_BYTES, 0) * USABLE_SHARE
 
 
 class Planner:
-    """Estimates steps of one configuration.
+    """Estimates the steps of one configuration.
 
-    For backbones that were not measured in this precision it counts steps by ``count`` (see
-    :func:`glass.train.counted_step.count_by_shapes`); without, it raises ``InputError``.
+    For backbones that were not measured in this precision, ``count`` counts their steps (see
+    :func:`glass.train.counted_step.count_by_shapes`). If it is None, they raise ``InputError``.
     """
 
     def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:
@@ -93,14 +95,14 @@ class Planner:
         self.local_learns = self.has_crops and self.local_gradients_bytes > 0
 
     def estimate(self, batch: int, crops: int, crop_chunk: int | None) -> Estimate:
-        """The step of ``batch`` images with ``crops`` crops each on one device."""
+        """The estimate of a step with ``batch`` images of ``crops`` crops each on one device."""
         together = min(crop_chunk or crops, crops) if self.has_crops else 0
         per_image = self._kept(self.global_costs, self.config.loader.global_size, self.global_learns)
         if self.has_crops:
             size = self.config.loader.crop_size
             per_image += together * self._kept(self.local_costs, size, self.local_learns)
         activations = batch * per_image + self._fixed()
-        # The chunks but the last are computed again beside the gradients of those after them.
+        # While a chunk is computed again, the gradients of later chunks are in memory. The last chunk is not.
         gradients = self.local_gradients_bytes if self.local_learns and together < crops else 0
         if gradients + activations < self.gradients_bytes:  # the worst moment is the last
             gradients, activations = self.gradients_bytes, 0
@@ -116,8 +118,7 @@ class Planner:
         )
 
     def relative_cost(self, crops: int, crop_chunk: int | None) -> float:
-        """Arithmetic of a step with chunks of ``crop_chunk`` crops, as a multiple of that of the same step without
-        chunks."""
+        """Arithmetic of a step with chunks of ``crop_chunk`` crops, relative to the same step without chunks."""
         if not self.local_learns or crop_chunk is None or crop_chunk >= crops:
             return 1.0
         last = crops % crop_chunk or crop_chunk
@@ -127,8 +128,9 @@ class Planner:
     def plans(self, limit_bytes: float, crops: int) -> list[Plan]:
         """The plans that fit into ``limit_bytes`` of tensors, the best first.
 
-        One per batch that divides the configured one, with its largest chunk; ordered by the least
-        arithmetic, then by the largest batch."""
+        There is one plan, with the largest chunk that fits, for each batch that divides the configured one. They are
+        ordered by arithmetic, then by batch, the largest first; plans with too few images for BatchNorm come last.
+        """
         config = self.config
         whole = config.loader.global_batch_size * config.grad_accum_steps
         found = []
@@ -143,7 +145,11 @@ class Planner:
         return sorted(found, key=lambda plan: (plan.batch < few, plan.relative_cost, -plan.batch))
 
     def errors(self) -> list[tuple[Row, float]]:
-        """Measured rows of this pair of backbones, with estimate over measurement; no moving average was measured."""
+        """Measured rows of this pair of backbones, each with the ratio of estimate to measurement.
+
+        The estimate excludes the moving average, which was never measured. Empty if the backbones differ or there are
+        no crops.
+        """
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)
         if not self.has_crops or model.local_backbone not in (None, model.global_backbone):
@@ -172,7 +178,7 @@ class Planner:
         return costs.bytes_per_view * area * (1.0 if learns else FROZEN_SHARE)
 
     def _fixed(self) -> float:
-        """Halved if there is one backbone, because two were measured."""
+        """Bytes kept whatever the batch. They were measured with two backbones, so one backbone counts half."""
         one_backbone = not self.has_crops or self.config.model.share_backbone
         fixed = self.global_costs.fixed_bytes / 2 + self.local_costs.fixed_bytes / 2
         reserve = max(self.global_costs.reserve_bytes, self.local_costs.reserve_bytes)
@@ -180,9 +186,10 @@ class Planner:
 
 
 def advice(config: RunConfig, precision: str, memory_bytes: float, processes: int = 1) -> str:
-    """The settings that should fit, as ``--set …`` to add; in words another remedy where none does.
+    """The settings that should fit, as ``--set …`` to add, or the advice to take a smaller backbone if none fits.
 
-    Raises ``InputError`` if the backbones were not measured."""
+    Raises ``InputError`` if the backbones were not measured.
+    """
     plans = Planner(config, precision).plans(usable_bytes(memory_bytes), config.loader.num_crops)
     whole = config.loader.global_batch_size * config.grad_accum_steps
     plans = [plan for plan in plans if plan.batch * processes <= whole]

@@ -1,4 +1,4 @@
-"""When the memory is too small for what was asked: on a GPU or a CPU, in a step or in a score."""
+"""Recognises exhausted memory, of a GPU or of the machine, and turns it into advice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,14 @@ __all__ = ["DoesNotFit", "is_out_of_memory", "shrinking_batches_advised"]
 
 
 class DoesNotFit(InputError):
-    """The memory is too small for these settings: a run's end, not that of a study."""
+    """The memory is too small for these settings. It ends a run, but not a study of several runs."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's or the machine's memory was too small. For the latter PyTorch raises a plain
-    ``RuntimeError``."""
+    """Whether ``error`` means that the memory of a GPU or of the machine was exhausted.
+
+    On a CPU, PyTorch raises a plain ``RuntimeError`` for it.
+    """
     if isinstance(error, MemoryError | DoesNotFit | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)
@@ -25,8 +27,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def shrinking_batches_advised(local_crops: torch.Tensor) -> Iterator[None]:
-    """Context manager for a forward pass over (B, N, 3, S, S) crops outside of training: raises ``DoesNotFit``, with
-    advice, if the memory is too small for it."""
+    """Context manager for a forward pass outside of training: raises ``DoesNotFit`` if the memory is too small.
+
+    The message advises smaller batches. ``local_crops`` (B, N, 3, S, S) are the crops that pass through the model.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -1,8 +1,7 @@
-"""timm's networks by name: what a name stands for, and the network without its classifier.
+"""timm networks by name: resolves a name to an architecture, and creates the network without its classifier.
 
-A name of timm's own (``resnet50.tv_in1k``) is enough to make the network anywhere. ``hf-hub:…`` and
-``local-dir:…`` fetch a description first; it names one of timm's, and that name is what a run
-records and an exported model may hold.
+A timm name (``resnet50.tv_in1k``) is enough to create the network on any machine. For ``hf-hub:…`` and ``local-dir:…``
+a description is fetched first. It names a timm network, and runs and exported models record that name.
 """
 
 import difflib
@@ -22,25 +21,29 @@ from shards.errors import InputError
 __all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
 
 SET_BY_US = frozenset({"num_classes", "img_size"})
-"""Arguments that a description may give and that are ours to choose."""
+"""Arguments of a description that are accepted, because this module sets them itself."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The network that a name stands for."""
+    """The timm network that a name stands for."""
 
     name: str
-    """timm's own, with the tag of its weights where one was given."""
+    """timm's name of the network, with the tag of its weights if one was given."""
     fixed_size: bool
-    """Whether it is made for views of one size: a transformer's position table."""
+    """Whether the network takes only the image size that it was created for, as transformers with a position
+    table do."""
     description: Mapping[str, Any] | None = None
-    """timm's settings of weights that lie elsewhere (``pretrained_cfg``)."""
+    """timm's settings (``pretrained_cfg``) of weights from a hub or a folder; None for a plain timm name."""
 
 
 @cache
 def architecture(name: str) -> Architecture:
-    """The network that ``name`` stands for. Raises ``InputError`` if timm knows no such network, and
-    if the description of one elsewhere cannot be fetched or names something else."""
+    """The architecture that ``name`` stands for.
+
+    Raises ``InputError`` if timm has no such network, or if the description behind ``hf-hub:…`` or ``local-dir:…``
+    cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not record.
+    """
     if ":" in name:
         return _described(name)
     if not timm.is_model(name):
@@ -50,8 +53,10 @@ def architecture(name: str) -> Architecture:
 
 
 def create_network(name: str, image_size: int, *, pretrained: bool = False) -> nn.Module:
-    """The network for images of ``image_size`` pixels a side, without its classifier. Raises
-    whatever timm, its layers, the hub's client and the network below it raise."""
+    """The network without its classifier, for images of ``image_size`` × ``image_size`` pixels.
+
+    Raises the exceptions of timm, its layers and the hub client, which have no common type.
+    """
     known = architecture(name)
     with cache_only_if_unreachable() if pretrained else nullcontext():
         return timm.create_model(
@@ -60,13 +65,16 @@ def create_network(name: str, image_size: int, *, pretrained: bool = False) -> n
 
 
 def feature_width(network: nn.Module) -> int:
-    """Features per image. In a few networks (MobileNetV3) the head widens them before the classifier."""
+    """Length of the feature vector of an image. A few networks (MobileNetV3) widen it in a layer before the
+    classifier."""
     return int(getattr(network, "head_hidden_size", None) or network.num_features)
 
 
 def classifier_keys(name: str, image_size: int, network: nn.Module) -> set[str]:
-    """The names of the tensors that timm's own weights for ``name`` hold and that ``network``, created without a
-    classifier, lacks. timm names only the last layer of a classifier, and many have more."""
+    """The names of the classifier's tensors: timm's weights for ``name`` have them, ``network`` lacks them.
+
+    timm itself names only the last layer of a classifier, and many classifiers have more layers.
+    """
     known = architecture(name)
     settings = _settings(known, image_size) | {"num_classes": 1000}
     with torch.random.fork_rng(devices=[]), torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Any timm network as a feature extractor: made, given weights, and fed with uint8 pixels."""
+"""Timm networks as feature extractors: creates them, loads their weights, and feeds them uint8 pixels."""
 
 import hashlib
 import sys
@@ -20,18 +20,19 @@ from shards.errors import InputError, require_openable, require_sound_machine
 __all__ = ["Backbone", "create_backbone", "read_weights", "weights_digest"]
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Keys under which training scripts keep the weights in a torch file."""
+"""Keys under which training scripts store the weights inside a torch file."""
 
 
 HIGH_PASS_GAIN = 8.0
-"""What is left of a photograph without its low frequencies is about so many times smaller."""
+"""Factor that brings a photograph without its low frequencies back to about its original amplitude."""
 
 
 class Backbone(nn.Module):
-    """A timm network without its classifier: uint8 images in, one feature vector each out.
+    """A timm network without its classifier: it turns each uint8 image into one feature vector.
 
-    The pixels are normalised here, on the device, by the network's own mean and deviation. With ``high_pass``
-    the network sees their difference from a 3 × 3 binomial mean, :data:`HIGH_PASS_GAIN` times enlarged, instead.
+    It normalises the pixels on the device, by the network's own mean and standard deviation. With ``high_pass`` the
+    network sees :data:`HIGH_PASS_GAIN` times the difference between the normalised pixels and their 3 × 3 binomial
+    mean.
     """
 
     def __init__(self, network: nn.Module, *, high_pass: bool = False) -> None:
@@ -40,16 +41,16 @@ class Backbone(nn.Module):
         self.high_pass = high_pass
         self.embed_dim: int = feature_width(network)
         self.architecture: str | None = None
-        """timm's own name of the network, whatever name it was asked for by."""
+        """timm's name of the network, even if it was requested by another name."""
         self.weights_sha256: str | None = None
-        """:func:`weights_digest` of the weights it started from; None of fresh ones."""
+        """:func:`weights_digest` of the weights that the network started from; None if they were random."""
         # Not persistent: they belong to the architecture and not to the weights.
         self.register_buffer("scale", torch.empty(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.empty(1, 3, 1, 1), persistent=False)
         self.set_normalisation(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
 
     def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Normalise by this ``mean`` and deviation ``std`` of each channel, in units of 0 … 1."""
+        """Sets the ``mean`` and standard deviation ``std`` of each channel, for pixels scaled to 0 … 1."""
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         mean_tensor, std_tensor = (
             torch.tensor(values, dtype=torch.float64).reshape(1, 3, 1, 1) for values in (self.mean, self.std)
@@ -59,17 +60,17 @@ class Backbone(nn.Module):
 
     @property
     def has_fixed_size(self) -> bool:
-        """Whether it takes images of one size only: a transformer's position table."""
+        """Whether the network takes images of one size only, as transformers with a position table do."""
         return bool(self.network.pretrained_cfg.get("fixed_input_size"))
 
     @property
     def is_frozen(self) -> bool:
-        """Whether no weight learns: it then computes as in evaluation and keeps no activations."""
+        """Whether no weight is trained. The forward pass of a frozen backbone keeps no activations."""
         return not any(parameter.requires_grad for parameter in self.network.parameters())
 
     def train(self, mode: bool = True) -> "Backbone":
-        """See ``torch.nn.Module.train``; but parts whose weights are all frozen stay in evaluation mode, so that
-        their BatchNorm statistics are frozen, too."""
+        """As ``torch.nn.Module.train``, but parts with only frozen weights stay in evaluation mode, which freezes their
+        BatchNorm statistics, too."""
         super().train(mode)
         if mode:
             for module in self.network.modules():
@@ -79,15 +80,16 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """``pixels`` (B, 3, H, W) uint8, any memory format, to (B, ``embed_dim``)."""
+        """Turns ``pixels`` (B, 3, H, W) uint8, in any memory format, into features (B, ``embed_dim``)."""
         with torch.no_grad() if self.is_frozen else nullcontext():
             return self.network(self.normalise(pixels))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(value / 255 - mean) / deviation, memory format kept, in the dtype computed with.
+        """Returns (value / 255 - mean) / deviation, in the input's memory format and in the dtype of the forward pass.
 
-        The arithmetic is float32's, since bf16 would round the mean itself; under autocast it is
-        cast at once, as the first convolution would do, so that no float32 copy stays alive."""
+        It computes in float32, since bf16 would round the mean itself. Under autocast it casts the result at once, as
+        the first convolution would do, so that no float32 copy stays alive.
+        """
         normalised = torch.addcmul(self.shift, pixels.float(), self.scale)
         if self.high_pass:
             normalised = _without_low_frequencies(normalised)
@@ -98,8 +100,11 @@ class Backbone(nn.Module):
 
 
 def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) to the same shape, edges mirrored. Sums and not a convolution, which autocast would round to
-    half precision: a difference of neighbours is lost there."""
+    """Subtracts the 3 × 3 binomial mean and amplifies the rest; (B, 3, H, W) to the same shape, edges mirrored.
+
+    It adds slices instead of calling a convolution: autocast would run a convolution in half precision, where a
+    difference of neighbouring pixels is lost.
+    """
     mirrored = functional.pad(images, (1, 1, 1, 1), mode="reflect")
     rows = mirrored[..., :-2, :] + 2 * mirrored[..., 1:-1, :] + mirrored[..., 2:, :]
     mean = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
@@ -109,12 +114,11 @@ def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
 def create_backbone(
     name: str, image_size: int, *, pretrained: bool, weights: str | Path | None = None, high_pass: bool = False
 ) -> Backbone:
-    """The timm network ``name`` for images of ``image_size`` pixels a side, channels-last.
+    """The timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels, channels-last.
 
-    ``weights`` names a local file to start from, or a package (:mod:`glass.model.packaged_weights`); without
-    it ``pretrained`` fetches timm's own.
-    Raises ``InputError`` for an unknown name, weights that cannot be obtained, and weights of another
-    network.
+    ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) with the weights to start from. If
+    it is None, ``pretrained`` downloads timm's weights. Raises ``InputError`` for an unknown name, weights that cannot
+    be obtained, and weights of another network.
     """
     network = _create(name, image_size, pretrained and weights is None)
     if weights is not None:
@@ -130,8 +134,10 @@ def create_backbone(
 
 
 def weights_digest(network: nn.Module) -> str:
-    """SHA-256 over the name, type, shape and bytes of every tensor, in the order of names: that of
-    the numbers, whatever file they came in."""
+    """SHA-256 over the name, dtype, shape and bytes of every tensor, sorted by name.
+
+    It identifies the numbers, whatever file format they were loaded from.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         plain = tensor.detach().cpu().contiguous().reshape(-1)
@@ -141,7 +147,7 @@ def weights_digest(network: nn.Module) -> str:
 
 
 def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
-    architecture(name)  # what is wrong with the name has its own sentence
+    architecture(name)  # raises with a clearer message if the name itself is wrong
     try:
         return create_network(name, image_size, pretrained=pretrained)
     except Exception as error:
@@ -162,7 +168,7 @@ def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
 
 
 def _can_be_made(name: str, image_size: int) -> bool:
-    """Whether the architecture itself takes these settings; costs no memory."""
+    """Whether timm can create this network for this image size; tried on the meta device, which needs no memory."""
     try:
         with torch.device("meta"):
             create_network(name, image_size)
@@ -172,7 +178,7 @@ def _can_be_made(name: str, image_size: int) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` or torch file, by name; code in a torch file never runs.
+    """The tensors of a ``.safetensors`` or torch file, by name. No code that a torch file contains is run.
 
     Raises ``InputError`` if the file is missing or holds anything else.
     """
@@ -200,7 +206,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _starting_weights(network: nn.Module, name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
-    """The tensors that ``weights`` stands for, and the file they came from."""
+    """The tensors that the setting ``weights`` stands for, and the file they were read from."""
     if not weights.startswith(PREFIX):
         return read_weights(Path(weights)), Path(weights)
     path = packaged_file(weights, name)
@@ -210,8 +216,11 @@ def _starting_weights(network: nn.Module, name: str, weights: str) -> tuple[dict
 def _load_weights(
     network: nn.Module, name: str, state: dict[str, torch.Tensor], path: Path, may_be_left: set[str]
 ) -> None:
-    """Through timm's own loading, which renames keys and resizes position tables; of what ``state``
-    holds beside the network's, only ``may_be_left`` is not a mistake."""
+    """Loads ``state`` by timm's own function, which renames keys and resizes position tables.
+
+    Raises ``InputError`` if a tensor of the network is missing, or if ``state`` holds one that neither the network nor
+    ``may_be_left`` has.
+    """
     found: list[Any] = []
     handle = network.register_load_state_dict_post_hook(lambda _, keys: found.append(keys))
     rename = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)

@@ -1,16 +1,16 @@
-"""Crops through a backbone a few at a time, with memory for a few at a time.
+"""Passes crops through a backbone a few at a time, with the memory that a few need.
 
-A chunk's activations are dropped after its forward pass and computed again in the backward pass;
-what stays are the features. The last chunk keeps its own, because the backward pass begins with
-it: so one chunk of activations lives at any moment, and one chunk less is computed twice.
+The activations of a chunk are dropped after its forward pass and computed again in the backward pass; only its features
+are kept. The last chunk keeps its activations, because the backward pass begins with it. So one chunk of activations is
+in memory at any moment, and all chunks but the last are computed twice.
 
-The result is that of all crops in one pass, wherever crops do not meet: dropout and stochastic
-depth draw the same masks again, and gradients of all chunks add up in float32 even if the
-network computes in half precision. In BatchNorm layers crops do meet:
+Where crops do not influence each other, the result equals that of one pass over all crops: dropout and stochastic depth
+draw the same masks again, and the gradients of all chunks are summed in float32 even if the network computes in half
+precision. In BatchNorm layers crops do influence each other:
 
 * a chunk is normalised by the mean and variance of its own B · ``crop_chunk`` crops;
-* the running statistics move once per forward pass, towards the mean over chunks (weighed by their
-  crops) of these means and variances; computing a chunk again moves nothing.
+* the running statistics move once per forward pass, towards the mean of the chunks' means and variances, weighted
+  by their numbers of crops. Computing a chunk again does not move them.
 """
 
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class RunningStatistics:
-    """The running means and variances, and counts, of those BatchNorm layers of ``network`` that
-    learn them now."""
+    """The running means, variances and batch counts of the BatchNorm layers of ``network`` that are in training
+    mode."""
 
     def __init__(self, network: nn.Module) -> None:
         layers = [
@@ -35,8 +35,8 @@ class RunningStatistics:
             for layer in network.modules()
             if isinstance(layer, BatchNorm) and layer.training and layer.running_mean is not None
         ]
-        # ``data``: the backward pass of a batch's own statistics never reads these, but autograd
-        # would refuse it if it saw them change in between.
+        # ``data`` hides the changes from autograd. It would refuse a backward pass after them, although that
+        # pass uses the batch's own statistics and never reads these.
         self.moments = [
             buffer.data for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None
         ]
@@ -46,17 +46,17 @@ class RunningStatistics:
         return bool(self.moments)
 
     def copy(self) -> list[torch.Tensor]:
-        """The present values."""
+        """A copy of the present values."""
         return [buffer.clone() for buffer in (*self.moments, *self.counts)]
 
     def restore(self, values: list[torch.Tensor]) -> None:
-        """Puts back what :meth:`copy` returned."""
+        """Restores the values that :meth:`copy` returned."""
         if values:
             torch._foreach_copy_([*self.moments, *self.counts], values)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Context manager: the layers compute as usual, but learn no statistics."""
+        """Context manager: the layers compute as usual, but their running statistics are restored at the end."""
         before = self.copy()
         try:
             yield
@@ -65,8 +65,10 @@ class RunningStatistics:
 
 
 def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int) -> torch.Tensor:
-    """``local_crops`` (B, N, 3, C, C) uint8 to (B, N, D), ``crop_chunk`` crops of each image at a
-    time; the gradient is exact, with BatchNorm as described above."""
+    """Features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, from ``crop_chunk`` crops of each image at a time.
+
+    The gradient is exact; the module's docstring describes BatchNorm.
+    """
     batch_size, num_crops = local_crops.shape[:2]
     statistics = RunningStatistics(backbone)
     before = statistics.copy()
@@ -84,8 +86,8 @@ def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk:
         for start in range(0, num_crops, crop_chunk):
             stop = min(start + crop_chunk, num_crops)
             if recompute and stop < num_crops:
-                # All crops go in: nothing is copied, and their device is the one whose random
-                # numbers are drawn again.
+                # ``local_crops`` is an argument whole: nothing is copied, and ``checkpoint`` takes from it the device
+                # whose random state it restores.
                 chunk = checkpoint(features_of, local_crops, start, stop, use_reentrant=False, context_fn=contexts)
             else:
                 chunk = features_of(local_crops, start, stop)
@@ -95,21 +97,20 @@ def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk:
                 torch._foreach_add_(mean, statistics.moments, alpha=share)
                 if stop < num_crops:
                     statistics.restore(before)
-                else:  # the counts have gone up by one
+                else:  # keeps the counts of batches, which this pass has raised by one
                     torch._foreach_copy_(statistics.moments, mean)
     return torch.cat(features, dim=1)
 
 
 def as_images(crops: torch.Tensor) -> torch.Tensor:
-    """(B, N, 3, C, C) to (B · N, 3, C, C): a view where there can be one, else a channels-last
-    copy."""
+    """Reshapes (B, N, 3, C, C) to (B · N, 3, C, C): as a view where possible, else as a channels-last copy."""
     return crops.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
-    """Autocast as it is, but each chunk casts the weights for itself.
+    """The current autocast, but each chunk casts the weights for itself.
 
-    With one cast for all of them the gradients of N chunks would be summed in half precision.
+    If the chunks shared one cast, their gradients would be summed in half precision.
     """
     if not torch.is_autocast_enabled(device_type):
         return nullcontext()
@@ -118,14 +119,14 @@ def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
 
 
 def keep_statistics_in_backward(network: nn.Module) -> None:
-    """Makes BatchNorm layers learn no statistics while autograd runs backward.
+    """Makes BatchNorm layers learn no statistics during the backward pass.
 
-    For networks with gradient checkpointing of timm's, which runs their layers a second time there.
+    This is for timm's gradient checkpointing, which runs the layers a second time there.
     """
     kept: dict[nn.Module, AbstractContextManager[None]] = {}
 
     def enter(layer: nn.Module, _: object) -> None:
-        # Compiled, the second run is part of the graph and leaves out what it has done before.
+        # In a compiled graph the second run leaves out the update of the statistics by itself.
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
             kept[layer] = RunningStatistics(layer).unchanged()
             kept[layer].__enter__()

@@ -1,7 +1,7 @@
-"""The weights of a backbone that learn: all, none, the last blocks, or a correction of low rank.
+"""Selects the weights of a backbone that are trained: all, none, the last blocks, or a low-rank correction (LoRA).
 
-Frozen weights need neither gradients nor optimiser state, and what comes before the first weight
-that learns needs no activations: so large backbones (ViT-L, DINO) train on small GPUs.
+Frozen weights need neither gradients nor optimiser state, and the layers before the first trained weight need no
+activations. So large backbones (ViT-L, DINO) can be trained on small GPUs.
 """
 
 import importlib.util
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["checkpoint_activations", "choose_weights_to_tune", "exported_state"]
 
 ATTENTION_PROJECTIONS = re.compile(r"(.*\.)?attn\.(qkv|q|k|v|kv|q_proj|k_proj|v_proj|proj)")
-"""timm's names of the linear layers that LoRA corrects, in transformers."""
+"""Matches timm's names of the linear layers in transformers that LoRA corrects."""
 ADAPTER = "default"
-"""peft's own name for the one adapter that there is."""
+"""peft's default name of an adapter; each backbone has only this one."""
 
 
 def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: bool) -> None:
-    """Freezes what ``model`` does not let learn; ``frozen`` all of it.
+    """Freezes the weights that ``model`` excludes from training, or all weights if ``frozen``. May add LoRA layers.
 
-    Raises ``InputError`` if the backbone lacks the blocks or layers that are asked for.
+    Raises ``InputError`` if the backbone lacks the blocks or layers that the settings name.
     """
     if frozen:
         backbone.requires_grad_(False)
@@ -42,7 +42,7 @@ def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: 
 
 
 def checkpoint_activations(backbone: Backbone) -> None:
-    """timm's gradient checkpointing; ``InputError`` if the architecture has none."""
+    """Turns on timm's gradient checkpointing. Raises ``InputError`` if the architecture has none."""
     try:
         backbone.network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError):
@@ -53,7 +53,7 @@ def checkpoint_activations(backbone: Backbone) -> None:
 
 
 def exported_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The state of ``model`` as one without LoRA has it: the corrections added to the weights."""
+    """The state dict of ``model`` without LoRA layers: their corrections are added to the weights."""
     state = model.state_dict()
     for name, layer in _lora_layers(model):
         merged = layer.base_layer.weight.detach() + layer.get_delta_weight(ADAPTER).detach()
@@ -85,8 +85,11 @@ def _freeze_but_last_blocks(backbone: Backbone, count: int) -> None:
 
 
 def _blocks(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The weights block by block, as timm counts them for rates that decay by depth: the stem is
-    the first, and a norm after the last block belongs to that. Empty where timm does not count."""
+    """The weights of each block, from the first to the last; empty if timm does not divide this network into blocks.
+
+    The blocks are those that timm uses for layer-wise learning rates. The stem is the first block, and a norm after the
+    last block belongs to the last block.
+    """
     if not hasattr(network, "group_matcher"):
         return []
     number_of = timm.models.group_parameters(network, network.group_matcher(coarse=False), reverse=True)
@@ -118,15 +121,18 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     backbone.requires_grad_(False)
-    # The correction is counted twice (alpha = 2 · rank), as is usual, whatever the rank.
+    # alpha = 2 · rank, as is usual: the correction is scaled by 2, whatever the rank.
     settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets)
     inject_adapter_in_model(settings, backbone.network, adapter_name=ADAPTER)
     _require_reached(backbone, targets)
 
 
 def _require_reached(backbone: Backbone, targets: list[str]) -> None:
-    """Some networks (BEiT, EVA with separate biases) read a projection's weight and never call it:
-    its correction would learn nothing, silently."""
+    """Raises ``InputError`` if the network never calls one of the layers ``targets``.
+
+    Some networks (BEiT, EVA with separate biases) read the weight of a projection and never call the layer. Its LoRA
+    correction would silently learn nothing.
+    """
     missed = set(targets)
     layers = [(name, backbone.network.get_submodule(name)) for name in targets]
     handles = [layer.register_forward_pre_hook(lambda _, __, name=name: missed.discard(name)) for name, layer in layers]

@@ -1,4 +1,4 @@
-"""The compute of a training run in floating-point operations: the same on every machine."""
+"""Compute of a training run in floating-point operations, which do not depend on the machine."""
 
 from dataclasses import replace
 from functools import cache
@@ -12,13 +12,13 @@ from glass.model.model import build_model
 __all__ = ["training_flops"]
 
 BACKWARD = 2
-"""A backward pass counts as so many forward passes, as usual."""
+"""A backward pass is counted as this many forward passes, as is usual."""
 
 
 def training_flops(config: RunConfig, images: int) -> float:
-    """Floating-point operations of training on ``images`` images (epochs times split), forward and backward.
+    """Floating-point operations of training on ``images`` images (epochs × images of the split), forward and backward.
 
-    Only matrix products and convolutions of the model count, by PyTorch's counter.
+    Counts the matrix products and convolutions of the model, with PyTorch's counter.
     """
     views = 1 if config.model.kind == "single_view" else config.loader.num_crops
     one, two = (_forward_flops(_plain(config), crops) for crops in (1, 2))
@@ -26,7 +26,8 @@ def training_flops(config: RunConfig, images: int) -> float:
 
 
 def _plain(config: RunConfig) -> RunConfig:
-    """The settings that the count depends on, so that others do not make it count again."""
+    """``config`` with every setting that does not change the count set to a fixed value, so that the cache can
+    be used."""
     loader = replace(config.loader, num_crops=1, global_batch_size=1, seed=0)
     model = replace(config.model, pretrained=False, dropout=0.0)
     return RunConfig(model=model, loader=loader)

@@ -1,7 +1,7 @@
-"""The model hub: fetching and publishing detectors, as files that need no pickle.
+"""The model hub: downloads and publishes detectors, as files that need no pickle.
 
-It is asked once whether it is there: its client retries for four minutes before it gives up, even
-if the files are in the cache already.
+Before the hub is used, one request finds out whether it answers: the hub's client retries for four minutes before it
+gives up, even if the files are in its cache.
 """
 
 import importlib
@@ -19,17 +19,17 @@ from shards.errors import InputError
 __all__ = ["MODEL_FILES", "cache_only_if_unreachable", "local_folder", "model_folder", "publish"]
 
 MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.md", "learnt_ids.parquet")
-"""All that is fetched or published of a model; nothing else in a repository is looked at."""
+"""The files of a model that are downloaded or published; all other files of a repository are ignored."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 PROBE_TIMEOUT_S = 10.0
-"""Patience with a slow network; without a network the answer takes milliseconds."""
+"""Long enough for a slow network; without a network the request fails within milliseconds."""
 
 
 @contextmanager
 def cache_only_if_unreachable() -> Iterator[None]:
-    """Context manager: if the hub does not answer, its client uses only its cache."""
+    """Context manager: while the hub does not answer, its client reads only from its cache."""
     constants = huggingface_hub.constants
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
@@ -40,7 +40,7 @@ def cache_only_if_unreachable() -> Iterator[None]:
 
 
 def _answers(endpoint: str) -> bool:
-    """Whether any HTTP answer comes, through the hub client's own proxies and certificates."""
+    """Whether ``endpoint`` answers an HTTP request, with the proxies and certificates of the hub's client."""
     try:
         get_session().head(endpoint, timeout=PROBE_TIMEOUT_S)
     except Exception:  # of whichever HTTP library the client was built on
@@ -49,18 +49,22 @@ def _answers(endpoint: str) -> bool:
 
 
 def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
-    """The folder that holds a model: a run's ``model``, an exported folder, or the cache's copy of
-    ``user/name`` on the hub at ``revision``. A folder that exists goes before a name on the hub.
+    """The folder that holds a model: ``model`` in a run, an exported folder, or the cached download of a hub model.
 
-    Raises ``InputError`` if there is none, or the hub cannot be reached and the cache lacks it.
+    ``path_or_hub_id`` is a local path or ``user/name`` on the hub; an existing path takes precedence. ``revision``
+    applies to the hub only. Raises ``InputError`` if there is no such model, or if the hub cannot be reached and the
+    cache lacks the model.
     """
     here = local_folder(path_or_hub_id)
     return _fetch(str(path_or_hub_id), revision) if here is None else here
 
 
 def local_folder(path_or_hub_id: str | Path) -> Path | None:
-    """The folder of :func:`model_folder` if the model is on this machine; None for a name on the hub, which is not
-    contacted. Raises ``InputError`` for anything else. Imports no torch."""
+    """As :func:`model_folder`, but only on this machine: None for a name on the hub, which is not contacted.
+
+    Raises ``InputError`` if the path is a file, or neither exists nor has the form of a name on the hub. Imports no
+    torch.
+    """
     path = Path(path_or_hub_id)
     if path.exists():
         if not path.is_dir():
@@ -97,8 +101,11 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
 
 
 def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
-    """Uploads the model in ``folder`` to ``user/name`` on the hub, made if it is new, and returns
-    its address. Raises ``InputError`` if the network or the permission is missing."""
+    """Uploads the model in ``folder`` to ``user/name`` on the hub, and returns its address.
+
+    The repository is created if it does not exist. Raises ``InputError`` if the name is not of that form, the hub
+    cannot be reached, or it refuses the upload.
+    """
     from huggingface_hub import HfApi
 
     if not _HUB_ID.fullmatch(repo_id):
@@ -118,8 +125,11 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of the hub's client and of the HTTP library below it: those of requests are OSErrors,
-    those of httpx, on which the client is built since its version 1 (httpx2: 2), are not."""
+    """The exceptions of the hub's client and of the HTTP library that it uses.
+
+    Those of ``requests`` are ``OSError``; those of ``httpx`` and ``httpx2``, which the client uses since its versions 1
+    and 2, are not.
+    """
     from huggingface_hub import errors
 
     raised: list[type[Exception]] = [errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError]

@@ -1,5 +1,6 @@
-"""The networks: ``Glass`` sees the whole image and N native-resolution crops, ``SingleView`` only
-the whole image. Both take uint8 and return two logits, index 1 meaning "generated".
+"""The networks. ``Glass`` sees the whole image and N crops at native resolution, ``SingleView`` only the whole image.
+
+Both take uint8 images and return two logits; index 1 means "generated".
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from glass.model.pooling import AttentionPool
 from glass.model.view_sizes import check_views, require_runs
 from shards.errors import InputError
 
-if TYPE_CHECKING:  # model code needs no loader; the configuration of a run names one
+if TYPE_CHECKING:  # only for annotations: it imports loaders, which model code must not depend on
     from glass.config.run_config import RunConfig
 
 __all__ = [
@@ -31,13 +32,12 @@ NUM_CLASSES = 2
 
 
 class Glass(nn.Module):
-    """Global view and crops through a backbone each, the crops weighed by attention.
+    """Global view and crops, each through a backbone; attention weighs the crops.
 
-    GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head =
-    LayerNorm(Dg + Dl) – Dropout – Linear. The backbones share no weights, unless there is but one
-    (``local_backbone`` None). Parameters, as in the paper: 171.70 M with ViT-B/16, 55.74 M with
-    ConvNeXt-T, 47.29 M with ResNet-50. ``crop_chunk`` crops of each image pass through the
-    backbone at a time (:mod:`glass.model.chunking`); None: all.
+    GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head = LayerNorm(Dg + Dl)
+    – Dropout – Linear. The two backbones share no weights; if ``local_backbone`` is None, the global backbone is used
+    for both. ``crop_chunk`` crops of each image pass through the backbone at a time (:mod:`glass.model.chunking`);
+    None: all. Parameters, as in the paper: 171.70 M with ViT-B/16, 55.74 M with ConvNeXt-T, 47.29 M with ResNet-50.
     """
 
     def __init__(
@@ -63,8 +63,10 @@ class Glass(nn.Module):
     def forward(
         self, global_view: torch.Tensor, local_crops: torch.Tensor, crop_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``global_view`` (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8, ``crop_mask``
-        (B, N) bool or None. Returns logits (B, 2) and attention weights (B, N), both float32.
+        """Logits (B, 2) and attention weights (B, N), both float32.
+
+        ``global_view`` is (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8, ``crop_mask`` (B, N) bool; None:
+        all crops are valid.
         """
         global_feature = self.global_backbone(global_view)
         crop_features = self.crop_features(local_crops)
@@ -73,7 +75,7 @@ class Glass(nn.Module):
         return self.head(feature).float(), attention_weights
 
     def crop_features(self, local_crops: torch.Tensor) -> torch.Tensor:
-        """(B, N, 3, C, C) uint8 to (B, N, D), in one pass or in chunks."""
+        """Features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, in one pass or in chunks."""
         backbone = self.global_backbone if self.shares_backbone else self.local_backbone
         batch_size, num_crops = local_crops.shape[:2]
         if self.crop_chunk is not None and self.crop_chunk < num_crops:
@@ -82,9 +84,9 @@ class Glass(nn.Module):
 
 
 class SingleView(nn.Module):
-    """The resize-only baseline: one backbone on the global view, Dropout – Linear(D, 2).
+    """The resize-only baseline: one backbone on the global view, then Dropout – Linear(D, 2).
 
-    Takes what :class:`Glass` takes and leaves the crops unread; its attention weights are None.
+    Takes the same arguments as :class:`Glass` and ignores the crops; its attention weights are None.
     """
 
     def __init__(self, global_backbone: Backbone, *, dropout: float = 0.0) -> None:
@@ -95,29 +97,32 @@ class SingleView(nn.Module):
     def forward(
         self, global_view: torch.Tensor, local_crops: torch.Tensor | None = None, crop_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, None]:
-        """``global_view`` (B, 3, S, S) uint8 to logits (B, 2) float32 and None."""
+        """Logits (B, 2) float32 of ``global_view`` (B, 3, S, S) uint8, and None in place of attention weights."""
         return self.head(self.global_backbone(global_view)).float(), None
 
 
 def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> None:
-    """Compiles each backbone in place, by itself: all but a thousandth of a step's time is spent in them. The loop
-    over chunks of crops stays outside: traced as one graph, it would be unrolled, and the compiler would choose what
-    to keep."""
+    """Compiles each backbone in place, by itself; all but a thousandth of a step's time is spent in them.
+
+    The loop over chunks of crops is not compiled: in one graph it would be unrolled, and the compiler instead of
+    ``crop_chunk`` would choose which activations are kept.
+    """
     for part in model.children():
         if isinstance(part, Backbone):
             part.compile(backend=backend)
 
 
 def check_backbones(config: "RunConfig") -> None:
-    """Raises ``InputError`` if a backbone of ``config`` does not accept views of the configured size, or would never
-    read the edges of them. Downloads nothing, and checks each backbone once per process."""
+    """Raises ``InputError`` if a backbone does not accept views of the configured size, or ignores their edges.
+
+    Downloads nothing, and checks each backbone once per process.
+    """
     for setting, (name, size) in _views(config).items():
         check_views(name, size, setting)
 
 
 def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
-    """Raises ``InputError`` if a backbone of the finished ``model`` stops at a view of its
-    size."""
+    """Raises ``InputError`` if a backbone of ``model`` fails on a black image of the size that ``config`` sets."""
     for setting, (name, size) in _views(config).items():
         is_local = setting == "loader.crop_size" and isinstance(model, Glass)
         shared = is_local and model.shares_backbone
@@ -126,7 +131,7 @@ def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
 
 
 def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
-    """The backbone's name and the pixels a side of each kind of view, by the setting's key."""
+    """For each kind of view, by the key of the setting of its size: the backbone's name, and the size in pixels."""
     model, loader = config.model, config.loader
     views = {"loader.global_size": (model.global_backbone, loader.global_size)}
     if model.kind == "glass":
@@ -136,11 +141,11 @@ def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
 
 
 def build_model(config: "RunConfig", *, with_weights: bool = True, for_training: bool = True) -> Glass | SingleView:
-    """The network of ``config`` for its view sizes, on the CPU, freshly initialised from torch's
-    generator; ``with_weights=False`` neither downloads nor reads any (they are loaded afterwards).
+    """The network of ``config``, on the CPU, initialised from torch's random generator.
 
-    ``for_training=False`` makes the network that is exported: nothing frozen, LoRA merged; whether its views
-    run is for :func:`require_views_run` to say. Raises ``InputError`` as :func:`check_backbones` (training),
+    ``with_weights=False`` neither downloads nor reads pretrained weights, for callers that load weights afterwards.
+    ``for_training=False`` builds the network as it is exported: nothing frozen, LoRA merged, and no check of the view
+    sizes (:func:`require_views_run` makes it). Raises ``InputError`` as :func:`check_backbones` (for training),
     :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune` do.
     """
     if for_training:

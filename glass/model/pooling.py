@@ -1,4 +1,4 @@
-"""Attention over crops: which of them decide, and how much."""
+"""Attention over crops: how much each crop contributes to the decision."""
 
 import torch
 from torch import nn
@@ -9,8 +9,8 @@ __all__ = ["AttentionPool"]
 class AttentionPool(nn.Module):
     """Weighs N crop features by a learned score and sums them.
 
-    Linear(D, hidden) – Tanh – Dropout – Linear(hidden, 1), then a softmax over the crops that
-    ``crop_mask`` allows (Ilse et al., arXiv 1802.04712; GLASS, arXiv 2601.00141).
+    Linear(D, hidden) – Tanh – Dropout – Linear(hidden, 1), then a softmax over the crops that ``crop_mask`` allows
+    (Ilse et al., arXiv 1802.04712; GLASS, arXiv 2601.00141).
     """
 
     def __init__(self, embed_dim: int, hidden_dim: int = 128, dropout: float = 0.0) -> None:
@@ -22,11 +22,11 @@ class AttentionPool(nn.Module):
     def forward(
         self, features: torch.Tensor, crop_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``features`` (B, N, D), ``crop_mask`` (B, N) bool or None (all allowed).
+        """Returns the pooled feature (B, D) and ``attention_weights`` (B, N), both float32.
 
-        Returns the pooled (B, D) and ``attention_weights`` (B, N), both float32. The weights of a
-        row sum to 1; masked crops weigh exactly 0; a row without any allowed crop is all zeros,
-        and so is its pooled feature. Nothing here waits for the device.
+        ``features`` is (B, N, D), ``crop_mask`` (B, N) bool or None (all allowed). The weights of a row sum to 1, and
+        masked crops have weight 0. Where a row allows no crop, its weights and its pooled feature are 0. Does not
+        synchronise with the device.
         """
         # Softmax and sum in float32 also under autocast: with half precision the weights of many
         # crops no longer sum to 1.

@@ -1,4 +1,4 @@
-"""The number format that the network computes in, and the reason."""
+"""The number format that the network computes in, and the reason for the choice."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -9,11 +9,11 @@ from shards.errors import InputError
 __all__ = ["ACCELERATE_NAMES", "autocast", "precision_in_use", "resolve_precision"]
 
 ACCELERATE_NAMES = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
-"""Our names to those of ``Accelerator(mixed_precision=…)``."""
+"""The names of this project and those of ``Accelerator(mixed_precision=…)``."""
 
 
 def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, str]:
-    """The precision to compute in (``bf16``, ``fp16`` or ``float32``) and the reason, in words.
+    """The precision to compute in (``bf16``, ``fp16`` or ``float32``), and the reason as text.
 
     ``setting`` is one of the three, or ``auto``. Raises ``InputError`` if ``device`` cannot compute in the precision
     that ``setting`` names.
@@ -37,8 +37,10 @@ def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, st
 
 
 def precision_in_use(trained: str, device: torch.device | str) -> str:
-    """The ``precision`` setting for a model in use that was trained with ``trained``: a CPU has no
-    fp16, and what was trained in it on a GPU computes in float32 there."""
+    """The ``precision`` setting with which to run a model that was trained in ``trained``.
+
+    It is ``auto`` for a model trained in fp16 that runs on a CPU, which has no fp16; else ``trained``.
+    """
     half_on_cpu = trained == "fp16" and torch.device(device).type == "cpu"
     return "auto" if half_on_cpu else trained
 

@@ -1,8 +1,8 @@
-"""timm, imported without the compiler of torch, which nothing here uses.
+"""Imports timm without torch's compiler.
 
-Two decorators, one of torchvision's and one in a model of timm's, import ``torch._dynamo`` and with it sympy
-and all of ``torch.distributed``: half of the seconds before a first verdict (docs/LOG.md, 2026-11-29). Both
-have their effect only under ``torch.compile``. So they stand aside while timm is imported.
+The compiler takes half of the seconds before a first verdict (docs/LOG.md, 2026-11-29). Two decorators, one in
+torchvision and one in a timm model, import ``torch._dynamo``, and with it sympy and all of ``torch.distributed``. Both
+matter only under ``torch.compile``, so they are replaced while timm is imported.
 """
 
 import sys
@@ -21,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Nothing changes where the compiler is there already, or where it is asked for something else."""
+    """Context manager: replaces the two decorators, unless ``torch._dynamo`` is imported already."""
     if "torch._dynamo" in sys.modules:
         yield
         return
@@ -38,7 +38,7 @@ def _without_compiler() -> Iterator[None]:
 
 
 def _is_compile_supported(device: str) -> bool:
-    """The real answer, when somebody compiles after all."""
+    """torch's own function, imported at the first call."""
     from torch._dynamo.utils import is_compile_supported
 
     return bool(is_compile_supported(device))

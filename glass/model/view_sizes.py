@@ -1,8 +1,8 @@
-"""Whether an architecture takes views of a size, and sees all of each: found out without weights.
+"""Checks, without weights, whether an architecture accepts views of a size and reads all of their pixels.
 
-A network of the architecture is made and run on torch's meta device, where tensors have shapes and
-no numbers, so that this costs neither memory nor a download. What goes wrong with numbers alone (an
-index beyond its table, as in MViTv2) shows in one pass through the network that was made.
+The network is created and run on torch's meta device, where tensors have shapes and no values, so the check costs
+neither memory nor a download. Errors that depend on values (an index beyond its table, as in MViTv2) appear only when
+:func:`require_runs` passes an image through the real network.
 """
 
 import math
@@ -22,15 +22,15 @@ from shards.errors import InputError
 __all__ = ["check_views", "require_runs"]
 
 STEPS = (16, 32, 56, 64)
-"""Networks that are particular take multiples of the product of their strides, or of that and a
-window."""
+"""Sizes to suggest are multiples of these: constrained networks need multiples of their total stride, or of that times
+the size of an attention window."""
 SMALL_RIM = 3
-"""Pixels that the last of overlapping windows may leave unread without the size being refused."""
+"""A size is not refused if overlapping windows leave up to this many pixels at the edge unread."""
 
 
 @dataclass(frozen=True)
 class _Reduction:
-    """A layer that slides a square window over maps: all in pixels of its own input, a side."""
+    """A layer that slides a square window over maps. All sizes are side lengths in pixels of the layer's input."""
 
     size: int
     kernel: int
@@ -40,21 +40,21 @@ class _Reduction:
 
     @property
     def steps(self) -> int:
-        """Number of places of the window."""
+        """Number of positions of the window per side."""
         reach = self.dilation * (self.kernel - 1)
         return (self.size + 2 * self.padding - reach - 1) // self.stride + 1
 
     def last_input(self, output: int) -> int:
-        """The last row of the input that row ``output`` of what comes out depends on."""
+        """The last row of the input that row ``output`` of the layer's output depends on."""
         last = output * self.stride - self.padding + self.dilation * (self.kernel - 1)
         return min(last, self.size - 1)
 
 
 def check_views(name: str, size: int, setting: str) -> None:
-    """Raises ``InputError`` if the timm network ``name`` gives no vector for views of ``size``
-    pixels a side, or would never read some of them.
+    """Raises ``InputError`` if the network ``name`` returns no vector for views of this size, or ignores their edges.
 
-    ``setting`` is the key that sets the size; sizes nearby that fit are named.
+    ``name`` is timm's, ``size`` is in pixels per side, and ``setting`` is the key that sets it. The message suggests
+    sizes nearby that fit.
     """
     problem = _problem(name, size)
     if problem is None:
@@ -69,9 +69,11 @@ def _no_vector(name: str, gives: str) -> str:
 
 
 def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> None:
-    """Passes one black image of ``size`` pixels a side through ``backbone`` and raises ``InputError``, worded as by
-    :func:`check_views`, if that fails or gives no vector. A network on the meta device cannot be run and is
-    accepted."""
+    """Raises ``InputError`` if ``backbone`` fails on a black image of this size, or returns no vector for it.
+
+    ``size`` is in pixels per side; the message is that of :func:`check_views`. A network on the meta device cannot be
+    run and is accepted.
+    """
     if any(weight.is_meta for weight in backbone.parameters()):
         return
     device = next(backbone.parameters()).device
@@ -83,7 +85,7 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
         problem = _Problem(f"which stops at it ({_first_line(error)})")
         raise InputError(_sentence(problem, name, size, setting)) from error
     finally:
-        backbone.train()  # LeViT and its kin then forget what they keep for evaluation
+        backbone.train()  # LeViT and similar networks then drop what they cached for evaluation
         backbone.train(was_training)
     if not torch.is_tensor(found) or found.dim() != 2:
         raise InputError(_no_vector(name, _shape(found)))
@@ -91,7 +93,8 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
 
 @dataclass(frozen=True)
 class _Problem:
-    """Why a size does not fit."""
+    """Why a size does not fit a network: the words for the message, the rows left unread, the step between sizes that
+    fit, or the kind of output if that is no vector."""
 
     words: str = ""
     rim: int = 0
@@ -124,8 +127,8 @@ def _problem(name: str, size: int) -> _Problem | None:
 
 @contextmanager
 def _meta() -> Iterator[None]:
-    """Context manager for networks that are thrown away: on the meta device, without gradients or warnings, and with
-    random numbers left as they were."""
+    """Context manager for throw-away networks: on the meta device, without gradients or warnings, and with the random
+    state restored at the end."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device("meta"), torch.no_grad():
         warnings.simplefilter("ignore")
         yield
@@ -145,7 +148,7 @@ def _shape(found: Any) -> str:
 
 @contextmanager
 def _spatial_layers(network: nn.Module) -> Iterator[list[_Reduction]]:
-    """The layers that slide a window over square maps, in the order in which they run."""
+    """Context manager: the layers that slide a window over square maps, in the order in which they run."""
     seen: list[_Reduction] = []
 
     def note(layer: Any, inputs: tuple[torch.Tensor, ...], _: object) -> None:
@@ -175,11 +178,11 @@ def _side(value: int | tuple[int, ...]) -> int:
 
 
 def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
-    """(Rows at the end of an image of ``size`` pixels that no patch reaches, pixels that a patch is wide).
+    """(Number of rows at the end of an image of ``size`` pixels that no patch reaches, width of a patch in pixels).
 
-    Patches lie side by side (a window as large as its stride) and are all that is read, so what is left over after the
-    last one is lost, unless layers before it have mixed it in. Windows that overlap may lose some
-    too; a pixel or three, as in Inception's stem, pass.
+    Patches lie side by side, each window as large as its stride, and nothing else is read. So the rows after the last
+    patch are lost, unless earlier layers have mixed them in. Overlapping windows may lose some rows, too; up to
+    :data:`SMALL_RIM` of them, as in Inception's stem, are accepted.
     """
     path: list[_Reduction] = []
     side = size
@@ -191,7 +194,7 @@ def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
             if lost > SMALL_RIM:
                 return lost, layer.stride
         if layer.size != side:
-            continue  # of a branch
+            continue  # a layer in a side branch
         are_patches = layer.kernel == layer.stride and layer.stride > 1
         if are_patches and any(later.size == layer.size for later in layers[place + 1 :]):
             continue  # others read the same map, as beside the shrunken keys of PVT's attention
@@ -215,7 +218,7 @@ def _sentence(problem: _Problem, name: str, size: int, setting: str) -> str:
 
 
 def _sizes_that_fit(name: str, size: int, steps: tuple[int, ...]) -> list[int]:
-    """The nearest below and above ``size`` of its neighbours that are multiples of ``steps``."""
+    """The nearest size below ``size`` and the nearest above it that fit, among multiples of ``steps``."""
     below = {size // step * step for step in steps} - {0, size}
     above = {size // step * step + step for step in steps}
     fitting = []

@@ -1,1 +1,1 @@
-"""Images to verdicts."""
+"""From images to verdicts."""

@@ -1,13 +1,12 @@
-"""A trained detector to use: images in, verdicts out.
+"""The detector: takes images, returns verdicts.
 
 >>> from glass.predict.detector import Detector
 >>> detector = Detector.from_pretrained("runs/first")
 >>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
 
-Windows depend on the pixels alone, so the same pixels always get the same score: in any batch,
-under any name, as a file of any format, as bytes, Pillow image or array, and the one that
-``glass evaluate`` gives them in a shard. The rule ``sampling="texture"`` is the exception: it
-reads the bits of a JPEG, and draws evenly if there is none.
+Windows depend on the pixels alone, so the same pixels always get the same score: in any batch, under any name, as a
+file of any format, as bytes, Pillow image or array. It is also the score that ``glass evaluate`` gives them in a shard.
+The rule ``sampling="texture"`` is the exception: it reads the bits of a JPEG, and draws uniformly if there is none.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,20 +42,20 @@ class Detector:
     ) -> "Detector":
         """The detector in a folder (a run, or an exported model), or ``user/name`` on the hub.
 
-        Nothing is unpickled. ``calibrated=False`` leaves its calibration unread. Raises
-        ``InputError`` if there is no model or a file of it is missing or damaged; warns with
-        ``DecoderWarning`` if pixels may differ from training's.
+        Nothing is unpickled. ``calibrated=False`` ignores its calibration. Raises ``InputError`` if there is no model,
+        or a file of it is missing or damaged. Warns with ``DecoderWarning`` if pixels may differ from those in
+        training.
         """
         folder = model_folder(path_or_hub_id, revision)
         return cls(TrainedModel.open(folder, device=device, calibrated=calibrated, name=str(path_or_hub_id)))
 
     def views(self, options: PredictOptions) -> ViewSettings:
-        """The views that the model will have of an image. Raises ``InputError`` if it sees no crops and
-        ``options`` ask for some."""
+        """What the model will see of an image. Raises ``InputError`` if ``options`` ask for crops and the model sees
+        none."""
         return self.trained.views(options.num_crops, options.sampling, options.coverage, options.draws)
 
     def calibration_for(self, options: PredictOptions) -> Calibration | None:
-        """The calibration, where it says what scores of the views of ``options`` mean."""
+        """The calibration, if it was made for the views that ``options`` ask for; else None."""
         return self.trained.calibration_for(self.views(options))
 
     def predict(
@@ -66,14 +65,14 @@ class Detector:
 
         ``changes`` are fields of :class:`PredictOptions`. An image that cannot be read gets a verdict with its
         ``reason``. Equal pixels get equal verdicts, except from models with the sampling rule ``texture``: it reads the
-        bits of a JPEG, which a Pillow image or an array does not have, so that windows of these are drawn evenly, as
-        those of a PNG are. Raises ``TypeError`` for a single image.
+        bits of a JPEG; for an image without them (Pillow image, array, PNG) it draws windows uniformly. Raises
+        ``TypeError`` for a single image.
         """
         sources = sources_of(images)
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))
 
     def predict_iter(self, sources: Iterable[ImageSource], options: PredictOptions) -> Iterator[ImageVerdict]:
-        """Yields verdicts in the order of ``sources``; few images are held at a time.
+        """Yields verdicts in the order of ``sources``; only a few images are in memory at a time.
 
         Consecutive rows of one data set are read through the loader, and by windows where that is cheaper, unless
         ``options`` need whole images.
@@ -100,7 +99,7 @@ class Detector:
         done = 0
         rows = [source.row for source in sources]
         for place, scores in scores_of_rows(self.trained, dataset, rows, self._loader_config(options)):
-            if done < place:  # the loader masked those between; read alone, each says why
+            if done < place:  # the loader masked those in between; read one by one, each gives its reason
                 yield from self._from_sources(sources[done:place], options)
             yield self._verdict(sources[place], scores, options)
             done = place + 1
@@ -118,6 +117,6 @@ class Detector:
         return replace(verdict, data_notes=tuple(self.trained.data_notes(self.views(options))))
 
     def _loader_config(self, options: PredictOptions) -> LoaderConfig:
-        """The settings of evaluation, with what ``options`` ask for."""
+        """The loader settings of evaluation, changed as ``options`` ask."""
         changes = {"num_threads": options.num_threads, "global_batch_size": options.batch_size}
         return self.trained.loader_config(self.views(options), changes)

@@ -1,4 +1,4 @@
-"""Verdicts that lie in a file already: what would be lost if the file were written again."""
+"""Protects verdicts in existing files, which would be lost if the files were written again."""
 
 import csv
 from collections.abc import Callable, Iterable
@@ -17,11 +17,11 @@ _REMEDY = "give another name, or move the file away"
 def require_none_lost(
     json_file: Path | None, csv_file: Path | None, page: Path | None, head: PredictionHead, names: Iterable[str]
 ) -> None:
-    """Raises ``InputError`` if a file that is to be written holds verdicts that would be lost: by another model, with
-    other views or another calibration than those of ``head``, or on images that are not among ``names``. (A CSV file
-    does not name its model.)
+    """Raises ``InputError`` if a file that is to be written holds verdicts that would be lost.
 
-    The same command run again, or with more images, replaces its own files.
+    Those are verdicts by another model, with other views or another calibration than those of ``head``, or on images
+    that are not among ``names``. (A CSV file does not name its model.) The same command, run again or with more images,
+    may replace its own files.
     """
     asked, ours = set(names), made_by(head)
     if json_file is not None and json_file.exists():

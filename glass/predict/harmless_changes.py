@@ -1,9 +1,10 @@
-"""Changes of an image that no honest verdict turns on.
+"""Changes of an image that should not change a verdict.
 
-Of a large image only the windows that are looked at are changed: they have the bits that changing all of it gives
-them. Only its global view, where that averages ``AVERAGING`` × ``AVERAGING`` pixels or more into one, is then that
-of the image itself after two of the changes: of 18 photographs of 5 megapixels, reduced eight times, saving as JPEG
-moved it by 0.02 levels in the mean and 5 at most, resizing by 0.06 and 1 (docs/LOG.md, 2026-11-29).
+In a large image only the windows that the model looks at are computed; they are equal, bit for bit, to those of the
+image changed as a whole. If the global view averages ``AVERAGING`` × ``AVERAGING`` pixels or more into one, two of the
+changes keep the view of the unchanged image. The error is small: in 18 photographs of 5 megapixels, reduced eight
+times, saving as JPEG changed the view by 0.02 levels on average and 5 at most, resizing by 0.06 and 1 (docs/LOG.md,
+2026-11-29).
 """
 
 import io
@@ -24,27 +25,27 @@ __all__ = ["AVERAGING", "CHANGES", "ChangedImage", "harmless_changes"]
 Pixels = npt.NDArray[np.uint8]
 
 CHANGES = ("saved at JPEG 90", "resized to 0.9", "grid shifted")
-"""The names of the changes; see :func:`harmless_changes`."""
+"""The names of the changes, see :func:`harmless_changes`."""
 
 AVERAGING = 8
 
 SHIFT = (5, 3)
-"""Rows and columns cut off at the top left: neither is a multiple of a JPEG block or of a usual
-stride, so all blocks and grid cells of the image lie differently."""
+"""Rows and columns cut off at the top left. Neither is a multiple of a JPEG block or of a usual stride, so all blocks
+and grid cells of the image move."""
 
 _SMALLEST_CHANGED_SIDE = 16
 
 _LONGEST_JPEG_SIDE = 65_500
-"""The limit of libjpeg; a PNG or a TIFF may be longer."""
+"""libjpeg's limit; a PNG or a TIFF may be longer."""
 
 _MCU = 16
-"""Sides of the square that a JPEG with halved chroma codes by itself."""
+"""Side of the square of pixels that a JPEG with halved chroma codes as a unit."""
 
 _CHROMA_REACH = 2
-"""So many pixels further a decoder looks for the chroma of a pixel."""
+"""How many pixels beyond a pixel a decoder may read to interpolate its chroma."""
 
 _SHARPEST = 5
-"""Of images that are narrower, libjpeg repeats halved chroma instead of smoothing it."""
+"""In images narrower than this, libjpeg repeats halved chroma instead of interpolating it."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,15 @@ class ChangedImage:
 
     image: SeenImage
     encoded: bytes | None = None
-    """The file it was saved as, if it was and is asked for."""
+    """The JPEG that it was saved as, if a JPEG was requested for this change."""
 
 
 def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -> dict[str, ChangedImage]:
-    """The image (H, W, 3) re-saved as JPEG of quality 90, resized to 0.9 of its sides, and without its
-    first five rows and three columns, by the names in ``CHANGES`` and in their order.
+    """Name → changed image: saved as JPEG of quality 90, resized to 0.9 of its sides, and shifted by cutting off edges.
 
-    ``view`` (S, S, 3) is its global view. A side too small to be changed stays. An image too long for a JPEG is not
-    re-saved: that change is left out. ``with_file``: a JPEG as such is asked for, so all of it is saved.
+    ``pixels`` is (H, W, 3), ``view`` its global view (S, S, 3). The names are those in ``CHANGES``, in their order. A
+    side too short to be cut stays. An image too long for a JPEG is not re-saved, so that change is missing.
+    ``with_file`` keeps the JPEG, so all of the image is saved.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))
@@ -89,14 +90,14 @@ def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -
 
 @dataclass
 class _ChangedWindows:
-    """A :class:`SeenImage` of which parts are computed as they are looked at."""
+    """A :class:`SeenImage` whose parts are computed when they are requested."""
 
     size: tuple[int, int]
     own_view: Pixels
     part: Callable[[int, int, int, int], Pixels]
-    """The pixels in (top, left, height, width) of the changed image."""
+    """Computes the pixels in (top, left, height, width) of the changed image."""
     whole: Pixels | None = field(default=None, repr=False)
-    """All of them, where they are there."""
+    """All pixels of the changed image, once they have been computed."""
     _pixels_cut: int = 0
 
     def view(self, size: int) -> Pixels:
@@ -105,7 +106,8 @@ class _ChangedWindows:
         return self.own_view
 
     def crops(self, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
-        """See :class:`SeenImage`. Once the windows have more pixels than the image, all of it is changed."""
+        """See :class:`SeenImage`. Once the windows have more pixels in total than the image, it is computed as
+        a whole."""
         height, width = self.size
         self._pixels_cut += int(np.prod(windows[:, 2:], axis=1).sum())
         if self.whole is None and self._pixels_cut > height * width:
@@ -126,7 +128,10 @@ def _jpeg(pixels: Pixels) -> bytes:
 
 
 def _part_of_jpeg(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
-    """What saving all of ``pixels`` makes of these: blocks are coded one by one, so whole ones around them suffice."""
+    """The pixels in this window after all of ``pixels`` is saved as JPEG.
+
+    Blocks are coded independently, so it saves only the whole blocks around the window.
+    """
     left_edge = min(left, pixels.shape[1] - _SHARPEST + _CHROMA_REACH)
     first_row, first_column = (max(edge - _CHROMA_REACH, 0) // _MCU * _MCU for edge in (top, left_edge))
     last_row, last_column = (

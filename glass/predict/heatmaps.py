@@ -1,4 +1,4 @@
-"""Where a detector looked: the image with its windows tinted by attention, or under a dense map of it."""
+"""Shows where a detector looked: the image with its windows tinted by attention, or under a dense map of attention."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,30 +29,35 @@ __all__ = [
 
 Pixels = npt.NDArray[np.uint8]
 DenseMap = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
-"""Windows and attention of :func:`dense_attention`."""
+"""Windows (n, 4) and attention (n,), as :func:`dense_attention` returns them."""
 
 STEM_BYTES = 100
-"""So many bytes of an image's name stand in that of its heat map: file systems count bytes, and some take only 143."""
+"""Bytes of an image's name that are kept in the name of its heat map. File systems limit bytes, some to only 143."""
 
 LONGEST_SIDE = 1600
 TINT = 0.45
 NUMBER_SIZE = 14
-"""Pixels, of the number of a window."""
+"""Font size of a window's number, in pixels."""
 MAX_DENSE_WINDOWS = 1024
 CHUNK = 64
 
 RAMP_STEPS = 65
 OPACITIES = np.linspace(0, 190, RAMP_STEPS).astype(np.uint8)
-"""Of the dense map, from no attention to twice an equal share: what there is to see stays to be seen."""
+"""Opacity of the dense map, from no attention to twice an equal share; never full, so that the image remains
+visible."""
 ATTENTION_SCALE = ("none", "an equal share", "twice and more")
-"""What the beginning, the middle and the end of the colours mean."""
+"""Labels for the start, the middle and the end of the colour scale."""
 LEGEND_WIDTH, LEGEND_HEIGHT, MARGIN, LINE = 320, 48, 8, 17
-"""Pixels of the scale, without and with its words, around it, and of a line of text."""
+"""Sizes of the legend in pixels: width and height of the scale with its labels, margin, and height of a line of
+text."""
 
 
 def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVerdict, dense: "DenseMap | None") -> None:
-    """The image (H, W, 3) with its windows into ``folder``, named by its ``number`` and its file, and with ``dense``,
-    what :func:`dense_attention` gave, under that map. Raises ``OSError``."""
+    """Writes the image (H, W, 3) with its windows, and given ``dense`` also with the dense map of attention.
+
+    The files in ``folder`` are named by the image's ``number`` and its name. ``dense`` is the result of
+    :func:`dense_attention`. Raises ``OSError`` if writing fails.
+    """
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)
     name = f"{number:06d}-{stem.encode()[:STEM_BYTES].decode(errors='ignore')}"
     draw_windows(pixels, verdict).save(folder / f"{name}.png")
@@ -61,9 +66,11 @@ def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVer
 
 
 def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
-    """The image, at most 1600 pixels long, with its windows, numbered: pale for little attention, red for
-    twice an equal share or more, blue for a model without attention. Below it stand what the colours mean, and the
-    verdict."""
+    """The image, at most 1600 pixels long, with its numbered windows, and a legend below.
+
+    Windows are pale for little attention, red for twice an equal share or more, and blue for a model without attention.
+    The legend explains the colours and states the verdict.
+    """
     image, scale = _shrunken(pixels)
     tint = image.copy()
     brush, count = ImageDraw.Draw(tint), len(verdict.windows)
@@ -87,10 +94,10 @@ def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
 
 
 def dense_windows(height: int, width: int, crop_size: int) -> npt.NDArray[np.int32]:
-    """(n, 4) int32 windows (top, left, height, width) that cover the whole image, each half over the next, the last at
-    its edges.
+    """(n, 4) int32 windows (top, left, height, width) that cover the whole image; each overlaps the next by half.
 
-    Where that would be more than 1024 windows, they overlap less, and on the largest images they leave gaps.
+    The last windows end at the image's edges. If that would be more than 1024 windows, they overlap less, and on the
+    largest images they leave gaps.
     """
     stride = max(crop_size // 2, 1)
     while True:
@@ -111,8 +118,8 @@ def _starts(side: int, crop_size: int, stride: int) -> npt.NDArray[np.int64]:
 def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
     """:func:`dense_windows` and the attention of each, as multiples of an equal share.
 
-    The windows go through the network in chunks that all begin with the first window, whose weight
-    ties the chunks together: within a chunk, weights are in proportion to exp(attention score).
+    The windows pass through the network in chunks. Every chunk begins with the first window, by whose weight the chunks
+    are brought to one scale: within a chunk, weights are proportional to exp(attention score).
     """
     loader = detector.trained.config.loader
     windows = dense_windows(pixels.shape[0], pixels.shape[1], loader.crop_size)
@@ -132,11 +139,11 @@ def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
 def dense_overlay(
     windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64], shape: tuple[int, int], size: tuple[int, int]
 ) -> Image.Image:
-    """The map of :func:`dense_attention` as an RGBA picture of ``size`` (width, height), to lie over an image whose
-    pixels are ``shape`` (height, width): clear where there is no attention, the more opaque the more there is.
+    """The map of :func:`dense_attention` as an RGBA picture of ``size`` (width, height), to be laid over an image.
 
-    Between the centres of the windows, values are interpolated; a mean of the windows over a pixel would jump at
-    every edge of one, and show their lattice.
+    ``shape`` (height, width) is that of the image. The map is transparent where there is no attention, and more opaque
+    the more there is. Values are interpolated between the centres of the windows; averaging the windows over a pixel
+    would jump at each of their edges and show their grid.
     """
     tops, lefts = np.unique(windows[:, 0]), np.unique(windows[:, 1])
     values = attention.reshape(len(tops), len(lefts))
@@ -152,22 +159,23 @@ def dense_overlay(
 def draw_dense(
     pixels: Pixels, verdict: ImageVerdict, windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64]
 ) -> Image.Image:
-    """The image under :func:`dense_overlay`, colours as in :func:`draw_windows`, and below it what they mean, and the
-    verdict."""
+    """The image under :func:`dense_overlay`, with the colours and the legend of :func:`draw_windows`."""
     image, _ = _shrunken(pixels)
     overlay = dense_overlay(windows, attention, pixels.shape[:2], image.size)
     return _with_legend(Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB"), verdict, OPACITIES)
 
 
 def _ramp() -> npt.NDArray[np.uint8]:
-    """(RAMP_STEPS, 3): the colours from no attention to twice an equal share."""
+    """(RAMP_STEPS, 3) uint8: the colours from no attention to twice an equal share."""
     shares = np.linspace(0, 2, RAMP_STEPS)
     return np.array([ImageColor.getrgb(attention_colour(share, 1)) for share in shares], np.uint8)
 
 
 def _with_legend(image: Image.Image, verdict: ImageVerdict, opacities: npt.NDArray[np.uint8] | None) -> Image.Image:
-    """``image`` above the verdict and the scale of its colours, which are as opaque as (RAMP_STEPS,) ``opacities``
-    say; without these there is no scale."""
+    """``image`` with a legend below: the scale of colours and the verdict.
+
+    ``opacities`` (RAMP_STEPS,) uint8 are those of the scale; without them there is no scale.
+    """
     top = image.height + MARGIN
     text_top = top if opacities is None else top + LEGEND_HEIGHT
     size = (max(image.width, LEGEND_WIDTH + 2 * MARGIN), text_top + LINE + MARGIN)

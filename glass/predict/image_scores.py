@@ -1,4 +1,4 @@
-"""A model's scores of one image, and the verdict that they make."""
+"""A model's scores of one image, and the verdict that follows from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,26 +19,26 @@ class ImageScores:
     """A model's scores of one image. A margin is logit(generated) - logit(real)."""
 
     margins: npt.NDArray[np.float64]
-    """(K,), of each draw of windows."""
+    """(K,) margin of each draw of windows."""
     windows: npt.NDArray[np.int32]
-    """(n, 4) top, left, height, width in source pixels: those of the first draw that exist."""
+    """(n, 4) top, left, height, width in source pixels: the windows of the first draw, without masked ones."""
     attention: npt.NDArray[np.float32] | None
     """(n,) weights of these windows; None for a model without attention."""
     size: tuple[int, int]
-    """Height and width."""
+    """(height, width) of the image in pixels."""
     content_id: int
     changes: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the mean margin after it."""
+    """Name of a harmless change → mean margin over the draws after it."""
 
 
 def verdict_on(
     name: str, scores: ImageScores, calibration: Calibration | None, learnt: LearntIds | None
 ) -> ImageVerdict:
-    """The verdict on the image called ``name``; ``calibration`` is one of the views it was seen with."""
+    """The verdict on the image ``name``; ``calibration`` must be for the views that the image was scored with."""
     margin = float(np.mean(scores.margins))
     verdict = _word(margin, calibration)
     after = {change: _word(changed, calibration) for change, changed in scores.changes.items()}
-    # None of them where that was not asked, or the image is too long for all.
+    # Empty if stability was not tested, or the image is too long for every change.
     unstable = any(word != verdict for word in after.values()) if after else None
     return ImageVerdict(
         name,
@@ -67,7 +67,7 @@ def _probabilities(margins: Mapping[str, float], calibration: Calibration | None
 
 
 def _word(margin: float, calibration: Calibration | None) -> str:
-    """The verdict at a margin."""
+    """The verdict for a margin, as a word."""
     if calibration is not None:
         return calibration.verdict(float(calibration.probability(margin)))
     return "generated" if sigmoid(margin) >= THRESHOLD else "real"

@@ -1,8 +1,7 @@
 """Single images to predict on: files, bytes, decoded pixels, members of tars.
 
-A source is asked once for its pixels and its identity, in whatever thread; what cannot be read
-raises ``RejectedImage`` with its reason. The identity is that of the pixels, so an image has the
-same one however it comes.
+A source is loaded once, in any thread, and returns pixels and identity; if it cannot be read, it raises
+``RejectedImage`` with the reason. The identity is that of the pixels, so it does not depend on the kind of source.
 """
 
 import os
@@ -43,23 +42,23 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "Y
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """Pixels (height, width, 3) uint8, and their content id, on which the windows depend."""
+    """A decoded image: pixels (H, W, 3) uint8, and their content id, which determines the windows."""
 
     pixels: npt.NDArray[np.uint8]
     content_id: int
     encoded: bytes | None = None
-    """The file's bytes, for rules that read the bits of a JPEG; None where there are none, or
-    evaluation does not read them either."""
+    """The file's bytes, for sampling rules that read the bits of a JPEG. None if there are none, or if the JPEG was
+    re-encoded for its shard: evaluation does not read its bits either."""
 
 
 class ImageSource(Protocol):
-    """An image that can be loaded; ``name`` is what a person calls it."""
+    """An image that can be loaded; ``name`` identifies it to the user."""
 
     @property
     def name(self) -> str: ...
 
     def load(self) -> LoadedImage:
-        """Reads and decodes. Raises ``RejectedImage``."""
+        """Reads and decodes the image. Raises ``RejectedImage`` if that fails."""
         ...
 
 
@@ -70,7 +69,7 @@ def _identified(data: bytes) -> LoadedImage:
 
 @dataclass(frozen=True)
 class FileSource:
-    """A file; only a regular one is read, so that no pipe and no device keeps a thread waiting."""
+    """An image file. Only a regular file is read, so that no pipe or device blocks a thread."""
 
     path: Path
 
@@ -79,7 +78,7 @@ class FileSource:
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
     def read(self) -> bytes:
-        """The file's bytes. Raises ``RejectedImage``."""
+        """The file's bytes. Raises ``RejectedImage`` if it cannot be read."""
         return read_image_file(self.path)
 
     def load(self) -> LoadedImage:
@@ -107,9 +106,9 @@ class BytesSource:
 class PixelSource:
     """An image given as pixels: an (H, W, 3) uint8 array, or a Pillow image.
 
-    Its windows are those of an image file with the same pixels, except under sampling rules that read the bits of a
-    JPEG (``loaders.windows.sampling.SamplingRule.reads_files``), since there are none. Pillow drops the low bytes of
-    16-bit colour, whereas 16-bit files are rounded to 8 bits.
+    Its windows are those of an image file with the same pixels, except with sampling rules that read the bits of a JPEG
+    (``loaders.windows.sampling.SamplingRule.reads_files``), since there are none. Pillow drops the low bytes of 16-bit
+    colour, whereas 16-bit files are rounded to 8 bits.
     """
 
     name: str
@@ -130,8 +129,8 @@ class PixelSource:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """``image`` without the colour that it marks as transparent, which is a colour all the same
-    (see ``shards.images.pixels.load_rgb``); the caller's image is left as it is."""
+    """``image`` without its mark of a transparent colour: that colour is kept, as in files (see
+    ``shards.images.pixels.load_rgb``). The caller's image is not changed."""
     if "transparency" not in image.info:
         return image
     plain = image.copy()
@@ -144,9 +143,9 @@ class MemberSource:
     """An image inside a tar, found by its offset.
 
     ``identity`` is its content id in a manifest. Evaluation draws the image's windows by this id, even if another
-    version of a decoder gives other pixels. ``converted`` says that the JPEG in the tar was re-encoded, so that its
-    bits are not those of the source. ``dataset`` and ``row`` are its place in a manifest, by which a loader can read
-    its windows alone.
+    version of a decoder gives other pixels. ``converted`` means that the JPEG in the tar was re-encoded, so its bits
+    are not those of the source. ``dataset`` and ``row`` locate it in a manifest, by which a loader can read only its
+    windows.
     """
 
     tar: Path
@@ -158,10 +157,9 @@ class MemberSource:
     dataset: ShardDataset | None = field(default=None, repr=False)
     row: int = -1
     crc32: int | None = None
-    """Checksum of the bytes that were written, where it is known."""
+    """Checksum of the bytes as they were written, if it is known."""
     check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
-    """Is given the bytes and their pixels; raises ``RejectedImage`` where they are others than were
-    written."""
+    """Called with the bytes and their pixels; raises ``RejectedImage`` if they differ from those that were written."""
 
     @property
     def name(self) -> str:
@@ -169,7 +167,8 @@ class MemberSource:
         return f"{where}/{self.member}"
 
     def read(self) -> bytes:
-        """The bytes of the member. Raises ``RejectedImage``."""
+        """The bytes of the member. Raises ``RejectedImage`` if they are too many, cannot be read, or have another
+        checksum."""
         if self.length > (most := limit("MAX_IMAGE_BYTES")):
             detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
             raise RejectedImage("too_large", detail)
@@ -202,12 +201,12 @@ class MemberSource:
 
 @dataclass(frozen=True)
 class UnreadableSource:
-    """What was named but holds no image that can be got at: a damaged tar, a locked folder."""
+    """Something that the user named but that yields no image: a damaged tar, a folder without access."""
 
     path: Path
     detail: str
     member: str = ""
-    """Name of the member, where the image lies in a tar."""
+    """Name of the member, if the image is in a tar."""
 
     @property
     def name(self) -> str:
@@ -215,13 +214,16 @@ class UnreadableSource:
         return f"{where}/{self.member}" if self.member else where
 
     def load(self) -> LoadedImage:
-        """Raises ``RejectedImage``."""
+        """Raises ``RejectedImage`` with the reason."""
         raise RejectedImage("unreadable", self.detail)
 
 
 def sources_of(images: Sequence[Any]) -> list[ImageSource]:
-    """The source of each of ``images``. Raises ``TypeError`` for a single image, which would be
-    iterated as letters, bytes or rows, and for anything that is not an image."""
+    """The source of each of ``images``.
+
+    Raises ``TypeError`` for anything that is not an image, and for a single image, which would be iterated as letters,
+    bytes or rows.
+    """
     single = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
     if isinstance(images, np.ndarray):
         single = images.ndim <= 3
@@ -231,9 +233,9 @@ def sources_of(images: Sequence[Any]) -> list[ImageSource]:
 
 
 def source_of(image: Any, number: int) -> ImageSource:
-    """The source for whatever a caller has: a path, bytes, a Pillow image, an array, a source.
+    """The source for an image in any form: a path, bytes, a Pillow image, an array, or a source.
 
-    ``number`` names what has no name. Raises ``TypeError`` for anything else.
+    ``number`` is the name of an image that has none. Raises ``TypeError`` for anything else.
     """
     if isinstance(image, str | os.PathLike):
         return FileSource(Path(image))

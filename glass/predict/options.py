@@ -11,20 +11,20 @@ __all__ = ["PredictOptions"]
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How to look at the images; None keeps what the model was trained with."""
+    """The options of a prediction; None keeps the setting that the model was trained with."""
 
     num_crops: int | None = None
     sampling: str | None = None
     coverage: str = "sample"
-    """``sample``, or ``all``: a crop from every cell of the grid that tiles the image, so neither
-    ``num_crops`` nor ``sampling`` goes with it."""
+    """``sample``, or ``all``: a crop from every cell of the grid that tiles the image. ``all`` excludes ``num_crops``
+    and ``sampling``."""
     draws: int = 1
-    """Draws of windows; the score is that of the mean logits."""
+    """Number of draws of windows; the score is that of the mean logits."""
     stability: bool = True
-    """Ask again after each of ``glass.predict.harmless_changes``, with as many draws: an image is
-    unstable where one of them makes the verdict another word, whichever the two are."""
+    """Also score the image after each of ``glass.predict.harmless_changes``, with as many draws. An image is unstable
+    if any change gives another verdict, even if only ``uncertain``."""
     batch_size: int | None = None
-    """Rows per forward pass."""
+    """Rows (draws of images) per forward pass."""
     num_threads: int = 2
     """Threads that read and decode."""
 

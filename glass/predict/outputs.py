@@ -1,4 +1,4 @@
-"""The files that a prediction is to write: whether they can be written, and whether anything would be lost."""
+"""The files that a prediction will write: checks that they can be written, and that nothing would be lost."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,28 +15,30 @@ __all__ = ["Outputs"]
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where ``predict`` writes; None for what was not asked for."""
+    """The files and the folder that ``predict`` writes; None for those that were not requested."""
 
     json: Path | None
     csv: Path | None
     html: Path | None
     heatmaps: Path | None
-    """A folder."""
+    """The folder for heat maps."""
 
     @property
     def files(self) -> dict[str, Path]:
-        """Option → file."""
+        """Option of the command line → file."""
         given = {"--json": self.json, "--csv": self.csv, "--html": self.html}
         return {option: path for option, path in given.items() if path is not None}
 
     @property
     def names(self) -> list[str]:
-        """Files and folder, as a person typed them."""
+        """Files and folder as the user typed them."""
         return [str(path) for path in (*self.files.values(), self.heatmaps) if path is not None]
 
     def check(self) -> None:
-        """Checks all outputs before any work, and makes the folder for heat maps. Raises ``InputError`` if an output
-        cannot be written, or exists and was not written by this command."""
+        """Checks all outputs before any work, and creates the folder for heat maps.
+
+        Raises ``InputError`` if an output cannot be written, or exists and was not written by this command.
+        """
         require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}
         for option, path in self.files.items():
@@ -52,12 +54,15 @@ class Outputs:
         check_new_folder(self.heatmaps, "a new folder for the heat maps")
 
     def check_earlier(self, head: PredictionHead, names: Iterable[str]) -> list[Path]:
-        """The files that will be replaced. Raises ``InputError`` where verdicts would be lost, see
-        :func:`glass.predict.earlier_predictions.require_none_lost`."""
+        """The existing files that will be replaced.
+
+        Raises ``InputError`` if verdicts in them would be lost, see
+        :func:`glass.predict.earlier_predictions.require_none_lost`.
+        """
         require_none_lost(self.json, self.csv, self.html, head, names)
         return [path for path in self.files.values() if path.exists()]
 
     def remove_partial(self) -> None:
-        """Once all is written."""
+        """Deletes the partial files, once all outputs are written."""
         for path in self.files.values():
             partial_path(path).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Verdicts on the disk as they come, so that a run that is stopped leaves what it has scored.
+"""Writes verdicts to the disk as they come, so that a run that is stopped keeps what it has scored.
 
-While a run continues, ``FILE.partial`` lies beside each file that it is to write. Beside a table that
-is the table so far. Beside a JSON document it is JSON Lines: the document without its images, then
-a line for each of them. Beside a page it is empty until a stop: it keeps the name. A run that ends deletes them.
+During a run, ``FILE.partial`` exists beside each file that it will write. Beside a table it holds the table so far;
+beside a JSON document it is JSON Lines: the document without its images, then a line for each image. Beside a page it
+is empty, and only keeps a second run from writing the same page. A run that finishes deletes them.
 """
 
 import csv
@@ -21,12 +21,12 @@ __all__ = ["PartialRows", "partial_path", "require_no_partial"]
 
 
 def partial_path(path: Path) -> Path:
-    """Where the rows of ``path`` lie while a run continues."""
+    """The partial file of ``path`` during a run."""
     return path.with_name(f"{path.name}.partial")
 
 
 def require_no_partial(path: Path) -> None:
-    """Raises ``InputError`` if an earlier run was stopped and left its rows."""
+    """Raises ``InputError`` if an earlier run was stopped and left its partial file."""
     partial = partial_path(path)
     if partial.exists() or partial.is_symlink():
         raise InputError(
@@ -36,7 +36,7 @@ def require_no_partial(path: Path) -> None:
 
 
 class PartialRows:
-    """Writes each verdict at once; use as a context. The files stay, but for those without a row.
+    """Context manager that writes each verdict at once. At the end it deletes the files only if no verdict was written.
 
     Raises ``OSError`` if they cannot be written.
     """
@@ -49,8 +49,11 @@ class PartialRows:
         columns: Sequence[str] = CSV_COLUMNS,
         page: Path | None = None,
     ) -> None:
-        """For the files that a run is to write; ``head`` is the document without its images, ``columns`` are those of
-        the table. No row of the ``page`` is written here."""
+        """Takes the files that a run will write.
+
+        ``head`` is the document without its images, ``columns`` are those of the table. For ``page`` only an empty
+        partial file is created.
+        """
         self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
         self._page = page
         self._files, self._opened = ExitStack(), list[Path]()
@@ -64,7 +67,7 @@ class PartialRows:
         return [partial_path(path) for path in (self._json_path, self._csv_path) if path]
 
     def add(self, verdict: ImageVerdict) -> None:
-        """Writes a verdict, which then is in the hands of the system: a kill does not lose it."""
+        """Writes a verdict and passes it to the operating system, so that a kill does not lose it."""
         self._num_rows += 1
         if self._json is not None:
             self._json.write(json.dumps(json_row(verdict), allow_nan=False) + "\n")

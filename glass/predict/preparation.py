@@ -1,4 +1,4 @@
-"""From an image to the rows that a detector scores: its draws, and those of harmless changes."""
+"""Turns an image into the rows that a detector scores: its draws, and those of its harmless changes."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,18 +23,20 @@ __all__ = ["PreparedImage", "every_cell", "prepare"]
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image as rows of batches: its draws, then those of each of ``changes``."""
+    """An image as rows of batches: its own draws, then those of each of ``changes``."""
 
     rows: list[ImageViews]
     changes: tuple[str, ...]
     size: tuple[int, int]
-    """Height and width."""
+    """(height, width) of the image in pixels."""
     content_id: int
 
 
 def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
-    """The rows of an image, whose pixels are then dropped; where it cannot be read, the reason is
-    returned. Runs in many threads at a time. Raises ``MachineTrouble``."""
+    """The rows of an image, or the reason why it cannot be read. The image itself is dropped.
+
+    May run in many threads at a time. Raises ``MachineTrouble``.
+    """
     try:
         with machine_spared(source.name, memory=True):
             return _prepared(source, config, options)
@@ -59,13 +61,13 @@ def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions
     if options.stability:
         changes = harmless_changes(image.pixels, rows[0].global_view, with_file=rule.reads_files)
     for changed in changes.values():
-        # Cells are shares of an image, so the original's detail is that of its changes.
+        # Detail is stored per cell, a share of the image, so that of the original holds for a changed copy.
         rows += rows_of(changed.image, rule.detail_of_file(changed.encoded) or detail)
     height, width = image.pixels.shape[:2]
     return PreparedImage(rows, tuple(changes), (height, width), image.content_id)
 
 
 def every_cell(config: LoaderConfig, height: int, width: int) -> LoaderConfig:
-    """``config`` with a crop from every cell of the grid that tiles an image of that size: 1 … 64."""
+    """``config`` with a crop from every cell of the grid that tiles an image of this size: 1 … 64 crops."""
     rows, columns = grid_shape(np.array([height]), np.array([width]), config.crop_size)
     return replace(config, num_crops=int(rows[0] * columns[0]), sampling="all")

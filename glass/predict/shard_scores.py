@@ -1,4 +1,4 @@
-"""Scores of rows of a manifest, read through the loader: by windows where that is cheaper."""
+"""Scores rows of a manifest, read through the loader: by windows where that is cheaper."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,16 @@ __all__ = ["scores_of_rows"]
 logger = logging.getLogger(__name__)
 
 SCORED_BATCHES = 8
-"""Computed before their verdicts are given: the device is not waited for after each."""
+"""Batches that are scored before their verdicts are yielded, so that the device is not waited for after each."""
 
 
 def scores_of_rows(
     trained: TrainedModel, dataset: ShardDataset, rows: Sequence[int], config: LoaderConfig
 ) -> Iterator[tuple[int, ImageScores]]:
-    """Yields (position in ``rows``, scores) by ascending position, without the rows that could not be read. Ends
-    early if a whole shard cannot be read, since that ends the loader."""
+    """Yields (position in ``rows``, scores) by ascending position; rows that could not be read are left out.
+
+    Ends early if a whole shard cannot be read, since the loader then ends.
+    """
     places = np.array(rows, np.int64)
     keys = dataset.table.column("sample_key").take(places).to_pylist()
     height, width = (dataset.column(name)[places].tolist() for name in ("height", "width"))

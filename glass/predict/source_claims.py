@@ -1,4 +1,4 @@
-"""The claims of a file that is predicted on (see ``glass.claims``)."""
+"""The claims of a file that a detector predicts on (see ``glass.claims``)."""
 
 from glass.claims.claim import Claim
 from glass.claims.read import read_claims
@@ -11,7 +11,7 @@ _CONVERTED = "nothing that could be read (the shard holds a converted copy of th
 
 
 def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...]:
-    """The claims of the file that ``source`` reads; none for pixels. ``trust`` as in ``read_claims``."""
+    """The claims of the file that ``source`` reads; none for pixels. ``trust`` is that of ``read_claims``."""
     if not isinstance(source, FileSource | BytesSource | MemberSource):
         return ()
     if isinstance(source, MemberSource) and _is_converted(source):
@@ -24,8 +24,8 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
 
 
 def _is_converted(source: MemberSource) -> bool:
-    """Whether the bytes in the shard are others than the source's: a signature over those would not fit."""
+    """Whether the bytes in the shard differ from those of the source file; a signature would not match them."""
     if source.dataset is None:
         return False
-    # The row alone: a column as an array is as long as the data set, and would be made for each image.
+    # One row, not the column as an array: that is as long as the data set, and would be built for each image.
     return source.dataset.table.column("stored_as")[source.row].as_py() != "source"

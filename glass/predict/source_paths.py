@@ -1,4 +1,4 @@
-"""From what a person types to images: files, folders, patterns, tars, lists on stdin."""
+"""Finds images by what a user types: files, folders, patterns, tars, lists on stdin."""
 
 import glob
 import os
@@ -21,20 +21,20 @@ __all__ = ["FoundImages", "find_images", "row_sources"]
 
 @dataclass
 class FoundImages:
-    """Images in the order in which they were named; folders and patterns sorted by name."""
+    """Images in the order in which they were named; within folders and patterns sorted by name."""
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
-    """Files in folders and members of tars whose names are not those of images."""
+    """Number of files in folders and members of tars that were skipped, since their names are not those of images."""
 
 
 def find_images(arguments: Iterable[str], lines: Iterable[bytes] = ()) -> FoundImages:
-    """The images that ``arguments`` name: files, folders (searched to the bottom), patterns, tars
-    and data sets of shards, ``-`` for the paths in ``lines``, one each.
+    """The images that ``arguments`` name.
 
-    Raises ``InputError`` for an argument that names nothing, and for a damaged tar or data set
-    that is the only one. A path in ``lines`` that does not exist, a folder that cannot be listed,
-    and a damaged tar among others are sources like any other, which say so when they are loaded.
+    These are files, folders (with their subfolders), patterns, tars, data sets of shards, and ``-`` for the paths in
+    ``lines``, one per line. Raises ``InputError`` for an argument that names nothing, and for a damaged tar or data set
+    that is the only argument. A path in ``lines`` that does not exist, a folder that cannot be listed, and a damaged
+    tar among others become sources that raise when they are loaded.
     """
     found, arguments = FoundImages(), list(arguments)
     for argument in arguments:
@@ -70,7 +70,7 @@ def _add_or_note(path: Path, found: FoundImages) -> None:
 
 
 def _add(path: Path, found: FoundImages) -> None:
-    # os.path, unlike Path, takes a name that no file can have for one that does not exist.
+    # os.path returns False for a name that no file can have, where Path raises.
     if os.path.isdir(path):
         if os.path.isfile(path / "dataset.json"):
             dataset = ShardDataset.open(path)
@@ -84,7 +84,7 @@ def _add(path: Path, found: FoundImages) -> None:
 
 
 def _add_folder(folder: Path, found: FoundImages) -> None:
-    """Image files at any depth by name, hidden ones left out; links to folders are followed."""
+    """Adds image files at any depth, sorted by name, without hidden ones; links to folders are followed."""
 
     def note(error: OSError) -> None:
         require_sound_machine(error)
@@ -100,8 +100,8 @@ def _add_folder(folder: Path, found: FoundImages) -> None:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether a file is a tar, by its name or its bytes. Raises ``InputError`` for an archive that
-    has to be unpacked first."""
+    """Whether a file is a tar, by its name or its bytes. Raises ``InputError`` for an archive that must be unpacked
+    first."""
     suffix = path.suffix.lower()
     if not os.path.isfile(path) or suffix in FILE_SUFFIXES:
         return False
@@ -112,7 +112,7 @@ def _is_tar(path: Path) -> bool:
 
 
 def _add_tar(path: Path, found: FoundImages) -> None:
-    """By the manifest, where the tar is a shard of the data set that it lies in."""
+    """Adds the images of a tar; by the manifest, if the tar is a shard of the data set in its folder."""
     dataset = _dataset_of(path)
     shard = None if dataset is None else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
     if dataset is None or shard is None:
@@ -130,11 +130,13 @@ def _dataset_of(path: Path) -> ShardDataset | None:
 
 
 def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> list[ImageSource]:
-    """The images of a tar made elsewhere: those in the manifest by their rows, followed by
-    those that the index did not take in, because they had no label, say."""
+    """The images of a tar that was made elsewhere: first those in the manifest, then those that the index did not take.
+
+    The index leaves out images without a label, for example.
+    """
     try:
         images = images_of_tar(path)
-    except InputError as error:  # the manifest knows places all the same, and checksums
+    except InputError as error:  # the manifest still has offsets and checksums
         return [*rows, UnreadableSource(path, str(error))]
     found.passed_over += images.passed_over
     indexed = {source.offset for source in rows if isinstance(source, MemberSource)}
@@ -143,7 +145,7 @@ def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> l
 
 
 def row_sources(dataset: ShardDataset, rows: Iterable[int]) -> list[ImageSource]:
-    """The images of manifest rows, in their order."""
+    """The images of these rows of the manifest, in their order."""
     codes, shards = dataset.codes("shard")
     names = ("sample_key", "image_offset", "image_length", "content_id", "source_path", "stored_as", "image_crc32")
     columns = (dataset.column(name) for name in names)

@@ -1,4 +1,4 @@
-"""Scores of images that are decoded whole: files, bytes, pixels, and rows that are asked about at length."""
+"""Scores images that are decoded whole: files, bytes, pixels, and rows for which whole images are needed."""
 
 import math
 from collections import deque
@@ -22,7 +22,7 @@ from shards.images.pixels import RejectedImage
 __all__ = ["score_covering_row", "scores_of_sources"]
 
 COVERING_STEP = 8
-"""Crops of a covering row come in multiples of this, so that few shapes occur."""
+"""Numbers of crops are padded to multiples of this when a row covers its image, so that few shapes occur."""
 
 Attention = npt.NDArray[np.float32] | None
 Scored = tuple[ImageSource, ImageScores | RejectedImage]
@@ -31,9 +31,9 @@ Scored = tuple[ImageSource, ImageScores | RejectedImage]
 def scores_of_sources(
     trained: TrainedModel, sources: Iterable[ImageSource], config: LoaderConfig, options: PredictOptions
 ) -> Iterator[Scored]:
-    """Each source with its scores, or with the reason why it cannot be read, in the order of ``sources``.
+    """Yields each source with its scores, or with the reason why it cannot be read, in the order of ``sources``.
 
-    Works by chunks of whole batches; while one is computed on, the next is decoded.
+    Works in chunks that fill whole batches; while one is scored, the next is decoded.
     """
     remaining = iter(sources)
     rows_per_image = options.draws * (1 + len(CHANGES) if options.stability else 1)
@@ -92,8 +92,10 @@ def _scored_chunk(
 
 
 def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) -> list[tuple[float, Attention]]:
-    """The margin of each row and its attention weights (N,), None without attention. Rows have equally
-    many crops and come in batches of one shape."""
+    """The margin of each row and its attention weights (N,), or None for a model without attention.
+
+    All rows must have equally many crops; they are scored in batches of one shape.
+    """
     if not rows:
         return []
     parts = (rows[start : start + size] for start in range(0, len(rows), size))
@@ -103,8 +105,10 @@ def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) ->
 
 
 def score_covering_row(trained: TrainedModel, row: ImageViews) -> tuple[float, Attention]:
-    """The margin of a row of any number of crops and its attention weights (N,), None without attention.
-    It is a batch by itself, of a shape that depends on the image alone."""
+    """The margin of a row with any number of crops, and its attention weights (N,), or None without attention.
+
+    The row is a batch by itself, whose shape depends on the image alone.
+    """
     count = len(row.crops)
     padded = -(-count // COVERING_STEP) * COVERING_STEP
     found = trained.score([stack_views([row], trained.device, num_crops=padded)])

@@ -1,7 +1,7 @@
 """The images of one tar as sources: every member with an image's extension, in the order of the tar.
 
-Whether members make a sample, and which of several images of a sample is meant, is a question of
-labels; a prediction needs a verdict for each picture.
+How members form samples, and which of several images of a sample is meant, matters only with labels. A prediction gives
+a verdict on each picture.
 """
 
 import hashlib
@@ -27,19 +27,19 @@ _MAX_JSON_BYTES = 1 << 20
 
 @dataclass
 class TarImages:
-    """What :func:`images_of_tar` found."""
+    """The result of :func:`images_of_tar`."""
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
-    """Number of files without an image's extension whose key is not that of an image."""
+    """Number of skipped files: those without an image's extension that share no key with an image."""
 
 
 def images_of_tar(path: Path) -> TarImages:
-    """The images in a tar, in its order: one source for each member with an image's extension.
+    """The images in the tar at ``path``, in its order: one source for each member with an image's extension.
 
-    A member that is a link or otherwise not a regular file becomes an ``UnreadableSource``, and so does whatever lies
-    after the tar's end-of-archive marker, or the lack of one. Raises ``InputError`` if the file is not a tar, is
-    damaged or is cut off, and ``MachineTrouble``.
+    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. So do data after the
+    end-of-archive marker, and a missing marker. Raises ``InputError`` if the file is not a tar, is damaged or is cut
+    off, and ``MachineTrouble``.
     """
     images: list[TarMember | UnreadableSource] = []
     facts: dict[str, TarMember] = {}
@@ -84,14 +84,17 @@ def _source(path: Path, image: TarMember, facts: TarMember | None) -> MemberSour
 
 @dataclass(frozen=True)
 class _Written:
-    """What the ``.json`` that ``glass build`` wrote beside an image, if it did, says of it."""
+    """The ``.json`` member beside an image, with its facts if ``glass build`` wrote it."""
 
     tar: Path
     member: TarMember
 
     def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
-        """Raises ``RejectedImage`` if the image is not the one that was written. JPEGs that were
-        re-encoded are not looked at: their pixels are those of this very decoder."""
+        """Raises ``RejectedImage`` if the image is not the one that was written.
+
+        Re-encoded JPEGs are not checked: their facts hold the SHA-256 of the source file, and their pixels depend on
+        the version of the decoder.
+        """
         facts = read_facts(self.tar, self.member)
         stored = facts.get("stored_as")
         found = {
@@ -103,7 +106,7 @@ class _Written:
 
 
 def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:
-    """The contents of a ``.json`` member as ``glass build`` writes it; nothing for any other."""
+    """The content of a ``.json`` member that ``glass build`` wrote; empty for any other."""
     if member.length > _MAX_JSON_BYTES:
         return {}
     try:

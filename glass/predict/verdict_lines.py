@@ -1,4 +1,4 @@
-"""Verdicts for a person who reads a terminal: what the figures are, a line for each, and the sum."""
+"""Verdicts as text for a terminal: the meaning of the figures, a line for each image, and the totals."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line
 WARNING = "WARNING: "
 
 LEARNT = {"train": "trained on this very image", "valid": "this very image chose the epoch"}
-"""The remark on an image that the model learnt from."""
+"""How the model used an image that it learnt from → remark on its verdict."""
 
 
 def heading(detector: Detector, options: PredictOptions) -> str:
@@ -37,7 +37,8 @@ def heading(detector: Detector, options: PredictOptions) -> str:
 
 
 def document_head(detector: Detector, options: PredictOptions, model: str) -> PredictionHead:
-    """The fields of ``predict --json`` around its images."""
+    """The fields that precede the images in the document of ``predict --json``; ``model`` is the model's path
+    as shown."""
     calibration, views = detector.calibration_for(options), detector.views(options)
     return {
         "model": {
@@ -60,14 +61,16 @@ def document_head(detector: Detector, options: PredictOptions, model: str) -> Pr
 
 
 def data_note_line(note: str) -> str:
-    """One of ``data_notes``, with whose it is."""
+    """One of the model's ``data_notes`` as a line that says where it comes from."""
     return f"Note on the data of this model: {one_line(note)}"
 
 
 def verdict_line(verdict: ImageVerdict) -> str:
-    """The line that ``glass predict`` prints for an image: the verdict, the probability or raw score, whether it is
-    unstable, the path, remarks, and what the file says about itself. For an unreadable image it holds the reason
-    instead."""
+    """The line that ``glass predict`` prints for an image.
+
+    It has the verdict, the probability or raw score, whether the verdict is unstable, the path, remarks, and the claims
+    of the file. For an unreadable image it has the reason instead.
+    """
     path = one_line(verdict.path)
     if verdict.reason is not None:
         return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(verdict.reason)}"
@@ -83,7 +86,7 @@ def verdict_line(verdict: ImageVerdict) -> str:
 
 
 def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """How many verdicts are unstable, of those for which it was tried."""
+    """How many verdicts are unstable, among those that were tested."""
     tried = [verdict.unstable for verdict in verdicts if verdict.unstable is not None]
     if not tried:
         return "stability not tested"
@@ -93,7 +96,7 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """Whether the model learnt from these images, which decides whether their verdicts are a test."""
+    """Whether the model learnt from any of these images; verdicts on such images are not a test."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: which images the model was trained on is not known"

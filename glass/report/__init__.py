@@ -1,4 +1,4 @@
-"""The report: what a person looks at after training, one self-contained HTML file and one JSON."""
+"""The report that a user reads after training: one self-contained HTML file, and its content as JSON."""
 
 from glass.report.data import report_document
 from glass.report.render import render_html

@@ -1,4 +1,4 @@
-"""The audit of a data set as a separate page, with pictures that come twice, and as the section on top of a report."""
+"""The audit of a data set as a page, with pictures that occur twice, and as a sentence for other reports."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,11 @@ from shards.manifest.stored_views import StoredViews
 __all__ = ["MOST_PAIRS", "audit_sentence", "pair_pictures", "render_audit_html"]
 
 MOST_PAIRS = 40
-"""Pairs that are shown, the worst ones."""
+"""Number of pairs that are shown, the worst first."""
 LONGEST_SIDE = 192
 SHORTEST_SIDE = 24
 BUDGET_BYTES = 900_000
-"""Of all thumbnails together, before base64, which adds a third."""
+"""Size limit of all thumbnails together, before base64 adds a third."""
 
 _SENTENCES = {
     "serious": "Serious: results on this data set would mislead.",
@@ -32,13 +32,13 @@ _SENTENCES = {
 
 
 def audit_sentence(document: AuditSummary) -> str:
-    """The meaning of the worst finding."""
+    """What the worst finding means for results on the data set, in a sentence."""
     return _SENTENCES[document["severity"]]
 
 
 def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ()) -> str:
-    """The page for ``glass.auditing.audit.audit_dataset``, see :func:`glass.report.template.render`, with the
-    :func:`pair_pictures` of the first pairs."""
+    """The page for an audit of :func:`glass.auditing.audit.audit_dataset`, with the :func:`pair_pictures` of its first
+    pairs."""
     return render(
         "audit.html.j2",
         document=document,
@@ -49,7 +49,7 @@ def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ())
 
 
 def _below_guessing(document: Audit) -> str:
-    """Why an AUROC lies below 0.5, where one does."""
+    """An explanation of AUROCs below 0.5; empty if there is none."""
     metadata = document["metadata"]
     if metadata is None:
         return ""
@@ -60,8 +60,8 @@ def _below_guessing(document: Audit) -> str:
 def pair_pictures(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[str, str]]:
     """Data URIs of both pictures of each of the first ``MOST_PAIRS`` pairs.
 
-    They are the stored global views in the proportions of their images. Raises ``InputError`` if
-    a shard cannot be read.
+    The pictures are the stored global views, in the proportions of their images. Raises ``InputError`` if a shard
+    cannot be read.
     """
     pairs = duplicates.pairs[:MOST_PAIRS].tolist()
     widths, heights = dataset.column("width"), dataset.column("height")
@@ -74,8 +74,10 @@ def pair_pictures(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[s
 
 
 def _thumbnail(view: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
-    """(h, w, 3) uint8 from a (S, S, 3) uint8 view of an image of ``width`` × ``height`` pixels. Of a
-    very long image, the short side is wider than its share."""
+    """(h, w, 3) uint8 from a (S, S, 3) uint8 view of an image of ``width`` × ``height`` pixels.
+
+    The short side of a very long image is widened to ``SHORTEST_SIDE``.
+    """
     scale = min(LONGEST_SIDE, max(view.shape[:2])) / max(width, height)
     size = (max(SHORTEST_SIDE, round(width * scale)), max(SHORTEST_SIDE, round(height * scale)))
     return np.asarray(Image.fromarray(view).resize(size, Image.Resampling.BOX))

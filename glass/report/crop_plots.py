@@ -1,4 +1,4 @@
-"""Plots of a crop study: what training costs against the number of crops, what prediction gains."""
+"""Plots of a crop study: cost of training, and gain and cost of prediction, against the number of crops."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +10,11 @@ __all__ = ["crop_svgs"]
 MIB = 2**20
 
 Series = Mapping[str, tuple[Sequence[float], tuple[float, float] | None]]
-"""Name → a value per number of crops, and intercept and slope of the line through them."""
+"""Name → (a value per number of crops, (intercept, slope) of the line through them, or None)."""
 
 
 def crop_svgs(document: CropStudy) -> dict[str, str]:
-    """Name → inline SVG of a ``crop_study.json``."""
+    """Name of a plot → inline SVG, for the content of a ``crop_study.json``."""
     training, curve = document["training"], document["inference"]
     crops = [row["num_crops"] for row in training]
     memory: Series = {

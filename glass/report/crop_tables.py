@@ -1,4 +1,4 @@
-"""Tables of crop studies and of the baselines beside them: every figure that was measured."""
+"""Tables of crop studies and of the baselines, with every figure that was measured."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ Rows = list[list[str]]
 
 
 def training_table(study: CropStudy) -> tuple[list[str], Rows]:
-    """Head and rows of what training costs, a row per number of crops."""
+    """Head and rows of the table about the cost of training, a row per number of crops."""
     memory = _memory_names(study["training"])
     head = [
         "crops",
@@ -53,7 +53,7 @@ def training_table(study: CropStudy) -> tuple[list[str], Rows]:
 
 
 def inference_table(study: CropStudy) -> tuple[list[str], Rows]:
-    """Head and rows of what prediction gains and costs, a row per number of crops."""
+    """Head and rows of the table about the gain and cost of prediction, a row per number of crops."""
     found = study["inference"]["rows"]
     memory = _memory_names(found)
     head = ["crops", "accuracy", "95 % interval", "ECE", "latency of an image", "images/s", *memory.values()]
@@ -73,12 +73,12 @@ def inference_table(study: CropStudy) -> tuple[list[str], Rows]:
 
 
 def not_fitting(study: CropStudy) -> list[str]:
-    """A sentence for each number of crops that was out of memory."""
+    """A sentence for each number of crops that did not fit into memory."""
     return [f"{counted(row['num_crops'], 'crop')}, {row['part']}: {row['why']}" for row in study["did_not_fit"]]
 
 
 def fit_rows(document: StudyDocument) -> Rows:
-    """The straight lines of all crop studies of a study."""
+    """Rows with the straight lines of all crop studies in a study."""
     rows = []
     for name, study in document["crop_studies"].items():
         for what, fit in study["fits"].items():
@@ -97,7 +97,7 @@ def fit_rows(document: StudyDocument) -> Rows:
 
 
 def baseline_rows(document: StudyDocument) -> Rows:
-    """Memory and time of the baselines, all at one batch."""
+    """Rows with the memory and time of the baselines, all at one batch size."""
     rows = []
     for row in document["baseline_memory"]:
         memory = ", ".join(
@@ -117,7 +117,7 @@ def baseline_rows(document: StudyDocument) -> Rows:
 
 
 def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
-    """``low to high``, or a dash."""
+    """``low to high``, each divided by ``scale`` and formatted by ``form``; a dash if there is no interval."""
     if values is None:
         return "–"
     return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"
@@ -128,6 +128,6 @@ def _three_digits_between(values: Sequence[float] | None, scale: float) -> str:
 
 
 def _memory_names(rows: Sequence[TrainingRow] | Sequence[InferenceRow]) -> dict[str, str]:
-    """Counts of memory, and what they are called at the head of a column."""
+    """Name of a count of memory → its name in the head of a column."""
     names = rows[0]["memory"] if rows else ()
     return {name: f"{name.removesuffix('_bytes')} memory" for name in names}

@@ -1,7 +1,7 @@
-"""The content of a report as data: runs and their data set, compared and summed up.
+"""The content of a report as data: runs and their data set, compared and summarised.
 
-``report.json`` (:func:`report_document`) holds, beside one entry per run name (its schema is
-written in ``glass.report.document``):
+``report.json`` (:func:`report_document`, declared in ``glass.report.document``) holds the following fields, and one
+entry per run under the name of the run:
 
 ``format_version``  int, 1
 ``created``         ISO 8601, UTC
@@ -10,17 +10,17 @@ written in ``glass.report.document``):
 ``dataset``         ``name``, ``dataset_json_sha256``, ``counts`` (rows of ``split``, ``class``,
                     ``generator``, ``images``), ``evaluated`` (per class of the evaluated split:
                     ``formats``, ``median_megapixels``)
-``audit``           ``severity`` and ``findings`` of :class:`glass.auditing.document.Audit`; null where the data
-                    set was not audited
-``comparisons``     the first run against each other: ``run``, ``baseline``, ``metric`` "auroc",
-                    ``images`` and the parts of ``glass.measure.bootstrap.paired_difference``
+``audit``           ``severity`` and ``findings`` of :class:`glass.auditing.document.Audit`; null if the data set was
+                    not audited
+``comparisons``     the first run compared with each other run: ``run``, ``baseline``, ``metric`` "auroc", ``images``
+                    and the fields of ``glass.measure.bootstrap.Difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
                     ``timing``, ``calibration``, ``real_slices`` and ``learnt`` of the
                     evaluation;
                     ``training``: ``finished`` and the parts of :func:`training_summary`;
-                    ``robustness``: null | what :func:`robustness_summary` takes from the table
-                    that ``glass robustness`` wrote into the run's folder;
+                    ``robustness``: null | :func:`robustness_summary` of the table that ``glass robustness`` wrote
+                    into the run's folder;
                     ``model``; ``settings``: dotted name → value, as ``--set`` takes them, with
                     ``data.*`` and ``environment.*`` of ``run.json``; ``versions``
 """
@@ -64,10 +64,9 @@ FORMAT_VERSION = 1
 def report_document(
     runs: Sequence[RunData], dataset: "ShardDataset", split: str, note: str | None = None
 ) -> dict[str, Any]:
-    """The content of ``report.json``; see the module. The first run is the one compared.
+    """The content of ``report.json``, see the module. The first run is compared with the others.
 
-    Raises ``InputError`` for a run named like a field of the document, and if a run's files hold
-    what does not belong there.
+    Raises ``InputError`` if a run is named like a field of the document, or if a run's files are not as declared.
     """
     audit = read_audit(Path(dataset.root))
     document: dict[str, Any] = {
@@ -122,7 +121,7 @@ def _split_results(evaluation: Evaluation) -> SplitResults:
 
 
 def compare_runs(run: RunData, baseline: RunData) -> Comparison:
-    """How much higher ``run``'s AUROC is than ``baseline``'s, on the images that both scored."""
+    """The AUROC of ``run`` minus that of ``baseline``, on the images that both scored."""
     ours = run.predictions
     places = pc.index_in(ours["sample_key"], baseline.predictions["sample_key"].combine_chunks())
     shared = pc.is_valid(places)
@@ -142,7 +141,7 @@ def compare_runs(run: RunData, baseline: RunData) -> Comparison:
 
 
 def training_summary(epochs: Sequence[EpochLine], kept_epoch: int | None) -> TrainingSummary:
-    """A summary of the lines of ``metrics.jsonl``; ``kept_epoch`` is the one whose model is evaluated."""
+    """A summary of the lines of ``metrics.jsonl``; ``kept_epoch`` is the epoch whose model is evaluated."""
     kept: Mapping[str, Any] = next((entry for entry in epochs if entry["epoch"] == kept_epoch), {})
     train_time_s = _total(epochs, "train_time_s")
     images, wait_s = _total(epochs, "train_images"), _total(epochs, "data_wait_s")
@@ -159,7 +158,7 @@ def training_summary(epochs: Sequence[EpochLine], kept_epoch: int | None) -> Tra
 
 
 def dataset_summary(dataset: "ShardDataset", split: str) -> DatasetSummary:
-    """The ``dataset`` entry of the document: counts, and how the classes differ as files."""
+    """The ``dataset`` entry of the document: counts, and facts about the files of each class."""
     table = dataset.table.select(["label", "format", "width", "height"])
     evaluated = table.take(pa.array(dataset.split_rows(split)))
     return {
@@ -176,7 +175,7 @@ def _settings(record: RunRecord) -> dict[str, Any]:
     around = {"data": record["data"], "environment": record.get("environment", {})}
     settings = flat_settings(record["config"]) | flat_settings(around)
     settings.pop("data.path", None)  # it describes a machine, not a run
-    settings.pop("data.note", None)  # it stands on top
+    settings.pop("data.note", None)  # the report shows it at its top
     return settings
 
 
@@ -203,6 +202,6 @@ def _file_facts(table: pa.Table) -> FileFacts:
 
 
 def _total(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """Sum over all entries; None if there are none or one does not say."""
+    """Sum of a value over all entries; None if there are no entries, or one lacks the value."""
     values = [entry[name] for entry in entries if entry.get(name) is not None]
     return float(sum(values)) if values and len(values) == len(entries) else None

@@ -1,4 +1,4 @@
-"""The types of ``report.json``, to the bottom; ``glass.report.data`` says what the fields mean."""
+"""The types of ``report.json`` in full; ``glass.report.data`` explains the fields."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -40,7 +40,7 @@ __all__ = [
 
 
 SplitClassCount = TypedDict("SplitClassCount", {"split": str, "class": str, "generator": str, "images": int})
-"""Images of a class and generator in a split."""
+"""Number of images of a class and generator in a split."""
 
 
 class FileFacts(TypedDict):
@@ -51,21 +51,21 @@ class FileFacts(TypedDict):
 
 
 class EvaluatedFacts(TypedDict):
-    """Of both classes."""
+    """How the evaluated images of both classes are stored."""
 
     real: FileFacts
     generated: FileFacts
 
 
 class DatasetSummary(DatasetDigest):
-    """The data set that was evaluated on."""
+    """The data set on which the runs were evaluated."""
 
     counts: list[SplitClassCount]
     evaluated: EvaluatedFacts
 
 
 class Comparison(Difference):
-    """The first run against another."""
+    """The first run compared with another, ``baseline``."""
 
     run: str
     baseline: str
@@ -74,7 +74,7 @@ class Comparison(Difference):
 
 
 class Report(TypedDict):
-    """``report.json``; beside these fields it has a :class:`RunReport` per run name."""
+    """The fields of ``report.json``. Besides these it has a :class:`RunReport` under the name of each run."""
 
     format_version: int
     created: str
@@ -86,7 +86,7 @@ class Report(TypedDict):
 
 
 class SplitResults(TypedDict):
-    """Parts of the evaluation of a run; its metrics stand beside them, by name."""
+    """Parts of the evaluation of a run; the metrics are fields beside them."""
 
     intervals: MetricIntervals
     confusion: Confusion
@@ -102,24 +102,24 @@ class SplitResults(TypedDict):
 
 
 class TrainingSummary(TypedDict):
-    """How training went; None if ``metrics.jsonl`` does not say."""
+    """A summary of the training; null where ``metrics.jsonl`` lacks a value."""
 
     epochs: int
     kept_epoch: int | None
-    """Whose model is evaluated."""
+    """The epoch whose model is evaluated."""
     valid_auroc: Number | None
     valid_accuracy: Number | None
     valid_loss: Number | None
     time_s: Number | None
-    """With validation."""
+    """Duration of training and validation."""
     images_per_s: Number | None
-    """Of training alone."""
+    """Images per second of training, without validation."""
     data_wait_share: Number | None
-    """Share of that time in which it waited for the loader."""
+    """Share of the training time spent waiting for the loader."""
 
 
 class FinishedTraining(TrainingSummary):
-    """The same with whether the run is finished."""
+    """A summary of the training, and whether the run is finished."""
 
     finished: bool
 
@@ -130,7 +130,7 @@ class _SummaryIntervals(TypedDict):
 
 
 class SummaryRowModel(TypedDict):
-    """A model on a row of the table of robustness."""
+    """Results of one model in a row of the robustness table."""
 
     auroc: Number | None
     tpr_at_fpr_1: Number | None
@@ -141,7 +141,7 @@ class SummaryRowModel(TypedDict):
 
 
 class SummaryRow(TypedDict):
-    """A row of the table of robustness."""
+    """A row of the robustness table."""
 
     name: str
     title: str
@@ -150,25 +150,25 @@ class SummaryRow(TypedDict):
 
 
 class RobustnessSummary(TypedDict):
-    """What the table of robustness shows, as numbers."""
+    """The figures that the robustness table shows."""
 
     worst: dict[str, WorstRow]
     rows: list[SummaryRow]
 
 
 class RunReport(TypedDict):
-    """One run, beside its :class:`SplitResults` under the name of the split."""
+    """One run. Its :class:`SplitResults` are a further field under the name of the split."""
 
     training: FinishedTraining
     model: MeasuredModel
     settings: dict[str, Any]
-    """Dotted name → value, as ``--set`` takes them."""
+    """Dotted name of a setting → its value, as ``--set`` takes them."""
     robustness: RobustnessSummary | None
     versions: dict[str, Any]
 
 
 def check_report(document: dict[str, Any], runs: Sequence[str]) -> None:
-    """Raises ``ValueError`` naming the first place that is not as declared here."""
+    """Raises ``ValueError`` naming the first entry that is not as declared."""
     split = typed_document(document, Report)["split"]
     for run in runs:
         if run not in document:

@@ -1,4 +1,4 @@
-"""Pixels as data URIs, in the best quality at which a set of images fits into its budget."""
+"""Encodes pixels as data URIs, in the best quality at which a set of images fits into a size limit."""
 
 import base64
 import io
@@ -23,10 +23,10 @@ def shrink(image: Pixels, longest_side: int) -> Pixels:
 
 
 def encoder(images: Sequence[Pixels], budget_bytes: int, *, lossless: bool) -> tuple[Callable[[Pixels], str], str]:
-    """A function from pixels to a data URI, and what it does, for people ("PNG", "JPEG 88").
+    """(function from pixels to a data URI, the name of its format: "PNG" or, for example, "JPEG 88").
 
-    It takes PNG (if ``lossless``), else the highest JPEG quality of 95 … 40 at which all ``images``
-    together stay within ``budget_bytes`` (before base64, which adds a third); 40 at the latest.
+    It uses PNG (if ``lossless``), else the highest JPEG quality of 95, 88, 78, 65, 40 at which all ``images`` together
+    stay within ``budget_bytes`` (before base64 adds a third); 40 if none does.
     """
     choices: list[dict[str, Any]] = [{"format": "PNG"}] if lossless else []
     choices += [{"format": "JPEG", "quality": q, "subsampling": 0} for q in (95, 88, 78, 65, 40)]

@@ -1,6 +1,6 @@
-"""The robustness table as a picture: changes down, generators across, two metrics per model.
+"""The robustness table as a picture: a row per change, a column per generator, two metrics per model.
 
-A file has it as a PNG; in a page it is an inline SVG whose words take the page's colours.
+In a file it is a PNG; in a page it is an inline SVG whose text has the page's colours.
 """
 
 import io
@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 __all__ = ["heat_map_png", "heat_map_svg"]
 
 METRICS = (("auroc", "AUROC", 0.5), ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms", 0.0))
-"""Metric, its name for display, where its colours begin."""
+"""(metric, its name for display, the value at which its colour scale begins)."""
 
 ALL = "all"
 MAX_GENERATORS = 12
-"""Columns of generators; of more, those with the lowest AUROC in any row are shown."""
+"""Largest number of generators with a column. If there are more, those with the lowest AUROC in any row are shown."""
 
 BLACK_FROM = 0.475
-"""The share of cividis from which on black is easier to read on it than white: both have a contrast of 4.5 there."""
+"""Position on the colour map cividis from which on black text is easier to read than white. Both have a contrast of 4.5
+there."""
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.4  # inches
 LABEL_WIDTH = 2.2
 PIXELS_PER_INCH = 110
 
 
 def heat_map_png(document: Robustness) -> bytes:
-    """A PNG of a table of robustness: value and 95 % interval in every cell."""
+    """The robustness table as a PNG, with value and 95 % interval in every cell."""
     buffer = io.BytesIO()
     _figure(document).savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def heat_map_svg(document: Robustness) -> str:
-    """The same as inline SVG, see :func:`glass.report.plots.as_svg`, of a width that its words can be read at."""
+    """The robustness table as inline SVG, wide enough to read its text; see :func:`glass.report.plots.as_svg`."""
     figure = _figure(document, INK)
     width = round(figure.get_figwidth() * PIXELS_PER_INCH)
     title = "AUROC and detection at 1 % false alarms for each change and generator"

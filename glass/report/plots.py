@@ -1,7 +1,7 @@
-"""Plots as inline SVG that take the page's colours, so that they turn dark with it.
+"""Plots as inline SVG in the page's colours, which follow its light and dark mode.
 
-matplotlib knows no CSS variables. So ink, grid and runs are drawn in placeholder colours that occur
-nowhere else, and the finished SVG has them replaced by ``var(--…)``. Text stays text.
+matplotlib has no CSS variables. So ink, grid and runs are drawn in placeholder colours that occur nowhere else, and in
+the finished SVG they are replaced by ``var(--…)``. Text remains text.
 """
 
 import io
@@ -40,7 +40,7 @@ DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 2, 2))]
 
 
 def roc_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Detection rate against false-alarm rate: below 10 % false alarms, and in whole."""
+    """Two ROC plots (detection rate against false-alarm rate): up to 10 % false alarms, and complete."""
     panels = []
     for title, limit in (("up to 10 % false alarms", 0.1), ("all thresholds", 1.0)):
         figure, axes = panel()
@@ -63,8 +63,11 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Two figures: the reliability diagram, which shows the share of generated images against the score (dot area by
-    number of images), and the distribution of the scores."""
+    """Two plots: the reliability diagram, and the distribution of the scores.
+
+    The reliability diagram shows the share of generated images against the score; the area of a dot is proportional to
+    the number of images.
+    """
     words = sorted({score_word(run.evaluation.get("calibration")) for run in runs})
     given_as = f"{' or '.join(words)} given"
     (left, curve), (right, spread) = panel(), panel()
@@ -91,7 +94,7 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def training_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Loss (training solid, validation dotted) and validation AUROC by epoch."""
+    """Two plots by epoch: loss (training solid, validation dotted), and validation AUROC."""
     from matplotlib.ticker import MaxNLocator
 
     (left, loss), (right, auroc) = panel(), panel()
@@ -118,18 +121,18 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def _column(run: "RunData", name: str) -> list[float]:
-    """NaN, a gap in the line, where an epoch did not say."""
+    """The values of a metric by epoch; NaN, which is a gap in the line, where an epoch lacks it."""
     values = [cast(float | None, entry.get(name)) for entry in run.epochs]
     return [np.nan if value is None else value for value in values]
 
 
 def run_style(number: int) -> dict[str, Any]:
-    """Colour and dash of run ``number``: distinct without colour too."""
+    """Colour and dashes of run ``number``; runs differ even without colour."""
     return {"color": RUN_COLOURS[number % NUM_RUN_COLOURS], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}
 
 
 def panel(width: float = 4.6, height: float = 3.8) -> "tuple[Figure, Axes]":
-    """An empty figure of so many inches, and its axes."""
+    """An empty figure of ``width`` × ``height`` inches, and its axes."""
     # A Figure of its own, not pyplot's: no display, no global state.
     from matplotlib.figure import Figure
 
@@ -138,7 +141,7 @@ def panel(width: float = 4.6, height: float = 3.8) -> "tuple[Figure, Axes]":
 
 
 def add_legend(axes: "Axes", place: str) -> None:
-    """None where nothing was drawn: a split of one class has no curve."""
+    """Adds a legend at ``place``, unless nothing was drawn: a split with one class has no curve."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=place)
 
@@ -166,8 +169,10 @@ def _finish_legend(legend: Any) -> None:
 
 
 def as_svg(figure: "Figure", title: str, *, finish: bool = True) -> str:
-    """The figure as inline SVG in the page's colours; ``title`` is what a screen reader says. ``finish`` draws axes,
-    grids and legends as all plots have them."""
+    """The figure as inline SVG in the page's colours; ``title`` is its text for screen readers.
+
+    ``finish`` applies the style of axes, grids and legends that all plots share.
+    """
     import matplotlib
 
     if finish:
@@ -176,7 +181,7 @@ def as_svg(figure: "Figure", title: str, *, finish: bool = True) -> str:
         for legend in figure.legends:
             _finish_legend(legend)
     buffer = io.StringIO()
-    # The salt keeps ids of clip paths apart between figures, and equal between runs.
+    # The salt makes ids of clip paths differ between figures, and repeat between runs.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()

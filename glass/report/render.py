@@ -1,4 +1,4 @@
-"""From a report document to its page, one HTML file."""
+"""Renders a report document as a page, one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ __all__ = ["render_html"]
 
 
 def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: Gallery) -> str:
-    """The page for :func:`glass.report.data.report_document` of the same runs, see
+    """The page for the :func:`glass.report.data.report_document` of ``runs``, see
     :func:`glass.report.template.render`."""
     split = document["split"]
     names = [run.name for run in runs]
@@ -60,7 +60,7 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
 
 
 def _data_sentences(document: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Those of all runs, each once; with the names of its runs where it holds for some of them only."""
+    """The sentences about the data of all runs, each once; with the names of its runs if it does not apply to all."""
     whose: dict[str, list[str]] = {}
     for name in names:
         for sentence in said.data_sentences(document[name]["model"], document["dataset"]):
@@ -69,7 +69,7 @@ def _data_sentences(document: Mapping[str, Any], names: Sequence[str]) -> list[s
 
 
 def _robustness(document: Robustness) -> dict[str, Any]:
-    """A table per model and the heat map of all."""
+    """A table for each model, and the heat map of all models."""
     tables_of = {name: robustness_table(document, name) for name in document["models"]}
     return {"tables": tables_of, "heat_map": Markup(heat_map_svg(document))}
 
@@ -84,7 +84,7 @@ def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict
 
 
 def _settings_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """All settings of all runs, those first in which the runs differ."""
+    """A row for each setting of any run; first those in which the runs differ."""
     settings = [document[name]["settings"] for name in names]
     keys = list(dict.fromkeys(key for one in settings for key in one))
     rows = []

@@ -1,4 +1,4 @@
-"""The table of ``glass.measure.robustness`` for people, on a terminal and in the report of a run."""
+"""The table of ``glass.measure.robustness`` as text, for a terminal and for the report of a run."""
 
 from pathlib import Path
 
@@ -17,8 +17,10 @@ DIFFERENCE = "AUROC against the first"
 
 
 def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
-    """The table of ``glass robustness`` beside ``evaluation`` in ``run``; None if there is none for these weights on
-    this data set. Raises ``InputError`` for a damaged file."""
+    """The robustness table in ``run`` that matches ``evaluation``; None if there is none for these weights and data.
+
+    Raises ``InputError`` for a damaged file.
+    """
     split, digest = evaluation["split"], evaluation["dataset"]["dataset_json_sha256"]
     document = read_robustness(run, split, found_of(run, ROBUSTNESS, split, digest))
     if document is None:
@@ -30,7 +32,7 @@ def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
 
 
 def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of ``model``, a row per change of the images."""
+    """Head and rows of the table of ``model``, a row per change of the images."""
     several = len(document["models"]) > 1
     rows = []
     for row in document["rows"]:
@@ -49,7 +51,7 @@ def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[
 
 
 def robustness_summary(document: Robustness) -> RobustnessSummary:
-    """For ``report.json``: what the table shows, as numbers."""
+    """The figures that the table shows, for ``report.json``."""
     return {
         "worst": document["worst"],
         "rows": [

@@ -1,4 +1,4 @@
-"""A run as a report reads it: everything that its folder holds about one split."""
+"""A run as a report reads it: everything in its folder about one split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,23 +26,24 @@ __all__ = ["RunData", "load_run"]
 
 @dataclass(frozen=True)
 class RunData:
-    """One run as its folder holds it."""
+    """The files of one run, read."""
 
     name: str
-    """Its name in the report."""
+    """The name of the run in the report."""
     folder: Path
     record: RunRecord
     epochs: list[EpochLine]
-    """Lines of ``metrics.jsonl`` by epoch; of an epoch run twice (after a resume) the last."""
+    """The lines of ``metrics.jsonl``, in the order of epochs; if an epoch ran twice, its last line."""
     evaluation: Evaluation
     predictions: pa.Table
-    """``glass.measure.predictions.PREDICTION_SCHEMA``."""
+    """Table of ``glass.measure.predictions.PREDICTION_SCHEMA``."""
     robustness: Robustness | None = None
-    """None if these weights were not measured on this data."""
+    """The robustness table; None if there is none for these weights and data."""
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
-    """Reads ``folder``; ``InputError`` names the file that is missing, damaged or of other data."""
+    """Reads the run in ``folder``. Raises ``InputError`` naming the file that is missing, damaged or about
+    other data."""
     digest = dataset_json_sha256(dataset.root)
     variant = found_of(folder, EVALUATION, split, digest)
     evaluation = read_evaluation(folder, split, variant)
@@ -64,10 +65,12 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
 
 
 def _require_these_weights(folder: Path, evaluation: Evaluation, split: str, dataset: "ShardDataset") -> None:
-    """A run that was trained on has another model than the one that was measured: its page would praise or blame
-    weights that nobody has any more."""
+    """Raises ``InputError`` if the run was trained further after its evaluation.
+
+    Its page would otherwise show results of weights that no longer exist.
+    """
     weights = folder / "model/model.safetensors"
-    if not weights.is_file():  # it was removed; what was measured of it stands
+    if not weights.is_file():  # the user removed them; the results are still valid
         return
     if file_sha256(weights) != evaluation["model"]["weights_sha256"]:
         raise InputError(

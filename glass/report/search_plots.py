@@ -1,4 +1,4 @@
-"""Plots of a search: its history, what mattered, and which settings did well together."""
+"""Plots of a search: its history, the importance of the settings, and the settings of its complete trials."""
 
 import math
 import re
@@ -25,12 +25,14 @@ PAPER_COLOURS = {
     "run-4": "#a3264f",
     "run-5": "#5d6b12",
 }
-"""What the page's variables are in an SVG file of its own."""
+"""Values for the page's CSS variables in a separate SVG file."""
 
 
 def search_svgs(document: Tuning) -> dict[str, str]:
-    """Name → inline SVG, of a ``tuning.json``: ``history``, ``importance`` where it is known, and
-    ``parallel`` where a trial is complete."""
+    """Name → inline SVG, for the content of a ``tuning.json``.
+
+    They are ``history``, ``importance`` if it is known, and ``parallel`` if a trial is complete.
+    """
     complete = complete_trials(document["trials"])
     svgs = {"history": _history(document)}
     if document["importance"]:
@@ -41,7 +43,7 @@ def search_svgs(document: Tuning) -> dict[str, str]:
 
 
 def save_svg(svg: str, path: Path) -> None:
-    """Writes an inline SVG as a file that needs no page around it, on white."""
+    """Writes an inline SVG as a separate file, on a white background."""
     text = re.sub(r"var\(--([\w-]+)\)", lambda found: PAPER_COLOURS[found[1]], svg)
     write_text_atomic(path, text.replace("<svg ", '<svg style="background: white" ', 1))
 
@@ -63,7 +65,7 @@ def _history(document: Tuning) -> str:
     axes.set(xlabel="trial", ylabel=_unit(document["metric"]), title="history")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if axes.lines:
-        figure.legend(loc="outside lower center", ncols=3)  # trials lie anywhere, so inside it hides some
+        figure.legend(loc="outside lower center", ncols=3)  # inside, it would hide some trials
     return as_svg(figure, f"History of the search {document['study']}")
 
 
@@ -76,8 +78,10 @@ def _importance(importance: Mapping[str, float]) -> str:
 
 
 def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Sequence[Mapping[str, Any]]) -> str:
-    """One line per complete trial over all settings, dark where the metric is good. An axis is as the setting was
-    searched: its whole range, logarithmic, or its options at equal distances."""
+    """One line per complete trial over all settings, darker for better trials.
+
+    Each axis covers the values that were searched: a range logarithmically, options at equal distances.
+    """
     names = list(complete[0][1]["params"])
     dimensions = {dimension["name"]: dimension for dimension in space}
     figure, axes = panel(11.0, 3.8)
@@ -107,7 +111,7 @@ def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Seque
 
 
 UNITS = {"batch": "\n(images)", "num_crops": "\n(per image)", "dropout": "\n(rate)"}
-"""Of settings that have one."""
+"""Units of the settings that have one."""
 
 
 def _unit(metric: str) -> str:
@@ -116,16 +120,16 @@ def _unit(metric: str) -> str:
 
 @dataclass(frozen=True)
 class _Scale:
-    """An axis from 0 to 1."""
+    """The axis of one setting, with heights from 0 to 1."""
 
     height: Callable[[Any], float]
     marks: list[tuple[str, float]]
-    """Text and height of each."""
+    """(text, height) of each tick."""
     kind: str = ""
 
 
 def _scale(dimension: Mapping[str, Any], values: Sequence[Any]) -> _Scale:
-    """Of a dimension of the search space; from the values alone where the document does not hold it."""
+    """The axis for a dimension of the search space; if the document lacks the dimension, from the values alone."""
     if "low" in dimension:
         low, high = math.log10(dimension["low"]), math.log10(dimension["high"])
         powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)

@@ -1,4 +1,4 @@
-"""Which images a report shows: a mix that does not flatter, the same every time."""
+"""Chooses the images that a report shows: a mix that does not flatter, and the same one every time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pick:
-    """A sample chosen for the gallery, and why."""
+    """A sample chosen for the gallery, and the reason."""
 
     row: int
     """Row of the predictions table."""
@@ -25,11 +25,12 @@ class Pick:
 
 
 def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -> list[Pick]:
-    """Picks, of real images and of each generator, the most confident mistake, the one nearest to the threshold,
-    the most confident right verdict and the one in the middle; at most MAX_CARDS, and each once.
+    """Picks at most MAX_CARDS images, each once.
 
-    Between ``real_below`` and ``threshold`` a verdict is uncertain, and neither right nor a mistake. Mistakes come
-    first, so that with many generators they are kept and others are dropped.
+    Of the real images and of each generator these are: the most confident mistake, the image nearest to the threshold,
+    the most confident right verdict, and a typical image (of median confidence in its true class). Between
+    ``real_below`` and ``threshold`` a verdict is uncertain, neither right nor a mistake. Mistakes come first, so that
+    with many generators other images are dropped.
     """
     probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
     flagged = probability >= threshold
@@ -58,7 +59,7 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
 
 
 def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[Rows]:
-    """Rows of the real images, and of each generator by name, if there are any."""
+    """Rows of the real images, then of each generator in the order of names; classes without images are left out."""
     generator = predictions["generator"].to_numpy(zero_copy_only=False)
     kinds = [np.flatnonzero(label == 0)]
     for name in sorted(set(generator[label == 1])):

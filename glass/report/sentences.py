@@ -1,4 +1,4 @@
-"""What a report says of its results in sentences, the same for the page and for the terminal."""
+"""Sentences about the results in a report, the same on the page and in the terminal."""
 
 from collections.abc import Sequence
 
@@ -29,13 +29,13 @@ IN_SAMPLE_WARNING = (
 
 
 FEW_PER_POINT = 100
-"""With fewer real images, one false alarm is more than the 1 % that the left ROC plot is about."""
+"""With fewer real images, one false alarm exceeds 1 %, the range that matters in the left ROC plot."""
 FEW_PER_BIN = 20
-"""With fewer images per bar, chance moves a point of the reliability diagram by a fifth and more."""
+"""With fewer images per bin, chance moves a point of the reliability diagram by a fifth or more."""
 
 
 def few_for_roc(samples: Sequence[Samples]) -> str | None:
-    """A note where the ROC curves stand on few real images; None where they do not."""
+    """A note if the ROC curves are based on few real images, else None."""
     real = min(one["real"] for one in samples)
     if not 0 < real < FEW_PER_POINT:
         return None
@@ -44,7 +44,7 @@ def few_for_roc(samples: Sequence[Samples]) -> str | None:
 
 
 def few_for_reliability(samples: Sequence[Samples]) -> str | None:
-    """A note where the reliability diagram stands on few images; None where it does not."""
+    """A note if the reliability diagram is based on few images, else None."""
     scored = min(one["scored"] for one in samples)
     if scored >= FEW_PER_BIN * NUM_ECE_BINS:
         return None
@@ -55,7 +55,7 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
 
 
 def score_word(calibration: AppliedCalibration | None) -> str:
-    """What the scores of an evaluation with this ``calibration`` entry are."""
+    """The name of the scores of an evaluation with this ``calibration`` entry."""
     return "raw score" if calibration is None else "probability"
 
 
@@ -64,12 +64,15 @@ _PROMISES = {
     "fewer than promised": "so there are fewer than promised",
     "not kept": "so the promise is not kept",
 }
-"""Verdict of a document → its words. A measured rate above the promised one may be chance, which "kept" hides."""
+"""Verdict of a document → its words. "kept" becomes "may hold", since a higher measured rate may be chance."""
 
 
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
-    """What ``calibration`` of an evaluation says: the promised rate beside the measured one, and how many images are
-    left uncertain. Documents by earlier versions have neither."""
+    """Sentences about the ``calibration`` entry of an evaluation.
+
+    They compare the promised rate of false alarms with the measured one, and say how many images are uncertain.
+    Documents of earlier versions have neither figure.
+    """
     if calibration is None:
         return []
     if calibration.get("in_sample"):
@@ -96,8 +99,10 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
 
 
 def learnt_sentence(learnt: Overlap | None) -> str | None:
-    """A warning where images were learnt from (``glass.config.learnt_ids.overlap``), or where that is not
-    known; None where no image was."""
+    """A warning if the model learnt from any of the images, or if that is not known; else None.
+
+    ``learnt`` is the result of :func:`glass.config.learnt_ids.overlap`.
+    """
     if learnt is None:
         return (
             "Whether the model was trained on any of these images is not known: nothing says which"
@@ -115,8 +120,7 @@ def learnt_sentence(learnt: Overlap | None) -> str | None:
 
 
 def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
-    """What a reader must know about the data that ``model`` learnt from, and about ``dataset``, which it was measured
-    on; empty where neither says anything."""
+    """The notes on the data that ``model`` learnt from, and on ``dataset``, on which it was measured."""
     whose: dict[str, list[str]] = {}
     for note, what in ((model.get("data_note"), "learnt from"), (dataset.get("note"), "was measured on")):
         if note:
@@ -125,7 +129,7 @@ def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
 
 
 def comparison_sentence(comparison: Comparison) -> str:
-    """What the paired difference in AUROC says, and what it does not."""
+    """What the paired difference in AUROC shows, or that it shows nothing."""
     run, baseline = comparison["run"], comparison["baseline"]
     difference, interval = comparison["difference"], comparison["interval"]
     if difference is None or interval is None:

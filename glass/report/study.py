@@ -1,4 +1,4 @@
-"""A study's document as one page, as Markdown, and the tables that both are made of."""
+"""A study's document as a page and as Markdown, and the tables that both contain."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ Rows = list[list[str]]
 
 
 def study_html(document: StudyDocument) -> str:
-    """The page, see :func:`glass.report.template.render`."""
+    """The page of a study, see :func:`glass.report.template.render`."""
     results = document["results"]
     searches = {s["name"]: search_svgs(s["tuning"]) for s in document["searches"]}
     return render(
@@ -87,7 +87,7 @@ def study_html(document: StudyDocument) -> str:
 
 
 def study_markdown(document: StudyDocument) -> str:
-    """The tables of the page, for a README or an issue."""
+    """The tables of the page as Markdown, for a README or an issue."""
     dataset, data_note = document["dataset"]["name"], document["dataset"].get("note")
     parts = [
         f"# GLASS against the resize-only baseline on {markdown_text(dataset)}",
@@ -117,7 +117,7 @@ def study_markdown(document: StudyDocument) -> str:
 
 
 def _audit_parts(audit: AuditSummary | None) -> list[str]:
-    """The findings of the data set's audit in Markdown."""
+    """The findings of the audit of the data set, as Markdown."""
     if audit is None:
         return ["The data set was not audited: run glass audit."]
     lines = [f"- {finding['severity']}: {markdown_text(finding['text'])}" for finding in audit["findings"]]
@@ -125,7 +125,7 @@ def _audit_parts(audit: AuditSummary | None) -> list[str]:
 
 
 def _crop_parts(document: StudyDocument) -> list[str]:
-    """Each crop study in Markdown: its rows, training and prediction apart."""
+    """The tables of each crop study as Markdown, one for training and one for prediction."""
     parts = []
     for name, study in document["crop_studies"].items():
         curve = study["inference"]

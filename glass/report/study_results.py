@@ -1,5 +1,7 @@
-"""Tables of a study about its tests: detection at few false alarms, generators, real images,
-calibration; means over the seeds."""
+"""Tables about the tests of a study, with means over the seeds.
+
+They show detection at few false alarms, results by generator, false alarms on kinds of real images, and calibration.
+"""
 
 from collections.abc import Sequence
 
@@ -10,21 +12,21 @@ from glass.studies.study_documents import Comparison, StudyResult
 __all__ = ["Table", "result_tables", "result_title", "spread", "terms_said"]
 
 Table = tuple[str, str, Sequence[str], list[list[str]]]
-"""Title, how to read it, head, rows."""
+"""(title, how to read it, head, rows)."""
 
 AT_FEW = ("tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10")
 AT_FEW_HEAD = tuple(f"detected at ≤ {limit} % false alarms" for limit in (1, 5, 10))
 
 
 def result_title(row: StudyResult) -> str:
-    """The model, and the terms of a baseline."""
+    """The model, with the terms of comparison for a baseline."""
     terms = terms_said(row)
     kind = "GLASS" if row["kind"] == "glass" else "resize-only"
     return f"{kind} {row['family']}" + ("" if terms == "tuned" else f", {terms}")
 
 
 def terms_said(row: StudyResult | Comparison) -> str:
-    """On which terms a result or a comparison stands, and by how much it missed them."""
+    """The terms of comparison of a result, and how far it fell short of equal compute."""
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]
@@ -34,14 +36,14 @@ def terms_said(row: StudyResult | Comparison) -> str:
 
 
 def spread(summary: Summary) -> str:
-    """Mean ± standard deviation."""
+    """Mean ± standard deviation, as text."""
     if summary["mean"] is None:
         return "–"
     return number(summary["mean"]) + ("" if summary["sd"] is None else f" ± {summary['sd']:.3f}")
 
 
 def result_tables(results: Sequence[StudyResult]) -> list[Table]:
-    """The tables that have rows."""
+    """The tables that have at least one row."""
     tables: list[Table] = [
         (
             "Detection at few false alarms",

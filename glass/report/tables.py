@@ -1,4 +1,4 @@
-"""Numbers of a report document as rows of text, the same for the page and for the terminal."""
+"""Figures of a report document as rows of text, the same on the page and in the terminal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,11 +41,11 @@ METRIC_ROWS = (
     ("mean_confidence_correct", "… where right", "should be high"),
     ("mean_confidence_wrong", "… where wrong", "should be low"),
 )
-"""Metric, its name for people, how to read it."""
+"""(metric, its name for display, how to read it)."""
 
 
 NO_INTERVAL = "too few to tell"
-"""In place of an interval of width zero: no resampling differed, which bounds nothing."""
+"""Replaces an interval of width zero: if all resamplings agree, the interval has no bounds to show."""
 
 
 class Cell(NamedTuple):
@@ -60,33 +60,33 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorRow:
-    """One row of a per-generator table, all text."""
+    """One row of a table by generator, as text."""
 
     name: str
     images: str
     cells: tuple[Cell, ...]
-    """AUROC, AP, detected at ≤ 1 %, 5 % and 10 % false alarms, detected at the threshold."""
+    """AUROC, AP, detection rates at ≤ 1 %, 5 % and 10 % false alarms, and at the threshold."""
     kind: str
     """"generator", "summary" or "real"."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A fixed number of digits; an en dash for what is undefined."""
+    """``value`` with a fixed number of digits; an en dash if it is None."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def three_digits(value: float) -> str:
-    """A measured figure: further digits are noise, but all before the point stand there."""
+    """A measured figure with three significant digits, but all digits before the decimal point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def percent(value: float | None) -> str:
-    """0.034 as "3.4 %"."""
+    """A share as a percentage: 0.034 becomes "3.4 %"; an en dash for None."""
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as "1 h 05 min", "3 min 20 s" or "12.3 s"."""
+    """Seconds as "1 h 05 min", "3 min 20 s" or "12.3 s"; an en dash for None."""
     if seconds is None:
         return "–"
     if seconds < 60:
@@ -99,11 +99,10 @@ def duration(seconds: float | None) -> str:
 def interval_text(
     value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number, between: str = "–"
 ) -> str:
-    """The ``interval`` of ``value``, both ends as ``show`` prints the value; "" if there is none.
+    """The ``interval`` of ``value``, with both ends formatted by ``show``; empty if there is none.
 
     The ends have as many digits as the value, so rounding never puts the value outside. A percentile interval of the
-    bootstrap may exclude the value itself, and is then extended to it. If all draws agree, the interval says nothing,
-    and the text is ``NO_INTERVAL``.
+    bootstrap may exclude the value itself, and is then extended to it. If all draws agree, the text is ``NO_INTERVAL``.
     """
     if value is None or interval is None:
         return ""
@@ -114,12 +113,13 @@ def interval_text(
 
 
 def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
-    """``value`` and ``interval`` to three digits; an en dash for what is undefined."""
+    """``value`` and ``interval`` with three digits; an en dash if the value is None."""
     return Cell(number(value), interval_text(value, interval))
 
 
 def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
-    """Rows of ``glass.measure.generators.per_generator``: generators, their mean and minimum, real images."""
+    """Rows for the result of ``glass.measure.generators.per_generator``: generators, their mean and minimum, real
+    images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(
@@ -138,8 +138,10 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
 
 
 def verdict_counts(results: SplitResults) -> tuple[list[str], list[list[str]]]:
-    """How often each class got each verdict: the heads of the columns, and a row for each class, its name first. A
-    calibration that leaves images uncertain adds a third verdict."""
+    """(heads of the columns, rows) of a table that counts verdicts by class; each row begins with the class.
+
+    A calibration that leaves images uncertain adds a third verdict.
+    """
     calibration, counts, samples = results["calibration"], results["confusion"], results["samples"]
     shares = calibration.get("uncertain") if calibration else None  # absent in documents of earlier versions
     has_band = shares is not None and calibration and calibration.get("real_below") != results["threshold"]["value"]

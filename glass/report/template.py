@@ -1,4 +1,4 @@
-"""The templates of all pages: one environment, in which no text of the data can do anything."""
+"""Renders the templates of all pages, in one environment that makes text from data harmless."""
 
 from functools import cache, partial
 from pathlib import Path
@@ -15,11 +15,11 @@ __all__ = ["render"]
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that ``template``, a file beside this one, makes of ``values``: one file without a request to
-    anywhere, and without a script but one of ours that sorts and filters a table.
+    """The page from ``template``, a file beside this module, and ``values``.
 
-    Every text is escaped by Jinja2, and characters that do not print (control characters, marks that turn
-    the direction of writing) are shown as escapes, since names of files are untrusted.
+    It is one file without external requests; its only script, part of this package, sorts and filters a table. Jinja2
+    escapes every text. Characters that do not print (control characters, direction marks) are shown as escapes, since
+    file names are untrusted.
     """
     return _environment().get_template(template).render(values)
 
@@ -47,7 +47,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """The text that Jinja2 puts in place of each ``{{ … }}``; markup of our own passes as it is."""
+    """The text for ``{{ … }}`` in a template: printable characters only, except in markup of this package."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value)
     return value

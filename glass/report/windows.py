@@ -1,7 +1,7 @@
 """The gallery: test images with the windows that the model saw, tinted by attention.
 
-An image is a small JPEG under an SVG whose coordinates are source pixels, so a window is drawn
-where it lies, whatever the size on the screen. Crops are cut from the full decode, pixel for pixel.
+An image is a small JPEG under an SVG whose coordinates are source pixels, so windows are drawn in the right place
+whatever the size on the screen. Crops are cut from the fully decoded image, pixel for pixel.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ __all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery", "dr
 DISPLAY_SIDE = 560
 IMAGE_BUDGET_BYTES = 900_000
 CROP_BUDGET_BYTES = 2_100_000
-"""Both before base64, which adds a third: with the plots the page stays below 5 MB."""
+"""Size limits of the images and of the crops, before base64 adds a third. With the plots, the page stays below 5 MB."""
 
 NO_ATTENTION_COLOUR = "rgb(90, 160, 240)"
 
@@ -39,7 +39,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Window:
-    """One window as the page draws it, in source pixels."""
+    """One window in source pixels, as the page draws it."""
 
     number: int
     top: int
@@ -50,7 +50,7 @@ class Window:
     """Attention weight, 0 … 1; None if the model has no attention."""
     colour: str
     crop: str
-    """Data URI of its pixels, unscaled; empty where they are not shown."""
+    """Data URI of its pixels, unscaled; empty if they are not shown."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,17 @@ class Card:
     width: int
     height: int
     image: str
-    """Data URI, scaled down for display."""
+    """Data URI of the image, scaled down for display."""
     windows: list[Window]
-    """By falling attention."""
+    """Windows by falling attention."""
     verdicts: list[dict[str, Any]]
-    """Per run: ``run``, ``probability``, ``verdict``, and ``right``, None where the verdict is uncertain or there is
-    none."""
+    """For each run: ``run``, ``probability``, ``verdict``, and ``right``, which is None if the verdict is uncertain or
+    missing."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The cards, and whose windows they show."""
+    """The cards, and the run whose windows they show."""
 
     run: str
     has_attention: bool
@@ -85,20 +85,21 @@ class Gallery:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What is kept of a decoded image, so that only one is held whole at a time."""
+    """The parts of a decoded image that are kept, so that only one whole image is in memory at a time."""
 
     height: int
     width: int
     small: Pixels
     places: list[tuple[int, list[int]]]
-    """(number in the batch, [top, left, height, width]) of each window that was used."""
+    """(number of the window in the batch, [top, left, height, width]) of each window that the model used."""
     crops: list[Pixels]
 
 
 def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery:
-    """Images chosen by, and windows of, the first run with attention, else the first run.
+    """The gallery of the first run whose model has attention, else of the first run.
 
-    Verdicts of all runs stand under each image. Raises ``InputError`` if a shard cannot be read.
+    That run determines the images and windows; the verdicts of all runs are shown for each image. Raises ``InputError``
+    if a shard cannot be read.
     """
     shown = next((run for run in runs if _has_attention(run)), runs[0])
     picks = choose_samples(shown.predictions, *_edges(shown))
@@ -125,7 +126,7 @@ def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery
 
 
 def attention_colour(weight: float, num_windows: int) -> str:
-    """``rgb(…)``: pale yellow for no attention, orange for an equal share, red for twice it."""
+    """``rgb(…)``: pale yellow for no attention, orange for an equal share, red for twice that and more."""
     stops = np.array([(255, 237, 160), (253, 141, 60), (189, 0, 38)], float)
     place = min(weight * num_windows, 2.0)
     low = min(int(place), 1)
@@ -139,7 +140,7 @@ def _has_attention(run: "RunData") -> bool:
 
 
 def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
-    """A window without area is a place of the batch that the sampling rule left empty."""
+    """Cuts the windows out of ``image``. Windows without area are skipped: the sampling rule left them empty."""
     places = [(n, w) for n, w in enumerate(row["crop_windows"], 1) if w[2] > 0 and w[3] > 0]
     crops = [image[t : t + h, left : left + w].copy() for _, (t, left, h, w) in places]
     height, width = image.shape[:2]
@@ -149,8 +150,11 @@ def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
 def drawn_windows(
     places: Sequence[tuple[int, Sequence[int]]], weights: Sequence[float] | None, crops: Sequence[str]
 ) -> list[Window]:
-    """The windows of an image by falling attention: (number, [top, left, height, width]) ``places``, their attention
-    ``weights``, None without attention, and the data URIs of their ``crops``, empty where they are not shown."""
+    """The windows of an image, by falling attention.
+
+    ``places`` are (number, [top, left, height, width]); ``weights`` their attention weights, None for a model without
+    attention; ``crops`` their data URIs, empty for those that are not shown.
+    """
     windows = []
     for place, (number, (top, left, height, width)) in enumerate(places):
         weight = None if weights is None else weights[place]
@@ -179,14 +183,14 @@ def _label(row: dict[str, Any]) -> str:
 
 
 def _edges(run: "RunData") -> tuple[float, float]:
-    """The threshold, and the probability below which a verdict is "real"; without a band of doubt they are the same."""
+    """(threshold, probability below which a verdict is "real"); without a band of doubt they are equal."""
     threshold = run.evaluation["threshold"]["value"]
     calibration = run.evaluation.get("calibration")
     return threshold, threshold if calibration is None else calibration.get("real_below", threshold)
 
 
 def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pixels]:
-    """Decoded source pixels of each row's sample, one at a time: they may be 200 megapixels."""
+    """Yields the decoded pixels of each row's sample, one at a time, since they may be 200 megapixels."""
     table = dataset.table.select(["sample_key", "shard", "image_offset", "image_length"])
     keys = pa.array([row["sample_key"] for row in rows], pa.string())
     places = pc.index_in(keys, value_set=table["sample_key"].combine_chunks())

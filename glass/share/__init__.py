@@ -1,1 +1,1 @@
-"""Handing a model on: bundle, card, ONNX, demo page."""
+"""Publishing a model: bundle, model card, ONNX, demo page."""

@@ -1,4 +1,4 @@
-"""A trained model as a bundle for others: its files, its calibration and a card, in a folder."""
+"""Bundles a trained model for others: its files, its calibration and a model card, in one folder."""
 
 import shutil
 from contextlib import suppress
@@ -15,15 +15,15 @@ from shards.files.documents import document_text
 __all__ = ["bundle_files", "write_bundle"]
 
 Part = str | bytes | Path
-"""Content of a file, or the file to copy."""
+"""Content of a file, or the path of a file to copy."""
 
 
 def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
-    """Name → content, or file to copy, of all files that are handed on with the exported model in ``folder``.
+    """File name → content or path, for all files that are published with the exported model in ``folder``.
 
-    The model card holds the findings of ``audit`` (by default that of the run's own data set); ``with_learnt_ids`` adds
-    the ids of the images that the model learnt from. Paths on this machine are left out. Raises ``InputError`` for a
-    model or an audit that is damaged, before anything is written.
+    The model card includes the findings of ``audit``, by default of the audit of the run's own data set.
+    ``with_learnt_ids`` adds the ids of the images that the model learnt from. Folders of this machine are left out.
+    Raises ``InputError`` for a damaged model or audit, before anything is written.
     """
     card = read_model_card(folder)
     model = card["config"]["model"]
@@ -49,7 +49,8 @@ def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool 
 
 
 def write_bundle(to: Path, parts: dict[str, Part]) -> None:
-    """Writes ``parts`` into the folder ``to``. Where that fails, nothing new is left there."""
+    """Writes ``parts`` into the folder ``to``. If writing fails, the files and the folder that it created are
+    deleted."""
     made = not to.exists()
     new = [to / name for name in parts if not (to / name).exists()]
     try:

@@ -1,4 +1,4 @@
-"""The endpoint of ``glass demo`` for programs: what ``glass predict --json`` writes, of one uploaded file."""
+"""The endpoint of ``glass demo`` for programs: answers an uploaded file with the JSON of ``glass predict --json``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["ENDPOINT", "add_endpoint", "endpoint_answer"]
 
 ENDPOINT = "predict"
-"""Its name; programs rely on it, and on what :func:`endpoint_answer` returns."""
+"""Name of the endpoint. Client programs rely on it, and on the form of :func:`endpoint_answer`."""
 
 
 def endpoint_answer(detector: "Detector", upload: Path) -> str:
-    """The text that ``glass predict --json`` writes (``docs/schemas/predictions.json``), of the file at ``upload``.
+    """The document of ``glass predict --json`` for the file at ``upload``, as text (``docs/schemas/predictions.json``).
 
-    It names the file and the model without their folders, which are of the machine that serves. A file that cannot be
-    read has a ``reason``.
+    It names the file and the model without their folders on the server. For a file that cannot be read, it gives a
+    ``reason`` instead of a verdict.
     """
     options = PredictOptions(num_threads=1)
     (verdict,) = detector.predict_iter([FileSource(upload)], options)
     head = document_head(detector, options, Path(detector.trained.name).name)
     document = predictions(head, [replace(verdict, path=upload.name)])
-    # As text: gradio_client takes every object with a "path" for a file, and asks the server for it.
+    # As text, because gradio_client would take every JSON object with a "path" for a file and request it.
     return document_text(document, Predictions, indent=1, ascii_only=True)
 
 
 def add_endpoint(detector: "Detector") -> None:
-    """Adds the endpoint to the Gradio page that is being built. People do not see it."""
+    """Adds the endpoint to the Gradio page that is being built; the page does not show it."""
     import gradio
 
     def predict(image: str | None) -> str:

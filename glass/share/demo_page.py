@@ -1,7 +1,6 @@
-"""The page of ``glass demo``: drop an image, see the page that ``glass predict --html`` writes of it.
+"""The page of ``glass demo``: the user drops an image and sees the page that ``glass predict --html`` writes for it.
 
-The upload arrives as a file and is read as its bytes, never re-encoded, so its score is that of
-``glass predict`` on the same file.
+The upload is stored and read as its original bytes, so its score is that of ``glass predict`` on the same file.
 """
 
 import html
@@ -31,11 +30,13 @@ OPTIONS = PredictOptions(num_threads=1)
 
 
 def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str:
-    """The page of the verdict on the file at ``path`` and of its claims, as HTML; with ``dense`` and a model that sees
-    crops, also with the dense map of attention."""
+    """The page with the verdict on the file at ``path`` and the claims in it, as HTML.
+
+    ``dense`` adds the dense map of attention if the model sees crops.
+    """
     source, page = FileSource(path), VerdictPage(facts, 1)
     (verdict,) = detector.predict_iter([source], OPTIONS)
-    # Its folder is a name that Gradio made up.
+    # The folder of an upload is named by Gradio and means nothing to the user.
     verdict = replace(verdict, path=path.name, claims=claims_of(source))
     if verdict.reason is not None:
         page.add(verdict, source)
@@ -47,8 +48,10 @@ def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str
 
 
 def answer(detector: "Detector", facts: PageFacts, upload: str | None, dense: bool) -> str:
-    """The HTML that Gradio shows for the file at ``upload``: the page of :func:`look` in a frame, which keeps its
-    styles to itself and runs no script."""
+    """The HTML that Gradio shows for the file at ``upload``: the page of :func:`look` in a frame.
+
+    The frame isolates the styles of the page and runs no script. Without an upload the answer is empty.
+    """
     if not upload:
         return ""
     shown = html.escape(look(detector, facts, Path(upload), dense))
@@ -56,14 +59,19 @@ def answer(detector: "Detector", facts: PageFacts, upload: str | None, dense: bo
 
 
 def facts_of(detector: "Detector", warnings: Sequence[str] = ()) -> PageFacts:
-    """The facts that the page shows, with the ``warnings`` about the detector's decoders. Of the model's place on this
-    machine they name the last folder alone."""
+    """The facts that the page shows about the model and the options.
+
+    ``warnings`` are those about the detector's decoders. Of the model's path only the last folder is shown.
+    """
     head = document_head(detector, OPTIONS, Path(detector.trained.name).name)
     return page_facts(detector, OPTIONS, head, warnings)
 
 
 def build_page(detector: "Detector", warnings: Sequence[str] = ()) -> Any:
-    """The Gradio app, not launched; see :func:`facts_of`. Raises ``InputError`` if the extra is missing."""
+    """The Gradio app, not yet launched; ``warnings`` as in :func:`facts_of`.
+
+    Raises ``InputError`` if the extra ``demo`` is not installed.
+    """
     try:
         import gradio
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""The ``README.md`` of an exported model: what it is, how good, calibrated how, and its limits.
+"""The ``README.md`` of an exported model: what it is, its results, its calibration, and its limits.
 
-Filled from the files in the run's folder; a result that was not measured is marked as such.
+All figures come from the files in the run's folder; a result that was not measured is marked as such.
 """
 
 from pathlib import Path
@@ -44,9 +44,11 @@ _LIMITS = (
 
 
 def model_card(folder: Path, run: Path | None = None, audit: Path | None = None) -> str:
-    """Markdown for the model in ``folder``: evaluations are those in ``run``, ``audit`` the JSON of
-    ``glass audit``, of the data set that ``run`` was trained on unless given. Raises
-    ``InputError`` for a file that is not what it should be."""
+    """The model card of the model in ``folder``, as Markdown.
+
+    The results come from the evaluations in ``run``. ``audit`` is a file of ``glass audit --json``; None: the audit of
+    the data set that ``run`` was trained on, if it is still there. Raises ``InputError`` for a damaged file.
+    """
     card = read_model_card(folder)
     settings = card["config"]
     model, loader = settings["model"], settings["loader"]
@@ -136,7 +138,7 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
 
 
 def _views(document: Evaluation) -> str:
-    """The number of crops, which may differ from that of the training."""
+    """A sentence about the number of crops in the evaluation, which may differ from that of the training."""
     if document["model"]["kind"] == "single_view":
         return ""
     settings = document["settings"]
@@ -154,7 +156,7 @@ def _data(run: Path | None, audit: Path | None) -> list[str]:
 
 
 def _finding(finding: FindingRecord) -> str:
-    """Without the examples: they are paths of images on this machine."""
+    """A finding as a list item. Its examples are left out, since they are paths of images on this machine."""
     line = f"- **{finding['severity']}**: {markdown_text(finding['text'])}"
     if interval := finding["interval"]:
         line += f" AUROC interval {_number(interval[0])} – {_number(interval[1])}."
@@ -162,7 +164,8 @@ def _finding(finding: FindingRecord) -> str:
 
 
 def _own_audit(run: Path | None) -> Audit | None:
-    """That of the data set which ``run`` was trained on, if it still lies there as it was."""
+    """The audit of the data set that ``run`` was trained on; None if that is not there unchanged, or was not
+    audited."""
     try:
         record = None if run is None else RunFolder(run).record()
     except InputError:  # a damaged record is no reason to stop an export

@@ -1,8 +1,8 @@
-"""A model as one ONNX file, for runtimes without PyTorch (extra ``onnx``).
+"""Writes a model as one ONNX file, for runtimes without PyTorch (extra ``onnx``).
 
-Inputs ``global_view`` (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8 and ``crop_mask``
-(B, N) bool, any B and N; outputs ``logits`` (B, 2) and ``attention_weights`` (B, N) float32.
-``single_view`` models take ``global_view`` and give ``logits``. Normalisation is inside.
+Inputs are ``global_view`` (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8 and ``crop_mask`` (B, N) bool, for
+any B and N; outputs are ``logits`` (B, 2) and ``attention_weights`` (B, N), float32. ``single_view`` models have only
+``global_view`` and ``logits``. The model normalises the pixels itself.
 """
 
 import json
@@ -36,9 +36,11 @@ class _LogitsOnly(nn.Module):
 
 
 def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: Any) -> None:
-    """Writes ``model`` (on the CPU, in evaluation mode) as ONNX; the views it wants are in the
-    file's metadata. Raises ``InputError`` if the extra is missing, and if the exporter cannot
-    follow a backbone."""
+    """Writes ``model``, which is on the CPU in evaluation mode, as ONNX to ``path``.
+
+    The metadata of the file hold the settings of its views, its label names and the note of its data, taken from
+    ``card``. Raises ``InputError`` if the extra is not installed, or if torch cannot export a backbone.
+    """
     try:
         import onnx
         import onnxscript  # noqa: F401  the exporter asks for it with a longer message
@@ -49,7 +51,7 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
     example = torch.zeros((2, *sides), dtype=torch.uint8)
     batch, crops = torch.export.Dim("batch", min=1), torch.export.Dim("crops", min=1)
     if isinstance(model, Glass):
-        # Sizes of 2 and 3, since the exporter takes a size of 1 for fixed.
+        # Sizes of 2 and 3, since the exporter treats a size of 1 as fixed.
         shape = (2, 3, 3, loader.crop_size, loader.crop_size)
         inputs: tuple[torch.Tensor, ...] = (
             example,
@@ -84,8 +86,11 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
 
 
 def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any) -> Any:
-    """The exporter's program. Attention is exported as one operator; where the exporter cannot follow
-    its shapes (MaxViT's windows, torch 2.14), as the products that it consists of."""
+    """The program that torch exports; raises ``InputError`` if it cannot.
+
+    Attention is exported as one operator. If torch cannot export that (MaxViT's windows, torch 2.14), it is exported as
+    separate matrix products.
+    """
     reason = ""
     for attention in (nullcontext(), _attention_in_parts(model)):
         with warnings.catch_warnings(), attention:  # warnings about the exporter's own insides
@@ -117,7 +122,7 @@ def _attention_in_parts(model: nn.Module) -> Iterator[None]:
 
 
 def _innermost(error: BaseException) -> str:
-    """The first line of the error that the others were raised from."""
+    """The first line of the error at the start of the chain of causes, with its type."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"

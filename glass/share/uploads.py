@@ -11,20 +11,20 @@ from typing import NoReturn
 __all__ = ["KEPT_FOR_S", "MAX_UPLOAD_BYTES", "delete_old", "fetch_nothing", "upload_folder"]
 
 MAX_UPLOAD_BYTES = 64 << 20
-"""Size limit of one file. Photographs of 100 megapixels take half of it."""
+"""Size limit of one file. A photograph of 100 megapixels takes about half of it."""
 KEPT_FOR_S = 15 * 60
-"""Longest life of an upload, and of the pictures drawn from it, in seconds."""
+"""Seconds after which an upload and the pictures drawn from it are deleted."""
 
 _PRIVATE = 0o077
-"""The mask under which files are for their owner alone."""
+"""The umask that makes new files accessible to their owner only."""
 
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
-    """Context manager: makes a folder of this process's own (mode 700, its files 600), into which Gradio, and whatever
-    asks for a temporary file, writes; deletes it with all its files at the end.
+    """Context manager: creates a private folder for uploads and temporary files, and deletes it at the end.
 
-    Gradio reads the place of its folder when it is imported, so this must be entered before that.
+    The folder has mode 700, its files 600. Gradio reads ``GRADIO_TEMP_DIR`` when it is imported, so enter this before
+    the first import of Gradio.
     """
     place, mask, default = os.environ.get("GRADIO_TEMP_DIR"), os.umask(_PRIVATE), tempfile.tempdir
     try:
@@ -44,8 +44,10 @@ def upload_folder() -> Iterator[Path]:
 
 
 def delete_old(folder: Path, now: float | None = None) -> int:
-    """Deletes the files below ``folder`` that were last changed ``KEPT_FOR_S`` before ``now`` (of
-    ``time.time``) or earlier; returns how many."""
+    """Deletes the files below ``folder`` that were last changed at least ``KEPT_FOR_S`` seconds ago; returns how many.
+
+    ``now`` is a time of ``time.time``; None: the present.
+    """
     deadline, deleted = (time.time() if now is None else now) - KEPT_FOR_S, 0
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):  # Gradio deletes some itself
@@ -56,10 +58,11 @@ def delete_old(folder: Path, now: float | None = None) -> int:
 
 
 def fetch_nothing() -> None:
-    """Keeps Gradio from fetching addresses that callers give: in place of an uploaded file, which may then be of any
-    length, and behind ``/gradio_api/file=``, which passes the contents on. Both use one library, safehttpx.
+    """Keeps Gradio from fetching addresses that callers send.
 
-    Callers can send the file itself, so nothing is lost. A test makes sure that this holds with the installed Gradio.
+    Gradio would fetch an address in place of an uploaded file, without a limit of size, and one after
+    ``/gradio_api/file=``, whose content it would pass on. Both ways use the library safehttpx, which this disables.
+    Callers can send the file itself instead. A test checks this with the installed Gradio.
     """
     import safehttpx
 

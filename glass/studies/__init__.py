@@ -1,1 +1,1 @@
-"""Many runs: searching settings, final runs over seeds, studies of the number of crops."""
+"""Studies of many runs: searches over settings, final runs with several seeds, and studies of the number of crops."""

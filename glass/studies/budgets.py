@@ -16,7 +16,7 @@ __all__ = ["BUDGETS", "Budget", "StudyModel"]
 
 @dataclass(frozen=True)
 class StudyModel:
-    """One of the six models: a preset with changes."""
+    """One of the six models: a preset with changed settings."""
 
     name: str
     family: str
@@ -25,7 +25,7 @@ class StudyModel:
     overrides: tuple[str, ...] = ()
 
     def config(self) -> RunConfig:
-        """The settings."""
+        """The settings of the model."""
         return apply_overrides(load_preset(self.preset), self.overrides)
 
 
@@ -45,21 +45,21 @@ class Budget:
     crop_epochs: int
     crop_steps: int | None = None
     hold_out: float = 0.05
-    """Share of train and valid that final runs hold back to choose the epoch by."""
+    """Share of train and valid that final runs hold back to choose the epoch."""
     glass_search: tuple[str, ...] = ()
-    """Changes of the search space, as ``--search`` takes them."""
+    """Changes of the search space of GLASS models, in the form of ``--search``."""
     single_view_search: tuple[str, ...] = ()
     max_trials: int = 1000
-    """Upper limit of a baseline's trials, when it is given the compute of GLASS's search."""
+    """Upper limit of a baseline's trials when its search may use as much compute as that of GLASS."""
     draws: int = 1000
-    """Bootstrap draws of each interval."""
+    """Bootstrap repetitions for each interval."""
     any_global_size: bool = False
-    """Whether global views have the size of those in the shards instead of the preset's."""
+    """Whether the size of global views is taken from the shards instead of the preset."""
     note: str | None = None
-    """A warning at the head of the report."""
+    """A warning at the top of the report."""
 
     def config(self, model: StudyModel, dataset: ShardDataset) -> RunConfig:
-        """The settings of one of the models on these shards."""
+        """The settings of ``model`` for the shards of ``dataset``."""
         config = model.config()
         if not self.any_global_size:
             return config
@@ -67,7 +67,8 @@ class Budget:
         return replace(config, loader=loader)
 
     def check(self, dataset: ShardDataset) -> None:
-        """Raises ``InputError`` if any part of the study, after hours of searches, would refuse ``dataset``."""
+        """Raises ``InputError`` now if any part of the study would refuse ``dataset`` later, after hours of
+        searches."""
         stored = dataset.info.global_size
         for model in self.models:
             config = self.config(model, dataset)

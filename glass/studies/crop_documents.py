@@ -1,4 +1,4 @@
-"""The types of ``crop_study.json`` and of its parts: training and prediction by number of crops."""
+"""The types of ``crop_study.json`` and its parts: cost and quality of training and prediction by number of crops."""
 
 from typing import Any, TypedDict
 
@@ -8,56 +8,56 @@ from shards.files.documents import Interval, Number
 __all__ = ["BaselineCost", "CropStudy", "Fit", "InferenceCurve", "InferenceRow", "NotFitting", "TrainingRow"]
 
 Memory = dict[str, Number]
-"""Name of a count → bytes, see ``memory_is`` of the document."""
+"""Name of a count → bytes. ``memory_is`` of the document explains the counts."""
 
 
 class TrainingRow(TypedDict):
-    """Training with a number of crops; times are the median epoch's."""
+    """Training with one number of crops. Times are those of the epoch of median duration."""
 
     num_crops: int
     step_time_s: Number
-    """Mean step, data wait included."""
+    """Mean duration of a step, including the wait for data."""
     epoch_time_s: Number
-    """Training and validation."""
+    """Duration of training and validation."""
     data_wait_s: Number
     images_per_s: Number
     epochs: int
     steps_per_epoch: int
     accuracy: Number | None
-    """The best validation epoch's."""
+    """Validation accuracy of the best epoch."""
     images_without_grid: int
-    """Those whose grid has less than N cells: uniform crops, the paper's rule."""
+    """Images whose grid has fewer than N cells. By the paper's rule, their crops are placed uniformly."""
     memory: Memory
-    """One training step's."""
+    """Memory of one training step."""
 
 
 class InferenceRow(TypedDict):
-    """Prediction with a number of crops."""
+    """Prediction with one number of crops."""
 
     num_crops: int
     images: int
-    """Those scored."""
+    """Number of images scored."""
     metrics: dict[str, Number | None]
     intervals: dict[str, Interval]
     images_per_s: Number
-    """Loader and model, in batches."""
+    """Speed of loader and model together, in batches."""
     latency_s: Number
-    """The model on a batch of one image, median."""
+    """Median time of the model on a batch of one image."""
     memory: Memory
-    """One batch's."""
+    """Memory of one batch."""
 
 
 class InferenceCurve(TypedDict):
-    """Prediction with one trained model."""
+    """Prediction with one trained model, for each number of crops."""
 
     trained_with: int
-    """Crops."""
+    """Number of crops with which the model was trained."""
     split: str
     rows: list[InferenceRow]
 
 
 class Fit(TypedDict):
-    """A straight line with 95 % intervals."""
+    """A straight line fitted by least squares, with 95 % intervals."""
 
     intercept: Number
     slope: Number
@@ -67,7 +67,7 @@ class Fit(TypedDict):
 
 
 class NotFitting(TypedDict):
-    """A number of crops that did not fit into memory."""
+    """A number of crops that needed more memory than there was."""
 
     num_crops: int
     part: str
@@ -76,32 +76,32 @@ class NotFitting(TypedDict):
 
 
 class CropStudy(TypedDict):
-    """``crop_study.json``."""
+    """The content of ``crop_study.json``."""
 
     format_version: int
     preset: str
     dataset: DatasetDigest
     config: dict[str, Any]
     steps: int | None
-    """The length of each training, instead of ``config.epochs``."""
+    """Length of each training in optimiser steps; null: ``config.epochs`` epochs."""
     device: str
     memory_is: str
     train_images: int
     training: list[TrainingRow]
     fits: dict[str, Fit]
-    """Quantity → its line against ``num_crops``."""
+    """Measured quantity → straight line of it against ``num_crops``."""
     inference: InferenceCurve
     did_not_fit: list[NotFitting]
 
 
 class BaselineCost(TypedDict):
-    """Training of a resize-only baseline."""
+    """Cost of training a resize-only baseline."""
 
     batch: int
     memory: Memory
-    """One training step's."""
+    """Memory of one training step."""
     step_time_s: Number | None
     epoch_time_s: Number | None
-    """At this batch, over as many images as in the crop studies."""
+    """Duration of an epoch at this batch, over as many images as in the crop studies."""
     why: str | None
-    """Why it was not measured; None if it was."""
+    """Why it was not measured; null if it was."""

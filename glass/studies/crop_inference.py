@@ -1,4 +1,4 @@
-"""Accuracy, speed and memory of one trained model at prediction, with a given number of crops."""
+"""Measures the accuracy, speed and memory of one trained model when it predicts with a given number of crops."""
 
 import statistics
 import time
@@ -24,9 +24,9 @@ LATENCY_ROUNDS = 15
 
 
 def inference_row(data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int) -> InferenceRow:
-    """The row of the model in ``run`` with ``crops`` crops on the validation split.
+    """Measures the model in ``run`` with ``crops`` crops on the validation split.
 
-    Accuracy, latency and memory are of one device and one precision. Errors of too little memory pass through.
+    Accuracy, latency and memory are measured on one device in one precision. Errors of exhausted memory are not caught.
     """
     device = run_device()
     options = EvaluationOptions(device=device.type, num_crops=crops, draws=draws)
@@ -55,7 +55,7 @@ def _batch(data: OpenShards, trained: TrainedModel, split: str, crops: int) -> d
 
 
 def _latency(model: Any, batch: dict[str, Any]) -> float:
-    """Median seconds of one image through the model, taken from a batch on the model's device."""
+    """Median seconds that the model takes for one image of ``batch``, which is on the model's device."""
     one = [batch[name][:1] for name in ("global_view", "local_crops", "crop_mask")]
     times = []
     for _ in range(LATENCY_ROUNDS):

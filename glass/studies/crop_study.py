@@ -1,7 +1,7 @@
-"""The cost and gain of one more crop: training, and prediction with one trained model, for each number of crops N.
+"""Measures the cost and gain of one more crop: training, and prediction with one trained model, for each number N.
 
-Each N has a folder, so a study that was killed continues. Straight lines are fitted to memory and time against N, as in
-the reference study. An N that does not fit into memory is noted and left out.
+Each N has its own folder, so an interrupted study continues. Straight lines are fitted to memory and time against N, as
+in the reference study. An N that does not fit into memory is recorded and left out.
 """
 
 import math
@@ -34,30 +34,34 @@ Row = TypeVar("Row", TrainingRow, InferenceRow)
 
 @dataclass(frozen=True)
 class CropPlan:
-    """The settings of a study; ``config.epochs`` and ``loader.global_batch_size`` hold for every N."""
+    """The settings of a study; ``config.epochs`` and ``loader.global_batch_size`` apply to every N."""
 
     config: RunConfig
     crops: tuple[int, ...]
     steps: int | None = None
-    """Optimiser steps, instead of whole epochs: one epoch over this many batches' images."""
+    """Optimiser steps of each training: one epoch over as many images as they need. None: ``config.epochs`` whole
+    epochs."""
     draws: int = 1000
-    """Bootstrap draws of the inference curve's intervals."""
+    """Bootstrap repetitions for the intervals of the inference curve."""
 
     def with_crops(self, crops: int) -> RunConfig:
-        """The settings of one N."""
+        """The settings for training with ``crops`` crops."""
         return replace(self.config, loader=replace(self.config.loader, num_crops=crops))
 
     def curve_model(self, trained: Sequence[int]) -> int:
-        """The number of crops with which the model of the inference curve was trained: the preset's, or else the
-        nearest of ``trained``."""
+        """The number of crops with which the model for the inference curve was trained.
+
+        It is the preset's number, or else the one of ``trained`` that is nearest to it.
+        """
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
 
 
 def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropStudy | None:
-    """``crop_study.json`` where the study in ``output`` is done; None if it is not.
+    """The document of the study in ``output`` if the study is finished, else None. Records the plan in ``output``.
 
-    Raises ``InputError`` if ``output`` holds another study, and if this one cannot be trained."""
+    Raises ``InputError`` if ``output`` holds another study, or if this one cannot be trained.
+    """
     if not (output / PLAN_FILE).exists():
         check_trainable(data.dataset, plan.config)
     settings = measured_settings(data, plan.config, plan.steps)
@@ -73,9 +77,10 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropS
 
 
 def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> CropStudy:
-    """Trains and measures each number of crops that is not done; writes and returns ``crop_study.json``.
+    """Trains and measures each N that is not done; writes and returns ``crop_study.json``.
 
-    ``report`` gets a line per number. Raises ``TrainingStopped`` if a signal asked to stop."""
+    ``report`` is called with a line per N. Raises ``TrainingStopped`` if a signal asked to stop.
+    """
     make_folder(output)
     document = finished_crop_study(plan, output, data)
     if document is not None:
@@ -106,14 +111,14 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
 
 
 class _Parts:
-    """The rows of a study; those that did not fit into memory are collected in ``did_not_fit``."""
+    """Measures the rows of a study; those that do not fit into memory are collected in ``did_not_fit``."""
 
     def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
         self.data, self.plan, self.output, self.report = data, plan, output, report
         self.did_not_fit: list[NotFitting] = []
 
     def training(self) -> list[TrainingRow]:
-        """A row per number of crops that can be trained."""
+        """A row for each number of crops that can be trained."""
         plan = self.plan
 
         def measured(crops: int) -> TrainingRow:
@@ -133,7 +138,7 @@ class _Parts:
         return rows
 
     def inference(self, trained: Sequence[int]) -> InferenceCurve:
-        """The curve of one of the models; ``trained`` are their numbers of crops."""
+        """The inference curve of one model, chosen from those trained with the numbers of crops ``trained``."""
         plan, chosen = self.plan, self.plan.curve_model(trained)
 
         def measured(crops: int) -> InferenceRow:
@@ -169,8 +174,10 @@ class _Parts:
 
 
 def line_fit(x: Sequence[float], y: Sequence[float]) -> Fit:
-    """Least squares: ``intercept``, ``slope``, ``r2``, and 95 % intervals of both (Student's t with
-    n - 2 degrees of freedom; None below three points). At least two different ``x``."""
+    """A least-squares line through (``x``, ``y``), which needs at least two different ``x``.
+
+    The 95 % intervals use Student's t with n - 2 degrees of freedom; they are None below three points.
+    """
     from scipy.stats import linregress, t
 
     fit = linregress(x, y)
@@ -190,7 +197,7 @@ def line_fit(x: Sequence[float], y: Sequence[float]) -> Fit:
 
 
 def _fits(rows: Sequence[TrainingRow]) -> dict[str, Fit]:
-    """Lines of memory, step and epoch time against N, if there are two N or more."""
+    """Lines of memory, step time and epoch time against N; none if there are fewer than two N."""
     if len(rows) < 2:
         return {}
     crops = [row["num_crops"] for row in rows]

@@ -1,4 +1,4 @@
-"""The memory of a study's device: counted for a training step and for a prediction, and too small for them."""
+"""Counts the memory that a study's training step or prediction takes on its device, and explains a shortage."""
 
 import gc
 from dataclasses import replace
@@ -31,7 +31,7 @@ def device_name() -> str:
 
 
 def meaning_of_counts() -> str:
-    """The meaning of the counts below, for people; there are others on a GPU than on a CPU."""
+    """What the counts of this module mean on this device, in words; those of a GPU differ from those of a CPU."""
     if _on_gpu():
         return "peak of CUDA's allocator"
     return (
@@ -41,7 +41,7 @@ def meaning_of_counts() -> str:
 
 
 def training_memory(config: RunConfig) -> Counts:
-    """Name → bytes of one training step of ``config``, of one micro-step's batch."""
+    """Name of a count → bytes of one training step of ``config``, with the batch of one micro-step."""
     step = Step(replace(config, grad_accum_steps=1))
     if _on_gpu():
         return {"cuda_bytes": step.count_by_allocator()["peak_bytes"]}
@@ -50,7 +50,10 @@ def training_memory(config: RunConfig) -> Counts:
 
 
 def inference_memory(model: Any, batch: dict[str, Any]) -> Counts:
-    """Name → bytes of ``model``'s pass over one batch; call it in the precision of predictions."""
+    """Name of a count → bytes of one forward pass of ``model`` over ``batch``.
+
+    Call it in the precision and without gradients, as for predictions.
+    """
     views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
     if _on_gpu():
         with CudaAllocator() as allocator:
@@ -65,14 +68,14 @@ def inference_memory(model: Any, batch: dict[str, Any]) -> Counts:
 
 
 def why_it_does_not_fit(error: Exception) -> str | None:
-    """A sentence for an error of too little memory; None for any other error."""
+    """The message for an error of exhausted memory; None for any other error."""
     if not is_out_of_memory(error):
         return None
     return (str(error).splitlines() or ["out of memory"])[0]
 
 
 def free_memory() -> None:
-    """Releases the memory of a step that did not fit, for the next one."""
+    """Frees the memory of a step that did not fit, for the next step."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""The types of ``final_runs.json`` and ``seeds.json``: tests of one model trained with several seeds."""
+"""The types of ``final_runs.json`` and ``seeds.json``: tests of one model that was trained with several seeds."""
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -22,22 +22,22 @@ __all__ = [
 ]
 
 GENERATOR_METRICS = ("auroc", *FPR_LIMITS)
-"""The metrics that are kept of each generator."""
+"""The metrics that are recorded for each generator."""
 
 
 class Summary(TypedDict):
-    """A value over seeds."""
+    """A value summarised over seeds."""
 
     mean: Number | None
     sd: Number | None
-    """Standard deviation (n - 1)."""
+    """Standard deviation over the seeds (n - 1)."""
     interval: Interval
-    """Student's 95 % interval of the mean."""
+    """95 % interval of the mean, by Student's t."""
     seeds: int
-    """Those for which the value is defined."""
+    """Number of seeds for which the value is defined."""
 
 
-if TYPE_CHECKING:  # code reads these by the names of metrics
+if TYPE_CHECKING:  # for mypy, since code reads these by metric names that are not literals
     SeedMetrics = dict[str, float | None]
     Summaries = dict[str, Summary]
     SeedGenerator = dict[str, Any]
@@ -55,7 +55,7 @@ else:
 
 
 class SeedSlice(TypedDict):
-    """False alarms of a seed on a kind of real images."""
+    """False alarms of one seed on one kind of real images."""
 
     slice: str
     images: int
@@ -63,18 +63,18 @@ class SeedSlice(TypedDict):
 
 
 class CalibratedSeed(TypedDict):
-    """The effect of a calibration on the test of a seed."""
+    """Effect of a calibration on the test of one seed."""
 
     before: Quality
     after: Quality
     false_positive_rate: Number | None
     max_fpr: Number
     verdict: str | None
-    """On the promised rate."""
+    """Whether the promised rate of false alarms is kept."""
 
 
 class SeedResults(TypedDict):
-    """The test of a seed beyond its metrics."""
+    """Test results of one seed, besides its metrics."""
 
     generators: dict[str, SeedGenerator]
     generators_mean: SeedMetrics
@@ -84,25 +84,25 @@ class SeedResults(TypedDict):
 
 
 class SeedRow(TypedDict):
-    """A seed that was trained and tested."""
+    """One seed that was trained and tested."""
 
     seed: int
     folder: str
-    """Relative to the document's."""
+    """Its run folder, relative to that of the document."""
     best_epoch: int
     valid: Number | None
-    """The metric that chose it."""
+    """Value of the validation metric that chose the best epoch."""
     metrics: dict[str, Number | None]
     results: SeedResults
     train_time_s: Number
-    """All epochs, validation included."""
+    """Duration of all epochs, including validation."""
 
 
 # -- all seeds -------------------------------------------------------------------------------------
 
 
 class SummarySlice(TypedDict):
-    """False alarms over seeds on a kind of real images."""
+    """False alarms of all seeds on one kind of real images."""
 
     slice: str
     images: int
@@ -110,7 +110,7 @@ class SummarySlice(TypedDict):
 
 
 class QualitySummaries(TypedDict):
-    """How well probabilities fit, over seeds."""
+    """Measures of how well probabilities fit, over seeds."""
 
     ece: Summary
     nll: Summary
@@ -118,18 +118,18 @@ class QualitySummaries(TypedDict):
 
 
 class CalibratedSeeds(TypedDict):
-    """The effect of a calibration over seeds."""
+    """Effect of a calibration on the tests of all seeds."""
 
     before: QualitySummaries
     after: QualitySummaries
     false_positive_rate: Summary
     max_fpr: Number
     verdicts: dict[str, int]
-    """Verdict on the promised rate → seeds."""
+    """Verdict on the promised rate of false alarms → number of seeds."""
 
 
 class OverSeeds(TypedDict):
-    """The tests of all seeds."""
+    """Test results of all seeds."""
 
     generators: dict[str, GeneratorSummaries]
     generators_mean: Summaries
@@ -139,7 +139,7 @@ class OverSeeds(TypedDict):
 
 
 class HoldOut(TypedDict):
-    """The part of train+valid that chooses the epoch."""
+    """The share of train+valid that is held back to choose the epoch, and the numbers of samples in both parts."""
 
     share: Number
     learnt: int
@@ -147,7 +147,7 @@ class HoldOut(TypedDict):
 
 
 class FinalRuns(TypedDict):
-    """``final_runs.json``."""
+    """The content of ``final_runs.json``."""
 
     format_version: int
     preset: str
@@ -161,12 +161,12 @@ class FinalRuns(TypedDict):
     """The settings of the first seed."""
     seeds: list[SeedRow]
     summary: dict[str, Summary]
-    """By metric."""
+    """Metric → its summary over seeds."""
     tests: OverSeeds
 
 
 class Seeds(TypedDict):
-    """``seeds.json``: none of them may be left out."""
+    """The content of ``seeds.json``: the seeds of the runs in the folder. None of them may be left out later."""
 
     format_version: int
     seeds: list[int]

@@ -1,7 +1,7 @@
-"""The study's protocol for a final figure: several seeds, each of which is tested once on the test split.
+"""The study's protocol for a final figure: train with several seeds, and test each once on the test split.
 
 train and valid are merged, and 5 % are held back to choose the epoch; the model of the best epoch is tested. Each seed
-has a folder, so runs that were killed continue, and a finished seed is left alone. Seeds may be added later, but none
+has its own folder, so interrupted runs continue and a finished seed is left alone. Seeds may be added later, but none
 may be left out: figures of selected seeds would mean nothing.
 """
 
@@ -39,35 +39,36 @@ SEEDS = (100, 200, 300, 400, 500)
 TEST = "test"
 STUDY_FILE, SEEDS_FILE = "final_runs.json", "seeds.json"
 PER_SEED = frozenset({"seed", "loader.seed", "train_split", "valid_split"})
-"""Settings that the protocol sets."""
+"""Settings that the protocol sets itself."""
 
 
 @dataclass(frozen=True)
 class FinalPlan:
-    """The settings to train, and the seeds."""
+    """The settings to train with, and the seeds."""
 
     config: RunConfig
-    """``config.epochs`` are the epochs of one seed."""
+    """Settings of all seeds; ``config.epochs`` is the number of epochs for each."""
     seeds: tuple[int, ...] = SEEDS
     hold_out: float = 0.05
 
     def for_seed(self, seed: int) -> RunConfig:
-        """The settings of one seed."""
+        """The settings of the run with ``seed``."""
         loader = replace(self.config.loader, seed=seed)
         return replace(self.config, seed=seed, loader=loader, train_split=LEARNT, valid_split=HELD_BACK)
 
 
 def seed_folder(output: Path, seed: int) -> Path:
-    """The run folder of a seed."""
+    """The run folder of ``seed``."""
     return output / f"seed-{seed}"
 
 
 def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
-    """Whether every seed is trained and tested.
+    """Whether every seed is trained and tested, and the document is written. Records the plan in ``output``.
 
-    Raises ``InputError`` if ``output`` holds runs with other settings, another share held back, or seeds that the
-    plan leaves out, and if the plan cannot be trained."""
-    configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # before a seed is noted
+    Raises ``InputError`` if ``output`` holds runs with other settings, another share held back, or seeds that the plan
+    leaves out, or if the plan cannot be trained.
+    """
+    configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # unsuitable seeds raise here, before any is recorded
     if not (output / PLAN_FILE).exists():
         held = hold_back(data.dataset, "train+valid", plan.hold_out)
         check_trainable(held.dataset, configs[plan.seeds[0]])
@@ -87,7 +88,7 @@ def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
 
 
 def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
-    """Notes the seeds before they are run; ``InputError`` if noted ones are left out."""
+    """Records the seeds before they are run. Raises ``InputError`` if seeds recorded earlier are left out."""
     path = output / SEEDS_FILE
     before: list[int] = []
     if path.exists():
@@ -115,7 +116,7 @@ def run_seeds(
 ) -> FinalRuns:
     """Trains and tests every seed that is not done; writes and returns ``final_runs.json``.
 
-    ``report`` gets a line per seed. Raises ``TrainingStopped`` if a signal asked to stop.
+    ``report`` is called with a line per seed. Raises ``TrainingStopped`` if a signal asked to stop.
     """
     make_folder(output)
     if is_finished(plan, output, data):

@@ -1,4 +1,4 @@
-"""Part of the training data is held back to choose an epoch by: deterministically, and by whole groups."""
+"""Holds back part of the training data to choose an epoch by: deterministically, and in whole groups."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ from shards.manifest.schema import TRAIN, VALID
 __all__ = ["HELD_BACK", "LEARNT", "HoldOut", "hold_back"]
 
 LEARNT, HELD_BACK = "final_train", "final_valid"
-"""Names of the two parts as splits."""
+"""Names of the splits for the two parts."""
 SEED = 606
 
 
 @dataclass(frozen=True)
 class HoldOut:
-    """A data set with the splits ``LEARNT`` and ``HELD_BACK``, and how many samples they hold."""
+    """A data set with the splits ``LEARNT`` and ``HELD_BACK``, and the number of samples in each."""
 
     dataset: ShardDataset
     learnt: int
@@ -29,11 +29,10 @@ class HoldOut:
 def hold_back(
     dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05, remedy: str = "give another --hold-out"
 ) -> HoldOut:
-    """Divides the samples of ``splits`` anew: about ``share`` of each class is held back.
+    """Divides the samples of ``splits`` anew and holds back about ``share`` of each class.
 
-    Label-stratified and by whole groups, as ``glass build`` splits, with the study's seed: a
-    function of the samples alone. Raises ``InputError``, ending in ``remedy``, if one of the
-    parts would be empty.
+    Groups stay whole, as when ``glass build`` splits. The result depends on the samples alone; the seed is fixed.
+    Raises ``InputError``, whose message ends in ``remedy``, if one of the parts would be empty.
     """
     rows = dataset.split_rows(splits)
     columns = {name: dataset.column(name) for name in ("sha256", "label", "group")}

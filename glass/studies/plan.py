@@ -1,7 +1,7 @@
-"""What a study needs before its first run: settings that can be trained, and a note of them in its folder.
+"""Checks of a study before its first run: its settings can be trained, and are recorded in its folder.
 
-A command that continues after a kill compares its settings with the note. Otherwise figures of different settings, data
-or devices would stand in one table.
+A command that continues after an interruption compares its settings with that record. Otherwise figures of different
+settings, data or devices could end up in one table.
 """
 
 import json
@@ -26,20 +26,20 @@ FORMAT_VERSION = 1
 
 
 class Plan(TypedDict):
-    """``plan.json``: what a folder holds the study of."""
+    """The content of ``plan.json``: the kind and the settings of the study in a folder."""
 
     format_version: int
     study: str
-    """In words: "a crop study"."""
+    """Kind of the study, as in "a crop study"."""
     settings: dict[str, Any]
-    """All that must stay the same."""
+    """All settings that must stay the same."""
 
 
 def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
     """Raises ``InputError`` if the splits, the network or the weight files of ``config`` are not available.
 
-    Downloads nothing. Call it before :func:`settle_plan`: once a plan that cannot be trained is noted, the corrected
-    settings would be refused as another study's.
+    Downloads nothing. Call it before :func:`settle_plan`: once a plan that cannot be trained is recorded, the corrected
+    settings would be refused as those of another study.
     """
     for split in (config.train_split, config.valid_split):
         check_fits(dataset, split, config.loader)
@@ -49,10 +49,10 @@ def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
 
 
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
-    """Writes ``settings`` (plain values, nested) to ``path``, or requires them to equal those in it.
+    """Writes ``settings`` (plain values, nested) to ``path``, or requires them to equal those written there.
 
-    Raises ``InputError`` naming the first difference, for a damaged file, and for a folder that
-    holds other files and no plan, or cannot be written to.
+    Raises ``InputError`` naming the first difference; also for a damaged file, and for a folder that holds other files
+    and no plan, or cannot be written to.
     """
     now: Plan = json.loads(json.dumps({"format_version": FORMAT_VERSION, "study": study, "settings": settings}))
     if not path.exists():

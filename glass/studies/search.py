@@ -1,8 +1,8 @@
-"""A search over settings: trials that train, are pruned early, and are never lost.
+"""A search over settings: its trials train, may be pruned early, and continue after an interruption.
 
-Every trial trains in a folder of its own with checkpoints, and reports each epoch to the storage. A search that was
-killed continues its trial at the epoch of the kill, and its result is the same as without the kill. Shards stay open
-from trial to trial.
+Every trial trains in its own folder with checkpoints, and reports each epoch to the storage. A search that was killed
+continues its trial at the epoch of the kill, and its result is the same as without the kill. Shards stay open from
+trial to trial.
 """
 
 import gc
@@ -38,21 +38,24 @@ __all__ = ["Search"]
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 3
-"""Trials that may fail one after the other for a reason that is neither memory nor divergence."""
+"""The search ends with an error after this many trials in a row failed for reasons other than memory and divergence."""
 MAX_TAKE_UPS = 3
-"""How often a trial is taken up again at the same epoch: the system may kill it each time because memory is full."""
+"""How often a trial is continued from the same epoch. The system may kill it each time because the memory is full."""
 
 
 class _Pruned(Exception):
-    """The pruner ended a trial."""
+    """The pruner ended the trial."""
 
 
 class Search:
-    """The trials of a plan, from one process; any number of processes may share the folder."""
+    """The search of a plan, as run by one process. Any number of processes may work on it in the same folder."""
 
     def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
-        """Raises ``InputError`` for a storage that cannot be opened or holds another study, and
-        where nothing can be trained as planned."""
+        """Opens or creates the search in ``output``; ``storage`` is that of :class:`SearchStore`.
+
+        Raises ``InputError`` for a storage that cannot be opened or holds another study, and if the plan cannot be
+        trained.
+        """
         if not (output / TRIALS).exists():
             check_trainable(data.dataset, plan.config)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -71,21 +74,22 @@ class Search:
 
     @property
     def study(self) -> optuna.Study:
-        """Optuna's study."""
+        """The study as Optuna represents it."""
         return self.store.study
 
     def is_finished(self, trials: int) -> bool:
-        """Whether ``trials`` trials have ended, and none is under way."""
+        """Whether at least ``trials`` trials exist and none is running."""
         states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
         return len(states) >= trials and TrialState.RUNNING not in states
 
     def run(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> Tuning:
-        """:meth:`work`, then :meth:`write_records`."""
+        """:meth:`work`, then :meth:`write_records`; returns the content of ``tuning.json``."""
         self.work(trials, on_trial)
         return self.write_records()
 
     def work(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> None:
-        """Works until ``trials`` trials have been begun; ``on_trial`` gets each trial that ended here."""
+        """Runs trials until ``trials`` of them have been started; ``on_trial`` is called with each that ended in this
+        process."""
         while (claim := self.store.claim(trials)) is not None:
             try:
                 self._work(claim)
@@ -94,11 +98,11 @@ class Search:
             on_trial(self.study.get_trials(deepcopy=False)[claim.trial.number])
 
     def write_records(self) -> Tuning:
-        """Writes ``tuning.json`` and ``best.json`` of the trials so far; returns the document of ``tuning.json``."""
+        """Writes ``tuning.json`` and ``best.json`` for the trials so far; returns the content of ``tuning.json``."""
         return write_records(self.study, self.plan.config, self.plan.space, self.output)
 
     def _work(self, claim: Claim) -> None:
-        """Trains one trial and reports its end; if the process is killed, another process takes the trial up."""
+        """Trains one trial and reports its end. If this process is killed, another one continues the trial."""
         trial = claim.trial
         folder = self.store.trial_folder(trial.number)
         point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
@@ -115,11 +119,11 @@ class Search:
         except DoesNotFit as error:
             why = self._failure(error, folder)
         except (InputError, MachineTrouble, TrainingStopped, KeyboardInterrupt):
-            self.store.forget_take_ups(trial)  # stopped by a person, not for memory
+            self.store.forget_take_ups(trial)  # stopped by a person or the machine, not killed
             raise
         except Exception as error:
             if isinstance(error, OSError) and trouble_of(error) is not None:
-                self.store.forget_take_ups(trial)  # no trial can pass on such a machine
+                self.store.forget_take_ups(trial)  # the machine is at fault, not the trial
                 raise
             why = self._failure(error, folder)
         state = TrialState.FAIL if why else TrialState.COMPLETE if value is not None else None
@@ -133,7 +137,7 @@ class Search:
             torch.cuda.empty_cache()
 
     def _train(self, trial: optuna.trial.Trial, config: RunConfig, folder: Path) -> float:
-        """The best value that the trial reached in any epoch. Raises ``_Pruned``."""
+        """The best value that the trial reached in any epoch. Raises ``_Pruned`` if the pruner ends the trial."""
         reported = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
         # Epochs before a kill. The storage may lack the last of them; if that one lies after the last
@@ -144,7 +148,7 @@ class Search:
             best.see(line[f"valid_{config.select_by}"], config.select_by)
             if line["epoch"] not in reported:
                 trial.report(best.value, line["epoch"])
-            # Whether the last epoch before a kill was decided upon is unknown.
+            # The pruner may not have decided on the last epoch before a kill, so it is asked again.
             elif line is not lines[-1]:
                 return
             if trial.should_prune():
@@ -164,7 +168,7 @@ class Search:
         return best.value
 
     def _failure(self, error: Exception, folder: Path) -> str:
-        """Why a trial failed, in a sentence. Raises ``InputError`` where the trials all do."""
+        """The reason why a trial failed, in a sentence. Raises ``InputError`` after too many failures in a row."""
         if is_out_of_memory(error):
             self._failures = 0
             logger.warning("%s does not fit: %s", folder.name, safe_text(error))
@@ -182,7 +186,7 @@ class Search:
 
 
 class _Best:
-    """The best value seen."""
+    """The best value of the epochs so far."""
 
     def __init__(self, direction: str) -> None:
         self._better: Callable[[float, float], float] = max if direction == "maximize" else min
@@ -190,13 +194,13 @@ class _Best:
 
     @property
     def value(self) -> float:
-        """Raises ``RuntimeError`` before anything was seen."""
+        """The best value. Raises ``RuntimeError`` before the first epoch."""
         if self._value is None:
             raise RuntimeError("no epoch was seen")
         return self._value
 
     def see(self, value: float | None, metric: str) -> None:
-        """Raises ``InputError`` where the metric is undefined, as the AUROC of one class is."""
+        """Takes the value of an epoch. Raises ``InputError`` if it is None: with one class only, AUROC is undefined."""
         if value is None:
             raise InputError(
                 f"the validation split has no {metric}, because it holds one class only: choose"
@@ -206,7 +210,7 @@ class _Best:
 
 
 def _killed_too_often(claim: Claim) -> str | None:
-    """Why a trial is not tried once more, or None."""
+    """The reason why a trial is not continued once more, or None."""
     if claim.take_ups <= MAX_TAKE_UPS:
         return None
     return (
@@ -216,7 +220,7 @@ def _killed_too_often(claim: Claim) -> str | None:
 
 
 def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
-    """A value; where the trial is taken up, the stored one."""
+    """The value of one dimension for the trial; for a trial that is continued, the value stored before."""
     if isinstance(dimension, LogRange):
         return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
     return trial.suggest_categorical(dimension.name, dimension.options)

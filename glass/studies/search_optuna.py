@@ -1,4 +1,4 @@
-"""Optuna's sampler and pruner, made repeatable: a search that was killed decides as it would have without the kill."""
+"""Optuna's sampler and pruner, made repeatable: an interrupted search decides as it would have without interruption."""
 
 import hashlib
 from typing import Any
@@ -14,11 +14,11 @@ from glass.studies.search_space import SAMPLER_SEED
 __all__ = ["REDUCTION_FACTOR", "RepeatableHyperband", "SeededTPE"]
 
 REDUCTION_FACTOR = 3
-"""One of this many trials continues at each rung."""
+"""One in this many trials continues at each rung."""
 
 
 class SeededTPE(BaseSampler):
-    """Optuna's TPE, each parameter drawn independently (its default), with no state of its own.
+    """Optuna's TPE, which draws each parameter independently (its default), but without internal state.
 
     Every draw is a function of (seed, trial number, parameter) and the trials before it. ``TPESampler(seed=…)`` itself
     restarts its generator with the process, so a reopened study would repeat its first proposals.
@@ -34,13 +34,13 @@ class SeededTPE(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """See :meth:`infer_relative_search_space`."""
+        """Empty, see :meth:`infer_relative_search_space`."""
         return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """One parameter of one trial."""
+        """The value of one parameter of one trial."""
         text = f"{self.seed} {trial.number} {param_name}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
         tpe = TPESampler(seed=seed)
@@ -48,23 +48,23 @@ class SeededTPE(BaseSampler):
 
 
 class RepeatableHyperband(HyperbandPruner):
-    """Optuna's brackets and rule; asked twice, it gives the same answer. Every trial must report after every epoch.
+    """Optuna's Hyperband, but a repeated question gets the same answer. Every trial must report after every epoch.
 
-    Optuna's own pruner stores that a trial has reached a rung before it decides: asked again after a kill in between,
-    it takes the rung as passed. Here a rung is derived from the values that trials have reported at its epoch, so
-    nothing is stored. It must be a ``HyperbandPruner``: TPE recognises brackets, which do not learn from each other,
-    by the class.
+    Optuna's own pruner stores that a trial has reached a rung before it decides. Asked again after a kill in between,
+    it takes the rung for passed. This one derives the rung from the values that trials have reported at its epoch, so
+    it stores nothing. It must be a ``HyperbandPruner``: only for that class does TPE keep the trials of different
+    brackets apart.
     """
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:
         super().__init__(min_resource=min_epochs, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR)
-        # Optuna's would put every trial into its first bracket until it is asked for the first
-        # time, so a reopened study would propose other settings than one that went on.
+        # Optuna's pruner puts every trial into its first bracket until its first decision, so a reopened study
+        # would propose other settings than one that was not interrupted.
         self._try_initialization(None)  # needs no study, since the largest resource is a number
         self._first_rung = min_epochs
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether ``trial``, at its last epoch, is not among the best third of its bracket."""
+        """Whether ``trial``, at its last epoch, is at a rung and not among the best third of its bracket there."""
         epoch, bracket = trial.last_step, self._get_bracket_id(study, trial)
         if epoch is None or not self._is_rung(epoch, bracket):
             return False

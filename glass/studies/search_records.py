@@ -1,4 +1,4 @@
-"""The files of a search: ``tuning.json`` with all trials, and ``best.json``, which ``--params`` of train.py takes."""
+"""The files of a search: ``tuning.json`` with all trials, and ``best.json`` for ``train.py --params``."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ __all__ = [
 FORMAT_VERSION = 1
 
 Value = int | Number | str
-"""A value of a dimension that a search varies."""
+"""A value of a searched dimension."""
 
 
 class Trial(TypedDict):
@@ -42,13 +42,13 @@ class Trial(TypedDict):
     value: Number | None
     params: dict[str, Value]
     epochs: int
-    """Those trained."""
+    """Number of epochs trained."""
     why: str | None
-    """Why it failed."""
+    """Why the trial failed; null if it did not."""
 
 
 class TrialStates(TypedDict):
-    """Trials by state."""
+    """Numbers of trials by state."""
 
     complete: int
     pruned: int
@@ -57,21 +57,21 @@ class TrialStates(TypedDict):
 
 
 class Tuning(TypedDict):
-    """``tuning.json``."""
+    """The content of ``tuning.json``."""
 
     format_version: int
     study: str
     metric: str
     settings: dict[str, Any]
-    """All that the trials share, see ``SearchPlan.record``."""
+    """All settings that the trials share, see ``SearchPlan.record``."""
     states: TrialStates
     trials: list[Trial]
     importance: dict[str, Number] | None
-    """Parameter → share; None where too few trials are complete."""
+    """Parameter → share of the variance of the metric that it explains; null if too few trials are complete."""
 
 
 class BestParams(TypedDict):
-    """``best.json``."""
+    """The content of ``best.json``."""
 
     format_version: int
     preset: str
@@ -79,24 +79,24 @@ class BestParams(TypedDict):
     """``glass`` or ``single_view``."""
     metric: str
     value: Number
-    """The best validation epoch's."""
+    """Metric of the best validation epoch."""
     trial: int
     trials: int
-    """Those that ended, whatever their end."""
+    """Number of trials that ended, in whatever state."""
     params: dict[str, Value]
-    """Dimension → value."""
+    """Searched dimension → best value."""
     settings: dict[str, Value]
-    """Key of ``--set`` → value."""
+    """Key of ``--set`` → best value."""
     fixed: dict[str, Value | bool | None]
-    """The same, for the settings that all trials had unlike the preset."""
+    """Key of ``--set`` → value, for the settings in which all trials differed from the preset."""
 
 
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})
-"""Settings that a search makes for its trials, and that a run with its best values should not take over."""
+"""Settings that a search makes for its trials only; a run with its best values does not take them over."""
 
 
 def trial_rows(study: "optuna.Study") -> list[Trial]:
-    """One row per trial, by number."""
+    """One row per trial, in the order of their numbers."""
     return [
         {
             "number": trial.number,
@@ -111,18 +111,21 @@ def trial_rows(study: "optuna.Study") -> list[Trial]:
 
 
 def complete_trials(trials: Sequence[Trial]) -> list[tuple[float, Trial]]:
-    """(value, trial) of each of ``trials`` that is complete, in their order."""
+    """(value, trial) for each complete one of ``trials``, in their order."""
     return [(row["value"], row) for row in trials if row["state"] == "complete" and row["value"] is not None]
 
 
 def best_trial(trials: Sequence[Trial], metric: str) -> tuple[float, Trial] | None:
-    """(value, trial) of the best complete trial by ``metric``, the first of equal ones; None where none is complete."""
+    """(value, trial) of the best complete trial by ``metric``, the first of equal ones; None if none is complete."""
     best = min if metric == "loss" else max
     return best(complete_trials(trials), key=lambda found: found[0], default=None)
 
 
 def write_records(study: "optuna.Study", config: RunConfig, space: tuple[Dimension, ...], output: Path) -> Tuning:
-    """Writes both files into ``output`` (``best.json`` once a trial is complete); returns that of ``tuning.json``."""
+    """Writes both files into ``output`` and returns the content of ``tuning.json``.
+
+    ``best.json`` is written once a trial is complete.
+    """
     rows = trial_rows(study)
     count = {name: sum(row["state"] == name for row in rows) for name in ("complete", "pruned", "fail", "running")}
     document: Tuning = {
@@ -173,9 +176,9 @@ def _importance(study: "optuna.Study") -> dict[str, float] | None:
 
 
 def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any]:
-    """The settings in which ``config`` differs from its preset: the best values were found with them.
+    """The settings in which ``config`` differs from its preset; the best values were found with them.
 
-    Without those that were ``varied``, and without those that change nothing but the speed.
+    Settings that were ``varied`` and those that change only the speed are left out.
     """
     start = load_preset(config.preset) if config.preset else RunConfig()
     before = flat_settings(config_to_dict(start))
@@ -187,10 +190,10 @@ def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any
 
 
 def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> RunConfig:
-    """``config`` with the settings of a ``best.json``; ``asked`` are those of ``--set``.
+    """``config`` with the settings of the ``best.json`` at ``path``; ``asked`` are the arguments of ``--set``.
 
-    Raises ``InputError`` where the file is no ``best.json``, belongs to another preset, or names a file or a network
-    elsewhere that ``asked`` does not name: the file may come from a stranger.
+    Raises ``InputError`` if the file is no ``best.json``, belongs to another preset, or names a file or a network
+    elsewhere that ``asked`` does not name, since the file may come from a stranger.
     """
     best = read_document(path, BestParams, "a best.json of glass tune")
     if best["format_version"] != FORMAT_VERSION:

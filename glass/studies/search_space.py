@@ -1,6 +1,6 @@
-"""The search space: which settings vary, between which bounds, and how ``--search`` changes it; the plan of a search.
+"""The search space: which settings vary within which bounds, and how ``--search`` changes it; the plan of a search.
 
-The bounds are those of the reference study; a test holds them to the digit.
+The bounds are those of the reference study; a test compares them with its figures.
 """
 
 import re
@@ -30,28 +30,28 @@ __all__ = [
 
 SAMPLER_SEED = 606
 BATCH = "batch"
-"""The dimension in images per optimiser step: its value is divided by ``grad_accum_steps``."""
+"""The dimension that counts images per optimiser step; its value is divided by ``grad_accum_steps``."""
 OPTIONS = {"epochs": "--epochs", "select_by": "--metric", "loader.device": "--device"}
-"""Settings that the command has options for."""
+"""Settings that the command sets by options of its own."""
 SAME_FOR_ALL = frozenset(
     {"seed", "loader.seed", "train_split", "valid_split", "model.kind", "loader.global_size", "grad_accum_steps"}
 )
-"""Settings that trials must share: those that learn from, or are judged on, different samples cannot be compared."""
+"""Settings that all trials must share, because trials on different samples cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few values."""
+    """A dimension with a few possible values."""
 
     name: str
     settings: tuple[str, ...]
-    """Keys of ``--set`` that all get the value."""
+    """Keys of ``--set`` that all get the chosen value."""
     options: tuple[int | float | str, ...]
 
 
 @dataclass(frozen=True)
 class LogRange:
-    """Any number from ``low`` to ``high``, evenly likely on a logarithmic scale."""
+    """A dimension of numbers from ``low`` to ``high``, uniformly distributed on a logarithmic scale."""
 
     name: str
     settings: tuple[str, ...]
@@ -81,16 +81,16 @@ SINGLE_VIEW_SPACE: tuple[Dimension, ...] = (
 
 
 def space_for(config: RunConfig) -> tuple[Dimension, ...]:
-    """The study's space for the kind of model that ``config`` describes."""
+    """The study's search space for the kind of model in ``config``."""
     return GLASS_SPACE if config.model.kind == "glass" else SINGLE_VIEW_SPACE
 
 
 def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequence[str]) -> tuple[Dimension, ...]:
-    """``space`` with each ``"name=low..high"`` or ``"name=a,b,c"`` in place of what it had.
+    """``space`` with dimensions replaced or added as ``changes`` say: each ``"name=low..high"`` or ``"name=a,b,c"``.
 
-    ``name`` is a dimension of the space, or a key of ``--set``, which is then added where no
-    dimension has it. Raises ``InputError`` for an unknown name, for a setting that all trials must
-    share, and for values that the setting refuses.
+    ``name`` is a dimension of the space, or a key of ``--set``, which is added if no dimension has it. Raises
+    ``InputError`` for an unknown name, for a setting that all trials must share, and for values that the setting
+    refuses.
     """
     dimensions = {dimension.name: dimension for dimension in space}
     for change in changes:
@@ -114,11 +114,11 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
 
 
 def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int) -> str:
-    """The dimension of ``space`` (name → its settings) that ``name`` means; ``name`` itself for a setting of none.
+    """The dimension of ``space`` (name → its settings) that ``name`` means; ``name`` itself if no dimension sets it.
 
     ``name`` is a dimension or the key of a setting, and ``steps`` are the micro-steps of a batch. Raises ``InputError``
-    for a setting that cannot be searched: one that two dimensions set would take the value of one of them, and the
-    records would state both.
+    for a setting that cannot be searched. If two dimensions set one setting, it would have the value of one of them,
+    but the records would list both.
     """
     if name in space:
         return name
@@ -171,7 +171,7 @@ def _value(text: str) -> int | float | str:
 
 
 def settings_at(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> RunConfig:
-    """``config`` at a point of the space, dimension name → value.
+    """``config`` at the point ``point`` of the space (dimension name → value).
 
     Raises ``InputError`` for values that the configuration refuses.
     """
@@ -179,7 +179,7 @@ def settings_at(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
 
 
 def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The settings of a point, as (key, value); floats keep every digit when written as text."""
+    """The settings of a point as (key, value). Floats keep all digits when they are written as text."""
     pairs = []
     for dimension in space:
         value = point[dimension.name]
@@ -201,22 +201,22 @@ def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A search: ``config.epochs`` are those of a trial, ``config.select_by`` is the metric."""
+    """The plan of a search: ``config.epochs`` is the number of epochs of a trial, ``config.select_by`` the metric."""
 
     config: RunConfig
     space: tuple[Dimension, ...]
     name: str = ""
     """The study's name in its storage; empty: the preset's name."""
     min_epochs: int = 5
-    """Epochs that every trial trains before it may be pruned, at most ``config.epochs``."""
+    """Epochs that a trial trains before it may be pruned; at most ``config.epochs`` count."""
 
     @property
     def direction(self) -> str:
-        """Whether the metric is better high or low."""
+        """``maximize`` or ``minimize``, as Optuna calls the better direction of the metric."""
         return "minimize" if self.config.select_by == "loss" else "maximize"
 
     def record(self, dataset: ShardDataset) -> dict[str, Any]:
-        """The settings that a storage keeps, so that it can refuse to continue another search."""
+        """The settings that identify the search; the storage keeps them and refuses to continue another search."""
         varied = {key for dimension in self.space for key in dimension.settings}
         flat = flat_settings(config_to_dict(self.config))
         fixed = {k: v for k, v in flat.items() if k not in varied and k not in FREE_TO_CHANGE}
@@ -230,5 +230,5 @@ class SearchPlan:
 
 
 def _plain(dimension: Dimension) -> dict[str, Any]:
-    """A dimension as plain values, for JSON."""
+    """``dimension`` as plain values, for JSON."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(dimension).items()}

@@ -1,8 +1,8 @@
-"""The storage of a search: Optuna's, and which process works on which trial.
+"""The storage of a search: Optuna's study, and locks that say which process works on which trial.
 
-The process that works on a trial holds the lock of the trial's file. A trial that is marked as running and not locked
-was killed, and the next process takes it up. Locks lie in the folder of the search, so several processes and machines
-may share it; trials of a search on the same storage from another folder are left alone.
+A process that works on a trial holds the lock of the trial's file. A trial that is marked as running but not locked was
+interrupted by a kill, and the next process continues it. The locks are in the folder of the search, so several
+processes and machines may share it. Trials that were started from another folder on the same storage are left alone.
 """
 
 import os
@@ -27,33 +27,34 @@ from shards.files.regular_file import open_regular
 __all__ = ["TRIALS", "Claim", "SearchStore"]
 
 TRIALS = "trials"
-"""Name of the folder that holds a folder per trial."""
+"""Name of the folder that contains a folder for each trial."""
 
 MAX_LINE_BYTES = 1 << 16
 """Size limit of a journal's first line, which creates a study; later lines may be longer."""
 _OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
-"""Tables, with some of their columns, that identify a database of Optuna's."""
+"""Tables, with some of their columns, by which a database of Optuna is recognised."""
 
 TAKE_UPS = "take_ups"
-"""User attribute of a trial: how often it was taken up, after how many epochs."""
+"""User attribute of a trial: how often it was continued after a kill, and after how many epochs."""
 
 
 class Claim:
-    """A trial that this process works on, until :meth:`release`."""
+    """A trial that this process works on until :meth:`release`."""
 
     def __init__(self, trial: Trial, descriptor: int, take_ups: int = 0) -> None:
         self.trial = trial
         self.take_ups = take_ups
-        """How many processes in a row were killed at it without finishing another epoch; 0: a new trial."""
+        """How many processes in a row were killed during this trial without finishing another epoch; 0 for a
+        new trial."""
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Releases the lock, as the end of the process does too."""
+        """Releases the lock. The end of the process releases it, too."""
         os.close(self._descriptor)
 
 
 class SearchStore:
-    """One study in one storage, as worked on from one folder."""
+    """One Optuna study in one storage, used from one folder."""
 
     def __init__(
         self,
@@ -68,9 +69,9 @@ class SearchStore:
     ) -> None:
         """Opens or creates the study.
 
-        ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL of Optuna's; None is a
-        SQLite file in ``folder``. ``settings`` identify the study: a storage that holds ``name`` with
-        others raises ``InputError`` naming the first difference.
+        ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL of Optuna's; None: a SQLite file in
+        ``folder``. ``settings`` identify the study. If the storage holds a study ``name`` with other settings, raises
+        ``InputError`` naming the first difference.
         """
         self.folder = folder
         self._own_storage = storage is None
@@ -89,8 +90,7 @@ class SearchStore:
             self._check_settings(url, settings)
 
     def claim(self, trials: int) -> Claim | None:
-        """A trial to work on: one whose process was killed, else a new one as long as there are
-        less than ``trials``, else None."""
+        """A trial to work on: an interrupted one, else a new one if there are fewer than ``trials``, else None."""
         with self._alone():
             for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 home = frozen.user_attrs.get("home", self._home if self._own_storage else None)
@@ -107,7 +107,7 @@ class SearchStore:
             return Claim(trial, descriptor)
 
     def forget_take_ups(self, trial: Trial) -> None:
-        """Counts the take-ups of ``trial`` from 0 again: its process was not killed."""
+        """Sets the number of continuations of ``trial`` back to 0, because its process was not killed."""
         trial.set_user_attr(TAKE_UPS, None)
 
     def _count_take_up(self, trial: Trial, frozen: FrozenTrial) -> int:
@@ -118,16 +118,16 @@ class SearchStore:
         return times
 
     def trial_folder(self, number: int) -> Path:
-        """Where trial ``number`` trains."""
+        """The run folder of trial ``number``."""
         return self.folder / TRIALS / f"trial-{number:04d}"
 
     def _lock(self, number: int) -> int | None:
-        """The open, locked file of a trial, or None if another process holds it."""
+        """The descriptor of the trial's locked file; None if another process holds the lock."""
         return try_lock(self.folder / TRIALS / f"trial-{number:04d}.lock")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Only one process at a time looks for a trial."""
+        """Context manager: only one process at a time chooses a trial."""
         with locked_file(self.folder / ".claims"):
             yield
 
@@ -156,7 +156,7 @@ class SearchStore:
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """The storage behind a URL; ``InputError`` if it cannot be opened, or belongs to another program."""
+    """The storage at ``url``. Raises ``InputError`` if it cannot be opened, or belongs to another program."""
     try:
         if url.startswith("journal:///"):
             from optuna.storages.journal import JournalFileBackend
@@ -175,7 +175,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _require_database(url: str, options: dict[str, Any]) -> None:
-    """Raises ``ValueError`` for a database that holds tables, and none of Optuna's: Optuna would add its own."""
+    """Raises ``ValueError`` if the database holds tables, but none of Optuna's: Optuna would add its own."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, **options)
@@ -183,7 +183,7 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
         inspector = sqlalchemy.inspect(engine)
         tables = set(inspector.get_table_names())
         for name, wanted in _OPTUNA_COLUMNS.items():
-            # One of them is enough: a process may have been killed while it made the tables.
+            # One of the tables is enough: a process may have been killed while it created them.
             if name in tables and wanted <= {c["name"] for c in inspector.get_columns(name)}:
                 return
     finally:
@@ -193,7 +193,7 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
 
 
 def _require_journal(path: Path) -> None:
-    """Raises ``ValueError`` for a file that is neither empty nor a journal of Optuna's: Optuna would append to it."""
+    """Raises ``ValueError`` if the file is neither empty nor a journal of Optuna's: Optuna would append to it."""
     if not path.exists() or not path.stat().st_size:
         return
     with open_regular(path) as file:
@@ -208,7 +208,7 @@ def _require_journal(path: Path) -> None:
 
 @contextmanager
 def _storage_errors(url: str) -> Iterator[None]:
-    """Context manager for the first use of a storage: raises ``InputError`` for any error."""
+    """Context manager for the first use of a storage: turns every error into ``InputError``."""
     try:
         yield
     except InputError:

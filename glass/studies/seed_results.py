@@ -1,8 +1,8 @@
-"""Results of final runs: of a seed per generator and calibrated, over all seeds, and against the baseline.
+"""Results of final runs: per seed by generator and calibrated, over all seeds, and compared with the baseline.
 
-Results per generator and per kind of real image are those of the evaluation. Where the data set has a split
-``calibration`` with both classes, the effect of a calibration on it is recorded; the metrics themselves stay those of
-raw scores at 0.5, the study's protocol.
+Results per generator and per kind of real image come from the evaluation. If the data set has a split ``calibration``
+with both classes, the effect of a calibration on it is recorded. The metrics themselves are always those of raw scores
+at threshold 0.5, by the study's protocol.
 """
 
 import logging
@@ -45,8 +45,10 @@ COMPARED = ("accuracy", "auroc")
 
 
 def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions) -> None:
-    """Calibrates the model in ``run`` on the split ``calibration``, where it holds both classes and the model
-    separates them."""
+    """Calibrates the model in ``run`` on the split ``calibration``.
+
+    Does nothing if that split lacks a class; logs a warning if the model does not separate the classes.
+    """
     count = dataset.info.counts.get(CALIBRATION)
     if count is None or not (count.real and count.generated):
         return
@@ -105,7 +107,7 @@ def _margin(table: pa.Table) -> np.ndarray:
 
 
 def over_seeds(seeds: Sequence[SeedResults]) -> OverSeeds:
-    """The results of each seed put together, all of one test split."""
+    """Summarises the results of all seeds, which were tested on the same split."""
     first = seeds[0]
     alarms = [{row["slice"]: row["false_positive_rate"] for row in seed["real_slices"]} for seed in seeds]
     calibrated = [seed["calibration"] for seed in seeds if seed["calibration"] is not None]
@@ -152,8 +154,7 @@ def _summaries(rows: Sequence[Mapping[str, float | None]]) -> Summaries:
 
 
 def summary(values: Sequence[float | None]) -> Summary:
-    """``mean``, ``sd`` (n - 1), Student's 95 % ``interval`` of the mean, over the ``seeds`` for
-    which the metric is defined."""
+    """Mean, standard deviation (n - 1) and Student's 95 % interval of the mean, over the values that are not None."""
     known = [value for value in values if value is not None]
     mean = statistics.fmean(known) if known else None
     sd = statistics.stdev(known) if len(known) > 1 else None
@@ -162,7 +163,7 @@ def summary(values: Sequence[float | None]) -> Summary:
 
 
 def _student_interval(values: Sequence[float]) -> list[float] | None:
-    """95 % interval of the mean of independent values; None for less than two."""
+    """Student's 95 % interval of the mean of independent values; None for fewer than two."""
     if len(values) < 2:
         return None
     from scipy.stats import t
@@ -173,7 +174,7 @@ def _student_interval(values: Sequence[float]) -> list[float] | None:
 
 
 def comparisons(results: Sequence[StudyResult]) -> list[Comparison]:
-    """GLASS minus baseline, seed by seed, for every family, terms and metric."""
+    """GLASS minus baseline, seed by seed, for every family, terms of comparison and metric."""
     rows: list[Comparison] = []
     ours = {row["family"]: row for row in results if row["kind"] == "glass"}
     for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):

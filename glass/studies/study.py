@@ -1,8 +1,8 @@
-"""The whole study: six models tuned, trained with every seed, their crops studied, and compared.
+"""The whole study: tunes six models, trains each with every seed, studies their crops, and compares them.
 
-GLASS is compared with the resize-only baseline on equal terms twice: with as many trials of tuning, and with as much
-compute, for which the baseline's search goes on until it has used as many operations as GLASS's. Every part has its
-folder and goes on where it was killed.
+GLASS is compared with the resize-only baseline on equal terms twice: with as many tuning trials, and with as much
+compute, for which the baseline's search continues until it has used as many operations as that of GLASS. Every part has
+its own folder and continues after an interruption.
 """
 
 import time
@@ -42,7 +42,7 @@ Report = Callable[[str], None]
 
 @dataclass
 class Study:
-    """One study in one folder."""
+    """One study in one folder; ``report`` is called with a line for each part that is done."""
 
     data: OpenShards
     budget: Budget
@@ -50,7 +50,7 @@ class Study:
     report: Report = lambda _: None
 
     def run(self) -> StudyDocument:
-        """Does the parts that are not done yet; writes and returns ``study.json``."""
+        """Runs the parts that are not finished yet; writes and returns ``study.json``."""
         start = time.monotonic()
         audit = read_audit(Path(self.data.dataset.root))  # a damaged one is reported before the work
         searches, results = self._search_and_train()
@@ -78,7 +78,7 @@ class Study:
         return document
 
     def _search_and_train(self) -> tuple[list[SearchResult], list[StudyResult]]:
-        """All searches and final runs, GLASS of a family before its baseline."""
+        """All searches and final runs; within a family, GLASS comes before its baseline."""
         searches: list[SearchResult] = []
         results: list[StudyResult] = []
         flops: dict[str, float] = {}
@@ -101,8 +101,10 @@ class Study:
         return SearchPlan(config, space, name=model.name, min_epochs=self.budget.min_epochs)
 
     def _tune(self, model: StudyModel, flops: float | None) -> tuple[Tuning, float]:
-        """The document of a search and its operations; given ``flops``, the search goes on beyond the budget's trials
-        until it has used as many operations."""
+        """The document of a search, and the operations that it used.
+
+        Given ``flops``, the search continues beyond the budget's trials until it has used as many operations.
+        """
         plan = self._plan(model)
         folder = self.output / model.name / "tune"
         make_folder(folder)
@@ -129,8 +131,10 @@ class Study:
         )
 
     def _final(self, model: StudyModel, tuning: Tuning, glass_flops: float | None) -> list[StudyResult]:
-        """The final runs of the best settings: a baseline's on both terms. ``glass_flops``: of the family's GLASS
-        search."""
+        """The final runs of the best settings of ``tuning``; for a baseline, on both terms of comparison.
+
+        ``glass_flops`` is the number of operations that the GLASS search of the family used.
+        """
         wanted = {TUNED: len(tuning["trials"])}
         if not _sees_crops(model):
             wanted = {EQUAL_TRIALS: self.budget.trials, EQUAL_COMPUTE: len(tuning["trials"])}
@@ -146,7 +150,7 @@ class Study:
             config = settings_at(plan.config, plan.space, best["params"])
             config = replace(config, epochs=self.budget.final_epochs)
             final = FinalPlan(config, self.budget.seeds, self.budget.hold_out)
-            # Named after the trial: where both terms chose the same one, they share its runs.
+            # Named after the trial, so that both terms share the runs if they chose the same trial.
             folder = self.output / model.name / f"final-trial-{best['number']:04d}"
             document = run_seeds(self.data, final, folder, lambda line: self.report(f"{model.name} {line}"))
             spent = self._flops(plan, among)

@@ -1,4 +1,4 @@
-"""The types of ``study.json``: searches, final runs, crop studies and what they come to."""
+"""The types of ``study.json``: searches, final runs, crop studies and comparisons."""
 
 from typing import TypedDict
 
@@ -13,7 +13,7 @@ __all__ = ["AboutModel", "BaselineRow", "Comparison", "SearchResult", "StudyDocu
 
 
 class AboutModel(TypedDict):
-    """A model of the study."""
+    """Name, family and kind of a model of the study."""
 
     name: str
     family: str
@@ -22,68 +22,68 @@ class AboutModel(TypedDict):
 
 
 class SearchResult(AboutModel):
-    """The search of a model."""
+    """The search over the settings of a model."""
 
     flops: Number
     tuning: Tuning
 
 
 class StudyResult(AboutModel):
-    """Final runs of a model on some terms."""
+    """The final runs of a model, on one of the terms of comparison."""
 
     terms: str
     """``tuned``, ``equal trials`` or ``equal compute``."""
     trials: int
     search_flops: Number
     compute_share: Number | None
-    """Share of the compute of the family's GLASS search; None without one."""
+    """Operations of its search as a share of those of the family's GLASS search; null without one."""
     best_trial: int
     params: dict[str, Value]
     final: FinalRuns
 
 
 class Comparison(TypedDict):
-    """GLASS against its baseline, seed by seed."""
+    """GLASS minus its baseline, paired by seed."""
 
     family: str
     terms: str
     compute_share: Number | None
-    """Share of the compute of GLASS's search that the baseline's used."""
+    """Operations of the baseline's search as a share of those of GLASS's search."""
     metric: str
     glass: Number | None
     baseline: Number | None
     difference: Number | None
     interval: Interval
-    """Student's 95 %, over pairs of seeds."""
+    """Student's 95 % interval of the difference, over pairs of seeds."""
 
 
 class BaselineRow(BaselineCost):
-    """The cost of a resize-only baseline."""
+    """The cost of training a resize-only baseline, with its name."""
 
     name: str
     family: str
 
 
 class StudyDocument(TypedDict):
-    """``study.json``."""
+    """The content of ``study.json``."""
 
     format_version: int
     created: str
-    """ISO 8601, UTC."""
+    """Time of writing: ISO 8601, UTC."""
     budget: str
     note: str | None
     dataset: DatasetDigest
     audit: AuditSummary | None
     splits: dict[str, int]
-    """Name → images."""
+    """Name of a split → number of images."""
     device: str
     versions: dict[str, str]
     searches: list[SearchResult]
     results: list[StudyResult]
     comparisons: list[Comparison]
     crop_studies: dict[str, CropStudy]
-    """By model."""
+    """Name of a model → its crop study."""
     baseline_memory: list[BaselineRow]
     memory_is: str
     time_s: Number
-    """This call's; with earlier, killed calls the study took longer."""
+    """Duration of the last call; earlier calls that were killed are not counted."""

@@ -1,6 +1,6 @@
-"""Memory and time of training, measured for a study: with a number of crops, or of a resize-only baseline.
+"""Measures memory and time of training for a study: with a number of crops, or for a resize-only baseline.
 
-Each measurement is kept in a folder of its own, so a study that was killed goes on.
+Each measurement is stored in its own folder, so an interrupted study continues.
 """
 
 import copy
@@ -30,10 +30,10 @@ ROW_FILE = "row.json"
 
 
 def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> TrainingRow:
-    """The row in ``folder``, measured now where there is none.
+    """The measurement stored in ``folder``, made now if there is none.
 
-    Trains ``config.epochs`` epochs, or one over as many images as ``steps`` optimiser steps see.
-    Raises ``TrainingStopped`` where a signal asked to stop, and any error of too little memory.
+    Trains ``config.epochs`` epochs, or, given ``steps``, one epoch over as many images as that many optimiser steps
+    use. Raises ``TrainingStopped`` if a signal asked to stop, and any error of exhausted memory.
     """
     if not (folder / ROW_FILE).is_file():
         row = _measure(data, config.untracked(), steps, folder)
@@ -45,9 +45,9 @@ def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder
 
 
 def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> BaselineCost:
-    """The cost of a resize-only baseline, kept in ``folder``.
+    """The cost of training a resize-only baseline, stored in ``folder``; if memory is exhausted, the reason instead.
 
-    Raises ``TrainingStopped`` where a signal asked to stop.
+    Raises ``TrainingStopped`` if a signal asked to stop.
     """
     make_folder(folder)
     if not (folder / PLAN_FILE).exists():
@@ -75,12 +75,12 @@ def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, fold
 
 
 def run_folder(folder: Path) -> Path:
-    """The folder of the measured run."""
+    """The run folder of the measurement in ``folder``."""
     return folder / "run"
 
 
 def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.ndarray:
-    """(n,) manifest rows to train on, sorted: the split, or a seeded part of it for ``steps`` steps."""
+    """(n,) sorted rows of the manifest to train on: the whole split, or a seeded part of it for ``steps`` steps."""
     rows = data.dataset.split_rows(config.train_split)
     if steps is None:
         return rows
@@ -91,7 +91,7 @@ def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.
 
 
 def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) -> dict[str, Any]:
-    """All settings that the figures depend on: only figures with equal settings stand in one table."""
+    """All settings that the figures depend on. Only figures with equal settings may be compared in one table."""
     return {
         "config": config_to_dict(config),
         "steps": steps,
@@ -108,7 +108,7 @@ def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Pat
     if not train(part, replace(config, train_split="measured"), run_folder(folder)):
         raise TrainingStopped
     lines = RunFolder(run_folder(folder)).read_metrics()
-    # The first epoch also warms up caches: where there is another, the first does not count.
+    # The first epoch also warms up caches, so it counts only if there is no other.
     timed = lines[1:] or lines
     middle = sorted(timed, key=lambda line: line["epoch_time_s"])[len(timed) // 2]
     steps_per_epoch = lines[-1]["step"] // len(lines)
@@ -128,7 +128,7 @@ def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Pat
 
 
 def _without_grid(data: OpenShards, rows: np.ndarray, config: RunConfig) -> int:
-    """Images whose grid (g × g cells of at least the crop's size) has fewer than N cells."""
+    """Number of images whose grid (g × g cells of at least the crop's size) has fewer than N cells."""
     if config.loader.sampling != "stratified_grid":
         return 0
     shorter = np.minimum(data.samples.height[rows], data.samples.width[rows])

@@ -1,10 +1,9 @@
-"""The samples that a run could not read: written down, counted over all processes, and limited.
+"""The samples that a run could not read: recorded, counted over all processes, and limited.
 
-``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's words, and
-the epoch in which it was met first. No times: equal runs on equal data write equal files. A bad
-sample is masked wherever it comes up; it is never replaced by another. A run that continues reads
-those once more and counts what is still bad: a limit that stopped it is not passed by starting it
-again.
+``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's message, and the epoch in
+which it was first met. It holds no times, so equal runs on equal data write equal files. A bad sample is masked in
+every batch and never replaced by another. A run that is continued reads its bad samples again and counts those that are
+still bad. So starting a run again does not take it past the limit that ended it.
 """
 
 import json
@@ -36,7 +35,7 @@ _AGAIN = "met before"
 
 
 class LedgerLoader(Protocol):
-    """The part of a loader that the ledger uses."""
+    """The part of a loader's interface that the ledger uses."""
 
     @property
     def num_samples(self) -> int: ...
@@ -44,13 +43,15 @@ class LedgerLoader(Protocol):
 
 
 def allowed_bad_samples(share: float, num_samples: int) -> int:
-    """How many bad samples a split of ``num_samples`` may have: their share, rounded down, but at
-    least one unless the share is 0, so that one bad image never ends a run on a small split."""
+    """How many of ``num_samples`` samples of a split may be bad: the share ``share`` of them, rounded down.
+
+    At least one is allowed unless ``share`` is 0, so that one bad image never ends a run on a small split.
+    """
     return 0 if share == 0 else max(1, int(share * num_samples))
 
 
 def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
-    """Those of ``rows`` whose samples a loader of ``config`` cannot read now either."""
+    """Those of ``rows`` whose samples still cannot be read by a loader with the settings ``config``."""
     places = _place_of_keys(dataset, {str(row["sample_key"]) for row in rows})
     if not places:
         return []
@@ -64,42 +65,43 @@ def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> 
 
 
 def _place_of_keys(dataset: ShardDataset, keys: set[str]) -> dict[str, int]:
-    """Sample key → row of the manifest, of the keys that there are."""
+    """Sample key → row of the manifest, for those of ``keys`` that the data set has."""
     column = dataset.table.column("sample_key")
     found = pc.indices_nonzero(pc.is_in(column, pa.array(keys, pa.string())))
     return dict(zip(column.take(found).to_pylist(), found.to_pylist(), strict=True))
 
 
 class BadSampleLedger:
-    """One object in every process; all call :meth:`collect` together. The main process writes."""
+    """Records bad samples. Each process has one; all call :meth:`collect` together, and the main process writes the
+    file."""
 
     def __init__(self, path: Path, accelerator: Any, max_share: float) -> None:
         self.path, self.accelerator, self.max_share = path, accelerator, max_share
         self._rows: dict[tuple[str, str], Row] = {}
-        """(split, key) → row; the same in every process for what this run's processes found."""
+        """(split, key) → row, of the bad samples that this run's processes found; equal on all processes."""
         self._earlier: dict[tuple[str, str], Row] = {}
-        """The rows of the file when the run went on; written again, and counted as far as
-        :meth:`count_still_bad` finds it still bad: the shards may have been mended since."""
+        """Rows that the file held when the run was continued. They are written again, but they count only once
+        :meth:`count_still_bad` has found them still bad, since the shards may have been repaired."""
         self._collected: dict[str, int] = {}
-        """Split → how many of its loader's bad samples are in already, in this process."""
+        """Split → number of its loader's bad samples that this process has collected."""
 
     def load_earlier(self) -> None:
-        """Keeps what an earlier part of the same run wrote; lines that are damaged are left out."""
+        """Reads the file that an earlier part of the same run wrote; damaged lines are left out with a warning."""
         if not (self.accelerator.is_main_process and self.path.is_file()):
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
                 split, key = row["split"], row["sample_key"]
-                f"{split} {key}".encode()  # half a character is JSON, and no name of a sample
+                f"{split} {key}".encode()  # a lone surrogate is valid JSON, but no sample's name
                 self._earlier[split, key] = row
             except (ValueError, KeyError, TypeError, RecursionError):
                 logger.warning("a line of %s is damaged and left out", self.path)
 
     def collect(self, split: str, loader: LedgerLoader) -> str | None:
-        """Takes in what the loaders of ``split`` met since the last call, on all processes.
+        """Collects the samples of ``split`` that the loaders of all processes found bad since the last call.
 
-        Returns a summary once more samples are bad than allowed, on every process the same.
+        Returns a summary for the user if more samples are bad than allowed, else None; the same on all processes.
         """
         since = self._collected.get(split, 0)
         new = bad_sample_rows(loader.bad_samples(since), split)
@@ -107,13 +109,15 @@ class BadSampleLedger:
         return self._count(split, new, loader.num_samples)
 
     def count_still_bad(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
-        """Reads the samples of ``split`` that :meth:`load_earlier` found bad once more, and counts those that still
-        are. Returns as :meth:`collect`, on all processes."""
+        """Reads the samples of ``split`` from :meth:`load_earlier` again, and counts those that are still bad.
+
+        All processes call it together. Returns as :meth:`collect`.
+        """
         rows = [row for (of, _), row in self._earlier.items() if of == split]
         return self._count(split, _still_bad(rows, dataset, config), num_samples)
 
     def _count(self, split: str, new: list[Row], num_samples: int) -> str | None:
-        # Objects travel only when there are any.
+        # The processes exchange rows only if one of them has any.
         if self.accelerator.num_processes > 1:
             if not any_process(self.accelerator, bool(new)):
                 return None
@@ -138,7 +142,7 @@ class BadSampleLedger:
         return self._summary(split, num_samples)
 
     def _summary(self, split: str, num_samples: int) -> str | None:
-        """The message for the user once there are too many."""
+        """The message for the user if too many samples of ``split`` are bad, else None."""
         reasons = Counter(row["reason"] for (of, _), row in self._rows.items() if of == split)
         found = sum(reasons.values())
         if found <= allowed_bad_samples(self.max_share, num_samples):

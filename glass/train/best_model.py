@@ -1,4 +1,4 @@
-"""The exported model of a run: that of its best epoch so far, kept in step with the checkpoints."""
+"""Keeps the exported model of a run, that of its best epoch so far, consistent with the checkpoints."""
 
 import logging
 from typing import Any
@@ -17,28 +17,36 @@ logger = logging.getLogger(__name__)
 
 
 class BestModel:
-    """One object in every process; all call its methods together, and the main process writes."""
+    """Chooses and exports the best model. Each process has one; all call its methods together, and the main process
+    writes."""
 
     def __init__(self, config: RunConfig, state: RunState, folder: RunFolder) -> None:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Whether the epoch with the metrics ``line`` is the best so far, which is then remembered."""
+        """Whether the epoch with the metrics ``line`` is the best so far. If so, it is remembered."""
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line
         return better
 
     def export(self) -> None:
-        """Writes ``model/`` if the epoch just saved is the best so far. Called after the checkpoint of the epoch is
-        written, so that no run resumes from before an epoch whose model was exported."""
+        """Writes ``model/`` if the last finished epoch is the best so far.
+
+        Call it after the checkpoint of the epoch is written, so that no run resumes from before an epoch whose model
+        was exported.
+        """
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
             save_model(self.folder.model, self.state.judged_model, self.config, best, self.folder.data_note())
 
     def restore(self) -> None:
-        """Makes ``model/`` that of the best epoch again, if the process was killed before that epoch's export, or if
-        the run went back to an earlier checkpoint because a later one was damaged."""
+        """Makes ``model/`` the model of the best epoch again when a run is continued.
+
+        It may be another one if the process was killed before the export, or if the run returned to an earlier
+        checkpoint because a later one was damaged. If the best model cannot be had any more, the best epoch is chosen
+        anew from here, with a warning.
+        """
         progress = self.state.progress
         if progress.best is None:
             return

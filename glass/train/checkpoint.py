@@ -1,9 +1,9 @@
-"""Checkpoints that appear whole or not at all, can prove it, and run no code when read.
+"""Checkpoints that are written atomically, verified by checksums, and run no code when they are read.
 
-``RUN/checkpoints/step-00000120/``: ``model.safetensors``; ``optimizer.pt`` and ``training.pt``
-(tensors and plain containers, read with ``weights_only=True``); and, written last,
-``checkpoint.json`` with the SHA-256 of the others. The newest ``KEEP`` stay: should the newest be
-damaged, the one before it is used, and the damaged one is set aside as ``damaged-step-00000120``.
+``RUN/checkpoints/step-00000120/`` holds ``model.safetensors``; ``optimizer.pt`` and ``training.pt`` (tensors and plain
+containers, read with ``weights_only=True``); and, written last, ``checkpoint.json`` with the SHA-256 of the others. The
+newest ``KEEP`` are kept. If the newest is damaged, the one before it is used, and the damaged one is renamed to
+``damaged-step-00000120``.
 """
 
 import json
@@ -29,19 +29,18 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 KEEP = 2
-"""Checkpoints that stay: the newest, and the one before it."""
+"""Number of checkpoints that are kept: the newest, and the one before it."""
 MODEL, OPTIMIZER, TRAINING, INDEX = ("model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json")
 REPLACED, GONE = ".replaced.tmp", ".gone.tmp"
-"""Endings of the names of checkpoints that a newer one of the same step replaces, or that are being
-deleted."""
+"""Suffixes of checkpoints that a newer one of the same step replaces, and of those that are being deleted."""
 
 
 class _Damaged(Exception):
-    """Why a checkpoint cannot be used."""
+    """The reason why a checkpoint cannot be used."""
 
 
 class CheckpointStore:
-    """The checkpoints in one folder. One process writes; any may read."""
+    """The checkpoints in one folder. One process writes; any process may read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,10 +48,10 @@ class CheckpointStore:
     def save(
         self, step: int, model: dict[str, torch.Tensor], optimizer: dict[str, Any], training: dict[str, Any]
     ) -> Path:
-        """Writes the state after optimiser step ``step`` and removes what is older than ``KEEP``.
+        """Writes the state after optimiser step ``step`` and deletes all but the ``KEEP`` newest checkpoints.
 
-        ``optimizer`` and ``training`` hold tensors and plain containers. Raises ``InputError``
-        if the disk refuses; the checkpoints that were there are untouched then.
+        ``optimizer`` and ``training`` hold tensors and plain containers. Raises ``InputError`` if writing fails; the
+        earlier checkpoints then remain untouched.
         """
         final = self.folder / f"step-{step:08d}"
         temporary = self.folder / f".{final.name}.tmp"
@@ -80,8 +79,10 @@ class CheckpointStore:
         return final
 
     def remove_unfinished(self) -> None:
-        """Deletes what was being written, or deleted, when an earlier process was killed; what was
-        being replaced by a newer one of the same step is there again."""
+        """Deletes what a killed process was writing or deleting.
+
+        If it was killed while it replaced a checkpoint by a newer one of the same step, the old one is restored.
+        """
         for replaced in self.folder.glob(f".step-*{REPLACED}"):
             final = self.folder / replaced.name[1 : -len(REPLACED)]
             if not final.exists():
@@ -90,10 +91,10 @@ class CheckpointStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole; None if there is no checkpoint at all.
+        """The newest undamaged checkpoint; None if there is no checkpoint at all.
 
-        Newer ones that are damaged are set aside, and a warning is logged: they may be worth a look, and must
-        not take the place of a good one among the ``KEEP``. Raises ``InputError`` if all are damaged.
+        Newer damaged ones are renamed with a warning: they may be worth a look, but must not count among the ``KEEP``.
+        Raises ``InputError`` if all are damaged.
         """
         folders = self._folders()
         for place, folder in enumerate(folders):
@@ -122,14 +123,14 @@ class CheckpointStore:
         logger.warning("the damaged checkpoint is kept as %s: delete it when you like", aside)
 
     def _folders(self) -> list[Path]:
-        """Newest first; what is still being written has a dot in front and is not among them."""
+        """The checkpoints, newest first. Unfinished ones begin with a dot and are not among them."""
         return sorted(self.folder.glob("step-*"), reverse=True)
 
     @staticmethod
     def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
-        """(model, optimizer, training) as they were given to :meth:`save`, on the CPU.
+        """(model, optimizer, training) as they were passed to :meth:`save`, on the CPU.
 
-        Raises ``InputError`` for what :meth:`save` cannot have written.
+        Raises ``InputError`` for files that :meth:`save` cannot have written.
         """
         try:
             return (
@@ -147,7 +148,8 @@ class CheckpointStore:
 
 
 def _renamed(folder: Path, ending: str) -> Path:
-    """Where a checkpoint lies before it is deleted: part of one would count as damaged."""
+    """Renames a checkpoint that is about to be deleted, and returns its new path. Half deleted under its old name, it
+    would count as damaged."""
     name = "." + folder.name.removeprefix(".").removesuffix(REPLACED) + ending
     renamed = folder.with_name(name)
     shutil.rmtree(renamed, ignore_errors=True)
@@ -158,7 +160,7 @@ def _renamed(folder: Path, ending: str) -> Path:
 def _load_plain(path: Path) -> Any:
     """Tensors and plain containers from a file of ``torch.save``.
 
-    Its zip archive must hold its members as they are: packed ones could unpack to any size.
+    Raises ``ValueError`` if its zip archive has compressed or overlapping members, which could expand to any size.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -182,7 +184,7 @@ def _write_index(folder: Path, step: int) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Raises ``_Damaged`` unless every file is there with the hash that was noted."""
+    """Raises ``_Damaged`` unless every file exists and has its recorded SHA-256."""
     try:
         index = read_json(folder / INDEX)
         version, digests = index["format_version"], index["sha256"]
@@ -195,12 +197,12 @@ def _check(folder: Path) -> None:
             if patiently(partial(file_sha256, folder / name)) != digests[name]:
                 raise _Damaged(f"{name} has changed since it was written")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        require_sound_machine(error, folder)  # else sound checkpoints would be set aside
+        require_sound_machine(error, folder)  # a fault of the machine must not set sound checkpoints aside
         raise _Damaged(f"{type(error).__name__}: {error}") from error
 
 
 def _sync(path: Path) -> None:
-    """Onto the disk, so that a rename never outruns the bytes it promises."""
+    """Flushes ``path`` to the disk, so that no later rename reaches the disk before its content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

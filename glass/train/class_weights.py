@@ -10,10 +10,10 @@ __all__ = ["class_weights"]
 
 
 def class_weights(config: RunConfig, dataset: ShardDataset) -> tuple[float, float] | None:
-    """The weights of real and generated images in the loss, or None where every image counts alike.
+    """The weights of real and generated images in the loss; None if every image has weight 1.
 
-    ``balanced`` weights have a mean of 1 over the training split, so that learning rates keep their meaning; for them,
-    a training split without images of a class raises ``InputError``.
+    ``balanced`` weights have a mean of 1 over the images of the training split, so that learning rates keep their
+    meaning. They raise ``InputError`` if the training split has no images of a class.
     """
     if config.train.class_weights is None:
         return None

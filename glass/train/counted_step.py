@@ -1,7 +1,7 @@
-"""One training step as ``train.py`` takes it, and the memory that it needs: counted on a GPU, on a CPU, or by shapes.
+"""Counts the memory of one training step, as ``train.py`` takes it: on a GPU, on a CPU, or by shapes.
 
-By shapes the step runs on tensors without numbers. Nothing is computed, so counting takes seconds and little memory
-for a network of any size.
+By shapes, the step runs on tensors without values. Nothing is computed, so counting takes seconds and little memory for
+a network of any size.
 """
 
 import os
@@ -32,7 +32,7 @@ COUNTED_ON_GPU = "torch.cuda.max_memory_allocated"
 
 
 def _make_batch(config: RunConfig, device: torch.device) -> dict[str, Any]:
-    """Random pixels in the layout that loaders deliver."""
+    """A batch of random pixels in the layout that loaders deliver."""
     loader = config.loader
     batch, crops = loader.global_batch_size, loader.num_crops
 
@@ -49,7 +49,7 @@ def _make_batch(config: RunConfig, device: torch.device) -> dict[str, Any]:
 
 
 class Step:
-    """Model, optimiser with its state, a batch, and the step over it."""
+    """A model, its optimiser with its state, a batch, and the training step over it."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -67,14 +67,17 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
 
     def take(self) -> None:
-        """One optimiser step, on a GPU until its end."""
+        """Takes one optimiser step; on a GPU it waits for the end of the step."""
         self.engine.step([self.batch], self.totals)
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
     def count_by_storages(self, peak: ProcessPeak | None = None) -> dict[str, Any]:
-        """Takes a step and counts the bytes of the storages that are alive and of those that autograd keeps;
-        ``peak`` adds the process's memory. For a CPU, or for tensors without numbers (:func:`without_numbers`)."""
+        """Takes a step and counts the bytes of the live storages and of those that autograd keeps.
+
+        ``peak`` adds the process's resident memory. This is for a CPU, or for tensors without values
+        (:func:`without_numbers`).
+        """
         known = [*self.model.parameters(), *self.model.buffers(), *self._optimiser_state()]
         live = LiveStorages([*known, *_tensors(self.batch.values())], self._learning())
         with peak.watching() if peak else nullcontext():
@@ -83,12 +86,12 @@ class Step:
         return found | {"process_peak_bytes": still + peak.growth_bytes if peak else None}
 
     def count_by_allocator(self) -> dict[str, Any]:
-        """Takes a step and asks CUDA's allocator, which counts gradients with the activations."""
+        """Takes a step and reads CUDA's allocator, which does not separate gradients from activations."""
         found = self._count(CudaAllocator())
         return found | {"process_peak_bytes": torch.cuda.max_memory_reserved()}
 
     def _count(self, meter: LiveStorages | CudaAllocator) -> dict[str, Any]:
-        """Takes a step under ``meter``; bytes at its peak, by their use."""
+        """Takes a step under ``meter`` and returns the bytes at its peak, by use."""
         parts = {
             "weights": storage_bytes([*self.model.parameters(), *self.model.buffers()]),
             "optimiser": storage_bytes(self._optimiser_state()),
@@ -117,7 +120,7 @@ class Step:
         return [value for state in self.optimizer.state.values() for value in _tensors(state.values())]
 
     def described(self, figures: dict[str, Any], counted_by: str | None = None) -> dict[str, Any]:
-        """``figures`` with the way of counting, the device, the precision and the sizes."""
+        """``figures`` with the way of counting, the device, the precision and the image sizes."""
         on_gpu = self.device.type == "cuda"
         model, loader = self.config.model, self.config.loader
         return {
@@ -132,7 +135,7 @@ class Step:
 
 
 def count_by_shapes(config: RunConfig) -> dict[str, Any]:
-    """A row of ``bench memory --count shapes``: the bytes of a plain step of ``config`` on a CPU."""
+    """A row of ``bench memory --count shapes``: the bytes of a step of ``config`` on a CPU, counted by shapes."""
     with mock.patch.dict(os.environ, ACCELERATE_USE_CPU="true"), without_numbers(FakeTensorMode()):
         step = Step(config)
         figures = step.count_by_storages()
@@ -148,19 +151,20 @@ def count_by_shapes(config: RunConfig) -> dict[str, Any]:
 
 @contextmanager
 def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
-    """Context manager: a :class:`Step` made and run in its block has tensors with shapes and storage sizes but no
-    values."""
+    """Context manager: a :class:`Step` that is created and taken inside has tensors with shapes and storage sizes but
+    no values."""
     with (
         mode,
         mock.patch.object(run, "build_model", _model_without_numbers),
-        # Such a tensor refuses to change its layout or device in place; its size stays.
+        # A fake tensor cannot change its layout or device in place; its size would be the same.
         mock.patch.object(nn.Module, "to", lambda module, *_, **__: module),
     ):
         yield
 
 
 def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Module:
-    """A network of fake tensors. It is made outside their mode, because timm reads numbers meanwhile."""
+    """The network of ``config`` with fake tensors. It is built outside their mode, because timm reads values
+    meanwhile."""
     with unset_fake_temporarily(), torch.device("meta"):
         model = build_model(config, with_weights=with_weights)
     for module in model.modules():

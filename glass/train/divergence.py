@@ -1,4 +1,4 @@
-"""A training that has diverged: found by numbers that are no longer finite, and named for the user."""
+"""Detects a training that has diverged, by values that are no longer finite."""
 
 import math
 from typing import NoReturn
@@ -13,18 +13,21 @@ __all__ = ["TrainingDiverged", "require_finite_loss", "require_finite_scores"]
 
 
 class TrainingDiverged(InputError):
-    """Loss or scores are no longer finite: the settings' fault, and only of this run."""
+    """Loss or scores are no longer finite. The settings of this run are at fault; other runs of a study may go on."""
 
 
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
-    """Raises ``TrainingDiverged`` for a mean ``loss`` that became infinite or NaN in the last ``steps`` steps."""
+    """Raises ``TrainingDiverged`` if ``loss``, the mean over the epoch so far, is infinite or NaN.
+
+    ``steps`` is the number of steps between two checks, and so those in which it may have happened.
+    """
     if not math.isfinite(loss):
         first = (progress.step - 1) // steps * steps + 1
         _give_up(f"the training loss became {loss} in one of the steps {first} to {progress.step}", progress)
 
 
 def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) -> None:
-    """Raises ``TrainingDiverged`` if one of the ``logits`` of the validation split is not finite."""
+    """Raises ``TrainingDiverged`` if any of the ``logits`` of the validation split is not finite."""
     if not np.isfinite(logits).all():
         _give_up("the scores of the validation split are no longer finite", progress)
 

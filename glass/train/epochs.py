@@ -1,4 +1,4 @@
-"""A run from its first to its last epoch: train, validate, keep the best, checkpoint, go on."""
+"""Trains a run from its first to its last epoch: train, validate, export the best model, save a checkpoint."""
 
 import logging
 import math
@@ -29,15 +29,15 @@ __all__ = ["CHECK_EVERY", "Trainer"]
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 10
-"""Steps between two looks at the loss, which wait for the device, and between two agreements of the
-processes on whether to stop."""
+"""Steps between two checks of the loss, which wait for the device, and between two exchanges among the processes about
+whether to stop."""
 
 
 class Trainer:
-    """Runs the epochs of ``config``, one object in every process.
+    """Trains the epochs of ``config``; each process has one.
 
-    ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
-    each epoch's line of metrics and ends the run by returning False.
+    It saves a checkpoint after each epoch and, if given, every ``checkpoint_every`` steps. ``on_epoch`` is called with
+    the metrics of each epoch and ends the run by returning False.
     """
 
     def __init__(
@@ -62,22 +62,24 @@ class Trainer:
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer, class_weights)
 
     def resume(self) -> bool:
-        """Goes on from the newest checkpoint and logs that; False where there is none."""
+        """Continues from the newest checkpoint, which it logs; returns False if there is none."""
         if self.accelerator.is_main_process:
             self.store.remove_unfinished()
         self.ledger.load_earlier()
         found, progress = self.state.load(self.store), self.state.progress
         if found is None:
             return False
-        if self.accelerator.is_main_process:  # lines of epochs after this checkpoint go
+        if self.accelerator.is_main_process:  # drops the lines of epochs after this checkpoint
             self.folder.write_metrics(progress.history)
         self.best.restore()
         logger.info("going on from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
         return True
 
     def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
-        """Reads once more what an earlier part of the run could not. Raises ``InputError`` where
-        that is still too much."""
+        """Reads again the samples that an earlier part of the run could not read.
+
+        Raises ``InputError`` if more of them than allowed are still bad.
+        """
         loaders = {self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader}
         summaries = [
             self.ledger.count_still_bad(split, loader.num_samples, dataset, self.config.loader)
@@ -87,8 +89,10 @@ class Trainer:
             raise InputError("; ".join(summary for summary in summaries if summary))
 
     def fit(self) -> bool:
-        """Trains until the last epoch is done, or patience is over, and returns True; False where a signal or
-        ``on_epoch`` stopped it before, with a checkpoint to go on from."""
+        """Trains until the last epoch or until patience runs out, and returns True.
+
+        Returns False if a signal or ``on_epoch`` stopped it before; a checkpoint to continue from is then saved.
+        """
         with StopSignal() as stop:
             while not self._is_over():
                 line = self._finish_epoch(stop) if self._train_epoch(stop) else None
@@ -106,7 +110,8 @@ class Trainer:
         return over
 
     def _is_over(self) -> bool:
-        """A function of the history, so that a run that goes on ends where it would have ended."""
+        """Whether the run is finished. It depends on the history alone, so that a continued run ends at the
+        same epoch."""
         progress, patience = self.state.progress, self.config.train.patience
         if progress.epoch >= self.config.epochs:
             return True
@@ -115,7 +120,7 @@ class Trainer:
         return epochs_without_gain(progress.history, self.config.select_by) >= patience
 
     def _train_epoch(self, stop: StopSignal) -> bool:
-        """The rest of the current epoch; False where it was stopped before its end."""
+        """Trains the rest of the current epoch; returns False if it was stopped before the end."""
         progress, totals, loader = self.state.progress, self.state.totals, self.state.loader
         if not progress.step_in_epoch:  # otherwise the position was loaded
             loader.set_epoch(progress.epoch)
@@ -131,8 +136,8 @@ class Trainer:
                 progress.step_in_epoch += 1
                 self.state.follow()
                 self._look(display)
-                if progress.step_in_epoch == steps:  # the end of an epoch saves itself
-                    # One in which nobody looked before is trained again once the shards are mended.
+                if progress.step_in_epoch == steps:  # the checkpoint follows with the end of the epoch
+                    # An epoch too short for a check is trained again once the shards are repaired.
                     self._require_readable(save=steps > CHECK_EVERY)
                     break
                 if progress.step % CHECK_EVERY == 0:
@@ -145,8 +150,10 @@ class Trainer:
         return True
 
     def _groups(self, loader: BatchLoader, totals: Totals) -> Iterator[list[dict[str, Any]]]:
-        """The batches of each step. Before the first of a process kernels are compiled and chosen,
-        and readers start: half a minute may pass."""
+        """Yields the batches of each step, and logs the reason if the first step of the process is slow.
+
+        Before it, kernels are compiled and chosen and readers start, which may take half a minute.
+        """
         groups = grouped(loader, self.config.grad_accum_steps, totals)
         if not self._warm:
             with report_if_slow("preparing the first step: compiling kernels, reading first samples"):
@@ -169,7 +176,8 @@ class Trainer:
         )
 
     def _look(self, display: ProgressDisplay) -> None:
-        """Every ``CHECK_EVERY`` steps reads the loss, requires it to be finite, and shows it."""
+        """Advances the display. Every ``CHECK_EVERY`` steps it reads the loss, requires it to be finite, and
+        shows it."""
         progress, totals = self.state.progress, self.state.totals
         if progress.step % CHECK_EVERY:
             display.advance()
@@ -183,8 +191,11 @@ class Trainer:
         self.accelerator.log({"train/loss": seen["loss"]}, step=progress.step)
 
     def _require_readable(self, save: bool = True) -> None:
-        """Writes down what could not be read; too much of it ends the run, with a checkpoint to go
-        on from once the shards are mended if ``save``, or from the one before."""
+        """Records the samples that could not be read, and raises ``InputError`` if they exceed the limit.
+
+        With ``save`` it saves a checkpoint first; the run can then be continued from here once the shards are repaired,
+        else from the checkpoint before.
+        """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),
             self.ledger.collect(self.config.valid_split, self.valid_loader),
@@ -196,17 +207,19 @@ class Trainer:
         raise InputError("; ".join(summary for summary in summaries if summary))
 
     def _stopped(self, stop: StopSignal, number: int) -> bool:
-        """Whether to stop at step, or batch, ``number``: one process stops at any, several agree on
-        it every ``CHECK_EVERY``."""
+        """Whether to stop at step, or validation batch, ``number``.
+
+        One process may stop at any; several processes agree on it every ``CHECK_EVERY``.
+        """
         if self.accelerator.num_processes == 1:
             return stop.received is not None
         return number % CHECK_EVERY == 0 and any_process(self.accelerator, stop.received is not None)
 
     def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
-        """Validates, notes the epoch's line, and exports the model if it is the best so far.
+        """Validates the epoch, records its metrics, and advances the schedule.
 
-        None where a signal stopped the validation, which may take longer than the time until a
-        kill: the position is still the epoch's last step, and the run goes on with validating.
+        Returns None if a signal stopped the validation, which may take longer than the time until a kill. The position
+        is then still the epoch's last step, and a continued run begins with the validation.
         """
         state, progress = self.state, self.state.progress
         trained = state.totals.read(self.accelerator)
@@ -220,7 +233,7 @@ class Trainer:
             progress, trained, state.totals, valid, time.perf_counter() - started, state.optimizer.param_groups
         )
         with warnings.catch_warnings():
-            # A run may go on with validating, before a step of its own.
+            # A continued run may begin with the validation, before it takes a step of its own.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             state.schedule.step()
         progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
@@ -229,7 +242,7 @@ class Trainer:
         return line
 
     def _validated(self, stop: StopSignal) -> dict[str, float | None] | None:
-        """The metrics of the validation split; None where a signal came before its end."""
+        """The metrics of the validation split; None if a signal came before its end."""
         predictions = validation_scores(
             self.state, self.valid_loader, self.precision, lambda number: self._stopped(stop, number)
         )
@@ -239,7 +252,7 @@ class Trainer:
         return binary_metrics(predictions.label, predictions.probability)
 
     def _note(self, line: dict[str, Any]) -> None:
-        """Into history, ``metrics.jsonl``, TensorBoard and log."""
+        """Adds the epoch's ``line`` to the history, ``metrics.jsonl``, the trackers and the log."""
         progress = self.state.progress
         progress.history.append(line)
         better = self.best.consider(line)

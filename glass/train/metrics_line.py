@@ -1,11 +1,10 @@
-"""A line of ``metrics.jsonl``: what one epoch did, in numbers and in words, and whether it is best.
+"""A line of ``metrics.jsonl`` with the results of one epoch, its text for the log, and its comparison with others.
 
-``epoch`` (from 1), ``step`` (optimiser steps since the start), ``train_loss`` (label smoothing
-included), ``train_accuracy``, ``train_images``, ``valid_loss`` (nats, no smoothing), ``valid_*``
-for each metric of ``glass.measure.metrics``, ``lr_*`` per parameter group, ``images_per_s`` and
-``train_time_s`` of the training part, of which ``data_wait_s`` was spent waiting for batches,
-``valid_time_s``, ``epoch_time_s`` of both, and on a GPU ``peak_vram_bytes``. Undefined metrics are
-null.
+``epoch`` (from 1), ``step`` (optimiser steps since the start), ``train_loss`` (label smoothing included),
+``train_accuracy``, ``train_images``, ``valid_loss`` (nats, no smoothing), ``valid_*`` for each metric of
+``glass.measure.metrics``, ``lr_*`` per parameter group, ``images_per_s`` and ``train_time_s`` of the training part, of
+which ``data_wait_s`` was spent waiting for batches, ``valid_time_s``, ``epoch_time_s`` of both, and on a GPU
+``peak_vram_bytes``. Undefined metrics are null.
 """
 
 import math
@@ -29,8 +28,11 @@ def epoch_line(
     valid_time_s: float,
     groups: list[dict[str, Any]],
 ) -> Line:
-    """The line of the epoch that has just been validated. ``trained`` is what ``totals.read`` returned, ``valid`` the
-    results of ``binary_metrics``, and ``groups`` are the parameter groups of the optimiser."""
+    """The line of the epoch that has just been validated.
+
+    ``trained`` is the result of ``totals.read``, ``valid`` that of ``binary_metrics``, and ``groups`` are the parameter
+    groups of the optimiser.
+    """
     line: Line = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
@@ -54,17 +56,18 @@ def epoch_line(
 def is_better(line: Line, best: Line | None, select_by: str) -> bool:
     """Whether ``line`` is better than ``best``, or there is no ``best`` yet.
 
-    Compares the validation metric ``select_by`` (``valid_*`` without the prefix), then, on a tie, AUROC, then
-    loss. The lower loss and the higher value of every other metric is better; an undefined one (None) is worst.
-    If all are equal, ``best`` stays.
+    Compares the validation metric ``select_by`` (``valid_*`` without the prefix), then, on a tie, AUROC, then loss. Of
+    the loss the lower value is better, of every other metric the higher; an undefined one (None) is worst. If all are
+    equal, ``best`` stays.
     """
     return best is None or _rank(line, select_by) > _rank(best, select_by)
 
 
 def epochs_without_gain(history: list[Line], select_by: str) -> int:
-    """How many epochs lie behind the one whose validation metric ``select_by`` was the best, the first of equal ones.
+    """Number of epochs since the one with the best validation metric ``select_by``, the first of equal ones.
 
-    A tie counts as no gain, unlike in :func:`is_better`: what the metric cannot show is no reason to train on.
+    A tie counts as no gain, unlike in :func:`is_better`: an improvement that the metric does not show is no reason to
+    train on.
     """
     values = [_value(line, select_by) for line in history]
     return len(values) - 1 - values.index(max(values)) if values else 0
@@ -75,14 +78,14 @@ def _rank(line: Line, select_by: str) -> tuple[float, ...]:
 
 
 def _value(line: Line, name: str) -> float:
-    """A validation metric, the higher the better; an undefined one is worst."""
+    """A validation metric, with its sign chosen so that higher is better; an undefined one is minus infinity."""
     value = line[f"valid_{name}"]
     sign = -1.0 if name == "loss" else 1.0
     return -math.inf if value is None else sign * value
 
 
 def describe(line: Line, epochs: int, better: bool) -> str:
-    """The line as text for the log, with its number of ``epochs``, marked as best where ``better``."""
+    """The line as text for the log, with the total number of ``epochs``; ``better`` marks it as the best so far."""
 
     def number(name: str) -> str:
         return "–" if line[name] is None else f"{line[name]:.3f}"

@@ -1,4 +1,4 @@
-"""AdamW with a learning rate per part of the network, and the cosine that lowers them."""
+"""AdamW with a learning rate for each part of the network, and the cosine schedule that lowers them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,12 +12,12 @@ __all__ = ["build_optimizer", "build_schedule", "parameter_groups"]
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """One group per part that the network has, with ``name``, ``lr`` and ``weight_decay``.
+    """One parameter group for each part of the network, with ``name``, ``lr`` and ``weight_decay``.
 
-    ``Glass`` has four: global backbone, local backbone, attention pool and head, the last two both
-    at ``lr_head`` with ``wd_head`` (0 in the study). ``SingleView`` has two of them: global
-    backbone and head. Every parameter is in exactly one group; decay, where a group has any, goes
-    to all of its parameters, as in the study. Raises ``ValueError`` for a part that no group takes.
+    ``Glass`` has four: global backbone, local backbone, attention pool and head, the last two both at ``lr_head`` with
+    ``wd_head`` (0 in the study). ``SingleView`` has global backbone and head. Every trained parameter is in exactly one
+    group, and the weight decay of a group applies to all of its parameters, as in the study. Raises ``ValueError`` for
+    a part without a learning rate.
     """
     rates = {
         "global_backbone": (config.lr_global, config.wd_global),
@@ -36,13 +36,12 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
 
 
 def build_optimizer(groups: Iterable[dict[str, Any]]) -> torch.optim.AdamW:
-    """AdamW over ``groups``, in one fused kernel on CPU and GPU alike; the parameters must already
-    be on their device."""
+    """AdamW over ``groups``, fused into one kernel on CPU and GPU. The parameters must already be on their device."""
     return torch.optim.AdamW(list(groups), fused=True)
 
 
 class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
-    """torch's, which climbs from a rate below the minimum up to it: here such a rate stays."""
+    """torch's cosine, but a rate below the minimum stays constant, where torch raises it to the minimum."""
 
     def get_lr(self) -> list[float | torch.Tensor]:
         return [
@@ -56,7 +55,7 @@ def build_schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """A half cosine from each group's rate to ``lr_min``, to be stepped once after each epoch.
 
-    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2; a group whose
-    rate is ``lr_min`` or less, such as 0, keeps it.
+    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2; a group whose rate is ``lr_min`` or
+    less, such as 0, keeps its rate.
     """
     return _Cosine(optimizer, T_max=epochs, eta_min=lr_min)

@@ -1,8 +1,8 @@
 """The processes, devices and precision of a run, and the two ways in which its processes end early.
 
-A cluster, or a person at the keyboard, sends a signal: the run stops after its step, with a checkpoint. Or one process
-is lost: the others notice at the next exchange (at once where the connection breaks, after ``process_timeout_s`` where
-the process stands still) and end too, since every step needs the sum over all.
+On a signal from a cluster or a keyboard, the run stops after its step, with a checkpoint. If one process is lost, the
+others end, too, since every step needs the sum over all. They notice the loss at the next exchange: at once if the
+connection breaks, after ``process_timeout_s`` if the process hangs.
 """
 
 import logging
@@ -46,19 +46,20 @@ _SIGNS = (
     "gloo",
     "tcpstore",
 )
-"""Parts of the errors of torch.distributed where another process is gone."""
+"""Parts of the messages of torch.distributed errors that mean that another process is gone."""
 
 
 def run_device() -> torch.device:
-    """The GPU, unless there is none or the launcher set ``use_cpu``."""
+    """The GPU, or the CPU if there is no GPU or the launcher sets ``use_cpu``."""
     cuda = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
     return torch.device("cuda" if cuda else "cpu")
 
 
 def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]:
-    """(accelerator, precision) of a run into the folder ``output``.
+    """(accelerator, precision) for a run whose folder is ``output``.
 
-    Raises ``InputError`` where the device cannot compute in the precision that was asked for.
+    Raises ``InputError`` if the device cannot compute in the configured precision, or if Accelerate does not see all
+    processes that were started.
     """
     cuda = run_device().type == "cuda"
     precision, reason = resolve_precision(config.precision, run_device())
@@ -86,7 +87,7 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
 
 
 def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
-    """Device, precision and processes, for the run's record."""
+    """Device, precision and number of processes, for the record of the run."""
     device = accelerator.device
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -97,13 +98,16 @@ def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
 
 
 def any_process(accelerator: Accelerator, wish: bool) -> bool:
-    """Whether any process has the wish; the same answer on all of them."""
+    """Whether ``wish`` is true on any process; the answer is the same on all of them."""
     flag = torch.tensor(float(wish), device=accelerator.device)
     return bool(accelerator.reduce(flag, "sum").item())
 
 
 def _require_all_processes(accelerator: Accelerator) -> None:
-    """Otherwise each process would train a model of its own, all in one folder."""
+    """Raises ``InputError`` if Accelerate sees another number of processes than were started.
+
+    Each process would otherwise train a separate model, all in one folder.
+    """
     started = os.environ.get("WORLD_SIZE", "1")
     if started != str(accelerator.num_processes):
         raise InputError(
@@ -113,10 +117,10 @@ def _require_all_processes(accelerator: Accelerator) -> None:
 
 
 def _set_cpu_threads(config: RunConfig) -> None:
-    """``config.cpu_threads``, or under a launcher this process's share of the cores.
+    """Sets torch's threads to ``config.cpu_threads``, or under a launcher to this process's share of the cores.
 
-    ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 where a person has not set it,
-    which leaves the other cores idle; started without them, torch's own choice is right.
+    ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 if the user has not set it, which leaves the other
+    cores idle. Without a launcher, torch's own choice is kept.
     """
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
@@ -154,20 +158,20 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
 
 
 class StopSignal:
-    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; a second of the same kind acts
-    as usual.
+    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`, a second one acts as usual.
 
-    By kind, because clusters warn with one signal and end with another: the second must not cut off the checkpoint that
-    the first asked for. Enter it in the main thread, and only around code that checks :attr:`received`.
+    Each of the three counts separately, because clusters warn with one signal and end with another: the second must not
+    interrupt the checkpoint that the first asked for. Enter it in the main thread, and only around code that checks
+    :attr:`received`.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
-        """Name of the first signal that came, or None."""
+        """Name of the first signal that was received, or None."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        # A script's background jobs ignore SIGINT, and go on ignoring it.
+        # Background jobs of a script ignore SIGINT, and must go on ignoring it.
         heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
@@ -188,7 +192,7 @@ class StopSignal:
 
 
 def lost_process(error: BaseException, timeout_s: float) -> str | None:
-    """A sentence for the user where ``error`` means that another process was lost; None for any other error."""
+    """A sentence for the user if ``error`` means that another process was lost; None for any other error."""
     if not isinstance(error, RuntimeError):  # all errors of torch.distributed are
         return None
     text = " ".join(str(error).split())
@@ -202,7 +206,8 @@ def lost_process(error: BaseException, timeout_s: float) -> str | None:
 
 
 def end_at_once(message: str, code: int) -> NoReturn:
-    """Prints ``message`` and ends the process at once: some of its threads wait for the lost process."""
+    """Prints ``message`` and exits at once, without cleanup, because some threads are still waiting for the lost
+    process."""
     rank = os.environ.get("RANK", "0")
     sys.stdout.flush()
     sys.stderr.write(f"error: process {rank}: {message}\n")

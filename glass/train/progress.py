@@ -1,4 +1,4 @@
-"""Progress of an epoch, as a bar in a terminal or as lines in a log file; and a line before a long silence."""
+"""Shows the progress of an epoch, as a bar in a terminal or as lines in a log file, and explains long waits."""
 
 import logging
 import sys
@@ -17,11 +17,12 @@ __all__ = ["AFTER_S", "ProgressDisplay", "duration", "report_if_slow"]
 logger = logging.getLogger(__name__)
 
 AFTER_S = 1.0
-"""Seconds after which :func:`report_if_slow` logs the reason of a wait."""
+"""Seconds after which :func:`report_if_slow` logs the reason for a wait."""
 
 
 class ProgressDisplay:
-    """Shows the steps done of ``total``, and the time left for these and ``later`` steps of the same kind."""
+    """Shows how many of ``total`` steps are done, and the time left for these and for the ``later`` steps of other
+    epochs."""
 
     def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
         self._title, self._total, self._done, self._later = title, total, done, later
@@ -40,7 +41,8 @@ class ProgressDisplay:
         self._bar.close()
 
     def advance(self, **seen: float) -> None:
-        """One more step; ``seen`` may hold loss, images_per_s and wait_share (0 … 1)."""
+        """Counts one more step; ``seen`` is empty or holds ``loss``, ``images_per_s`` and ``wait_share`` (0 … 1), to
+        show."""
         self._done += 1
         self._bar.update(1)
         if self._timed_from is None:  # the first step warms up: its time is not typical
@@ -57,7 +59,7 @@ class ProgressDisplay:
             logger.info("%s, step %d/%d: %s", self._title, self._done, self._total, text)
 
     def _left(self) -> str:
-        """The time left, estimated from the steps since the first; nothing before there are any."""
+        """The time left, estimated from the pace of all steps but the first; empty after only one."""
         first, since = self._timed_from or (self._done, 0.0)
         steps = self._done - first
         if not steps:
@@ -72,7 +74,7 @@ class ProgressDisplay:
 
 @contextmanager
 def report_if_slow(what: str) -> Iterator[None]:
-    """Context manager: logs ``what``, once, if its block takes longer than ``AFTER_S``."""
+    """Context manager: logs ``what`` once if its block takes longer than ``AFTER_S``."""
     timer = threading.Timer(AFTER_S, logger.info, ("%s …", what))
     timer.daemon = True  # an interrupt need not wait for it
     timer.start()
@@ -83,7 +85,7 @@ def report_if_slow(what: str) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """In words, as exact as an estimate is: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
+    """A time in words, as exact as an estimate is: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
 
     >>> duration(11_980)
     '3 h 20 min'

@@ -1,4 +1,4 @@
-"""The state of the random generators that training draws from (dropout, stochastic depth)."""
+"""The state of the random generators that training uses (dropout, stochastic depth)."""
 
 import random
 from typing import Any
@@ -10,7 +10,8 @@ __all__ = ["get_random_state", "seed_all", "set_random_state"]
 
 
 def seed_all(seed: int, stream: int = 0) -> None:
-    """Seeds Python, NumPy and torch: equal (seed, stream) equal numbers, others unrelated ones."""
+    """Seeds Python, NumPy and torch. Equal (seed, stream) give equal numbers, different ones give independent
+    numbers."""
     words = np.random.SeedSequence([seed, stream]).generate_state(3, np.uint64)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]) & 0xFFFFFFFF)  # noqa: NPY002 - libraries draw from the global one
@@ -18,7 +19,7 @@ def seed_all(seed: int, stream: int = 0) -> None:
 
 
 def get_random_state(device: torch.device) -> dict[str, Any]:
-    """All states as tensors and plain containers, so that loading them runs no code."""
+    """The state of all generators as tensors and plain containers, so that loading it runs no code."""
     numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # noqa: NPY002
     inner = numpy_state["state"]
     state: dict[str, Any] = {
@@ -32,7 +33,7 @@ def get_random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """The inverse of :func:`get_random_state`; on another kind of device what fits is restored."""
+    """The inverse of :func:`get_random_state`; a state of CUDA is ignored on a CPU."""
     random.setstate(state["python"])
     inner = state["numpy"]["state"]
     key = inner["key"].numpy().astype(np.uint32)

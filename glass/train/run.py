@@ -1,7 +1,7 @@
-"""A training run put together: processes, data, model, folder, epochs.
+"""A training run put together from its parts: processes, data, model, folder, epochs.
 
-Model, optimiser and schedule go through Accelerate; the loaders do not, because they share the work
-out by rank themselves.
+Accelerate prepares the model, the optimiser and the schedule, but not the loaders, which divide the work among the
+ranks themselves.
 """
 
 import logging
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingStopped(Exception):
-    """A signal asked a study of several runs to stop; the run it was in has a checkpoint."""
+    """A signal stopped a study of several runs; its current run has a checkpoint."""
 
 
 def train(
@@ -54,13 +54,12 @@ def train(
     on_epoch: Callable[[dict[str, Any]], bool] | None = None,
     trackers: Sequence[GeneralTracker] = (),
 ) -> bool:
-    """Trains on the shards in ``data`` into the folder ``output``, or goes on where it stopped.
+    """Trains on the shards in ``data`` into the folder ``output``, or continues the run there.
 
-    ``OpenShards`` stay open, so that many runs on the same data open them once.
-    ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
-    each epoch's line of metrics and ends the run by returning False; ``trackers`` get the curves,
-    beside those that the settings name. Returns whether the run is finished. Raises ``InputError``
-    for data, settings or a folder that do not fit, and for a disk that is full.
+    ``OpenShards`` stay open, so that many runs on the same data can share them. ``checkpoint_every`` steps adds
+    checkpoints to those at the end of each epoch; ``on_epoch`` is called with the metrics of each epoch and ends the
+    run by returning False; ``trackers`` receive the curves in addition to those that the settings name. Returns whether
+    the run is finished. Raises ``InputError`` for unsuitable data, settings or folders, and for a full disk.
     """
     if not isinstance(data, OpenShards):
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
@@ -111,10 +110,10 @@ def train(
 
 
 def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surroundings: dict[str, Any]) -> None:
-    """Writes down what the run is; refuses another data set or other settings than those of a run that goes on."""
+    """Records what the run is. Raises ``InputError`` if the folder holds a run on other data or with other settings."""
     where: TrainedOn = {**dataset_digest(dataset.root), "path": str(dataset.root.resolve())}
     folder.begin(config, where, surroundings)
-    # A run that goes on is on the same data and splits, or ``begin`` refuses it.
+    # ``begin`` has refused other data or splits, so this writes the same ids again if the run is continued.
     LearntIds.of_splits(dataset, config.train_split, config.valid_split).write(folder.path)
     _warn_of_shared_splits(config)
 
@@ -122,8 +121,8 @@ def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surround
 def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights: bool) -> tuple[Any, Any, Any]:
     """(model, optimiser, schedule) of a new run, prepared by ``accelerator``; equal on every process.
 
-    DistributedDataParallel makes batch statistics equal by copying the main process's before each step: those of
-    BatchNorm backbones come from one process's part of the batch.
+    With BatchNorm, DistributedDataParallel copies the main process's running statistics to the others before each step.
+    So they come from one process's part of the batch.
     """
     seed_all(config.seed)
     fetched = with_weights and config.model.pretrained
@@ -142,8 +141,10 @@ def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights:
 
 
 def _loader(shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, training: bool) -> Any:
-    """This process's share of the training split, or of the validation split: in manifest order
-    with the windows of epoch 0, so that its scores can be compared from epoch to epoch."""
+    """The loader of this process's share of the training split, or of the validation split.
+
+    Validation reads in manifest order with the windows of epoch 0, so that its scores can be compared between epochs.
+    """
     settings, split = config.loader, config.train_split
     if not training:
         settings = settings.for_evaluation(decode=settings.decode, verify=settings.verify)
@@ -164,7 +165,7 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
 
 
 def _backbones(model: Any) -> dict[str, Any]:
-    """The argument of :meth:`RunFolder.note_backbones`."""
+    """The backbones of ``model``, in the form that :meth:`RunFolder.note_backbones` takes."""
     return {
         name: {"name": part.architecture, "weights_sha256": part.weights_sha256}
         for name, part in model.named_children()
@@ -173,10 +174,13 @@ def _backbones(model: Any) -> dict[str, Any]:
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:
-    """Whether weights will come from a checkpoint; asked of the main process's disk alone."""
+    """Whether the weights will come from a checkpoint, according to the disk of the main process."""
     return broadcast_object_list([folder.has_checkpoints()])[0]
 
 
 def _average(model: Any, decay: float | None) -> Any:
-    """A moving average of all weights and statistics. It warms up: early steps, far from what follows, fade fast."""
+    """A moving average of all weights and statistics; None without ``decay``.
+
+    Its decay grows from a low value, so that the first steps, far from the later weights, fade fast.
+    """
     return None if decay is None else timm.utils.ModelEmaV3(model, decay, use_warmup=True)

@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on exactly: gathered from all processes, and put back."""
+"""The state from which a run continues exactly: gathered from all processes, and restored."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class BatchLoader(LedgerLoader, Protocol):
-    """The part of a loader's interface that training uses; ``loaders.build_loader`` makes one."""
+    """The part of a loader's interface that training uses, as of loaders from ``loaders.build_loader``."""
 
     def __iter__(self) -> Any: ...
     def __len__(self) -> int: ...
@@ -33,12 +33,12 @@ class BatchLoader(LedgerLoader, Protocol):
 
 @dataclass
 class Progress:
-    """The position of a run: plain values, kept in every checkpoint."""
+    """The position of a run, as plain values; every checkpoint contains it."""
 
     epoch: int = 0
-    """Epochs that are finished."""
+    """Number of finished epochs."""
     step: int = 0
-    """Optimiser steps taken since the start."""
+    """Optimiser steps since the start."""
     step_in_epoch: int = 0
     """Steps taken in the unfinished epoch."""
     best: dict[str, Any] | None = None
@@ -47,7 +47,7 @@ class Progress:
     """One line per finished epoch, as in ``metrics.jsonl``."""
 
     def check(self) -> None:
-        """Raises ``TypeError`` or ``ValueError`` where these are no values of a run's."""
+        """Raises ``TypeError`` or ``ValueError`` if the values cannot belong to a run."""
         for name in ("epoch", "step", "step_in_epoch"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
@@ -61,8 +61,11 @@ class Progress:
 
 @dataclass
 class RunState:
-    """The parts of a run that change while it goes; model, optimiser and schedule as prepared by
-    ``accelerator``. All processes call :meth:`save` and :meth:`load` together."""
+    """The parts of a run that change during training.
+
+    Model, optimiser and schedule are those that ``accelerator`` prepared. All processes call :meth:`save` and
+    :meth:`load` together.
+    """
 
     accelerator: Any
     model: Any
@@ -71,7 +74,7 @@ class RunState:
     loader: BatchLoader
     seed: int
     average: "timm.utils.ModelEmaV3 | None" = None
-    """The moving average of the weights, on every process, where there is one."""
+    """The moving average of the weights, on every process; None without ``train.ema``."""
     progress: Progress = field(default_factory=Progress)
     totals: Totals = field(init=False)
 
@@ -85,16 +88,16 @@ class RunState:
 
     @property
     def judged_model(self) -> Any:
-        """The model that is validated and exported: the average, where there is one."""
+        """The model that is validated and exported: the moving average if there is one."""
         return self.plain_model if self.average is None else self.average.module
 
     def follow(self) -> None:
-        """Takes the weights of the step just taken into the average; the first one's count as a whole."""
+        """Updates the moving average with the weights of the last step; those of the first step are copied."""
         if self.average is not None:
             self.average.update(self.plain_model, self.progress.step)
 
     def save(self, store: CheckpointStore) -> None:
-        """A checkpoint of the state after the last optimiser step, written by the main process."""
+        """Saves a checkpoint of the state after the last optimiser step; the main process writes it."""
         scaler = self.accelerator.scaler
         training = {
             "progress": dict(vars(self.progress)),
@@ -111,9 +114,9 @@ class RunState:
         self.accelerator.wait_for_everyone()
 
     def load(self, store: CheckpointStore) -> Path | None:
-        """Takes up the newest checkpoint that is whole; its folder, or None where there is none.
+        """Restores the newest undamaged checkpoint and returns its folder; None if there is none.
 
-        Raises ``InputError`` where it is that of another model.
+        Raises ``InputError`` if the checkpoint belongs to another model or run.
         """
         found = store.newest() if self.accelerator.is_main_process else None
         (found,) = broadcast_object_list([found])
@@ -131,7 +134,8 @@ class RunState:
         return found
 
     def _take_up(self, optimizer: dict[str, Any], training: dict[str, Any]) -> None:
-        """Raises where the states are not those of this run: a checkpoint's hashes prove only that it is whole."""
+        """Restores all but the weights. Raises if the states are not those of such a run, which the hashes do not
+        prove."""
         self.optimizer.load_state_dict(optimizer)
         if set(training["schedule"]) != set(self.schedule.state_dict()):
             raise ValueError("the schedule is another one")

@@ -1,8 +1,7 @@
-"""The optimiser's step: micro-steps counted right, on any number of processes, without waiting.
+"""The optimiser step, which does not depend on how samples are divided into micro-steps and processes.
 
-The loss of a step is the sum over its valid samples divided by their number over all micro-steps
-and all processes. So neither the number of processes nor that of micro-steps changes a step, nor do
-the fillers at the end of an epoch.
+The loss of a step is the sum over its valid samples divided by their number over all micro-steps and all processes. So
+the fillers at the end of an epoch do not count, either. Nothing here waits for the device.
 """
 
 import time
@@ -26,7 +25,7 @@ Batch = dict[str, Any]
 
 
 class Totals:
-    """Sums over an epoch so far, of this process; on the device, because reading them waits."""
+    """Sums over the epoch so far, of this process. They stay on the device, because reading them waits for it."""
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
@@ -34,18 +33,19 @@ class Totals:
         self.data_wait_s = 0.0
 
     def add(self, losses: torch.Tensor, correct: torch.Tensor, is_valid: torch.Tensor) -> None:
-        """Per sample: loss, whether the verdict is right, whether it counts; each (B,)."""
+        """Adds the samples of a batch, each argument (B,): loss, whether the prediction is right, whether the sample
+        counts."""
         columns = torch.stack([losses.detach(), correct.to(losses.dtype), is_valid.to(losses.dtype)])
         self._sums += columns.sum(dim=1, dtype=torch.float64)
 
     def read(self, accelerator: Any) -> dict[str, float]:
-        """``loss`` (mean), ``accuracy``, ``samples`` over all processes; waits for the device."""
+        """``loss`` (mean), ``accuracy`` and ``samples`` over all processes; waits for the device."""
         loss, correct, samples = accelerator.reduce(self._sums.clone(), "sum").tolist()
         samples_or_one = max(samples, 1.0)
         return {"loss": loss / samples_or_one, "accuracy": correct / samples_or_one, "samples": samples}
 
     def state(self, accelerator: Any) -> dict[str, Any]:
-        """For a checkpoint: the sums over all processes."""
+        """The sums over all processes and the times of this one, for a checkpoint."""
         return {
             "sums": accelerator.reduce(self._sums.clone(), "sum").cpu(),
             "train_time_s": self.train_time_s,
@@ -53,15 +53,17 @@ class Totals:
         }
 
     def load_state(self, state: dict[str, Any], is_main_process: bool) -> None:
-        """Takes up :meth:`state`; one process carries what came before, the others start at 0."""
+        """Restores :meth:`state`. The main process takes the sums over all; the others start at 0."""
         self._sums.copy_(state["sums"] if is_main_process else torch.zeros(3))
         self.train_time_s = float(state["train_time_s"])
         self.data_wait_s = float(state["data_wait_s"])
 
 
 class Engine:
-    """Takes optimiser steps with what ``accelerator`` prepared; ``class_weights`` are those of real and generated
-    images in the loss."""
+    """Takes optimiser steps with the model and optimiser that ``accelerator`` prepared.
+
+    ``class_weights`` are the weights of real and generated images in the loss; None: both 1.
+    """
 
     def __init__(
         self,
@@ -78,10 +80,10 @@ class Engine:
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, device=accelerator.device)
 
     def step(self, batches: list[Batch], totals: Totals) -> None:
-        """One optimiser step over ``batches`` (its micro-steps, at least one), noted in ``totals``.
+        """Takes one optimiser step over ``batches`` (its micro-steps, at least one), and adds it to ``totals``.
 
-        Every process calls it with equally many. Nothing here waits for the device. Raises
-        ``DoesNotFit`` with settings that should fit, where the step does not.
+        All processes call it with equally many batches. It does not wait for the device. If the memory is too small,
+        raises ``DoesNotFit``, which names settings that should fit.
         """
         try:
             self._step(batches, totals)
@@ -99,7 +101,7 @@ class Engine:
         scale = self.accelerator.num_processes / count
         for index, (batch, is_valid) in enumerate(zip(batches, valid, strict=True)):
             last = index == len(batches) - 1
-            # Gradients of all but the last micro-step stay at home; they travel once per step.
+            # Only the last micro-step exchanges gradients between the processes.
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 self._micro_step(batch, is_valid, scale, totals)
         if self.config.optim.clip_grad_norm is not None:
@@ -118,7 +120,7 @@ class Engine:
         losses = functional.cross_entropy(logits, label, reduction="none", label_smoothing=self.config.label_smoothing)
         if self.class_weights is not None:
             losses = losses * self.class_weights[label]
-        # Not a product with the mask: what does not count must not even pass on a NaN.
+        # ``where`` and not a product with the mask: a NaN of a sample that does not count must not spread.
         losses = torch.where(is_valid, losses, torch.zeros_like(losses))
         self.accelerator.backward(losses.sum() * scale)
         correct = (logits.detach().argmax(dim=1) == label) & is_valid
@@ -147,11 +149,10 @@ class Engine:
 
 
 def grouped(loader: Iterable[Batch], size: int, totals: Totals) -> Iterator[list[Batch]]:
-    """Yields lists of ``size`` batches (the last may be shorter); adds the time that fetching them took to
-    ``totals.data_wait_s``.
+    """Yields lists of ``size`` batches (the last may be shorter); the time spent fetching is added to ``totals``.
 
-    Batches are counted here and not by ``Accelerator.accumulate``, which cannot see where an epoch ends of a loader
-    that is not Accelerate's own, and would carry the last micro-steps into the next epoch.
+    ``Accelerator.accumulate`` is not used for this: it cannot see where an epoch ends with a loader that Accelerate has
+    not prepared, and would carry the last micro-steps into the next epoch.
     """
     batches = iter(loader)
     while True:

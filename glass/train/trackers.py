@@ -1,4 +1,4 @@
-"""Where a run's curves go: TensorBoard's files in its folder, and what ``train.trackers`` names."""
+"""The trackers that receive a run's curves: TensorBoard, and those that ``train.trackers`` names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from shards.errors import InputError
 __all__ = ["check_trackers", "start_trackers"]
 
 PROJECT = "glass-hires"
-"""The project of W&B, or the experiment of MLflow."""
+"""Name of the W&B project or the MLflow experiment."""
 
 
 def check_trackers(config: RunConfig) -> None:
-    """Raises ``InputError`` for a tracker that Accelerate does not know, or whose library is not installed."""
+    """Raises ``InputError`` for a tracker that Accelerate does not have, or whose library is not installed."""
     for name in config.train.tracker_names:
         if name not in LOGGER_TYPE_TO_CLASS:
             known = ", ".join(sorted(set(LOGGER_TYPE_TO_CLASS) - {"tensorboard"}))
@@ -31,7 +31,7 @@ def start_trackers(
 ) -> None:
     """Starts all trackers, including ``others``, and records the settings in all but TensorBoard.
 
-    ``step`` is the one that the run continues from. TensorBoard then hides what an earlier attempt wrote after that
+    ``step`` is the one from which the run continues. TensorBoard then hides what an earlier attempt wrote after that
     step; in the other trackers a continued run is a new run, whose steps begin there.
     """
     made: list[GeneralTracker] = []

@@ -12,18 +12,17 @@ __all__ = ["validation_scores"]
 
 
 class _Stopped(Exception):
-    """A signal came while the split was being scored."""
+    """A signal was received while the split was being scored."""
 
 
 def validation_scores(
     state: RunState, loader: BatchLoader, precision: str, is_stopped: Callable[[int], bool]
 ) -> Predictions | None:
-    """The model's scores of the validation split, gathered from the loaders of all processes and equal on each of them;
-    None if stopped before the end.
+    """The model's scores of the validation split, gathered from all processes and equal on each; None if stopped.
 
     ``is_stopped`` is called with the index of each batch before the batch is scored, and must return the same on all
-    processes. ``precision`` is that of the run's settings. With several processes the model's buffers, such as
-    batch statistics, become those of the main process.
+    processes. ``precision`` is that of the run's settings. With several processes the model's buffers, such as running
+    statistics, become those of the main process.
     """
     model = state.judged_model
     if state.accelerator.num_processes > 1:

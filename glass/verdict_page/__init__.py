@@ -1,1 +1,1 @@
-"""The page of ``predict --html`` and of the demo: is this image generated, where, and how sure is that?"""
+"""The page of ``predict --html`` and of the demo: the verdicts, where the model looked, and how sure they are."""

@@ -1,7 +1,7 @@
-"""The page of verdicts: collects what it shows as images are scored, and is written at the end as one HTML file.
+"""The page of verdicts: collects its content while images are scored, and is written at the end as one HTML file.
 
-Of every image it keeps the verdict and a small picture; windows, crops and heat maps of those images alone that score
-highest, as many as there is room for. So a page of a thousand images stays below 15 MB.
+It keeps the verdict and a small picture of every image, but windows, crops and heat maps only of the images with the
+highest scores, as many as there is room for. So a page of a thousand images stays below 15 MB.
 """
 
 import base64
@@ -37,7 +37,7 @@ CLAIMS_NOTE = "Claims do not change the verdict, and a missing claim proves noth
 
 @dataclass
 class VerdictPage:
-    """The page of ``num_images`` images, of which those scored so far were added."""
+    """A page for ``num_images`` images, which are added as they are scored."""
 
     facts: PageFacts
     num_images: int
@@ -46,12 +46,14 @@ class VerdictPage:
     _details: Details = field(default_factory=Details)
 
     def watched(self, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
-        """``sources``, wrapped so that each keeps a thumbnail of its image if the page has room for thumbnails.
-        Images of wrapped sources are decoded whole."""
+        """``sources``, wrapped so that each keeps a thumbnail of its image, if the page has room for thumbnails.
+
+        Images of wrapped sources are decoded whole.
+        """
         return [WatchedSource(source) for source in sources] if 1 < self.num_images <= MOST_THUMBNAILS else sources
 
     def wants_picture(self, verdict: ImageVerdict) -> bool:
-        """Whether there is room for the windows of the image; the highest scores go first."""
+        """Whether the page has room for the windows of this image; the highest scores take precedence."""
         return verdict.margin is not None and self._details.wants(verdict.margin)
 
     def add(
@@ -61,8 +63,10 @@ class VerdictPage:
         loaded: LoadedImage | None = None,
         dense: DenseMap | None = None,
     ) -> None:
-        """Adds the next image; ``source`` is the one from :meth:`watched`. With ``loaded``, the page can show the
-        image with its windows, and with ``dense`` also under a heat map."""
+        """Adds the next image; ``source`` is the one from :meth:`watched`.
+
+        With ``loaded`` the page can show the image with its windows, and with ``dense`` also under a heat map.
+        """
         number = len(self._verdicts)
         self._verdicts.append(verdict)
         thumbnail = ""
@@ -73,11 +77,11 @@ class VerdictPage:
             self._details.add(verdict.margin, number, picture_of(loaded, verdict, dense, self.num_images))
 
     def write(self, path: Path, written: Sequence[str] = ()) -> None:
-        """The page of all images so far. ``written`` names the other files of this prediction."""
+        """Writes the page with all images so far to ``path``; ``written`` names the other files of this prediction."""
         write_text_atomic(path, self.html(written))
 
     def html(self, written: Sequence[str] = ()) -> str:
-        """The page as text, see :func:`glass.report.template.render`."""
+        """The page as text. ``written`` names the other files of this prediction."""
         head, pictures = self.facts.head, self._details.pictures
         shown = self._shown()
         rows = [row_of(n, self._verdicts[n], head, self._thumbnails[n], pictures.get(n)) for n in shown]
@@ -115,7 +119,8 @@ class VerdictPage:
         )
 
     def _shown(self) -> list[int]:
-        """Numbers of the images with a row, in their order; of too many those that score highest."""
+        """Numbers of the images that get a row, in their order; if there are too many, those with the highest
+        scores."""
         numbers = range(len(self._verdicts))
         if len(numbers) <= MOST_ROWS:
             return list(numbers)
@@ -150,7 +155,7 @@ def _stability_text(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def _folder(paths: Sequence[str]) -> str:
-    """The folder of all ``paths``, with the slash at its end; empty where they have none in common."""
+    """The folder that all ``paths`` share, with a slash at its end; empty if there is none."""
     # The member of a tar is followed by where it came from: ``a.tar/KEY (real/x.jpg)``.
     folders = zip(*(path.partition(" (")[0].split("/")[:-1] for path in paths), strict=False)
     shared = takewhile(lambda names: len(set(names)) == 1, folders)
@@ -170,7 +175,7 @@ def _left_out(asked: int, images: int, rows: int) -> str:
 
 
 def _shown_text(rows: Sequence[Row]) -> str:
-    """Of how many images the pictures are in the page; empty if there is none."""
+    """A sentence that says for how many images the page has pictures; empty if for none."""
     scored, pictures = sum(not row.verdict.reason for row in rows), [row.picture for row in rows if row.picture]
     what = "its windows and crops" if any(picture.windows for picture in pictures) else "a larger picture"
     if not pictures:

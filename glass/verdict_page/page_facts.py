@@ -1,4 +1,5 @@
-"""What a page of verdicts says about the model: which one, what it was trained and calibrated on, what it looks at."""
+"""The facts about the model on a page of verdicts: which one it is, its training and calibration, and what it
+looks at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,19 +22,19 @@ __all__ = ["PageFacts", "page_facts"]
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What holds for all images of a page."""
+    """The facts that hold for all images of a page."""
 
     head: PredictionHead
     facts: Sequence[tuple[str, str]]
-    """Name → text, about the model and its views."""
+    """(name, text) of each fact about the model and its views."""
     warnings: Sequence[str] = ()
-    """About the decoders."""
+    """Warnings about the decoders."""
 
 
 def page_facts(
     detector: "Detector", options: PredictOptions, head: PredictionHead, warnings: Sequence[str] = ()
 ) -> PageFacts:
-    """The facts about ``detector``, whose predictions have this ``head``, and the ``warnings`` about its decoders."""
+    """The facts about ``detector``; ``head`` is that of its predictions, and ``warnings`` are about its decoders."""
     trained = detector.trained
     networks = trained.card.get("backbones") or {}
     rows = [
@@ -54,7 +55,7 @@ _KINDS = {
 
 
 def _trained_on(model: str) -> str:
-    """The data set in the record of the run; exported models have none."""
+    """The data set in the record of the model's run, in words; exported models have no such record."""
     folder = local_folder(model)
     record = None if folder is None else folder.parent / "run.json"
     try:

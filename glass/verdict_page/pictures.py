@@ -1,6 +1,6 @@
 """The pictures of a page: a small one of every image, and windows, crops and a heat map of some.
 
-Only what a page shows is kept of an image, as text of bounded length, so memory does not grow with the images' size.
+An image is kept only as text of bounded length, so memory does not depend on the size of the images.
 """
 
 import base64
@@ -27,12 +27,12 @@ Pixels = npt.NDArray[np.uint8]
 THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 
 MOST_DETAILED = 60
-"""Images with windows and crops on a page."""
+"""Largest number of images on a page that are shown with windows and crops."""
 DETAIL_BYTES = 5_000_000
-"""Of all these, before base64, which adds a third."""
+"""Size limit of all their pictures, before base64 adds a third."""
 MOST_PER_IMAGE = 3_000_000
 LONGEST_SIDE = 1200
-"""Pixels of the picture under the windows; fewer where it has to share."""
+"""Longest side in pixels of the picture under the windows, if one image has the page to itself."""
 LEAST_SIDE = 560
 MOST_CROPS = 16
 OVERLAY_SIDE = 240
@@ -40,7 +40,7 @@ OVERLAY_SIDE = 240
 
 @dataclass
 class WatchedSource:
-    """A source that keeps a small picture of the image once it was loaded, as a data URI."""
+    """A source that, when its image is loaded, keeps a thumbnail of it as a data URI."""
 
     source: ImageSource
     thumbnail: str = ""
@@ -61,20 +61,20 @@ class WatchedSource:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with its windows as a page shows it; lengths in its own pixels."""
+    """An image with its windows as a page shows it; lengths are in pixels of the image."""
 
     width: int
     height: int
     is_turned: bool
-    """Whether its file asks viewers to turn the stored pixels, as was done here."""
+    """Whether the file asks viewers to turn the stored pixels, as is done here."""
     image: str
-    """Data URI, scaled down for display, as are all pictures here."""
+    """Data URI of the image; like all pictures here, scaled down for display."""
     windows: list[Window]
-    """By falling attention; the first ``MOST_CROPS`` with their pixels."""
+    """Windows by falling attention; the first ``MOST_CROPS`` with their pixels."""
     crop_format: str
     """How the crops are stored: "PNG", or "JPEG 88"."""
     overlay: str | None
-    """The dense map of attention, clear where there is none; None where it was not asked for."""
+    """Data URI of the dense map of attention, transparent where there is none; None if it was not requested."""
 
     @property
     def num_bytes(self) -> int:
@@ -83,7 +83,7 @@ class Picture:
 
 
 def picture_of(loaded: LoadedImage, verdict: ImageVerdict, dense: DenseMap | None, num_images: int) -> Picture:
-    """The picture of an image on a page of ``num_images``, whose space they share; turned as viewers turn it."""
+    """The picture of an image on a page that ``num_images`` images share; turned upright as viewers show it."""
     orientation = orientation_in(loaded.encoded)
     pixels = turned(loaded.pixels, orientation)
     budget = min(MOST_PER_IMAGE, DETAIL_BYTES // min(num_images, MOST_DETAILED))
@@ -130,22 +130,22 @@ def _overlay(dense: DenseMap, shape: tuple[int, int], orientation: int) -> str:
 
 @dataclass
 class Details:
-    """The pictures of those images that score highest, as many as a page has room for."""
+    """The pictures of the images with the highest scores, as many as a page has room for."""
 
     _kept: list[tuple[float, int, Picture]] = field(default_factory=list)
-    """A heap: the lowest score first, and of equal ones the last image."""
+    """A heap of (margin, -number, picture): the lowest margin first, and among equal ones the last image."""
     _num_bytes: int = 0
     _dropped: float = -np.inf
-    """The highest margin of an image that had to leave."""
+    """The highest margin of an image whose picture was dropped."""
 
     def wants(self, margin: float) -> bool:
-        """Whether an image of that margin would have a place."""
+        """Whether an image with this margin would get a place."""
         if margin <= self._dropped:
             return False
         return len(self._kept) < MOST_DETAILED or margin > self._kept[0][0]
 
     def add(self, margin: float, number: int, picture: Picture) -> None:
-        """Takes in the picture of image ``number``; others leave where there is no room."""
+        """Adds the picture of image ``number``, and drops those with the lowest margins if there is no room."""
         heapq.heappush(self._kept, (margin, -number, picture))
         self._num_bytes += picture.num_bytes
         while len(self._kept) > MOST_DETAILED or (self._num_bytes > DETAIL_BYTES * 4 / 3 and len(self._kept) > 1):

@@ -1,4 +1,4 @@
-"""What the template of the page shows of an image: its verdict as words, places on a line, pictures."""
+"""What the template of the page shows for an image: its verdict in words, positions on a scale, pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ __all__ = ["Change", "Edge", "Row", "edges_of", "edges_text", "row_of"]
 
 @dataclass(frozen=True)
 class Edge:
-    """A value on the line from 0 to 1 at which another verdict begins."""
+    """A value on the scale from 0 to 1 at which another verdict begins."""
 
     place: float
-    """Percent of the line."""
+    """Position on the scale, in percent."""
     text: str
 
     @property
@@ -35,28 +35,28 @@ class Edge:
 
 @dataclass(frozen=True)
 class Change:
-    """The verdict after a harmless change, or without one."""
+    """The verdict after a harmless change, or on the image as it is."""
 
     name: str
     shown: str
     verdict: str
     turned: bool
-    """Whether it is another than that of the image as it is."""
+    """Whether it differs from the verdict on the image as it is."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """An image on the page; of one that could not be read only the number and the verdict, which has the reason."""
+    """An image on the page. If it could not be read, only the number and the verdict, which has the reason, are set."""
 
     number: int
     verdict: ImageVerdict
     thumbnail: str = ""
     picture: Picture | None = None
     claims: str | None = None
-    """None where nobody looked for them."""
+    """Claims of the file in words; None if they were not requested."""
     shown: str = ""
     place: float = 0.0
-    """Percent of the line."""
+    """Position of the value on the scale, in percent."""
     sentence: str = ""
     stability: str = ""
     seen: str = ""
@@ -70,31 +70,31 @@ class Row:
 
     @property
     def hidden_crops(self) -> int:
-        """Crops whose pixels are not shown."""
+        """Number of crops whose pixels are not shown."""
         return 0 if self.picture is None else sum(not window.crop for window in self.picture.windows)
 
     @property
     def claims_cell(self) -> str:
-        """The claims in the cell of the table."""
+        """The cell of the table with the claims."""
         if self.claims is None:
             return ""
         return self.claims.removeprefix("the file says: ") if self.verdict.claims else "no claim found"
 
     @property
     def stable_word(self) -> str:
-        """The cell of the table."""
+        """The cell of the table with the stability."""
         return {None: "" if self.verdict.reason else "not tested", True: "unstable", False: "stable"}[
             self.verdict.unstable
         ]
 
     @property
     def stable_key(self) -> str:
-        """By which it is sorted: unstable verdicts first."""
+        """Sort key of the stability: unstable verdicts first."""
         return {True: "1", False: "2", None: "3"}[self.verdict.unstable]
 
     @property
     def turned(self) -> list[str]:
-        """The changes that would have turned the verdict, and into which."""
+        """The changes that give another verdict, each with that verdict."""
         return [f"{change.name} → {change.verdict}" for change in self.changes if change.turned]
 
 
@@ -135,7 +135,7 @@ def _changes(verdict: ImageVerdict, edges: tuple[float, float]) -> list[Change]:
 
 
 def edges_of(head: PredictionHead) -> list[Edge]:
-    """Where the verdicts begin: two places, or one where there is no band of doubt."""
+    """The values at which verdicts begin: two, or one if there is no band of doubt."""
     low, high = head["real_below"], head["threshold"]
     low_text, high_text = figure(low, high), figure(high, low)
     if low == high:
@@ -147,12 +147,12 @@ def edges_of(head: PredictionHead) -> list[Edge]:
 
 
 def edges_text(head: PredictionHead) -> str:
-    """The same as a clause."""
+    """The values at which verdicts begin, as a clause."""
     low, high = head["real_below"], head["threshold"]
     said = f"generated from {figure(high, low)} on, real below {figure(low, high)}"
     return said if low == high else f"{said}, uncertain between the two"
 
 
 def _side(place: float) -> str:
-    """On which side of its place a text has room."""
+    """Whether a text has more room ``after`` or ``before`` its position (in percent)."""
     return "after" if place < 50 else "before"

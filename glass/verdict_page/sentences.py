@@ -1,4 +1,4 @@
-"""A verdict in words, as pages say it: which value it stands on, whether it is stable, and what was looked at."""
+"""A verdict in sentences, as pages show them: the value behind it, its stability, and what the model looked at."""
 
 from collections.abc import Sequence
 
@@ -25,20 +25,22 @@ MOST_DIGITS = 6
 
 
 def score_name(head: PredictionHead) -> str:
-    """What the value of a verdict is."""
+    """The name of the value on which verdicts are based."""
     return "calibrated probability" if head["calibrated"] else "raw score"
 
 
 def value_of(verdict: ImageVerdict) -> float:
-    """The value that the verdict stands on, 0 … 1: the calibrated probability, or else the raw score."""
+    """The value on which the verdict is based, 0 … 1: the calibrated probability, or else the raw score."""
     value = verdict.score if verdict.probability is None else verdict.probability
     assert value is not None, "an image that could not be read has no value"
     return value
 
 
 def figure(value: float, *edges: float) -> str:
-    """``value``, 0 … 1, with three decimals, or with more if it would otherwise look equal to one of ``edges``
-    without being so. A value that rounds to 0 or 1 without being so is shown as above 0 or below 1."""
+    """``value``, 0 … 1, with three decimals, or more if it would otherwise look equal to one of ``edges`` but is not.
+
+    A value that rounds to 0 or 1 but is not equal to it is shown as above 0 or below 1.
+    """
     for digits in range(3, MOST_DIGITS):
         shown = _rounded(value, digits)
         if all(_rounded(edge, digits) != shown or edge == value for edge in edges):
@@ -56,7 +58,7 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """The value beside the edges that made it this verdict."""
+    """A sentence that compares the value with the edges that decide the verdict."""
     value, edges = value_of(verdict), (head["real_below"], head["threshold"])
     low, high = (figure(edge, value) for edge in edges)
     shown = figure(value, *edges)
@@ -74,7 +76,7 @@ def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
 
 
 def stability_sentence(verdict: ImageVerdict) -> str:
-    """Whether harmless changes leave the verdict as it is, and which one would have turned it."""
+    """A sentence that says whether harmless changes keep the verdict, and which of them would change it."""
     if verdict.unstable is None:
         return "Whether harmless changes would turn the verdict was not tested."
     if not verdict.unstable:
@@ -84,7 +86,7 @@ def stability_sentence(verdict: ImageVerdict) -> str:
 
 
 def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """What the model looked at."""
+    """A sentence that says what the model looked at."""
     size = f"{verdict.width:,} × {verdict.height:,} pixels"
     if not len(verdict.windows):
         return f"The model looked at the image ({size}) as a whole, shrunk."
@@ -102,7 +104,7 @@ def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
 
 
 def learnt_sentence(verdict: ImageVerdict) -> str:
-    """A warning where the model learnt from this image; empty where it did not, or that is not known."""
+    """A warning if the model learnt from this image; empty if it did not, or if that is not known."""
     if not verdict.learnt:
         return ""
     return f"This verdict is not a test: the model was {_PAST[verdict.learnt]}." if verdict.learnt in _PAST else ""
@@ -112,14 +114,17 @@ _PAST = {"train": LEARNT["train"], "valid": "chosen by this very image, among ot
 
 
 def covered_share(verdict: ImageVerdict) -> float:
-    """Percent of the image's pixels that lie in a window."""
+    """Percentage of the image's pixels that are inside a window."""
     assert verdict.height is not None
     assert verdict.width is not None
     return 100 * _area(verdict.windows) / (verdict.height * verdict.width)
 
 
 def _area(windows: npt.NDArray[np.int32]) -> int:
-    """Pixels in the union of (n, 4) windows: the cells between all their edges that one of them covers."""
+    """Number of pixels in the union of (n, 4) windows.
+
+    All their edges divide the image into cells; it adds up the cells that a window covers.
+    """
     tops, lefts = windows[:, 0], windows[:, 1]
     bottoms, rights = tops + windows[:, 2], lefts + windows[:, 3]
     rows, columns = np.unique([*tops, *bottoms]), np.unique([*lefts, *rights])

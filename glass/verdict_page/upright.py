@@ -1,4 +1,4 @@
-"""Pictures as viewers show them. A model sees the stored pixels; what EXIF's orientation says is for people alone."""
+"""Turns pictures as viewers show them. Only people see them so; a model sees the pixels as they are stored."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,12 @@ _TURNS = {
     7: (True, True, True),
     8: (False, True, True),
 }
-"""EXIF orientation → whether rows are reversed, columns are, and then both change places."""
+"""EXIF orientation → whether rows are reversed, whether columns are reversed, whether both are then swapped."""
 _AS_IT_IS = (False, False, False)
 
 
 def orientation_in(data: bytes | None) -> int:
-    """EXIF's number, 1 … 8, in the bytes of an image file; 1, as it is, where there are none."""
+    """EXIF's orientation, 1 … 8, in the bytes of an image file; 1 (as stored) if there is none."""
     if data is None:
         return 1
     try:
@@ -33,14 +33,17 @@ def orientation_in(data: bytes | None) -> int:
 
 
 def turned(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """The stored ``pixels`` (H, W, C) as a viewer shows them: (H, W, C) or (W, H, C), a view."""
+    """The stored ``pixels`` (H, W, C) as a viewer shows them: a view of shape (H, W, C) or (W, H, C)."""
     down, right, swapped = _TURNS.get(orientation, _AS_IT_IS)
     pixels = pixels[:: -1 if down else 1, :: -1 if right else 1]
     return pixels.transpose(1, 0, 2) if swapped else pixels
 
 
 def turned_windows(windows: npt.NDArray[np.int32], shape: tuple[int, int], orientation: int) -> npt.NDArray[np.int32]:
-    """Where (n, 4) ``windows`` of stored pixels of ``shape`` (height, width) lie in :func:`turned` ones."""
+    """The (n, 4) ``windows`` of stored pixels, moved to where :func:`turned` shows them.
+
+    ``shape`` is (height, width) of the stored pixels.
+    """
     down, right, swapped = _TURNS.get(orientation, _AS_IT_IS)
     top, left, height, width = windows.T
     top = shape[0] - top - height if down else top
