@@ -46,7 +46,7 @@ class Server:
     free_at: float = 0.0
 
     def fault(self, request: str) -> str:
-        """The fault of this request, one of ``faults``; "" for none."""
+        """The fault of this request, one of ``faults``; "" if there is none."""
         with self.lock:
             self.tries[request] += 1
             text = f"{request} {self.tries[request]}"
@@ -60,7 +60,7 @@ class Server:
             self.counts[name] += amount
 
     def throttle(self, num_bytes: int) -> None:
-        """Sleeps as long as a line of this latency and bandwidth, shared by all, would take."""
+        """Sleeps for the latency, and as long as ``num_bytes`` take at the bandwidth that all requests share."""
         wait = self.latency_s
         if self.bytes_per_s:
             with self.lock:
