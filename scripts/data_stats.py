@@ -21,7 +21,7 @@ from .arguments import script_parser
 
 
 class DataStats(DataStatistics):
-    """``data_stats.json``."""
+    """The document ``data_stats.json``."""
 
     format_version: int
 
@@ -111,7 +111,7 @@ def _reasons(counts: dict[str, int]) -> str:
 
 
 def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
-    """The share of a group in a bin, as a bar; empty where there is none."""
+    """The share of a group in a bin, as a bar; empty if the bin has no images."""
     if group is None or not group["histograms"][what][place]:
         return ""
     share = group["histograms"][what][place] / group["images"]

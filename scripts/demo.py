@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from glass.predict.detector import Detector
 
 SWEEP_EVERY_S = 60
-"""Interval at which old uploads are looked for."""
+"""Seconds between searches for old uploads."""
 
 
 def parser() -> CommandParser:

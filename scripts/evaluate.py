@@ -100,7 +100,7 @@ def parser() -> CommandParser:
 
 
 def _print(document: "Evaluation") -> None:
-    """Tables for people; names come from the data and are printed, never obeyed."""
+    """Prints tables for people. Names that come from the data are printed as plain text, never as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

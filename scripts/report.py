@@ -17,7 +17,7 @@ from shards.files.outputs import check_output, holds_mark, is_json_with
 from .arguments import script_parser
 
 MARK = 'name="generator" content="glass-hires report"'
-"""In every page of ours: only such a one is replaced."""
+"""A mark in every page of this command; only such a page is replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +89,7 @@ def _named_runs(texts: list[str]) -> dict[str, Path]:
 
 
 def _check_outputs(folder: Path, page: Path, data: Path) -> None:
-    """A report of ours may be replaced, anything else of that name not."""
+    """Raises ``InputError`` if a file that would be replaced is no report of this command."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder for the report")
     remedy = "give another folder"
