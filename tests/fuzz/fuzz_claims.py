@@ -1,4 +1,4 @@
-"""Mutated files that say something about themselves: claims of plain text, or a reason, whatever lies in the file."""
+"""Mutated files with claims about themselves: must give claims of plain text, or a reason, whatever the file holds."""
 
 import os
 import sys
@@ -42,7 +42,7 @@ WORDS = (
 
 
 class ClaimTarget:
-    """Files of every kind of claim; signed ones where a folder ``GLASS_FUZZ_SIGNED`` holds some."""
+    """Mutates files with every kind of claim, and signed ones if the folder ``GLASS_FUZZ_SIGNED`` holds some."""
 
     def __init__(self, folder: Path) -> None:
         xmp = packet(f">{TRAINED}")
