@@ -1,4 +1,4 @@
-"""Does anything grow when everything goes wrong for a long time?
+"""Loads and trains under faults for a long time, and checks that nothing grows.
 
 glass bench soak --minutes 30 [--output DIR]
 
