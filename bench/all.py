@@ -41,7 +41,7 @@ WITHOUT_PHOTOS = ("--megapixels", "3,12")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 if a bench gave no result or ended with a non-zero exit code."""
+    """Runs the bench. Returns 0, or 1 if a bench gave no result or ended with a non-zero exit code."""
     options = _parse(argv)
     path = options.results / f"{options.machine}.jsonl"
     runs = [_run(name, options, path) for name in _names(options)]
@@ -73,7 +73,7 @@ def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
 
 
 def _document(last: str) -> Any:
-    """Parses the last line of a bench as its document. Raises ``ValueError``."""
+    """Parses the last line of a bench as its document. Raises ``ValueError`` if it is no JSON."""
     try:
         return parse_json(last.encode())
     except json.JSONDecodeError:

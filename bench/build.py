@@ -37,7 +37,7 @@ METHODS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 if a method crashed."""
+    """Runs the bench. Returns 0, or 1 if a method crashed."""
     options = parser().parse_args(argv)
     cores = check_measuring(options)
     found = environment(cores[max(cores)])

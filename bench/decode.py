@@ -63,7 +63,7 @@ SIZE_METHOD = "window"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 if a method crashed."""
+    """Runs the bench. Returns 0, or 1 if a method crashed."""
     options = parser().parse_args(argv)
     if options.formats is None and options.seconds_per_cell is not None:
         raise InputError("--seconds-per-cell goes with --formats: give that, too, or leave it out")

@@ -36,7 +36,7 @@ UNTRIED = "the GPU checks have not been run on a machine with a GPU before: doub
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 if something is wrong."""
+    """Runs the bench. Returns 0, or 1 if something is wrong."""
     options = _parse(argv)
     rows = [_row(name, check, options) for name, check in CPU_CHECKS.items()]
     if has_gpu():

@@ -48,7 +48,7 @@ WHERE = "bench.methods.loader:LoaderBatches"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 if a combination crashed."""
+    """Runs the bench. Returns 0, or 1 if a combination crashed."""
     options = parser().parse_args(argv)
     dataset = ShardDataset.open(options.data)
     samples = dataset.split_rows(options.split)

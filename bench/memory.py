@@ -46,7 +46,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 if a process crashed, as a plain step may where a chunked one fits."""
+    """Runs the bench. Returns 0, or 1 if a process crashed, as a plain step may where a chunked one fits."""
     options = parser().parse_args(argv)
     presets, crops, timed = _check(options)
     cores = choose_cores(options.threads)

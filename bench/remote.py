@@ -36,7 +36,7 @@ BENCH = "remote"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0."""
+    """Runs the bench. Returns 0."""
     options = _parse(argv)
     links = _links(options.links)
     dataset = ShardDataset.open(options.data)

@@ -38,7 +38,7 @@ FIGURES = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0."""
+    """Runs the bench. Returns 0."""
     options = parser().parse_args(argv)
     results, left_out = read_results(options.files)
     compared: list[Comparison] = []

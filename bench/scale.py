@@ -41,7 +41,7 @@ MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 if a goal is missed at ten million samples."""
+    """Runs the bench. Returns 0, or 1 if a goal is missed at ten million samples."""
     options = _parse(argv)
     sizes = _sizes(options.samples)
     found = environment(sorted(os.sched_getaffinity(0)))

@@ -27,7 +27,7 @@ ALL = "(all)"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0."""
+    """Runs the bench. Returns 0."""
     options = _parse(argv)
     dataset = ShardDataset.open(options.data)
     for split in (options.train_split, options.split):

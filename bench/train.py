@@ -43,7 +43,7 @@ WARM_UP_STEPS = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0."""
+    """Runs the bench. Returns 0."""
     options = _parse(argv)
     presets = names_among("--presets", options.presets, preset_names())
     dataset = ShardDataset.open(options.data)

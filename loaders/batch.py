@@ -1,4 +1,4 @@
-"""The batch contract, and the memory that batches live in.
+"""The format of a batch, and the host memory of batches.
 
 A batch is a dict (B samples, N crops of C × C, global view of S × S, all on the loader's device):
 

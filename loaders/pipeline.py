@@ -27,8 +27,7 @@ from shards.allocation import keep_freed_memory
 __all__ = ["BatchPipeline"]
 
 MAX_SAMPLES_PER_TASK = 8
-"""Most samples of a batch that one task of a worker thread covers. Small tasks keep all threads busy until the batch is
-done."""
+"""Maximum number of samples in a task of a worker thread. Small tasks keep all threads busy until the batch is done."""
 
 
 class BatchPipeline:

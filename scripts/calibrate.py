@@ -31,7 +31,7 @@ FEW_REAL = 300
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, scores the split, fits, writes, prints."""
+    """Parses the arguments, scores the split, fits, writes, prints."""
     arguments = parser().parse_args(argv)
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
     from shards.manifest.dataset import ShardDataset

@@ -24,7 +24,7 @@ PLACES = frozenset({"MODEL", "OUT", "PATH", "RUN", "SRC", "TAR"})
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, prints."""
+    """Parses the arguments, prints."""
     print(completion(parser().parse_args(argv).shell))
     return 0
 

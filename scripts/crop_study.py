@@ -49,7 +49,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, trains, measures, prints."""
+    """Parses the arguments, trains, measures, prints."""
     options = _parse(argv)
     require_one_process("glass crop-study")
     config = _settings(options)

@@ -1,4 +1,4 @@
-"""What is in a data set: counts, sizes, formats, channel means, rejects, per class and generator.
+"""Shows what is in a data set: counts, sizes, formats, channel means, rejects, per class and generator.
 
 glass data-stats DATA [--output DIR]
 
@@ -33,7 +33,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, counts, prints."""
+    """Parses the arguments, counts, prints."""
     options = parser().parse_args(argv)
     if options.output is not None:
         check_output(options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True)

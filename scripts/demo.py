@@ -36,7 +36,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, loads, serves until it is interrupted."""
+    """Parses the arguments, loads, serves until it is interrupted."""
     arguments = parser().parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     from glass.export.pixel_rules import print_decoder_warnings

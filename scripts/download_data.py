@@ -23,7 +23,7 @@ FOLDER, CLASSES = "test", {"real": "real", "fake": "generated"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, downloads, lays out."""
+    """Parses the arguments, downloads, lays out."""
     options = parser().parse_args(argv)
     out: Path = options.output
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -22,7 +22,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, evaluates, writes, prints."""
+    """Parses the arguments, evaluates, writes, prints."""
     arguments = parser().parse_args(argv)
     run: Path = arguments.run
     if not (run / "model" / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""Which batch, number of crops and chunk fit into a GPU, before one is rented.
+"""Says which batch, number of crops and chunk fit into a GPU, before one is rented.
 
     glass plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 

@@ -35,7 +35,7 @@ EXIT_SOME_UNREADABLE = 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, finds the images, scores them, writes, prints."""
+    """Parses the arguments, finds the images, scores them, writes, prints."""
     arguments = _parse(argv)
     # Mistakes in paths are reported before torch is imported, which takes seconds.
     from glass.predict.outputs import Outputs
@@ -209,7 +209,7 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
 
 
 def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
-    """Yields the verdicts. Prints each, and adds the claims of its file and its pictures if they are asked for."""
+    """Yields the verdicts. Prints each, and adds its file's claims and its pictures if these are requested."""
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
 

@@ -1,4 +1,4 @@
-"""One page for people and one JSON for programs about evaluated runs, side by side.
+"""Writes one page and one JSON document about evaluated runs, side by side.
 
 glass report OUT --run glass=runs/glass --run single_view=runs/single_view --data DATA
 
@@ -21,7 +21,7 @@ MARK = 'name="generator" content="glass-hires report"'
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, reads the runs, writes both files."""
+    """Parses the arguments, reads the runs, writes both files."""
     arguments = parser().parse_args(argv)
     folders = _named_runs(arguments.run)
     page, data = arguments.output / "report.html", arguments.output / "report.json"

@@ -29,7 +29,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, measures, writes, prints."""
+    """Parses the arguments, measures, writes, prints."""
     arguments = _parse(argv)
     from glass.measure.perturbations import chosen_rows
     from shards.manifest.dataset import ShardDataset

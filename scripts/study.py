@@ -23,7 +23,7 @@ BUDGET_FILE = "budget.json"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, studies, writes the report."""
+    """Parses the arguments, studies, writes the report."""
     options = parser().parse_args(argv)
     require_one_process("glass study")
     dataset = ShardDataset.open(options.data)

@@ -52,7 +52,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, searches, writes, prints."""
+    """Parses the arguments, searches, writes, prints."""
     words = sys.argv[1:] if argv is None else argv
     options = parse(words)
     require_one_process("glass tune")

@@ -49,8 +49,8 @@ def pytest_runtest_setup() -> None:
     """Freezes the objects that the last full collection kept, so that the next one looks only at newer objects.
 
     A full collection, as every trial of a search asks for, takes a quarter of a second if it looks at all that was
-    imported. The freeze comes between tests because a collection within a test may be part of code that then looks for
-    referrers (Hypothesis does), which do not include frozen objects.
+    imported. The freeze comes between tests because a collection within a test may be part of code that then searches
+    for referrers (Hypothesis does), and frozen objects are not found by that search.
     """
     if collected:
         collected.clear()

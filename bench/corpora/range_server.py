@@ -35,7 +35,7 @@ class Server:
     slow_s: float = 2.0
     latency_s: float = 0.0
     bytes_per_s: float = 0.0
-    """Bandwidth of the whole server; 0 is without limit."""
+    """Bandwidth of the whole server; 0 means no limit."""
     damage: str = ""
     """Name of a file in whose answers one bit is flipped."""
     dead: tuple[str, ...] = ()

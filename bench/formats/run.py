@@ -50,7 +50,8 @@ class FormatsRun:
     rounds: int
     seconds_per_round: float
     seconds_per_cell: float
-    """For the methods that decode whole files; a cell that would take longer uses fewer photographs."""
+    """Time limit of the methods that decode whole files, together. A cell that would take longer uses fewer
+    photographs, but at least two."""
     photographs_skipped: dict[str, int]
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: dict[str, Ratio] = field(default_factory=dict)

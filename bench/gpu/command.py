@@ -46,7 +46,7 @@ WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 if a row failed."""
+    """Runs the bench. Returns 0, or 1 if a row failed."""
     options = _parse(argv)
     end = time.monotonic() + 60 * options.minutes
     with scratch_folder() as scratch:

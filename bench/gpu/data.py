@@ -12,8 +12,8 @@ __all__ = ["SPLIT", "repeated"]
 
 SPLIT = "train"
 SAMPLES = {"cuda": 4096, "cpu": 256}
-"""Least samples of an epoch, by device: an epoch must not end during a measurement, since prefetching starts anew
-then."""
+"""Minimum number of samples of an epoch, by device: an epoch must not end during a measurement, since prefetching would
+start again."""
 
 
 @cache

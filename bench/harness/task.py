@@ -73,7 +73,7 @@ class Method(ABC):
     def warm_up(self) -> float:
         """Builds and compiles everything, touches every file; returns seconds per pass.
 
-        Here: two turns of one pass, of which the second is timed.
+        By default, two turns of one pass are run, and the second is timed.
         """
         self.run()
         start = time.perf_counter()

@@ -19,7 +19,7 @@ __all__ = ["DaliFull", "DaliRegions"]
 
 MAX_BATCH_SIZE = 16
 MAX_BATCH_BYTES = 512 << 20
-"""Most bytes of decoded images per batch; several batches are in memory at a time."""
+"""Maximum number of bytes of decoded images per batch; several batches are in memory at a time."""
 
 Array = npt.NDArray[Any]
 

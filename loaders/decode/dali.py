@@ -222,7 +222,7 @@ def _paste_all(decoded: Any, jobs: Sequence[WindowJob | WholeJob], pixels: npt.N
     for index, job in enumerate(jobs):
         crops = np.asarray(decoded[index])
         height, width = crops.shape[-3:-1]
-        # A whole image comes with N crops, of which the first are those of its windows.
+        # A whole image has N crops; the crops of its windows come first.
         for slot, crop in zip(job.slots, crops.reshape(-1, height, width, 3), strict=False):
             pixels[slot, :height, :width] = crop
             pixels[slot, height:] = 0

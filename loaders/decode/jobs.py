@@ -17,7 +17,7 @@ __all__ = ["DecodeFailure", "Decoder", "Job", "TiledJob", "WholeJob", "Window", 
 Bytes = npt.NDArray[np.uint8]
 
 Window = Sequence[int]
-"""(top, left, height, width) in pixels of the image that a job decodes, inside it."""
+"""(top, left, height, width) in pixels, inside the image that a job decodes."""
 
 _EXACT_MODES = ("RGB", "L")
 """Modes of JPEGs that libjpeg-turbo decodes to the reference decoder's pixels; Pillow converts CMYK in its own way."""
@@ -166,5 +166,5 @@ class Decoder(Protocol):
         ...
 
     def close(self) -> None:
-        """Frees what the decoder holds; a closed decoder decodes no more."""
+        """Frees what the decoder holds. It cannot be used afterwards."""
         ...

@@ -30,9 +30,9 @@ class ImageViews:
     """What a model sees of one image: a row of a batch."""
 
     global_view: Pixels
-    """(S, S, 3)."""
+    """(S, S, 3) uint8."""
     crops: Pixels
-    """(N, C, C, 3), zeros outside of the image and where there is no crop."""
+    """(N, C, C, 3) uint8, zeros outside of the image and where there is no crop."""
     windows: npt.NDArray[np.int32]
     """(N, 4) top, left, height, width in source pixels; zeros where there is no crop."""
     mask: npt.NDArray[np.bool_]

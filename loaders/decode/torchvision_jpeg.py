@@ -22,12 +22,13 @@ __all__ = ["TorchvisionDecoder"]
 
 REFUSED = "refused by torchvision"
 PIXELS_AT_A_TIME = {"cpu": 1, "cuda": 1 << 28}
-"""Most pixels decoded in one call. All images of a call stay in memory until their windows are cut: 800 MB on a GPU,
-where a call should have many images."""
+"""Maximum number of pixels decoded in one call. All images of a call stay in memory until their windows are cut: 800 MB
+on a GPU, where a call should have many images."""
 
 
 class TorchvisionDecoder:
-    """Decodes lists of JPEGs by ``decode_jpeg``; the reference decoder gets the files that it must not decode."""
+    """Decodes lists of JPEGs by torchvision's ``decode_jpeg``. Files that this must not decode go to the reference
+    decoder."""
 
     def __init__(self, device: Literal["cpu", "cuda"], stats: LoaderStats | None = None) -> None:
         """``stats`` counts the images that go to the reference decoder under ``on_host``, by reason."""

@@ -47,7 +47,7 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
         return None
 
     def decode(data: Pixels) -> Pixels:
-        pixels: torch.Tensor = read(torch.from_numpy(data.copy()), "RGB")  # torch wants memory that it may write to
+        pixels: torch.Tensor = read(torch.from_numpy(data.copy()), "RGB")  # torch needs writable memory
         return pixels.permute(1, 2, 0).numpy()
 
     try:

@@ -125,7 +125,7 @@ class BatchSlice:
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """An epoch's manifest rows in order, and how batches and ranks cut it."""
+    """The manifest rows of an epoch in order, cut into batches and ranks."""
 
     rows: Rows
     appearance: npt.NDArray[np.int32]

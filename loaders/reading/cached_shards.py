@@ -71,7 +71,7 @@ class CachedShards:
         # objects map the same files, and each may map them all.
         total, half = sum(tar.num_bytes for tar in tars), cache.max_bytes // 2
         self._room = half if total <= half else half // parts
-        """Most bytes that are mapped, or requested ahead, at a time; one shard is always allowed."""
+        """Maximum number of bytes that are mapped, or requested ahead, at a time; one shard is always allowed."""
         self._maps: OrderedDict[int, Future[Bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="shard-download")

@@ -32,8 +32,7 @@ class Checksums:
         self._state = np.zeros(num_samples, np.uint8)
 
     def is_sound(self, row: int) -> bool:
-        """Whether ``row`` was checked before and found sound. Raises ``BadChecksum`` where it was
-        found damaged."""
+        """Whether ``row`` was checked before and found sound. Raises ``BadChecksum`` if it was found damaged."""
         state = self._state[row]
         if state == _DAMAGED:
             raise BadChecksum("found damaged before")

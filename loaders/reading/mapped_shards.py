@@ -21,12 +21,12 @@ __all__ = ["FailedDisk", "MappedShards", "UnreadableMember", "global_view_header
 Bytes = npt.NDArray[np.uint8]
 
 MAX_MAPPED = 8192
-"""Most maps kept open, far below Linux's default limit of 65,530 per process. The least recently used one goes first.
-"""
+"""Maximum number of open maps, far below Linux's default limit of 65,530 per process. The least recently used map is
+dropped first."""
 
 _SHARE_OF_FILES = 4
-"""One object may use one in this many of the open files that the process may have, since images and other members may
-be in two sets of tars, and half of the files is left for everything else."""
+"""A :class:`MappedShards` may use one in this many of the process's open files. There may be two of them, for images
+and for other members, so half of the files is left for everything else."""
 
 
 class UnreadableMember(Exception):

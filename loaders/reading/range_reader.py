@@ -45,8 +45,8 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Most bytes that a stored global view may have besides its pixels, and entry points besides the part that grows with
-the image."""
+"""Maximum number of bytes of a stored global view besides its pixels, and of entry points besides the part that grows
+with the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]

@@ -21,7 +21,7 @@ Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MAX_GRID = 8
-"""Most cells along a side."""
+"""Maximum number of cells along a side."""
 
 MAX_CELLS = MAX_GRID * MAX_GRID
 

@@ -113,7 +113,7 @@ def open_half(path: Path) -> Image.Image:
 
 
 def open_whole(path: Path) -> Image.Image:
-    """The photograph in RGB with its own pixels."""
+    """The photograph in RGB at its full size."""
     with _open(path) as image:
         return image.convert("RGB")
 

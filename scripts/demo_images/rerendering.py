@@ -71,7 +71,7 @@ class Cutting:
 
     @property
     def generator(self) -> str:
-        """Empty for real images and the control."""
+        """Name of the network; empty for real images and the control."""
         return self.maker if self.maker in NETWORKS else ""
 
     @property

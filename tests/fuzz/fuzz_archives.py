@@ -1,4 +1,4 @@
-"""Mutated zips, tars and gzipped tars of class folders as sources: must give images, a rejection each, or one
+"""Fuzzes zips, tars and gzipped tars of class folders as sources: each must give images, a rejection each, or one
 sentence."""
 
 import gzip

@@ -1,4 +1,5 @@
-"""Mutated files with claims about themselves: must give claims of plain text, or a reason, whatever the file holds."""
+"""Fuzzes files that make claims about themselves: each must give claims of plain text, or a reason, whatever it
+holds."""
 
 import os
 import sys

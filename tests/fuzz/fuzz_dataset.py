@@ -1,4 +1,4 @@
-"""Mutated ``dataset.json``, ``samples.arrow`` and shard manifests through opening and loading."""
+"""Fuzzes ``dataset.json``, ``samples.arrow`` and shard manifests through opening and loading."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Mutated JPEGs and entry points through ``read_detail``: must give None, or bits that can be counted."""
+"""Fuzzes JPEGs and entry points through ``read_detail``: each must give None, or bits that can be counted."""
 
 import sys
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Mutated images of all formats but JPEG through building: must give ``RejectedImage``, or a whole sample.
+"""Fuzzes images of all formats but JPEG through building: each must give ``RejectedImage``, or a whole sample.
 
 A sample must have the same pixels as in prediction, and a row that fits the manifest.
 """

@@ -25,10 +25,10 @@ from tests.fuzz.fuzz_jpeg import mutate
 __all__ = ["JSON_WORDS", "MOST_RSS_BYTES", "Target", "mutated", "mutated_json", "run_fuzz", "run_main"]
 
 MOST_RSS_BYTES = 256 << 20
-"""Most bytes by which resident memory may grow over a run, since the files have kilobytes."""
+"""Maximum growth of resident memory over a run, in bytes; the files have kilobytes."""
 
 LONGEST_S = 5.0
-"""Most CPU seconds of one mutation."""
+"""Maximum CPU time of one mutation, in seconds."""
 
 
 JSON_WORDS = (b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"', b"[[[[[[", b"{}", b"true")

@@ -1,4 +1,4 @@
-"""Mutated JPEGs and entry points through building and splicing: must give a status or a reason, and nothing else.
+"""Fuzzes JPEGs and entry points through building and splicing: each must give a status or a reason, and nothing else.
 
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(mktemp -d) python -m tests.fuzz.fuzz_jpeg --mutations 200000
 
@@ -41,7 +41,7 @@ from tests.images.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photogr
 
 __all__ = ["Fuzzer", "prove_checks"]
 
-LONGEST_S = 5.0  # most CPU seconds of one mutation; the files have a few kilobytes
+LONGEST_S = 5.0  # maximum CPU time of one mutation; the files have a few kilobytes
 
 
 class GuardedBuffer:
@@ -249,7 +249,7 @@ class Fuzzer:
             self.counts[f"spliced: {STATUS_REASONS[status]}"] += 1
 
     def _read(self, jpeg: bytes, mcu: bytes) -> None:
-        """Reads the index as range requests do: must give places in the file, or nothing."""
+        """Reads the index as range requests do; it must give places in the file, or nothing."""
         data, index = np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8)
         head = read_head(index, len(jpeg))
         if head is None:

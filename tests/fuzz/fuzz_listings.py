@@ -1,4 +1,4 @@
-"""Mutated pages of a web server that list its folders, and mutated headers of its answers."""
+"""Fuzzes pages of a web server that list its folders, and headers of its answers."""
 
 import sys
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Mutated lists of sources, labels and groups (CSV, JSON lines, Parquet), and dataset cards: must give rows or one
+"""Fuzzes lists of sources, labels and groups (CSV, JSON lines, Parquet), and dataset cards: each must give rows or one
 sentence."""
 
 import csv

@@ -1,4 +1,4 @@
-"""Mutated tiled TIFFs and stored global views: must give pixels or ``BadTiles``, and no read beyond the file."""
+"""Fuzzes tiled TIFFs and stored global views: each must give pixels or ``BadTiles``, without a read beyond the file."""
 
 import sys
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Mutated plans of builds and of indexes that were begun: these must continue, or say what differs."""
+"""Fuzzes plans of builds and of indexes that were begun: these must continue, or say what differs."""
 
 import io
 import os

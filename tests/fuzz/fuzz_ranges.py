@@ -1,4 +1,4 @@
-"""Mutated numbers of a manifest in a store, and bytes that agree with them, through the range reader."""
+"""Fuzzes the numbers of a manifest in a store, and bytes that agree with them, through the range reader."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ from tests.images.coded_images import write_images
 __all__ = ["RangeTarget", "stored_copy"]
 
 MOST = 300_000
-"""Most bytes of an image; the data set's images have a third of it."""
+"""Maximum number of bytes of an image; the data set's images have a third of it."""
 
 NUMBERS = (
     0,

@@ -1,4 +1,4 @@
-"""Mutated ``dataset.json`` of a data set in a store, through opening, the cache and the loader."""
+"""Fuzzes the ``dataset.json`` of a data set in a store, through opening, the cache and the loader."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Mutated calibrations, predictions, evaluations and records of runs, through their readers."""
+"""Fuzzes calibrations, predictions, evaluations and records of runs, through their readers."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Mutated run folders: ``run.json``, checkpoints, exported models and evaluations."""
+"""Fuzzes run folders: ``run.json``, checkpoints, exported models and evaluations."""
 
 import sys
 from collections import Counter

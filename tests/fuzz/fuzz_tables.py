@@ -1,4 +1,4 @@
-"""Mutated Parquet and Arrow tables with images inside, through reading and unpacking: must give images or one
+"""Fuzzes Parquet and Arrow tables with images inside, through reading and unpacking: each must give images or one
 sentence."""
 
 import shutil

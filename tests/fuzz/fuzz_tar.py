@@ -1,4 +1,4 @@
-"""Mutated tars through listing, examining and label rules: must give a listing or one sentence."""
+"""Fuzzes tars through listing, examining and label rules: each must give a listing or one sentence."""
 
 import io
 import sys

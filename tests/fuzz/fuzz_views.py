@@ -1,5 +1,5 @@
-"""Mutated global views in their tars, and mutated places of them in the manifest: the audit's reader and the loader's
-must both give the same array, or both refuse."""
+"""Fuzzes global views in their tars, and their places in the manifest: the audit's reader and the loader's must both
+give the same array, or both refuse."""
 
 import sys
 from collections import Counter
