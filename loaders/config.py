@@ -59,7 +59,7 @@ class LoaderConfig:
     filled in parallel. With one lane per machine, each machine fetches its own shards only. Must divide
     ``global_batch_size``."""
     class_balanced: bool = False
-    """Draw each epoch so that both labels come equally often (the rarer one repeats)."""
+    """Draw each epoch so that both labels are equally frequent; samples of the rarer one repeat."""
     augment: Share = 0.0
     """Share of the samples, 0 … 1, that are changed as images on the web are (re-saved, resized, blurred, noisy), crops
     and global view alike. It applies only where ``shuffle`` is on, never in evaluation."""

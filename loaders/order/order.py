@@ -50,11 +50,10 @@ def balanced_order(
     """An order in which both labels are equally frequent: a sequence of pairs, one sample of each label, in random
     order within the pair.
 
-    Every sample of the more frequent label comes once. Samples of the rarer label repeat, in a new permutation each
-    time; no sample comes more than once more often than another. ``content_id`` and ``label`` (0 or 1) are (n,).
-    Returns two arrays of (2 · m,), m being the size of the more frequent class: rows (int64), positions in ``label``;
-    and appearances (int32), how often that row came before in this epoch. Raises ``InputError`` if only one label
-    exists.
+    Every sample of the more frequent label occurs once. Samples of the rarer label repeat, in a new permutation each
+    time, and their counts differ by at most one. ``content_id`` and ``label`` (0 or 1) are (n,). Returns two arrays of
+    (2 · m,), m being the size of the more frequent class: rows (int64), positions in ``label``; and appearances
+    (int32), how often that row came before in this epoch. Raises ``InputError`` if only one label exists.
     """
     classes = [np.flatnonzero(label == value) for value in (0, 1)]
     if not all(len(members) for members in classes):

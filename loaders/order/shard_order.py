@@ -31,7 +31,7 @@ def shard_order(
     """The order of an epoch, as positions (n,) of samples. ``content_id`` and ``shard``, the number of a sample's
     shard, are (n,).
 
-    A shard is identified by the smallest content id in it, so the order survives renaming. Every sample comes exactly
+    A shard is identified by the smallest content id in it, so the order survives renaming. Every sample occurs exactly
     once.
     """
     seed, lanes = config.seed, config.shuffle_lanes

@@ -6,8 +6,8 @@ every pixel.
 
 Cells are drawn by systematic sampling with weights along a Hilbert curve. The cells are laid end to end, each as long
 as its weight, and N points are taken at equal distances from a random start on. So a cell's chance is proportional to
-its weight, and no cell comes twice. Neighbours on the curve, which are neighbours in the image, seldom come together.
-All numbers are whole, so that every machine draws the same cells.
+its weight, and no cell is drawn twice. Neighbours on the curve, which are neighbours in the image, are seldom drawn
+together. All numbers are whole, so that every machine draws the same cells.
 """
 
 import numpy as np

@@ -9,7 +9,7 @@ and ``crop_mask`` (B, N) bool, False if a rule has fewer than N windows to give.
                      is too small for N cells, uniform crops
 ``uniform``          anywhere, independently
 ``aspect``           distinct cells of a grid of nearly square cells that tile the image; where it
-                     has fewer than N, all cells come equally often, give or take one
+                     has fewer than N, all cells occur equally often, give or take one
 ``all``              every cell of that grid once, the rest masked; where it has more than N, N of
                      them spread evenly over the image
 ``texture``          cells of that grid spread over the image, by weights that grow with the bits that
