@@ -1,1 +1,1 @@
-"""Throughput and memory: each bench prints a table, then one JSON document."""
+"""Benchmarks of throughput and memory; each prints a table, then one JSON document."""

@@ -1,10 +1,10 @@
-"""``glass bench all``: several benches in turn, and a line for each in a file of results.
+"""``glass bench all``: runs several benches one after another, and adds a line for each to a file of results.
 
-Each bench runs as a process of its own with its own defaults; the document that it prints is kept
-as one line of ``bench/results/MACHINE.jsonl``, also where the bench ended with another exit code
-than 0 (a goal was missed, a method crashed): the line and the last document hold that code. To add
-your machine: run this on it while nothing else runs, and send the file. ``glass bench report``
-sets machines side by side.
+Each bench runs in a process of its own with its own defaults. The document that it prints is kept as
+one line of ``bench/results/MACHINE.jsonl``, even if the bench ended with a non-zero exit code (a goal
+was missed, a method crashed); the line and the document of this command record that code. To add your
+machine, run this on it while nothing else runs, and send the file. ``glass bench report`` compares
+machines.
 
     glass bench all --data data/shards --machine ryzen-9950x [--photos DIR]
 """
@@ -37,11 +37,11 @@ DEFAULT = ("doctor", "build", "decode", "loader", "train", "memory", "scale")
 NEEDS_DATA = ("loader", "train", "remote")
 NEEDS_IMAGES = ("build", "decode")
 WITHOUT_PHOTOS = ("--megapixels", "3,12")
-"""The sizes of the synthetic photographs that stand in for a person's own."""
+"""The sizes of the synthetic photographs that are drawn if the user gives none."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a bench gave no result or ended with another exit code than 0."""
+    """Runs the bench. Returns 0, or 1 if a bench gave no result or ended with a non-zero exit code."""
     options = _parse(argv)
     path = options.results / f"{options.machine}.jsonl"
     runs = [_run(name, options, path) for name in _names(options)]
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Runs a bench, passes its table on and keeps its result; what came of it, for the document."""
+    """Runs a bench, prints its table and keeps its result; returns what happened, for ``runs`` in the document."""
     arguments = [name, *_arguments(name, options)]
     command = shlex.join(arguments)
     progress(f"bench {command}")
@@ -73,7 +73,7 @@ def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
 
 
 def _document(last: str) -> Any:
-    """The document that a bench's last line is. Raises ``ValueError``."""
+    """Parses the last line of a bench as its document. Raises ``ValueError`` if it is no JSON."""
     try:
         return parse_json(last.encode())
     except json.JSONDecodeError:
@@ -81,7 +81,7 @@ def _document(last: str) -> Any:
 
 
 def append_line(path: Path, bench: str, machine: str, command: str, exit_code: int, document: Any) -> None:
-    """Adds a line to a file of results. Raises ``ValueError`` where ``document`` is no result of ``bench``."""
+    """Adds a line to a file of results. Raises ``ValueError`` if ``document`` is no result of ``bench``."""
     line = {"bench": bench, "machine": machine, "command": command, "exit_code": exit_code, "document": document}
     check_line(line)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def append_line(path: Path, bench: str, machine: str, command: str, exit_code: i
 
 
 def _names(options: argparse.Namespace) -> list[str]:
-    """The benches asked for. Raises ``InputError`` where one lacks what it measures on."""
+    """The benches asked for. Raises ``InputError`` if one lacks the data that it needs."""
     names = names_among("--benches", options.benches, KNOWN)
     on_data = [name for name in names if name in NEEDS_DATA]
     if on_data and options.data is None:
@@ -137,7 +137,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _check_results(options: argparse.Namespace) -> None:
-    """Raises ``InputError`` where no line can be added to the file of results."""
+    """Raises ``InputError`` if no line can be added to the file of results."""
     make_folder(options.results, "--results")
     path = options.results / f"{options.machine}.jsonl"
     try:

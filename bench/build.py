@@ -1,10 +1,10 @@
-"""``glass bench build``: the cost of building shards per image, beside one full decode of it.
+"""``glass bench build``: the cost of building shards per image, compared with one full decode of it.
 
 Question: how much longer than a single Pillow decode does a sample take to build, and how many
 bytes do its entry points add?
-Method: as in ``bench decode``; files from the page cache, in turn, one process per method. Files
-are those that shards hold, so baseline; converting a progressive one comes on top. Writing the tar
-is not included.
+Method: as in ``glass bench decode``: files in the page cache, one process per method, methods in turn.
+The files are those that shards hold, so all JPEGs are baseline; converting a progressive one would cost
+more. Writing the tar is not included.
 
     glass bench build --photos DIR --rounds 5
 """
@@ -37,7 +37,7 @@ METHODS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a method crashed."""
+    """Runs the bench. Returns 0, or 1 if a method crashed."""
     options = parser().parse_args(argv)
     cores = check_measuring(options)
     found = environment(cores[max(cores)])
@@ -104,7 +104,7 @@ def _tasks(image_set: ImageSet, options: argparse.Namespace, cores: dict[int, li
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Times against the decode's: the inverse of the quotients of images per second."""
+    """Time per image ÷ that of ``pillow_decode``, the inverse of the ratio of images per second."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     decode = by_method.get("pillow_decode")
     return {

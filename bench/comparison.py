@@ -1,9 +1,8 @@
-"""Lines of results, and the rows of several results that were measured alike.
+"""Reads lines of results, and compares the rows of several results that were measured alike.
 
-Rows are measured alike where all fields of :data:`IDENTITY` are equal. One of them, ``data``, is a
-digest of the bytes that were read, so that other photographs, or shards built in another way, are
-never compared by their names alone. A line that another version of the benches wrote does not pass
-``bench.harness.schemas`` and is compared with nothing.
+Rows are measured alike if all fields of :data:`IDENTITY` are equal. One of them, ``data``, is a digest of the bytes
+that were read, so that other photographs, or shards built in another way, are never compared just because their names
+agree. A line that another version of the benches wrote fails the check by ``bench.harness.schemas`` and is left out.
 """
 
 import json
@@ -35,8 +34,8 @@ IDENTITY: Mapping[str, tuple[str, ...]] = {
     "memory": ("preset", "method", *_STEP, "counted_by"),
     "scale": ("samples", "batch_size"),
 }
-"""Bench → fields. Memory is counted on random pixels, so without data. Its ``counted_by`` leaves the
-model of the GPU open, since machines are to be compared."""
+"""Bench → the fields that identify a row. ``memory`` has no ``data``, since memory is counted on random pixels, and its
+``counted_by`` does not name the model of the GPU, so that machines can be compared."""
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "decode": ("images_per_s",),
@@ -49,7 +48,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 """Bench → figures that are set side by side; the first is plotted."""
 
 _SPREAD_OF = ("images_per_s", "step_time_s")
-"""Figures whose range lies in the row's ``spread``, not in its ``ranges``."""
+"""Figures whose range is in the row's ``spread``, not in its ``ranges``."""
 _TEXTS = ("preset", "method", "backbone", "images", "device", "precision", "counted_by")
 """Fields whose values speak for themselves, without the field's name."""
 
@@ -75,7 +74,7 @@ class Result:
 
     @property
     def rows(self) -> dict[Key, dict[str, Any]]:
-        """Values of the identity → the row; lists (``settings``) as their JSON text."""
+        """The rows by their values of the identity's fields; a list (``settings``) is represented by its JSON text."""
 
         def key(row: Mapping[str, Any]) -> Key:
             values = (row[name] for name in IDENTITY[self.bench])
@@ -85,7 +84,7 @@ class Result:
 
     @property
     def busy(self) -> bool:
-        """Whether other programs computed when it was measured."""
+        """Whether other programs kept the machine busy during the measurement."""
         return bool(self.document["environment"]["busy_cores"] > QUIET_CORES)
 
 
@@ -106,13 +105,13 @@ class Comparison:
         return {name: column[0] for name, column in columns if len(set(column)) == 1}
 
     def row_name(self, key: Key) -> str:
-        """The first field, and those in which the row differs from others."""
+        """A name of the row: its first field, and the fields in which the common rows differ."""
         first = IDENTITY[self.bench][0]
         fields = zip(IDENTITY[self.bench], key, strict=True)
         return _named({name: value for name, value in fields if name == first or name not in self.shared})
 
     def table(self) -> list[list[str]]:
-        """The head, and a line per common row and figure."""
+        """A head, then a line per common row and figure."""
         lines = [["measured", "figure", *(r.label + (" (busy!)" if r.busy else "") for r in self.results)]]
         for key in self.common:
             for metric in METRICS[self.bench]:
@@ -135,7 +134,7 @@ class Comparison:
 
 
 def _named(fields: Mapping[str, Any]) -> str:
-    """ "glass_tiny, crops 4, threads 1" """
+    """The fields in words, such as "glass_tiny, crops 4, threads 1"."""
     return ", ".join(
         str(value) if name in _TEXTS else f"{name.replace('num_', '').replace('_', ' ')} {value}"
         for name, value in fields.items()
@@ -155,9 +154,9 @@ def _with_range(row: Mapping[str, Any], metric: str) -> str:
 
 
 def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
-    """(All results of this version of the benches, a sentence for every other line).
+    """The results of this version of the benches, and a sentence for every other line.
 
-    ``InputError`` names the file and line that is not a result at all.
+    Raises ``InputError`` naming the file and line that is not a result at all.
     """
     results: list[Result] = []
     left_out: list[str] = []
@@ -176,7 +175,7 @@ def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
 
 
 def _result(where: str, text: str) -> Result:
-    """``InputError`` if the line is not a result, ``ValueError`` if it is one of another version."""
+    """Parses a line. Raises ``InputError`` if it is not a result, ``ValueError`` if it is one of another version."""
     try:
         line = parse_json(text.encode("utf-8"))
         bench, document = line["bench"], line["document"]
@@ -189,7 +188,7 @@ def _result(where: str, text: str) -> Result:
 
 
 def compare(results: Sequence[Result]) -> Comparison:
-    """Compares results of one bench; raises ``NotAlike`` where they have no row in common."""
+    """Compares results of one bench. Raises ``NotAlike`` if they have no row in common."""
     bench = results[0].bench
     rows = [result.rows for result in results]
     common = tuple(key for key in rows[0] if all(key in other for other in rows))

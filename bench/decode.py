@@ -1,17 +1,17 @@
-"""``glass bench decode``: from images to a global view and N crops, in every way there is.
+"""``glass bench decode``: makes a global view and N crops of each image, by this loader and in other ways.
 
 Question: what does a sample cost, by method, number of crops, size of the image, threads?
-Method: shards are built from the very photographs; every method works on the same files, from the
-page cache, in a process of its own that is pinned to as many cores as it may use threads. Methods
-take turns (A B C A B C …); a turn is whole passes over all files, from empty queues to the last
-result. Reported are medians over the rounds with the smallest and largest; ratios are taken round
-by round. A line on each method, below the table, lists the work that it includes and leaves out.
+Method: shards are built from the photographs, and every method works on the same files, in the page
+cache, in a process of its own that is pinned to as many cores as it may use threads. Methods take turns
+(A B C A B C …); a turn is whole passes over all files, from empty queues to the last result. The bench
+reports medians over the rounds, with the smallest and the largest, and computes ratios round by round.
+A line on each method, below the table, lists the work that it includes and leaves out.
 
     glass bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
     glass bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
 
-With ``--formats`` the photographs are shrunk to each size and written in each format, and the loader, on the files as
-they are and on what a build can store instead, stands beside Pillow, OpenCV and torchvision.
+With ``--formats`` the photographs are shrunk to each size and written in each format. The loader is measured on these
+files and on the form in which a build can store them instead; Pillow, OpenCV and torchvision on the files.
 
     glass bench decode --formats --photos DIR --images 16 --output runs/bench
 """
@@ -63,7 +63,7 @@ SIZE_METHOD = "window"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a method crashed."""
+    """Runs the bench. Returns 0, or 1 if a method crashed."""
     options = parser().parse_args(argv)
     if options.formats is None and options.seconds_per_cell is not None:
         raise InputError("--seconds-per-cell goes with --formats: give that, too, or leave it out")
@@ -127,7 +127,7 @@ def parser() -> CommandParser:
 def _measure(
     bench: str, options: argparse.Namespace, crop_counts: Sequence[int], cores: Mapping[int, list[int]]
 ) -> "_Run":
-    """All methods on all sets of images. Raises ``InputError`` naming the argument at fault."""
+    """Measures all methods on all sets of images. Raises ``InputError`` naming the argument at fault."""
     run = _Run(bench, options.rounds, options.seconds_per_round, _chosen(options), cores)
     with scratch_folder() as folder:
         run.sets = build_image_sets(options, folder, crop_counts)
@@ -164,7 +164,7 @@ class _Run:
     _cells: dict[tuple[str, int], list[Measurement]] = field(default_factory=dict)
 
     def measure_cell(self, image_set: ImageSet, num_crops: int) -> None:
-        """All methods with all numbers of threads, in turn."""
+        """Measures all methods, with each number of threads, in turn."""
         progress(f"measuring {image_set.suffix[1:]} with {num_crops} crops")
         tasks = [
             self._task(name, image_set, num_crops, threads)
@@ -178,7 +178,7 @@ class _Run:
         self.rows += [row_of(self.bench, one, image_set.corpus.megapixels, **fields) for one in measured]
 
     def compare(self, sets: Sequence[ImageSet], num_crops: int) -> None:
-        """The ratios, at ``num_crops``; those of the reference set without a suffix."""
+        """Computes the ratios at ``num_crops``; those of the reference set get no suffix."""
         reference = reference_set(sets)
         self._add_ratios(reference, num_crops, "")
         for image_set in sets:
@@ -189,7 +189,7 @@ class _Run:
             self.ratios.update(self._size_ratios(by_size, num_crops))
 
     def show(self) -> None:
-        """The table for people."""
+        """Prints the table for people."""
         print_image_sets([image_set.describe() for image_set in self.sets])
         print_rows(self.rows, "medians over alternated rounds")
         for row in self.rows:
@@ -200,7 +200,7 @@ class _Run:
                 )
 
     def draw(self, output: Path) -> list[Path]:
-        """The plots in the folder ``output``."""
+        """Writes the plots to the folder ``output``."""
         return plot_rows(self.rows, LABELS, output)
 
     def _add_ratios(self, image_set: ImageSet, num_crops: int, suffix: str) -> None:
@@ -214,7 +214,8 @@ class _Run:
         self.ratios.update({name + suffix: value for name, value in found.items()})
 
     def _size_ratios(self, sets: Sequence[ImageSet], num_crops: int) -> dict[str, Ratio]:
-        """The smallest size against each other one: measured once more, the sizes in turn."""
+        """Each size ÷ each smaller one, in images per second of ``SIZE_METHOD``, measured once more with the sizes in
+        turn."""
         progress(f"measuring {SIZE_METHOD} on all sizes in turn")
         ordered = sorted(sets, key=lambda image_set: image_set.corpus.megapixels)
         tasks = [self._task(SIZE_METHOD, s, num_crops, min(self.cores)) for s in ordered]

@@ -1,8 +1,8 @@
 """``glass bench doctor``: is this machine set up to train fast, and what is wrong if not?
 
 Question: which part of the machine or the installation is slow, missing or wrong?
-Method: short checks, each with a sentence; none takes more than seconds. Where there is a GPU: its
-driver, memory, precision, fused attention, decoding by nvJPEG, transfers. Until now that half has
+Method: short checks, each of which takes at most seconds and answers in a sentence. If there is a GPU:
+its driver, memory, precision, fused attention, decoding by nvJPEG, transfers. Until now that half has
 been run only on fakes, in its tests.
 
     glass bench doctor [--folder DIR]
@@ -31,12 +31,12 @@ __all__ = ["CPU_CHECKS", "main"]
 BENCH = "doctor"
 FILE_BYTES = 256 << 20
 MIN_CACHE_GB_S, MIN_DISK_MB_S = 1.0, 150.0
-"""Below these the answer is "slow": a page cache and a SATA disk of ten years ago."""
+"""Below these the verdict is "slow". They are speeds of a page cache and of a SATA disk of ten years ago."""
 UNTRIED = "the GPU checks have not been run on a machine with a GPU before: doubt them too"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where something is wrong."""
+    """Runs the bench. Returns 0, or 1 if something is wrong."""
     options = _parse(argv)
     rows = [_row(name, check, options) for name, check in CPU_CHECKS.items()]
     if has_gpu():

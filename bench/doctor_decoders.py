@@ -1,8 +1,8 @@
-"""Do all decoders of this machine give the same pixels? Checks of ``bench doctor``.
+"""Checks of ``glass bench doctor``: do all decoders of this machine give the same pixels?
 
-JPEGs of the kinds that photographs come in, of a size that is no multiple of a block, are decoded
-by libjpeg-turbo, by DALI on the CPU and, where there is a GPU, by nvJPEG, with the settings that
-the loader gives them; Pillow is the reference decoder.
+The test images are JPEGs of the kinds that photographs come in, of a size that is no multiple of a block. They are
+decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the settings that the loader gives
+them. Pillow is the reference decoder.
 """
 
 import argparse
@@ -33,9 +33,9 @@ __all__ = [
 
 GOOD, SLOW, WRONG, ABSENT = "good", "slow", "wrong", "absent"
 Answer = tuple[str, str]
-"""(one of these four verdicts, a sentence for people)."""
+"""(one of the four verdicts above, a sentence for people)."""
 Check = Callable[[argparse.Namespace], Answer]
-"""Takes the command's options; an exception is an answer too: wrong."""
+"""Takes the command's options. An exception counts as the verdict "wrong"."""
 Pixels = npt.NDArray[np.uint8]
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,10 +44,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grey": ("L", {}),
     "progressive": ("RGB", {"subsampling": "4:2:0", "progressive": True}),
 }
-"""Kind → colours, and how Pillow writes it."""
+"""Kind → Pillow's mode, and the options with which Pillow writes it."""
 WIDTH, HEIGHT = 1021, 765
 MIN_CPU_DECODE_MP_S = 60.0
-"""Below, the answer is "slow": a core of ten years ago."""
+"""Megapixels per second, the speed of a core of ten years ago. Below this the verdict is "slow"."""
 MAX_NVJPEG_DIFFERENCE = 4
 """Grey levels. On a CPU all decoders are libjpeg-turbo and give equal pixels; nvJPEG rounds differently."""
 
@@ -66,7 +66,7 @@ def built_in_images() -> dict[str, tuple[bytes, Pixels]]:
 
 
 def check_cpu_decoding(_: argparse.Namespace) -> Answer:
-    """libjpeg-turbo against Pillow, and how fast it is."""
+    """Compares libjpeg-turbo's pixels with Pillow's, and measures its speed."""
     simplejpeg = optional("simplejpeg")
     if simplejpeg is None:
         return ABSENT, "no simplejpeg here: torchvision decodes where its pixels are equal, else Pillow"
@@ -82,7 +82,7 @@ def check_cpu_decoding(_: argparse.Namespace) -> Answer:
 
 
 def check_dali(_: argparse.Namespace) -> Answer:
-    """DALI on the CPU against Pillow."""
+    """Compares DALI's pixels on the CPU with Pillow's."""
     if optional("nvidia.dali") is None:
         return ABSENT, "no DALI here (Linux only): decoding by libjpeg-turbo, which needs no GPU"
     unequal = _above(_differences(lambda data: decode_by_dali(data, "cpu")), 0)
@@ -92,7 +92,7 @@ def check_dali(_: argparse.Namespace) -> Answer:
 
 
 def check_gpu_decoding(_: argparse.Namespace) -> Answer:
-    """nvJPEG (DALI ``mixed``) against libjpeg-turbo."""
+    """Compares the pixels of nvJPEG (DALI ``mixed``) with libjpeg-turbo's."""
     differences = _differences(lambda data: decode_by_dali(data, "cuda"))
     found = ", ".join(f"{kind} {levels}" for kind, levels in differences.items())
     words = f"nvJPEG and libjpeg-turbo differ by at most so many grey levels: {found}"
@@ -119,7 +119,7 @@ def decode_by_dali(data: bytes, device: Any) -> Pixels:
 
 
 def _differences(decode: Callable[[bytes], Pixels]) -> dict[str, int]:
-    """Kind → the largest difference from Pillow's pixels, 255 where the shapes differ."""
+    """Kind → the largest difference from Pillow's pixels, 255 if the shapes differ."""
     found = {}
     for kind, (data, expected) in built_in_images().items():
         pixels = decode(data)
@@ -129,12 +129,12 @@ def _differences(decode: Callable[[bytes], Pixels]) -> dict[str, int]:
 
 
 def _above(differences: dict[str, int], limit: int) -> str:
-    """The kinds that differ by more than ``limit``, in words; empty where none does."""
+    """The kinds that differ by more than ``limit``, in words; empty if none does."""
     return ", ".join(f"{kind}: {levels} grey levels" for kind, levels in differences.items() if levels > limit)
 
 
 def seconds(work: Callable[[], object], at_least_s: float = 0.0) -> float:
-    """Mean time of ``work``, repeated for so long."""
+    """Mean time of ``work`` in seconds, repeated for ``at_least_s`` seconds and at least once."""
     start, times = time.perf_counter(), 0
     while not times or time.perf_counter() - start < at_least_s:
         work()

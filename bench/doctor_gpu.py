@@ -1,4 +1,4 @@
-"""Which GPU is there, and does it compute, decode and transfer as it should? Checks of ``bench doctor``."""
+"""Checks of ``glass bench doctor``: which GPU is there, and does it compute, decode and transfer as it should?"""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ __all__ = ["GPU_CHECKS", "check_presence", "driver_version", "has_gpu"]
 
 TRANSFER_BYTES = 256 << 20
 MIN_TRANSFER_GB_S = 5.0
-"""Below this the answer is "slow": a PCIe 3 slot of 4 lanes, or memory that is not pinned."""
+"""Below this the verdict is "slow", as for a PCIe 3 slot of 4 lanes, or for memory that is not pinned."""
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 ASK_DRIVER = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
 

@@ -1,10 +1,10 @@
-"""``glass bench loader``: the loader on shards that exist, by decoder, mode and threads.
+"""``glass bench loader``: measures the loader on existing shards, by decoder, mode and threads.
 
 Question: how fast do batches of this data set come, and where does the time go?
-Method: every combination in a process of its own, pinned to as many cores as it has threads, all
-in turn. A turn takes batches from the start of an epoch, from an empty queue, until it has lasted
-about ``--seconds-per-round``; what was read ahead by then is not counted. Files are read once
-before, so they come from the page cache where the data set fits into memory. Milliseconds per
+Method: every combination runs in a process of its own, pinned to as many cores as it has threads, all
+in turn. A turn starts at the beginning of an epoch, with an empty queue, and takes batches until it has
+lasted about ``--seconds-per-round``; batches that were only prefetched by then are not counted. Files
+are read once before, so they are in the page cache if the data set fits into memory. Milliseconds per
 image of each stage are sums over threads; ``wait_ms`` is the consumer's alone.
 
     glass bench loader --data data/shards --split train --threads 1,2
@@ -48,7 +48,7 @@ WHERE = "bench.methods.loader:LoaderBatches"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a combination crashed."""
+    """Runs the bench. Returns 0, or 1 if a combination crashed."""
     options = parser().parse_args(argv)
     dataset = ShardDataset.open(options.data)
     samples = dataset.split_rows(options.split)
@@ -128,7 +128,7 @@ def _shown(data: Path) -> str:
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Modes against the full decode and against fewer threads, each with its decoder's name."""
+    """Each mode ÷ the full decode, and more threads ÷ the fewest, each with its decoder's name."""
     found: dict[str, Ratio] = {}
     by_cell = {(m.task.method, m.task.num_crops, m.task.threads): m for m in measured}
     fewest = min((m.task.threads for m in measured), default=1)

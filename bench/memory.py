@@ -1,18 +1,18 @@
 """``glass bench memory``: memory and time of a training step, against the number of crops.
 
 Question: how much memory does one more crop cost, plainly and with ``model.crop_chunk``, and how
-much time does the chunked step take instead?
-Method: per preset, number of crops and chunk a process of its own takes real training steps on
-random pixels, as ``train.py`` does. One step is counted. On a GPU the count is that of CUDA's
-allocator. On a CPU it is the sum of all tensor storages that live at the worst moment, as torch's
-dispatcher sees them come and go; beside it stand two other counts, of the storages that autograd
-keeps and of the process's resident memory. Then, at ``--time-crops``, plain and chunked step in
-turn against the clock.
+much longer does the chunked step take?
+Method: for each preset, number of crops and chunk, a process of its own takes real training steps on
+random pixels, as ``train.py`` does. The memory of one step is counted. On a GPU, CUDA's allocator counts
+it. On a CPU it is the sum of all tensor storages that exist at the worst moment, as torch's dispatcher
+sees them created and freed; two other counts are reported with it, of the storages that autograd keeps
+and of the process's resident memory. Then, at ``--time-crops``, plain and chunked steps are timed in
+turn.
 
     glass bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
 
-``--count shapes`` takes the same steps on tensors without numbers: the same count of storages, in
-seconds and for any size, without process memory and time.
+``--count shapes`` takes the same steps on tensors without values. It counts the same storages, in seconds
+and for any size, but neither the process's memory nor the time.
 """
 
 import argparse
@@ -46,7 +46,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a process crashed: a plain step may not fit where another does."""
+    """Runs the bench. Returns 0, or 1 if a process crashed, as a plain step may where a chunked one fits."""
     options = parser().parse_args(argv)
     presets, crops, timed = _check(options)
     cores = choose_cores(options.threads)
@@ -122,8 +122,11 @@ def fit(rows: Rows) -> list[dict[str, Any]]:
 def memory_ratios(
     rows: Rows, fits: Sequence[Mapping[str, Any]], step_times: Mapping[str, Ratio]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """(ratios, their ranges over the rounds). The names without a preset are the worst of all
-    presets; ``step_times`` are chunked over plain, by ``preset@Ncrops``."""
+    """(ratios, their ranges over the rounds).
+
+    A ratio whose name has no preset is the worst of all presets. ``step_times`` has the times chunked ÷ plain, by
+    ``preset@Ncrops``.
+    """
     ratios, ranges = dict[str, float](), dict[str, list[float]]()
     slopes = {(line["preset"], line["method"]): line["slope_bytes_per_crop"] for line in fits}
     quotients = {
@@ -182,7 +185,7 @@ def parser() -> CommandParser:
 
 
 def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]]:
-    """(presets, numbers of crops, of these the timed ones). Raises ``InputError``."""
+    """(presets, numbers of crops, numbers of crops at which steps are timed). Raises ``InputError``."""
     presets = names_among("--presets", options.presets, preset_names())
     for preset in presets:
         if load_preset(preset).model.kind != "glass":
@@ -219,7 +222,7 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
 
 
 def _counted_by_shapes(task: Task) -> Measurement:
-    """In this process: nothing is computed, so nothing is disturbed."""
+    """Counts a step by shapes in this process: nothing is computed, so no measurement is disturbed."""
     from bench.methods.training_step import TrainingStep
 
     step = TrainingStep(task)

@@ -38,11 +38,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
-    """Images per second of ``bench decode`` against the number of crops, and against megapixels; ``words`` stand in
-    the legend in place of the methods' names.
+    """Plots images per second of ``bench decode`` against the number of crops, and against megapixels. ``words`` are
+    the methods' labels in the legend.
 
-    Writes a figure per number of threads for either axis that has two values or more; returns the
-    files.
+    Writes a figure per number of threads for either axis that has two values or more; returns the files.
     """
     output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -59,7 +58,7 @@ def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
 
 
 def _panels(rows: Rows, axis: str, fixed: str) -> dict[Any, Rows]:
-    """Value of ``fixed`` → its rows, where they have at least two values of ``axis``."""
+    """Value of ``fixed`` → its rows, for values whose rows have at least two values of ``axis``."""
     panels: dict[Any, Rows] = {}
     for value in sorted({row[fixed] for row in rows}):
         some = [row for row in rows if row[fixed] == value]
@@ -81,8 +80,8 @@ def _draw_rates(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int,
 
 
 def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, str], output: Path) -> list[Path]:
-    """Images per second of ``bench decode --formats`` against megapixels, a panel per format; ``methods`` and
-    ``formats`` hold the words for the names in the rows.
+    """Plots images per second of ``bench decode --formats`` against megapixels, a panel per format. ``methods`` and
+    ``formats`` are the labels for the names in the rows.
 
     Writes ``decode-formats.png`` and ``.svg``; returns the files.
     """
@@ -102,7 +101,7 @@ def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, s
         place.set_visible(number < len(names))
     crops, threads = rows[0]["num_crops"], rows[0]["threads"]
     figure.supxlabel("megapixels per image", fontsize=10)
-    # In two lines: one is longer than a single row of panels is high.
+    # On two lines, since one line would be longer than a single row of panels is high.
     figure.supylabel(f"images/s, {crops} crops, {threads} thread{'s' * (threads > 1)},\nmedian and range", fontsize=10)
     drawn = {
         label: handle for place in places.flat for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
@@ -113,7 +112,7 @@ def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, s
 
 
 def _draw_panel(place: "Axes", rows: Rows, axis: str, words: Mapping[str, str]) -> None:
-    """``words`` of a method stand in the legend in place of its name."""
+    """Draws a line per method; ``words`` are the methods' labels in the legend."""
     for method in dict.fromkeys(row["method"] for row in rows):
         line = sorted((row for row in rows if row["method"] == method), key=lambda row: row[axis])
         x, y = [row[axis] for row in line], [row["images_per_s"] for row in line]
@@ -141,7 +140,7 @@ def _draw_panel(place: "Axes", rows: Rows, axis: str, words: Mapping[str, str]) 
 
 
 def plot_memory(rows: Rows, fits: Rows, output: Path) -> list[Path]:
-    """Peak memory of a training step against the number of crops, with the fitted lines.
+    """Plots the peak memory of a training step against the number of crops, with the fitted lines.
 
     Writes ``memory.png`` and ``memory.svg``, a panel per preset; returns the files.
     """
@@ -165,7 +164,7 @@ def plot_memory(rows: Rows, fits: Rows, output: Path) -> list[Path]:
 
 
 def plot_soak(series: Mapping[str, Sequence[float]], output: Path) -> list[Path]:
-    """Memory, handles, threads and rate of ``bench soak`` over time, as ``soak.png`` and ``soak.svg``."""
+    """Plots memory, handles, threads and rate of ``bench soak`` over time, as ``soak.png`` and ``soak.svg``."""
     seconds, images = series["time_s"], series["images"]
     spans = zip(seconds, seconds[1:], images, images[1:], strict=False)
     panels: dict[str, Sequence[float]] = {
@@ -190,8 +189,8 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _save(figure: "Figure", path: Path) -> list[Path]:
-    """Writes ``path`` with .png and .svg. Without a date and with fixed ids, an unchanged figure is
-    an unchanged file."""
+    """Writes ``path`` with the suffixes .png and .svg. The files have no date and fixed ids, so an unchanged figure
+    gives unchanged files."""
     import matplotlib
 
     written = []

@@ -1,4 +1,4 @@
-"""The benches there are: name → what it measures and the module whose ``main`` runs it."""
+"""The benches: name → what it measures, and the module whose ``main`` runs it."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ __all__ = ["BENCHES", "Bench"]
 
 @dataclass(frozen=True)
 class Bench:
-    """A bench that ``python -m bench NAME`` runs."""
+    """A bench that ``glass bench NAME`` runs."""
 
     module: str
-    """Has ``main(argv: list[str] | None) -> int``; imported when it is run."""
+    """A module with ``main(argv: list[str] | None) -> int``; imported when it is run."""
     about: str
 
 

@@ -1,11 +1,11 @@
-"""``glass bench remote``: bytes and seconds per image out of a store, in ranges and in whole
-shards.
+"""``glass bench remote``: bytes and seconds per image from a store, in ranges and in whole shards.
 
 Question: from which store is it worth reading only the ranges that the windows need?
-Method: a web server on loopback gives the shards with the latency and the bandwidth of each link;
-one epoch in ranges, and one in whole shards from an empty cache. Beside the seconds measured stand
-those that the cost model (``loaders.reading.link``) foresees from its own measurement of the link,
-and ``chosen`` is what ``remote_reads="auto"`` takes. Bytes are those that the server sent.
+Method: a web server on loopback serves the shards with the latency and the bandwidth of each link. One
+epoch reads ranges, and one reads whole shards from an empty cache. The cost model
+(``loaders.reading.link``) predicts the time of both from its own measurement of the link; the prediction
+is shown beside the measured time, and ``chosen`` is the cheaper way by the prediction. The server counts
+the bytes that it sends.
 
     glass bench remote --data data/shards --links 5:1000,30:100
 """
@@ -36,7 +36,7 @@ BENCH = "remote"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0."""
+    """Runs the bench. Returns 0."""
     options = _parse(argv)
     links = _links(options.links)
     dataset = ShardDataset.open(options.data)
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
-    """An epoch through the server, from an empty cache, as a row."""
+    """Runs an epoch through the server, from an empty cache; returns its row."""
     from loaders import build_loader
     from loaders.reading.open_shards import OpenShards
     from loaders.reading.ranges_or_whole import range_mode_cost_s, whole_cost_s
@@ -112,7 +112,7 @@ def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
 
 
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Range against whole, by link."""
+    """Ranges ÷ whole shards, by link."""
     ratios = {}
     for ranged, whole in zip(rows[::2], rows[1::2], strict=True):
         place = f"@{ranged['latency_ms']:g}ms@{ranged['mbit_per_s']:g}mbit"

@@ -1,10 +1,10 @@
-"""``glass bench report``: results of several machines and commits side by side.
+"""``glass bench report``: shows results of several machines and commits side by side.
 
 Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md and OUT/bench.html with plots.
-Rows are set side by side where they were measured alike: the same method, crops, data, settings,
-threads, batch and so on (``bench.comparison``). Rows without a partner are left out and counted.
-Results of a bench without a single common row, and lines that another version of a bench wrote, are
-not compared, and a note names them; the other benches are.
+Rows are shown side by side if they were measured alike: with the same method, crops, data, settings,
+threads, batch and so on (``bench.comparison``). Rows without a partner are left out and counted. If the
+results of a bench have no row in common, that bench is not compared; nor are lines that another version
+of a bench wrote. Notes name both.
 
     glass bench report OUT bench/results/*.jsonl --bench loader
 """
@@ -34,11 +34,11 @@ FIGURES = {
     "peak_bytes": ("peak memory (MiB)", 1 << 20),
     "open_s": ("time to open (s)", 1),
 }
-"""The figure that is drawn → the words below its axis, and its unit there."""
+"""The figure that is drawn → the label of its axis, and its unit there."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0."""
+    """Runs the bench. Returns 0."""
     options = parser().parse_args(argv)
     results, left_out = read_results(options.files)
     compared: list[Comparison] = []
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _names(results: Sequence[Result], asked: str | None, left_out: Sequence[str]) -> list[str]:
-    """The benches to report on. Raises ``InputError`` where there is none."""
+    """The benches to report on. Raises ``InputError`` if there is none."""
     names = sorted({result.bench for result in results if result.bench in METRICS})
     if not names:
         raise InputError("; ".join([f"the files hold no results of {', '.join(METRICS)}", *left_out]))
@@ -91,7 +91,7 @@ def _write(output: Path, compared: Sequence[Comparison], notes: Sequence[str]) -
 
 
 def _markdown(compared: Comparison) -> str:
-    """Heading, notes and table."""
+    """A comparison as Markdown: heading, notes and table."""
     head, *rows = compared.table()
     lines = [head, ["---"] * len(head), *rows]
     table = "\n".join("| " + " | ".join(printable(c).replace("|", "\\|") for c in line) + " |" for line in lines)
@@ -99,13 +99,13 @@ def _markdown(compared: Comparison) -> str:
 
 
 def _section(compared: Comparison) -> dict[str, Any]:
-    """Heading, notes, table and plot, for the page."""
+    """A comparison for the HTML page: heading, notes, table and plot."""
     head, *rows = compared.table()
     return {"bench": compared.bench, "notes": compared.notes(), "head": head, "rows": rows, "plot": _plot(compared)}
 
 
 def _plot(compared: Comparison) -> Markup:
-    """Bars of the first figure of each common row, a colour per result."""
+    """A bar chart of the first figure of each common row, a colour per result."""
     metric = METRICS[compared.bench][0]
     words, unit = FIGURES[metric]
     count, results = len(compared.common), compared.results

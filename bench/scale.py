@@ -1,13 +1,13 @@
 """``glass bench scale``: the cost of opening, shuffling and resuming as samples grow to 10⁷.
 
-Question: does a data set of ten million images open, start and resume as one of a thousand does?
-Method: synthetic manifests (all columns, no tars but one image that every row points to), each
-opened in a process of its own. ``open_s`` is ShardDataset.open with the rows of the training split;
-``first_batch_s`` from there to the first batch (loader, order of epoch 0, reading, decoding);
-``order_s`` the order of the next epoch; ``resume_s`` from a saved position in the middle of an
-epoch to its batch. Memory is the process's own peak, mapped pages of the manifest included: of
-opening alone (``open_peak_rss_mib``) and of everything, which the goal is compared with.
-Files are warm in the page cache, as on the second run of a training; a cold disk adds its reading.
+Question: does a data set of ten million images open, start and resume as fast as one of a thousand?
+Method: synthetic manifests (with all columns, but all rows point to the same two images), each opened in
+a process of its own. ``open_s`` is the time of ShardDataset.open and of the rows of the training split;
+``first_batch_s`` the time from there to the first batch (loader, order of epoch 0, reading, decoding);
+``order_s`` that of the order of the next epoch; ``resume_s`` that from a saved position in the middle of
+an epoch to its batch. Memory is the process's own peak, with mapped pages of the manifest: of opening
+alone (``open_peak_rss_mib``), and of everything (``peak_rss_mib``), which has a goal. Files are in the
+page cache, as on the second run of a training; a cold disk would add the time to read them.
 
     glass bench scale --samples 1000,100000,10000000
 """
@@ -36,12 +36,12 @@ BENCH = "scale"
 LARGE = 10_000_000
 BATCH_SIZE = 32
 GOALS = {"open_s": 5.0, "peak_rss_mib": 2048.0, "first_batch_s": 3.0, "order_s": 2.0}
-"""At most, at ten million samples."""
+"""The largest values allowed at ten million samples."""
 MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a goal is missed at ten million samples."""
+    """Runs the bench. Returns 0, or 1 if a goal is missed at ten million samples."""
     options = _parse(argv)
     sizes = _sizes(options.samples)
     found = environment(sorted(os.sched_getaffinity(0)))
@@ -69,7 +69,7 @@ def _sizes(text: str) -> list[int]:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """All measurements of one data set, in this process."""
+    """Takes all measurements of one data set, in this process."""
     from bench.harness.process_usage import reset_peak_rss, usage_now
     from loaders import LoaderConfig, build_loader
     from shards.manifest.dataset import ShardDataset
@@ -133,7 +133,7 @@ def _measured(folder: Path) -> dict[str, float]:
 
 
 def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str, Any]:
-    """Medians of the rounds, and the ranges beside them."""
+    """The row of a size: medians of the rounds, and their ranges."""
     from statistics import median
 
     row: dict[str, Any] = {

@@ -1,11 +1,11 @@
-"""Does anything grow when everything goes wrong for a long time?
+"""Loads and trains under faults for a long time, and checks that nothing grows.
 
 glass bench soak --minutes 30 [--output DIR]
 
-Loads and trains in this process on shards with damaged images, while reads stall, fail and raise,
-the consumer pauses, and the loader is closed and built again in mid-epoch; beside it a training run
-in a process of its own is killed and started again. Memory, handles and threads over time must stay
-flat (:func:`verdict`), and every epoch must show every sample once.
+Loads and trains in this process on shards with damaged images, while reads stall, fail and raise, the
+consumer pauses, and the loader is closed and rebuilt within an epoch. Meanwhile a training run in a
+process of its own is killed and restarted again and again. Memory, handles and threads must stay flat
+over time (:func:`verdict`), and every epoch must show every sample once.
 """
 
 import argparse
@@ -35,7 +35,7 @@ BENCH = "soak"
 CONFIG = LoaderConfig(global_batch_size=16, num_crops=2, crop_size=64, global_size=64, num_threads=2, seed=1)
 SAMPLE_EVERY_S = 2.0
 RESTART_SHARE = 0.02
-"""Share of the batches after which the loader is closed and built again at the same position."""
+"""Share of the batches after which the loader is closed and rebuilt at the same position."""
 PAUSE_SHARE = 0.01
 """Share of the batches after which the consumer pauses for up to a second."""
 GROWTH_ALLOWED = 0.02
@@ -43,7 +43,7 @@ HANDLES_ALLOWED = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the soak; exit code 1 where it was not flat."""
+    """Runs the soak. Returns 0, or 1 if it was not flat."""
     options = _parse(argv)
     from bench.soak_faults import KilledTraining, damaged_shards, faulty_reads  # seconds of imports
 
@@ -117,8 +117,11 @@ class Soaked:
 
 
 def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
-    """Loads batches and trains on them for ``duration_s`` seconds. ``tend()`` is called at every measurement and
-    returns the resident memory, in bytes, of the process that it supervises."""
+    """Loads batches and trains on them for ``duration_s`` seconds.
+
+    ``tend()`` is called at every measurement and returns the resident memory, in bytes, of the process that it
+    supervises.
+    """
     from loaders import build_loader
 
     dice, process, soaked = random.Random(seed), psutil.Process(), Soaked()
@@ -196,8 +199,12 @@ def _training_step() -> Callable[[Any], None]:
 
 
 def verdict(soaked: Soaked) -> dict[str, Any]:
-    """The rule: the first fifth is warm-up. Of the rest, the median over the last quarter against
-    that over the first: resident memory may grow by less than 2 %, handles and threads by 2."""
+    """Judges whether the process stayed flat and every epoch showed every sample once; returns the fields of the
+    result.
+
+    The first fifth of the measurements is warm-up. Over the rest, medians of the last quarter are compared with those
+    of the first: resident memory must grow by less than 2 %, handles and threads by at most 2.
+    """
     rest = soaked.samples[len(soaked.samples) // 5 :]
     quarter = max(1, len(rest) // 4)
     first, last = rest[:quarter], rest[-quarter:]

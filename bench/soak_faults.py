@@ -1,7 +1,7 @@
-"""Faults for ``bench soak``: damaged shards, reads that go wrong, a training run that is killed.
+"""Faults for ``glass bench soak``: damaged shards, reads that go wrong, a training run that is killed.
 
-``python -m bench.soak_faults DATA RUN`` trains, or continues; :class:`KilledTraining` starts that
-process, kills it at random moments and starts it again.
+``python -m bench.soak_faults DATA RUN`` starts or continues a training; :class:`KilledTraining` starts that process,
+kills it at random moments and starts it again.
 """
 
 import os
@@ -28,7 +28,7 @@ from shards.manifest.dataset import ShardDataset
 __all__ = ["FAULTS", "KilledTraining", "damaged_shards", "faulty_reads", "main"]
 
 FAULTS = {"stall": 0.004, "unreadable": 0.004, "unforeseen": 0.001}
-"""Fault of a read of a member → its probability."""
+"""Fault of a read → its probability."""
 
 NUM_IMAGES = 480
 DAMAGED_SHARE = 0.01
@@ -81,7 +81,8 @@ def _flip_bit(dataset: ShardDataset, row: int) -> None:
 
 @contextmanager
 def faulty_reads(seed: int, longest_stall_s: float = 0.5) -> Iterator[Counter[str]]:
-    """Context manager: makes reads of this process go wrong by :data:`FAULTS`; yields the counts of the faults."""
+    """Context manager: makes reads of this process go wrong with the probabilities of :data:`FAULTS`; yields the counts
+    of the faults."""
     done: Counter[str] = Counter()
     dice, lock = random.Random(seed), threading.Lock()
     member = MappedShards.member
@@ -124,7 +125,7 @@ class KilledTraining:
         self._steps = 0
 
     def tend(self) -> None:
-        """Called every second or so."""
+        """Starts the process if none runs, or kills it when its time has come; to be called every second or so."""
         if self._process is None:
             self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._steps, self._die_at = self.steps, None
@@ -146,7 +147,7 @@ class KilledTraining:
 
     @property
     def rss_bytes(self) -> int:
-        """Resident memory of the process; 0 between two lives."""
+        """Resident memory of the process in bytes; 0 while none runs."""
         try:
             alive = self._process is not None and self._process.poll() is None
             return psutil.Process(self._process.pid).memory_info().rss if alive else 0  # type: ignore[union-attr]
@@ -154,7 +155,7 @@ class KilledTraining:
             return 0
 
     def kill(self) -> None:
-        """Ends the process as a power cut would."""
+        """Kills the process without warning, as a power cut would."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
@@ -162,7 +163,7 @@ class KilledTraining:
 
 
 def main(data: str, run: str) -> int:
-    """Trains until it is killed, from the last checkpoint on."""
+    """Trains from the last checkpoint on until it is killed."""
     os.environ["ACCELERATE_USE_CPU"] = "true"
     from glass.config.overrides import apply_overrides
     from glass.presets import load_preset

@@ -1,6 +1,6 @@
-"""``glass bench spectrum``: what a classifier without a network reaches on the same images.
+"""``glass bench spectrum``: measures how well a classifier without a network does on the same images.
 
-Question: does a trained detector know more of this data set than a power spectrum tells?
+Question: does a trained detector know more about this data set than a power spectrum shows?
 Method: logistic regression on radial log-spectra of windows of 128 pixels (``bench.methods.spectrum``), fitted
 on one split and measured on another exactly as ``glass evaluate`` measures a model: same metrics, same intervals.
 
@@ -27,7 +27,7 @@ ALL = "(all)"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0."""
+    """Runs the bench. Returns 0."""
     options = _parse(argv)
     dataset = ShardDataset.open(options.data)
     for split in (options.train_split, options.split):

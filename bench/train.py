@@ -1,14 +1,14 @@
 """``glass bench train``: the time of a training step by its parts, beside the loader's own rate.
 
-Question: does the model wait for data, and what is a step made of?
-Method: real batches from shards, real optimiser steps, timed part by part: waiting for the batch,
+Question: does the model wait for data, and where does the time of a step go?
+Method: real batches from shards and real optimiser steps, timed part by part: waiting for the batch,
 forward with the loss, backward (with the clipping of gradients), optimiser. On a GPU each part ends
-with a synchronisation, which a real run does not have, so there the sum is an upper bound of a
-step. A round is ``--steps`` such steps and then as many batches without a model, the loader's
-ceiling; both begin with an empty queue and two batches that are not timed. ``share_of_loader`` is
-the part of that rate that training takes, round by round; near 1 the loader is the bottleneck, far
-below it the model. Times are medians over all steps, rates and the share over the rounds, each with
-the smallest and largest.
+with a synchronisation, which a real run does not have, so there the sum is an upper bound of a step.
+A round is ``--steps`` such steps and then as many batches without a model, which give the loader's own
+rate; both begin with an empty queue and two batches that are not timed. ``share_of_loader`` is the rate
+of training ÷ the loader's own rate, round by round: near 1 the loader is the bottleneck, far below 1 the
+model is. Times are medians over all steps; rates and the share are medians over the rounds. Each comes
+with the smallest and largest.
 
     glass bench train --data data/shards --presets glass_resnet50,single_view_resnet50
 """
@@ -43,7 +43,7 @@ WARM_UP_STEPS = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0."""
+    """Runs the bench. Returns 0."""
     options = _parse(argv)
     presets = names_among("--presets", options.presets, preset_names())
     dataset = ShardDataset.open(options.data)
@@ -63,10 +63,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: int) -> dict[str, Any]:
-    """Times ``rounds`` rounds of ``steps`` training steps of ``config`` each, alternating with rounds that load as
-    many batches without a model.
+    """Times ``rounds`` rounds of ``steps`` training steps of ``config`` each, alternating with rounds that load as many
+    batches without a model.
 
-    Raises ``InputError`` where the training split is too small for them.
+    Raises ``InputError`` if the training split is too small for them.
     """
     import torch
 
@@ -117,8 +117,8 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: 
 
 
 def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> dict[str, Any]:
-    """Medians and ``ranges`` of the rounds (steps, rate of the loader): of the times over all
-    steps, of the rates over the rounds."""
+    """Medians and ``ranges``: of times over all steps, of rates over the rounds. ``turns`` has the steps of each round
+    and the loader's rate."""
     steps = [step | {"step_s": sum(step.values())} for taken, _ in turns for step in taken]
     values = {name: [step[name] for step in steps] for name in ("step_s", *PARTS)}
     values["images_per_s"] = [batch / statistics.median(sum(step.values()) for step in taken) for taken, _ in turns]
@@ -131,7 +131,7 @@ def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> d
 
 
 class _StepTimer:
-    """Takes steps as ``glass.train.step`` does, with a clock between the parts."""
+    """Takes steps as ``glass.train.step`` does, and times their parts."""
 
     def __init__(self, config: RunConfig, accelerator: Any, model: Any, optimizer: Any, totals: Any) -> None:
         from glass.train.step import Engine
@@ -142,7 +142,7 @@ class _StepTimer:
         self._marks: dict[str, float] = {}
 
     def waited_for(self, loader: Any, number: int) -> Any:
-        """``number`` batches of an epoch, noting the wait for each."""
+        """Yields ``number`` batches of an epoch, recording the wait for each."""
         batches = iter(loader)
         for _ in range(number):
             start = time.perf_counter()
@@ -153,7 +153,7 @@ class _StepTimer:
         batches.close()
 
     def step(self, batch: dict[str, Any]) -> dict[str, float]:
-        """One optimiser step; seconds of each part."""
+        """Takes one optimiser step; returns the seconds of each part."""
         start = time.perf_counter()
         with (
             self._marked("forward", self.accelerator, "backward"),
@@ -169,7 +169,7 @@ class _StepTimer:
         }
 
     def _marked(self, ended: str, owner: Any, method: str) -> Any:
-        """While active, a call of ``owner.method`` is the end of the part before it."""
+        """Context manager: while it is active, a call of ``owner.method`` marks the end of the part ``ended``."""
         real = getattr(owner, method)
 
         def marking(*arguments: Any, **named: Any) -> Any:

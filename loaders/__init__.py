@@ -17,7 +17,7 @@ __all__ = ["Batch", "Loader", "LoaderConfig", "build_loader"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports torch (seconds) only once a loader is built, so that settings cost nothing."""
+    """Imports torch, which takes seconds, only once a loader is built, so that settings load quickly."""
     if name in ("Loader", "build_loader"):
         from loaders import loader
 

@@ -1,4 +1,4 @@
-"""The last step of a batch: masks samples that failed, notes them, and moves everything to the device."""
+"""The last step of making a batch: masks and records samples that failed, and moves everything to the device."""
 
 import torch
 
@@ -14,7 +14,7 @@ __all__ = ["BatchAssembler"]
 
 
 class BatchAssembler:
-    """Makes batches of pixels. Safe to use from several threads."""
+    """Assembles batches from decoded views and crops. Safe to use from several threads."""
 
     def __init__(self, samples: SampleTable, config: LoaderConfig, stats: LoaderStats, bad: BadSampleLog) -> None:
         """Failures are counted in ``stats`` and noted in ``bad``."""
@@ -24,8 +24,11 @@ class BatchAssembler:
     def assemble(
         self, plan: BatchPlan, failures: list[DecodeFailure], views: torch.Tensor, crops: torch.Tensor
     ) -> Batch:
-        """The batch of ``views`` (B, S, S, 3) in host memory and ``crops`` (B·N, C, C, 3), both uint8, which are
-        blanked where a sample failed or there is no crop. Of several failures of a sample the first counts."""
+        """The batch made of ``views`` (B, S, S, 3) in host memory and ``crops`` (B·N, C, C, 3), both uint8.
+
+        Views and crops of failed samples, and crops that do not exist, are set to zero in place. If a sample failed
+        several times, its first failure is recorded.
+        """
         is_valid, mask, windows = plan.slice.is_valid.copy(), plan.mask.copy(), plan.crop_windows.copy()
         failed = {failure.sample: failure for failure in reversed(failures)}
         for place, failure in failed.items():

@@ -13,16 +13,16 @@ MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """A sample that was masked. Holds no times, so that equal runs record the same."""
+    """A sample that was masked because it could not be read. Holds no times, so that equal runs record the same."""
 
     shard: str
     sample_key: str
     reason: str
     """A short fixed phrase: ``checksum``, ``undecodable``, ``unreadable member``, …"""
     detail: str
-    """The message of the decoder."""
+    """The decoder's message."""
     epoch: int
-    """The epoch in which it was first met."""
+    """The epoch in which the loader first met it."""
 
 
 class BadSampleLog:
@@ -39,7 +39,7 @@ class BadSampleLog:
                 self._found.setdefault(sample.sample_key, sample)
 
     def since(self, count: int) -> list[BadSample]:
-        """All but the first ``count``, in the order in which they were met."""
+        """The samples recorded after the first ``count``, in order of discovery."""
         with self._lock:
             if len(self._found) == count:
                 return []

@@ -1,4 +1,4 @@
-"""The batch contract, and the memory that batches live in.
+"""The format of a batch, and the host memory of batches.
 
 A batch is a dict (B samples, N crops of C × C, global view of S × S, all on the loader's device):
 
@@ -10,9 +10,9 @@ local_crops     (B, N, 3, C, C)       uint8    native-resolution crops, channels
 crop_mask       (B, N)                bool     False if there is no crop
 label           (B,)                  int64    1 generated, 0 real
 crop_windows    (B, N, 4)             int32    (top, left, height, width) in source pixels
-sample_key      list of B             str      where the sample lies
-content_id      (B,)                  int64    what the sample is
-is_valid        (B,)                  bool     False for fillers and samples without pixels
+sample_key      list of B             str      the sample's key in its data set
+content_id      (B,)                  int64    identity of the image's pixels
+is_valid        (B,)                  bool     False for fillers and samples that failed
 ==============  ====================  =======  ==================================================
 """
 
@@ -28,7 +28,7 @@ __all__ = ["Batch", "BufferPool", "make_batch"]
 
 
 class Batch(TypedDict):
-    """See the module's table."""
+    """The tensors of a batch; see the module's table."""
 
     global_view: torch.Tensor
     local_crops: torch.Tensor
@@ -72,25 +72,22 @@ def make_batch(
 
 
 class BufferPool:
-    """Host buffers that come back once no tensor looks at them any more.
+    """Host buffers that are reused once no tensor refers to them.
 
-    A fresh buffer costs a page fault per 4 kB, for crops of 224 × 224 about a sixth of the time of
-    decoding them. A tensor keeps the array that it was made from alive, so the death of that array
-    says that the consumer dropped the batch and every view of it; only then is its memory lent
-    again.
+    A fresh buffer costs a page fault per 4 kB: for crops of 224 × 224, about a sixth of the time that decoding them
+    takes. A tensor keeps the array that it was made from alive. So once that array is collected, the consumer has
+    dropped the batch and every view of it, and only then is the memory lent again.
     """
 
     def __init__(self, keep: int, pinned: bool) -> None:
-        """At most ``keep`` idle buffers per shape are kept; ``pinned`` ones copy to a GPU on their
-        own."""
+        """Keeps at most ``keep`` idle buffers per shape; ``pinned`` ones are copied to a GPU asynchronously."""
         self._keep = keep
         self._pinned = pinned
         self._idle: dict[tuple[int, ...], list[npt.NDArray[np.uint8]]] = {}
         self._lock = threading.RLock()  # a finalizer may run inside `borrow`, in the same thread
 
     def borrow(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """A uint8 host tensor of that shape with arbitrary contents, free for the caller to
-        keep."""
+        """A uint8 host tensor of ``shape`` with arbitrary contents, which the caller may keep as long as it likes."""
         with self._lock:
             idle = self._idle.setdefault(shape, [])
             buffer = idle.pop() if idle else self._new(shape)

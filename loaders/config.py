@@ -17,9 +17,9 @@ Device = Literal["cpu", "cuda"]
 Verify = Literal["first-touch", "off"]
 RemoteReads = Literal["auto", "range", "whole"]
 Number = Annotated[int, Meta(ge=1, le=1 << 20)]
-"""At least one, and limited: settings may come from an untrusted file."""
+"""At least one, and bounded, since settings may come from an untrusted file."""
 Size = Annotated[int, Meta(ge=1, le=4096)]
-"""Limited further: views that no memory holds would be blamed on the images."""
+"""Bounded further: larger crops and views fit into no memory, and the images would be blamed for the failure."""
 Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 
 
@@ -28,12 +28,12 @@ class LoaderConfig:
     """Settings of :func:`loaders.build_loader`. Raises ``InputError`` naming the value at fault."""
 
     backend: Backend = "auto"
-    """The decoder: ``dali``, ``nvjpeg`` (by torchvision, which takes libjpeg-turbo on a CPU), ``turbo``
-    (libjpeg-turbo in threads) or ``reference`` (Pillow); ``auto`` is ``turbo`` on a CPU, and on a GPU ``dali``,
-    or ``nvjpeg`` where DALI is not installed."""
+    """The decoder: ``dali``, ``nvjpeg`` (by torchvision, which uses libjpeg-turbo on a CPU), ``turbo`` (libjpeg-turbo
+    in threads) or ``reference`` (Pillow). ``auto`` is ``turbo`` on a CPU; on a GPU it is ``dali``, or ``nvjpeg`` if
+    DALI is not installed."""
     decode: Decode = "auto"
-    """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` takes
-    per image whichever costs less."""
+    """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` chooses for each image
+    whichever costs less."""
     global_batch_size: Number = 32
     """Samples per batch over all ranks together; a multiple of the world size."""
     num_crops: Size = 4
@@ -43,39 +43,38 @@ class LoaderConfig:
     global_size: Size = 224
     """Side of the global view in pixels (S); must equal the one stored in the shards."""
     sampling: str = "stratified_grid"
-    """Name of the rule in ``loaders.windows.sampling`` that places the windows. By all but ``texture``
-    images of the same pixels have the same windows; that one reads the bits of a JPEG."""
+    """Name of the rule in ``loaders.windows.sampling`` that places the windows. All rules but ``texture`` give images
+    of equal pixels the same windows; ``texture`` depends on the bits of the JPEG file, too."""
     seed: Seed = 0
     """Seed of order and windows, 0 … 2⁶³-1."""
     shuffle: bool | Literal["shard"] = True
-    """Permute the samples each epoch; ``False`` keeps the manifest's order and, as in evaluation,
-    the windows of epoch 0; ``shard`` permutes the shards, and the samples within each few of them,
-    so that shards in a store are fetched one after the other."""
+    """``True`` permutes the samples in each epoch. ``False`` keeps the manifest's order and, as in evaluation, the
+    windows of epoch 0. ``shard`` permutes the shards, and the samples within each group of ``shuffle_shards``
+    consecutive shards, so that shards in a store are fetched one after another."""
     shuffle_shards: Number = 16
-    """With ``shuffle="shard"``: how many shards are mixed with one another. More mix better and
+    """With ``shuffle="shard"``: the number of consecutive shards whose samples are mixed. More shards mix better and
     take more room in the cache."""
     shuffle_lanes: Number = 1
-    """With ``shuffle="shard"``: in how many places of the permuted shards a batch is read at once.
-    As many as there are machines, and each machine fetches its own shards only. A divisor of the
-    batch."""
+    """With ``shuffle="shard"``: the number of lanes, equal parts of the sequence of shards, from which every batch is
+    filled in parallel. With one lane per machine, each machine fetches its own shards only. Must divide
+    ``global_batch_size``."""
     class_balanced: bool = False
-    """Draw each epoch so that both labels come equally often (the rarer one repeats)."""
+    """Draw each epoch so that both labels are equally frequent; samples of the rarer one repeat."""
     augment: Share = 0.0
-    """Share of the samples, 0 … 1, that are changed as the world changes images (re-saved, resized,
-    blurred, noisy), crops and global view alike; only where ``shuffle`` is on, never in
-    evaluation."""
+    """Share of the samples, 0 … 1, that are changed as images on the web are (re-saved, resized, blurred, noisy), crops
+    and global view alike. It applies only where ``shuffle`` is on, never in evaluation."""
     num_threads: Threads = 2
     """Threads that read, splice and decode."""
     prefetch_batches: Number = 2
     """Batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
-    """``first-touch`` compares each sample's bytes with their checksums when this process first
-    reads it (measured: the first epoch takes about a quarter longer), ``off`` trusts them."""
+    """``first-touch`` compares each sample's bytes with their checksums when this process first reads it (measured: the
+    first epoch takes about a quarter longer); ``off`` skips that."""
     remote_reads: RemoteReads = "auto"
-    """How shards in a store are read: ``whole`` fetches shards into a local cache, ``range`` only the bytes
-    that a batch needs; ``auto`` measures the way to the store and takes what costs less."""
+    """How shards in a store are read: ``whole`` fetches shards into a local cache, ``range`` only the bytes that a
+    batch needs; ``auto`` measures the connection to the store and chooses whichever costs less."""
     device: Device = "cpu"
-    """Where the tensors of a batch lie."""
+    """The device on which the tensors of a batch are."""
 
     def __post_init__(self) -> None:
         check_settings(self, "loader.")

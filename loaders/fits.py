@@ -1,4 +1,4 @@
-"""Whether a data set can be read with some settings, asked before anything is loaded or opened."""
+"""Checks that a data set can be read with given settings, before anything is loaded or opened."""
 
 from loaders.config import LoaderConfig
 from loaders.windows.sampling import sampling_rule

@@ -28,8 +28,8 @@ def build_loader(
 ) -> "Loader":
     """A loader over ``split`` ("train", "train+valid", …) of the shards in ``data``.
 
-    Of ``OpenShards`` it uses what is open, and leaves it open. Raises ``InputError`` if the data
-    set, the split or a setting does not fit.
+    Given ``OpenShards``, it shares what they hold and leaves them open. Raises ``InputError`` if the data set, the
+    split or a setting does not fit.
     """
     opened = data if isinstance(data, OpenShards) else None
     if isinstance(data, OpenShards):
@@ -43,7 +43,8 @@ def build_loader(
 
 
 def _ready(future: "Future[Batch]") -> Batch:
-    """Waits for a batch. Too little memory is blamed on no sample: it ends the run."""
+    """Waits for a batch. If memory runs out, raises ``MemoryError`` with advice, which ends the run and masks no
+    sample."""
     try:
         return future.result()
     except MemoryError as error:
@@ -56,9 +57,8 @@ def _ready(future: "Future[Batch]") -> Batch:
 class Loader:
     """Iterates over an epoch's batches; see :mod:`loaders.batch` for what a batch holds.
 
-    ``iter()`` starts the epoch afresh unless ``load_state_dict`` came first. One iteration at a
-    time. Errors of single samples mask them; errors of the data set raise ``InputError`` in the
-    consumer.
+    ``iter()`` starts the epoch afresh unless ``load_state_dict`` came first. Only one iteration may run at a time. An
+    error in a single sample masks that sample; an error in the data set raises ``InputError`` in the consumer.
     """
 
     def __init__(
@@ -101,19 +101,18 @@ class Loader:
         return len(self._epoch_order(self._epoch))
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch that the next ``iter()`` runs; drops a loaded position of another
-        epoch."""
+        """Sets the epoch of the next ``iter()``; drops a loaded position if it belongs to another epoch."""
         if epoch != self._epoch:
             self._resume_at, self._consumed = None, 0
         self._epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """The position: batches consumed (not prefetched) and what it is a position in."""
+        """The position in the epoch, as batches consumed (not prefetched), with the settings that it depends on."""
         return {**self._identity(), "epoch": self._epoch, "batches_consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from the position in ``state``, on any number of ranks; ``InputError`` if it is that of another
-        run."""
+        """Continues from the position in ``state``, on any number of ranks. Raises ``InputError`` if its data or
+        settings differ."""
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise InputError(
@@ -135,14 +134,14 @@ class Loader:
         return {**self._stats.snapshot(), **({"remote": dict(remote.counts)} if remote else {})}
 
     def bad_samples(self, since: int = 0) -> list[BadSample]:
-        """The samples that could not be read, each once, but for the first ``since`` of them.
+        """The samples that could not be read, each once, without the first ``since`` of them.
 
-        Some may belong to batches that are prepared and not consumed yet.
+        Some may belong to batches that are prefetched but not yet consumed.
         """
         return self._bad.since(since)
 
     def close(self) -> None:
-        """Ends the threads and lets go of shards and decoder. Batches handed out stay valid."""
+        """Stops the threads and closes shards and decoder. Batches handed out stay valid."""
         self._closed, self._order = True, None
         self._pipeline.close()
         if self._owned is not None:
@@ -191,7 +190,7 @@ class Loader:
 
     def _epoch_order(self, epoch: int) -> EpochOrder:
         if self._order is None or self._order[0] != epoch:
-            self._order = None  # ten million samples take 80 MB: not two epochs' at a time
+            self._order = None  # ten million samples take 80 MB, so never keep two epochs' orders
             order = epoch_order(self._samples, self._rows, self._config, epoch)
             size = self._config.global_batch_size
             self._order = (epoch, EpochOrder(*order, size, self._rank, self._world_size))

@@ -1,4 +1,4 @@
-"""The work of batches: planned in the consumer's thread, read and decoded in threads ahead of it."""
+"""The work behind a batch: planned in the consumer's thread, read and decoded in worker threads ahead of it."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -27,12 +27,11 @@ from shards.allocation import keep_freed_memory
 __all__ = ["BatchPipeline"]
 
 MAX_SAMPLES_PER_TASK = 8
-"""A thread takes this many samples of a batch at most, so that the threads finish a batch
-together."""
+"""Maximum number of samples in a task of a worker thread. Small tasks keep all threads busy until the batch is done."""
 
 
 class BatchPipeline:
-    """Makes the batches that it is asked for. Belongs to one consumer."""
+    """Produces batches on request. Belongs to one consumer."""
 
     def __init__(
         self,
@@ -43,7 +42,7 @@ class BatchPipeline:
         stats: LoaderStats,
         bad: BadSampleLog,
     ) -> None:
-        """For the manifest's ``rows`` in ``data``, which stays open."""
+        """Prepares to read the manifest's ``rows`` of ``data``, which stays open when the pipeline is closed."""
         keep_freed_memory()
         self._config, self._stats = config, stats
         self._source = choose_members(data, rows, config)
@@ -60,8 +59,8 @@ class BatchPipeline:
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="loader-finish")
 
     def begin(self, order: EpochOrder, epoch: int, index: int) -> "Future[Batch]":
-        """Queues the work of a batch: reading (and decoding, where the decoder splits batches) in the
-        threads, the rest in the finisher."""
+        """Queues the work of batch ``index``: worker threads read it (and decode it, if the decoder splits batches),
+        the finisher thread does the rest."""
         config = self._config
         self._prefetch.announce(order, index)
         plan = self._planner.plan(order.batch(index), epoch if config.shuffle else 0)
@@ -76,7 +75,8 @@ class BatchPipeline:
         return self._finisher.submit(self._finish, plan, chunks, views, crops)
 
     def hand_over(self, batch: Batch) -> Batch:
-        """The batch, after CUDA's allocator is informed that the consumer's stream uses tensors made on another."""
+        """Returns ``batch``, after telling CUDA's allocator that the consumer's stream uses tensors made on another
+        stream."""
         if self._stream is not None:
             for value in batch.values():
                 if isinstance(value, torch.Tensor):
@@ -84,7 +84,7 @@ class BatchPipeline:
         return batch
 
     def close(self) -> None:
-        """Ends the threads and frees what the decoder holds. Batches handed out stay valid."""
+        """Stops the threads and closes the decoder. Batches handed out stay valid."""
         self._workers.shutdown(cancel_futures=True)
         self._finisher.shutdown(cancel_futures=True)
         self._decoder.close()
@@ -101,7 +101,7 @@ class BatchPipeline:
                 shape = (plan.mask.size, *[self._config.crop_size] * 2, 3)
                 crops = torch.empty(shape, dtype=torch.uint8, device="cuda")
             batch = self._batch(plan, done, views, crops)
-            self._stream.synchronize()  # of this thread's stream; the training stream runs on
+            self._stream.synchronize()  # waits for the loader's stream only; the training stream runs on
             return batch
 
     def _batch(self, plan: BatchPlan, chunks: list[Chunk], views: torch.Tensor, crops: torch.Tensor) -> Batch:

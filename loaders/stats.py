@@ -13,9 +13,8 @@ __all__ = ["LoaderStats"]
 class LoaderStats:
     """Counters and seconds, added to by many threads.
 
-    Times are summed over threads, so with two threads they can grow by two seconds a second;
-    ``wait_s`` is the consumer's alone: the time that the training step stood still for want of a
-    batch.
+    Times are summed over threads, so with two threads they can grow by two seconds a second. ``wait_s`` is the
+    consumer's alone: the time that the training step waited for a batch.
     """
 
     def __init__(self) -> None:
@@ -30,9 +29,9 @@ class LoaderStats:
             self._counts[name] += amount
 
     def reason(self, kind: str, reason: str, amount: int = 1) -> None:
-        """Adds ``amount`` to a count of reasons. ``kind`` says what they explain: ``fallback``, why samples took the
-        full decode although windows were wanted; ``failed``, why samples gave no pixels; ``on_host``, why samples
-        were not left to DALI."""
+        """Adds ``amount`` to a count of reasons. ``kind`` says what they explain: ``fallback``, why samples were
+        decoded whole although windows were requested; ``failed``, why samples gave no pixels; ``on_host``, why samples
+        did not go to DALI or nvJPEG."""
         with self._lock:
             self._reasons[kind][reason] += amount
 

@@ -25,18 +25,18 @@ __all__ = [
 ]
 
 EXIT_STOPPED = 75
-"""A command was interrupted and left a checkpoint: run again, it continues."""
+"""Exit code of a command that was interrupted and left a checkpoint; the same command continues."""
 
 
 def at_least_one(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parses a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def thread_count(text: str) -> int:
-    """A number of threads that a process can have."""
+    """Parses a number of threads that a process can have."""
     number = at_least_one(text)
     if number > MOST_THREADS:
         raise argparse.ArgumentTypeError(f"{text} threads are too many: {MOST_THREADS:,} at most")
@@ -44,34 +44,34 @@ def thread_count(text: str) -> int:
 
 
 def script_parser(name: str, doc: str | None = None, *, description: str | None = None) -> CommandParser:
-    """A parser for ``python -m scripts.NAME``, described by ``description``, or else by the first line of its
-    module's ``doc``."""
+    """A parser for the command in the module ``scripts.NAME``, described by ``description``, or else by the first line
+    of the module's ``doc``."""
     about = (doc or "").partition("\n")[0] if description is None else description
     return CommandParser(prog=program_name(f"python -m scripts.{name}"), description=about)
 
 
 def add_data_and_preset(parser: CommandParser) -> None:
-    """``--data`` and ``--preset``, both required, for commands that train."""
-    from glass.presets import preset_names  # not for commands that build shards
+    """Adds ``--data`` and ``--preset``, both required, for commands that train."""
+    from glass.presets import preset_names  # imported here, since commands that build shards do not need it
 
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
 
 
 def add_settings(parser: CommandParser, about: str = "as in train.py") -> None:
-    """``--set KEY=VALUE``, any number of times."""
+    """Adds ``--set KEY=VALUE``, which may be given any number of times."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
 
 
 def add_device(parser: CommandParser) -> None:
-    """``--device``, for :func:`choose_device`."""
+    """Adds ``--device``, for :func:`choose_device`."""
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto: the GPU where there is one"
     )
 
 
 def add_workers(parser: CommandParser) -> None:
-    """``--workers``, for commands that write a data set."""
+    """Adds ``--workers``, for commands that write a data set."""
     parser.add_argument(
         "--workers",
         type=int,
@@ -82,7 +82,7 @@ def add_workers(parser: CommandParser) -> None:
 
 
 def add_skip(parser: CommandParser) -> None:
-    """``--skip``."""
+    """Adds ``--skip``, for :func:`skipped_names`."""
     parser.add_argument(
         "--skip",
         action="append",
@@ -98,7 +98,7 @@ def skipped_names(arguments: argparse.Namespace) -> list[str]:
 
 
 def add_groups(parser: CommandParser) -> None:
-    """``--groups``, for commands that draw splits."""
+    """Adds ``--groups``, for commands that draw splits."""
     parser.add_argument(
         "--groups",
         type=Path,
@@ -109,7 +109,7 @@ def add_groups(parser: CommandParser) -> None:
 
 
 def add_note(parser: CommandParser, also: str = "") -> None:
-    """``--note``, for commands that write a data set."""
+    """Adds ``--note``, for commands that write a data set. ``also`` goes at the end of its help."""
     parser.add_argument(
         "--note",
         metavar="TEXT",
@@ -119,16 +119,16 @@ def add_note(parser: CommandParser, also: str = "") -> None:
 
 
 def given_note(arguments: argparse.Namespace) -> str:
-    """The text of ``--note``, ``""`` where it was not given. Raises ``InputError`` if it is none."""
+    """The text of ``--note``, ``""`` if it was not given. Raises ``InputError`` if it is not allowed."""
     if arguments.note is None:
         return ""
-    from shards.manifest.note import checked_note  # msgspec, which no --help waits for
+    from shards.manifest.note import checked_note  # imports msgspec, for which --help need not wait
 
     return checked_note(arguments.note, "--note")
 
 
 def choose_device(device: str) -> None:
-    """Keeps training off the GPU, or requires one; ``InputError`` where there is none."""
+    """Applies ``--device``: ``cpu`` keeps training off the GPU; ``cuda`` raises ``InputError`` if there is no GPU."""
     if device == "cpu":
         os.environ["ACCELERATE_USE_CPU"] = "true"
     if device == "cuda":
@@ -140,7 +140,7 @@ def choose_device(device: str) -> None:
 
 
 def require_one_process(command: str) -> None:
-    """``InputError`` under a launcher of several processes: each would do the whole study, into one
+    """Raises ``InputError`` under a launcher of several processes, since each would do the whole study in one
     folder."""
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":

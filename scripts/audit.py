@@ -4,8 +4,8 @@
 
 Measures how well size, format and compression alone separate the classes, names those that do, and
 finds pictures that come twice, also re-saved, resized or cropped. Writes DATA/audit.json, which
-reports show on top, and, for another build, the list of pictures that belong together. The exit
-code is 1 where something is serious.
+reports show on top, and, with --write-groups, a list of pictures that belong together, for another
+build. The exit code is 1 if a finding is serious.
 """
 
 import argparse
@@ -31,11 +31,11 @@ __all__ = ["main", "parser"]
 
 EXIT_SERIOUS = 1
 _IS_FINDINGS = is_json_with("severity", "findings")
-"""Only a file of ours, of the same kind, is replaced."""
+"""Only a file that this command wrote is replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Audits, writes, prints; 1 where a finding is serious, else 0."""
+    """Audits, writes, prints. Returns 1 if a finding is serious, else 0."""
     arguments = parser().parse_args(argv)
     from shards.manifest.dataset import ShardDataset
 
@@ -96,7 +96,10 @@ def parser() -> CommandParser:
 
 
 def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
-    """``own`` is the file that reports look at."""
+    """Raises ``InputError`` if an output cannot be written or would replace something else.
+
+    ``own`` is the data set's audit.json, which reports read.
+    """
     named = {"--json": arguments.json, "--html": arguments.html, "--write-groups": arguments.write_groups}
     given = {option: path for option, path in named.items() if path is not None}
     require_different(given)
@@ -140,7 +143,7 @@ def _write(path: Path, text: str, required: bool = True) -> None:
 
 
 def _lines(document: "Audit") -> list[str]:
-    """The findings for a terminal."""
+    """The findings, as lines for a terminal."""
     samples, lines = document["samples"], []
     lines.append(
         f"{document['dataset']['name']}: {counted(samples['all'], 'image')}, {samples['real']:,}"

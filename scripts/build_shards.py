@@ -3,7 +3,7 @@
 SRC is a folder whose folders' names say class, split and generator, such as real/ and generated/GENERATOR/, at
 any depth; an archive of such a folder; a list in CSV, JSON lines or Parquet with columns
 path,label[,generator,group,split]; or Parquet with the images inside, as on the Hugging Face hub. All but archives may
-lie in a store: s3://…, gs://…, http(s)://…, hf://….
+be in a store: s3://…, gs://…, http(s)://…, hf://….
 --dry-run shows what is understood. An interrupted build continues when the same command is run again.
 """
 
@@ -93,7 +93,7 @@ def parser() -> CommandParser:
 
 
 def _add_understanding(parser: CommandParser) -> None:
-    """How the names and labels of the source are to be understood."""
+    """Adds the arguments that say how names and labels of the source are to be understood."""
     parser.add_argument(
         "--label",
         action="append",
@@ -119,7 +119,7 @@ def _add_understanding(parser: CommandParser) -> None:
 
 
 def _add_stored_form(parser: CommandParser) -> None:
-    """In which form images are stored."""
+    """Adds the arguments that choose the form in which images are stored."""
     parser.add_argument(
         "--global-size",
         type=int,
@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary(report: BuildReport, out: str | Path) -> list[str]:
-    """The result of a build or an index, in lines for the user."""
+    """The result of a build or an index, as lines for the user."""
     info, out = report.info, shown_url(as_url(out) or str(out))
     if report.finished_before:
         return [f"{out} is already built, nothing to do: {counted(info.num_samples, 'sample')}"]

@@ -3,7 +3,7 @@
 glass calibrate RUN --data DATA
 glass calibrate RUN --data OWN --split NAME --held-out
 
-Writes calibration.json beside the model; predict and evaluate use it from then on. It takes images
+Writes calibration.json beside the model; predict and evaluate use it from then on. It needs images
 that the model neither learned from nor was chosen by, and on which no result is reported: the split
 calibration (give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from glass.measure.calibration import Calibration
 
 SPLIT = "calibration"
-"""The split that is made for this."""
+"""The split that is meant for calibration."""
 
 FEW_REAL = 300
 """Below this many real images a false-positive rate of 1 % means three images at most."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, scores the split, fits, writes, prints."""
+    """Parses the arguments, scores the split, fits, writes, prints."""
     arguments = parser().parse_args(argv)
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
     from shards.manifest.dataset import ShardDataset
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     path = folder / CALIBRATION_FILE
     ours = is_json_with("temperature", "threshold", "weights_sha256")
     check_output(path, ours, "move it away: the calibration is written there")
-    # Calibrated anew, whatever lies there: one of other weights must not stand in the way.
+    # Without the calibration that is there: one made for other weights must not prevent a new one.
     with print_decoder_warnings():
         detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
     calibration = _calibrate(detector, dataset, rows, arguments)
@@ -164,8 +164,8 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
 
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
-    """Raises ``InputError`` where the model learnt from any of the images, or where that cannot be
-    found out though it is written down."""
+    """Raises ``InputError`` if the model learnt from any of the images, or if its record of learnt images cannot be
+    compared with them. Prints a note if it has no record."""
     from glass.config.learnt_ids import LEARNT_FILE
 
     learnt, split = detector.trained.learnt, arguments.split

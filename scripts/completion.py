@@ -20,11 +20,11 @@ __all__ = ["completion", "main", "parser"]
 
 SHELLS = ("bash", "zsh", "fish")
 PLACES = frozenset({"MODEL", "OUT", "PATH", "RUN", "SRC", "TAR"})
-"""Metavars of arguments that may be a file or folder, or else an address."""
+"""Metavars of arguments that take a file or folder, or else an address."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, prints."""
+    """Parses the arguments, prints."""
     print(completion(parser().parse_args(argv).shell))
     return 0
 
@@ -61,11 +61,11 @@ def _arguments(name: str) -> list[CommandParser]:
 
 
 def _completed(module: str) -> CommandParser:
-    """The command's parser, whose arguments say where their values come from."""
+    """The command's parser, with hints for the completion of its arguments' values."""
     import shtab
 
     parser: CommandParser = importlib.import_module(module).parser()
-    for action in parser._actions:  # which argparse gives out in no other way
+    for action in parser._actions:  # argparse has no public way to list them
         if action.type is Path or action.metavar in PLACES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         if action.dest == "preset":

@@ -20,12 +20,12 @@ class Command:
     """A subcommand."""
 
     module: str
-    """Has ``parser()`` and ``main(argv)``; imported when it is called."""
+    """A module with ``parser()`` and ``main(argv)``; imported when it is called."""
     about: str
 
 
 def _own(module: str, about: str) -> Command:
-    """A command of this folder, whatever the name that it is installed under."""
+    """A command of this package, which is installed under different names."""
     return Command(f"{__package__}.{module}", about)
 
 
@@ -59,7 +59,7 @@ COMMANDS = {
 
 
 def run() -> NoReturn:
-    """The console command ``glass``."""
+    """The entry point of the console command ``glass``."""
     run_command(main)
 
 
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _unknown(word: str) -> str:
-    """What to say of a word that is no command. A module's name counts as its command's."""
+    """The error message for a word that is no command. The name of a command's module is understood as the command."""
     from difflib import get_close_matches
 
     names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
@@ -95,7 +95,7 @@ def _unknown(word: str) -> str:
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
-    """The parser of the first word; ``arguments(name)`` are parsers whose arguments a command is to have."""
+    """The parser of the first word, the command. ``arguments(name)`` gives parsers whose arguments the command gets."""
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument("--version", action="store_true", help="versions of what decides the pixels, and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")

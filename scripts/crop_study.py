@@ -49,7 +49,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, trains, measures, prints."""
+    """Parses the arguments, trains, measures, prints."""
     options = _parse(argv)
     require_one_process("glass crop-study")
     config = _settings(options)
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     with OpenShards(dataset) as data:
         finished = finished_crop_study(plan, options.output, data)
         if finished is not None:
-            _write_plots(finished, options.output)  # a kill may have come before them
+            _write_plots(finished, options.output)  # an earlier run may have been killed before it wrote them
             print(f"{options.output} is finished: see crop_study.json in it")
             return 0
         try:
@@ -133,7 +133,7 @@ def _crops(text: str) -> tuple[int, ...]:
 
 
 def _crop_number(text: str) -> int:
-    """The number, or 0 where it is none that can be studied."""
+    """The number of crops; 0 if it is none that can be studied."""
     if not text.isdecimal() or len(text) > 9:
         return 0
     return int(text) if int(text) <= MAX_CROPS else 0

@@ -1,4 +1,4 @@
-"""What is in a data set: counts, sizes, formats, channel means, rejects, per class and generator.
+"""Shows what is in a data set: counts, sizes, formats, channel means, rejects, per class and generator.
 
 glass data-stats DATA [--output DIR]
 
@@ -21,7 +21,7 @@ from .arguments import script_parser
 
 
 class DataStats(DataStatistics):
-    """``data_stats.json``."""
+    """The document ``data_stats.json``."""
 
     format_version: int
 
@@ -33,7 +33,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, counts, prints."""
+    """Parses the arguments, counts, prints."""
     options = parser().parse_args(argv)
     if options.output is not None:
         check_output(options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True)
@@ -111,7 +111,7 @@ def _reasons(counts: dict[str, int]) -> str:
 
 
 def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
-    """The share of a group in a bin, as a bar; empty where there is none."""
+    """The share of a group in a bin, as a bar; empty if the bin has no images."""
     if group is None or not group["histograms"][what][place]:
         return ""
     share = group["histograms"][what][place] / group["images"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from glass.predict.detector import Detector
 
 SWEEP_EVERY_S = 60
-"""Interval at which old uploads are looked for."""
+"""Seconds between searches for old uploads."""
 
 
 def parser() -> CommandParser:
@@ -36,7 +36,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, loads, serves until it is interrupted."""
+    """Parses the arguments, loads, serves until it is interrupted."""
     arguments = parser().parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     from glass.export.pixel_rules import print_decoder_warnings

@@ -23,7 +23,7 @@ FOLDER, CLASSES = "test", {"real": "real", "fake": "generated"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, downloads, lays out."""
+    """Parses the arguments, downloads, lays out."""
     options = parser().parse_args(argv)
     out: Path = options.output
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -56,7 +56,7 @@ def parser() -> CommandParser:
 
 
 def _by_hand() -> str:
-    """The advice where this command cannot download."""
+    """Advice for downloading by hand, where this command cannot download."""
     return (
         f"download {ADDRESS} by hand, unpack it so that there are SOURCE/{FOLDER}/real and"
         f" SOURCE/{FOLDER}/fake, and give --source SOURCE"
@@ -64,7 +64,7 @@ def _by_hand() -> str:
 
 
 def _download() -> Path:
-    """kagglehub's folder of the data set; ``InputError`` where it cannot be had."""
+    """Downloads the data set by kagglehub; returns its folder. Raises ``InputError`` if that fails."""
     try:
         hub: Any = __import__("kagglehub")
     except ImportError:

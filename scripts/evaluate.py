@@ -22,7 +22,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, evaluates, writes, prints."""
+    """Parses the arguments, evaluates, writes, prints."""
     arguments = parser().parse_args(argv)
     run: Path = arguments.run
     if not (run / "model" / "config.json").is_file():
@@ -100,7 +100,7 @@ def parser() -> CommandParser:
 
 
 def _print(document: "Evaluation") -> None:
-    """Tables for people; names come from the data and are printed, never obeyed."""
+    """Prints tables for people. Names that come from the data are printed as plain text, never as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -16,7 +16,7 @@ from .arguments import script_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, checks, writes."""
+    """Parses the arguments, checks, writes."""
     arguments = _parse(argv)
     _check_targets(arguments.to, arguments.onnx)
     from glass.model.hub import model_folder, publish

@@ -1,4 +1,4 @@
-"""Final figures of a preset: trained with several seeds, each tested once, mean ± deviation.
+"""Trains a preset with several seeds, tests each once, and gives mean ± deviation.
 
 glass final-runs --data DATA --preset glass_resnet50 [--params best.json]
 
@@ -45,7 +45,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, trains, tests, prints."""
+    """Parses the arguments, trains, tests, prints."""
     options = _parse(argv)
     require_one_process("glass final-runs")
     config = _settings(options)

@@ -1,8 +1,8 @@
 """Index tars made elsewhere: ``glass index TAR… [--out DIR]``.
 
-TAR are plain WebDataset tars, or folders of them. They stay as they are: beside them, or in DIR, go
-a sidecar per tar (global views and entry points) and the files that make DIR a data set for
-training. Labels come from the members of the samples, their folders, the names of the tars or a
+TAR are plain WebDataset tars, or folders of them. They stay as they are. Beside them, or in DIR, the
+command writes a sidecar per tar (global views and entry points) and the files that make a data set
+for training. Labels come from the members of the samples, their folders, the names of the tars or a
 list; rules that are not given are guessed from the first samples and printed.
 """
 
@@ -68,7 +68,7 @@ def parser() -> CommandParser:
 
 
 def _add_meaning(parser: CommandParser) -> None:
-    """Where labels, generators and groups come from, and what their words mean."""
+    """Adds the arguments that say where labels, generators and groups come from, and what their words mean."""
     parser.add_argument(
         "--label-from",
         metavar="RULE",

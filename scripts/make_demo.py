@@ -134,7 +134,8 @@ def _usable_cores() -> int:
 
 
 def _require_free(out: Path) -> None:
-    """Files of the user may neither be overwritten nor be mixed with those that are made."""
+    """Raises ``InputError`` if ``out`` has files of the user's, which must be neither overwritten nor mixed with new
+    ones."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_file():
@@ -142,7 +143,7 @@ def _require_free(out: Path) -> None:
 
 
 def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
-    """Marks ``out`` as unfinished, by what shall be made there; only the same may be continued."""
+    """Marks ``out`` as unfinished, with a digest of the plan. Raises ``InputError`` if another plan was begun there."""
     plan = hashlib.sha256(repr((seed, jobs)).encode()).hexdigest()
     mark = out / UNFINISHED
     try:
@@ -161,7 +162,8 @@ def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
 
 @contextmanager
 def _mapping(workers: int) -> Iterator[Map]:
-    """A ``map`` over ``workers`` processes, results in order; in this process where it is one."""
+    """Context manager: a ``map`` over ``workers`` processes that keeps the order of results. One worker is this
+    process."""
     if workers == 1:
         yield map
         return
@@ -174,7 +176,7 @@ def _mapping(workers: int) -> Iterator[Map]:
 
 
 def _plan(args: argparse.Namespace, parallel_map: Map) -> tuple[Sequence[Job | PhotoJob], Callable[..., int]]:
-    """What to make, and the function that makes a job of it."""
+    """The jobs, and the function that does a job."""
     if not args.photos:
         return plan_drawn(args.images, args.seed), render_job
     photos, pictures = _photos(args, parallel_map)

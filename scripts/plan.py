@@ -1,4 +1,4 @@
-"""Which batch, number of crops and chunk fit into a GPU, before one is rented.
+"""Says which batch, number of crops and chunk fit into a GPU, before one is rented.
 
     glass plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 
@@ -28,7 +28,7 @@ SHOWN = 10
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the plans that fit; returns 0. Raises ``InputError`` where none does."""
+    """Prints the plans that fit; returns 0. Raises ``InputError`` if none does."""
     options = parser().parse_args(argv)
     config = _settings(options)
     from glass.memory.memory_plan import Planner, usable_bytes  # seconds of imports

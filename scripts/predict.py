@@ -3,7 +3,7 @@
 MODEL is the folder of a run, an exported model, or USER/NAME on the Hugging Face hub. PATH is a
 file, a folder, a pattern, a tar or folder of shards, or - for a list of paths on stdin. Prints a
 line per image, in order. Exit code 3 says that some could not be read; the others have verdicts.
-While it runs, the rows so far lie in FILE.partial beside FILE, and stay there where it is stopped.
+While it runs, the rows so far are in FILE.partial beside FILE; they stay there if it is stopped.
 """
 
 import argparse
@@ -35,7 +35,7 @@ EXIT_SOME_UNREADABLE = 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, finds the images, scores them, writes, prints."""
+    """Parses the arguments, finds the images, scores them, writes, prints."""
     arguments = _parse(argv)
     # Mistakes in paths are reported before torch is imported, which takes seconds.
     from glass.predict.outputs import Outputs
@@ -144,7 +144,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions, list[str]]":
-    """The detector, how it is asked, and the warnings about its decoders that were printed."""
+    """The detector, its options, and the warnings about its decoders that were printed."""
     with without_collecting():
         import torch
 
@@ -172,7 +172,7 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions,
 
 @dataclass(frozen=True)
 class _Task:
-    """What is asked of the images."""
+    """What is to be done with the images."""
 
     arguments: argparse.Namespace
     outputs: "Outputs"
@@ -184,7 +184,8 @@ class _Task:
 
 
 def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
-    """All verdicts. Each is also written to a file as it comes, which a stop leaves there; the page is written then."""
+    """All verdicts. Each is also written to a partial file at once. If the command is stopped, these files stay, and
+    the page is written so far."""
     from glass.predict.partial_rows import PartialRows, partial_path
     from glass.predict.verdicts import csv_columns
 
@@ -208,7 +209,7 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
 
 
 def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
-    """The verdicts, each printed, with the claims of its file and drawn where that is asked."""
+    """Yields the verdicts. Prints each, and adds its file's claims and its pictures if these are requested."""
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
 
@@ -226,7 +227,8 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[LoadedImage | None, DenseMap | None]":
-    """Writes the heat maps of an image. What the page is to show of it: the image and its dense map."""
+    """Writes the heat maps of an image. Returns what the page shows of it: the image and its dense map, None for what
+    it does not show."""
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None

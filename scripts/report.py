@@ -1,4 +1,4 @@
-"""One page for people and one JSON for programs about evaluated runs, side by side.
+"""Writes one page and one JSON document about evaluated runs, side by side.
 
 glass report OUT --run glass=runs/glass --run single_view=runs/single_view --data DATA
 
@@ -17,11 +17,11 @@ from shards.files.outputs import check_output, holds_mark, is_json_with
 from .arguments import script_parser
 
 MARK = 'name="generator" content="glass-hires report"'
-"""In every page of ours: only such a one is replaced."""
+"""A mark in every page of this command; only such a page is replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, reads the runs, writes both files."""
+    """Parses the arguments, reads the runs, writes both files."""
     arguments = parser().parse_args(argv)
     folders = _named_runs(arguments.run)
     page, data = arguments.output / "report.html", arguments.output / "report.json"
@@ -89,7 +89,7 @@ def _named_runs(texts: list[str]) -> dict[str, Path]:
 
 
 def _check_outputs(folder: Path, page: Path, data: Path) -> None:
-    """A report of ours may be replaced, anything else of that name not."""
+    """Raises ``InputError`` if a file that would be replaced is no report of this command."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder for the report")
     remedy = "give another folder"

@@ -4,7 +4,8 @@ glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
 Writes robustness-<split>.json and robustness-<split>.png into DIR (MODEL's folder unless given; a
-model of the hub has none). For another data set than the run's own, -of- and its digest follow.
+model of the hub has none). For another data set than the run's own, the names end in -of- and the
+data set's digest.
 """
 
 import argparse
@@ -28,7 +29,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, measures, writes, prints."""
+    """Parses the arguments, measures, writes, prints."""
     arguments = _parse(argv)
     from glass.measure.perturbations import chosen_rows
     from shards.manifest.dataset import ShardDataset
@@ -114,8 +115,8 @@ def _models(positional: str | None, named: list[str]) -> dict[str, str]:
 
 
 def _output(arguments: argparse.Namespace) -> Path:
-    """The folder for the results. None is made for a model of the hub: it would go before the hub's
-    from then on."""
+    """The folder for the results. Raises ``InputError`` for a model of the hub without ``--output``: a new folder of
+    the model's name would be taken for the model from then on."""
     given: Path | None = arguments.output
     first = next(iter(arguments.models.values()))
     if given is None and not Path(first).is_dir():
@@ -124,14 +125,14 @@ def _output(arguments: argparse.Namespace) -> Path:
 
 
 def _check_target(path: Path, models: set[str]) -> None:
-    """Raises ``InputError`` where a file that would be replaced is not one of this command's, or
-    holds results of other models, which would be lost."""
+    """Raises ``InputError`` if a file that would be replaced is not one of this command's, or holds results of other
+    models, which would be lost."""
     from glass.measure.robustness_schema import check_robustness
 
     remedy = "move it away or give another --output"
     picture = _picture(path)
     replaced = check_output(path, is_json_with(check=check_robustness), remedy)
-    # A picture of ours never stands without its table, which is written first.
+    # This command writes the table first, so a picture without a table is not its own.
     check_output(picture, lambda _: replaced, remedy)
     if replaced and (lost := sorted(set(read_json(path)["models"]) - models)):
         raise InputError(f"{path} holds results of {', '.join(lost)}, which would be lost: {remedy}")
@@ -171,7 +172,7 @@ def _write(path: Path, document: "Robustness") -> None:
 
 
 def _print(document: "Robustness") -> None:
-    """The table for people; names come from the data and are printed, never obeyed."""
+    """Prints the tables for people. Names that come from the data are printed as plain text, never as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -5,8 +5,8 @@ glass study --data DATA --output RUN [--budget tiny|paper]
 Tunes GLASS and the resize-only baseline on three backbones, trains the best settings with several
 seeds, studies the number of crops and the baselines' memory, and writes RUN/study.html, .md and
 .json. Run again, it continues; a finished study only writes its report again. tiny takes less than 25
-minutes on two free cores and the demo's shards, whose global views are small: of 224 pixels, as
-glass build makes them by default, its networks compute three to twelve times as much.
+minutes on two free cores with the demo's shards, whose global views are small; with views of 224
+pixels, the default of glass build, its networks compute three to twelve times as much.
 """
 
 import time
@@ -23,7 +23,7 @@ BUDGET_FILE = "budget.json"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, studies, writes the report."""
+    """Parses the arguments, studies, writes the report."""
     options = parser().parse_args(argv)
     require_one_process("glass study")
     dataset = ShardDataset.open(options.data)
@@ -76,7 +76,7 @@ def parser() -> CommandParser:
 
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
-    """Records the study of this folder; ``InputError`` where the folder holds another."""
+    """Records which study this folder holds. Raises ``InputError`` if it holds another."""
     from glass.config.dataset_digest import dataset_json_sha256
     from glass.studies.plan import settle_plan
 

@@ -7,10 +7,9 @@ accelerate launch --quiet --config_file accelerate_config.yaml train.py \\
 ``torchrun --nproc-per-node 2 train.py …`` starts two processes, on GPUs or on CPUs.
 
 SIGTERM, SIGUSR1 or Ctrl-C finishes the step, writes a checkpoint and exits with code 75 (try
-again): run the same command to go on; so does a process that another one left alone. A second
-Ctrl-C ends at once, with code 130. Exit code 0: the run is finished; 2: a mistake in what was asked
-for. ``accelerate launch`` turns every code but 0 into 1, after a trace of its own that --quiet
-leaves out.
+again): run the same command to go on. A process that loses another one also exits with code 75. A
+second Ctrl-C ends at once, with code 130. Exit code 0: the run is finished; 2: a mistake of the user.
+``accelerate launch`` turns every code but 0 into 1, after a trace of its own that --quiet suppresses.
 """
 
 import argparse
@@ -36,26 +35,26 @@ from shards.manifest.dataset import ShardDataset
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
-"""The share of --augment without a number."""
+"""The share that ``--augment`` means without a number."""
 PATIENCE_S = 60
-"""How long another process waits, after a mistake, for the main one to report it."""
+"""Seconds that other processes wait, after a mistake, for the main one to report it."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains; returns the exit code. On a person's mistake only the main process speaks."""
+    """Trains; returns the exit code. Only the main process reports a mistake of the user."""
     try:
         return run(argv)
     except (InputError, MachineTrouble):
         if RANK == 0:
             raise
-        # The first process that exits ends the others: let that be the one that has spoken. Who
-        # still lives after that is alone with his mistake.
+        # The launcher ends all processes when the first one exits: let that be the main one, after its
+        # report. A process that still lives after that is the only one with a mistake, and reports it.
         time.sleep(PATIENCE_S)
         raise
 
 
 def run(argv: list[str] | None) -> int:
-    """The run in its order: settings, data, folder, training, outcome."""
+    """Carries out a run: settings, data, folder, training, outcome."""
     options = parse(argv)
     config = settings(options)
     dataset = ShardDataset.open(options.data)
@@ -63,7 +62,7 @@ def run(argv: list[str] | None) -> int:
     if folder.is_finished(config, dataset_digest(dataset.root)):
         say(f"{options.output} is finished: {outcome(folder)}")
         return EXIT_FINISHED
-    if RANK == 0:  # whose own files others may meet
+    if RANK == 0:  # alone, since the others may find files that it has just written
         folder.refuse_foreign()
     for split in (config.train_split, config.valid_split):
         check_fits(dataset, split, config.loader)
@@ -84,7 +83,7 @@ def run(argv: list[str] | None) -> int:
     if not finished:
         say("stopped, with a checkpoint: run the same command to go on")
         return EXIT_STOPPED
-    if RANK == 0:  # which writes the outcome, perhaps after the others have come here
+    if RANK == 0:  # alone, since it writes the outcome, perhaps after the others have come here
         say(f"finished: {outcome(folder)}")
     return EXIT_FINISHED
 
@@ -130,7 +129,7 @@ def parser() -> CommandParser:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options; what is missing is asked for in one sentence."""
+    """The options. Raises ``InputError``, with what to give, if one is missing."""
     options = parser().parse_args(argv)
     if options.data is None:
         raise InputError(
@@ -163,7 +162,8 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 
 def log_to_stderr() -> None:
-    """What the project's modules log, from the main process alone; of others, warnings."""
+    """Logs to standard error, from the main process alone: messages of this project's modules, and warnings of
+    others."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(SafeFormatter("%(message)s"))
@@ -175,7 +175,7 @@ def log_to_stderr() -> None:
 
 
 def outcome(folder: RunFolder) -> str:
-    """The epoch that was kept, its metrics, and where its model lies."""
+    """The epoch that was kept, its metrics, and the folder of its model."""
     record = folder.record()
     assert record is not None
     best = (record["finished"] or {})["best"]
@@ -188,7 +188,7 @@ def outcome(folder: RunFolder) -> str:
 
 
 def say(text: str) -> None:
-    """To the person, once and not once per process."""
+    """Prints ``text`` once, from the main process alone."""
     if RANK == 0:
         print(text, flush=True)
 

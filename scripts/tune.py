@@ -52,7 +52,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses, searches, writes, prints."""
+    """Parses the arguments, searches, writes, prints."""
     words = sys.argv[1:] if argv is None else argv
     options = parse(words)
     require_one_process("glass tune")
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         if search.is_finished(options.trials):
             document = search.write_records()
             if not options.as_worker:
-                _write_plots(document, options.output)  # a kill may have come before them
+                _write_plots(document, options.output)  # an earlier run may have been killed before it wrote them
             print(f"{options.output} is finished: {summary(document)}")
             return 0
         try:
@@ -116,7 +116,7 @@ def parser() -> CommandParser:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """The options of the command line."""
     options = parser().parse_args(argv)
     options.output = options.output or Path("runs") / f"tune-{options.preset}"
     return options
@@ -134,7 +134,8 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 
 def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, ...]":
-    """The dimensions to search; ``InputError`` where ``--set`` names one of them, or a setting that an option sets."""
+    """The dimensions to search. Raises ``InputError`` if ``--set`` names one of them, or a setting that an option
+    sets."""
     from glass.studies.search_space import changed_space, space_for
 
     space = changed_space(space_for(config), config, options.search)
@@ -188,10 +189,10 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 
 
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
-    """The only GPU that a worker may see; None where all see the same.
+    """The only GPU that a worker may see; None if all workers see the same.
 
-    ``visible`` is the value of CUDA_VISIBLE_DEVICES, of which CUDA counts ``count``: a scheduler may
-    have given us GPUs 4 and 5 of a machine, or GPUs by their names.
+    ``visible`` is the value of CUDA_VISIBLE_DEVICES, ``count`` the number of GPUs that CUDA finds. A scheduler may have
+    given us GPUs 4 and 5 of a machine, or GPUs by name.
     """
     if count < 2:
         return None
@@ -200,7 +201,7 @@ def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
 
 
 def _tell(trial: Any) -> None:
-    """A line per trial that ended."""
+    """Prints a line about a trial that has ended."""
     value = "" if trial.value is None else f" {trial.value:.4f}"
     why = trial.user_attrs.get("why", "")
     state = trial.state.name.lower()

@@ -1,4 +1,4 @@
-"""The lines of ``glass --version``: what a report of strange pixels should name."""
+"""The lines of ``glass --version``, which a report of strange pixels should include."""
 
 from importlib import metadata
 
@@ -15,7 +15,7 @@ IN_PILLOW = {
     "libavif": "avif",
     "zlib": "zlib",
 }
-"""Libraries that Pillow brings → what it calls them."""
+"""Libraries that are part of Pillow → Pillow's name for them."""
 
 
 def version_lines() -> list[str]:

@@ -1,4 +1,4 @@
-"""Shared fixtures: images, shards built of them, runs, and what surrounds a test."""
+"""Shared fixtures: images, shards built of them, runs, and the environment of tests."""
 
 import gc
 import os
@@ -21,11 +21,11 @@ from tests.images.coded_images import draw_coded, encode, write_images, write_sm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Before anything imports torch. Tests run beside each other: threads that spin while waiting for one another took two
-thirds of the time of some files. Tests of threads ask for them."""
+"""Set before anything imports torch. Test processes run in parallel, and threads that spin while they wait for each
+other took two thirds of the time of some files. Tests of threads set these variables themselves."""
 
-os.fsync = lambda descriptor: None
-"""No power fails here, and a disk takes milliseconds to be sure of a file: a fifth of the seconds of some files."""
+os.fsync = lambda fd: None
+"""Tests need no protection against a power cut, and syncing took a fifth of the time of some files."""
 
 hypothesis.settings.register_profile(
     "any machine",
@@ -35,17 +35,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")  # how long an example takes says how busy the machine is
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a job in the background; some tests press Ctrl-C
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job; some tests send SIGINT
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection() -> None:
-    """Nothing is garbage while all is imported, and looking for it takes a quarter of that time."""
+    """Switches garbage collection off during the imports, which create no garbage: it would take a quarter of their
+    time."""
     gc.disable()
 
 
 collected: list[int] = []
-"""Holds something once all was searched for garbage since the last test."""
+"""Not empty once a full garbage collection has run since the last test began."""
 
 
 def note_full_collection(phase: str, found: dict[str, int]) -> None:
@@ -54,9 +55,12 @@ def note_full_collection(phase: str, found: dict[str, int]) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Each full collection, as every trial of a search asks for, looks only at what came since the last one: at all
-    that was imported, it takes a quarter of a second. Between tests, as a collection within one may come from code that
-    then asks for referrers (Hypothesis does), and what is frozen is none."""
+    """Freezes the objects that the last full collection kept, so that the next one looks only at newer objects.
+
+    A full collection, as every trial of a search asks for, takes a quarter of a second if it looks at all that was
+    imported. The freeze comes between tests because a collection within a test may be part of code that then searches
+    for referrers (Hypothesis does), and frozen objects are not found by that search.
+    """
     if collected:
         collected.clear()
         gc.freeze()
@@ -67,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
-    import torch  # costs seconds: not for a run that has no such test
+    import torch  # takes seconds, which a run without such tests need not spend
 
     if not torch.cuda.is_available():
         for item in marked:
@@ -75,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: no search for garbage looks at it."""
+    """Freezes all imported objects, so that garbage collections skip them, and switches collection on again."""
     gc.freeze()
     gc.callbacks.append(note_full_collection)
     gc.set_threshold(10_000)
@@ -84,7 +88,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def coded_image() -> Callable[[int, int, int], np.ndarray]:
-    """``coded_image(index, width, height)``: pixels that tell where they come from."""
+    """``coded_image(index, width, height)``: pixels that show which image and place they come from."""
     return draw_coded
 
 
@@ -107,7 +111,7 @@ def synthetic_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def synthetic_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data set of ``synthetic_images``: splits train, valid and test, seven shards or so.
+    """The data set of ``synthetic_images``: splits train, valid and test, about seven shards.
 
     Global views of 64 pixels. Do not write into it; copy it first.
     """
@@ -148,7 +152,7 @@ def own_shards(synthetic_shards: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def on_the_cpu() -> Iterator[None]:
-    """Training takes the CPU, also on a machine with a GPU, as exact comparisons need."""
+    """Keeps training on the CPU, also on a machine with a GPU, as exact comparisons need."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")
         yield
@@ -156,7 +160,7 @@ def on_the_cpu() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def unbroken(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run of ``train.py`` on the CPU that nobody disturbed. To be read alone."""
+    """A short, undisturbed run of ``train.py`` on the CPU. Do not write into it."""
     import train
     from tests.runs.short_runs import arguments
 
@@ -169,19 +173,19 @@ def unbroken(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots stay empty, which takes a tenth of the time: for tests of what stands around them."""
+    """Leaves plots empty, which takes a tenth of the time, for tests of what surrounds them."""
     monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
 
 
 @pytest.fixture
 def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Benches look at what other programs do for a moment instead of 0.3 s."""
+    """Benches watch the load of other programs for a moment instead of 0.3 s."""
     monkeypatch.setattr("bench.harness.environment.LOOK_S", 0.01)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """``small_disk(kilobytes)``: a folder on a file system of that size, a real one."""
+    """``small_disk(kilobytes)``: a folder on a real file system of that size."""
     mounted = list[Path]()
 
     def mount(kilobytes: int) -> Path:
@@ -199,13 +203,13 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 def remount(folder: Path, options: str) -> None:
-    """Changes a ``small_disk``: ``size=10m``, ``ro``."""
+    """Changes a ``small_disk`` by mount ``options`` such as ``size=10m`` or ``ro``."""
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")
 def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the tiny preset with crops of 48 whose model has learnt nothing. To be read alone: copy it to write."""
+    """A run of the tiny preset with crops of 48 pixels and an untrained model. Do not write into it; copy it first."""
     import torch
 
     from glass.export.model_folder import save_model
@@ -231,7 +235,8 @@ def four_splits(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def taught_run(untrained_run: Path, four_splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose model tells the images of two of ``four_splits`` apart; an untrained one cannot be calibrated."""
+    """A run whose model separates the classes on two of ``four_splits``, since an untrained one cannot be
+    calibrated."""
     from tests.runs.knowing import teach_by_heart
 
     folder = tmp_path_factory.mktemp("taught") / "run"
@@ -254,7 +259,7 @@ def knowing(taught_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def paths(synthetic_images: Path) -> list[str]:
-    """Three real images."""
+    """The paths of three real images."""
     from glass.predict.source_paths import find_images
 
     return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]
@@ -286,7 +291,7 @@ def files(synthetic_images: Path) -> list[Any]:
 
 @pytest.fixture(scope="session")
 def spread_run(tmp_path_factory: pytest.TempPathFactory, files: list[Any]) -> Path:
-    """A run whose untrained model says something else of each of ``files``. To be read alone."""
+    """A run whose untrained model gives each of ``files`` a different score. Do not write into it."""
     from tests.runs.spread_runs import make_run, spread_scores
 
     folder = make_run(tmp_path_factory.mktemp("spread"))
@@ -304,7 +309,7 @@ def detector(spread_run: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def verdicts(detector: Any, files: list[Any]) -> list[Any]:
-    """What it says of ``files``, without asking changed images."""
+    """The verdicts of ``detector`` on ``files``, without the check of stability."""
     from tests.runs.spread_runs import QUICK
 
     return list(detector.predict_iter(files, QUICK))

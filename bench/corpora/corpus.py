@@ -49,7 +49,7 @@ CROP_SIZE = GLOBAL_SIZE = 224
 SPLIT = "train"
 SEED = 0
 MIN_IMAGES_PER_EPOCH = 256
-"""Images are used again, with other windows, until there are at least so many sets of crops."""
+"""Images are reused, with other windows, until there are at least this many sets of crops."""
 PRECUT_QUALITY = 92
 _PURPOSE = "storing crops as JPEGs of their own"
 Bytes = npt.NDArray[np.uint8]
@@ -85,7 +85,7 @@ class Corpus:
 
     @classmethod
     def open(cls, root: str | Path) -> "Corpus":
-        """Reads the description that lies in ``root``."""
+        """Reads the corpus whose description is in ``root``."""
         fields = json.loads((Path(root) / "corpus.json").read_text(encoding="utf-8"))
         fields["images"] = [CorpusImage(**image) for image in fields["images"]]
         return cls(root=Path(root), **fields)
@@ -95,12 +95,12 @@ class Corpus:
 
     @property
     def shards(self) -> Path:
-        """The data set."""
+        """The folder of the data set."""
         return self.root / "shards"
 
     @property
     def megapixels(self) -> float:
-        """Mean over the images."""
+        """Mean megapixels of the images."""
         return float(np.mean([image.width * image.height for image in self.images])) / 1e6
 
     @property
@@ -133,8 +133,8 @@ class Corpus:
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """The stored crops as one mapped array of bytes, and where each lies in it: (copies, images, N, 2) int64,
-        its first byte and the one after its last."""
+        """The stored crops as one mapped array of bytes, and the place of each in it: (copies, images, N, 2) int64, the
+        index of its first byte and of the one after its last."""
         bounds = np.load(self.root / f"crops-{num_crops}.npy")
         return mapped(self.root / f"crops-{num_crops}.bin"), bounds
 
@@ -182,7 +182,8 @@ def entry_point_shares(dataset: ShardDataset) -> list[float]:
 
 
 def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
-    """A list for the build. The class of a photograph plays no part here, but a build needs both."""
+    """Writes a list for the build. It labels the photographs real and generated in turn, since a build needs both
+    classes; here the class does not matter."""
     path = root / "photographs.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -246,5 +247,5 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 def _digest(parts: Iterable[str]) -> str:
-    """16 hexadecimal digits that depend on the parts in any order."""
+    """16 hexadecimal digits that depend on the parts, but not on their order."""
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

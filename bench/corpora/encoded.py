@@ -1,4 +1,4 @@
-"""Photographs made smaller and written in every format, as ``bench decode --formats`` measures them."""
+"""Shrinks photographs and writes them in every format, for ``glass bench decode --formats``."""
 
 import io
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ __all__ = ["FORMATS", "Format", "encode", "register_plugins", "shrink_photograph
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write an image."""
+    """A file format, and how Pillow writes it."""
 
     label: str
-    """In tables and plots."""
+    """Its name in tables and plots."""
     kind: str
     """A key of ``shards.images.formats.EXTENSIONS``, and Pillow's name of the format."""
     options: dict[str, Any] = field(default_factory=dict)
     """For Pillow's ``save``."""
     stored_as: str | None = "tiles"
-    """The form of which a crop can be read by itself, that a build can store it in: ``tiles``, ``baseline`` or
-    None where the file is of that form already."""
+    """The form in which a build can store such a file so that a crop of it can be read alone: ``tiles``, ``baseline``,
+    or None if the file has such a form already."""
     extra: str = ""
     """The extra of this package that brings the plugin."""
 
@@ -52,14 +52,14 @@ FORMATS = {
 
 
 def register_plugins() -> None:
-    """Lets Pillow read and write HEIC and JPEG XL where their plugins are installed."""
+    """Lets Pillow read and write HEIC and JPEG XL if their plugins are installed."""
     if heif := optional("pillow_heif"):
         heif.register_heif_opener()
     optional("pillow_jxl")  # registers itself
 
 
 def why_not(name: str) -> str | None:
-    """Why the libraries here cannot write and read the format ``name``, or None where they can."""
+    """Why the libraries here cannot write and read the format ``name``, or None if they can."""
     chosen = FORMATS[name]
     hint = f": pip install -e '.[{chosen.extra}]'" if chosen.extra else ""
     register_plugins()
@@ -78,14 +78,15 @@ def why_not(name: str) -> str | None:
 
 
 def encode(image: Image.Image, name: str) -> bytes:
-    """An RGB image in the format ``name``."""
+    """Encodes an RGB image in the format ``name``."""
     buffer = io.BytesIO()
     image.save(buffer, FORMATS[name].kind, **FORMATS[name].options)
     return buffer.getvalue()
 
 
 def shrink_photographs(photographs: Sequence[Path], megapixels: float, folder: Path) -> list[Path]:
-    """The photographs as RGB at about so many megapixels, without compression, in the new ``folder``."""
+    """Writes the photographs as RGB bitmaps of about ``megapixels`` each, without compression, into the new
+    ``folder``."""
     folder.mkdir(parents=True)
     paths = []
     for number, photograph in enumerate(photographs):
@@ -99,7 +100,7 @@ def shrink_photographs(photographs: Sequence[Path], megapixels: float, folder: P
 
 
 def write_photographs(images: Sequence[Path], name: str, folder: Path) -> list[Path]:
-    """The image files ``images`` in the format ``name``, in the new ``folder``."""
+    """Writes the image files ``images`` in the format ``name`` into the new ``folder``."""
     register_plugins()
     folder.mkdir(parents=True)
     paths = []

@@ -1,4 +1,4 @@
-"""From ``--photos`` and ``--megapixels`` to the corpora that a bench measures on."""
+"""Builds the corpora that a bench measures on, from ``--photos`` and ``--megapixels``."""
 
 import argparse
 from collections.abc import Sequence
@@ -42,11 +42,11 @@ class ImageSet:
     skipped: dict[str, int]
     """Reason → files of ``--photos`` that were left out."""
     asked_megapixels: float | None = None
-    """Size of synthetic images, or that photographs were shrunk to; None for photographs as they are."""
+    """The size of synthetic images, or the size to which photographs were shrunk; None for photographs as they are."""
 
     @property
     def suffix(self) -> str:
-        """For names of ratios: ``@12mp``, ``@photographs``."""
+        """The suffix of names of ratios: ``@12mp``, ``@photographs``."""
         if self.asked_megapixels is None:
             return f"@{PHOTOGRAPHS}"
         return f"@{self.asked_megapixels:g}mp"
@@ -57,7 +57,7 @@ class ImageSet:
         return {"images": self.kind, "data": corpus_digest(self.corpus)}
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for the JSON document."""
+        """A description of the set in plain values, for the JSON document."""
         return {
             "images": self.kind,
             "number": len(self.corpus),
@@ -69,7 +69,7 @@ class ImageSet:
 
 
 def add_images(parser: CommandParser) -> None:
-    """The arguments that choose the images."""
+    """Adds the arguments that choose the images."""
     group = parser.add_argument_group("images (one of the two, or both)")
     group.add_argument("--photos", type=Path, metavar="DIR", help="JPEGs under this folder")
     group.add_argument("--megapixels", metavar="M,…", help="synthetic photographs of these sizes, as in 3,12,48")
@@ -114,8 +114,8 @@ def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Seq
 
 
 def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
-    """The set that ratios without a suffix belong to: photographs, else the smallest synthetic ones
-    of 6 megapixels or more, else the largest."""
+    """The set whose ratios have no suffix: photographs if there are any, or else the smallest synthetic images of 6
+    megapixels or more, or else the largest."""
     for image_set in sets:
         if image_set.kind == PHOTOGRAPHS:
             return image_set
@@ -137,7 +137,7 @@ def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
 
 
 def spread(paths: list[Path], limit: int | None) -> list[Path]:
-    """At most ``limit`` of them, evenly over the sorted list."""
+    """At most ``limit`` of ``paths``, spread evenly over the list."""
     if limit is None or limit >= len(paths):
         return paths
     return [paths[place * len(paths) // limit] for place in range(limit)]

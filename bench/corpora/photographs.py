@@ -1,4 +1,4 @@
-"""Photographs of the user: which files under a folder a bench can measure on."""
+"""Finds the files under a folder of the user's that a bench can measure on."""
 
 import hashlib
 from collections import Counter
@@ -34,10 +34,10 @@ EXACT_MODES = ("RGB", "L")
 
 @dataclass(frozen=True)
 class FoundPhotographs:
-    """The files of a folder."""
+    """The photographs found under a folder."""
 
     paths: list[Path]
-    """Real files, each content once, sorted."""
+    """Sorted paths without symbolic links, one for each content."""
     skipped: dict[str, int]
     """Reason → number of files that were left out."""
 

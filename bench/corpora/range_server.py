@@ -35,7 +35,7 @@ class Server:
     slow_s: float = 2.0
     latency_s: float = 0.0
     bytes_per_s: float = 0.0
-    """Bandwidth of the whole server; 0 is without limit."""
+    """Bandwidth of the whole server; 0 means no limit."""
     damage: str = ""
     """Name of a file in whose answers one bit is flipped."""
     dead: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Server:
     free_at: float = 0.0
 
     def fault(self, request: str) -> str:
-        """The fault of this request, one of ``faults``; "" for none."""
+        """The fault of this request, one of ``faults``; "" if there is none."""
         with self.lock:
             self.tries[request] += 1
             text = f"{request} {self.tries[request]}"
@@ -60,7 +60,7 @@ class Server:
             self.counts[name] += amount
 
     def throttle(self, num_bytes: int) -> None:
-        """Sleeps as long as a line of this latency and bandwidth, shared by all, would take."""
+        """Sleeps for the latency, and as long as ``num_bytes`` take at the bandwidth that all requests share."""
         wait = self.latency_s
         if self.bytes_per_s:
             with self.lock:

@@ -24,15 +24,15 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # any odd number gives each copy other i
 
 
 def copy_content_id(content_id: npt.NDArray[np.int64], copy: int) -> npt.NDArray[np.int64]:
-    """The identities of copy number ``copy``; number 0 is the original."""
+    """The content ids of copy number ``copy``; copy 0 has the original ones."""
     with np.errstate(over="ignore"):
         step = np.uint64(copy) * GOLDEN
     return (content_id.view(np.uint64) ^ step).view(np.int64)
 
 
 def repeat_dataset(dataset: ShardDataset, split: str, copies: int, folder: Path) -> ShardDataset:
-    """Writes to the new ``folder`` a data set whose ``split`` is that of ``dataset``, ``copies``
-    times over, and which links to the same tars."""
+    """Writes a data set to the new ``folder`` that repeats ``split`` of ``dataset`` ``copies`` times and links to the
+    same tars."""
     folder.mkdir(parents=True)
     rows = dataset.split_rows(split)
     table = dataset.table.take(pa.array(np.tile(rows, copies))).combine_chunks()

@@ -1,4 +1,4 @@
-"""Data sets of any number of samples that all point to one image: manifests at full size."""
+"""Manifests at full size: data sets of any number of samples, all of which point to the same two images."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ CHUNK = 1_000_000
 
 
 def write_dataset(folder: Path, samples: int) -> None:
-    """A data set of ``samples`` rows, each with an identity, hashes and its own path."""
+    """Writes a data set of ``samples`` rows, each with its own key, content id, hashes and path."""
     with TemporaryDirectory(dir=folder.parent) as scratch:
         images = Path(scratch) / "images"
         _draw(images)
@@ -39,7 +39,7 @@ def write_dataset(folder: Path, samples: int) -> None:
 
 
 def _draw(folder: Path) -> None:
-    """One real and one generated JPEG of 96 × 96."""
+    """Draws one real and one generated JPEG of 96 × 96 pixels."""
     random = np.random.default_rng(0)
     for name in ("real", "generated/made_up"):
         (folder / name).mkdir(parents=True)
@@ -48,7 +48,7 @@ def _draw(folder: Path) -> None:
 
 
 def _rows(one: pa.Table, start: int, count: int, total: int) -> pa.Table:
-    """Rows ``start`` … ``start + count`` of the whole manifest."""
+    """Rows ``start`` … ``start + count - 1`` of the whole manifest."""
     numbers = np.arange(start, start + count)
     table = one.take(pa.array(numbers % one.num_rows)).combine_chunks()
     random = np.random.default_rng([606, start])

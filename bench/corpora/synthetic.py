@@ -21,7 +21,7 @@ __all__ = ["MIN_BITS_PER_PIXEL", "draw_photograph", "synthetic_photographs"]
 
 MIN_BITS_PER_PIXEL = 2.0
 VERSION = 1
-"""Part of the file names: a change of the drawing must not meet old files in a cache folder."""
+"""Part of the file names, so that after a change of the drawing, old files in a cache folder are not reused."""
 QUALITY = 90
 ASPECT = 3 / 2
 SMALLEST_RADIUS, LARGEST_RADIUS = 6.0, 700.0
@@ -33,8 +33,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def synthetic_photographs(folder: Path, megapixels: float, number: int, seed: int) -> list[Path]:
-    """``number`` JPEGs of about ``megapixels`` megapixels in ``folder``. Those that an earlier call left there are
-    used again."""
+    """Draws ``number`` JPEGs of about ``megapixels`` megapixels into ``folder``. Files that an earlier call drew there
+    are reused."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index in range(number):
@@ -49,7 +49,7 @@ def synthetic_photographs(folder: Path, megapixels: float, number: int, seed: in
 
 
 def draw_photograph(width: int, height: int, rng: np.random.Generator) -> Pixels:
-    """(height, width, 3) uint8."""
+    """Draws a photograph, (height, width, 3) uint8."""
     pixels = np.asarray(_dead_leaves(width, height, rng), np.float32)
     pixels = pixels + _texture(width, height, rng)[..., None]
     # Half of a sensor's noise is common to the channels, since each pixel measures one colour.
@@ -59,8 +59,7 @@ def draw_photograph(width: int, height: int, rng: np.random.Generator) -> Pixels
 
 
 def _dead_leaves(width: int, height: int, rng: np.random.Generator) -> Image.Image:
-    """Opaque discs whose radii follow r⁻³, the law that gives images the same look at every
-    scale."""
+    """Draws opaque discs whose radii follow r⁻³, the law by which images look the same at every scale."""
     image = Image.new("RGB", (width, height), tuple(rng.integers(60, 200, 3).tolist()))
     draw = ImageDraw.Draw(image)
     number = round(DISCS_PER_MEGAPIXEL * width * height / 1e6)
@@ -86,7 +85,7 @@ def _texture(width: int, height: int, rng: np.random.Generator) -> npt.NDArray[n
 
 
 def _encode(pixels: Pixels) -> bytes:
-    """As cameras do: 4:2:0, standard tables, no restart markers."""
+    """Encodes a JPEG as cameras do: 4:2:0, standard tables, no restart markers."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY, subsampling="4:2:0")
     data = buffer.getvalue()

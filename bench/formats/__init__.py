@@ -1,1 +1,1 @@
-"""``glass bench decode --formats``: this loader and other decoders, format by format and size by size."""
+"""``glass bench decode --formats``: compares this loader and other decoders, format by format and size by size."""

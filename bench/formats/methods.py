@@ -1,4 +1,4 @@
-"""What ``bench decode --formats`` compares: name → its words in table and plot, its work, and its class."""
+"""The methods that ``glass bench decode --formats`` compares, and their labels in table and plot."""
 
 from collections.abc import Iterator
 
@@ -34,13 +34,13 @@ LABELS = {
     "torchvision": "torchvision",
     "decode_only": "decode alone",
 }
-"""Name of a method → its words in table and plot."""
+"""Name of a method → its label in table and plot."""
 STORED = ("tiles", "baseline")
-"""Methods that read what a build made of the files, instead of the files."""
+"""Methods that read the form in which a build stored the files, instead of the files."""
 
 
 def methods_of(format_name: str) -> Iterator[tuple[str, MethodInfo]]:
-    """The methods that there are for a format."""
+    """The methods that apply to a format."""
     chosen = FORMATS[format_name]
     for name, info in METHODS.items():
         if name in STORED and name != chosen.stored_as:

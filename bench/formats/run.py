@@ -1,4 +1,5 @@
-"""Cell by cell, a format at a size: its files, its shards, and all methods on them in turn."""
+"""Measures a format at a size, cell by cell: writes its files, builds their shards, and runs all methods on them in
+turn."""
 
 import argparse
 import time
@@ -49,13 +50,14 @@ class FormatsRun:
     rounds: int
     seconds_per_round: float
     seconds_per_cell: float
-    """For whole decodes; a cell that would take longer takes fewer of the photographs."""
+    """Time limit of the methods that decode whole files, together. A cell that would take longer uses fewer
+    photographs, but at least two."""
     photographs_skipped: dict[str, int]
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: dict[str, Ratio] = field(default_factory=dict)
     sets: list[ImageSet] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    """Format, or method (and ``of`` the format it does not read) → why it was left out."""
+    """A format, a method or ``METHOD of FORMAT`` → why it was left out."""
     failed: dict[str, str] = field(default_factory=dict)
 
     def measure_cell(self, name: str, megapixels: float, images: Sequence[Path]) -> None:
@@ -77,7 +79,7 @@ class FormatsRun:
         self.failed.update({f"{method} of {name}": why for method, why in outcome.failed.items()})
 
     def show(self) -> None:
-        """The table for people."""
+        """Prints the table for people."""
         if not self.sets:
             print("no format can be written here")
         for reason, number in self.photographs_skipped.items():
@@ -86,13 +88,15 @@ class FormatsRun:
         print_formats(self.rows, LABELS, FORMAT_LABELS, photographs)
 
     def draw(self, output: Path) -> list[Path]:
-        """The plots in the folder ``output``."""
+        """Writes the plots to the folder ``output``."""
         return plot_formats(self.rows, LABELS, FORMAT_LABELS, output)
 
     def _affordable(self, name: str, image: Path) -> int:
-        """The number of images that all methods which decode whole files can pass over in the seconds of a cell.
+        """The number of images that all methods that decode whole files can process in the seconds of a cell, warm-up
+        included.
 
-        A pass takes each image once, however long that is: 16 HEICs of 8 megapixels take seven seconds, of each method.
+        The limit is needed because a round has at least one pass over all images, however long that takes: for 16 HEIC
+        files of 8 megapixels, seven seconds per method.
         """
         whole = sum(method not in (*STORED, *self.skipped) and method in self.methods for method, _ in methods_of(name))
         with Image.open(image) as opened:
@@ -169,7 +173,7 @@ def measure_formats(
 def _checked_sizes(
     options: argparse.Namespace, crop_counts: Sequence[int], cores: Mapping[int, list[int]]
 ) -> list[float]:
-    """Megapixels. Raises ``InputError`` where arguments do not go together."""
+    """The sizes in megapixels. Raises ``InputError`` if arguments do not go together."""
     if options.photos is None:
         raise InputError("--formats is measured on photographs: give --photos DIR")
     if options.peers:

@@ -1,1 +1,2 @@
-"""The parts of ``bench gpu``: each a list of cells that are measured one after the other until its time is over."""
+"""The parts of ``glass bench gpu``: each is a list of cells that are measured one after another until its time is
+over."""

@@ -1,10 +1,10 @@
-"""``glass bench gpu``: everything that is to be measured on a GPU, in one command of minutes.
+"""``glass bench gpu``: all measurements on a GPU, in one command that takes minutes.
 
 Question: do decoding, loading and training work on this GPU, how fast, with which pixels and how much memory?
-Method: parts in order, each with a share of ``--minutes``, of which what one leaves the next ones get: machine, tests,
-pixels, loader, training, memory, compile. Each row is written to ``--out`` at once, so that a run that is cut off
-keeps what it has; where a part's time is over, its other rows say ``cut off``. Shares are of wall time; a part that
-hangs is ended and the next one begins in a new process.
+Method: the parts are machine, tests, pixels, loader, training, memory and compile, in this order. Each has a share of
+``--minutes``, in wall time; time that it does not use goes to the next ones. Each row is written to ``--out`` at once,
+so that a run that is interrupted keeps what it has. When a part's time is over, its other rows say ``cut off``; if it
+hangs, its process is killed and the next part begins in a new one.
 
     glass bench gpu --minutes 8 --data data/shards --out gpu.json
 
@@ -36,16 +36,17 @@ __all__ = ["main", "parser"]
 
 BENCH = "gpu"
 GRACE_S, GRACE_SHARE = 30.0, 0.3
-"""A cell that began in time may run longer by so much, and by this share of the part's time, and is ended then. That
-is late, because it may still compile kernels, which take half a minute in a fresh checkout, and begin anew."""
+"""A cell that began in time may exceed its part's time by these seconds and by this share of that time, before it is
+killed. The limits are generous because a process may have to start anew and to compile kernels, which takes half a
+minute in a fresh checkout."""
 LAST_S = 2.0
-"""So long before the end everything is ended, to write what there is."""
+"""Seconds before the end at which everything is killed, to leave time for writing the results."""
 START_S = 120.0
 WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a row failed."""
+    """Runs the bench. Returns 0, or 1 if a row failed."""
     options = _parse(argv)
     end = time.monotonic() + 60 * options.minutes
     with scratch_folder() as scratch:
@@ -97,7 +98,7 @@ def _write(document: dict[str, Any], out: Path) -> None:
 
 
 class _Runner:
-    """The measuring process, and another one after it had to be ended."""
+    """Runs the measuring process, and a new one if that had to be killed."""
 
     def __init__(self, setting: dict[str, Any]) -> None:
         self._setting = setting
@@ -106,7 +107,7 @@ class _Runner:
         self._crashed = False
 
     def start(self, seconds: float) -> None:
-        """Starts the process. Raises ``InputError`` where it refuses the setting."""
+        """Starts the process. Raises ``InputError`` if it refuses the setting."""
         self._process = subprocess.Popen(WORKER, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lines, self._crashed = SimpleQueue(), False
         threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
@@ -116,8 +117,8 @@ class _Runner:
             raise InputError(answer["refused"])
 
     def rows(self, part: str, seconds: float, end: float) -> Iterator[dict[str, Any]]:
-        """The rows of a part, at the latest at ``end``; where it hangs or crashes, those that it still owes, without
-        figures."""
+        """Yields the rows of a part, until ``end`` at the latest. If the part hangs or crashes, yields its remaining
+        rows without figures."""
         end = min(end, time.monotonic() + seconds * (1 + GRACE_SHARE) + GRACE_S)
         owed: list[str] = []
         if self._process is None and seconds > 0:
@@ -141,7 +142,7 @@ class _Runner:
                 state, words = "cut off", "the process had ended"
 
     def end(self) -> None:
-        """Ends the process, even while it works."""
+        """Kills the process, even while it works."""
         if self._process is None:
             return
         self._process.kill()
@@ -161,7 +162,7 @@ class _Runner:
             pass  # the missing answer shows it
 
     def _next(self, end: float) -> dict[str, Any] | None:
-        """The next answer, or None where there is no process, or it ended, or gave none in time."""
+        """The next answer, or None if there is no process, or it ended, or gave none in time."""
         if self._process is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""The tests that need a GPU, by pytest in a process of its own, file by file."""
+"""Runs the tests that need a GPU, file by file, each by pytest in a process of its own."""
 
 import os
 import re
@@ -15,8 +15,9 @@ __all__ = ["SHARDS_VARIABLE", "TESTS"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARDS_VARIABLE = "GLASS_GPU_TEST_SHARDS"
-"""Names shards for the tests. Where it is not set they take those that are measured, or else build some."""
-# Plugins and warnings of a machine that is not ours: what pyproject.toml asks for may not be there.
+"""The environment variable that names shards for the tests. If it is not set, the tests take the measured shards, or
+else build some."""
+# The machine may lack the pytest plugins that pyproject.toml asks for, and its libraries may give other warnings.
 PLAIN = ["-o", "addopts=--import-mode=importlib", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]
 _OUTCOME = re.compile(r"^(\S+::\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)
 

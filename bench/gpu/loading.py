@@ -1,4 +1,4 @@
-"""Images per second of the loader, by decoder, crops and threads; batches lie on the device."""
+"""Measures the images per second of the loader, by decoder, crops and threads, with batches on the device."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from shards.cli.wording import counted
 __all__ = ["LOADER"]
 
 CROP_COUNTS = (4, 1, 16, 2, 8)
-"""The most telling first: what comes last may be cut off."""
+"""The most informative first, since the last may be cut off."""
 PREFERRED_CROPS = 4
 TURN_S = {"cuda": 1.0, "cpu": 0.3}
 BATCH = {"cuda": 32, "cpu": 8}

@@ -1,4 +1,4 @@
-"""Versions and topology: what the other figures are figures of."""
+"""Versions and topology of the machine on which the other figures are measured."""
 
 import argparse
 import os

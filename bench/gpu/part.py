@@ -1,4 +1,4 @@
-"""A part of ``bench gpu``, its cells, and what they are measured on."""
+"""A part of ``glass bench gpu``, its cells, and the setting in which they are measured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ class CutOff(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured, and on what."""
+    """The device, data and threads of a measurement."""
 
     device: Literal["cuda", "cpu"]
     data: str | None
     """Folder of shards."""
     scratch: str
-    """A folder for files that nobody keeps."""
+    """A folder for temporary files."""
     threads: int
     """Cores of this process."""
 
@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """The models; on a CPU a small one stands in."""
+        """The presets that are measured; on a CPU a small one stands in."""
         return ("glass_resnet50", "glass_vit_base") if self.on_gpu else ("glass_tiny",)
 
 
@@ -52,23 +52,23 @@ class Cell:
 
     name: str
     measure: Callable[[float], Answer]
-    """Is given the seconds that are left, and need not keep within them. An exception is an answer too."""
+    """Takes the seconds that are left, which are no strict limit. An exception counts as an answer, too."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A question, and the share of the time that it may take."""
+    """Cells that answer one question, and the share of the time that they may take."""
 
     name: str
     share: float
     cells: Callable[[Setting], Sequence[Cell]]
     verdict: Callable[[Sequence[Mapping[str, Any]]], str]
-    """From its rows to a sentence."""
+    """Sums up the part's rows in a sentence."""
     needs_data: bool = field(default=False)
 
 
 def done(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those that were measured."""
+    """The rows that were measured."""
     return [row for row in rows if row["state"] == "done"]
 
 

@@ -1,4 +1,4 @@
-"""The parts of ``bench gpu``, in order."""
+"""The parts of ``glass bench gpu``, in order."""
 
 from bench.gpu.gpu_tests import TESTS
 from bench.gpu.loading import LOADER

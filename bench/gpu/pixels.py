@@ -1,4 +1,4 @@
-"""What "the same pixels" means on a GPU: crops spliced out of drawn photographs, beside libjpeg-turbo's."""
+"""Compares the pixels of GPU decoders with libjpeg-turbo's, on crops spliced out of drawn photographs."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,8 @@ def _drawn() -> npt.NDArray[np.uint8]:
 
 @cache
 def spliced_jobs(kind: str) -> list[Any]:
-    """A :class:`loaders.decode.jobs.WindowJob` per crop."""
+    """Draws a photograph of a ``kind`` and splices crops out of it: a :class:`loaders.decode.jobs.WindowJob` per
+    crop."""
     from loaders.decode.jobs import WindowJob
     from shards.jpeg.entry_points import build_entry_points
     from shards.jpeg.splice.splicer import TAIL_BYTES, Splicer

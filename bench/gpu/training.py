@@ -1,4 +1,4 @@
-"""Training steps in bf16: with the loader, with one batch that lies there already, compiled, and their memory."""
+"""Measures training steps: with the loader, with a batch that is on the device already, compiled, and their memory."""
 
 import gc
 import time
@@ -38,7 +38,7 @@ def _config(setting: Setting, preset: str, *changes: str) -> RunConfig:
 
 @contextmanager
 def _step(config: RunConfig) -> Iterator["Step"]:
-    """A step whose memory is free afterwards."""
+    """Context manager: a training step whose memory is freed afterwards."""
     import torch
 
     from glass.train.counted_step import Step
@@ -54,14 +54,14 @@ def _step(config: RunConfig) -> Iterator["Step"]:
 
 
 def _synthetic_rate(step: "Step", seconds: float) -> float:
-    """Images per second with the batch that lies on the device."""
+    """Images per second with one batch that is on the device already."""
     import torch
 
     for _ in range(WARM_UP_STEPS):
         step.take()
     start, steps = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
-        step.engine.step([step.batch], step.totals)  # waits for nothing, as in training
+        step.engine.step([step.batch], step.totals)  # does not wait for the device, as in training
         steps += 1
     if step.device.type == "cuda":
         torch.cuda.synchronize()
@@ -169,7 +169,7 @@ def _count(setting: Setting, preset: str, crops: int, chunk: int | None, _: floa
 
 @cache
 def _planner(setting: Setting, preset: str, precision: str) -> "Planner":
-    """As ``glass plan`` makes it."""
+    """The memory planner, as ``glass plan`` makes it."""
     from glass.memory.memory_plan import Planner
     from glass.train.counted_step import count_by_shapes
 

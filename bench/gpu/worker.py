@@ -1,9 +1,9 @@
-"""The measuring process of ``bench gpu``: ``python -m bench.gpu.worker`` reads its setting and then parts.
+"""The measuring process of ``glass bench gpu``: ``python -m bench.gpu.worker`` reads its setting and then parts.
 
 One JSON document per line. Standard input: the setting, then ``{"part": name, "seconds": …}`` any number of times.
 Standard output: ``{"ready": true}`` or ``{"refused": sentence}``; then per part ``{"cells": [name, …]}``, a row per
-cell and ``{"end": name}``. Anything else that is printed goes to standard error. One process for all parts, because
-importing torch and waking a GPU take seconds each time.
+cell and ``{"end": name}``. Anything else that is printed goes to standard error. One process serves all parts, because
+importing torch and initialising a GPU take seconds each time.
 """
 
 import json
@@ -60,12 +60,12 @@ def _warm_up() -> None:
     """Compiles the kernels of a fresh checkout, half a minute's work, while the tests run in their own process."""
     from bench.gpu.pixels import spliced_jobs
 
-    with suppress(Exception):  # whoever needs them meets it again, and reports it
+    with suppress(Exception):  # the part that needs the kernels fails in the same way, and reports it
         spliced_jobs("4:2:0")
 
 
 def _measured(part: Part, setting: Setting, deadline: float) -> Iterator[dict[str, Any]]:
-    """The names of the cells, then a row of each."""
+    """Yields the names of the cells, then a row for each."""
     if part.needs_data and setting.data is None:
         cells = [Cell("shards", _no_data)]
     else:

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds "(default: 5)" to a help text, but not where there is nothing to say or the text says it."""
+    """Adds "(default: 5)" to a help text, unless there is no default to report or the text states it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         said = action.help is not None and "default" in action.help
@@ -35,14 +35,14 @@ class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def bench_parser(name: str, about: str) -> CommandParser:
-    """A parser for ``python -m bench NAME``."""
+    """A parser for ``glass bench NAME``."""
     return CommandParser(
         prog=program_name(f"python -m bench {name}"), description=about, formatter_class=_DefaultsThatSaySomething
     )
 
 
 def add_measuring(parser: CommandParser, threads: str) -> None:
-    """The arguments for the rounds, the threads and the output."""
+    """Adds the arguments for the rounds, the threads and the output."""
     group = parser.add_argument_group("measuring")
     group.add_argument("--threads", default=threads, metavar="T,…", help="numbers of threads")
     group.add_argument("--rounds", type=int, default=5, help="turns of every method, alternated")
@@ -67,7 +67,8 @@ def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
 
 
 def check_at_least(least: int, options: argparse.Namespace, *names: str) -> None:
-    """Raises ``InputError`` naming the argument, as in ``batch_size``, whose number is less."""
+    """Raises ``InputError`` naming the argument if the value of one of ``names``, such as ``batch_size``, is below
+    ``least``."""
     for name in names:
         value = getattr(options, name)
         if value is not None and value < least:
@@ -75,7 +76,7 @@ def check_at_least(least: int, options: argparse.Namespace, *names: str) -> None
 
 
 def check_output(options: argparse.Namespace) -> None:
-    """Makes the folder that is to take the result; ``InputError`` where it cannot be written to."""
+    """Makes the folder of ``--output``. Raises ``InputError`` if it cannot be written to."""
     if options.output is None:
         return
     if options.output.is_file():
@@ -84,7 +85,7 @@ def check_output(options: argparse.Namespace) -> None:
 
 
 def whole_numbers(name: str, text: str) -> list[int]:
-    """``"1,2,4"`` → [1, 2, 4], each at least 1 and once. Raises ``InputError`` naming ``name``."""
+    """``"1,2,4"`` → [1, 2, 4], each at least 1, without duplicates. Raises ``InputError`` naming ``name``."""
     values = numbers(name, text)
     if any(value != int(value) for value in values):
         raise InputError(f"{name} {text}: must be whole numbers such as 1,2,4")
@@ -92,7 +93,7 @@ def whole_numbers(name: str, text: str) -> list[int]:
 
 
 def numbers(name: str, text: str) -> list[float]:
-    """``"0.5,3"`` → [0.5, 3.0], each above 0 and once. Raises ``InputError`` naming ``name``."""
+    """``"0.5,3"`` → [0.5, 3.0], each above 0, without duplicates. Raises ``InputError`` naming ``name``."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -103,7 +104,8 @@ def numbers(name: str, text: str) -> list[float]:
 
 
 def names_among(name: str, text: str, known: Collection[str]) -> list[str]:
-    """``"a,b"`` → ["a", "b"], each once. Raises ``InputError`` that lists ``known`` for others."""
+    """``"a,b"`` → ["a", "b"], without duplicates. Raises ``InputError`` that lists ``known`` if a name is not among
+    them."""
     names = list(dict.fromkeys(text.split(",")))
     for found in names:
         if found not in known:

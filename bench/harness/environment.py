@@ -14,7 +14,7 @@ import psutil
 __all__ = ["QUIET_CORES", "busy_cores", "environment", "warn_if_busy"]
 
 QUIET_CORES = 0.5
-"""Other programs that keep more of a core busy spoil a measurement."""
+"""If other programs keep more cores busy than this, a measurement is unreliable."""
 LOOK_S = 0.3
 
 LIBRARIES = (
@@ -35,8 +35,8 @@ LIBRARIES = (
 
 
 def environment(cores: list[int]) -> dict[str, Any]:
-    """The machine and the software of a measurement, as plain values for the JSON document; ``cores`` are the CPUs
-    that were measured on. To be called while the bench itself computes nothing."""
+    """The machine and the software of a measurement, as plain values for the JSON document; ``cores`` are the CPUs that
+    were measured on. Call it while the bench itself computes nothing."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -53,7 +53,7 @@ def environment(cores: list[int]) -> dict[str, Any]:
 
 
 def warn_if_busy(found: dict[str, Any]) -> None:
-    """Warns on standard error where other programs computed when the environment was recorded."""
+    """Warns on standard error if other programs kept the machine busy when the environment was recorded."""
     busy = found["busy_cores"]
     if busy > QUIET_CORES:
         words = f"other programs keep {busy} cores busy"

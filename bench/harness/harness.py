@@ -1,8 +1,8 @@
-"""Alternated rounds: every method in its own process, all in turn, A B C A B C …
+"""Measures methods in alternating rounds: each in its own process, all in turn, A B C A B C …
 
-The load and the clock frequency of a machine drift by 10–15 % within minutes. Methods measured one
-after the other would be compared across that drift; in turn, round r of one stands beside round r
-of the other, and :func:`ratio` divides round by round.
+The load and the clock frequency of a machine drift by 10–15 % within minutes, which would distort a comparison of
+methods that are measured one after another. In turn, round r of one method runs within seconds of round r of another,
+and :func:`ratio` divides round by round.
 """
 
 import json
@@ -29,13 +29,13 @@ class Measurement:
     images_per_s: list[float] = field(default_factory=list)
     """One per round."""
     images: int = 0
-    """Delivered in all rounds."""
+    """Images delivered in all rounds."""
     cpu_s: float = 0.0
     peak_rss_mib: float = 0.0
     report: dict[str, float] = field(default_factory=dict)
 
     def add(self, turn: dict[str, Any]) -> None:
-        """Adds a round; an empty one, of a process that died, is passed over."""
+        """Adds the answer of a round; an empty answer, from a process that died, is ignored."""
         if turn:
             self.images_per_s.append(turn["images"] / turn["seconds"])
             self.images += turn["images"]
@@ -44,7 +44,7 @@ class Measurement:
 
     @property
     def median(self) -> float:
-        """Images per second."""
+        """Median images per second over the rounds."""
         return statistics.median(self.images_per_s)
 
 
@@ -69,17 +69,15 @@ class Ratio:
 
 
 def ratio(above: Measurement, below: Measurement) -> Ratio:
-    """``above`` ÷ ``below``, round by round: rounds of equal number ran within seconds."""
+    """``above`` ÷ ``below``, round by round, since rounds of the same number ran within seconds of each other."""
     quotients = [a / b for a, b in zip(above.images_per_s, below.images_per_s, strict=True)]
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 
 
 def alternate(tasks: Sequence[Task], rounds: int, progress: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Starts a process per task, warms them up one by one, then gives each a turn, ``rounds``
-    times.
+    """Starts a process per task, warms them up one by one, then runs each in turn, ``rounds`` times.
 
-    A method that cannot run here is skipped; one that crashes is reported in ``failed`` and the
-    others continue.
+    A method that cannot run here is skipped; one that crashes is reported in ``failed``, and the others continue.
     """
     outcome = Outcome([], {}, {})
     workers: list[_Worker] = []
@@ -127,7 +125,7 @@ class WorkerDied(Exception):
 
 
 class _Worker:
-    """The parent's end of ``bench.harness.worker``."""
+    """The parent's side of ``bench.harness.worker``."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -157,7 +155,7 @@ class _Worker:
         return json.loads(line)
 
     def end(self) -> None:
-        """Ends the process, even while it works."""
+        """Kills the process, even while it works."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -1,4 +1,4 @@
-"""The types of the documents of benches that count images per second."""
+"""Types of the documents of benches that measure images per second."""
 
 from typing import TypedDict
 
@@ -70,11 +70,11 @@ class TurnsRow(ImageRow):
     """Digest of the images: 16 hexadecimal digits."""
     rounds: int
     seconds_per_round: Number
-    """Length that was asked for; a round runs at least about that long."""
+    """The requested length of a round, which takes about this long or longer."""
 
 
 class Measured(TypedDict):
-    """A bench with ratios."""
+    """The document of a bench with ratios."""
 
     bench: str
     environment: Environment
@@ -95,7 +95,7 @@ class ImageSet(TypedDict):
 
 
 class OnImages(Measured):
-    """A bench of methods on sets of images."""
+    """The document of a bench that compares methods on sets of images."""
 
     skipped: dict[str, str]
     methods: dict[str, str]
@@ -109,13 +109,13 @@ class DecodeRow(TurnsRow):
 
 
 class Decode(OnImages):
-    """``bench decode``."""
+    """The document of ``bench decode``."""
 
     rows: list[DecodeRow]
 
 
 class Build(OnImages):
-    """``bench build``."""
+    """The document of ``bench build``."""
 
     rows: list[TurnsRow]
 
@@ -129,7 +129,7 @@ class LoaderRow(TurnsRow):
 
 
 class Loader(Measured):
-    """``bench loader``."""
+    """The document of ``bench loader``."""
 
     skipped: dict[str, str]
     samples: int
@@ -137,7 +137,7 @@ class Loader(Measured):
 
 
 class RemoteRow(ImageRow):
-    """Loading from a store."""
+    """A row of ``bench remote``: loading from a store."""
 
     images: str
     data: str
@@ -151,7 +151,7 @@ class RemoteRow(ImageRow):
 
 
 class Remote(TypedDict):
-    """``bench remote``."""
+    """The document of ``bench remote``."""
 
     bench: str
     environment: Environment

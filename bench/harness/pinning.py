@@ -1,4 +1,4 @@
-"""Which cores a measured process may use, and how many threads each library may start."""
+"""Chooses the cores that a measured process may use, and the number of threads that each library may start."""
 
 import os
 from pathlib import Path
@@ -19,8 +19,7 @@ ONE_THREAD_LIBRARIES = (
 
 
 def choose_cores(threads: int) -> list[int]:
-    """``threads`` logical CPUs out of those that this process may use, one per physical core as
-    long as there are any.
+    """``threads`` of the logical CPUs that this process may use: one per physical core first, then their siblings.
 
     Raises ``InputError`` if there are fewer CPUs than threads.
     """

@@ -29,7 +29,7 @@ class Usage:
 
 
 def usage_now() -> Usage:
-    """The use so far."""
+    """CPU time and peak memory up to now."""
     family = _family()
     cpu_s = 0.0
     for process in family:
@@ -50,7 +50,7 @@ def reset_peak_rss() -> None:
 
 
 def wait_until_idle(timeout_s: float = 5.0) -> None:
-    """Returns once this process and its children have stopped computing.
+    """Returns once this process and its children have stopped computing, or after ``timeout_s`` seconds.
 
     Prefetched work that continues after a turn would run while another method is timed.
     """
@@ -73,8 +73,8 @@ def _cpu_s() -> float:
 
 
 def _wants_to_run() -> bool:
-    """Whether a thread of the family but this one runs, waits for a core or for a disk: on a busy
-    machine it may have got no time at all since the last look."""
+    """Whether any other thread of this process and its children runs, or waits for a core or a disk. On a busy machine
+    such a thread may have had no CPU time since the last look."""
     own = str(threading.get_native_id())
     return any(
         thread != own and state in "RD" for process in _family() for thread, state in _thread_states(process.pid)
@@ -82,7 +82,7 @@ def _wants_to_run() -> bool:
 
 
 def _thread_states(pid: int) -> Iterator[tuple[str, str]]:
-    """Id and state of each thread of a process; nothing of those that end meanwhile."""
+    """Yields id and state of each thread of a process; threads that end meanwhile are left out."""
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):

@@ -47,8 +47,8 @@ GOALS: Mapping[str, Goal] = {
     "slope_chunked_over_plain": Goal(0.05, at_least=False),
     "step_time_chunked_over_plain": Goal(1.35, at_least=False),
 }
-"""For photographs of 6 megapixels and more, 4 crops, one core unless the name says more; those of
-chunks for the worst preset measured."""
+"""Goals for photographs of 6 megapixels and more, with 4 crops, on one core unless the name says otherwise. The goals
+for chunks apply to the worst preset measured."""
 
 PAIRS = (
     ("window", "recipe"),
@@ -67,12 +67,12 @@ PAIRS = (
 
 
 def reference_crops(crop_counts: Sequence[int]) -> int:
-    """The number of crops that ratios are computed at: 4, or the first where 4 is not measured."""
+    """The number of crops at which ratios are computed: 4, or the first if 4 is not measured."""
     return PREFERRED_CROPS if PREFERRED_CROPS in crop_counts else crop_counts[0]
 
 
 def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) -> dict[str, Ratio]:
-    """``window_over_recipe`` and so on, as far as both were measured, all in one cell."""
+    """The ratios of methods, such as ``window_over_recipe``, whose two methods were both measured; all in one cell."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     pairs = [*PAIRS, *(("window", peer) for peer in peers)]
     return {
@@ -83,7 +83,7 @@ def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) ->
 
 
 def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Ratio]:
-    """``speedup_2_threads`` and so on: ``method`` with that many threads over one."""
+    """``speedup_2_threads`` and so on: ``method`` with that many threads ÷ ``method`` with one."""
     by_threads = {m.task.threads: m for m in measured if m.task.method == method}
     if 1 not in by_threads:
         return {}
@@ -115,7 +115,7 @@ def row_of(bench: str, measurement: Measurement, megapixels: float, **more: Any)
 
 
 def ratio_fields(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, Any]]:
-    """``ratios`` and ``ratio_ranges`` of the document."""
+    """The fields ``ratios`` and ``ratio_ranges`` of the document."""
     return {
         "ratios": {name: _rounded(value.median) for name, value in ratios.items()},
         "ratio_ranges": {name: [_rounded(value.low), _rounded(value.high)] for name, value in ratios.items()},
@@ -133,5 +133,5 @@ def check_rates(where: str, row: Mapping[str, Any]) -> None:
 
 
 def _rounded(value: float) -> float:
-    """Four significant digits: more is noise."""
+    """``value`` to four significant digits; more would be noise."""
     return float(f"{value:.4g}")

@@ -1,9 +1,9 @@
-"""The types of the documents of the benches, checked when they are printed and when they are read.
+"""Types of the benches' documents, which are checked when they are printed and when they are read.
 
-``rows``  one per method and cell; those of images per second are an :class:`ImageRow`
-``ratios``  name → number, the quotients that goals are set for; ``ratio_ranges`` holds the
+``rows``  one per method and cell; if they measure images per second, each is an :class:`ImageRow`
+``ratios``  name → number, the quotients for which goals are set; ``ratio_ranges`` holds the
 smallest and largest of each over the rounds
-``environment``  what it was measured on
+``environment``  the machine and software of the measurement
 """
 
 import json
@@ -23,7 +23,7 @@ __all__ = ["SCHEMAS", "Environment", "ImageRow", "Line", "check_line", "check_re
 
 
 class ScaleRow(TypedDict):
-    """Opening, ordering and resuming a manifest, medians over the rounds."""
+    """Times and memory of opening, ordering and resuming a manifest, medians over the rounds."""
 
     samples: int
     batch_size: int
@@ -39,7 +39,7 @@ class ScaleRow(TypedDict):
 
 
 class Scale(TypedDict):
-    """``bench scale``."""
+    """The document of ``bench scale``."""
 
     bench: str
     goals: dict[str, Number]
@@ -70,7 +70,7 @@ class SoakSummary(TypedDict):
 
 
 class SoakSeries(TypedDict):
-    """Samples over the time of a soak."""
+    """Measurements over the time of a soak."""
 
     time_s: list[Number]
     rss_bytes: list[int]
@@ -81,7 +81,7 @@ class SoakSeries(TypedDict):
 
 
 class Soak(TypedDict):
-    """``bench soak``."""
+    """The document of ``bench soak``."""
 
     bench: str
     environment: Environment
@@ -99,7 +99,7 @@ class SpectrumRow(TypedDict):
 
 
 class Spectrum(TypedDict):
-    """``bench spectrum``."""
+    """The document of ``bench spectrum``."""
 
     bench: str
     data: str
@@ -120,7 +120,7 @@ class DoctorRow(TypedDict):
 
 
 class Doctor(TypedDict):
-    """``bench doctor``."""
+    """The document of ``bench doctor``."""
 
     bench: str
     gpu_half: str
@@ -141,7 +141,7 @@ class GpuRow(TypedDict):
 
 
 class Gpu(TypedDict):
-    """``bench gpu``."""
+    """The document of ``bench gpu``."""
 
     bench: str
     device: str
@@ -163,7 +163,7 @@ class RunOfAll(TypedDict):
 
 
 class All(TypedDict):
-    """``bench all``."""
+    """The document of ``bench all``."""
 
     bench: str
     results: str
@@ -171,7 +171,7 @@ class All(TypedDict):
 
 
 class Report(TypedDict):
-    """``bench report``."""
+    """The document of ``bench report``."""
 
     bench: str
     compared: dict[str, int]
@@ -194,7 +194,7 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
     "all": All,
     "report": Report,
 }
-"""Bench → type of the document that its last line is."""
+"""Bench → the type of the document in its last line."""
 
 
 class Line(TypedDict):
@@ -208,7 +208,7 @@ class Line(TypedDict):
 
 
 def check_result(name: str, document: dict[str, Any]) -> None:
-    """Raises ``ValueError`` where the document of a bench is not as declared here."""
+    """Raises ``ValueError`` if the document of a bench is not as declared here."""
     typed_document(document, SCHEMAS[name])
     if document["bench"] != name:
         raise ValueError(f"document.bench = {document['bench']!r} is not {name!r}")
@@ -218,7 +218,8 @@ def check_result(name: str, document: dict[str, Any]) -> None:
 
 
 def check_line(line: object) -> Line:
-    """``line`` of results. Raises ``ValueError`` where it, or the document in it, is not as declared."""
+    """Checks a line of results and returns it. Raises ``ValueError`` if it, or the document in it, is not as
+    declared."""
     checked = typed_document(line, Line, "line")
     if checked["bench"] not in SCHEMAS:
         raise ValueError(f"line.bench = {checked['bench']!r} is not one of {', '.join(SCHEMAS)}")
@@ -229,8 +230,8 @@ def check_line(line: object) -> Line:
 def print_result(
     document: dict[str, Any], output: Path | None, name: str, draw: Callable[[Path], object] = lambda folder: None
 ) -> None:
-    """Checks the document, prints it as one line, then writes it to ``output/name.json`` if asked,
-    and lets ``draw`` add plots. Raises ``InputError`` where that cannot be written."""
+    """Checks the document, prints it as one line, then writes it to ``output/name.json`` if ``output`` is given, and
+    lets ``draw`` add plots. Raises ``InputError`` if that cannot be written."""
     check_result(name, document)
     print(json.dumps(document), flush=True)  # first: it took long, and a disk may be full
     if output is None:

@@ -1,4 +1,4 @@
-"""The types of the documents of benches of training steps: memory and time."""
+"""Types of the documents of benches of training steps: memory and time."""
 
 from typing import TypedDict
 
@@ -27,7 +27,7 @@ class StepRow(TypedDict):
 
 
 class MemoryFit(TypedDict):
-    """The line of peak memory against the number of crops."""
+    """The fitted line of peak memory against the number of crops."""
 
     preset: str
     method: str
@@ -56,7 +56,7 @@ class MemoryRow(StepRow):
 
 
 class Memory(Measured):
-    """``bench memory``."""
+    """The document of ``bench memory``."""
 
     fits: list[MemoryFit]
     rows: list[MemoryRow]
@@ -80,7 +80,7 @@ class TrainRow(StepRow):
 
 
 class Train(TypedDict):
-    """``bench train``."""
+    """The document of ``bench train``."""
 
     bench: str
     environment: Environment

@@ -26,7 +26,7 @@ __all__ = [
 
 WIDTH = 120
 WIDE = 130
-"""For tables of many figures, each with its range below it."""
+"""Width of tables with many figures, each with its range below it."""
 WIDEST = 160
 MIB = 1 << 20
 TEXTS = ("format", "images", "method", "preset", "ratio")
@@ -48,7 +48,7 @@ def new_table(title: str, *columns: str, padding: int | tuple[int, int] = (0, 1)
 
 
 def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
-    """The images that were measured on, and those left out."""
+    """Prints the images that were measured on, and those left out."""
     for images in image_sets:
         print(
             f"{images['images']}: {images['number']} images, mean {images['megapixels']} "
@@ -59,7 +59,7 @@ def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """One line per row, a rule between cells."""
+    """Prints one line per row, with a rule between cells."""
     figures = ("images/s", "min – max", "kB/image", "CPU ms/image", "peak MiB")
     table = new_table(title, "images", "crops", "threads", "method", *figures)
     before = None
@@ -88,8 +88,10 @@ def print_formats(
     formats: Mapping[str, str],
     photographs: Mapping[tuple[str, float], int],
 ) -> None:
-    """Images per second: one line per format and size, one column per method, by the words of both;
-    ``photographs`` holds their number by format and megapixels."""
+    """Prints images per second, with a line per format and size and a column per method.
+
+    ``methods`` and ``formats`` have the labels of both; ``photographs`` has their number by format and megapixels.
+    """
     names = [name for name in methods if any(row["method"] == name for row in rows)]
     titles = [methods[name].replace(", ", ",\n").replace(": ", ":\n") for name in names]
     table = new_table("images/s, medians over alternated rounds", "format", "MP", "files", *titles)
@@ -105,7 +107,7 @@ def print_formats(
 
 
 def print_stages(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Milliseconds per stage of the loader, for rows that hold them."""
+    """Prints milliseconds per stage of the loader, for rows that have them."""
     stages = sorted({name for row in rows for name in row if name.endswith("_ms")})
     names = [stage.removesuffix("_ms") for stage in stages]
     table = new_table("ms per image, summed over threads", "method", "crops", "threads", "windowed", *names)
@@ -121,7 +123,7 @@ def print_stages(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[float]], title: str) -> None:
-    """One line per ratio, with its goal if there is one."""
+    """Prints one line per ratio, with its goal if there is one."""
     if not ratios:
         return
     table = new_table(title, "ratio", "median", "min – max", "goal", "")
@@ -134,7 +136,7 @@ def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[floa
 
 
 def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
-    """A training step and its parts, with the rate beside the loader's."""
+    """Prints the times of a training step and of its parts, and its rate beside the loader's."""
     title = "times in ms, their share of a step; medians, below them smallest–largest"
     names = [part.removesuffix("_s").replace("_", " ") for part in parts]
     rates = ("images/s", "of the\nloader", "share")
@@ -158,7 +160,7 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
 
 
 def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]]) -> None:
-    """Memory of a training step by its parts, and the fitted lines against the number of crops."""
+    """Prints the memory of a training step by its parts, and the fitted lines against the number of crops."""
     console = Console(width=WIDEST, highlight=False, markup=False)
     title = "one training step, MiB at its peak (activations with all temporaries)"
     sizes = ("peak", *MEMORY_PARTS, "kept", "process")
@@ -188,7 +190,7 @@ def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, 
 
 
 def print_about(methods: Mapping[str, str]) -> None:
-    """A line on each method."""
+    """Prints a line on each method."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column("method")
     table.add_column("about")
@@ -198,7 +200,7 @@ def print_about(methods: Mapping[str, str]) -> None:
 
 
 def print_skipped(skipped: Mapping[str, str], failed: Mapping[str, str]) -> None:
-    """Methods without a row, and why."""
+    """Prints the methods without a row, and why."""
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, reason in failed.items():
@@ -206,7 +208,7 @@ def print_skipped(skipped: Mapping[str, str], failed: Mapping[str, str]) -> None
 
 
 def print_spanning(table: Table) -> None:
-    """Prints it as wide as it needs, up to :data:`WIDE`."""
+    """Prints ``table`` as wide as it needs, up to :data:`WIDE`."""
     Console(width=WIDE, highlight=False, markup=False).print(table)
 
 

@@ -1,4 +1,4 @@
-"""One thing to measure: a method on a corpus with this many crops and threads."""
+"""A task for a measured process: a method on a corpus with a number of crops and threads."""
 
 import json
 import time
@@ -15,22 +15,22 @@ class NotAvailable(Exception):
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """A method in a registry."""
+    """A method's entry in a registry."""
 
     about: str
-    """Its work, and the work of others that it leaves out; printed below the table."""
+    """What it does, and what it leaves out that others do; printed below the table."""
     where: str
     """``module:Class``; the class takes a :class:`Task`. Imported only in the measured process."""
     options: dict[str, str] = field(default_factory=dict)
-    """Goes into the task's ``options``."""
+    """Passed to the method in the task's ``options``."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """The instructions for a measured process; plain values, so that they can travel as JSON."""
+    """The instructions for a measured process, in plain values, so that they can be sent as JSON."""
 
     method: str
-    """For people and rows."""
+    """The method's name in messages and rows."""
     where: str
     """``module:Class`` of the method."""
     data: str
@@ -45,13 +45,13 @@ class Task:
 
     @property
     def label(self) -> str:
-        """For messages."""
+        """A description of the task for messages."""
         crops = "1 crop" if self.num_crops == 1 else f"{self.num_crops} crops"
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         return f"{self.method} ({crops}, {threads})"
 
     def to_json(self) -> str:
-        """One line."""
+        """The task as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -61,10 +61,10 @@ class Task:
 
 
 class Method(ABC):
-    """A way from encoded images to a global view and crops.
+    """A way to turn encoded images into a global view and crops, or other work that is measured.
 
-    A pass takes every file of the corpus once. Each turn of ``run`` starts with empty queues and
-    returns when the last result lies in memory, so that no work is done outside the clock.
+    A pass takes every file of the corpus once. Each turn of ``run`` starts with empty queues and returns when the last
+    result is in memory, so that all work is timed.
     """
 
     passes = 1
@@ -73,7 +73,7 @@ class Method(ABC):
     def warm_up(self) -> float:
         """Builds and compiles everything, touches every file; returns seconds per pass.
 
-        Here: two turns of one pass, of which the second is timed.
+        By default, two turns of one pass are run, and the second is timed.
         """
         self.run()
         start = time.perf_counter()
@@ -81,12 +81,12 @@ class Method(ABC):
         return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
-        """Readies turns of ``passes`` passes each; not timed."""
+        """Prepares turns of ``passes`` passes each; not timed."""
         self.passes = passes
 
     @abstractmethod
     def run(self) -> int:
-        """One turn, timed from outside. Returns the number of images that it delivered."""
+        """Runs one turn, which the caller times. Returns the number of images that it delivered."""
 
     @abstractmethod
     def report(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The methods that ``bench decode`` compares: name → its work, its omissions, and its class.
+"""The methods that ``glass bench decode`` compares: name → what it does and leaves out, and its class.
 
-All start from bytes in the page cache and end with pixels in memory. Methods that have no stored
-global view make one out of the decoded image, as they must; the loader's copy theirs out of the
-shard; ``dali_roi``, ``precut`` and ``decode_only`` have none at all, which favours them.
+All start from bytes in the page cache and end with pixels in memory. The loader's methods copy the global view from the
+shard; ``recipe`` and ``dali_full`` have to make it from the decoded image. ``dali_roi``, ``precut`` and ``decode_only``
+make none at all, which favours them.
 """
 
 from bench.harness.task import MethodInfo
@@ -65,4 +65,4 @@ LABELS = {
     "precut": "upper bound: stored crops",
     "decode_only": "libjpeg-turbo: decode alone",
 }
-"""What a legend calls them."""
+"""Name of a method → its label in legends."""

@@ -1,4 +1,5 @@
-"""The work on an image when shards are built, beside the decode that any use of it costs."""
+"""The methods of ``glass bench build``: the work on an image when shards are built, and one decode to compare it
+with."""
 
 from typing import Any
 
@@ -16,7 +17,7 @@ __all__ = ["BuildSample", "EntryPoints", "PillowDecode"]
 
 
 class _EncodedPasses(FilePasses):
-    """Keeps the files' bytes: reading is not what is compared."""
+    """Keeps the files' bytes in memory, since reading is not compared."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -25,7 +26,7 @@ class _EncodedPasses(FilePasses):
 
 
 class PillowDecode(FilePasses):
-    """One full decode, nothing more: ``convert`` would copy an RGB image once again."""
+    """One full decode by Pillow, without ``convert``, which would copy an RGB image once more."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -38,7 +39,7 @@ class PillowDecode(FilePasses):
 
 
 class EntryPoints(_EncodedPasses):
-    """The walk through the scan alone."""
+    """Only the walk through the scan that finds the entry points."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""
@@ -46,7 +47,7 @@ class EntryPoints(_EncodedPasses):
 
 
 class BuildSample(_EncodedPasses):
-    """Everything: metadata, hashes, the decode, the global view, entry points."""
+    """A whole sample: metadata, hashes, the decode, the global view, entry points."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""

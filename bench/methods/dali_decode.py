@@ -19,7 +19,7 @@ __all__ = ["DaliFull", "DaliRegions"]
 
 MAX_BATCH_SIZE = 16
 MAX_BATCH_BYTES = 512 << 20
-"""Decoded images of a batch live together, those of several batches at a time."""
+"""Maximum number of bytes of decoded images per batch; several batches are in memory at a time."""
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,7 @@ EXACT = {
 
 
 class _Input:
-    """Batches of (encoded images, windows); each ``iter()`` gives one turn's worth."""
+    """Batches of (encoded images, windows); each ``iter()`` gives the batches of one turn."""
 
     def __init__(self, corpus: Corpus, num_crops: int, threads: int) -> None:
         self._encoded = [mapped(corpus.path(index)) for index in range(len(corpus))]
@@ -58,11 +58,10 @@ class _Input:
 
 
 class _DaliPasses(Method):
-    """Runs a pipeline to the end of its input. Its buffers grow to the largest image while it warms up.
+    """Runs a pipeline to the end of its input. Its buffers grow to the largest image during the warm-up.
 
-    DALI works ahead in its own threads. A turn therefore starts with an empty queue and ends when
-    the input is used up and every result was taken: nothing is computed while the clock stands
-    still.
+    DALI works ahead in its own threads. A turn therefore starts with an empty queue and ends when the input is used up
+    and every result has been taken, so that all computation is timed.
     """
 
     def __init__(self, task: Task) -> None:
@@ -75,7 +74,7 @@ class _DaliPasses(Method):
 
     @abstractmethod
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
-        """From encoded images and their (N, 4) windows to the results."""
+        """Defines the graph that maps encoded images and their (N, 4) windows to the results."""
 
     def prepare(self, passes: int) -> None:
         """See :class:`bench.harness.task.Method`."""
@@ -86,7 +85,7 @@ class _DaliPasses(Method):
         return sum(len(results[0]) for results in self.results())
 
     def results(self) -> Iterator[tuple[Any, ...]]:
-        """The results of one turn, batch by batch; each is valid until the next is asked for."""
+        """The results of one turn, batch by batch; each is valid until the next one is taken."""
         self._pipeline.reset()
         while True:
             try:
@@ -120,7 +119,7 @@ class _DaliPasses(Method):
 
 
 class DaliFull(_DaliPasses):
-    """Decode once, resize, slice."""
+    """Decodes once, resizes, and slices crops."""
 
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
         """See :class:`_DaliPasses`."""
@@ -143,7 +142,7 @@ class DaliFull(_DaliPasses):
 
 
 class DaliRegions(_DaliPasses):
-    """Decode N regions, each by its own walk through the file."""
+    """Decodes N regions, each by its own walk through the file."""
 
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
         """See :class:`_DaliPasses`."""

@@ -1,4 +1,4 @@
-"""The common part of methods that work image by image: files in threads, pass after pass."""
+"""The base of methods that work image by image, in threads."""
 
 import itertools
 import time
@@ -16,7 +16,7 @@ __all__ = ["FilePasses"]
 
 
 class FilePasses(Method):
-    """Threads that take image after image off one counter, so that none waits for another."""
+    """Runs threads that take image after image from one counter, so that none waits for another."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -26,8 +26,8 @@ class FilePasses(Method):
 
     @abstractmethod
     def one(self, copy: int, index: int, turn: int) -> Any:
-        """Does the work for image ``index`` with its windows of ``copy`` and returns the result,
-        which a turn drops; ``turn`` counts the images of the round."""
+        """Does the work for image ``index`` with its windows of ``copy`` and returns the result, which the caller
+        drops; ``turn`` counts the images of the turn."""
 
     def warm_up(self) -> float:
         """See :class:`bench.harness.task.Method`. A pass that is slower than a round is not run twice."""
@@ -57,7 +57,7 @@ class FilePasses(Method):
         self._pool.shutdown()
 
     def _work(self, turns: range) -> None:
-        counter = itertools.count(turns.start)  # its next() is one step under the GIL
+        counter = itertools.count(turns.start)  # its next() is atomic under the GIL
 
         def drain() -> None:
             for turn in counter:

@@ -1,4 +1,4 @@
-"""libjpeg-turbo through simplejpeg: whole images, and the upper bound: separately stored crops."""
+"""Methods of libjpeg-turbo, by simplejpeg: whole images, and separately stored crops, the upper bound."""
 
 import threading
 
@@ -15,11 +15,11 @@ __all__ = ["PrecutCrops", "WholeImages"]
 Bytes = npt.NDArray[np.uint8]
 
 BATCH_SIZE, BATCHES = 32, 4
-"""As many results stay in memory as the loader's buffers hold."""
+"""The results of this many batches stay in memory, as many as the loader's buffers hold."""
 
 
 class WholeImages(FilePasses):
-    """Decodes each image into a buffer that its thread uses again: fresh memory would cost page faults."""
+    """Decodes each image into a buffer that its thread reuses, since fresh memory would cost page faults."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -36,7 +36,7 @@ class WholeImages(FilePasses):
 
 
 class PrecutCrops(FilePasses):
-    """Each stored crop straight into its place in a batch."""
+    """Decodes each stored crop straight into its place in a batch."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)

@@ -1,4 +1,4 @@
-"""Our loader itself, everything from manifest to batch: over a corpus, or over shards that exist."""
+"""Methods that run the whole loader, from manifest to batch, over a corpus or over existing shards."""
 
 import itertools
 import shutil
@@ -22,11 +22,11 @@ MAX_WARM_UP_BATCHES = 64
 
 
 class LoaderPath(Method):
-    """A turn is one whole epoch over the images repeated with other windows, so queues are empty
-    before and after.
+    """The loader over a corpus. A turn is one whole epoch, in which images repeat with other windows, so queues are
+    empty before and after.
 
-    The batch size is chosen so that the last batch needs (almost) no fillers. Checksums are verified
-    on first touch, while it warms up.
+    The batch size is chosen so that the last batch needs (almost) no fillers. Checksums are verified on first touch,
+    during the warm-up.
     """
 
     def __init__(self, task: Task) -> None:
@@ -78,8 +78,8 @@ class LoaderPath(Method):
 
 
 class LoaderBatches(Method):
-    """A pass is one batch. Every turn takes the same batches, from the start of epoch 0 on; a data
-    set of fewer batches is taken again from the start."""
+    """The loader over existing shards. A pass is one batch. Every turn takes the same batches, from the start of epoch
+    0; if the data set has fewer, it starts again."""
 
     def __init__(self, task: Task) -> None:
         choices: dict[str, Any] = dict(task.options)
@@ -98,7 +98,7 @@ class LoaderBatches(Method):
         self._before: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """See :class:`bench.harness.task.Method`. Checksums are verified on first touch, in here."""
+        """See :class:`bench.harness.task.Method`. Checksums are verified on first touch, which happens here."""
         self._take(1)  # compiles, builds pipelines
         start, taken = time.perf_counter(), 0
         for _ in itertools.islice(self._batches(), MAX_WARM_UP_BATCHES):
@@ -128,12 +128,12 @@ class LoaderBatches(Method):
     def _take(self, number: int) -> int:
         batches = self._batches()
         taken = sum(int(b["is_valid"].sum()) for b in itertools.islice(batches, number))
-        batches.close()  # gives up what was read ahead
+        batches.close()  # drops the prefetched batches
         return taken
 
     def _batches(self) -> Generator[Any, None, None]:
         while True:
-            epoch: Any = iter(self._loader)  # a generator: closing it ends the reading ahead
+            epoch: Any = iter(self._loader)  # a generator: closing it ends the prefetching
             try:
                 yield from epoch
             finally:
@@ -141,7 +141,7 @@ class LoaderBatches(Method):
 
 
 def even_batch_size(num_samples: int) -> int:
-    """The batch size nearest to 32 among those that fill up an epoch with fewest fillers."""
+    """The batch size nearest to 32 among those from 16 to 48 with which an epoch needs the fewest fillers."""
     if num_samples < BATCH_SIZES.start:
         return num_samples
     return min(BATCH_SIZES, key=lambda size: (-num_samples % size, abs(size - BEST_BATCH_SIZE)))

@@ -1,4 +1,4 @@
-"""Pillow, OpenCV and torchvision: the whole file decoded, a global view and N crops out of it, uint8.
+"""Methods of Pillow, OpenCV and torchvision: decode the whole file, make a global view and cut N crops, all uint8.
 
 They cut the windows that the loader draws. A library that does not read the format is left out.
 """
@@ -22,7 +22,8 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class _WholeFiles(FilePasses):
-    """Reads the first file once, before anything is measured: a library that cannot is not available."""
+    """The base of these methods. Reads the first file before anything is measured, and raises ``NotAvailable`` if the
+    library cannot."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -37,7 +38,7 @@ class _WholeFiles(FilePasses):
         """Imports the library and sets it to one thread per image."""
 
     def windows_of(self, copy: int, index: int) -> list[list[int]]:
-        """N of (top, left, height, width)."""
+        """The N windows, each (top, left, height, width)."""
         return self._windows[copy, index].tolist()
 
     def encoded(self, index: int) -> bytes:
@@ -46,7 +47,7 @@ class _WholeFiles(FilePasses):
 
 
 class PillowViews(_WholeFiles):
-    """``Image.open``, with the plugins that are installed."""
+    """Decodes by ``Image.open``, with the plugins that are installed."""
 
     def set_up(self) -> None:
         """See :class:`_WholeFiles`."""
@@ -66,7 +67,8 @@ class PillowViews(_WholeFiles):
 
 
 class OpenCvViews(_WholeFiles):
-    """``cv2.imdecode``; blue, green, red turn round in the crops alone, which is less work than in the image."""
+    """Decodes by ``cv2.imdecode``. Its order of channels, BGR, is reversed only in view and crops, which is less work
+    than in the whole image."""
 
     def set_up(self) -> None:
         """See :class:`_WholeFiles`."""
@@ -88,10 +90,11 @@ class OpenCvViews(_WholeFiles):
 
 
 class TorchvisionViews(_WholeFiles):
-    """``torchvision.io``; AVIF and HEIC have functions of their own, which need torchvision-extra-decoders."""
+    """Decodes by ``torchvision.io``; AVIF and HEIC have functions of their own, which need
+    torchvision-extra-decoders."""
 
     def set_up(self) -> None:
-        """See :class:`_WholeFiles`. Only here, since the other libraries do not need torch."""
+        """See :class:`_WholeFiles`. torch is imported here, since the other libraries do not need it."""
         import torch
         from torchvision import io
 

@@ -1,8 +1,8 @@
-"""A floor for every detector: logistic regression on power spectra, without a network.
+"""A floor that every detector should exceed: logistic regression on power spectra, without a network.
 
-Layers that enlarge leave periodic traces and a falling spectrum (e.g. arXiv 2003.08685; arXiv 1911.06465),
-which some forty numbers a channel show. A trained network that does not pass this floor has not seen the traces
-that a spectrum shows. It scores batches as a model does, so that it is measured in the same way.
+Layers that enlarge leave periodic traces and a falling spectrum (e.g. arXiv 2003.08685; arXiv 1911.06465), which can be
+seen in some forty numbers per channel. A trained network that does not exceed this floor has not found the traces that
+a spectrum shows. The classifier scores batches as a model does, so it is measured in the same way.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,13 +18,14 @@ WINDOW = 128
 """Side of the windows in pixels, the loader's ``crop_size``."""
 NUM_CROPS = 8
 BINS = 48
-"""Rings of equal width from the mean to the corner of the spectrum."""
+"""Rings of equal width from frequency 0 to the corner of the spectrum."""
 NOISE = 1e-3
-"""Power added before the logarithm, of pixels in 0 … 1: less than that of rounding to eight bits."""
+"""Power added before the logarithm, for pixels in 0 … 1. It is below the power of rounding to eight bits."""
 
 
 class SpectrumClassifier(nn.Module):
-    """Fitted by :func:`fit_spectrum`; called as :class:`glass.model.model.Glass` is."""
+    """Logistic regression on spectra, fitted by :func:`fit_spectrum` and called as :class:`glass.model.model.Glass`
+    is."""
 
     def __init__(self, weight: np.ndarray, bias: float) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class SpectrumClassifier(nn.Module):
     def forward(
         self, global_view: torch.Tensor, local_crops: torch.Tensor, crop_mask: torch.Tensor
     ) -> tuple[torch.Tensor, None]:
-        """Logits (B, 2) float32 of real and generated; the global view is not looked at."""
+        """Logits (B, 2) float32 of real and generated; the global view is ignored."""
         margin = log_spectra(local_crops, crop_mask).double() @ self.weight + self.bias
         return torch.stack([torch.zeros_like(margin), margin], dim=1).float(), None
 
@@ -58,8 +59,8 @@ def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Ten
 
 
 def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
-    """The classifier of the samples that ``loader`` gives, each once. Raises ``ValueError`` if they are not of
-    two classes."""
+    """Fits the classifier to the samples that ``loader`` gives, each once. Raises ``ValueError`` if they are not of two
+    classes."""
     # Takes a second to import, which only this needs.
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler

@@ -1,4 +1,4 @@
-"""The measured process of ``bench memory``: one training step of a preset, counted once and then timed."""
+"""The measured process of ``glass bench memory``: one training step of a preset, counted once and then timed."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -61,7 +61,7 @@ class TrainingStep(Method):
         return time.perf_counter() - start
 
     def _mode(self) -> AbstractContextManager[None]:
-        """With ``by_shapes``, tensors have a shape and a storage's size but no numbers."""
+        """Context manager: with ``by_shapes``, tensors have shapes and storage sizes but no values."""
         return without_numbers(self._fake) if self.by_shapes else nullcontext()
 
     def run(self) -> int:
@@ -71,5 +71,5 @@ class TrainingStep(Method):
         return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """All counts, in bytes, with the way of counting, the device and the sizes, by name."""
+        """All counts, in bytes, by name, with the way of counting, the device and the sizes."""
         return self.step.described(self.figures, COUNTED_BY_SHAPES if self.by_shapes else None)

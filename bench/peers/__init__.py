@@ -1,8 +1,8 @@
-"""The same job done by other loading libraries, each set up as its documentation advises.
+"""The job of ``glass bench decode`` done by other loading libraries, each set up as its documentation advises.
 
-All of them decode the whole image, since none can decode a part, and cut the same windows out of it; uint8,
-not normalised. They run their usual parallelism: worker processes of a ``DataLoader`` (none if
-there is one thread, which spares them the pickling), or threads for SPDL.
+All of them decode the whole image, since none can decode a part, and cut the same windows out of it, as uint8 and not
+normalised. They use their usual parallelism: worker processes of a ``DataLoader`` (none if there is one thread, which
+spares them the pickling), or threads for SPDL.
 """
 
 from bench.harness.task import MethodInfo

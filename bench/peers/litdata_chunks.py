@@ -1,4 +1,4 @@
-"""LitData after its README: ``optimize`` to chunks of JPEGs, then stream them."""
+"""LitData, set up as in its README: ``optimize`` writes chunks of JPEGs, which are then streamed."""
 
 import importlib
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ def _item(files: list[str], index: int) -> dict[str, Any]:
 
 
 class _Dataset(litdata.StreamingDataset):
-    """Cuts what LitData decodes (with torchvision)."""
+    """Cuts views out of the images that LitData decodes (with torchvision)."""
 
     def __init__(self, folder: str, windows: npt.NDArray[np.int32]) -> None:
         super().__init__(folder, shuffle=False)
@@ -38,7 +38,7 @@ class _Dataset(litdata.StreamingDataset):
 
 
 class LitDataChunks(PeerPasses):
-    """Chunks on the local disk."""
+    """Streams chunks from the local disk."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""

@@ -1,4 +1,4 @@
-"""MosaicML Streaming after its quick start: MDS shards, its dataset in torch's ``DataLoader``."""
+"""MosaicML Streaming, set up as in its quick start: MDS shards, read by its dataset in torch's ``DataLoader``."""
 
 import importlib
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ streaming: Any = importlib.import_module("streaming")
 
 
 class _Dataset(streaming.StreamingDataset):
-    """Decodes and cuts."""
+    """Decodes JPEGs and cuts views out of them."""
 
     def __init__(self, folder: str, batch_size: int, windows: npt.NDArray[np.int32]) -> None:
         super().__init__(local=folder, batch_size=batch_size, shuffle=False)
@@ -29,7 +29,7 @@ class _Dataset(streaming.StreamingDataset):
 
 
 class MosaicShards(PeerPasses):
-    """JPEGs as bytes: its own ``jpeg`` column decodes to Pillow images, which takes longer."""
+    """Stores JPEGs as bytes, since the library's own ``jpeg`` column decodes to Pillow images, which takes longer."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""

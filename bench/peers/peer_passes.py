@@ -1,6 +1,6 @@
-"""The common part of all peers: epochs over the converted corpus, and a decoded image cut into views.
+"""The base of all peers: epochs over the converted corpus, and views cut out of decoded images.
 
-Views are cut as torchvision does it best: on uint8.
+Views are cut on uint8, where torchvision is fastest.
 """
 
 from abc import abstractmethod
@@ -28,8 +28,8 @@ Views = tuple[torch.Tensor, torch.Tensor]
 class PeerPasses(Method):
     """A turn is a number of epochs; each runs until the last batch is in memory.
 
-    With so few images, batches are made small and their number a multiple of the workers, so that
-    no worker waits for another at the end of an epoch.
+    Since the images are few, batches are small and their number is a multiple of the workers, so that no worker waits
+    for another at the end of an epoch.
     """
 
     def __init__(self, task: Task) -> None:
@@ -53,7 +53,7 @@ class PeerPasses(Method):
         """The loader, whose ``iter()`` is one epoch of batches ((B, 3, S, S), (B, N, 3, C, C))."""
 
     def run(self) -> int:
-        """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` where images are missing."""
+        """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` if images are missing."""
         images = sum(len(views) for _ in range(self.passes) for views, _ in self._batches)
         if images != self.passes * len(self.corpus):
             raise RuntimeError(f"{images} images in {self.passes} × {len(self.corpus)}")
@@ -69,13 +69,13 @@ class PeerPasses(Method):
 
 
 def views_of_jpeg(data: bytes, windows: npt.NDArray[np.int32]) -> Views:
-    """Decodes with torchvision's libjpeg-turbo."""
+    """Decodes with torchvision's libjpeg-turbo and cuts views."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     return views_of_tensor(decode_jpeg(encoded, ImageReadMode.RGB), windows)
 
 
 def views_of_tensor(image: torch.Tensor, windows: npt.NDArray[np.int32]) -> Views:
-    """From a decoded image (3, H, W) uint8 and its (N, 4) windows."""
+    """Cuts the views out of a decoded image (3, H, W) uint8, at its (N, 4) windows."""
     view = functional.resize(image, [GLOBAL_SIZE, GLOBAL_SIZE], antialias=True)
     crops = torch.zeros((len(windows), 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8)
     for crop, (top, left, height, width) in zip(crops, windows.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""SPDL after its image examples: a pipeline of threads, decoding by ``spdl.io`` (FFmpeg)."""
+"""SPDL, set up as in its image examples: a pipeline of threads, decoding by ``spdl.io`` (FFmpeg)."""
 
 import importlib
 from collections.abc import Iterable, Iterator
@@ -19,10 +19,10 @@ SINK_BATCHES = 2
 
 
 class SpdlPipeline(PeerPasses):
-    """Reads the files as they are; a new pipeline per epoch, as its documentation has it."""
+    """Reads the files as they are; makes a new pipeline per epoch, as its documentation does."""
 
     def write(self, folder: Path) -> None:
-        """See :class:`PeerPasses`. There is nothing to convert, but FFmpeg to be found."""
+        """See :class:`PeerPasses`. Converts nothing, but raises ``NotAvailable`` if SPDL finds no FFmpeg."""
         try:
             self.views(0)
         except RuntimeError as error:
@@ -36,7 +36,7 @@ class SpdlPipeline(PeerPasses):
         return _Epochs(self)
 
     def views(self, index: int) -> Views:
-        """Decodes and cuts one image."""
+        """Decodes one image and cuts its views."""
         packets = spdl_io.demux_image(self.corpus.path(index).read_bytes())
         to_rgb = spdl_io.get_video_filter_desc(pix_fmt="rgb24")
         buffer = spdl_io.convert_frames(spdl_io.decode_packets(packets, filter_desc=to_rgb))
@@ -45,7 +45,7 @@ class SpdlPipeline(PeerPasses):
 
 
 class _Epochs:
-    """``iter()`` runs one epoch."""
+    """Each ``iter()`` runs one epoch."""
 
     def __init__(self, peer: SpdlPipeline) -> None:
         self._peer = peer

@@ -1,7 +1,6 @@
-"""WebDataset with torchvision, after "Getting started" and the FAQ of its documentation.
+"""WebDataset with torchvision, set up as in "Getting started" and the FAQ of its documentation.
 
-Shards are split over workers, batches are made inside the workers, and ``WebLoader`` passes them on
-unbatched.
+Shards are split over workers, and batches are made inside the workers, so ``WebLoader`` itself makes none.
 """
 
 import importlib
@@ -20,7 +19,7 @@ wds: Any = importlib.import_module("webdataset")
 
 
 class _ToViews:
-    """A sample to its views; a class, so that it can be pickled for worker processes."""
+    """Turns a sample into its views. It is a class so that it can be pickled for worker processes."""
 
     def __init__(self, windows: npt.NDArray[np.int32]) -> None:
         self._windows = windows
@@ -30,7 +29,7 @@ class _ToViews:
 
 
 class WebDatasetTars(PeerPasses):
-    """One tar per worker: fewer would leave workers idle."""
+    """Reads one tar per worker, since fewer would leave workers idle."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""

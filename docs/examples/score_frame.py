@@ -13,7 +13,7 @@ COLUMNS = ["verdict", "score", "probability", "unstable", "reason"]
 
 
 def score(frame: pd.DataFrame, detector: Detector, column: str = "path") -> pd.DataFrame:
-    """``frame`` with the columns of ``COLUMNS``; an image that cannot be read has its ``reason`` and no verdict."""
+    """``frame`` with ``COLUMNS`` added; an image that cannot be read has a ``reason`` and no verdict."""
     verdicts = detector.predict(frame[column].tolist())
     return frame.assign(**{name: [getattr(verdict, name) for verdict in verdicts] for name in COLUMNS})
 

@@ -1,4 +1,4 @@
-"""The loader as a torch ``IterableDataset``, for training code that wants a ``DataLoader``:
+"""The loader as a torch ``IterableDataset``, for training code that needs a ``DataLoader``:
 python docs/examples/torch_data_loader.py SHARDS
 """
 
@@ -30,13 +30,13 @@ class Batches(IterableDataset):
 
 
 def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Over the samples that count: fillers, and images that could not be read, are masked."""
+    """The mean loss of the valid samples: fillers, and images that could not be read, are masked."""
     losses = cross_entropy(logits, batch["label"], reduction="none")
     return losses[batch["is_valid"]].sum() / batch["is_valid"].sum().clamp(min=1)
 
 
 def train(data: str, config: LoaderConfig, epochs: int) -> list[float]:
-    """The mean loss of each epoch of a small network of one's own, on the global views."""
+    """Trains a small example network on the global views; returns the mean loss of each epoch."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.ReLU(), torch.nn.Flatten(1), torch.nn.LazyLinear(2)

@@ -1,5 +1,8 @@
-"""MkDocs takes pages from one folder. README, CHANGELOG and the findings stand beside it, where GitHub looks for them:
-they become pages of the site too, and links between them and docs/ are written anew for it."""
+"""A hook for MkDocs that adds README, CHANGELOG and the findings to the site.
+
+MkDocs takes pages from docs/ alone; these files are outside of it, where GitHub looks for them. The hook makes pages of
+them, too, and rewrites the links between them and docs/.
+"""
 
 import posixpath
 import re

@@ -1,1 +1,1 @@
-"""Changed images, traced back to the windows that each crop needs."""
+"""Augmentation: random changes of training images, computed only where the crops need them."""

@@ -1,9 +1,8 @@
-"""Training on images as the world hands them on: re-saved, resized, blurred, noisy.
+"""Augmentation: training images are re-saved, resized, blurred or made noisy, as happens to images on the web.
 
-Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are
-drawn on the changed image, and each is made from the part of the source that it depends on, so a
-window still costs a window. The family is that of ``glass robustness``; strengths are
-drawn from its ranges.
+Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are drawn on the
+changed image, and each is computed from only the part of the source image that it depends on, so augmentation does not
+force full decodes. The kinds of change are those that ``glass robustness`` tests, with strengths drawn from its ranges.
 """
 
 from collections.abc import Callable
@@ -19,14 +18,15 @@ from loaders.order.randomness import U64, bounded, draws, stream
 __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "scaled"]
 
 AUGMENT_PURPOSE = 4 << 32
-"""``purpose`` of the streams that draw changes; appearance k of a sample adds k."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that draw changes; k is added for a sample
+that came k times before in the epoch."""
 
 SHARE_STEPS = 1 << 24
 
 
 @dataclass(frozen=True)
 class Change:
-    """Operations one after the other on an image of a certain size."""
+    """A sequence of operations on an image of a given size."""
 
     operations: tuple[Operation, ...]
     sizes: tuple[Size, ...]
@@ -34,7 +34,7 @@ class Change:
 
     @classmethod
     def of(cls, operations: tuple[Operation, ...], size: Size) -> "Change":
-        """``operations`` on an image of ``size`` (height, width)."""
+        """The change that applies ``operations`` in order to an image of ``size`` (height, width)."""
         sizes = [size]
         for operation in operations:
             sizes.append(operation.output_size(sizes[-1]))
@@ -50,7 +50,8 @@ class Change:
         return self._path(window)[0]
 
     def shown(self, window: CropWindow) -> CropWindow:
-        """The part of the source that ``window`` of the changed image shows, rounded outwards."""
+        """The part of the source that ``window`` of the changed image shows, rounded outwards to whole pixels. It lacks
+        the margin of :meth:`source_window` that filters read."""
         (height, width), (new_height, new_width) = self.sizes[0], self.size
         top, left = window.top * height // new_height, window.left * width // new_width
         bottom = -(-window.bottom * height // new_height)
@@ -58,32 +59,32 @@ class Change:
         return CropWindow(top, left, bottom - top, right - left)
 
     def on_window(self, pixels: Pixels, window: CropWindow) -> Pixels:
-        """``window`` of the changed image from the ``pixels`` of its :meth:`source_window`."""
+        """The pixels of ``window`` in the changed image, from ``pixels``, those of its :meth:`source_window`."""
         path = self._path(window)
         for number, operation in enumerate(self.operations):
             pixels = operation.apply(pixels, path[number], path[number + 1], self.sizes[number])
         return pixels
 
     def on_image(self, pixels: Pixels) -> Pixels:
-        """The changed image: the window that is all of it."""
+        """The whole changed image, from the ``pixels`` of the whole source image."""
         return self.on_window(pixels, CropWindow(0, 0, *self.size))
 
     def as_jpeg(self, pixels: Pixels) -> bytes | None:
-        """The JPEG file of the changed image, with the pixels of :meth:`on_image`, if the last operation saves one;
-        otherwise None."""
+        """The changed image as a JPEG file if the last operation saves one, otherwise None. It decodes to the pixels of
+        :meth:`on_image`."""
         if not self.operations or not isinstance(self.operations[-1], Jpeg):
             return None
         before = Change(self.operations[:-1], self.sizes[:-1])
         return self.operations[-1].file_of(before.on_image(pixels))
 
     def on_view(self, view: Pixels) -> Pixels:
-        """The global view (S, S, 3) uint8 of the changed image, approximated from that of the source."""
+        """The global view (S, S, 3) uint8 of the changed image, approximated from ``view``, that of the source."""
         for operation, size in zip(self.operations, self.sizes, strict=False):
             view = operation.on_view(view, size)
         return view
 
     def _path(self, window: CropWindow) -> list[CropWindow]:
-        """The part needed before each operation, and ``window``."""
+        """For each operation in turn, the part of its input that ``window`` depends on; last, ``window`` itself."""
         path = [window]
         for operation, size in zip(reversed(self.operations), reversed(self.sizes[:-1]), strict=True):
             path.insert(0, operation.needs(path[0], size))
@@ -92,7 +93,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ChangedSample:
-    """A sample of a batch that is to be changed."""
+    """The change that augmentation makes to a sample of a batch, and the sample's windows."""
 
     change: Change
     windows: npt.NDArray[np.int32]
@@ -100,13 +101,14 @@ class ChangedSample:
 
 
 def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
-    """Both sides times ``percent`` / 100, rounded, at least one pixel."""
+    """The operation that scales both sides by ``percent`` / 100, rounded, to at least one pixel; none if the size
+    stays."""
     height, width = (max(1, (side * percent + 50) // 100) for side in size)
     return () if (height, width) == size else (Resize(height, width),)
 
 
 def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
-    """Shrunk until no side is longer than ``longest``; smaller images stay."""
+    """The operation that shrinks an image until no side is longer than ``longest`` pixels; none if it fits already."""
     side = max(size)
     if side <= longest:
         return ()
@@ -115,12 +117,13 @@ def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
 
 
 def _between(draw: np.uint64, low: int, high: int) -> int:
-    """A whole number from ``low`` to ``high``, both included."""
+    """Maps a random number to a whole number from ``low`` to ``high``, both included."""
     return low + int(bounded(np.asarray([draw]), high - low + 1)[0])
 
 
 def _resized(size: Size, random: U64) -> tuple[Operation, ...]:
-    """Two of three are shrunk (to 0.25 … 1), as in the world, one is enlarged (to 1 … 2)."""
+    """A random resize. Two of three shrink the sides, to 25 … 100 %; one of three enlarges them, to 100 … 200 %, since
+    images on the web are more often shrunk than enlarged."""
     grows = _between(random[0], 1, 3) == 3
     return scaled(size, _between(random[1], *((100, 200) if grows else (25, 100))))
 
@@ -135,7 +138,7 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
-"""The changes that an image may undergo, all equally likely: (size, two draws) → operations."""
+"""The kinds of change by name, all equally likely: each maps (size, two random numbers) to operations."""
 
 
 def draw_changes(
@@ -148,8 +151,11 @@ def draw_changes(
     epoch: int,
     appearance: int,
 ) -> list[Change | None]:
-    """(B,) the change of each sample, None for none; ``share`` (0 … 1) of them are changed. ``height``, ``width`` and
-    ``content_id`` are (B,)."""
+    """Draws the change of each of B samples; None for samples that stay as they are.
+
+    On average, ``share`` (0 … 1) of the samples are changed. ``height`` and ``width`` (pixels) and ``content_id`` are
+    (B,). ``appearance`` counts from 0 how often these samples came before in this epoch.
+    """
     random = draws(stream(seed, epoch, content_id, AUGMENT_PURPOSE + appearance), 4)
     chosen = bounded(random[:, 0], SHARE_STEPS) < round(share * SHARE_STEPS)
     kinds = bounded(random[:, 1], len(FAMILY)).tolist()

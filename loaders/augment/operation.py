@@ -1,4 +1,4 @@
-"""What a change of an image is: an operation that can be done to any part of the image.
+"""The interface of image operations that can be applied to any part of an image.
 
 Windows are (top, left, height, width), sizes (height, width), pixels (height, width, 3) uint8.
 """
@@ -15,7 +15,7 @@ Size = tuple[int, int]
 
 
 class CropWindow(NamedTuple):
-    """A part of an image."""
+    """A rectangular part of an image, in pixels."""
 
     top: int
     left: int
@@ -24,16 +24,17 @@ class CropWindow(NamedTuple):
 
     @property
     def bottom(self) -> int:
-        """First row beneath."""
+        """The first row below the window."""
         return self.top + self.height
 
     @property
     def right(self) -> int:
-        """First column to the right."""
+        """The first column to the right of the window."""
         return self.left + self.width
 
     def grown(self, margin: int, size: Size, grid: int = 1) -> "CropWindow":
-        """Wider by ``margin`` on all sides, then out to multiples of ``grid``, inside ``size``."""
+        """The window enlarged by ``margin`` on all sides, then outwards to multiples of ``grid``, but not beyond an
+        image of ``size``."""
         top = max(0, (self.top - margin) // grid * grid)
         left = max(0, (self.left - margin) // grid * grid)
         bottom = min(size[0], -(-(self.bottom + margin) // grid) * grid)
@@ -41,16 +42,16 @@ class CropWindow(NamedTuple):
         return CropWindow(top, left, bottom - top, right - left)
 
     def cut(self, pixels: Pixels, read: "CropWindow") -> Pixels:
-        """This window out of ``pixels``, which show the window ``read``."""
+        """The pixels of this window, cut out of ``pixels``, which are those of the window ``read``."""
         top, left = self.top - read.top, self.left - read.left
         return pixels[top : top + self.height, left : left + self.width]
 
 
 class Operation(Protocol):
-    """Something done to an image of ``size``; frozen and pure."""
+    """An operation on an image, such as a blur or a re-save; immutable and pure. ``size`` is that of the input."""
 
     def output_size(self, size: Size) -> Size:
-        """Size of the image after it."""
+        """The size of the output."""
         ...
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
@@ -58,9 +59,9 @@ class Operation(Protocol):
         ...
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """``window`` of the output, from ``pixels``, which show the part ``read`` of the input."""
+        """The pixels of ``window`` in the output, from ``pixels``, those of the part ``read`` of the input."""
         ...
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """Its effect on the global view, from ``view`` (S, S, 3) of the input alone."""
+        """The global view (S, S, 3) of the output, approximated from ``view``, that of the input."""
         ...

@@ -1,17 +1,17 @@
-"""The changes that images undergo on their way through the world, as operations on any part of an image.
+"""Re-saving, resizing, blurring and noise, as operations on any part of an image.
 
-Re-saving, resizing, blurring and noise; each knows which part of its input a part of its output
-depends on, so that doing it to a crop's surroundings and doing it to the whole image and then
-cropping give the same pixels:
+Each operation knows which part of its input a part of its output depends on. Applying it to a crop and
+its surroundings therefore gives the pixels of applying it to the whole image and then cropping, except
+for the differences in the table:
 
 ==============  ===================================  ===============================================
-operation       surroundings of a window             against the whole image
+operation       surroundings of a window             compared with the whole image
 ==============  ===================================  ===============================================
 :class:`Jpeg`   2 pixels, out to the 16-pixel grid   equal to the bit
-:class:`Blur`   what the filter sees                 equal to the bit
+:class:`Blur`   the reach of the filter              equal to the bit
 :class:`Noise`  none                                 equal to the bit
-:class:`Resize` what the filter sees                 ±1: the last bits of positions are rounded
-:class:`WebP`   32 pixels, out to the 16-pixel grid  alike, not equal: VP8 predicts along the image
+:class:`Resize` the reach of the filter              ±1: the last bits of positions are rounded
+:class:`WebP`   32 pixels, out to the 16-pixel grid  similar: VP8 predicts blocks from earlier ones
 ==============  ===================================  ===============================================
 """
 
@@ -30,16 +30,16 @@ from shards.images.pixels import global_view
 __all__ = ["Blur", "Jpeg", "Noise", "Resize", "WebP"]
 
 GRID = 16
-"""JPEG with halved chroma and VP8 code squares of this side."""
+"""Side, in pixels, of the blocks that JPEG with halved chroma and VP8 code."""
 
 VIEW_LIMIT = 3
-"""Re-saving is done to the global view of an image up to this many times as large per side. What it
-leaves in the views of larger ones, 1 to 2 grey levels of 255 in the mean, is left out."""
+"""Re-saving changes the global view only of images whose longer side is at most this many times the view's. In larger
+ones it would change the view by 1 to 2 of 255 grey levels on average, which is neglected."""
 
 
 class _KeepsSize:
     def output_size(self, size: Size) -> Size:
-        """As it was."""
+        """The size of the input."""
         return size
 
 
@@ -55,8 +55,7 @@ def _saved(pixels: Pixels, image_format: str, quality: int) -> Pixels:
 
 
 def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pixels:
-    """The view enlarged to the image's size, saved, and shrunk again; unchanged where that would
-    show little."""
+    """The view enlarged to the image's size, saved, and shrunk again; unchanged for images beyond ``VIEW_LIMIT``."""
     side = len(view)
     if max(size) > VIEW_LIMIT * side:
         return view
@@ -66,87 +65,91 @@ def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pi
 
 @dataclass(frozen=True)
 class Jpeg(_KeepsSize):
-    """Saved as a baseline JPEG with halved chroma, as Pillow does by default."""
+    """Re-saving as a baseline JPEG with halved chroma, Pillow's default."""
 
     quality: int
 
     def file_of(self, pixels: Pixels) -> bytes:
-        """The file that a whole image is saved as."""
+        """The JPEG file of a whole image."""
         return _encoded(pixels, "JPEG", self.quality)
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Whole MCUs, and the neighbour that interpolating chroma looks at."""
+        """The whole MCUs around ``window`` and 2 pixels more, since the interpolation of chroma reads neighbours."""
         return window.grown(2, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """MCUs are coded each for itself, so the grid is all that has to agree."""
+        """See :class:`Operation`. MCUs are coded independently of each other, so ``read`` only has to lie on the MCU
+        grid."""
         return window.cut(_saved(pixels, "JPEG", self.quality), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See ``VIEW_LIMIT``."""
+        """See :class:`Operation` and ``VIEW_LIMIT``."""
         return _saved_view(view, size, "JPEG", self.quality)
 
 
 @dataclass(frozen=True)
 class WebP(_KeepsSize):
-    """Saved as a lossy WebP."""
+    """Re-saving as a lossy WebP."""
 
     quality: int
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Two macroblocks around, so that predictions have something to start from."""
+        """``window`` and two macroblocks around it, from which VP8's predictions can start."""
         return window.grown(2 * GRID, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """VP8 predicts each block from those above and to the left, so this is alike only."""
+        """See :class:`Operation`. VP8 predicts each block from those above and to the left, so this is an
+        approximation."""
         return window.cut(_saved(pixels, "WEBP", self.quality), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See ``VIEW_LIMIT``."""
+        """See :class:`Operation` and ``VIEW_LIMIT``."""
         return _saved_view(view, size, "WEBP", self.quality)
 
 
 @dataclass(frozen=True)
 class Blur(_KeepsSize):
-    """A Gaussian, by Pillow: three box filters."""
+    """Pillow's Gaussian blur, which consists of three box filters."""
 
     sigma: float
-    """In pixels."""
+    """Standard deviation in pixels."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Three times the reach of a box."""
+        """``window`` and three times the reach of a box filter around it."""
         radius = (math.sqrt(4 * self.sigma**2 + 1) - 1) / 2
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """Pillow repeats the last pixel at an image's edge, where ``read`` ends too."""
+        """See :class:`Operation`. Pillow repeats the last pixel at an image's edge, and there ``read`` ends, too."""
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """A blur and a shrinking may change places; the deviation shrinks along, per direction."""
+        """See :class:`Operation`. Blurring and shrinking commute, so the view is blurred by a deviation that is scaled
+        down like the image in each direction."""
         sigma = (self.sigma * len(view) / size[1], self.sigma * len(view) / size[0])
         return np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(sigma)))
 
 
 @dataclass(frozen=True)
 class Resize:
-    """Resized by Pillow's bicubic filter, antialiased where it shrinks."""
+    """Resizing by Pillow's bicubic filter, antialiased where it shrinks."""
 
     height: int
     width: int
 
     def output_size(self, size: Size) -> Size:
-        """The size asked for."""
+        """``height`` and ``width``, for every input."""
         return self.height, self.width
 
     def _box(self, window: CropWindow, size: Size) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) of the window in the input."""
+        """``window`` of the output in coordinates of the input: (left, top, right, bottom)."""
         down, right = size[0] / self.height, size[1] / self.width
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """The bicubic filter reaches two pixels, of the output where it shrinks."""
+        """The part of the input that the bicubic filter reads: it reaches two pixels beyond the window, counted in the
+        input where it enlarges and in the output where it shrinks."""
         left, top, right, bottom = self._box(window, size)
         down = 2 * max(1.0, size[0] / self.height) + 1
         across = 2 * max(1.0, size[1] / self.width) + 1
@@ -157,7 +160,8 @@ class Resize:
         )
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """Pillow resizes a box of fractions of pixels, and looks beyond it."""
+        """See :class:`Operation`. Pillow accepts a box with fractional coordinates, and its filter reads beyond the
+        box."""
         left, top, right, bottom = self._box(window, size)
         box = (
             max(0.0, left - read.left),
@@ -170,7 +174,8 @@ class Resize:
         return np.asarray(image.resize(wanted, Image.Resampling.BICUBIC, box=box))
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """Nothing as long as the view is the smaller one; else what the small image can hold."""
+        """See :class:`Operation`. Unchanged unless the output is smaller than the view; then the view is reduced to the
+        detail that the output can hold."""
         side = len(view)
         small = (min(side, self.width), min(side, self.height))
         if small == (side, side):
@@ -180,24 +185,24 @@ class Resize:
 
 @dataclass(frozen=True)
 class Noise(_KeepsSize):
-    """Independent noise, near Gaussian (the sum of eight random bytes), on every value."""
+    """Independent, nearly Gaussian noise (a sum of eight random bytes) on every value."""
 
     deviation: float
-    """Standard deviation of the noise, of values from 0 to 1."""
+    """Standard deviation of the noise, on a scale where pixel values run from 0 to 1."""
     stream: int
-    """Random stream; value k of the image takes its draw k."""
+    """State of a random stream; value k of the image takes draw k."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Nothing around."""
+        """``window`` alone."""
         return window
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """The noise of a pixel depends on its place in the image."""
+        """See :class:`Operation`. The noise of a pixel depends on its place in the image, so it is the same in every
+        window."""
         return self._added(window.cut(pixels, read), window, size[1], self.deviation)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """Adds noise to the global view, of the standard deviation that the image's noise would have there, but drawn
-        separately.
+        """The view with noise, drawn separately, of the standard deviation that the image's noise has after shrinking.
 
         Shrinking averages: a triangle filter that reaches f pixels to each side leaves 2 / (3 f) of the variance.
         """
@@ -224,11 +229,11 @@ class Noise(_KeepsSize):
 
 
 MAX_DRAWS = 1 << 19
-"""Draws of noise held at a time: 4 MB, and as much again for each step of the arithmetic."""
+"""Random numbers of noise held at a time. They take 4 MB, and every step of the arithmetic takes as much again."""
 
 
 def _byte_sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-    """Sums of the eight bytes of each word, as float32 of mean 0 and deviation 1."""
+    """Sums of the eight bytes of each word, scaled to mean 0 and standard deviation 1, as float32."""
     lanes = np.uint64(0x00FF00FF00FF00FF)
     pairs = (words & lanes) + ((words >> np.uint64(8)) & lanes)
     with np.errstate(over="ignore"):

@@ -1,8 +1,8 @@
-"""Changed samples of a batch: their windows decoded and changed, on the host.
+"""Decodes and changes the crops of the samples that augmentation changes, on the host.
 
-Whatever the backend, this is Pillow's and libjpeg-turbo's work in the loader's threads: files are
-re-saved by an encoder, and only one encoder gives the same pixels on every machine. Decoding stays
-windowed where it was; each window is as large as what it depends on.
+Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend: augmentation re-saves files, and the
+result is the same on every machine only if the encoder is. Samples that would be decoded by windows still are, but each
+window is enlarged to the part of the image that its crop depends on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,15 +19,15 @@ from loaders.decode.jobs import DecodeFailure, Decoder, Job, TiledJob, WholeJob,
 __all__ = ["Patch", "changed_windows", "paste"]
 
 Patch = tuple[int, Pixels]
-"""A slot of the batch and the crop that belongs there, at most C × C."""
+"""A slot of the batch's flat (B·N) crops, and the crop that belongs there, at most C × C."""
 
 
 def changed_windows(
     jobs: Iterable[Job], samples: Mapping[int, ChangedSample], decoder: Decoder, num_crops: int
 ) -> tuple[list[Patch], list[DecodeFailure]]:
-    """The crops of ``jobs``, whose samples are all in ``samples`` (by place in the batch), and what failed.
+    """Decodes and changes the crops of ``jobs``; returns them, and what failed.
 
-    ``decoder`` decodes into host memory.
+    ``samples`` has the sample of every job, by place in the batch. ``decoder`` decodes into host memory.
     """
     patches: list[Patch] = []
     failures: list[DecodeFailure] = []
@@ -40,7 +40,7 @@ def changed_windows(
 
 
 def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Iterator[tuple[int, Pixels]]:
-    """(slot, pixels of its window) of a job; what fails is added to ``failures``."""
+    """Yields (slot, pixels of its window) for each crop of a job; adds failures to ``failures``."""
     if isinstance(job, WholeJob):
         frame = replace(job, windows=np.array([[0, 0, job.height, job.width]], np.int32), slots=np.zeros(1, np.int64))
         image = _read(frame, decoder, failures)
@@ -56,7 +56,7 @@ def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Itera
 
 
 def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
-    """(slot, a job for that crop alone)."""
+    """Yields (slot, a job for that crop alone) for each crop of a job."""
     if isinstance(job, WindowJob):
         yield job.slot, job
         return
@@ -66,7 +66,7 @@ def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
 
 
 def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels | None:
-    """The one crop of ``job``, decoded into memory of its own size."""
+    """Decodes the one crop of ``job`` at the size of its window; None if it fails, after adding to ``failures``."""
     ((_, (_, _, height, width)),) = job.crops()
     out = torch.empty((1, height, width, 3), dtype=torch.uint8)
     failed = decoder.decode([job.into_first_slots()], out)

@@ -1,1 +1,1 @@
-"""Encoded bytes to pixels: libjpeg-turbo, DALI, nvJPEG, Pillow."""
+"""Decoders, from encoded bytes to pixels: libjpeg-turbo, DALI, nvJPEG, Pillow."""

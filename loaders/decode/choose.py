@@ -1,4 +1,4 @@
-"""Which decoder a loader's settings ask for, and which stands in where its package is missing."""
+"""Chooses the decoder that a loader's settings ask for, or a substitute if its package is missing."""
 
 import io
 import logging
@@ -22,9 +22,9 @@ _DALI = "nvidia.dali"
 
 
 def choose_decoder(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> Decoder:
-    """The decoder of whole batches of ``device_batch_size`` samples.
+    """The decoder that ``config`` asks for, for batches of ``device_batch_size`` samples.
 
-    Raises ``InputError`` where DALI is asked for and not installed.
+    Raises ``InputError`` if DALI is asked for and not installed.
     """
     backend = _backend(config)
     if backend == "nvjpeg":
@@ -58,8 +58,8 @@ def choose_host_decoder(backend: str) -> Decoder:
 
 
 def inexact_decoder(config: LoaderConfig) -> str | None:
-    """The decoder, with its version, of crops whose pixels may differ from those of the reference decoder; ``None``
-    if they are equal."""
+    """The name and version of the decoder if its pixels may differ from the reference decoder's; ``None`` if they are
+    equal."""
     if config.device != "cuda" or (backend := _backend(config)) not in ("dali", "nvjpeg"):
         return None
     library = _DALI if backend == "dali" else "torchvision"
@@ -68,7 +68,7 @@ def inexact_decoder(config: LoaderConfig) -> str | None:
 
 
 def _backend(config: LoaderConfig) -> Backend:
-    """The backend that ``auto`` stands for."""
+    """The backend of ``config``, with ``auto`` resolved."""
     if config.backend != "auto":
         return config.backend
     if config.device == "cpu":
@@ -99,7 +99,8 @@ def _instead_of_simplejpeg() -> Decoder:
 
 
 def _is_exact(decoder: Decoder, subsampling: int) -> bool:
-    """Whether it decodes a JPEG of hard edges and that ``subsampling`` (as Pillow numbers them) to Pillow's pixels."""
+    """Whether ``decoder`` decodes a JPEG with hard edges to Pillow's pixels; ``subsampling`` of chroma is numbered as
+    in Pillow."""
     import torch
 
     pixels = np.random.default_rng(subsampling).integers(0, 256, (12, 16, 3), np.uint8).repeat(3, 0).repeat(3, 1)

@@ -2,9 +2,9 @@
 
 One pipeline decodes whole images and slices their N windows; one decodes spliced JPEGs, each for
 its one window. On a CPU the second uses the fused ``image_slice``; on a GPU ROI decoding is
-reported to crash (nvImageCodec issue 55), so there it decodes and then slices. DALI gets a file
-only where it must show the reference decoder's picture (``loaders.decode.dali_files``); all others are decoded by the
-reference decoder on the host, and counted by reason.
+reported to crash (nvImageCodec issue 55), so there it decodes and then slices. DALI gets only files that
+it is certain to decode to the reference decoder's picture (``loaders.decode.dali_files``). The reference
+decoder decodes all others on the host, and they are counted by reason.
 """
 
 from collections.abc import Sequence
@@ -38,15 +38,16 @@ def _source(name: str, dtype: Any, ndim: int) -> Any:
 
 
 def _slice(images: Any, start: Any, crop_size: int) -> Any:
-    """Start positions stay on the CPU: positions on the GPU would force a synchronisation."""
+    """Slices a crop out of each image. ``start`` stays on the CPU, since positions on the GPU would force a
+    synchronisation."""
     return fn.slice(
         images, start=start, shape=[crop_size, crop_size], axes=(0, 1), out_of_bounds_policy="pad", fill_values=0
     )
 
 
 def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int) -> Any:
-    """The pipeline (not built) from whole images (1-D uint8) and ``start`` (N, 2) to (N, C, C, 3)
-    crops and the images' shapes (3,)."""
+    """The pipeline (not built) that maps whole images (1-D uint8) and ``start`` (N, 2) to crops (N, C, C, 3) and the
+    images' shapes (3,)."""
 
     @pipeline_def(
         batch_size=batch_size,
@@ -66,10 +67,9 @@ def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, bat
 
 
 def define_spliced_pipeline(device: Device, *, crop_size: int, batch_size: int, num_threads: int) -> Any:
-    """The pipeline (not built) from spliced JPEGs, ``start`` (2,) and ``shape`` (2,) to one crop
-    each.
+    """The pipeline (not built) that maps spliced JPEGs (1-D uint8), ``start`` (2,) and ``shape`` (2,) to one crop each.
 
-    On a CPU the crops have ``shape``, on a GPU (C, C, 3) with zeros where the image ends.
+    On a CPU the crops have ``shape``; on a GPU they are (C, C, 3), with zeros beyond the image.
     """
 
     @pipeline_def(
@@ -112,7 +112,7 @@ class DaliDecoder:
         num_threads: int,
         stats: LoaderStats | None = None,
     ) -> None:
-        """``stats`` counts under ``on_host``, by reason, what is not left to DALI."""
+        """``stats`` counts the images that are decoded on the host instead of by DALI under ``on_host``, by reason."""
         self._device: Device = device
         self._stats = stats or LoaderStats()
         self._num_crops, self._crop_size = num_crops, crop_size
@@ -162,16 +162,14 @@ class DaliDecoder:
         return self._pipelines[kind]
 
     def _run(self, kind: str, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
-        """Decodes all jobs in one run; where that fails, one by one, so that one file costs no
-        other."""
+        """Decodes all jobs in one run; if that fails, one by one, so that a bad file does not fail the others."""
         if not jobs:
             return []
         try:
             return self._run_at_once(kind, jobs, crops)
         except RuntimeError:
             if len(jobs) == 1:
-                # The last word is the reference decoder's: it names what is broken, or decodes what DALI
-                # refuses.
+                # The reference decoder decides: it names what is broken, or decodes what DALI refuses.
                 self._stats.reason("on_host", REFUSED)
                 return self._reference.decode(jobs, crops)
         return [failure for job in jobs for failure in self._run(kind, [job], crops)]
@@ -203,8 +201,8 @@ class DaliDecoder:
         return self._reference.decode(wrong, crops)
 
     def _starts(self, job: WindowJob | WholeJob) -> npt.NDArray[np.int32]:
-        """The input of a pipeline: (2,) of a spliced JPEG, and (N, 2) of a whole image, zeros where it has fewer
-        windows."""
+        """The ``start`` input of the job's pipeline: (2,) for a spliced JPEG; (N, 2) for a whole image, padded with
+        zeros if it has fewer windows."""
         if isinstance(job, WindowJob):
             return np.array(job.window[:2], np.int32)
         starts = np.zeros((self._num_crops, 2), np.int32)
@@ -212,7 +210,7 @@ class DaliDecoder:
         return starts
 
     def _slots_and_places(self, kind: str, jobs: Sequence[WindowJob | WholeJob]) -> tuple[Slots, Slots]:
-        """Slots of all crops of ``jobs``, and where these crops are among those that the pipeline gives."""
+        """The slots of all crops of ``jobs``, and the index of each of these crops in the pipeline's output."""
         given = 1 if kind == "spliced" else self._num_crops
         slots = [np.asarray(job.slots, np.int64) for job in jobs]
         places = [number * given + np.arange(len(wanted)) for number, wanted in enumerate(slots)]
@@ -220,12 +218,11 @@ class DaliDecoder:
 
 
 def _paste_all(decoded: Any, jobs: Sequence[WindowJob | WholeJob], pixels: npt.NDArray[np.uint8]) -> None:
-    """DALI's host output into the slots of ``pixels`` (B·N, C, C, 3), zeros where crops end
-    early."""
+    """Copies DALI's host output into the slots of ``pixels`` (B·N, C, C, 3), padding smaller crops with zeros."""
     for index, job in enumerate(jobs):
         crops = np.asarray(decoded[index])
         height, width = crops.shape[-3:-1]
-        # A whole image comes with N crops, of which the first are those of its windows.
+        # A whole image has N crops; the crops of its windows come first.
         for slot, crop in zip(job.slots, crops.reshape(-1, height, width, 3), strict=False):
             pixels[slot, :height, :width] = crop
             pixels[slot, height:] = 0

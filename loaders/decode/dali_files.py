@@ -1,8 +1,8 @@
-"""Which files are left to DALI and to nvJPEG: those of which they must show the same picture as the reference decoder.
+"""Which files DALI and nvJPEG may decode: those that they are certain to decode to the reference decoder's picture.
 
-A file may hold several pictures, or leave open what its numbers mean; decoders then differ without
-a word. DALI 2.4 shows the first frame of an animated PNG whose default image is no frame, where
-Pillow shows the default image. So these are lists of what is allowed.
+A file may hold several pictures, or leave open what its numbers mean; decoders then differ without a
+warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4 shows
+the first frame and Pillow the default image. So the rules here list what is allowed, not what is forbidden.
 """
 
 import re
@@ -16,16 +16,16 @@ from shards.jpeg.header_parser import SegmentParser, read_header
 __all__ = ["not_for_dali", "not_for_nvjpeg"]
 
 _MOST_CHUNKS = 256  # of a PNG before its pixels
-_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # but fill bytes and those inside a scan
+_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # any marker except fill bytes and those within a scan
 _JFIF = b"\xff\xe0"
 _SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
 
 
 def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
-    """Why an image is decoded on the host, as a short fixed phrase; ``None`` where DALI may decode it.
+    """Why an image is decoded on the host, as a short fixed phrase; ``None`` if DALI may decode it.
 
-    A file that DALI gets states the size that the manifest states: DALI makes room for whatever a file
-    claims, 13 GB for a JPEG of a few bytes.
+    Files that state another size than the manifest are kept from DALI, which allocates memory for any size that a file
+    claims: 13 GB for a JPEG of a few bytes.
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"
@@ -37,7 +37,7 @@ def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
 
 
 def not_for_nvjpeg(job: Job) -> str | None:
-    """Why an image is decoded on the host, as a short fixed phrase; ``None`` where nvJPEG may decode it."""
+    """Why an image is decoded on the host, as a short fixed phrase; ``None`` if nvJPEG may decode it."""
     if isinstance(job, TiledJob) or job.image_format != "JPEG":
         return f"format {job.image_format}"
     if not job.turbo_decodes:
@@ -46,7 +46,8 @@ def not_for_nvjpeg(job: Job) -> str | None:
 
 
 def _spliced(job: WindowJob) -> str | None:
-    """The splicer wrote the file; only its colours are those of the source."""
+    """:func:`not_for_nvjpeg` of a spliced JPEG. The splicer wrote the file, so only its colour space, copied from the
+    source, has to be checked."""
     data = job.data
     if data[2:4].tobytes() == _JFIF:  # where the splicer writes it, so that most files need no parsing
         return None
@@ -57,10 +58,10 @@ def _spliced(job: WindowJob) -> str | None:
 
 
 def _is_whole(jpeg: bytes) -> bool:
-    """Whether the scans of a progressive JPEG bring all bits of all coefficients."""
+    """Whether the scans of a progressive JPEG contain all bits of all coefficients."""
     parser = SegmentParser(memoryview(jpeg))
     header = parser.parse()
-    missing = np.full((len(header.components), 64), 16)  # lowest bit that came, per coefficient
+    missing = np.full((len(header.components), 64), 16)  # the lowest bit found so far, per coefficient
     scan, at = header.scan, header.scan_start
     try:
         while True:

@@ -1,4 +1,4 @@
-"""The pixels of one image file as the shards have them, decoded as fast as a CPU does it."""
+"""Decodes one image file on the CPU, fast, to the pixels that a data set has of it."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,10 @@ __all__ = ["decode_file"]
 
 
 def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
-    """(height, width, 3) uint8, equal to ``shards.images.pixels.decode_rgb``, or ``RejectedImage``.
+    """The pixels of an image file, (height, width, 3) uint8, equal to ``shards.images.pixels.decode_rgb``.
 
-    Refuses what ``glass build`` refuses, damaged JPEG scans among it, which Pillow passes over:
-    libjpeg-turbo is asked first and reports them. Releases the GIL; safe in threads.
+    Raises ``RejectedImage`` for whatever ``glass build`` rejects. That includes damaged JPEG scans, which Pillow passes
+    over, so libjpeg-turbo, which reports them, is tried first. Releases the GIL; safe in threads.
     """
     image = open_image(data)
     if image.format != "JPEG":
@@ -32,7 +32,8 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _by_the_oracle(data: bytes) -> npt.NDArray[np.uint8]:
-    """Where libjpeg-turbo complained, or was not asked: a walk through the scan tells harmless from damaged."""
+    """Decodes with Pillow where libjpeg-turbo complained or could not be used. A walk through the scan finds real
+    damage."""
     # Numba takes a second to import, which sound files need not spend.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 

@@ -1,4 +1,5 @@
-"""The one seam of the loader: everything before it makes jobs, a decoder turns jobs into pixels."""
+"""Decode jobs, the interface between reading and decoding: the first half of the loader makes jobs, and decoders turn
+them into pixels."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ __all__ = ["DecodeFailure", "Decoder", "Job", "TiledJob", "WholeJob", "Window", 
 Bytes = npt.NDArray[np.uint8]
 
 Window = Sequence[int]
-"""(top, left, height, width) in pixels of the image that a job decodes, inside it."""
+"""(top, left, height, width) in pixels, inside the image that a job decodes."""
 
 _EXACT_MODES = ("RGB", "L")
 """Modes of JPEGs that libjpeg-turbo decodes to the reference decoder's pixels; Pillow converts CMYK in its own way."""
@@ -27,8 +28,7 @@ class WindowJob:
     """A JPEG that was spliced for one window."""
 
     padded: Bytes
-    """The JPEG, 1-D, followed by bytes without meaning: libjpeg-turbo's fast path needs them to run on to the
-    end of the image."""
+    """The JPEG, 1-D, followed by padding, which lets libjpeg-turbo's fast path run to the end of the image."""
     num_bytes: int
     """Length of the JPEG alone."""
     height: int
@@ -46,12 +46,12 @@ class WindowJob:
 
     @property
     def data(self) -> Bytes:
-        """The JPEG without what follows it."""
+        """The JPEG without the padding."""
         return self.padded[: self.num_bytes]
 
     @property
     def slots(self) -> list[int]:
-        """The one slot."""
+        """``slot``, in a list."""
         return [self.slot]
 
     @property
@@ -88,7 +88,7 @@ class WholeJob:
     sample: int
     """Place of the sample in the batch."""
     image_format: str
-    """``JPEG``, ``TIFF``, …: that of ``data``, which may be another than the source's."""
+    """Format of ``data``: ``JPEG``, ``TIFF``, …; the source file may have had another."""
     mode: str
     """Pillow's mode of the stored image, as in the manifest."""
 
@@ -145,8 +145,7 @@ Job = WindowJob | WholeJob | TiledJob
 
 @dataclass(frozen=True)
 class DecodeFailure:
-    """A job that gave no pixels. ``reason`` is a short fixed phrase, ``detail`` the decoder's
-    words."""
+    """A job that gave no pixels. ``reason`` is a short fixed phrase, ``detail`` the decoder's message."""
 
     sample: int
     reason: str
@@ -154,17 +153,18 @@ class DecodeFailure:
 
 
 class Decoder(Protocol):
-    """Decodes jobs into crops. ``splits_batches`` says whether several threads may each decode a
-    part."""
+    """Decodes jobs into crops. ``splits_batches`` says whether several threads may each decode a part of a batch."""
 
     splits_batches: bool
 
     def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
-        """Writes the windows of ``jobs`` into ``crops`` (B·N, C, C, 3) uint8 on the loader's
-        device, zeros below and right of a window smaller than C, and returns what failed (its slots
-        hold zeros)."""
+        """Writes the windows of ``jobs`` into ``crops`` (B·N, C, C, 3) uint8 on the loader's device; returns what
+        failed.
+
+        A window smaller than C × C is padded with zeros below and to the right. The slots of a failed job hold zeros.
+        """
         ...
 
     def close(self) -> None:
-        """Frees what the decoder holds; a closed decoder decodes no more."""
+        """Frees what the decoder holds. It cannot be used afterwards."""
         ...

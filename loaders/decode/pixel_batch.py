@@ -1,7 +1,7 @@
-"""Batches of images that are decoded already: the same batch that the loader makes of their files.
+"""Batches of images that are decoded already, equal to those that the loader makes of the images' files.
 
-For predicting on single files and on changed images. Windows depend on the content id that the caller gives, not on
-the pixels handed over.
+They serve to predict on single files and on changed images. The windows depend on the content id that the caller gives,
+not on the pixels.
 """
 
 from collections.abc import Sequence
@@ -27,21 +27,21 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageViews:
-    """The views that a model has of one image: a row of a batch."""
+    """What a model sees of one image: a row of a batch."""
 
     global_view: Pixels
-    """(S, S, 3)."""
+    """(S, S, 3) uint8."""
     crops: Pixels
-    """(N, C, C, 3), zeros outside of the image and where there is no crop."""
+    """(N, C, C, 3) uint8, zeros outside of the image and where there is no crop."""
     windows: npt.NDArray[np.int32]
     """(N, 4) top, left, height, width in source pixels; zeros where there is no crop."""
     mask: npt.NDArray[np.bool_]
-    """(N,) whether there is a crop."""
+    """(N,) True where there is a crop."""
     content_id: int
 
 
 class SeenImage(Protocol):
-    """An image that can be looked at, whether all of its pixels are at hand or not."""
+    """An image that gives its global view and crops, whether or not it is decoded as a whole."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,7 +59,7 @@ class SeenImage(Protocol):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A :class:`SeenImage` that is decoded."""
+    """A :class:`SeenImage` whose pixels are all in memory."""
 
     pixels: Pixels
     """(H, W, 3)."""
@@ -117,8 +117,8 @@ def _one_draw(
 
 
 def cut_windows(image: Pixels, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
-    """(N, C, C, 3): the pixels of (N, 4) windows of an (H, W, 3) image, zeros below and to the
-    right of small ones and in place of those of no area."""
+    """The pixels (N, C, C, 3) of ``windows`` (N, 4) in ``image`` (H, W, 3). A window smaller than C × C is padded with
+    zeros below and to the right; one of no area gives zeros."""
     crops = np.zeros((len(windows), crop_size, crop_size, 3), np.uint8)
     for (top, left, height, width), crop in zip(windows.tolist(), crops, strict=True):
         crop[:height, :width] = image[top : top + height, left : left + width]
@@ -135,10 +135,10 @@ def stack_views(
 ) -> Batch:
     """The batch of ``rows`` on ``device``: at least one, all with views and crops of one size.
 
-    ``sample_key`` counts the rows from 0, ``label`` is 0 where none are given. ``batch_size`` and
-    ``num_crops`` fix the shapes, which are those of ``rows`` otherwise: what is missing is filled with
-    zeros, and is neither valid nor a crop. Matrix products of other shapes round differently, and a score
-    must not depend on how many images come together.
+    ``sample_key`` numbers the rows from 0; ``label`` is 0 if ``labels`` is None. ``batch_size`` and ``num_crops`` fix
+    the shapes, which otherwise follow from ``rows``; missing rows and crops are filled with zeros and masked. Fixed
+    shapes matter because matrix products of different shapes round differently, and a score must not depend on how many
+    images are scored together.
     """
     count, most = batch_size or len(rows), num_crops or max(len(row.crops) for row in rows)
     size, crop_size = rows[0].global_view.shape[0], rows[0].crops.shape[1]
@@ -175,11 +175,11 @@ def pixel_batch(
     labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
     details: Details = None,
 ) -> Batch:
-    """The batch of B ``images``, each (height, width, 3) uint8 of a size of its own, on
-    ``config.device``: :func:`image_views` of each, stacked.
+    """The batch of B ``images``, each (height, width, 3) uint8 of any size, on ``config.device``: the
+    :func:`image_views` of each, stacked.
 
-    ``details`` has one entry per image. Raises ``ValueError`` for no image, for other shapes or types,
-    and where lengths differ.
+    ``details`` has one entry per image. Raises ``ValueError`` if there is no image, for other shapes or types, and
+    where lengths differ.
     """
     if not images:
         raise ValueError("no image")

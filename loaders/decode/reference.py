@@ -1,5 +1,5 @@
-"""The reference decoder: every image decoded whole by Pillow, by the rules for pixels, and cropped by
-slicing. Images stored as tiles are read tile by tile where a job asks for that."""
+"""The reference decoder: Pillow decodes every image whole, by the rules of ``shards.images.pixels``, and windows are
+sliced out. Only images stored as tiles are read tile by tile, if a job asks for that."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -19,8 +19,8 @@ PixelsT = TypeVar("PixelsT", npt.NDArray[np.uint8], torch.Tensor)
 
 
 def place_windows(image: PixelsT, job: WindowJob | WholeJob, crops: PixelsT) -> None:
-    """Copies the job's windows of ``image`` (H, W, 3) into their slots of ``crops`` (B·N, C, C, 3), both uint8 arrays
-    or both tensors of one device; zeros below and to the right."""
+    """Copies the job's windows of ``image`` (H, W, 3) into their slots of ``crops`` (B·N, C, C, 3), padded with zeros
+    below and to the right. Both are uint8 arrays, or both are tensors on one device."""
     for slot, (top, left, height, width) in job.crops():
         crop = crops[slot]
         crop[:height, :width] = image[top : top + height, left : left + width]
@@ -28,8 +28,8 @@ def place_windows(image: PixelsT, job: WindowJob | WholeJob, crops: PixelsT) -> 
 
 
 def _place_windows_of(image: Image.Image, job: WindowJob | WholeJob, crops: npt.NDArray[np.uint8]) -> None:
-    """:func:`place_windows` of an RGB image of Pillow's. Copying a megapixel out of its memory takes a millisecond, so
-    only the windows are copied, unless they are as large together."""
+    """:func:`place_windows` for an RGB Pillow image. Copying a megapixel out of Pillow takes a millisecond, so only the
+    windows are copied, unless together they are as large as the image."""
     windows = [window for _, window in job.crops()]
     if sum(height * width for _, _, height, width in windows) >= image.width * image.height:
         place_windows(np.asarray(image), job, crops)
@@ -54,12 +54,12 @@ def blank(job: Job, crops: npt.NDArray[np.uint8]) -> None:
 
 
 class ReferenceDecoder:
-    """Pillow in the calling thread; slow and obvious."""
+    """Decodes with Pillow in the calling thread; slow and simple."""
 
     splits_batches = True
 
     def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
-        """See :class:`loaders.decode.jobs.Decoder`; ``crops`` lies on any device."""
+        """See :class:`loaders.decode.jobs.Decoder`; ``crops`` may be on any device."""
         if crops.device.type != "cpu":
             return self._decode_to_device(jobs, crops)
         pixels = crops.numpy()
@@ -106,4 +106,4 @@ class ReferenceDecoder:
         return failures
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: this decoder holds no resources."""

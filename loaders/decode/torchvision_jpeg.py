@@ -1,7 +1,8 @@
-"""JPEGs by torchvision: nvJPEG on a GPU without DALI, and libjpeg-turbo on a CPU by the same code.
+"""JPEG decoding by torchvision: nvJPEG on a GPU if DALI is missing, and libjpeg-turbo on a CPU by the same code.
 
-On a GPU torchvision decodes on a stream of its own, which ends before the caller's goes on. What it does not wait
-for is the caller's stream, from which its memory comes: that stream has to be idle before.
+On a GPU torchvision decodes on a CUDA stream of its own, and the caller's stream waits for it. The reverse does not
+hold: torchvision does not wait for the caller's stream, from which its memory comes. So the caller's stream must be
+idle before the call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,14 +22,16 @@ __all__ = ["TorchvisionDecoder"]
 
 REFUSED = "refused by torchvision"
 PIXELS_AT_A_TIME = {"cpu": 1, "cuda": 1 << 28}
-"""Decoded images live together until their windows are cut: 800 MB on a GPU, where a call should have many."""
+"""Maximum number of pixels decoded in one call. All images of a call stay in memory until their windows are cut: 800 MB
+on a GPU, where a call should have many images."""
 
 
 class TorchvisionDecoder:
-    """``decode_jpeg`` on lists of JPEGs; what it must not decode goes to the reference decoder."""
+    """Decodes lists of JPEGs by torchvision's ``decode_jpeg``. Files that this must not decode go to the reference
+    decoder."""
 
     def __init__(self, device: Literal["cpu", "cuda"], stats: LoaderStats | None = None) -> None:
-        """``stats`` counts under ``on_host``, by reason, what is left to the reference decoder."""
+        """``stats`` counts the images that go to the reference decoder under ``on_host``, by reason."""
         self.splits_batches = device == "cpu"  # on a GPU a batch is one piece of work on the loader's stream
         self._device = device
         self._stats = stats or LoaderStats()
@@ -48,10 +51,10 @@ class TorchvisionDecoder:
         return failures + self._reference.decode(on_host, crops)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: this decoder holds no resources."""
 
     def _decode(self, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
-        """Decodes all jobs in one call; where that fails, one by one, so that one file costs no other."""
+        """Decodes all jobs in one call; if that fails, one by one, so that a bad file does not fail the others."""
         try:
             return self._decode_at_once(jobs, crops)
         except torch.OutOfMemoryError:
@@ -81,12 +84,13 @@ class TorchvisionDecoder:
 
 
 def _tensor(data: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """``data`` as a tensor, copied where it lies in a mapped shard, which torch does not take."""
+    """``data`` as a tensor. Read-only data, such as a view of a mapped shard, is copied, since torch does not accept
+    it."""
     return torch.from_numpy(data if data.flags.writeable else data.copy())
 
 
 def _groups(jobs: Sequence[WindowJob | WholeJob], most_pixels: int) -> Iterator[list[WindowJob | WholeJob]]:
-    """``jobs`` in order, in groups of at most so many pixels, or of one job."""
+    """``jobs`` in order, in groups of at most ``most_pixels`` pixels; a larger job is a group of its own."""
     group: list[WindowJob | WholeJob] = []
     pixels = 0
     for job in jobs:

@@ -1,5 +1,5 @@
-"""libjpeg-turbo in threads, and libwebp: the default decoder on a CPU. What they cannot decode exactly goes to the
-reference decoder."""
+"""The default decoder on a CPU: libjpeg-turbo, and libwebp, in the loader's threads. Images that these cannot decode
+exactly go to the reference decoder."""
 
 import threading
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ use."""
 
 
 class TurboDecoder:
-    """simplejpeg releases the GIL while it decodes, so a thread per core keeps every core busy."""
+    """Decodes JPEGs by simplejpeg, which releases the GIL, so that one thread per core keeps every core busy."""
 
     splits_batches = True
 
@@ -30,7 +30,7 @@ class TurboDecoder:
         self._scratch = threading.local()
 
     def _buffer(self, num_bytes: int) -> npt.NDArray[np.uint8]:
-        """This thread's buffer: fresh memory costs a page fault per 4 kB, as much as decoding a
+        """This thread's reused buffer. The page faults of fresh memory, one per 4 kB, would cost as much as decoding a
         crop."""
         buffer = getattr(self._scratch, "buffer", None)
         if buffer is None or buffer.size < num_bytes:
@@ -40,7 +40,7 @@ class TurboDecoder:
         return buffer[:num_bytes]
 
     def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
-        """See :class:`loaders.decode.jobs.Decoder`; ``crops`` lies in host memory."""
+        """See :class:`loaders.decode.jobs.Decoder`; ``crops`` is in host memory."""
         pixels = crops.numpy()
         failures = []
         for job in jobs:
@@ -53,7 +53,7 @@ class TurboDecoder:
         return failures
 
     def _decoded(self, job: Job) -> npt.NDArray[np.uint8] | None:
-        """(height, width, 3); ``None`` for what the reference decoder has to decode."""
+        """The pixels (height, width, 3) of a job; ``None`` if the reference decoder has to decode it."""
         if isinstance(job, TiledJob):
             return None
         if not job.turbo_decodes:
@@ -65,10 +65,10 @@ class TurboDecoder:
                 buffer=self._buffer(job.height * job.width * 3),
             )
         except ValueError:
-            # simplejpeg refuses what libjpeg only warns of (rubbish between markers, rare
-            # subsampling); the reference decoder's word is final, and it names what is really broken.
+            # simplejpeg refuses what libjpeg only warns about (rubbish between markers, rare
+            # subsampling); the reference decoder decides, and names what is really broken.
             return None
         return image if image.shape[:2] == (job.height, job.width) else None
 
     def close(self) -> None:
-        """Buffers go with their threads."""
+        """Does nothing: a thread's buffer is freed when the thread ends."""

@@ -1,7 +1,7 @@
-"""WebP by torchvision, which copies less than Pillow.
+"""WebP decoding by torchvision, which copies less than Pillow.
 
-Both call libwebp, each a copy of its own by another of its functions: that they give the same pixels is checked with a
-picture before the first file is decoded.
+Each has its own copy of libwebp and calls another of its functions. Before the first file, a test picture checks that
+both give the same pixels.
 """
 
 import io
@@ -25,8 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def decode_webp(job: WholeJob) -> Pixels | None:
-    """The pixels of a WebP, (height, width, 3) uint8; ``None`` for what the reference decoder has to read: other
-    formats, alpha, animations, and damaged files, for which it has the error message."""
+    """The pixels of a WebP, (height, width, 3) uint8; ``None`` if the reference decoder has to read the file. It reads
+    other formats, alpha and animations, and for damaged files it has the error message."""
     if job.image_format != "WEBP" or job.mode != "RGB" or (decode := _decoder()) is None:
         return None
     try:
@@ -38,7 +38,8 @@ def decode_webp(job: WholeJob) -> Pixels | None:
 
 @cache
 def _decoder() -> Callable[[Pixels], Pixels] | None:
-    """Decodes the bytes of a WebP; ``None`` where torchvision is missing or gives other pixels."""
+    """The function that decodes the bytes of a WebP; ``None`` if torchvision is missing or gives other pixels than
+    Pillow."""
     library = optional("torchvision.io")
     read = getattr(library, "decode_webp", None)
     if read is None:
@@ -46,7 +47,7 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
         return None
 
     def decode(data: Pixels) -> Pixels:
-        pixels: torch.Tensor = read(torch.from_numpy(data.copy()), "RGB")  # torch wants memory that it may write to
+        pixels: torch.Tensor = read(torch.from_numpy(data.copy()), "RGB")  # torch needs writable memory
         return pixels.permute(1, 2, 0).numpy()
 
     try:
@@ -61,7 +62,7 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
 
 
 def _is_exact(decode: Callable[[Pixels], Pixels]) -> bool:
-    """Whether it decodes a lossy WebP of hard edges to Pillow's pixels."""
+    """Whether ``decode`` decodes a lossy WebP with hard edges to Pillow's pixels."""
     pixels = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8).repeat(3, 0).repeat(3, 1)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", quality=75)

@@ -1,8 +1,8 @@
-"""Window or whole: what a sample's crops cost either way, by a model fitted to measurements.
+"""Decides between splicing a sample's windows and decoding it whole, by a cost model fitted to measurements.
 
-Decoding costs a fixed amount per call, an amount per pixel and an amount per byte of entropy-coded
-data; splicing adds an amount per window. Only the ratio of the two sums matters, and it holds over
-machines far better than the numbers themselves.
+Decoding costs a fixed amount per call, an amount per pixel and an amount per byte of entropy-coded data; splicing adds
+an amount per window. Only the ratio of the two sums matters, and it varies between machines far less than the costs
+themselves.
 """
 
 import numpy as np
@@ -10,17 +10,16 @@ import numpy.typing as npt
 
 __all__ = ["decode_us", "windows_are_cheaper"]
 
-# Microseconds on one core of an AMD EPYC (Zen 4), libjpeg-turbo 3; fitted to `python -m bench
-# decode` on photographs (1.5 bits a pixel) and synthetic images (3.1) of 0.1 to 48 megapixels, in
-# docs/LOG.md. They reproduce the decode times there to 3 %.
+# Microseconds on one core of an AMD EPYC (Zen 4), libjpeg-turbo 3; fitted to `glass bench decode` on
+# photographs (1.5 bits a pixel) and synthetic images (3.1) of 0.1 to 48 megapixels, in docs/LOG.md.
+# They reproduce the decode times there to 3 %.
 CALL_US = 20.0
 PIXEL_US = 0.0021
 BYTE_US = 0.0052
 SPLICE_US = 50.0
 
 MARGIN = 20
-"""Pixels by which a spliced window grows per direction, on average, to whole MCUs and their
-margin."""
+"""Pixels by which a window's height and width grow, on average, when it is extended to whole MCUs and their margin."""
 
 
 def decode_us(pixels: npt.ArrayLike, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -34,8 +33,11 @@ def windows_are_cheaper(
     num_bytes: npt.NDArray[np.integer],
     windows: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.bool_]:
-    """For B images of that size and their ``windows`` (B, N, 4), zeros if there is none, whether splicing costs
-    less than one full decode, as (B,) bool. Bytes are taken to lie evenly over the image."""
+    """(B,) bool: whether splicing the windows of each of B images costs less than one full decode.
+
+    ``height`` and ``width`` (pixels) and ``num_bytes`` are (B,); ``windows`` is (B, N, 4), zeros where there is none.
+    An image's bytes are assumed to be spread evenly over it.
+    """
     pixels = height.astype(float) * width
     wide = np.minimum(windows[..., 3] + MARGIN, width[:, None]).astype(float)
     high = np.minimum(windows[..., 2] + MARGIN, height[:, None])

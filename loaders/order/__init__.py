@@ -1,1 +1,1 @@
-"""Which samples come when: pure functions of seed and epoch."""
+"""The order of samples: pure functions of seed and epoch."""

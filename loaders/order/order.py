@@ -22,8 +22,8 @@ __all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "epo
 Rows = npt.NDArray[np.int64]
 
 ORDER_PURPOSE = 2 << 32
-"""``purpose`` of the streams whose values sort the samples; cycle k of an epoch uses ORDER_PURPOSE
-+ k."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams whose values sort the samples; cycle k of an
+epoch uses ORDER_PURPOSE + k."""
 
 _BLOCK = 1 << 16
 
@@ -32,11 +32,10 @@ PAIR_PURPOSE = 3 << 32
 
 
 def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
-    """(n,) int64: the indices of ``content_id`` (n,), sorted by a random key of their content.
+    """(n,) int64: the indices of ``content_id`` (n,), sorted by a random key that each content id determines.
 
-    Because the key depends on the content, the order survives repacking; equal contents (images with
-    the same pixels) keep their relative order. ``cycle`` gives further permutations within an
-    epoch.
+    So the order survives repacking; equal content ids (images with the same pixels) keep their relative order.
+    ``cycle`` gives further permutations within an epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
     for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache
@@ -48,14 +47,13 @@ def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cyc
 def balanced_order(
     content_id: npt.NDArray[np.int64], label: npt.NDArray[np.integer], seed: int, epoch: int
 ) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """An order with both labels equally often: it consists of pairs, one sample of each label, in random order within
-    the pair.
+    """An order in which both labels are equally frequent: a sequence of pairs, one sample of each label, in random
+    order within the pair.
 
-    Every sample of the more frequent label comes once. Those of the rarer one repeat, each as often as any other give
-    or take one, in a new permutation each time round. ``content_id`` and ``label`` (0 or 1) are (n,). Returns two
-    arrays of (2 · m,), m being the size of the more frequent class: rows (int64), positions in ``label``; and
-    appearances (int32), how often that row came before in this epoch. Raises ``InputError`` if only one label
-    exists.
+    Every sample of the more frequent label occurs once. Samples of the rarer label repeat, in a new permutation each
+    time, and their counts differ by at most one. ``content_id`` and ``label`` (0 or 1) are (n,). Returns two arrays of
+    (2 · m,), m being the size of the more frequent class: rows (int64), positions in ``label``; and appearances
+    (int32), how often that row came before in this epoch. Raises ``InputError`` if only one label exists.
     """
     classes = [np.flatnonzero(label == value) for value in (0, 1)]
     if not all(len(members) for members in classes):
@@ -89,7 +87,8 @@ class SampleColumns(Protocol):
 def epoch_order(
     samples: SampleColumns, rows: Rows, config: LoaderConfig, epoch: int
 ) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """(manifest rows, appearance of each) of an epoch over ``rows``, in the order that the settings ask for."""
+    """The manifest rows of an epoch over ``rows``, in the order that the settings ask for, and the appearance of each:
+    how often it came before in the epoch."""
     content_id = samples.content_id[rows]
     if config.class_balanced:
         order, appearance = balanced_order(content_id, samples.label[rows], config.seed, epoch)
@@ -102,7 +101,7 @@ def epoch_order(
 
 
 def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
-    """The samples per rank and batch; ``InputError`` if the numbers do not fit together."""
+    """The number of samples per rank and batch. Raises ``InputError`` if the numbers do not fit together."""
     if world_size < 1 or not 0 <= rank < world_size:
         raise InputError(f"rank {rank} of world size {world_size}: must be 0 … world size - 1")
     if global_batch_size % world_size:
@@ -115,8 +114,8 @@ def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
 
 @dataclass(frozen=True)
 class BatchSlice:
-    """One rank's part of one batch: ``rows`` (B,) of the manifest, ``appearance`` (B,),
-    ``is_valid`` (B,)."""
+    """One rank's part of one batch: ``rows`` (B,) of the manifest, ``appearance`` (B,), how often each came before in
+    the epoch, and ``is_valid`` (B,), False for fillers."""
 
     rows: Rows
     appearance: npt.NDArray[np.int32]
@@ -125,7 +124,7 @@ class BatchSlice:
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """An epoch's manifest rows in order, and how batches and ranks cut it."""
+    """The manifest rows of an epoch in order, cut into batches and ranks."""
 
     rows: Rows
     appearance: npt.NDArray[np.int32]
@@ -148,7 +147,7 @@ class EpochOrder:
         return BatchSlice(self.rows[wrapped], self.appearance[wrapped], positions < len(self.rows))
 
     def rank_rows(self, start: int, stop: int) -> Rows:
-        """The rows of this rank in global batches ``start`` … ``stop - 1``, fillers left out."""
+        """The rows of this rank in global batches ``start`` … ``stop - 1``, without fillers."""
         size = self.global_batch_size // self.world_size
         first = np.arange(start, stop) * self.global_batch_size + self.rank * size
         positions = (first[:, None] + np.arange(size)).ravel()

@@ -1,9 +1,9 @@
-"""Random numbers as a pure function of (seed, epoch, content_id), the same everywhere for ever.
+"""Random numbers as a pure function of (seed, epoch, content_id), the same on every machine and in every version.
 
-Library generators may change their streams between versions, so the arithmetic is our own: the
-SplitMix64 generator (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-OOPSLA 2014), counter-based: draw k of a stream is ``mix64(stream + (k + 1) · GAMMA) `` modulo 2⁶⁴.
-A golden test pins it; changing a constant here changes every score of every trained model.
+Library generators may change their streams between versions, so the arithmetic is our own: the SplitMix64 generator
+(Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), counter-based: draw k of a
+stream is ``mix64(stream + (k + 1) · GAMMA)`` modulo 2⁶⁴. A golden test pins it; changing a constant here changes every
+score of every trained model.
 """
 
 import numpy as np
@@ -19,8 +19,7 @@ MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def mix64(value: U64) -> U64:
-    """SplitMix64's finalizer: a bijection of 64-bit words in which every input bit moves every
-    output bit."""
+    """SplitMix64's finalizer: a bijection of 64-bit words in which every input bit affects every output bit."""
     value = (value ^ (value >> np.uint64(30))) * MIX_1
     value = (value ^ (value >> np.uint64(27))) * MIX_2
     return value ^ (value >> np.uint64(31))
@@ -29,8 +28,8 @@ def mix64(value: U64) -> U64:
 def stream(seed: int, epoch: int, content_id: npt.ArrayLike, purpose: int = 0) -> U64:
     """One 64-bit stream per content id.
 
-    ``content_id`` is an int64 array of any shape (1-D at least). ``purpose`` keeps apart uses that
-    must not be correlated (order, windows) and repeated appearances of a sample in one epoch.
+    ``content_id`` is an int64 array of any shape (1-D at least). Different ``purpose``s keep uses uncorrelated that
+    must be (order, windows), and repeated appearances of a sample in one epoch.
     """
     state = np.full(1, seed, np.uint64)
     with np.errstate(over="ignore"):

@@ -1,10 +1,9 @@
-"""An order that goes through shards one after the other: a pure function of (seed, epoch), too.
+"""An order of samples that visits the shards one after another, as a pure function of (seed, epoch).
 
-The shards are permuted and laid end to end; that line is cut into ``lanes`` equal parts, and in
-each, the samples of every ``window`` shards that follow one another are permuted together. A batch
-takes equally many samples from every lane. So there is no buffer whose contents would have to be
-saved, the order does not depend on the number of ranks, and a rank that reads some of the lanes needs
-the shards of these only.
+The shards are permuted and laid end to end. This sequence is cut into ``shuffle_lanes`` equal lanes, and in each lane,
+the samples of every ``shuffle_shards`` consecutive shards are permuted together. A batch takes equally many samples
+from every lane. So there is no shuffle buffer to be saved in a checkpoint, the order does not depend on the number of
+ranks, and a rank that reads some of the lanes needs only the shards of these.
 """
 
 from itertools import pairwise
@@ -23,15 +22,16 @@ SHARD_PURPOSE = 6 << 32
 """``purpose`` of the streams that permute the shards."""
 
 WITHIN_PURPOSE = 7 << 32
-"""``purpose`` of the streams that permute the samples of a window."""
+"""``purpose`` of the streams that permute the samples of consecutive shards."""
 
 
 def shard_order(
     content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], config: LoaderConfig, epoch: int
 ) -> Rows:
-    """Positions (n,) of samples in the order of the epoch; ``content_id`` and ``shard``, a shard's number, are (n,).
+    """The order of an epoch, as positions (n,) of samples. ``content_id`` and ``shard``, the number of a sample's
+    shard, are (n,).
 
-    A shard is identified by the smallest content id in it, so the order survives renaming. Every sample comes exactly
+    A shard is identified by the smallest content id in it, so the order survives renaming. Every sample occurs exactly
     once.
     """
     seed, lanes = config.seed, config.shuffle_lanes
@@ -43,7 +43,7 @@ def shard_order(
 
 
 def _line(content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], seed: int, epoch: int) -> Rows:
-    """The shards in random order, the samples of each together."""
+    """Positions of all samples, with the shards in random order and the samples of each shard together."""
     _, number = np.unique(shard, return_inverse=True)
     name = np.full(number.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(name, number, content_id)
@@ -53,20 +53,20 @@ def _line(content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], see
 
 
 def _mixed(lane: Rows, shard: npt.NDArray[np.integer], keys: npt.NDArray[np.uint64], window: int) -> Rows:
-    """A lane with the samples of each window of shards permuted."""
+    """``lane``, with the samples of every ``window`` consecutive shards permuted together."""
     here = shard[lane]
     turn = np.cumsum(np.r_[False, here[1:] != here[:-1]]) if len(lane) else here
     return lane[np.lexsort((keys[lane], turn // window))]
 
 
 def _interleaved(parts: list[Rows], share: int) -> Rows:
-    """``share`` samples of each part in turn; what is left of the longer ones comes last."""
+    """Takes ``share`` samples from each part in turn; the rest of longer parts comes last."""
     turns = [np.arange(len(part)) // share for part in parts]
     lane = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return np.concatenate(parts)[np.lexsort((lane, np.concatenate(turns)))]
 
 
 def upcoming_shards(shard: npt.NDArray[np.integer]) -> list[int]:
-    """The shards in ``shard`` (n,), each once, in the order of their first places."""
+    """The distinct shards in ``shard`` (n,), in order of their first occurrence."""
     numbers, first = np.unique(shard, return_index=True)
     return numbers[np.argsort(first)].tolist()

@@ -1,1 +1,1 @@
-"""Members of samples: mapped, cached or fetched by ranges; planning and prefetching."""
+"""Reads members of samples from mapped tars, cached shards or byte ranges; plans batches and prefetches shards."""

@@ -1,4 +1,4 @@
-"""The plan of a batch, made before a byte is read: its crops, and the windows that are read for them."""
+"""The plan of a batch, made before anything is read: its crops, and the windows that are read for them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ __all__ = ["BatchPlan", "Reads"]
 
 @dataclass(frozen=True)
 class Reads:
-    """The reads of a batch: B samples, K windows of all of them together."""
+    """What has to be read for a batch of B samples that have K windows altogether."""
 
     rows: npt.NDArray[np.int64]
-    """(B,) of the manifest."""
+    """(B,) rows of the manifest."""
     windows: npt.NDArray[np.int32]
-    """(K, 4) of (top, left, height, width) in source pixels, those of a sample after one another."""
+    """(K, 4) of (top, left, height, width) in source pixels, grouped by sample."""
     slots: npt.NDArray[np.int64]
-    """(K,) places of their crops in the batch's flat (B·N) crops."""
+    """(K,) the places of the windows' crops in the batch's flat (B·N) crops."""
     bounds: list[int]
-    """(B + 1) of ``windows``: those of the sample at place p lie from ``bounds[p]`` to ``bounds[p + 1]``."""
+    """(B + 1) indices: the windows of the sample at place p are ``windows[bounds[p] : bounds[p + 1]]``."""
     windowed: npt.NDArray[np.bool_]
-    """(B,): whether the windows, one at least, are to be spliced out of a JPEG."""
+    """(B,) whether the sample's windows, at least one, are to be spliced out of a JPEG."""
     tiled: npt.NDArray[np.bool_]
-    """(B,): whether only the tiles that the windows, one at least, touch are to be read."""
+    """(B,) whether only the tiles that the sample's windows, at least one, touch are to be read."""
 
     def part(self, place: int) -> slice:
-        """Where in ``windows`` and ``slots`` those of the sample at ``place`` lie."""
+        """The slice of ``windows`` and ``slots`` that belongs to the sample at ``place``."""
         return slice(self.bounds[place], self.bounds[place + 1])
 
 
@@ -42,10 +42,10 @@ class BatchPlan:
     epoch: int
     """Epoch of the windows: 0 if the loader does not shuffle."""
     crop_windows: npt.NDArray[np.int32]
-    """(B, N, 4) of (top, left, height, width) in source pixels that the crops show, zeros if there is no crop. In
-    changed samples more than that is read."""
+    """(B, N, 4) of (top, left, height, width) in source pixels: what the crops show, zeros if there is no crop. Samples
+    that augmentation changes need larger windows, which are in ``reads``."""
     mask: npt.NDArray[np.bool_]
-    """(B, N): which crops there are."""
+    """(B, N) whether there is a crop."""
     changed: Mapping[int, ChangedSample]
     """By place in the batch: the samples that augmentation changes."""
     reads: Reads

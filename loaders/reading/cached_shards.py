@@ -1,7 +1,7 @@
-"""Whole shards out of a store: fetched in parts into the local cache, then mapped like local ones.
+"""Whole shards from a store: fetched in parts into the local cache, then mapped like local ones.
 
-The same interface as :class:`loaders.reading.mapped_shards.MappedShards`, and a way to announce the shards that
-come next, so that they are there when their first sample is read.
+The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`, with a way to announce the shards that
+come next, so that they are in the cache when their first sample is read.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ Bytes = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 
 _DOWNLOADS = 2
-"""Shards fetched at once: the next one's first requests fill the pause at the end of one."""
+"""Shards fetched at a time: the first requests of the second use the connections that the end of the first leaves idle.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class RemoteTar:
 
 
 def remote_tars(dataset: ShardDataset, shards: list[str], *, sidecars: bool) -> list[RemoteTar]:
-    """The tars of ``shards``, in their order: those of the images, or with ``sidecars`` those of
-    all else."""
+    """The tars of ``shards``, in their order: those with the images or, with ``sidecars``, those with the other
+    members."""
     infos = {info.name: info for info in dataset.info.shards}
     return [
         RemoteTar(info.sidecar, info.sidecar_sha256, info.sidecar_bytes)
@@ -66,11 +67,11 @@ class CachedShards:
     def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:
         """``tars[k]`` is shard number k. ``parts`` such objects share the cache on this machine."""
         self._remote, self._tars, self._cache = remote, tars, cache
-        # What is mapped cannot be deleted to make room, so it must leave some. Where all fits, the
-        # objects map the same files.
+        # Mapped files cannot be evicted, so they must leave room for others. If all tars fit, the
+        # objects map the same files, and each may map them all.
         total, half = sum(tar.num_bytes for tar in tars), cache.max_bytes // 2
         self._room = half if total <= half else half // parts
-        """Bytes that are mapped, or asked for ahead, at a time; one shard at least."""
+        """Maximum number of bytes that are mapped, or requested ahead, at a time; one shard is always allowed."""
         self._maps: OrderedDict[int, Future[Bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="shard-download")
@@ -82,11 +83,9 @@ class CachedShards:
         """Shards that this object brought into the cache."""
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
-        """A read-only view of ``length`` bytes at ``offset`` of the shard, which is fetched if it
-        is not there.
+        """A read-only view of ``length`` bytes at ``offset`` of the shard, which is fetched if it is not in the cache.
 
-        Raises ``UnreadableMember`` if they lie outside the file, ``InputError`` if the store
-        fails to deliver it.
+        Raises ``UnreadableMember`` if the bytes are outside the file, ``InputError`` if the store fails to deliver it.
         """
         data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:
@@ -95,8 +94,7 @@ class CachedShards:
         return data[offset : offset + length]
 
     def expect(self, shards: Iterable[int]) -> None:
-        """Begins to fetch ``shards``, in this order, as far as this object's part of the cache
-        holds them."""
+        """Starts to fetch ``shards``, in this order, as many as fit into this object's share of the cache."""
         room = self._room
         for shard in shards:
             room -= self._tars[shard].num_bytes
@@ -105,8 +103,8 @@ class CachedShards:
             self._begin(shard)
 
     def renew(self, shard: int) -> bool:
-        """Called for a sample whose checksum is wrong: fetches its shard again if the file in the cache is damaged,
-        once in the life of this object. Returns whether the file was damaged."""
+        """Called for a sample whose checksum is wrong: fetches its shard again if the file in the cache is damaged.
+        Examines each shard only once in the life of this object. Returns whether the file was damaged."""
         tar = self._tars[shard]
         with self._renewing:
             if shard not in self._renewed:
@@ -122,7 +120,7 @@ class CachedShards:
             return self._renewed[shard]
 
     def close(self) -> None:
-        """Stops fetching and forgets the maps; each goes when the last view of it is dropped."""
+        """Stops fetching and forgets the maps; each file is unmapped when the last view of it is dropped."""
         self._downloads.shutdown(cancel_futures=True)
         self._parts.shutdown(cancel_futures=True)
         with self._lock:
@@ -131,7 +129,7 @@ class CachedShards:
     def _begin(self, shard: int) -> "Future[Bytes]":
         with self._lock:
             found = self._maps.get(shard)
-            # A download that failed is tried anew by whoever asks next.
+            # A failed download is repeated when the shard is next asked for.
             if found is not None and not (found.done() and _failed(found)):
                 self._maps.move_to_end(shard)
                 return found
@@ -140,7 +138,7 @@ class CachedShards:
             return begun
 
     def _forget_oldest(self, newest: int) -> None:
-        """A map keeps its file's room on the disk."""
+        """Forgets the least recently used maps until the rest fits: a mapped file cannot be evicted from the cache."""
         total = sum(self._tars[shard].num_bytes for shard in self._maps)
         for shard in list(self._maps):
             if total <= self._room or shard == newest:
@@ -181,7 +179,7 @@ class CachedShards:
                 begun += (submitted(self._parts, part, p) for p in self._remote.parts(tar.num_bytes))
                 for future in begun:
                     result_of(future)
-            finally:  # nobody may write to the file once it is given back
+            finally:  # no thread may write to the file once this function has returned
                 for future in begun:
                     future.cancel()
                 for future in begun:

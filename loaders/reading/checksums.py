@@ -1,10 +1,10 @@
 """Checksums of samples, compared when a sample is first read, once per process.
 
-A loader reads a few per cent of an image's bytes, and bits that flipped in the rest go unnoticed;
-those that flipped in what it reads give wrong pixels and no error. So the first time that a sample
-is read, its stored image and global view are compared whole with the CRC-32 of the manifest, and
-its entry points when they are first used. A sample whose image or view differs is masked; entry
-points that differ cost a full decode and no sample. docs/LOG.md has what the checks cost.
+A loader reads a few per cent of an image's bytes. Flipped bits in the rest go unnoticed; flipped bits in what it reads
+give wrong pixels and no error. So the first time that a sample is read, its stored image and global view are compared
+whole with the CRC-32 in the manifest, and its entry points when they are first used. A sample whose image or view
+differs is masked; entry points that differ cost a full decode, but not the sample. docs/LOG.md says what the checks
+cost.
 """
 
 import numpy as np
@@ -20,28 +20,27 @@ _UNSEEN, _SOUND, _DAMAGED = 0, 1, 2
 
 
 class BadChecksum(Exception):
-    """A member's bytes are not those that were written; the message names the member."""
+    """The bytes of a member do not match their checksum in the manifest."""
 
 
 class Checksums:
-    """Remembers which of ``num_samples`` manifest rows were found sound. Safe to use from threads:
-    two that read a row at the same time both check it."""
+    """Remembers which of ``num_samples`` manifest rows were found sound. Safe to use from several threads: if two read
+    a row at the same time, both check it."""
 
     def __init__(self, num_samples: int) -> None:
         # One byte each; the system gives pages only for rows that are touched.
         self._state = np.zeros(num_samples, np.uint8)
 
     def is_sound(self, row: int) -> bool:
-        """Whether ``row`` was checked before and found sound. Raises ``BadChecksum`` where it was
-        found damaged."""
+        """Whether ``row`` was checked before and found sound. Raises ``BadChecksum`` if it was found damaged."""
         state = self._state[row]
         if state == _DAMAGED:
             raise BadChecksum("found damaged before")
         return bool(state == _SOUND)
 
     def check(self, row: int, members: dict[str, tuple[Bytes, int]]) -> int:
-        """Compares members, name → (bytes, CRC-32), and remembers the outcome; returns how many
-        bytes it read. Raises ``BadChecksum`` naming the first that differs."""
+        """Compares ``members``, name → (bytes, CRC-32), with their checksums and remembers the result for ``row``.
+        Returns how many bytes it read. Raises ``BadChecksum`` naming the first member that differs."""
         for name, (data, expected) in members.items():
             if crc32(data) != expected:
                 self._state[row] = _DAMAGED

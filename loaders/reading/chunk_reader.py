@@ -1,4 +1,4 @@
-"""The share of a batch that one thread of the loader reads, changes and decodes."""
+"""Reads, augments and decodes the part of a batch that falls to one thread of the loader."""
 
 import logging
 import traceback
@@ -20,13 +20,13 @@ __all__ = ["Chunk", "ChunkReader"]
 logger = logging.getLogger(__name__)
 
 Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
-"""The work of a thread on its samples: jobs left to decode, crops that are done, failures."""
+"""What a thread returns for its samples: jobs left to decode, finished crops of augmented samples, failures."""
 
 
 class ChunkReader:
-    """Reads samples of a batch, and decodes them where ``decoder`` splits batches.
+    """Reads samples of a batch, and decodes them if ``decoder`` splits batches.
 
-    ``host_decoder`` decodes samples that augmentation changes. Safe for several threads at once.
+    ``host_decoder`` decodes the samples that augmentation changes. Safe to use from several threads.
     """
 
     def __init__(
@@ -39,8 +39,10 @@ class ChunkReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
-        """Reads and decodes the samples at ``places`` into ``views`` (B, S, S, 3) and ``crops`` (B·N, C, C, 3);
-        where that fails in an unforeseen way, sample by sample, so that one costs no other."""
+        """Reads and decodes the samples at ``places`` into ``views`` (B, S, S, 3) and ``crops`` (B·N, C, C, 3).
+
+        If that fails unexpectedly, it is repeated sample by sample, so that one bad sample does not fail the others.
+        """
         try:
             return self._read_and_decode(plan, members, places, views, crops)
         except (InputError, MemoryError, ShardsClosed):
@@ -49,7 +51,7 @@ class ChunkReader:
             require_sound_machine(error)
             if len(places) == 1:
                 detail = safe_words(error)
-                # With its trace the first time; others of its kind are counted and named later.
+                # Only the first of these failures is logged with its traceback.
                 trace = "" if self._traced else f"\n{without_secrets(traceback.format_exc())}"
                 logger.warning("a sample failed in an unforeseen way%s", trace.rstrip())
                 self._traced = True
@@ -76,7 +78,7 @@ class ChunkReader:
     def _change(
         self, plan: BatchPlan, places: range, jobs: list[Job], views: torch.Tensor
     ) -> tuple[list[Patch], list[DecodeFailure]]:
-        """The crops of changed samples; their global views are changed in place."""
+        """The crops of the samples that augmentation changes; changes their global views in place."""
         with self._stats.timed("augment"):
             pixels = views.numpy()
             for place in places:

@@ -1,8 +1,7 @@
-"""Shards of a store that are closed while threads still read them.
+"""Deals with shards of a store that are closed while threads still read them.
 
-An error in the loop over a loader ends the loop, and the shards may be closed before the threads of
-the loader know. Their work is wanted no more: no sample is to blame for that, and it is not worth a
-line in the log.
+When an error ends the loop over a loader, the shards may be closed before the loader's threads notice. Nobody needs
+their results any more, so the failed reads are blamed on no sample and are not logged.
 """
 
 from collections.abc import Callable
@@ -15,14 +14,14 @@ T = TypeVar("T")
 
 
 class ShardsClosed(RuntimeError):
-    """The shards were closed while somebody read from them."""
+    """The shards were closed while a thread read from them."""
 
     def __init__(self) -> None:
         super().__init__("the shards were closed while they were read: open them anew")
 
 
 def submitted(pool: ThreadPoolExecutor, work: Callable[..., T], *arguments: object) -> "Future[T]":
-    """``pool.submit``. Raises ``ShardsClosed`` where the pool, or the interpreter, has ended."""
+    """``pool.submit``. Raises ``ShardsClosed`` if the pool, or the interpreter, has shut down."""
     try:
         return pool.submit(work, *arguments)
     except RuntimeError as error:
@@ -30,7 +29,7 @@ def submitted(pool: ThreadPoolExecutor, work: Callable[..., T], *arguments: obje
 
 
 def result_of(future: "Future[T]") -> T:
-    """The result of ``future``. Raises ``ShardsClosed`` where closing has given it up."""
+    """The result of ``future``. Raises ``ShardsClosed`` if closing the shards cancelled it."""
     try:
         return future.result()
     except CancelledError as error:

@@ -1,4 +1,4 @@
-"""A batch whose samples are being fetched out of a store in ranges."""
+"""A batch whose samples are being fetched from a store as byte ranges."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,16 +17,16 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass
 class FetchedSample:
-    """The members of one sample, as far as they were fetched."""
+    """The fetched members of one sample."""
 
     global_view: Bytes
     entry_points: Bytes
-    """Empty where they were not asked for."""
+    """Empty if they were not requested."""
     image: Bytes
     """As long as the stored image; zero outside the fetched ranges unless ``whole``."""
     whole: bool
     damaged: str = ""
-    """Name of a member whose bytes are not those that were written."""
+    """Name of a member whose checksum is wrong, or empty."""
 
 
 class FetchedBatch:
@@ -34,24 +34,24 @@ class FetchedBatch:
     until its sample has arrived; checksums are compared on arrival."""
 
     def __init__(self, samples: "dict[int, Future[FetchedSample]]", fetch_image: Callable[[int], Bytes]) -> None:
-        """``samples`` by manifest row; ``fetch_image`` gets the whole image of one."""
+        """``samples`` has the samples by manifest row; ``fetch_image(row)`` fetches a whole image."""
         self._samples, self._fetch_image = samples, fetch_image
 
     def is_checked(self, row: int) -> bool:
-        """Always True."""
+        """Always True: checksums are compared on arrival."""
         return True
 
     def check(self, row: int) -> int:
-        """Reads nothing more."""
+        """Returns 0: nothing is left to compare."""
         return 0
 
     def image(self, row: int) -> Bytes:
-        """The whole image, fetched where only the ranges of its windows are there."""
+        """The whole image, which is fetched now if only the ranges of its windows are there."""
         sample = self._sample(row)
         return sample.image if sample.whole else self._fetch_image(row)
 
     def image_parts(self, row: int) -> Bytes:
-        """As long as the image; zero outside the ranges that were fetched."""
+        """The image at its full length, zero outside the ranges that were fetched."""
         return self._sample(row).image
 
     def view(self, row: int) -> Bytes:
@@ -59,7 +59,7 @@ class FetchedBatch:
         return self._sample(row).global_view
 
     def entry_points(self, row: int) -> Bytes:
-        """The ``.mcu`` member, where the sample's windows were asked for."""
+        """The ``.mcu`` member, empty unless the sample's windows are spliced."""
         return self._sample(row).entry_points
 
     def _sample(self, row: int) -> FetchedSample:

@@ -1,8 +1,8 @@
-"""The cost of a store: its latency and bandwidth, measured, and the choices that follow from them.
+"""The cost of reading from a store: measured latency and bandwidth, and the choices that follow from them.
 
-Two numbers decide how shards are read. A request costs its latency divided by the requests under
-way at once, a byte the inverse of the bandwidth. So bytes are worth skipping only if they take
-longer than a request more, and ranges are worth it only if they come to less than the shard.
+A request costs the latency divided by the number of concurrent requests; a byte costs the inverse of the bandwidth. So
+bytes are worth skipping only if they take longer than one more request, and ranges are worth fetching only if they cost
+less than the whole shard.
 """
 
 import time
@@ -25,33 +25,33 @@ _SMALLEST_GAP, _LARGEST_GAP = 1 << 12, 1 << 22
 
 @dataclass(frozen=True)
 class Link:
-    """The way to a store."""
+    """The connection to a store."""
 
     latency_s: float
-    """From a request to its answer of one byte."""
+    """Seconds from a request for one byte to its answer."""
     bytes_per_s: float
-    """With all connections at work."""
+    """Bandwidth with all connections in use."""
     connections: int
-    """Requests under way at once."""
+    """Number of concurrent requests."""
 
     @property
     def request_s(self) -> float:
-        """Cost of one more request while others are under way."""
+        """Seconds that one more request costs while others run."""
         return self.latency_s / self.connections
 
     @property
     def gap(self) -> int:
-        """Ranges nearer to each other than this many bytes cost less in one request."""
+        """Ranges less than this many bytes apart cost less if they are fetched with one request."""
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:
-        """Seconds of the link that this many bytes in this many requests take."""
+        """Seconds that ``num_bytes`` in this many ``requests`` take."""
         return num_bytes / self.bytes_per_s + requests * self.request_s
 
 
 def measure_link(remote: RemoteFolder, name: str, num_bytes: int) -> Link:
-    """Latency and bandwidth, measured on a file of ``num_bytes`` in the store: less than a second
-    and 16 MB on any link that is worth training over."""
+    """Measures latency and bandwidth on a file of ``num_bytes`` in the store. Takes less than a second and 16 MB on any
+    link that is worth training over."""
     connections = remote.settings.connections
     times = []
     for _ in range(_PROBES):

@@ -1,5 +1,4 @@
-"""Members of samples, by the manifest's offsets, out of memory-mapped tars. Nothing is copied
-here."""
+"""Reads members of samples out of memory-mapped tars, at the manifest's offsets and without copying."""
 
 import mmap
 import os
@@ -22,20 +21,20 @@ __all__ = ["FailedDisk", "MappedShards", "UnreadableMember", "global_view_header
 Bytes = npt.NDArray[np.uint8]
 
 MAX_MAPPED = 8192
-"""Maps kept open, far below Linux's default of 65,530 per process; the one used longest ago goes
-first."""
+"""Maximum number of open maps, far below Linux's default limit of 65,530 per process. The least recently used map is
+dropped first."""
 
 _SHARE_OF_FILES = 4
-"""A map takes one of this many open files that the process may have: images and other members may
-lie in two sets of tars, and half is left to all else."""
+"""A :class:`MappedShards` may use one in this many of the process's open files. There may be two of them, for images
+and for other members, so half of the files is left for everything else."""
 
 
 class UnreadableMember(Exception):
-    """A member that lies outside its tar or differs from its description in the manifest; the message names it."""
+    """A member is outside its tar or differs from its description in the manifest; the message names it."""
 
 
 class FailedDisk(UnreadableMember):
-    """A shard that the disk fails to deliver, even after several tries."""
+    """The disk failed to deliver a shard, even after several tries."""
 
 
 class MappedShards:
@@ -53,10 +52,9 @@ class MappedShards:
     def member(self, shard: int, offset: int, length: int) -> Bytes:
         """A read-only view of ``length`` bytes at ``offset`` of the shard.
 
-        Raises ``UnreadableMember`` if they lie outside the file (``FailedDisk`` if the disk
-        fails to deliver it), ``InputError`` if it is gone, and ``MachineTrouble``. A file that is
-        cut off while it is mapped would end the process at the next touch of what is missing, so
-        its size is asked for each time (2 µs).
+        Raises ``UnreadableMember`` if they are outside the file (``FailedDisk`` if the disk fails to deliver it),
+        ``InputError`` if the file is gone, and ``MachineTrouble``. If a file is truncated while it is mapped, touching
+        the missing part would kill the process, so the file's size is checked each time (2 µs).
         """
         data = self._map(shard)
         size = min(data.size, _size_now(self._paths[shard], data.size))
@@ -66,11 +64,12 @@ class MappedShards:
         return data[offset : offset + length]
 
     def renew(self, shard: int) -> bool:
-        """Whether there is a sound copy to map instead, after a checksum was wrong: never, these are the originals."""
+        """Called for a sample whose checksum is wrong. Returns False: these files are the originals, so no copy can
+        replace them."""
         return False
 
     def close(self) -> None:
-        """Forgets the maps; each is unmapped when the last view of it is dropped."""
+        """Forgets the maps; each file is unmapped when the last view of it is dropped."""
         with self._lock:
             self._maps.clear()
 
@@ -85,8 +84,8 @@ class MappedShards:
             return self._maps[shard]
 
     def _mapped(self, shard: int) -> Bytes:
-        """Maps a shard, with patience the first time that the disk fails at it: the samples after
-        that one need not wait as long again."""
+        """Maps a shard, with several tries the first time that the disk fails to deliver it and one try afterwards, so
+        that its other samples need not wait as long."""
         path = self._paths[shard]
         try:
             data = _mapped(path) if shard in self._failed else patiently(lambda: _mapped(path))
@@ -101,8 +100,8 @@ class MappedShards:
 
 
 def _mapped(path: Path) -> Bytes:
-    """The bytes of a file, none of one that is empty: what cannot be mapped, and is cut off like
-    any other that is too short."""
+    """The bytes of a file, mapped. Gives an empty array for an empty file, which cannot be mapped; it counts as
+    truncated."""
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
             return np.zeros(0, np.uint8)
@@ -110,9 +109,11 @@ def _mapped(path: Path) -> Bytes:
 
 
 def _maps_allowed() -> int:
-    """How many maps one object may keep. Python's ``mmap`` holds a file descriptor for each, and
-    many systems begin with 1,024 of them: the limit is raised as far as this process may, once, and
-    what is in force then counts."""
+    """The number of maps that one object may keep.
+
+    Python's ``mmap`` holds a file descriptor for each map, and many systems allow only 1,024 at first. So this raises
+    the limit as far as the process may, and returns a share of the limit that is then in force.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _SHARE_OF_FILES * MAX_MAPPED
     if hard != resource.RLIM_INFINITY:
@@ -127,7 +128,7 @@ def _maps_allowed() -> int:
 
 
 def _size_now(path: Path, mapped: int) -> int:
-    """The size of the file; that of its map where the name is gone, which leaves the map whole."""
+    """The file's present size, or ``mapped``, the map's size, if the file was deleted: that leaves the map intact."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -137,8 +138,8 @@ def _size_now(path: Path, mapped: int) -> int:
 def read_global_view(member: Bytes, header: bytes, out: Bytes) -> None:
     """Copies a stored global view into ``out`` (S, S, 3).
 
-    The header is compared as bytes rather than parsed: shards are untrusted, and parsing costs 30
-    µs. Raises ``UnreadableMember`` if it is another array.
+    The header is compared as bytes rather than parsed: shards are untrusted, and parsing costs 30 µs. Raises
+    ``UnreadableMember`` if ``member`` is not an array of that type and shape.
     """
     start = len(header)
     if member.size != start + out.size or member[:start].tobytes() != header:

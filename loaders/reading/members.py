@@ -1,7 +1,7 @@
 """The stored members of samples, by manifest row, wherever their bytes come from.
 
-There are three makers of :class:`Members`: tars that are mapped where they lie, and whole shards of a store in the
-local cache (:class:`TarMembers`, over either kind of tars), and ranges that are fetched out of a store for one batch
+They come from tars that are mapped on the local disk or from whole shards of a store in the local cache
+(:class:`TarMembers` reads both), or from byte ranges that are fetched out of a store for one batch
 (:class:`loaders.reading.range_reader.RangeReader`).
 """
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["MemberSource", "Members", "TarMembers", "Tars"]
 
 Bytes = npt.NDArray[np.uint8]
-"""1-D, to be read only."""
+"""1-D, read-only."""
 
 
 class Members(Protocol):
     """Reads members of samples. Safe to use from several threads.
 
-    Every method but ``is_checked`` raises ``UnreadableMember`` if a member cannot be read, ``BadChecksum`` if
-    its bytes are not those that were written, and ``InputError`` if that concerns the whole data set.
+    Every method but ``is_checked`` raises ``UnreadableMember`` if a member cannot be read, ``BadChecksum`` if its bytes
+    do not match its checksum, and ``InputError`` if the whole data set is at fault.
     """
 
     def is_checked(self, row: int) -> bool:
-        """Whether the image and the global view of ``row`` need no comparison with their checksums, or need none any
-        more. Raises ``BadChecksum`` if they were found damaged before."""
+        """Whether the image and global view of ``row`` need not be compared with their checksums, because they were
+        before or comparison is switched off. Raises ``BadChecksum`` if they were found damaged before."""
         ...
 
     def check(self, row: int) -> int:
@@ -46,7 +46,7 @@ class Members(Protocol):
         ...
 
     def image_parts(self, row: int) -> Bytes:
-        """As long as the stored image; what the planned windows do not need may be zero."""
+        """The stored image at its full length; bytes that the planned windows do not need may be zero."""
         ...
 
     def view(self, row: int) -> Bytes:
@@ -54,21 +54,21 @@ class Members(Protocol):
         ...
 
     def entry_points(self, row: int) -> Bytes:
-        """The ``.mcu`` member. Empty or of one byte where it cannot be read or is damaged: the splicer reports that,
-        and it costs a full decode instead of a sample."""
+        """The ``.mcu`` member. If it cannot be read or is damaged, an array of no or one byte: the splicer reports
+        that, and it costs a full decode instead of the sample."""
         ...
 
 
 class MemberSource(Protocol):
-    """Where a loader's members come from."""
+    """The source of a loader's members."""
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """Those that fetch shards ahead when they know which come next."""
+        """The caches to which upcoming shards are announced, so that they fetch them ahead."""
         ...
 
     def begin(self, reads: Reads) -> Members:
-        """The members of a batch. Where they have to be fetched for it, that begins now."""
+        """The members of a batch. If they have to be fetched for it, fetching starts now."""
         ...
 
 
@@ -80,13 +80,13 @@ class Tars(Protocol):
         ...
 
     def renew(self, shard: int) -> bool:
-        """Called for a sample whose checksum is wrong: gets the shard again if the local copy is at fault, and
-        returns whether its bytes are different now."""
+        """Called for a sample whose checksum is wrong: fetches the shard again if the local copy is damaged, and
+        returns whether it was."""
         ...
 
 
 class TarMembers:
-    """Members out of whole tars, mapped where they lie or cached: the source, and the members of every batch."""
+    """Members read from whole tars, local or cached. One object is the source and serves every batch."""
 
     def __init__(
         self,
@@ -97,10 +97,11 @@ class TarMembers:
         checksums: "tuple[Checksums, Checksums] | None",
         caches: "Sequence[CachedShards]" = (),
     ) -> None:
-        """``images`` hold the images, ``others`` all else: the same tars, or the sidecars of tars made elsewhere.
+        """``images`` hold the images, ``others`` all other members: the same tars, or the sidecars of tars made
+        elsewhere.
 
-        ``checksums`` remember which samples were compared: their images and views, and their entry points. Without
-        them nothing is compared.
+        ``checksums`` remember which samples were compared: the first for images and views, the second for entry points.
+        Without them nothing is compared.
         """
         self.caches = caches
         self._samples, self._checksums = samples, checksums
@@ -124,7 +125,7 @@ class TarMembers:
         return self._member("image", row)
 
     def image_parts(self, row: int) -> Bytes:
-        """See :class:`Members`; pages that nobody touches are not read."""
+        """See :class:`Members`; the whole image is given, and pages that nobody touches are not read."""
         return self._member("image", row)
 
     def view(self, row: int) -> Bytes:

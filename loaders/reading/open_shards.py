@@ -1,7 +1,7 @@
 """A data set opened once for many loaders: mapped shards, columns, and the splicer's tables.
 
-Trials of a search differ in batch size and crops, not in the files they read. A loader that is
-given these opens nothing itself and leaves them open when it is closed.
+Trials of a search differ in batch size and crops, not in the files they read. A loader that is given an
+:class:`OpenShards` opens nothing itself, and leaves it open when the loader is closed.
 """
 
 from types import TracebackType
@@ -28,13 +28,13 @@ class OpenShards:
         self.dataset = dataset
         self.samples = SampleTable(dataset)
         self.ranges: RangeReader | None = None
-        """Reads parts of shards that lie in a store."""
+        """Reads byte ranges of shards in a store; None for a local data set."""
         self.splicer = Splicer()
-        # Which images and views, and which entry points, were found to be those that were written.
+        # Which images and views, and which entry points, were found to match their checksums.
         self._checksums = Checksums(len(self.samples)), Checksums(len(self.samples))
         self._caches: tuple[CachedShards, ...] = ()
         self._tars: tuple[MappedShards, MappedShards] | tuple[CachedShards, CachedShards]
-        """Those of the images, and of all else: the same, or the sidecars of tars made elsewhere."""
+        """The tars of the images and those of all other members: the same, or the sidecars of tars made elsewhere."""
         if dataset.remote is None:
             self._tars = _mapped(dataset, self.samples.shards)
         else:
@@ -43,13 +43,13 @@ class OpenShards:
             self.ranges = RangeReader(dataset, dataset.remote, self.samples)
 
     def whole(self, *, verify: bool) -> TarMembers:
-        """Members out of whole tars: those in the folder, or in the cache of the store. ``verify`` compares them
-        with their checksums when they are first read."""
+        """Members read from whole tars, in the local folder or in the cache of the store. With ``verify``, they are
+        compared with their checksums when they are first read."""
         checksums = self._checksums if verify else None
         return TarMembers(self.samples, *self._tars, checksums=checksums, caches=self._caches)
 
     def close(self) -> None:
-        """Lets go of the shards. Batches handed out stay valid."""
+        """Closes the shards. Batches handed out stay valid."""
         for tars in self._tars:
             tars.close()
         if self.ranges is not None:

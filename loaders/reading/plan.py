@@ -1,4 +1,4 @@
-"""From a slice of the order to the plan of a batch: which windows, and which are spliced out of their JPEGs."""
+"""Plans a batch: draws its windows, and chooses for each sample how it is read."""
 
 from collections.abc import Iterator
 
@@ -24,10 +24,10 @@ Rows = npt.NDArray[np.int64]
 
 
 class Planner:
-    """Plans batches. Reads nothing but, where the sampling rule asks for it, the detail of samples."""
+    """Plans batches. Reads no files, except for the detail of samples if the sampling rule needs it."""
 
     def __init__(self, samples: SampleTable, members: Members, config: LoaderConfig, stats: LoaderStats) -> None:
-        """``members`` are what a rule reads details off."""
+        """``members`` provide the files from which a sampling rule reads detail."""
         self._samples, self._members = samples, members
         self._config, self._stats = config, stats
         self._rule = sampling_rule(config.sampling)
@@ -71,7 +71,7 @@ class Planner:
         return Reads(rows, windows.reshape(-1, 4)[slots], slots, bounds, windowed & has_windows, tiled & has_windows)
 
     def _windowed(self, rows: Rows, windows: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """Which samples are to be spliced; those that cannot be are counted with their reason."""
+        """Which samples are to be spliced, (B,); those that cannot be are counted with their reason."""
         samples, config = self._samples, self._config
         if config.decode == "full":
             return np.zeros(len(rows), np.bool_)
@@ -106,7 +106,7 @@ class Planner:
         return changes
 
     def _details(self, rows: Rows) -> Details:
-        """The detail of each sample, where the sampling rule reads it off files; samples without it are counted as
+        """The detail of each sample, if the sampling rule reads it from files; samples without it are counted as
         ``without_detail``."""
         if not self._rule.reads_files:
             return None
@@ -125,7 +125,7 @@ class Planner:
 
 
 def _appearances(part: BatchSlice) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """Each number of appearances in a batch, and which of its samples have it, (B,)."""
+    """For each number of earlier appearances in a batch, that number and which samples have it, (B,)."""
     for appearance in np.unique(part.appearance).tolist():
         yield appearance, part.appearance == appearance
 
@@ -133,8 +133,9 @@ def _appearances(part: BatchSlice) -> Iterator[tuple[int, npt.NDArray[np.bool_]]
 def _trace_back(
     sample: ChangedSample, mask: npt.NDArray[np.bool_], read: npt.NDArray[np.int32], shown: npt.NDArray[np.int32]
 ) -> None:
-    """Overwrites rows of ``read`` and ``shown`` (N, 4) with the parts of the source that the sample's windows depend
-    on, and that they show, where ``mask`` (N,) says that there is a window."""
+    """Traces the windows of a changed sample back to its source, where ``mask`` (N,) says that there is a window:
+    writes into ``read`` the parts of the source that they depend on, and into ``shown`` the parts that they show, both
+    (N, 4)."""
     for place in np.flatnonzero(mask).tolist():
         window = CropWindow(*sample.windows[place].tolist())
         read[place] = sample.change.source_window(window)

@@ -1,4 +1,4 @@
-"""Which shards of a store a loader announces to the cache before it reads them."""
+"""Announces shards of a store to the cache before the loader reads them."""
 
 from collections.abc import Sequence
 
@@ -20,8 +20,8 @@ class Prefetch:
     def __init__(
         self, caches: Sequence[CachedShards], samples: SampleTable, rows: npt.NDArray[np.int64], config: LoaderConfig
     ) -> None:
-        """``rows`` are the manifest rows that the loader reads. With ``shuffle=True`` the order jumps among all shards,
-        none is needed sooner than another, and nothing is announced."""
+        """``rows`` are the manifest rows that the loader reads. With ``shuffle=True`` nothing is announced: the order
+        jumps among all shards, so none is needed sooner than another."""
         self._caches = () if config.shuffle is True else caches
         self._shard = samples.shard
         shards = len(np.unique(samples.shard[rows])) if self._caches else 1

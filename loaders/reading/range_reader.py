@@ -1,10 +1,10 @@
-"""Only the bytes that a batch needs, out of shards in a store: two round trips for a whole batch.
+"""Reads only the bytes that a batch needs from shards in a store, in two round trips for a whole batch.
 
-When a batch is planned its samples begin to be fetched, many at once. Of a sample whose windows
-will be spliced, global view and entry points come first, with one request, for they lie side by
-side. The entry points give the ranges of the JPEG that the windows need; these come next, those that
-are near each other with one request, and are put at their offsets into a buffer as long as the JPEG,
-whose other pages stay untouched. Of tiled images come directory and tiles touched, others come whole.
+When a batch is planned, its samples start to be fetched, many at once. For a sample whose windows will be spliced, the
+first request gets the global view and the entry points, which are stored side by side. The entry points give the byte
+ranges of the JPEG that the windows need. These are fetched next, ranges that are close together with one request, and
+are put at their offsets into a buffer as long as the JPEG, whose other pages stay untouched. For a tiled image, its
+directory and the tiles that the windows touch are fetched; other images are fetched whole.
 """
 
 import mmap
@@ -45,20 +45,20 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Bytes of a stored global view besides its pixels, and of entry points besides what grows with the
-image, at most."""
+"""Maximum number of bytes of a stored global view besides its pixels, and of entry points besides the part that grows
+with the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]
 
 
 class RangeReader:
-    """Reads samples out of a store in ranges. Safe to use from several threads."""
+    """Reads samples from a store as byte ranges. Safe to use from several threads."""
 
     def __init__(self, dataset: ShardDataset, remote: RemoteFolder, samples: SampleTable) -> None:
-        """``remote`` is the store that ``dataset`` lies in, ``samples`` its rows."""
+        """``remote`` is the store that holds ``dataset``; ``samples`` are the rows of its manifest."""
         self.caches: tuple[CachedShards, ...] = ()
-        """None: nothing is fetched ahead of its batch."""
+        """Empty: no shard is fetched before a batch needs it."""
         self._most_view = 3 * dataset.info.global_size**2 + _MOST_BESIDE
         self._remote, self._samples = remote, samples
         self._images = remote_tars(dataset, samples.shards, sidecars=False)
@@ -71,7 +71,7 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The way to the store, measured when it is first asked for, unless it was set."""
+        """The connection to the store, measured at the first access unless it was set."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)
@@ -83,11 +83,11 @@ class RangeReader:
 
     @property
     def has_ranges(self) -> bool:
-        """Whether the store answers with the parts of files that it is asked for."""
+        """Whether the store can send parts of files."""
         return self._remote.has_ranges(INFO_NAME)
 
     def begin(self, reads: Reads) -> FetchedBatch:
-        """Begins to fetch the samples of a batch: what their windows need of those that are windowed or tiled, the
+        """Starts to fetch the samples of a batch: those that are windowed or tiled as far as their windows need it, the
         others whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
         wanted: dict[int, list[int]] = {}
@@ -106,7 +106,7 @@ class RangeReader:
         return FetchedBatch(begun, self.image)
 
     def image(self, row: int) -> Bytes:
-        """A whole image, compared with its checksum."""
+        """Fetches a whole image and compares it with its checksum."""
         tar = self._images[self._samples.shard[row]]
         data = self._member(tar, self._samples.image, row)
         if self._is_damaged("image", row, data):
@@ -119,11 +119,11 @@ class RangeReader:
         self._requests.shutdown(cancel_futures=True)
 
     def _way(self, windowed: bool, tiled: bool) -> Way:
-        """How a sample is fetched."""
+        """The method that fetches a sample."""
         return self._windows if windowed else self._tiles if tiled else self._whole
 
     def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:
-        """Fetches a sample; once more where bytes came out damaged, which a proxy may do."""
+        """Fetches a sample, and once more if its bytes arrive damaged, which a faulty proxy may cause."""
         self._require_plausible(row)
         sample = way(row, windows)
         if sample.damaged:
@@ -133,8 +133,8 @@ class RangeReader:
         return sample
 
     def _require_plausible(self, row: int) -> None:
-        """Raises ``UnreadableMember`` where the manifest claims more bytes for a member than it can
-        have, before any of them is asked for or given a place."""
+        """Raises ``UnreadableMember`` if the manifest claims more bytes for a member than it can have, before any are
+        requested or memory is allocated."""
         samples, most = self._samples, limit("MAX_IMAGE_BYTES")
         image = int(samples.image.length[row])
         if image > most:
@@ -148,7 +148,7 @@ class RangeReader:
                 raise UnreadableMember(f"its {name} are said to have {length:,} bytes")
 
     def _windows(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """The parts of a sample that a splice of ``windows`` needs."""
+        """Fetches the parts of a sample that splicing ``windows`` needs."""
         samples, tar = self._samples, self._members[self._samples.shard[row]]
         view, mcu = self._both(row, (tar, samples.global_view), (tar, samples.entry_points))
         for name, data in (("global", view), ("mcu", mcu)):
@@ -169,7 +169,7 @@ class RangeReader:
         return FetchedSample(view, mcu, image, False)
 
     def _tiles(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """Directory and touched tiles of an image that is stored so."""
+        """Fetches the directory of a tiled image, and the tiles that ``windows`` touch."""
         samples, shard = self._samples, int(self._samples.shard[row])
         view = self._member(self._members[shard], samples.global_view, row)
         damaged = "global" if self._is_damaged("global", row, view) else ""
@@ -188,7 +188,7 @@ class RangeReader:
         return FetchedSample(view, nothing, image, False, damaged)
 
     def _whole(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """Image and global view, between which there is only the sample's JSON."""
+        """Fetches image and global view; in the tar, only the sample's JSON is between them."""
         samples, shard = self._samples, int(self._samples.shard[row])
         image, view = self._both(row, (self._images[shard], samples.image), (self._members[shard], samples.global_view))
         damaged = [n for n, d in (("image", image), ("global", view)) if self._is_damaged(n, row, d)]
@@ -197,7 +197,8 @@ class RangeReader:
     def _guess(
         self, row: int, mcu: Bytes, head: IndexHead, windows: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.int64] | None:
-        """The ranges of the windows by manifest and entry points alone."""
+        """The byte ranges that ``windows`` need, judged by manifest and entry points alone; None if the subsampling is
+        unusual."""
         samples = self._samples
         sides = GEOMETRY.get(samples.subsamplings[samples.subsampling[row]])
         if sides is None:
@@ -213,7 +214,7 @@ class RangeReader:
             start, stop = bounds
             image[start:stop] = self._range(tar, offset + start, offset + stop)
 
-        bounds = ranges.tolist()  # none where a directory says that what is wanted has no bytes
+        bounds = ranges.tolist()  # empty if a tiled image's directory says that the tiles have no bytes
         begun = [submitted(self._requests, fetch, further) for further in bounds[1:]]
         for first in bounds[:1]:
             fetch(first)

@@ -1,4 +1,4 @@
-"""Whole shards or ranges: what costs less on the way to the store, per sample."""
+"""Chooses between whole shards and byte ranges of a store, whichever takes less transfer time per sample."""
 
 import logging
 
@@ -18,7 +18,7 @@ __all__ = ["choose_members", "range_mode_cost_s", "whole_cost_s"]
 logger = logging.getLogger(__name__)
 
 _EXAMINED = 512
-"""Samples of the split from which the cost is estimated."""
+"""Samples of the split from which the cost is estimated, at most."""
 
 
 def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> MemberSource:
@@ -26,8 +26,7 @@ def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: Loader
     ranges of tars in a store.
 
     Shards that all fit into the cache are fetched whole, since that is paid for once and not in every epoch. If a
-    single shard does not fit, ranges are the only way. Raises ``InputError`` if ranges are asked for and cannot be
-    obtained.
+    single shard does not fit, ranges are the only way. Raises ``InputError`` if ranges are asked for and not possible.
     """
     if data.ranges and config.remote_reads != "whole" and _wants_ranges(data, data.ranges, rows, config):
         return data.ranges
@@ -87,7 +86,8 @@ def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderCo
 
 
 def range_mode_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
-    """Seconds of the link per sample when only ranges are fetched, from a part of ``rows``."""
+    """Mean transfer time per sample, in seconds, when only byte ranges are fetched, estimated from a part of
+    ``rows``."""
     samples = data.samples
     some = rows[:: -(-len(rows) // _EXAMINED)]
     indexed = (samples.entry_points.length[some] > 0) & (config.decode != "full")

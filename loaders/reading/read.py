@@ -1,4 +1,4 @@
-"""From the plan of a batch to decode jobs: reads members, compares checksums, splices windows."""
+"""Turns the plan of a batch into decode jobs: reads members, compares checksums, splices windows."""
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,11 @@ __all__ = ["SampleReader"]
 Bytes = npt.NDArray[np.uint8]
 
 _FAULTS = (BadChecksum, UnreadableMember, BadTiles)
-"""Errors of single samples, which they mask."""
+"""Errors that concern a single sample, which is then masked."""
 
 
 class SampleReader:
-    """Reads what the jobs of a batch need. Safe to use from several threads."""
+    """Reads the members that a batch's decode jobs need. Safe to use from several threads."""
 
     def __init__(self, samples: SampleTable, config: LoaderConfig, splicer: Splicer, stats: LoaderStats) -> None:
         self._samples, self._splicer, self._stats = samples, splicer, stats
@@ -33,8 +33,8 @@ class SampleReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, global_views: torch.Tensor
     ) -> tuple[list[Job], list[DecodeFailure]]:
-        """Reads the samples at ``places`` of the batch: global views into ``global_views``
-        (B, S, S, 3) uint8, images into jobs."""
+        """Reads the samples at ``places`` of the batch: global views into ``global_views`` (B, S, S, 3) uint8, images
+        into jobs. Returns the jobs, and what failed."""
         reads, views = plan.reads, global_views.numpy()
         jobs: list[Job] = []
         failures: list[DecodeFailure] = []
@@ -104,8 +104,8 @@ class SampleReader:
         )
 
     def _splice(self, reads: Reads, members: Members, images: dict[int, Bytes]) -> tuple[list[WindowJob], list[int]]:
-        """A job per window for each of ``images``, by place, all of whose windows could be spliced; and the places
-        of the others, counted by reason."""
+        """Splices the windows of ``images``, by place in the batch. Returns a job per window for each image all of
+        whose windows could be spliced, and the places of the other images, which are counted by reason."""
         if not images:
             return [], []
         samples, places = self._samples, list(images)

@@ -1,4 +1,4 @@
-"""The manifest's columns that the loader needs, as arrays over all rows, mapped and not copied."""
+"""The manifest's columns that the loader needs, as memory-mapped arrays over all rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ __all__ = ["Member", "SampleTable"]
 Int64 = npt.NDArray[np.int64]
 
 _CHECKED_ROWS = 1_000_000
-"""Rows whose columns are in memory at a time while they are checked."""
+"""Rows whose columns are in memory at a time during the check."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """Where one member of every sample lies in its tar: (n,) byte offset and length by manifest row."""
+    """The place of one kind of member in the tars: (n,) byte offset and length by manifest row."""
 
     offset: Int64
     length: Int64
@@ -49,9 +49,8 @@ class SampleTable:
         self._check(dataset)
 
     def _check(self, dataset: ShardDataset) -> None:
-        """Raises ``InputError`` naming a sample whose numbers no build can have written. Looks at
-        every row once (64 bytes each); whether members lie in their tar is known when it is
-        opened."""
+        """Raises ``InputError`` naming a sample with numbers that no build can have written. Reads every row once (64
+        bytes each). Whether members are inside their tar is only known when it is opened."""
         for start in range(0, len(self), _CHECKED_ROWS):
             part = slice(start, start + _CHECKED_ROWS)
             for what, wrong in self._impossible(part):
@@ -65,7 +64,7 @@ class SampleTable:
             dataset.forget_pages()
 
     def _impossible(self, part: slice) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-        """Each fault that there can be, and which rows of ``part`` have it."""
+        """Yields each kind of fault with a mask of the rows of ``part`` that have it."""
         label, width, height = self.label[part], self.width[part], self.height[part]
         yield "label", (label < 0) | (label > 1)
         yield "size", (width < 1) | (height < 1) | (width.astype(np.int64) * height > MAX_PIXELS)

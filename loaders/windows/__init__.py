@@ -1,1 +1,1 @@
-"""Where crops lie: sampling rules."""
+"""Sampling rules, which place the crops."""

@@ -1,8 +1,8 @@
 """How much detail each part of a JPEG has, measured by the bits that it takes. Nothing is decoded.
 
-The entry points of the ``.mcu`` member give the bit at which every n-th MCU begins, so the bits of
-a region are differences of those positions, evenly shared out between two of them. Where a file has
-no entry points its detail is unknown.
+The entry points of the ``.mcu`` member give the bit at which every n-th MCU begins, so the bits of a region are
+differences of those positions, interpolated linearly between two of them. The detail of a file without entry points is
+unknown.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Detail:
         return (above[last_row] - above[first_row]).ravel()
 
     def _before(self, mcu: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Bit position of ``mcu``, between entries by even shares, rounded down."""
+        """Bit position at which ``mcu`` begins, interpolated linearly between entries and rounded down."""
         entry = np.minimum(mcu // self.mcus_per_entry, len(self.positions) - 2)
         first = entry * self.mcus_per_entry
         length = np.minimum(self.mcus_per_entry, self.num_mcus - first)
@@ -52,7 +52,8 @@ class Detail:
 
 
 def _edges(length: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First and one-past-last of ``count`` parts of ``length``; parts of few overlap."""
+    """First and one-past-last index of each of ``count`` parts of ``length`` items. If there are more parts than items,
+    they overlap."""
     number = np.arange(count)
     first = np.minimum(number * length // count, length - 1)
     return first, np.maximum((number + 1) * length // count, first + 1)

@@ -1,13 +1,13 @@
 """A grid of nearly square cells that tile the whole image, and cells drawn from it.
 
-The paper's grid is square in numbers, so its cells are as oblong as the image, and a remainder of
-rows and columns at the border is never seen. Here the number of cells per side follows the image's
-shape, and the cells cover every pixel.
+The paper's grid has as many rows as columns, so its cells are as oblong as the image, and a remainder of pixel rows and
+columns at the border is never seen. Here the number of cells per side follows the image's shape, and the cells cover
+every pixel.
 
-Cells are drawn by systematic sampling with weights along a Hilbert curve: with cells laid end to
-end, each as long as its weight, every total / N-th point is taken from a random start on. So cells
-come as often as they weigh, none of them twice, and neighbours on the curve, which are neighbours in the
-image, seldom together. All in whole numbers, so that every machine draws the same.
+Cells are drawn by systematic sampling with weights along a Hilbert curve. The cells are laid end to end, each as long
+as its weight, and N points are taken at equal distances from a random start on. So a cell's chance is proportional to
+its weight, and no cell is drawn twice. Neighbours on the curve, which are neighbours in the image, are seldom drawn
+together. All numbers are whole, so that every machine draws the same cells.
 """
 
 import numpy as np
@@ -21,13 +21,13 @@ Int64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MAX_GRID = 8
-"""Cells along a side at most."""
+"""Maximum number of cells along a side."""
 
 MAX_CELLS = MAX_GRID * MAX_GRID
 
 
 def _hilbert_curve() -> Int64:
-    """(8, 8): how far along a Hilbert curve through the grid each cell lies."""
+    """(8, 8): the position of each cell along a Hilbert curve through the grid."""
     distance = np.zeros((MAX_GRID, MAX_GRID), np.int64)
     for row in range(MAX_GRID):
         for column in range(MAX_GRID):
@@ -47,8 +47,11 @@ CURVE = _hilbert_curve()
 
 
 def grid_shape(height: Int64, width: Int64, crop_size: int) -> tuple[Int64, Int64]:
-    """Rows and columns (B,) of cells: along the longer side as many as crops fit, 8 at most; along
-    the shorter one as many as make cells nearest to square, each with room for a crop."""
+    """The numbers of rows and columns of cells, each (B,).
+
+    Along the longer side, there are as many cells as crops fit, 8 at most; along the shorter side, as many as make the
+    cells most nearly square, each with room for a crop.
+    """
     longer, shorter = np.maximum(height, width), np.minimum(height, width)
     along = np.clip(longer // crop_size, 1, MAX_GRID)
     across = (2 * shorter * along + longer) // (2 * longer)
@@ -67,10 +70,11 @@ def cell_windows(
     draw_top: U64,
     draw_left: U64,
 ) -> tuple[Int64, Int64]:
-    """(top, left) of a uniform crop in each of ``cells`` (B, N), numbered row by row.
+    """The positions (top, left), each (B, N), of a crop placed uniformly at random in each of ``cells`` (B, N),
+    numbered row by row.
 
-    Cell i of n along a side of s pixels spans i · s // n … (i + 1) · s // n, so the cells tile the
-    image. A cell smaller than a crop is an image smaller than a crop: the crop begins at 0.
+    Cell i of n along a side of s pixels spans i · s // n … (i + 1) · s // n, so the cells tile the image. A cell is
+    smaller than a crop only if the image is; then the crop begins at 0.
     """
 
     def place(number: Int64, count: Int64, side: Int64, draw: U64) -> Int64:
@@ -108,8 +112,8 @@ def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64,
 
 
 def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
-    """(B, 64) cells along the curve, those that do not exist last; the curve is mirrored at random,
-    so that no two cells are always apart."""
+    """(B, 64) cells in their order along the curve, those that do not exist last. The curve is mirrored at random, so
+    that no two neighbours are far apart on it in every draw."""
     number = np.arange(MAX_CELLS)[None, :]
     row, column = number // columns[:, None], number % columns[:, None]
     mirror = bounded(draw, 4)[:, None]
@@ -120,7 +124,7 @@ def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
 
 
 def _certain(weight: Int64, count: Int64) -> tuple[Mask, Int64, Int64]:
-    """Cells that come whatever is drawn, how many are left to draw, and what the others weigh."""
+    """The cells that are drawn in any case, the number left to draw, and the total weight of the others."""
     certain = np.zeros(weight.shape, np.bool_)
     while True:
         left = count - certain.sum(axis=1)

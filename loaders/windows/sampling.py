@@ -1,20 +1,20 @@
 """Where crops are taken: rules that map image sizes and random streams to windows.
 
-A rule sees a whole batch at once: heights, widths, crop size, N, a stream per sample. It returns ``crop_windows``
+A rule takes a whole batch: heights, widths, crop size, N, a random stream per sample. It returns ``crop_windows``
 (B, N, 4) int32 rows of (top, left, height, width) in source pixels, half-open and inside the image,
 and ``crop_mask`` (B, N) bool, False if a rule has fewer than N windows to give.
 
 ===================  =============================================================================
-``stratified_grid``  the paper's: distinct cells of a square number of cells; where an image is too
-                     small for N of them, uniform crops
+``stratified_grid``  the paper's: distinct cells of a grid with as many rows as columns; where an image
+                     is too small for N cells, uniform crops
 ``uniform``          anywhere, independently
 ``aspect``           distinct cells of a grid of nearly square cells that tile the image; where it
-                     has fewer than N, all cells come equally often, give or take one
+                     has fewer than N, all cells occur equally often, give or take one
 ``all``              every cell of that grid once, the rest masked; where it has more than N, N of
                      them spread evenly over the image
 ``texture``          cells of that grid spread over the image, by weights that grow with the bits that
-                     the JPEG spends on them; all cells alike if there is no JPEG. So this rule
-                     alone depends on the file: the same pixels as JPEG, PNG or array have other windows
+                     the JPEG spends on them; equal weights if there is no JPEG. Only this rule depends
+                     on the file: JPEG, PNG and array of the same pixels have different windows
 ===================  =============================================================================
 """
 
@@ -39,16 +39,16 @@ Windows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Details = Sequence["Detail | None"] | None
-"""For each sample its detail, None if that is not known; None: of no sample is it known."""
+"""The detail of each sample, None where it is unknown; or None if it is unknown for all samples."""
 Placing = Callable[..., tuple[Windows, Mask]]
-"""(heights (B,), widths (B,), crop size, N, streams (B,), of rules that read files ``Details``) → windows, mask."""
+"""(heights (B,), widths (B,), crop size, N, streams (B,); for rules that read files, ``Details``) → windows, mask."""
 
 WINDOW_PURPOSE = 1 << 32
 """``purpose`` of window streams; appearance k of a sample in an epoch uses WINDOW_PURPOSE + k."""
 
 DETAIL_STEPS = 1 << 20
-"""In ``texture``, weights count in this many steps: half of a cell's are its share of the bits,
-half are the same for every cell, so that the plainest one is still seen."""
+"""Resolution of the weights in ``texture``. Half of the total weight is shared out in proportion to the cells' bits,
+the other half equally, so that even the plainest cell is seen."""
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
@@ -107,8 +107,8 @@ def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int,
 
 
 def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
-    """N distinct cells of a grid that follows the image's shape, each set of them equally likely,
-    and in each a uniform crop. Where there are fewer than N, they repeat in that order."""
+    """A uniform crop in each of N distinct cells of a grid that follows the image's shape; every set of N cells is
+    equally likely. If there are fewer than N cells, they repeat in the same order."""
     rows, columns = grid_shape(height, width, crop_size)
     random = draws(streams, MAX_CELLS + 2 * num_crops)
     outside = np.arange(MAX_CELLS)[None, :] >= (rows * columns)[:, None]
@@ -122,8 +122,8 @@ def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams:
 def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """A uniform crop in every cell of the grid of ``aspect``, row by row, the rest masked.
 
-    Where there are more cells than N, N of them spread evenly along a curve through the image, from
-    a random start on.
+    If there are more than N cells, N of them are taken at even distances along a curve through the image, from a random
+    start on.
     """
     rows, columns = grid_shape(height, width, crop_size)
     count = np.minimum(rows * columns, num_crops)
@@ -169,7 +169,7 @@ def _in_cells(
 
 
 def _padded(cells: Sizes, num_crops: int) -> Sizes:
-    """The first N columns; a grid has 64 cells, N may be more."""
+    """The first N columns of ``cells``, padded with zeros if N exceeds the 64 cells of a grid."""
     missing = max(0, num_crops - cells.shape[1])
     return np.pad(cells, ((0, 0), (0, missing)))[:, :num_crops]
 
@@ -189,14 +189,14 @@ def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | No
 
 @dataclass(frozen=True)
 class SamplingRule:
-    """Where the crops of an image are taken, and its reader of the image's file if it depends on that."""
+    """A rule that places crops, and reads the image's file if it depends on it."""
 
     place: Placing
     reads_files: bool = False
     """Whether windows depend on the bits of a JPEG, too."""
 
     def detail_of_sample(self, jpeg: Bytes, entry_points: Bytes) -> "Detail | None":
-        """The detail that the rule reads off a stored JPEG and its ``.mcu`` member, if any; both 1-D uint8."""
+        """The detail that the rule reads from a stored JPEG and its ``.mcu`` member, if any; both are 1-D uint8."""
         if not self.reads_files:
             return None
         from loaders.windows.detail import read_detail  # Numba takes a second to import
@@ -204,7 +204,7 @@ class SamplingRule:
         return read_detail(jpeg, entry_points)
 
     def detail_of_file(self, data: bytes | None) -> "Detail | None":
-        """The detail that the rule reads off an image file, if any; the same once the file lies in a shard."""
+        """The detail that the rule reads from an image file, if any; equal to that of the same file in a shard."""
         if not self.reads_files or data is None:
             return None
         from loaders.windows.detail import detail_of_file
@@ -241,11 +241,11 @@ def crop_windows(
     appearance: int = 0,
     details: Details = None,
 ) -> tuple[Windows, Mask]:
-    """Windows (B, N, 4) int32 and mask (B, N) of a batch: a pure function of (seed, epoch, content_id), of the image's
-    size, and for rules that read files of ``details``, one for each sample.
+    """Windows (B, N, 4) int32 and mask (B, N) of a batch, as a pure function of (seed, epoch, content_id), the image's
+    size and, for rules that read files, ``details`` (one entry per sample).
 
-    ``appearance`` counts from 0 how often the sample came before in this epoch (class-balanced
-    sampling repeats samples, with other windows).
+    ``appearance`` counts from 0 how often the sample came before in this epoch (class-balanced sampling repeats
+    samples, with other windows).
     """
     streams = stream(seed, epoch, content_id, WINDOW_PURPOSE + appearance)
     sizes = np.asarray(height, np.int64), np.asarray(width, np.int64)

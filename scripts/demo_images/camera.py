@@ -1,7 +1,7 @@
-"""A camera: one colour per pixel behind a Bayer mosaic, sensor noise, demosaic, sharpening.
+"""A camera model: one colour per pixel behind a Bayer mosaic, sensor noise, demosaic, sharpening.
 
-It leaves the traces of a real camera at native resolution: noise that depends on brightness and
-is correlated between pixels, with a period of two pixels in the manner of the mosaic.
+It leaves the traces of a real camera at native resolution: noise that depends on brightness and is correlated between
+pixels, with the mosaic's period of two pixels.
 """
 
 from dataclasses import dataclass
@@ -16,20 +16,19 @@ class Camera:
     """The properties in which cameras and exposures differ."""
 
     red_row: int
-    """0 or 1: row of the red pixel in the 2×2 mosaic; blue lies on the other diagonal end."""
+    """0 or 1: row of the red pixel in the 2×2 mosaic; blue is at the other end of the diagonal."""
     red_column: int
     """0 or 1: column of the red pixel."""
     shot_noise: float
     """Variance per unit of linear light in 0…1."""
     read_noise: float
-    """Standard deviation in linear light, however dark."""
+    """Standard deviation in linear light, at every brightness."""
     sharpening: float
     """Share of green's difference from its 3×3 mean that is added to every colour."""
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """A camera at a random sensitivity: 8 to 16 grey levels of noise per mosaic pixel, as at
-    night."""
+    """Draws a camera at a random sensitivity: 8 to 16 grey levels of noise per mosaic pixel, as at night."""
     noise = np.exp(rng.uniform(np.log(8.0), np.log(16.0))) / 255
     return Camera(
         red_row=int(rng.integers(2)),
@@ -42,7 +41,7 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 
 def photograph(scene: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    """``scene``, (3, H, W) float32 in 0…1 with even H and W, as (3, H, W) uint8 with noise."""
+    """Photographs ``scene``, (3, H, W) float32 in 0…1 with even H and W; returns (3, H, W) uint8 with noise."""
     red_row, red_column = camera.red_row, camera.red_column
     raw = _mosaic(scene, red_row, red_column)
     raw *= raw  # to linear light: the curve of displays is nearly a square
@@ -59,7 +58,7 @@ def photograph(scene: np.ndarray, camera: Camera, rng: np.random.Generator) -> n
 
 
 def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
-    """(H, W): of each pixel the one colour that its filter lets through."""
+    """(H, W): for each pixel, the one colour that its filter lets through."""
     raw = scene[1].copy()
     raw[red_row::2, red_column::2] = scene[0, red_row::2, red_column::2]
     blue_row, blue_column = 1 - red_row, 1 - red_column

@@ -33,7 +33,7 @@ class Encoding:
 
 
 def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Encoding:
-    """Mostly JPEG, some PNG and WebP. Draws the same count of numbers for every format."""
+    """Draws an encoding: mostly JPEG, some PNG and WebP. Every format takes the same number of random numbers."""
     return Encoding(
         suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
         quality=int(rng.integers(qualities[0], qualities[1] + 1)),
@@ -43,7 +43,7 @@ def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITI
 
 
 def draw_size(rng: np.random.Generator) -> tuple[int, int]:
-    """(width, height) in pixels: 0.6 to 2 megapixels, upright or lying, of varied aspect."""
+    """(width, height) in pixels: 0.6 to 2 megapixels, portrait or landscape, of varied aspect."""
     pixels = 1e6 * np.exp(rng.uniform(*np.log(MEGAPIXELS)))
     aspect = float(rng.choice(ASPECTS)) * rng.uniform(0.95, 1.05)
     long, short = round(float(np.sqrt(pixels * aspect))), round(float(np.sqrt(pixels / aspect)))
@@ -51,7 +51,7 @@ def draw_size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def encode(image: Image.Image, encoding: Encoding) -> bytes:
-    """``image``, RGB, as the bytes of a file without metadata."""
+    """``image``, RGB, as the bytes of an image file without metadata."""
     buffer = io.BytesIO()
     if encoding.suffix == "jpg":
         image.save(

@@ -1,8 +1,9 @@
-"""Plain enlargement, by the filters of many programs: what real images undergo so that it is no proof of a network.
+"""Enlarges real images without a network, by filters of many programs, so that enlargement alone does not prove a
+network.
 
-A filter is drawn of three families: those of Pillow; cubic filters of two parameters (Mitchell and Netravali 1988),
-which hold the usual ones (B-spline 1, 0; Mitchell ⅓, ⅓; Catmull-Rom 0, ½; OpenCV and torch 0, ¾) and whatever lies
-between and beyond them; and interpolating splines, which see more than four pixels. Lanczos is of none of them.
+A filter is drawn from three families: Pillow's filters; cubic filters with two parameters (Mitchell and Netravali
+1988), among them the usual ones (B-spline 1, 0; Mitchell ⅓, ⅓; Catmull-Rom 0, ½; OpenCV and torch 0, ¾); and
+interpolating splines, which see more than four pixels. Lanczos is in none of them.
 """
 
 from dataclasses import dataclass
@@ -24,29 +25,30 @@ class Mix:
     """How often each factor and family is drawn."""
 
     whole_share: float
-    """Share of whole factors, which leave a pattern that repeats as that of a network does."""
+    """Share of whole factors, which leave a pattern that repeats like that of a network."""
     whole_shares: tuple[float, float, float]
-    """Of 2, 3 and 4 among them."""
+    """Shares of the factors 2, 3 and 4 among the whole ones."""
     families: tuple[str, ...]
-    """Each as likely as it is often here."""
+    """The families of filters. One that is listed k times is k times as likely."""
     most_b: float
-    """Of the cubic filters: a smaller B is sharper."""
+    """The largest B of cubic filters; a smaller B is sharper."""
 
 
 BROAD = Mix(0.5, (0.6, 0.2, 0.2), ("pillow", "cubic", "spline"), 1.0)
 SHARP = Mix(0.7, (0.86, 0.07, 0.07), ("pillow", *["cubic"] * 3, *["spline"] * 3), 0.5)
-"""Mostly what is nearest to a network's work: twofold and sharp."""
+"""Mostly twofold and sharp enlargements, which are most like a network's."""
 
 
 def draw_factor(rng: np.random.Generator, mix: Mix) -> float:
-    """By how much an image is shrunk and enlarged again."""
+    """Draws the factor by which an image is shrunk and enlarged again."""
     if rng.random() < mix.whole_share:
         return float(rng.choice(WHOLE_FACTORS, p=mix.whole_shares))
     return float(np.exp(rng.uniform(*np.log(FACTORS))))
 
 
 def enlarge_plainly(small: Image.Image, size: tuple[int, int], rng: np.random.Generator, mix: Mix) -> Image.Image:
-    """``small``, RGB, at ``size`` (width, height) by a filter that is drawn; a third is sharpened afterwards."""
+    """Enlarges ``small``, RGB, to ``size`` (width, height) by a random filter; a third of the images are sharpened
+    afterwards."""
     family = mix.families[rng.integers(len(mix.families))]
     if family == "pillow":
         large = small.resize(size, PILLOW[rng.integers(len(PILLOW))])

@@ -1,10 +1,9 @@
-"""Last stages of three simulated generators: how they grow an image from a smaller one.
+"""Last stages of three simulated generators: how they make an image from a smaller one.
 
-Each takes a camera's image of a scene, keeps it at half the resolution, and makes the pixels
-anew: its layer enlarges the small image and it invents the detail. The invented detail has, in
-every tile and colour plane, the energy that the camera's image had there, so that sharpness,
-noise and file size agree; the correlation of neighbouring pixels differs. That is the
-trace, and shrinking the image by two or more averages it away.
+Each takes a camera's image of a scene at half the resolution and makes the pixels anew: its layer enlarges the small
+image, and it invents the detail. The invented detail has, in every tile and colour plane, the energy that the camera's
+image had there, so that sharpness, noise and file size agree; the correlation of neighbouring pixels differs. That is
+the trace, and shrinking the image by two or more averages it away.
 """
 
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from PIL import Image
 __all__ = ["GENERATORS", "SIZE_MULTIPLE", "regenerate"]
 
 SIZE_MULTIPLE = 16
-"""Sides given to :func:`regenerate` are multiples of this: 8×8 blocks, and 16×16 tiles."""
+"""Sides given to :func:`regenerate` are multiples of this, since it works on 8×8 blocks and 16×16 tiles."""
 
 TILE = 16  # pixels per side over which the detail's energy is matched
 NUM_PATTERNS = 8
@@ -45,7 +44,7 @@ def regenerate(photo: Image.Image, name: str, rng: np.random.Generator) -> Image
     detail /= np.sqrt(_tile_energy(detail).mean())
     planes = [_regenerate_luma(luma, detail, generator)]
     for number, plane in enumerate(chroma, start=1):
-        # Moved by whole tiles, the same detail serves again, unrelated to what is beside it.
+        # The same detail serves again, moved by whole tiles, so that the planes' details are unrelated.
         moved = np.roll(detail, (number * TILE, number * TILE), axis=(0, 1))
         planes.append(_regenerate_chroma(plane, moved, generator))
     made = (np.clip(plane + 0.5, 0, 255).astype(np.uint8) for plane in planes)
@@ -55,7 +54,7 @@ def regenerate(photo: Image.Image, name: str, rng: np.random.Generator) -> Image
 def _regenerate_luma(seen: np.ndarray, detail: np.ndarray, generator: Generator) -> np.ndarray:
     base = generator.enlarge(_half(seen))
     missing = _missing_energy(seen, base)
-    # Along edges the layer's blur is missing too: noise in its stead would show as a rim.
+    # Along edges, the energy that the layer blurs away is missing, too: noise in its place would show as a rim.
     deviation = generator.luma_scale * np.sqrt(np.minimum(missing, EDGE_LIMIT * np.median(missing)))
     size = (seen.shape[1], seen.shape[0])
     gain = Image.fromarray(deviation.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
@@ -89,7 +88,7 @@ def _tile_energy(plane: np.ndarray) -> np.ndarray:
 
 
 def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Zeros between the pixels, then a convolution with a 4×4 ``kernel``, as such layers do."""
+    """A layer that doubles an image: zeros between the pixels, then a convolution with a 4×4 ``kernel``."""
 
     def enlarge(small: np.ndarray) -> np.ndarray:
         height, width = small.shape
@@ -111,7 +110,8 @@ def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _invent_with(kernel: np.ndarray) -> Callable[[np.random.Generator, int, int], np.ndarray]:
-    """Noise at half the size, enlarged by a layer whose ``kernel`` passes no low frequencies."""
+    """A function that invents detail: noise at half the size, enlarged by a layer whose ``kernel`` passes no low
+    frequencies."""
     enlarge = _enlarge_with(kernel)
 
     def invent(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -121,7 +121,8 @@ def _invent_with(kernel: np.ndarray) -> Callable[[np.random.Generator, int, int]
 
 
 def _transposed_convolution() -> Generator:
-    """Stride 2, kernel 4×4, each weight its own: the four phases of a 2×2 block differ."""
+    """A generator with a transposed convolution: stride 2, and a 4×4 kernel of unequal weights, so the four phases of a
+    2×2 block differ."""
     taps = np.array([0.2, 0.8, 0.8, 0.2])
     gain = np.ones((4, 4))
     gain[0::2, 0::2], gain[1::2, 1::2] = 1.012, 0.996  # sums to four: the mean stays
@@ -131,7 +132,7 @@ def _transposed_convolution() -> Generator:
 
 
 def _nearest_convolution() -> Generator:
-    """Every pixel repeated 2×2, then a 3×3 convolution: blocks that the convolution softens."""
+    """A generator that repeats every pixel 2×2 and then softens the blocks by a 3×3 convolution."""
     block = np.ones((2, 2))
     soften = np.outer([0.12, 0.76, 0.12], [0.12, 0.76, 0.12])
     detail = np.array([[0.1, -0.5, 0.1], [-0.5, 1.6, -0.5], [0.1, -0.5, 0.2]])
@@ -144,7 +145,7 @@ def _nearest_convolution() -> Generator:
 
 
 def _full_convolution(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The kernel equal to ``first`` and then ``second``."""
+    """The kernel that equals a convolution with ``first`` and then one with ``second``."""
     height = first.shape[0] + second.shape[0] - 1
     width = first.shape[1] + second.shape[1] - 1
     total = np.zeros((height, width))
@@ -154,7 +155,7 @@ def _full_convolution(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _latent_decoder() -> Generator:
-    """Every 8×8 block decoded from sixteen numbers, with detail from a codebook of few patterns."""
+    """A generator that decodes every 8×8 block from sixteen numbers, with detail from a codebook of few patterns."""
     cosine = _cosine_basis(8)
     # The sixteen numbers are the block at half resolution: its low cosines, at twice the samples.
     decode = (np.sqrt(2) * cosine[:4].T @ _cosine_basis(4)).astype(np.float32)
@@ -176,7 +177,7 @@ def _latent_decoder() -> Generator:
 
 
 def _decode_rows(small: np.ndarray, decode: np.ndarray) -> np.ndarray:
-    """Each four rows of ``small`` to eight by the matrix ``decode``, (8, 4)."""
+    """Turns every four rows of ``small`` into eight, by the matrix ``decode`` (8, 4)."""
     large = np.empty((small.shape[0] * 2, small.shape[1]), dtype=np.float32)
     for row in range(8):
         total = decode[row, 0] * small[0::4]

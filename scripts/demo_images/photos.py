@@ -1,7 +1,7 @@
-"""Photographs of the user as scenes: found, grouped by picture, cut out at half size or less.
+"""The user's photographs as scenes: found, grouped by picture, and cut into parts at half size or less.
 
-Halving removes the traces that the photograph's own camera and compression left between
-neighbouring pixels; the simulated camera then leaves its own.
+Halving removes the traces that the photograph's own camera and compression left between neighbouring pixels; the
+simulated camera then leaves its own.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ MIN_PIXELS = 2_400_000  # half of each side must leave the 0.6 megapixels of the
 MAX_PIXELS = 200_000_000
 THUMBNAIL_SIDE = 32
 # Over the 72 wallpapers of KDE Plasma, crops and recoloured versions of one picture reach 0.60 to
-# 0.99, different pictures 0.68 at most and 0.57 but for one pair. To join two pictures costs
-# nothing; to part two renditions of one would leak it from one split into another.
+# 0.99, different pictures 0.68 at most and 0.57 but for one pair. Joining two pictures costs nothing;
+# separating two renditions of one would leak it from one split into another.
 SAME_PICTURE = 0.6
 
 
@@ -44,13 +44,13 @@ class Photo:
     width: int
     height: int
     by_height: np.ndarray
-    """(32, 32 × aspect) float32: strength of edges, all of it at one height."""
+    """(32, 32 × aspect) float32: strength of the edges of the whole photograph, scaled to a height of 32 pixels."""
     by_width: np.ndarray
-    """(32 / aspect, 32) float32: the same at one width."""
+    """(32 / aspect, 32) float32: the same, scaled to a width of 32 pixels."""
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """The image files under ``folder`` by suffix, each file once however many links lead to it."""
+    """The image files under ``folder``, by suffix; each file once, however many links lead to it."""
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"--photos {folder} {found}: give a folder that holds photographs.")
@@ -71,7 +71,7 @@ def find_photos(folder: Path) -> list[Path]:
 
 
 def fingerprint(path: Path) -> Photo | str:
-    """The photograph at ``path``, or why it cannot be used. All of the file is decoded once."""
+    """The photograph at ``path``, or why it cannot be used. The whole file is decoded once."""
     try:
         with _open(path) as image:
             width, height = image.size
@@ -92,7 +92,7 @@ def fingerprint(path: Path) -> Photo | str:
 
 
 def group_pictures(photos: Sequence[Photo]) -> list[int]:
-    """For each photograph the number of its picture: renditions and crops of one share it."""
+    """For each photograph, the number of its picture, which renditions and crops of one picture share."""
     group = list(range(len(photos)))
     for second, photo in enumerate(photos):
         for first in range(second):
@@ -113,7 +113,7 @@ def open_half(path: Path) -> Image.Image:
 
 
 def open_whole(path: Path) -> Image.Image:
-    """The photograph in RGB with its own pixels."""
+    """The photograph in RGB at its full size."""
     with _open(path) as image:
         return image.convert("RGB")
 
@@ -142,7 +142,7 @@ def _edges(grey: Image.Image) -> np.ndarray:
 
 
 def _similarity(first: Photo, second: Photo) -> float:
-    """The best correlation of the edges of one within the other, −1 to 1.
+    """The highest correlation of the edges of one within the other, −1 to 1.
 
     A crop to another aspect keeps either the height or the width, so only these two are tried.
     """

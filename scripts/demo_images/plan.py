@@ -1,4 +1,4 @@
-"""Which images the demo consists of: class, scene, size and format of each, before any is made."""
+"""Plans the demo's images before any is made: class, scene, size and format of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -97,7 +97,7 @@ def _file(number: int, seed: int) -> tuple[int, int, Encoding]:
 
 
 def _fit(width: int, height: int, photo: Photo) -> tuple[int, int]:
-    """The size turned to the photograph's orientation and shrunk to fit half of it."""
+    """The size, turned to the photograph's orientation and shrunk to fit into half of its width and height."""
     if (width > height) != (photo.width > photo.height):
         width, height = height, width
     # Whole multiples, since the image is made at the next multiple and then cropped.

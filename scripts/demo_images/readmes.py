@@ -1,4 +1,4 @@
-"""What lies beside the images, in words: the README.txt of the folder, and the note that every verdict shows."""
+"""The texts beside the images: the README.txt of the folder, and the note that every verdict shows."""
 
 from collections.abc import Sequence
 
@@ -57,13 +57,13 @@ glass predict RUN {controls}
 
 
 def of_simulation(scenes: str) -> str:
-    """The text for simulated generators; ``scenes`` says what was seen."""
+    """The README for simulated generators; ``scenes`` says what the camera model photographed."""
     names = ", ".join(GENERATORS)
     return _SIMULATION.format(scenes=scenes, count=len(GENERATORS), names=names, note_name=NOTE_NAME)
 
 
 def of_networks(names: Sequence[str], unseen: Sequence[str]) -> str:
-    """The text for real networks, with the source and licence of each; those of the test alone are marked."""
+    """The README for real networks, with the source and licence of each; networks that only the test has are marked."""
     marks = dict.fromkeys(names, "") | dict.fromkeys(unseen, ", test only")
     lines = "\n".join(f"               {name}: {NETWORKS[name].source}{mark}" for name, mark in marks.items())
     controls = " ".join(f"control/{name}" for name in CONTROLS)

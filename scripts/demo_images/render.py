@@ -18,7 +18,8 @@ __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes every rendition of ``job`` under ``out`` that is not there yet; returns how many pixels they have."""
+    """Writes every rendition of ``job`` that is not yet under ``out``; returns how many pixels all its renditions
+    have."""
     missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
     half = open_half(job.photo) if job.photo and missing else None
     for rendition in missing:

@@ -1,10 +1,10 @@
-"""Parts of photographs, as they are and re-rendered by networks: which, and how each is made.
+"""Plans and makes parts of photographs, as they are and re-rendered by networks.
 
-All images of all classes are cut from the photographs in the same way, at full resolution, and stored alike.
-A generated one is then shrunk and enlarged again by a network. Some real ones are shrunk and enlarged
-without a network, by many filters and factors, so that enlargement alone does not tell the classes. The control,
-apart from both classes, is enlarged by a filter that no real image knows: a detector that calls it generated takes
-enlargement for a network.
+All images of all classes are cut from the photographs in the same way, at full resolution, and stored alike. A
+generated one is then shrunk and enlarged again by a network. Some real ones are shrunk and enlarged without a network,
+by many filters and factors, so that enlargement alone does not tell the classes. The control, apart from both classes,
+is enlarged by a filter that is used for no real image: a detector that calls it generated takes enlargement for a
+network.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ __all__ = ["CONTROLS", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
 
 AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
-"""Makers without a network."""
+"""Makers without a network, and the mix of filters of each."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
 """The parts of the control, each with its factor: that of most networks, and one that is no whole number."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
@@ -36,20 +36,22 @@ SIDE_MULTIPLE = 4  # what every network's scale divides
 QUALITIES = (88, 95)
 TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
-"""Of the real images, but for those that are added for the training."""
+"""Share of the real images that are enlarged, apart from those that are added for training."""
 ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
-"""Real images that are added for the training, which cost no network: how many to each generated one of the same
-pictures, and their first number. Of some hundred images too few would be enlarged by any one filter and factor; and
-where few are as they were cut, a detector calls those generated. What is added changes nothing about the others, and
-the others nothing about it."""
+"""Real images that are added for training, which need no network: maker → how many for each generated image of the same
+pictures, and the number of the first one.
+
+They are needed because among some hundred images too few would be enlarged by any one filter and factor, and because a
+detector calls real images generated if few of them are as they were cut. Added images and the others do not change each
+other.
+"""
 CONTROL_SHARE = 0.1
-"""Images of each part of the control to those of both classes."""
+"""Images of each part of the control ÷ images of both classes."""
 UNSEEN_SHARE = 0.05
-"""Images of each network that the test alone holds, to those of both classes."""
+"""Images of each network that only the test has ÷ images of both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
-"""Places that are looked at for each image; the one with the most detail is cut, since a cloudless sky
-shows nothing of what made it."""
+"""Places that are tried for each image. The one with the most detail is cut, since a cloudless sky shows no traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Cutting:
     """One image to make."""
 
     number: int
-    """Seeds everything about it."""
+    """Number of the image; seeds everything about it."""
     maker: str
     """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`, or :data:`AS_CUT`."""
     group: str
@@ -69,7 +71,7 @@ class Cutting:
 
     @property
     def generator(self) -> str:
-        """Empty for real images and the control."""
+        """Name of the network; empty for real images and the control."""
         return self.maker if self.maker in NETWORKS else ""
 
     @property
@@ -82,7 +84,7 @@ class Cutting:
 
 @dataclass(frozen=True, slots=True)
 class PhotoJob:
-    """What is cut from one photograph, which is decoded once."""
+    """The images that are cut from one photograph, which is decoded once."""
 
     photo: Path
     renditions: list[Cutting] = field(default_factory=list)
@@ -96,10 +98,13 @@ def plan_rerendered(
     networks: Sequence[str],
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
-    """``images`` cuttings, half of them real, every second one of a photograph; from the pictures of the test,
-    the control and images by the ``unseen`` networks; and from those of the training, more real ones (:data:`ADDED`).
-    None of what is added changes anything about the others. ``pictures[i]`` is the picture that photo i shows; there
-    are two or more."""
+    """Plans ``images`` cuttings, half of them real; a real and a generated one are cut from the same photograph in
+    turn.
+
+    From pictures of the test, it adds the control and images by the ``unseen`` networks; from pictures of the training,
+    more real images (:data:`ADDED`). What is added changes nothing about the others. ``pictures[i]`` is the picture
+    that photo i shows; there are two or more.
+    """
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
     for_test = [index for index, picture in enumerate(pictures) if picture in test]
@@ -129,7 +134,7 @@ def plan_rerendered(
 
 
 def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: bool) -> Cutting:
-    """An image as it is cut."""
+    """A real image, as it is cut."""
     rng = stream(seed, Stream.FILE, number)
     width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in rng.integers(*SIDES, 2, endpoint=True))
     return Cutting(
@@ -144,7 +149,7 @@ def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: boo
 
 
 def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
-    """Writes every cutting of ``job`` under ``out`` that is missing yet; returns how many pixels they have."""
+    """Writes every cutting of ``job`` that is not yet under ``out``; returns how many pixels all its cuttings have."""
     missing = [cutting for cutting in job.renditions if not (out / cutting.path).exists()]
     if missing:
         photo = open_whole(job.photo)
@@ -175,7 +180,7 @@ def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Im
 
 
 def _cut(cutting: Cutting, photo: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A part of ``photo`` with :data:`MARGIN` pixels more on each side, which are cut away in the end."""
+    """A part of ``photo`` with at least :data:`MARGIN` pixels more on each side, which :func:`render` cuts away."""
     width, height = map(_with_margin, (cutting.width, cutting.height))
     lefts = rng.integers(photo.width - width + 1, size=PLACES)
     tops = rng.integers(photo.height - height + 1, size=PLACES)
@@ -188,21 +193,22 @@ def _with_margin(side: int) -> int:
 
 
 def _detail(part: Image.Image) -> float:
-    """Mean step between pixels that are two apart, in grey values: more says little of noise."""
+    """Mean difference of pixels that are two apart, in grey values; noise counts less in it than between neighbours."""
     grey = np.asarray(part.convert("L"), np.float32)
     return float(np.abs(grey[:, 2:] - grey[:, :-2]).mean() + np.abs(grey[2:] - grey[:-2]).mean())
 
 
 def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
-    """Real and generated in turn; networks in turn, and every so many real ones enlarged."""
+    """The makers of images: real and generated alternate, the networks take turns, and every few real ones are
+    enlarged."""
     reals = (AS_CUT,) * (round(1 / ENLARGED_SHARE) - 1) + (ENLARGED,)
     in_turn = zip(cycle(reals), cycle(networks), strict=False)
     return [(maker,) for maker in islice(chain.from_iterable(in_turn), images)]
 
 
 def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:
-    """``count`` of ``indexes``, each as often as any other but for one; shuffled anew each round, so
-    that no photograph meets one network only."""
+    """``count`` numbers out of ``indexes``, each equally often give or take one, shuffled anew in each round, so that
+    no photograph meets one network only."""
     rounds = (rng.permutation(indexes).tolist() for _ in range(0, count, len(indexes)))
     return list(islice(chain.from_iterable(rounds), count))
 

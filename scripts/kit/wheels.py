@@ -1,8 +1,8 @@
 """Checks wheels, and unpacks those that this Python lacks: ``wheels.py note WHEELS VERSION`` where they are packed,
-``wheels.py unpack WHEELS SITE`` on the machine that is to have them.
+``wheels.py unpack WHEELS SITE`` on the machine that needs them.
 
 ``note`` requires each wheel to fit Python VERSION on Linux, drops what such a machine has, and writes the checksums;
-``unpack`` compares these. Needs nothing but Python: pip may be missing, or may want to reach a registry.
+``unpack`` compares these. It needs nothing but Python: pip may be missing, or may try to reach a registry.
 """
 
 import hashlib
@@ -16,11 +16,12 @@ from pathlib import Path, PurePosixPath
 
 SUMS = "SHA256SUMS"
 THERE = {"torch", "torchvision", "triton", "timm", "accelerate", "numba", "llvmlite", "numpy", "pyarrow", "pillow"}
-"""A wheel of these, fetched because another package needs it, would replace what the machine has."""
+"""Packages whose wheels are dropped. Such a wheel, fetched because another package needs it, would replace what the
+machine has."""
 
 
 class Refused(Exception):
-    """One sentence."""
+    """Wheels that cannot be used; the message is one sentence."""
 
 
 def main(words: list[str]) -> int:
@@ -37,7 +38,8 @@ def main(words: list[str]) -> int:
 
 
 def note(wheels: Path, version: str) -> None:
-    """Checks the tags of all wheels in ``wheels`` and writes their checksums."""
+    """Checks the tags of all wheels in ``wheels``, deletes those of ``THERE``, and writes the checksums of the
+    others."""
     lines = []
     for wheel in sorted(wheels.glob("*.whl")):
         if name_of(wheel) in THERE:
@@ -72,7 +74,7 @@ def name_of(wheel: Path) -> str:
 
 
 def require_fits(wheel: Path, version: str) -> None:
-    """Raises ``Refused`` where the tags of a wheel are not for CPython ``version`` on Linux of this machine's kind."""
+    """Raises ``Refused`` if the tags of a wheel are not for CPython ``version`` on Linux of this machine's kind."""
     pythons, abis, systems = wheel.name.removesuffix(".whl").split("-")[-3:]
     digits = version.replace(".", "")
     older = {f"cp3{minor}" for minor in range(2, int(version.split(".")[1]) + 1)}
@@ -98,7 +100,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _extract(wheel: Path, site: Path) -> None:
-    """As pip lays a wheel out, without commands and without compiled code."""
+    """Extracts a wheel as pip does, but without commands and without compiled code."""
     with zipfile.ZipFile(wheel) as archive:
         for member, target in _targets(archive):
             path = site / target

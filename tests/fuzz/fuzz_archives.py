@@ -1,4 +1,5 @@
-"""Mutated zips, tars and gzipped tars of class folders as sources: images, a rejection each, or one sentence."""
+"""Fuzzes zips, tars and gzipped tars of class folders as sources: each must give images, a rejection each, or one
+sentence."""
 
 import gzip
 import io
@@ -46,7 +47,7 @@ def zip_of(files: list[tuple[str, bytes]], method: int) -> bytes:
 
 
 class ArchiveTarget:
-    """A file of each kind; the gzipped one is mutated inside and outside."""
+    """Mutates a file of each kind; the gzipped one either before or after its compression."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

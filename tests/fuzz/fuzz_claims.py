@@ -1,4 +1,5 @@
-"""Mutated files that say something about themselves: claims of plain text, or a reason, whatever lies in the file."""
+"""Fuzzes files that make claims about themselves: each must give claims of plain text, or a reason, whatever it
+holds."""
 
 import os
 import sys
@@ -42,7 +43,7 @@ WORDS = (
 
 
 class ClaimTarget:
-    """Files of every kind of claim; signed ones where a folder ``GLASS_FUZZ_SIGNED`` holds some."""
+    """Mutates files with every kind of claim, and signed ones if the folder ``GLASS_FUZZ_SIGNED`` holds some."""
 
     def __init__(self, folder: Path) -> None:
         xmp = packet(f">{TRAINED}")

@@ -1,4 +1,4 @@
-"""Mutated ``dataset.json``, ``samples.arrow`` and shard manifests through opening and loading."""
+"""Fuzzes ``dataset.json``, ``samples.arrow`` and shard manifests through opening and loading."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=1, crop_size=16, global_siz
 
 
 class DatasetTarget:
-    """A data set of 24 small images; one of its files is mutated at a time."""
+    """Mutates one file at a time of a data set of 24 small images."""
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")
@@ -38,7 +38,7 @@ class DatasetTarget:
     def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:
         name = list(self._files)[int(rng.choice(3, p=[0.3, 0.5, 0.2]))]
         path = self._out / name
-        path.unlink()  # maps of the one before may live on
+        path.unlink()  # the file of the last mutation may still be mapped
         path.write_bytes(mutated(rng, self._files[name], WORDS))
         try:
             if name == self._record.name:

@@ -1,4 +1,4 @@
-"""Mutated JPEGs and entry points through ``read_detail``: none, or bits that can be counted."""
+"""Fuzzes JPEGs and entry points through ``read_detail``: each must give None, or bits that can be counted."""
 
 import sys
 from collections import Counter
@@ -29,7 +29,7 @@ WORDS = (
 
 
 class DetailTarget:
-    """Both files lie at the end of a page with an unreadable page behind."""
+    """Mutates JPEGs and entry points. Both end where an unreadable page begins."""
 
     def __init__(self, folder: Path) -> None:
         pixels = [photograph(90, 70, seed=1), photograph(33, 140, seed=2)]
@@ -45,7 +45,7 @@ class DetailTarget:
         if rng.random() < 0.8:
             head = 64 if rng.random() < 0.5 else len(points)
             points = mutated(rng, points[:head], WORDS) + points[head:]
-        if rng.random() < 0.8:  # as whoever means harm would
+        if rng.random() < 0.8:  # as an attacker would
             points = reseal(jpeg, points)
         detail = read_detail(self._jpeg.put(jpeg), self._points.put(points))
         if detail is None:

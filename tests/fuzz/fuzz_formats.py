@@ -1,6 +1,6 @@
-"""Mutated images of all formats but JPEG through building: ``RejectedImage``, or a whole sample.
+"""Fuzzes images of all formats but JPEG through building: each must give ``RejectedImage``, or a whole sample.
 
-A sample that is taken has the pixels that predicting sees, and a row that fits the manifest.
+A sample must have the same pixels as in prediction, and a row that fits the manifest.
 """
 
 import io
@@ -31,7 +31,7 @@ from tests.images.image_files import png, tiff
 
 __all__ = ["FormatTarget"]
 
-MOST_PIXELS = 4_000_000  # sizes that a mutation makes up are to cost no minutes
+MOST_PIXELS = 4_000_000  # a size that a mutation makes up must not cost minutes
 PLACES = [f"{member}_{what}" for member in MEMBERS for what in ("offset", "length")]
 WORDS = (
     b"acTL",
@@ -87,7 +87,7 @@ def _encoded(kind: str, image: Image.Image, **options: object) -> bytes:
 
 
 def _sources() -> dict[str, list[bytes]]:
-    """Small files of each format, of as many kinds as the encoders at hand write."""
+    """Small files of each format, of as many kinds as the installed encoders write."""
     rng = np.random.default_rng(1)
     pixels = np.cumsum(rng.integers(0, 4, (40, 56, 3)), 1).astype(np.uint8)
     rgb, wide = Image.fromarray(pixels), pixels.astype(np.uint16) * 257
@@ -159,7 +159,7 @@ def _resealed(data: bytes) -> bytes:
 
 
 class FormatTarget:
-    """One mutation: a file of one format, changed mostly near its head, where formats decide."""
+    """Mutates a file of one format, mostly near its head, which decides how it is read."""
 
     def __init__(self, folder: Path) -> None:
         self._sources = _sources()
@@ -183,7 +183,7 @@ class FormatTarget:
             counts[f"{kind}: {self._taken(data)}"] += 1
 
     def _taken(self, data: bytes) -> str:
-        """What becomes of a file."""
+        """Builds a sample of a file and checks it; returns the outcome."""
         try:
             kind = known_format(data)
             source = PackedSource("a", b"", kind, 1, "gan", "", "train", can_tile(data, kind))

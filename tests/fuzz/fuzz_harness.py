@@ -1,7 +1,7 @@
-"""What the fuzz modules share: seeded mutations one by one, limits on time and memory, a summary.
+"""The harness of the fuzz modules: seeded mutations one by one, limits on time and memory, a summary.
 
-A module gives a :class:`Target`; every mutation is a function of the seed and its number, which a
-failure names. ``python -m tests.fuzz.fuzz_<name> --mutations N --seed S [--only NUMBER]``.
+A module gives a :class:`Target`. Every mutation is a function of the seed and its number, which a failure names.
+``python -m tests.fuzz.fuzz_<name> --mutations N --seed S [--only NUMBER]``.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from tests.fuzz.fuzz_jpeg import mutate
 __all__ = ["JSON_WORDS", "MOST_RSS_BYTES", "Target", "mutated", "mutated_json", "run_fuzz", "run_main"]
 
 MOST_RSS_BYTES = 256 << 20
-"""What resident memory may grow by over a run: the files are of kilobytes."""
+"""Maximum growth of resident memory over a run, in bytes; the files have kilobytes."""
 
 LONGEST_S = 5.0
-"""Of the processor, for one mutation."""
+"""Maximum CPU time of one mutation, in seconds."""
 
 
 JSON_WORDS = (b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"', b"[[[[[[", b"{}", b"true")
-"""What is written over a part of a document. A target adds what its own files may hold."""
+"""Text that is written over parts of a JSON document. A target adds words that its own files may hold."""
 
 VALUES = (
     None,
@@ -60,8 +60,8 @@ VALUES = (
 
 
 class _Compiling(event.Listener):
-    """Time of the processor in which Numba compiled: a mutation may be the first that needs a
-    kernel, and the caches may be cold."""
+    """Measures the CPU time in which Numba compiles: a mutation may be the first that needs a kernel, and the caches
+    may be cold."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -80,18 +80,18 @@ class _Compiling(event.Listener):
 
 
 class Target(Protocol):
-    """A family of parsers."""
+    """A family of parsers, and the files that are mutated for them."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes its files in ``folder``."""
+        """Writes its files to ``folder``."""
 
     def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:
-        """One mutation, counted by what became of it. Raises whatever must not happen."""
+        """Runs one mutation and counts its outcome. Raises if anything happens that must not."""
 
 
 def mutated(rng: np.random.Generator, data: bytes, words: tuple[bytes, ...] = ()) -> bytes:
-    """``data`` with bytes changed, cut, doubled or moved, now and then several times; ``words`` are
-    put in at random places."""
+    """``data`` with bytes changed, cut, doubled or moved, sometimes several times; ``words`` are inserted at random
+    places."""
     for _ in range(1 + int(rng.exponential(1))):
         if words and rng.random() < 0.4:
             word = words[int(rng.integers(len(words)))]
@@ -104,8 +104,10 @@ def mutated(rng: np.random.Generator, data: bytes, words: tuple[bytes, ...] = ()
 
 
 def mutated_json(rng: np.random.Generator, data: bytes) -> bytes:
-    """The JSON document in ``data`` with one of its values, at any depth, lost or of another kind:
-    so it stays JSON, and is read further than one with changed bytes."""
+    """The JSON document ``data`` with one of its values, at any depth, removed or replaced by one of another kind.
+
+    It stays JSON, so it is read further than a document with changed bytes.
+    """
     document = json.loads(data)
     while True:
         parent = document
@@ -124,7 +126,8 @@ def mutated_json(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def run_fuzz(make: Callable[[Path], Target], numbers: range | list[int], seed: int) -> Counter[str]:
-    """Runs mutations; ends with the number of the first that fails, in the error's notes."""
+    """Runs mutations and returns the counts of their outcomes. At the first failure, adds its seed and number to the
+    error's notes."""
     process, counts, longest = psutil.Process(), Counter[str](), 0.0
     compiling = _Compiling()
     with TemporaryDirectory(prefix="fuzz-") as folder, event.install_listener("numba:compile", compiling):
@@ -152,7 +155,7 @@ def run_fuzz(make: Callable[[Path], Target], numbers: range | list[int], seed: i
 
 
 def run_main(make: Callable[[Path], Target], about: str) -> int:
-    """The command line of a fuzz module."""
+    """Runs the command line of a fuzz module."""
     parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("--mutations", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)

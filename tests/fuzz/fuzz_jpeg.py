@@ -1,16 +1,15 @@
-"""Mutated JPEGs and entry points through building and splicing: a status or a reason, never more.
+"""Fuzzes JPEGs and entry points through building and splicing: each must give a status or a reason, and nothing else.
 
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(mktemp -d) python -m tests.fuzz.fuzz_jpeg --mutations 200000
 
-Every mutation is a function of the seed and its number, which a failure names. Both files lie at
-the end of their pages with an unreadable page behind, so a read beyond them is a crash also where
-bounds are not checked. With ``NUMBA_BOUNDSCHECK=1`` planted overruns first prove that the checks
-are on (compiled code without them would come out of Numba's cache), and negative indices, which
-NumPy takes from the end, are made to count as out of bounds.
+Every mutation is a function of the seed and its number, which a failure names. Both files end where an
+unreadable page begins, so a read beyond them is a crash even if bounds are not checked. With
+``NUMBA_BOUNDSCHECK=1``, planted overruns first prove that the checks are on (Numba's cache may hold code
+compiled without them), and negative indices, which NumPy counts from the end, count as out of bounds.
 
-What is asked of every mutation: building ends in a payload or in ``NotIndexable``; splicing returns
-a status; memory and time stay bounded. Where a mutated file decodes without a warning and has
-entry points, its windows equal that decode bit for bit.
+Every mutation must satisfy: building ends in a payload or in ``NotIndexable``; splicing returns a status;
+memory and time stay bounded. If a mutated file decodes without a warning and has entry points, its windows
+equal that decode bit for bit.
 """
 
 import argparse
@@ -42,11 +41,11 @@ from tests.images.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photogr
 
 __all__ = ["Fuzzer", "prove_checks"]
 
-LONGEST_S = 5.0  # of the processor, for one mutation; the files are of a few kilobytes
+LONGEST_S = 5.0  # maximum CPU time of one mutation; the files have a few kilobytes
 
 
 class GuardedBuffer:
-    """Bytes that end where a page begins that must not be read."""
+    """A buffer for bytes that end where an unreadable page begins."""
 
     def __init__(self, size: int) -> None:
         page = mmap.PAGESIZE
@@ -59,14 +58,14 @@ class GuardedBuffer:
             raise OSError(ctypes.get_errno(), "mprotect")
 
     def put(self, data: bytes) -> np.ndarray:
-        """The same memory with ``data`` at its end."""
+        """Copies ``data`` to the end of the buffer; returns a view of it."""
         view = self._bytes[self._size - len(data) : self._size]
         view[:] = np.frombuffer(data, np.uint8)
         return view
 
 
 def prove_checks() -> None:
-    """Ends the program unless compiled code notices what lies beyond an array, on either side."""
+    """Ends the program unless compiled code notices accesses beyond an array, on either side."""
 
     @njit
     def read(array, at):  # type: ignore[no-untyped-def]
@@ -107,7 +106,7 @@ def prove_checks() -> None:
 
 
 def forbid_negative_indices() -> None:
-    """Lets Numba's bounds checks see negative indices, which it would count from the end."""
+    """Makes Numba's bounds checks treat negative indices, which it would count from the end, as out of bounds."""
 
     def fix_integer_index(context, builder, index_type, index, size):  # type: ignore[no-untyped-def]
         to = arrayobj.types.intp if index_type.signed else arrayobj.types.uintp
@@ -138,7 +137,7 @@ def reference_lengths(jpeg: bytes, mcu: bytes) -> list[tuple[int, int]]:
 
 
 def reseal(jpeg: bytes, mcu: bytes) -> bytes:
-    """``mcu`` with its checksums made to fit itself and ``jpeg``, so that it is used."""
+    """``mcu`` with checksums that fit itself and ``jpeg``, so that it is used."""
     if len(mcu) < HEADER.size or len(mcu) < HEADER.size + 4 * mcu[6]:
         return mcu
     fixed = bytearray(mcu)
@@ -182,7 +181,7 @@ def mutate(rng: np.random.Generator, data: bytes, low: int, high: int) -> bytes:
 
 
 class Fuzzer:
-    """Base files, and what became of their mutations."""
+    """Base files, and counts of the outcomes of their mutations."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -195,13 +194,13 @@ class Fuzzer:
             if name not in NEED_CJPEG or have_cjpeg():
                 jpeg = encode(photograph(33 + 5 * (number % 7), 40 + 9 * (number % 5), number))
                 self._files.append((jpeg, build_entry_points(jpeg, 200 + 100 * (number % 4))))
-        window = np.array([[0, 0, 8, 8]])  # compiles, which is no part of a mutation's time
+        window = np.array([[0, 0, 8, 8]])  # compiles now, outside the time of a mutation
         for splicer in self._splicers:
             jpeg, mcu = self._files[0]
             splicer.splice(np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8), window)
 
     def run(self, number: int) -> None:
-        """One mutation. Raises whatever must not happen."""
+        """Runs one mutation. Raises if anything happens that must not."""
         rng = np.random.default_rng([self.seed, number])
         jpeg, mcu = self._files[rng.integers(len(self._files))]
         header = read_header(jpeg)
@@ -250,7 +249,7 @@ class Fuzzer:
             self.counts[f"spliced: {STATUS_REASONS[status]}"] += 1
 
     def _read(self, jpeg: bytes, mcu: bytes) -> None:
-        """As for ranges out of a store: places in the file, or nothing."""
+        """Reads the index as range requests do; it must give places in the file, or nothing."""
         data, index = np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8)
         head = read_head(index, len(jpeg))
         if head is None:

@@ -1,4 +1,4 @@
-"""Pages of a web server that list its folders, and the heads of its answers."""
+"""Fuzzes pages of a web server that list its folders, and headers of its answers."""
 
 import sys
 from collections import Counter
@@ -55,7 +55,7 @@ HEADS = (b"12345", b"Fri, 31 Dec 9999 23:59:59 -1200", b"120", b"0")
 
 
 class ListingTarget:
-    """A server each of whose pages is a mutated one."""
+    """A server all of whose pages are mutated."""
 
     def __init__(self, folder: Path) -> None:
         settings = RemoteSettings(cache_folder=folder, attempts=1)
@@ -73,7 +73,7 @@ class ListingTarget:
 
     def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:
         self._pages = [mutated(rng, PAGE, WORDS) for _ in range(int(rng.integers(1, 4)))]
-        self._pages.append(b"")  # else most lead too deep
+        self._pages.append(b"")  # without it, most listings lead too deep
         self._asked = []
         remote: RemoteFolder = self._files.remote
         try:

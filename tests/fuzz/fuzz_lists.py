@@ -1,5 +1,5 @@
-"""Mutated lists of sources, labels and groups, CSV, JSON lines and Parquet, and dataset cards, through reading: rows
-or one sentence."""
+"""Fuzzes lists of sources, labels and groups (CSV, JSON lines, Parquet), and dataset cards: each must give rows or one
+sentence."""
 
 import csv
 import json
@@ -58,7 +58,8 @@ dataset_info:
 
 
 class ListTarget:
-    """Lists that are of all three kinds, in the three formats, and a card beside them that says what numbers mean."""
+    """Mutates lists that serve as all three kinds, in the three formats, and a card beside them that says what numbers
+    mean."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Mutated tiled TIFFs and stored global views: pixels or ``BadTiles``, never beyond the file."""
+"""Fuzzes tiled TIFFs and stored global views: each must give pixels or ``BadTiles``, without a read beyond the file."""
 
 import sys
 from collections import Counter
@@ -20,7 +20,7 @@ WORDS = tuple(
 
 
 class MemberTarget:
-    """Files lie at the end of a page with an unreadable page behind."""
+    """Mutates files that end where an unreadable page begins."""
 
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""Mutated plans of builds and of indexes that were begun: they go on, or say what differs."""
+"""Fuzzes plans of builds and of indexes that were begun: these must continue, or say what differs."""
 
 import io
 import os
@@ -26,13 +26,13 @@ SETTINGS = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_s
 
 
 class PlanTarget:
-    """A finished build and a finished index, whose plan is mutated before the same call again."""
+    """Mutates the plan of a finished build or a finished index, and makes the same call again."""
 
     def __init__(self, folder: Path) -> None:
         self._images, self._built, self._index = (folder / n for n in ("images", "out", "index"))
         write_images(self._images)
         for path in self._images.rglob("*.*"):
-            os.utime(path, (0, 0))  # plans hold the times of files: a seed means the same again
+            os.utime(path, (0, 0))  # plans hold the times of files, and a seed must mean the same again
         build_dataset(self._images, self._built, SETTINGS, progress=False)
         self._tar = folder / "a.tar"
         with tarfile.open(self._tar, "w") as tar:

@@ -1,4 +1,4 @@
-"""A manifest's numbers out of a store, and bytes that agree with them, through the range reader."""
+"""Fuzzes the numbers of a manifest in a store, and bytes that agree with them, through the range reader."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ from tests.images.coded_images import write_images
 __all__ = ["RangeTarget", "stored_copy"]
 
 MOST = 300_000
-"""Of an image, in bytes; those of the data set have a third of it."""
+"""Maximum number of bytes of an image; the data set's images have a third of it."""
 
 NUMBERS = (
     0,
@@ -51,7 +51,7 @@ NUMBERS = (
 
 
 def stored_copy(folder: Path) -> str:
-    """The URL of a copy of the data set in ``folder`` in a store that lies in memory."""
+    """The URL of a copy of the data set in ``folder``, in a store in memory."""
     import fsspec
 
     name = f"fuzz-{uuid.uuid4().hex}"
@@ -61,7 +61,7 @@ def stored_copy(folder: Path) -> str:
 
 
 class RangeTarget:
-    """A data set of 24 small images in a store, some of whose numbers are others."""
+    """Changes some numbers in the manifest of a data set of 24 small images in a store."""
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")
@@ -112,7 +112,7 @@ class RangeTarget:
                     counts["not in the store"] += 1
 
     def _change_numbers(self, rng: np.random.Generator) -> int:
-        """Changes one to three numbers of a row, which is returned, and lengths of tars."""
+        """Changes up to three numbers of a row, and sometimes the lengths of tars; returns the row."""
         samples = self._data.samples
         row = int(rng.integers(len(samples)))
         copies = {n: Member(m.offset.copy(), m.length.copy()) for n, m in self._members.items()}
@@ -137,7 +137,7 @@ class RangeTarget:
 
 
 class _Store:
-    """Gives what the store does, or in some runs other bytes, whose checksums then agree."""
+    """Gives the store's bytes, or in some runs other bytes with checksums that agree."""
 
     def __init__(self, remote: object, rng: np.random.Generator) -> None:
         self._remote = remote

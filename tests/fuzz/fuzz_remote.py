@@ -1,4 +1,4 @@
-"""Mutated ``dataset.json`` of a data set in a store, through opening, the cache and the loader."""
+"""Fuzzes the ``dataset.json`` of a data set in a store, through opening, the cache and the loader."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ READS = ("whole", "range", "auto")
 
 
 class RemoteTarget:
-    """A data set in a store whose description is mutated; files beside the cache stay there."""
+    """Mutates the description of a data set in a store; files beside the cache must stay there."""
 
     def __init__(self, folder: Path) -> None:
         import fsspec
@@ -53,13 +53,13 @@ class RemoteTarget:
             "GLASS_REMOTE_CONNECTIONS": "2",
             "GLASS_CACHE_GB": "0.002",
         }
-        for reads in READS:  # each compiles kernels of its own, which is no mutation's fault
+        for reads in READS:  # each compiles kernels of its own, outside the time of a mutation
             with patch.dict(os.environ, self._environment):
                 self._load(reads, Counter())
         self._forget()
 
     def _beside(self) -> list[str]:
-        """The files that are nobody's of ours."""
+        """The files that do not belong to the cache."""
         ours = (self._cache / "shards", self._cache / "datasets")
         found = (path for path in self._folder.rglob("*") if path.is_file())
         return sorted(str(p) for p in found if not any(o in p.parents for o in ours))
@@ -92,7 +92,7 @@ class RemoteTarget:
                 assert bad.reason != "unforeseen error", bad
 
     def _forget(self) -> None:
-        """Descriptions that were opened stay in use, and there is one for every mutation."""
+        """Closes the descriptions that were opened: they stay in use otherwise, and every mutation opens one."""
         for folder, descriptor in list(remote_dataset._in_use.items()):
             if self._cache in folder.parents:
                 os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Mutated calibrations, predictions, evaluations and records of runs, through what reads them."""
+"""Fuzzes calibrations, predictions, evaluations and records of runs, through their readers."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ SPLIT = "test"
 
 
 class ReportTarget:
-    """One file of an evaluated and calibrated run is mutated at a time."""
+    """Mutates one file at a time of an evaluated and calibrated run."""
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")

@@ -1,4 +1,4 @@
-"""Mutated run folders: ``run.json``, checkpoints, exported models and evaluations."""
+"""Fuzzes run folders: ``run.json``, checkpoints, exported models and evaluations."""
 
 import sys
 from collections import Counter
@@ -34,7 +34,7 @@ HERE = Path("/tmp/fuzz-was-here")
 
 
 class RunTarget:
-    """One file of a run's folder is mutated at a time, and its readers are called."""
+    """Mutates one file at a time of a run's folder, and calls its readers."""
 
     def __init__(self, folder: Path) -> None:
         self._run = RunFolder(folder / "run")

@@ -1,4 +1,5 @@
-"""Mutated tables with images inside, Parquet and Arrow, through reading and unpacking: images or one sentence."""
+"""Fuzzes Parquet and Arrow tables with images inside, through reading and unpacking: each must give images or one
+sentence."""
 
 import shutil
 import sys
@@ -29,11 +30,11 @@ WORDS = (
     b"https://",
 )
 _END_BYTES = 1200
-"""Of a table's end, or its beginning: what describes it, and not the images."""
+"""Bytes at a table's beginning or end that describe it and hold no images."""
 
 
 class TableTarget:
-    """A table of each form, mutated anywhere or where it describes itself."""
+    """Mutates a table of each form, anywhere or where it describes itself."""
 
     def __init__(self, folder: Path) -> None:
         self._out = folder / "out"

@@ -1,4 +1,4 @@
-"""Mutated tars through listing, examining and label rules: a listing or one sentence."""
+"""Fuzzes tars through listing, examining and label rules: each must give a listing or one sentence."""
 
 import io
 import sys
@@ -54,7 +54,7 @@ def tar_of(members: list[tuple[str, bytes]], tar_format: int = tarfile.GNU_FORMA
 
 
 class TarTarget:
-    """Base tars in the three formats, with long names and PAX records."""
+    """Mutates tars in the three formats, with long names and PAX records."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "a.tar"
@@ -74,7 +74,7 @@ class TarTarget:
 
     def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:
         data = bytearray(mutated(rng, self._tars[int(rng.integers(3))], WORDS))
-        if rng.random() < 0.8:  # else nearly all are refused for their headers' checksums
+        if rng.random() < 0.8:  # without it, nearly all are refused for their headers' checksums
             for at in range(0, len(data) - 511, 512):
                 if data[at + 257 : at + 262] == b"ustar":
                     _reseal(data, at)

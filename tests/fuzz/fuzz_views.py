@@ -1,5 +1,5 @@
-"""Mutated stored views, in their tars and in what the manifest says of their places: the array or a sentence, the same
-for the audit's reader and for the loader's."""
+"""Fuzzes global views in their tars, and their places in the manifest: the audit's reader and the loader's must both
+give the same array, or both refuse."""
 
 import sys
 from collections import Counter
@@ -23,7 +23,7 @@ PLACES = (0, 1, 128, 512, 2**31, 2**40, 2**62, -1, -896)
 
 
 class ViewTarget:
-    """A shard of some views, written again with other bytes before each reading."""
+    """Mutates the views in a shard before each reading."""
 
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(2)
@@ -42,7 +42,7 @@ class ViewTarget:
         row = int(rng.integers(len(self._dataset)))
         start, length = (int(self._dataset.column(f"global_{what}")[row]) for what in ("offset", "length"))
         view = self._sound[start : start + length]
-        # Half of the mutations are of the header, which is all that can be other than pixels.
+        # Half of the mutations change the header, since all other bytes are pixels.
         changed = mutated(rng, view[:128]) + view[128:] if rng.random() < 0.5 else mutated(rng, view)
         data = self._sound[:start] + changed[:length] + self._sound[start + len(changed[:length]) :]
         self._tar.write_bytes(data)

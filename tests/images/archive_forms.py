@@ -21,7 +21,7 @@ def build(source, out, workers=1):
 
 
 def write_folder(root: Path, encode_image: Callable[..., bytes], coded_image: Callable[..., Any]) -> Path:
-    """12 images in class folders, one of them lossless, with what is no image."""
+    """Writes 12 images in class folders, one of them lossless, and a file that is no image."""
     for index in range(12):
         below = root / ("train/real" if index % 2 else f"train/fake/gan_{'ab'[index // 2 % 2]}")
         below.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def behind(path, start):
 
 
 class Killed(BaseException):
-    """The end of a process."""
+    """Raised in place of the end of a process."""
 
 
 def killed(*arguments):

@@ -1,4 +1,4 @@
-"""Image files that say something about themselves."""
+"""Image files with claims about themselves."""
 
 import json
 import struct
@@ -55,14 +55,14 @@ def with_exif(kind: str, tags: dict[int, str], comment: bytes | None = None) -> 
 
 
 def says(data: bytes) -> list[str]:
-    """What the unchecked claims of a file say; there are no others."""
+    """The texts of a file's claims, all of which must be unchecked."""
     claims = read_claims(data)
     assert all(claim.status == "not checked" for claim in claims)
     return [claim.says for claim in claims]
 
 
 def with_marker() -> bytes:
-    """A JPEG that is marked as signed, and has no manifest."""
+    """A JPEG that is marked as signed but has no manifest."""
     jpeg = encode(PIXELS, "JPEG")
     body = b"JP\0\1\0\0\0\1" + b"\0\0\0\x40jumb\0\0\0\x38jumdc2pa" + bytes(46)
     return jpeg[:2] + b"\xff\xeb" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]

@@ -1,4 +1,4 @@
-"""Entry points unpacked as the format is documented, slowly: what the readers of the project are compared with."""
+"""Unpacks entry points slowly, as the format is documented, to be compared with the project's own readers."""
 
 import struct
 import zlib
@@ -27,7 +27,7 @@ class EntryPoints:
     references: tuple[tuple[int, int], ...]
     """(kind, offset in the JPEG)."""
     positions: np.ndarray
-    """(n,) int64: bit position of each entry from the scan's start on."""
+    """(n,) int64: bit position of each entry, counted from the scan's start."""
     dc: np.ndarray
     """(n, components) int16: DC predictors at each entry."""
 

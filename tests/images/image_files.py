@@ -1,4 +1,4 @@
-"""Image files that Pillow cannot write, byte by byte."""
+"""Image files that Pillow cannot write, made byte by byte."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ def chunk(name: bytes, payload: bytes) -> bytes:
 
 
 def png(pixels: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
-    """A PNG of (H, W, channels) values, as Pillow cannot write them: 16-bit colour, filter "up"."""
+    """A PNG of (H, W, channels) values that Pillow cannot write: 16-bit colour, filter "up"."""
     height, width = pixels.shape[:2]
     raw = np.ascontiguousarray(pixels.astype(">u2")).view(np.uint8).reshape(height, -1)
     up = raw - np.vstack([np.zeros_like(raw[:1]), raw[:-1]])
@@ -39,7 +39,7 @@ def tiff(
 ) -> bytes:
     """A TIFF of one strip of (H, W, channels) values in byte order ``order``.
 
-    ``more``: tags, as kind (3 short, 4 long) and values, that come on top or replace others.
+    ``more`` adds or replaces tags; each has a kind (3 short, 4 long) and values.
     """
     height, width, channels = pixels.shape
     body = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()

@@ -1,4 +1,4 @@
-"""Tables with images in them, in the forms in which public sets come."""
+"""Tables with images in them, in the forms of public sets."""
 
 import json
 from collections.abc import Sequence
@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 __all__ = ["FORMS", "Row", "features", "rows_of", "table_of", "write_saved", "write_tables"]
 
 FORMS = ("datasets", "one group", "one page", "bytes", "large bytes", "arrow")
-"""``datasets`` writes structures, in groups of rows and uncompressed; pyarrow one group, and one dictionary for it."""
+"""``datasets`` writes images as structures, in several row groups and uncompressed; the other Parquet forms are as
+pyarrow writes them, with one row group and one dictionary for it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """An image and what is known of it."""
+    """An image with its label and generator."""
 
     name: str
     data: bytes | None
@@ -26,7 +27,7 @@ class Row:
 
 
 def rows_of(root: Path) -> list[Row]:
-    """The images of a folder with ``real`` and ``generated/GENERATOR``, real and generated ones in turn."""
+    """The images of a folder with ``real`` and ``generated/GENERATOR``, real and generated alternating."""
     paths = sorted(root.rglob("*.*"), key=lambda path: path.name)
     names = [str(path.relative_to(root)) for path in paths]
     return [
@@ -36,7 +37,7 @@ def rows_of(root: Path) -> list[Row]:
 
 
 def features(names: Sequence[str]) -> dict[bytes, bytes]:
-    """Metadata of a schema as ``datasets`` writes it: ``label`` is a number for one of the ``names``."""
+    """The metadata of a schema as ``datasets`` writes it: ``label`` is the index of one of ``names``."""
     about = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
     return {b"huggingface": json.dumps({"info": {"features": about}}).encode()}
 
@@ -58,7 +59,7 @@ def table_of(rows: Sequence[Row], form: str = "datasets", names: Sequence[str] =
 
 
 def write_tables(root: Path, rows: Sequence[Row], form: str = "datasets", parts: int = 2) -> Path:
-    """The rows in ``parts`` files as the hub has them, or as ``save_to_disk`` writes them."""
+    """Writes the rows to ``parts`` files, as on the hub or, for the form ``arrow``, as ``save_to_disk`` does."""
     size = -(-len(rows) // parts)
     tables = [table_of(rows[start : start + size], form) for start in range(0, len(rows), size)]
     if form == "arrow":
@@ -76,7 +77,7 @@ def write_tables(root: Path, rows: Sequence[Row], form: str = "datasets", parts:
 
 
 def write_saved(folder: Path, tables: Sequence[pa.Table]) -> None:
-    """The tables as ``datasets.save_to_disk`` writes them, with a cache of ``map()`` beside them."""
+    """Writes the tables as ``datasets.save_to_disk`` does, with a cache of ``map()`` beside them."""
     folder.mkdir(parents=True)
     names = [f"data-{number:05d}-of-{len(tables):05d}.arrow" for number in range(len(tables))]
     for name, table in zip([*names, "cache-0123456789abcdef.arrow"], [*tables, tables[0]], strict=True):

@@ -54,7 +54,7 @@ def have_cjpeg() -> bool:
 
 
 def cjpeg(pixels: Pixels, *switches: str) -> bytes:
-    """What cjpeg makes of ``pixels``."""
+    """Encodes ``pixels`` by cjpeg."""
     height, width = pixels.shape[:2]
     ppm = b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()
     command = ["cjpeg", "-quality", "85", *switches]
@@ -78,7 +78,7 @@ def _join(parts: list[tuple[int, bytes]], rest: bytes) -> bytes:
 
 
 def with_fill_bytes(jpeg: bytes) -> bytes:
-    """Fill bytes before every marker, those in the scan and the last included."""
+    """``jpeg`` with fill bytes before every marker, also in the scan and before the last."""
     parts, rest = _segments(jpeg)
     head = b"\xff\xd8"
     for marker, payload in parts:
@@ -90,7 +90,7 @@ def with_fill_bytes(jpeg: bytes) -> bytes:
 
 
 def _redefined_tables(pixels: Pixels) -> bytes:
-    """Other tables under the same numbers first; the last ones hold."""
+    """A JPEG that first defines other tables under the same numbers; the last definitions are valid."""
     parts, rest = _segments(_pillow(pixels, optimize=True))
     others, _ = _segments(_pillow(pixels[::-1], quality=20))
     decoys = [part for part in others if part[0] in (0xDB, 0xC4)]
@@ -98,7 +98,7 @@ def _redefined_tables(pixels: Pixels) -> bytes:
 
 
 def _four_tables(pixels: Pixels) -> bytes:
-    """Extended sequential: every component has tables of its own, Huffman numbers up to 3."""
+    """An extended sequential JPEG: every component has tables of its own, with Huffman numbers up to 3."""
     parts, rest = _segments(_pillow(pixels, subsampling=0, optimize=True))
     tables = b"".join(payload for marker, payload in parts if marker == 0xC4)
     own = _tables_by_number(tables)
@@ -122,7 +122,7 @@ def _tables_by_number(joined: bytes) -> dict[int, bytes]:
 
 
 def _wide_quantisation(pixels: Pixels) -> bytes:
-    """Extended sequential with quantisation tables of 16 bits."""
+    """An extended sequential JPEG with 16-bit quantisation tables."""
     parts, rest = _segments(_pillow(pixels))
     rewritten = []
     for marker, payload in parts:
@@ -134,7 +134,7 @@ def _wide_quantisation(pixels: Pixels) -> bytes:
 
 
 def _ids(pixels: Pixels, ids: bytes) -> bytes:
-    """No JFIF, no Adobe marker: the component identifiers settle the colour transform."""
+    """A JPEG without JFIF and Adobe markers, so the component identifiers determine the colour transform."""
     parts, rest = _segments(_pillow(pixels, subsampling=0))
     rewritten = []
     for marker, payload in parts:

@@ -1,4 +1,4 @@
-"""Small tars of labelled pictures, as somebody else makes them, and their index."""
+"""Small tars of labelled pictures, as third parties make them, and their index."""
 
 import io
 import json

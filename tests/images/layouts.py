@@ -1,5 +1,5 @@
-"""Imitations of the forms in which public sets for detectors of generated images are downloaded: names and
-structure only, as far as their sources show them. The pictures are a few pixels of noise."""
+"""Imitations of public sets for detectors of generated images, as they are downloaded. They copy names and structure
+only, as far as the sets' sources show them; the pictures are a few pixels of noise."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ Expected = tuple[str, int, str, str]
 
 @dataclass(frozen=True)
 class Layout:
-    """One imitation: what it writes, the options that it needs, and how some of its images are to be understood."""
+    """An imitation of a set: its files, the options that it needs, and how some of its images must be understood."""
 
     name: str
     folders: tuple[str, ...]
@@ -30,22 +30,22 @@ class Layout:
     options: tuple[str, ...] = ()
     suffix: str = ".png"
     write: Callable[[Path], None] | None = None
-    """Writes into the folder what is no picture, such as tables."""
+    """Writes files that are no pictures, such as tables, into the folder."""
     source: str = ""
-    """What is given to ``build_shards``, where it is not the folder itself."""
+    """The source for ``glass build``, if it is not the folder itself."""
     passed_over: int = 0
-    """Images that nothing gives a class."""
+    """Number of images that have no class."""
     known_as: str = ""
     """The set's name in ``docs/public-data.md``."""
 
 
 def picture(*seed: int) -> Image.Image:
-    """A few pixels of noise, others for each seed."""
+    """A few pixels of noise, different for each seed."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (24 + seed[-1] % 2, 32, 3), np.uint8))
 
 
 def write_layout(root: Path, layout: Layout) -> str:
-    """Writes the imitation below ``root``; what is to be given to ``build_shards``, relative to ``root``."""
+    """Writes the imitation below ``root``; returns the source for ``glass build``, relative to ``root``."""
     folder = root / layout.name
     for number, name in enumerate(layout.folders):
         for place in range(2):
@@ -63,7 +63,7 @@ def written_as(layout: Layout) -> str:
 
 
 def table(name: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Callable[[Path], None]:
-    """Writes a CSV file."""
+    """A function that writes a CSV file."""
 
     def write(folder: Path) -> None:
         with (folder / name).open("w", encoding="utf-8", newline="") as file:
@@ -73,7 +73,7 @@ def table(name: str, header: Sequence[str], rows: Sequence[Sequence[object]]) ->
 
 
 def all_of(*writers: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Calls each."""
+    """A function that calls each of ``writers``."""
 
     def write(folder: Path) -> None:
         for writer in writers:
@@ -83,7 +83,7 @@ def all_of(*writers: Callable[[Path], None]) -> Callable[[Path], None]:
 
 
 def text(*names: str) -> Callable[[Path], None]:
-    """Writes files that are no pictures."""
+    """A function that writes files that are no pictures."""
 
     def write(folder: Path) -> None:
         for name in names:
@@ -96,9 +96,10 @@ def text(*names: str) -> Callable[[Path], None]:
 def inside(
     columns: Callable[[Sequence[int]], dict[str, object]], image: str = "image", about: dict[str, object] | None = None
 ) -> Callable[[Path], None]:
-    """Writes Parquet files for train and test with four images each inside; ``columns`` of their numbers are the rest.
+    """A function that writes Parquet files for train and test with four images each; ``columns`` gives the other
+    columns of the images' numbers.
 
-    Images are structures as ``datasets`` writes them, or plain bytes in a column of another name; ``about`` are the
+    Images are structures as ``datasets`` writes them, or plain bytes in a column of another name; ``about`` has the
     features in the schema's metadata.
     """
 
@@ -120,7 +121,7 @@ def inside(
 
 
 def fake(numbers: Sequence[int]) -> list[bool]:
-    """Every other image is generated."""
+    """Whether each image is generated: every other one is."""
     return [number % 2 == 1 for number in numbers]
 
 

@@ -1,4 +1,5 @@
-"""Image files of which no crop can be read by itself: those that ``--lossy tiles`` is about, and some that stay."""
+"""Image files from which a crop cannot be read alone: those that ``--lossy tiles`` converts, and some that it
+leaves."""
 
 import io
 from collections.abc import Callable
@@ -68,7 +69,7 @@ WRITERS: dict[str, Writer] = {
     "palette.tif": _saved("TIFF", "P"),
     "jpeg.tif": _saved("TIFF", compression="jpeg"),
 }
-"""Name → writer of an RGB image, for all that can be written here."""
+"""Name → a function that encodes an RGB image, for all formats that can be written here."""
 
 KEPT: dict[str, Writer] = {
     "baseline.jpg": _saved("JPEG", quality=80),

@@ -1,4 +1,4 @@
-"""Openings of files that fail as a disk or a system does, and pauses that take no time."""
+"""Makes openings of files fail as a disk or a system does, and makes pauses take no time."""
 
 import os
 from pathlib import Path
@@ -15,8 +15,8 @@ _OPEN, _OPEN_BY_NUMBER = Path.open, os.open
 
 
 def fail_openings(monkeypatch: pytest.MonkeyPatch, name: str, number: int, times: int = 10**6) -> list[str]:
-    """The next ``times`` openings of files of this name raise the ``OSError`` of that number; returns the list of those
-    that did. What an earlier call let fail is well again."""
+    """Makes the next ``times`` openings of files called ``name`` raise the ``OSError`` with this ``number``; returns a
+    list that collects the paths that failed. It replaces the failures of an earlier call."""
     failed: list[str] = []
 
     def fail_once_more(path: Any) -> None:
@@ -39,7 +39,7 @@ def fail_openings(monkeypatch: pytest.MonkeyPatch, name: str, number: int, times
 
 
 def note_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """From now on nothing waits; returns the list of pauses that are asked for."""
+    """Makes pauses take no time; returns a list that collects their lengths in seconds."""
     asked: list[float] = []
     monkeypatch.setattr(patience, "CLOCK", Clock(sleep=asked.append))
     return asked

@@ -1,9 +1,9 @@
 """A stand-in for CUDA: memory, streams and their order, without a GPU.
 
-Kernels run at once, on the CPU; what is kept is the order that a GPU would promise. An access that is not ordered
-after the last write, a write that is not ordered after the last accesses, and any use of memory that was given back
-raise ``Misuse``. Freed memory is overwritten and lent again, as CUDA's caching allocator does; memory that dies while
-another stream may still use it goes into ``misuses``, because a finalizer cannot raise.
+Kernels run at once, on the CPU, and the stand-in tracks the order that a GPU would guarantee. An access that is not
+ordered after the last write, a write that is not ordered after the last accesses, and any use of memory that was given
+back raise ``Misuse``. Freed memory is overwritten and lent again, as CUDA's caching allocator does. If memory is freed
+while another stream may still use it, that is noted in ``misuses``, because a finalizer cannot raise.
 """
 
 import sys
@@ -27,11 +27,12 @@ ON_THE_HOST = {"cpu", "item", "tolist", "__bool__", "__int__", "__float__"}
 
 
 class Misuse(AssertionError):
-    """An access that a GPU would not have ordered, or to memory that was given back."""
+    """An access that a GPU would not have ordered, or an access to memory that was given back."""
 
 
 class FakeStream:
-    """A queue of work. Work up to ``done`` is known to have ended; ``seen`` is the work of others before the next."""
+    """A queue of work. Work up to ``done`` is known to have ended; ``seen`` has the work of other streams that the next
+    work waits for."""
 
     def __init__(self, gpu: "FakeGpu", name: str) -> None:
         self.gpu, self.name = gpu, name
@@ -39,24 +40,24 @@ class FakeStream:
         self.seen: dict[FakeStream, int] = {}
 
     def submit(self) -> tuple["FakeStream", int]:
-        """One more piece of work."""
+        """Adds a piece of work; returns the stream and the number of the work."""
         self.ticks += 1
         return self, self.ticks
 
     def synchronize(self) -> None:
-        """Waits for all work, unless the test leaves the call out."""
+        """Waits for all work, unless the test has the caller's synchronisation left out."""
         caller = sys._getframe(1).f_code.co_name
         if caller not in self.gpu.left_out:
             self.finish()
 
     def finish(self) -> None:
-        """All work has ended, and so has what it waited for."""
+        """Marks all work, and the work that it waited for, as ended."""
         self.done = self.ticks
         for other, ticks in self.seen.items():
             other.done = max(other.done, ticks)
 
     def wait_stream(self, other: "FakeStream") -> None:
-        """Later work comes after the work of ``other`` until now."""
+        """Orders later work after all work of ``other`` until now."""
         for stream, ticks in [*other.seen.items(), (other, other.ticks)]:
             self.seen[stream] = max(self.seen.get(stream, 0), ticks)
 
@@ -78,7 +79,7 @@ class Memory:
     released: str = ""
 
     def pending(self) -> list[tuple[FakeStream, int]]:
-        """Work that uses it and may not have ended."""
+        """The work that uses this memory and may not have ended."""
         work = [*self.readers, *([self.writer] if self.writer else [])]
         return [(stream, tick) for stream, tick in work if tick > stream.done]
 
@@ -98,7 +99,7 @@ class FakeGpu:
         self.reused = 0
 
     def misuse(self, words: str) -> Misuse:
-        """Notes it, and is to be raised where that is possible."""
+        """Notes a misuse and returns the error, to be raised where that is possible."""
         self.misuses.append(words)
         return Misuse(words)
 
@@ -118,7 +119,7 @@ class FakeGpu:
     # Memory
 
     def lend(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, Memory]:
-        """A tensor with rubbish in it, from what the current stream freed before, if anything fits."""
+        """A tensor with arbitrary contents, in memory that the current stream freed before, if some fits."""
         stream = self.current()
         num_bytes = max(1, int(np.prod(shape)) * dtype.itemsize)
         with self.lock:
@@ -148,12 +149,12 @@ class FakeGpu:
             self._free[memory.home, memory.block.size].append(memory)
 
     def adopt(self, memory: Memory) -> None:
-        """Takes memory that a library made itself."""
+        """Registers memory that a library allocated itself."""
         with self.lock:
             self._by_address[memory.block.ctypes.data] = memory
 
     def take_back(self, memory: Memory, words: str) -> None:
-        """A library takes its memory back, whoever still uses it."""
+        """Marks memory as taken back by its library, even if it is still in use."""
         with self.lock:
             for stream, _ in memory.pending():
                 self.misuse(f"{words} while {stream.name} may use it")
@@ -161,19 +162,19 @@ class FakeGpu:
             memory.block[:] = POISON
 
     def record_stream(self, tensor: torch.Tensor, stream: FakeStream) -> None:
-        """Stands in for the method of tensors: ``stream`` uses its memory too."""
+        """In place of the method of tensors: records that ``stream`` uses the tensor's memory, too."""
         memory = self.memory_of(tensor)
         assert memory is not None
         memory.recorded.add(stream)
 
     def memory_of(self, value: Any) -> Memory | None:
-        """Of a tensor on this device; ``None`` of others."""
+        """The memory of a tensor on this device; ``None`` for anything else."""
         if not isinstance(value, torch.Tensor):
             return None
         return self._by_address.get(value.untyped_storage().data_ptr())
 
     def read(self, memory: Memory, stream: FakeStream | None = None) -> None:
-        """The next work of a stream reads it."""
+        """Lets the next work of a stream read ``memory``."""
         stream = stream or self.current()
         self._usable(memory)
         if memory.writer and not stream.comes_after(memory.writer):
@@ -181,7 +182,7 @@ class FakeGpu:
         memory.readers.append(stream.submit())
 
     def write(self, memory: Memory, stream: FakeStream | None = None) -> None:
-        """The next work of a stream writes it."""
+        """Lets the next work of a stream write ``memory``."""
         stream = stream or self.current()
         self._usable(memory)
         for work in memory.pending():
@@ -209,7 +210,7 @@ class FakeGpu:
         return host
 
     def pinned(self, host: torch.Tensor) -> Memory | None:
-        """The pinned block that ``host`` lies in."""
+        """The pinned block that holds ``host``, if any."""
         address = host.data_ptr()
         for memory in self._pinned:
             if 0 <= address - memory.block.ctypes.data < max(1, memory.block.size):
@@ -217,14 +218,15 @@ class FakeGpu:
         return None
 
     def check_lent_buffer(self, host: torch.Tensor) -> None:
-        """A buffer is about to be written by the host."""
+        """Checks a buffer that the host is about to write: no copy out of it may be under way."""
         memory = self.pinned(host)
         if memory and memory.pending():
             raise self.misuse("a pinned buffer is lent again while a copy out of it may be under way")
 
 
 class FakeCuda(TorchFunctionMode):
-    """Inside, tensors on ``cuda`` lie in the memory of a :class:`FakeGpu`. To be entered in every thread."""
+    """Context manager: tensors on ``cuda`` are in the memory of a :class:`FakeGpu`. It must be entered in every
+    thread."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         super().__init__()
@@ -256,7 +258,7 @@ class FakeCuda(TorchFunctionMode):
         return self._compute(function, name, args, kwargs)
 
     def _make(self, function, args, kwargs):
-        """Factories."""
+        """Calls a factory of tensors."""
         device = kwargs.get("device")
         if device is not None and torch.device(device).type == "cuda":
             made = function(*args, **(kwargs | {"device": "cpu"}))

@@ -1,5 +1,5 @@
-"""nvJPEG and DALI's GPU pipelines on a :class:`tests.machine.fake_gpu.FakeGpu`: Pillow's pixels, own
-streams and buffers."""
+"""nvJPEG and DALI's GPU pipelines on a :class:`tests.machine.fake_gpu.FakeGpu`, with Pillow's pixels, and with streams
+and buffers of their own."""
 
 import io
 import weakref
@@ -17,7 +17,7 @@ __all__ = ["FakeNvjpeg", "FakePipelines"]
 
 
 def _pixels(encoded: np.ndarray) -> np.ndarray:
-    """(H, W, 3); ``RuntimeError`` as both libraries raise it."""
+    """Decodes to (H, W, 3). Raises ``RuntimeError``, as both libraries do."""
     try:
         return decode_rgb(encoded.tobytes())
     except RejectedImage as error:
@@ -25,8 +25,8 @@ def _pixels(encoded: np.ndarray) -> np.ndarray:
 
 
 class FakeNvjpeg:
-    """``torchvision.io.decode_jpeg``: memory from the caller's stream, written on a stream of its own without waiting
-    for the caller's, which then waits for it."""
+    """In place of ``torchvision.io.decode_jpeg``. It takes memory from the caller's stream and writes it on a stream of
+    its own, without waiting for the caller's; the caller's then waits for it."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu, self.stream = gpu, FakeStream(gpu, "nvJPEG's stream")
@@ -44,7 +44,7 @@ class FakeNvjpeg:
 
 
 class FakePipelines:
-    """Stands in for ``define_whole_pipeline`` and ``define_spliced_pipeline``."""
+    """In place of ``define_whole_pipeline`` and ``define_spliced_pipeline``."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu = gpu
@@ -64,13 +64,13 @@ class _Pipeline:
         self.inputs: dict[str, Sequence[np.ndarray]] = {}
 
     def build(self) -> None:
-        """Nothing to make."""
+        """Does nothing."""
 
     def feed_input(self, name: str, values: Sequence[np.ndarray]) -> None:
         self.inputs[name] = values
 
     def run(self, cuda_stream: FakeStream | None = None) -> tuple[Any, ...]:
-        """Results in buffers of DALI's, which ``cuda_stream`` may read after the work until now."""
+        """Returns results in DALI's buffers, which ``cuda_stream`` may read after all work until now."""
         encoded, starts = self.inputs["encoded"], self.inputs["start"]
         images = [_pixels(data) for data in encoded]
         self.pipelines.runs.append((self.kind, len(images)))
@@ -100,7 +100,8 @@ class _HostList:
 
 
 class _TensorList:
-    """DALI takes the buffer back when the last reference to the list dies, whoever still reads it."""
+    """A result of DALI's, which takes its buffer back when the last reference to the list is dropped, even if it is
+    still read."""
 
     def __init__(self, gpu: FakeGpu, values: np.ndarray, stream: FakeStream) -> None:
         self.values = values

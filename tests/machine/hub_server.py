@@ -1,4 +1,4 @@
-"""The Hugging Face hub on loopback, as far as ``hf://`` needs it: one data set, its files those of a folder."""
+"""The Hugging Face hub on loopback, as far as ``hf://`` needs it: one data set with the files of a folder."""
 
 import hashlib
 import json
@@ -24,11 +24,11 @@ _BOUNDS = re.compile(r"bytes=(\d+)-(\d+)")
 
 @dataclass
 class Hub:
-    """The data set and what was asked of it."""
+    """The data set, and counts of the requests for it."""
 
     root: Path
     counts: Counter[str] = field(default_factory=Counter)
-    """``parts`` of files, ``bytes`` of them, ``unknown`` requests."""
+    """``parts`` of files sent, ``bytes`` of them, and ``unknown`` requests."""
 
     def entries(self, folder: str, recursive: bool) -> list[dict[str, Any]]:
         below = self.root / folder

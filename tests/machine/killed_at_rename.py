@@ -1,4 +1,4 @@
-"""A process that is killed when a file is whole under its temporary name and not renamed yet."""
+"""Kills a process when a file is complete under its temporary name and not yet renamed."""
 
 import os
 import signal
@@ -9,14 +9,14 @@ __all__ = ["die_at_rename", "killed_at_rename"]
 
 
 def killed_at_rename(act: Callable[[], object], which: int = 1) -> None:
-    """Runs ``act`` in a child process, which SIGKILL ends at its ``which``-th rename."""
+    """Runs ``act`` in a child process that SIGKILL ends at its ``which``-th rename."""
     child = os.fork()
     if child == 0:
         try:
             die_at_rename(which)
             act()
         finally:
-            os._exit(0)  # it came to its end: the parent notices
+            os._exit(0)  # it was not killed, which the parent notices
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "no such rename"
     assert os.WTERMSIG(status) == signal.SIGKILL

@@ -10,7 +10,7 @@ __all__ = ["counting", "listening", "send_without_end"]
 
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The address of a server whose requests ``handler`` answers, each in a thread that nobody waits for."""
+    """The address of a server whose requests ``handler`` answers, each in a daemon thread."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads, server.block_on_close = True, False
         server.handle_error = lambda *_: None  # type: ignore[method-assign]  # of clients that hang up
@@ -25,7 +25,7 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @contextmanager
 def counting(status: int) -> Iterator[tuple[str, list[str]]]:
-    """The address of a server that answers ``status`` without contents, and the paths that were asked for so far."""
+    """The address of a server that answers ``status`` without contents, and the list of paths requested so far."""
     asked: list[str] = []
 
     class Counts(BaseHTTPRequestHandler):

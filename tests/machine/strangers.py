@@ -1,4 +1,4 @@
-"""What strangers serve: changed descriptions and manifests, and a server whose claims need not be true."""
+"""Data from untrusted sources: changed descriptions and manifests, and a server whose claims may be false."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def edit_rows(folder: Path, edit: Callable[[list[dict[str, Any]]], object]) -> N
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A server that answers everything alike; what it says of itself need not be true."""
+    """A server that gives every request the same answer; what it claims about it may be false."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True

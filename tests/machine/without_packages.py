@@ -1,5 +1,6 @@
-"""A program for ``python -m tests.machine.without_packages SHARDS IMAGES OUT``: what works without the packages that
-not all needs, and what the rest says. ``--refuse`` hides the packages; without, they are not installed.
+"""A program for ``python -m tests.machine.without_packages [--refuse] SHARDS IMAGES OUT``: which commands work without
+the packages that not all of them need, and what the others say. The packages are not installed or, with ``--refuse``,
+hidden.
 
 Prints one JSON document: name of a step → ``[exit code, standard error, or the sentence of its error]``.
 """
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 def attempt(command: Callable[[], int]) -> list:
-    """Exit code and what was logged, or 2 and the sentence."""
+    """[exit code, log] of a command, or [2, the sentence of its error]."""
     from shards.errors import InputError
 
     log = io.StringIO()

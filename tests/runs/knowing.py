@@ -1,5 +1,5 @@
-"""An untrained model whose last layer knows some images by heart: it tells their classes apart, as
-few epochs on a CPU would not, so that there is something to calibrate."""
+"""A model whose last layer knows some images by heart. It separates their classes, which a model trained for a few
+epochs on a CPU would not, so that there is something to calibrate."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,8 @@ __all__ = ["teach_by_heart"]
 
 
 def teach_by_heart(run: Path, data: Path, splits: str, draws: int = 1) -> None:
-    """Sets the head of the model in ``run``, so that on ``splits`` of ``data`` its margins are
-    about -3 for real and 3 for generated images; least squares on what the head sees of so many
-    ``draws`` of windows."""
+    """Sets the head of the model in ``run`` so that on ``splits`` of ``data`` its margins are about -3 for real and 3
+    for generated images, by least squares on the head's inputs over ``draws`` draws of windows."""
     model, config = load_model(run / "model", "cpu")
     linear, seen = model.head[-1], list[np.ndarray]()
     hook = linear.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy().copy()))

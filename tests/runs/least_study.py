@@ -1,4 +1,4 @@
-"""What tests of the study share: the least of settings, and a way to kill what trains."""
+"""The smallest settings for tests of the studies, and a way to kill trainings."""
 
 import json
 from collections.abc import Callable
@@ -52,16 +52,16 @@ SEARCH_SETTINGS = SETTINGS[:4]  # batch and crops are searched
 
 
 class Killed(BaseException):
-    """In place of SIGKILL."""
+    """Raised in place of SIGKILL."""
 
 
 def least_config(*overrides: str, preset: str = "glass_tiny") -> RunConfig:
-    """Two epochs of the least settings."""
+    """A run with the smallest settings, of two epochs."""
     return replace(apply_overrides(load_preset(preset), [*SETTINGS, *overrides]), epochs=2)
 
 
 def make_up_memory(patch: pytest.MonkeyPatch) -> None:
-    """Counts of memory that are made up, because counting takes seconds."""
+    """Replaces counts of memory by made-up ones, because counting takes seconds."""
     patch.setattr(
         device_memory, "training_memory", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops}
     )
@@ -71,7 +71,7 @@ def make_up_memory(patch: pytest.MonkeyPatch) -> None:
 
 
 def killed_at(number: int, module: ModuleType, patch: pytest.MonkeyPatch) -> None:
-    """Lets ``module.train`` die at the end of its epoch ``number``, of all that it trains."""
+    """Kills ``module.train`` at the end of epoch ``number``, counted over all of its trainings."""
     real, seen = module.train, 0
 
     def dying(*args: Any, on_epoch: Any = None, **kwargs: Any) -> bool:
@@ -88,14 +88,14 @@ def killed_at(number: int, module: ModuleType, patch: pytest.MonkeyPatch) -> Non
 
 
 def without_times(value: Any) -> Any:
-    """A document without what depends on the clock."""
+    """``value`` without the fields that depend on the clock."""
     if isinstance(value, dict):
         return {k: without_times(v) for k, v in value.items() if k not in TIMES}
     return [without_times(v) for v in value] if isinstance(value, list) else value
 
 
 def least_budget(trials: int, *kinds: str) -> Budget:
-    """The least of everything, for one family."""
+    """The smallest budget, for one family of backbones."""
     models = tuple(
         StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny", (*SETTINGS, "model.global_backbone=test_vit"))
         for kind in kinds
@@ -119,7 +119,7 @@ def least_budget(trials: int, *kinds: str) -> Budget:
 
 
 def search_plan(**changes: Any) -> SearchPlan:
-    """Trials of three epochs of ``glass_tiny``."""
+    """A search whose trials have three epochs of ``glass_tiny``."""
     config = apply_overrides(load_preset("glass_tiny"), SEARCH_SETTINGS)
     config = replace(config, epochs=3, **changes)
     space = changed_space(GLASS_SPACE, config, SEARCH_SPACE)
@@ -127,8 +127,8 @@ def search_plan(**changes: Any) -> SearchPlan:
 
 
 def fake_training(calls: list | None = None) -> Callable[..., bool]:
-    """In place of ``glass.studies.search.train``: an accuracy per epoch that depends on the
-    settings, with ``metrics.jsonl`` as the checkpoint that a second call goes on from."""
+    """In place of ``glass.studies.search.train``: gives an accuracy per epoch that depends on the settings, and uses
+    ``metrics.jsonl`` as the checkpoint from which a second call continues."""
 
     def run(data: Any, config: RunConfig, folder: Path, *, on_epoch: Any) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,5 +150,5 @@ def fake_training(calls: list | None = None) -> Callable[..., bool]:
 
 
 def least_search(data: OpenShards, folder: Path, **changes: Any) -> Search:
-    """A search by ``search_plan(**changes)`` in a journal, which costs Optuna a tenth of a database."""
+    """A search by ``search_plan(**changes)`` in a journal, which takes Optuna a tenth of the time of a database."""
     return Search(data, search_plan(**changes), folder, f"journal:///{folder}/study.log")

@@ -1,4 +1,4 @@
-"""Documents made up from their declared type, for tests of what reads them."""
+"""Documents made up from their declared types, for tests of their readers."""
 
 import copy
 import re
@@ -17,7 +17,7 @@ Path = tuple[str | int, ...]
 
 
 def made_up(kind: Any) -> Any:
-    """A value of the type: lists as short as can be, numbers of 1, nothing null or left out."""
+    """A value of the type ``kind``: lists as short as allowed, numbers of 1, nothing null or left out."""
     if is_typeddict(kind):
         return {name: made_up(part) for name, part in get_type_hints(kind, include_extras=True).items()}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -37,7 +37,7 @@ def made_up(kind: Any) -> Any:
 
 
 def made_up_result(bench: str) -> dict[str, Any]:
-    """The document of a bench, of one row, whose median lies in its spread."""
+    """The document of a bench, with one row whose median is within its spread."""
     document: dict[str, Any] = made_up(SCHEMAS[bench]) | {"bench": bench}
     if "environment" in document:
         document["environment"]["busy_cores"] = 0.1  # quiet
@@ -48,8 +48,9 @@ def made_up_result(bench: str) -> dict[str, Any]:
 
 
 def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any, every: int = 1) -> int:
-    """Requires ``check`` to pass ``whole``, made up from ``kind``, and to name each place in it (or ``every`` so many)
-    that is of a type taken nowhere, or missing; what is not required may be missing. Returns the number of places."""
+    """Requires ``check`` to accept ``whole``, made up from ``kind``, and to name every place in it (or every
+    ``every``-th one) that is missing or has a type that is allowed nowhere. Fields that are not required may be
+    missing. Returns the number of places."""
     check(whole)
     found = list(_places(kind))[::every]
     for path, required in found:
@@ -73,7 +74,7 @@ def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any, every: 
 
 
 def _places(kind: Any, at: Path = ()) -> Iterator[tuple[Path, bool | None]]:
-    """Every place of a made-up document, and whether it is a field that is required (None: no field)."""
+    """Yields every place of a made-up document, and whether it is a required field (None: it is no field)."""
     origin, parts = get_origin(kind), get_args(kind)
     if is_typeddict(kind):
         for name, part in get_type_hints(kind, include_extras=True).items():

@@ -1,4 +1,4 @@
-"""The metrics as scikit-learn defines them: the oracle of ``glass.measure.weighted_metrics``."""
+"""The metrics as scikit-learn defines them, an oracle for ``glass.measure.weighted_metrics``."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Metrics = dict[str, float | None]
 
 
 def metrics_by_scikit_learn(label: Array, probability: Array, threshold: float) -> Metrics:
-    """All of METRIC_NAMES, None where undefined, of at least one sample."""
+    """All metrics of METRIC_NAMES, None where undefined, for at least one sample."""
     predicted = (probability >= threshold).astype(np.int64)
     result: Metrics = dict.fromkeys(METRIC_NAMES)
     result |= _verdict_metrics(label, predicted)
@@ -26,7 +26,7 @@ def metrics_by_scikit_learn(label: Array, probability: Array, threshold: float) 
 
 
 def _verdict_metrics(label: Array, predicted: Array) -> Metrics:
-    """What depends on the threshold alone."""
+    """The metrics that depend only on the verdicts at the threshold."""
     right = label == predicted
     generated, real = label == 1, label == 0
     recall = right[generated].mean() if generated.any() else None
@@ -44,7 +44,7 @@ def _verdict_metrics(label: Array, predicted: Array) -> Metrics:
 
 
 def _ranking_metrics(label: Array, probability: Array) -> Metrics:
-    """What depends on the order of the probabilities alone; needs both classes."""
+    """The metrics that depend only on the order of the probabilities; they need both classes."""
     fpr, tpr, _ = sk.roc_curve(label, probability, drop_intermediate=False)
     gap = fpr + tpr - 1  # false-positive rate minus miss rate: from -1 up to 1
     after = int(np.argmax(gap >= 0))
@@ -58,7 +58,7 @@ def _ranking_metrics(label: Array, probability: Array) -> Metrics:
 
 
 def _probability_metrics(label: Array, probability: Array) -> Metrics:
-    """Whether the probabilities mean what they say."""
+    """The metrics of how well the probabilities are calibrated."""
     confidence = np.maximum(probability, 1 - probability)
     right = label == (probability >= 0.5)
     clipped = np.clip(probability, 1e-7, 1 - 1e-7)
@@ -73,7 +73,7 @@ def _probability_metrics(label: Array, probability: Array) -> Metrics:
 
 
 def _calibration_error(confidence: Array, right: Array) -> float:
-    """Guo et al. (2017), bin by bin; the last one is closed."""
+    """The calibration error of Guo et al. (2017), bin by bin; the last bin is closed."""
     bins = np.minimum((confidence * 15).astype(int), 14)
     gaps = [abs(right[bins == k].mean() - confidence[bins == k].mean()) * (bins == k).mean() for k in set(bins)]
     return float(sum(gaps))

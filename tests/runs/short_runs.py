@@ -1,4 +1,4 @@
-"""Runs of ``train.py`` of three short epochs, and what they leave, without the clock."""
+"""Runs of ``train.py`` with three short epochs, and their results without the clock."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def arguments(data: Path, output: Path, *overrides: str) -> list[str]:
 
 
 def curve(run: Path) -> list[dict]:
-    """The lines of ``metrics.jsonl`` without what depends on the clock."""
+    """The lines of ``metrics.jsonl`` without the fields that depend on the clock."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{name: line[name] for name in line if name not in TIMES} for line in lines]
 
@@ -52,7 +52,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(first: Path, second: Path) -> None:
-    """To the last bit."""
+    """Requires two runs to be equal to the last bit."""
     assert curve(first) == curve(second)
     own, other = weights(first), weights(second)
     assert all(torch.equal(own[name], other[name]) for name in own)
@@ -62,7 +62,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 PATIENCE_S = 600
-"""They need half a minute; shared machines have been seen to stand still for three."""
+"""Timeout of a run in seconds. It takes half a minute; shared machines were seen to stall for three."""
 
 
 def start(command: list[str], **options) -> subprocess.Popen:

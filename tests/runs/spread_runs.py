@@ -1,4 +1,4 @@
-"""Runs whose untrained model says something else of each image, for tests of detectors."""
+"""Runs whose untrained model gives each image a different score, for tests of detectors."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ QUICK = PredictOptions(stability=False)
 
 
 def make_run(folder, preset="glass_tiny", **loader):
-    """A run with an untrained model."""
+    """Makes a run with an untrained model in ``folder``."""
     torch.manual_seed(0)
     config = load_preset(preset)
     config = replace(config, loader=replace(config.loader, crop_size=48, **loader))
@@ -28,8 +28,8 @@ def make_run(folder, preset="glass_tiny", **loader):
 
 
 def spread_scores(run, files):
-    """Moves the head of a run's model so that the margins of ``files`` have mean 0 and deviation
-    2: an untrained model says nearly the same of all."""
+    """Moves the head of a run's model so that the margins of ``files`` have mean 0 and deviation 2. An untrained model
+    gives all images nearly the same margin."""
     model, config = load_model(run / "model", "cpu")
     verdicts = Detector.from_pretrained(run, device="cpu").predict(files, QUICK)
     margin = np.array([verdict.margin for verdict in verdicts])
@@ -41,8 +41,8 @@ def spread_scores(run, files):
 
 
 def calibrated(run, folder, middle, views=None, overlap=0):
-    """The run's model with a calibration whose threshold lies at the margin ``middle``; above 1, ``overlap`` makes a
-    band of doubt around it."""
+    """A detector: the run's model with a calibration whose threshold is at the margin ``middle``. ``overlap`` above 1
+    makes a band of doubt around it."""
     shutil.copytree(run / "model", folder)
     views = views or ViewSettings(4, "stratified_grid")
     sha = json.loads((folder / "config.json").read_text())["weights_sha256"]

@@ -1,4 +1,4 @@
-"""The folder ``scripts`` under the name that a wheel gives it, for an editable install, which copies nothing."""
+"""Makes the folder ``scripts`` importable by its name in a wheel, for an editable install, which copies no files."""
 
 from pathlib import Path
 
