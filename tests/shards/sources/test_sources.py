@@ -229,7 +229,9 @@ def test_what_a_list_means_is_said(tmp_path):
     assert [row[1] for row in rows(path, "0=real")] == [0, 0, 1, 1]
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,\n", "a.jpg")
     _, given = understood(path, "0=real").notes  # nothing of classes: b.jpg may yet come to test
-    assert given.startswith("only some images are given a split (test 1, all of them real), and the splits of 1 image")
+    assert given.startswith(
+        "only some images are given a split (test 1, all of them real); the splits of the other 1 are drawn"
+    )
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,holdout\n", "a.jpg")
     assert [row["split"] for row in understood(path, "0=real", given_split=False).table.to_pylist()] == ["", ""]
 

@@ -34,7 +34,7 @@ def test_a_number_in_a_field_that_may_ask_for_real_needs_its_meaning(field: str,
             value = {name: value}
         members += [(f"{n}.jpg", image(n)), *as_json(str(n), **value)]
     tar = write_tar(tmp_path / "a.tar", members)
-    with pytest.raises(InputError, match=r"where 1 or true may mean real: say what it means with --label, such"):
+    with pytest.raises(InputError, match=r"where 1 or true may mean real: say what it means with --label, for"):
         taken_in([tar], label_from=f"json:{field}")
     found = taken_in([tar], label_from=f"json:{field}", values=parse_values([], [], ["1=real"]))
     assert found == {image(n): n % 2 for n in range(4)}
@@ -77,7 +77,7 @@ def test_a_number_is_held_against_the_fields_beside_it(
         tar = write_tar(tmp_path / "a.tar", members)
         if swapped:
             with pytest.raises(
-                InputError, match=rf"labels by (cls|json:label) differ from json:{field} in 4 samples of 4"
+                InputError, match=rf"labels by (cls|json:label) differ from json:{field} in 4 of 4 samples"
             ):
                 index(tar, out=tmp_path / "out")
         found = taken_in([tar], values=parse_values([], [], ["1=real"] if swapped else []))
@@ -182,7 +182,7 @@ def test_links_to_tars_keep_their_names(tmp_path: Path) -> None:
         f"{split}-{word}-0.tar" for split in ("train", "test") for word in ("real", "fake")
     )
     (tmp_path / "in/fake-again.tar").symlink_to(f"../blobs/{0:064x}")
-    with pytest.raises(InputError, match=r"fake-again\.tar and \S*train-real-0\.tar lead to one tar"):
+    with pytest.raises(InputError, match=r"fake-again\.tar and \S*train-real-0\.tar are links to the same tar"):
         find_tars([tmp_path / "in"])
 
 
@@ -288,11 +288,12 @@ def test_splits_that_leave_something_out_are_said(form: str, tmp_path: Path) -> 
             source = write_table(source / "list.csv", {"path": list(names), "label": classes, "split": splits})
         return "\n".join(read_sources(source, SourceRules(Words(parse_labels([])))).notes)
 
-    assert "no image is given to train, only to valid and test: the data set measures detectors" in notes(
-        *(f"{split}/{word}/a.jpg" for split in ("val", "test") for word in ("real", "fake")), split="few"
+    assert (
+        "no image is given to train, only to valid and test: the data set can measure detectors but not train them"
+        in notes(*(f"{split}/{word}/a.jpg" for split in ("val", "test") for word in ("real", "fake")), split="few")
     )
     said = notes("train/real/a.jpg", "train/real/b.jpg", "fake/c.jpg", split="one")
-    assert "only some images are given a split (train 2, all of them real), and the splits of 1 image are drawn" in said
+    assert "only some images are given a split (train 2, all of them real); the splits of the other 1 are drawn" in said
 
 
 def test_names_with_line_breaks_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
