@@ -47,9 +47,7 @@ def test_words_mean_what_they_say_wherever_they_stand(place: str, names: tuple[s
 
 def test_a_word_that_stands_nowhere_is_a_mistake(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", samples("cls", ("nature", "ai")))
-    with pytest.raises(
-        InputError, match="--label natur=real: neither a folder nor a value of a label is called 'natur'"
-    ):
+    with pytest.raises(InputError, match="--label natur=real: no folder and no label is called 'natur'"):
         index(tar, out=tmp_path / "out", values={"natur": 0})
     assert not (tmp_path / "out/dataset.json").exists()
 
