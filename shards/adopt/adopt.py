@@ -89,7 +89,7 @@ def _index(
     with progress_bar(total, "indexing", progress, initial=total - left) as bar:
         write_shards(todo, workers, bar.update)
     info = _finish(tasks, understood.rejected, settings, dict(understood.shares or {}), out)
-    notes = [*understood.notes, *(["splits by the names of the tars"] if understood.shares is None else [])]
+    notes = [*understood.notes, *(["splits from the names of the tars"] if understood.shares is None else [])]
     return BuildReport(info, False, continued, notes + notes_on_contents(tars, understood.examined))
 
 
@@ -115,7 +115,7 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
     except FileNotFoundError:
         if in_the_way := sorted(_final_names(tars) & set(os.listdir(out))):
             raise InputError(
-                f"{out} holds {in_the_way[0]} already, which this command did not write: give another folder with --out"
+                f"{out} already holds {in_the_way[0]}, which this command did not write: give another folder with --out"
             ) from None
         return False
     except ValueError:
@@ -129,8 +129,8 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
         changes = []  # other versions matter only for an unfinished index
     if changes:
         raise InputError(
-            f"{out} holds another index (other {', '.join(changes)}): use the same tars and "
-            "settings, or another folder with --out"
+            f"{out} holds another index (different {', '.join(changes)}): use the same tars and settings, or another "
+            "folder with --out"
         )
     return True
 

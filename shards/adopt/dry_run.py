@@ -45,7 +45,11 @@ def describe_tars(
     lines += ["", *_by_tar(understood), ""]
     generators = Counter(source.generator for source in sources if source.generator)
     splits = Counter(source.split for source in sources)
-    drawn = "by name or list" if understood.shares is None else "drawn, where no list gives them"
+    drawn = (
+        "from the names of the tars or a list"
+        if understood.shares is None
+        else "drawn at random, except where a list gives them"
+    )
     lines += [
         counts_line("generators", _by_number(generators)),
         counts_line("splits", {name: splits[name] for name in SPLITS if splits[name]}) + f" ({drawn})",
@@ -82,7 +86,7 @@ def _left_out(understood: UnderstoodTars) -> list[str]:
     reasons = in_order(Counter(rejection.reason for rejection in understood.rejected))
     example = {rejection.reason: rejection.source_path for rejection in reversed(understood.rejected)}
     lines = [
-        f"  left out   {counted(number, 'image')}, {reason}: {REASONS[reason]}, such as {example[reason]}"
+        f"  left out   {counted(number, 'image')}, {reason}: {REASONS[reason]}, for example {example[reason]}"
         for reason, number in reasons.items()
     ]
     return lines + [f"  {note}" for note in notes_on_contents(understood.tars, understood.examined)]

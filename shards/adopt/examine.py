@@ -91,14 +91,14 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
     for tar in tars:
         samples = list_tar(tar.path, settings.last_dot).samples
         if not samples:
-            without = without or f"{tar.path} holds no samples: files named KEY.jpg, KEY.cls and so"
+            without = without or f"{tar.path} holds no samples: a sample's files are named KEY.jpg, KEY.cls and so on"
             continue
         with mapped_tar(tar.path) as data:
             for sample in samples:
                 try:
                     _choose_image(sample, settings.image_ext)
                 except RejectedImage as error:
-                    without = f"no image can be taken in: {tar.name}, sample {sample.key!r}: "
+                    without = f"no image was accepted: {tar.name}, sample {sample.key!r}: "
                     without += error.detail
                     continue
                 choice.look_at(SampleTexts(sample, _reader(data)), tar)
@@ -126,8 +126,8 @@ def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
     detail = f"its members: {', '.join(sample.members)[:200]}"
     images = [extension for extension in sample.members if is_image_name(extension)]
     if images:
-        detail += f": choose its image with --image-ext {images[0][:60]}, or end keys at the last"
-        detail += " dot of names with --last-dot"
+        detail += f": choose its image with --image-ext {images[0][:60]}, or let keys end at the last"
+        detail += " dot of a name with --last-dot"
     shared = len(images) > 1 and not image_ext
     raise RejectedImage("shared_key" if shared else "no_image", detail)
 

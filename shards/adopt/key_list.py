@@ -71,11 +71,11 @@ def read_key_list(path: Path) -> KeyList:
         place = (row.get("tar", "").strip().removeprefix("./"), key)
         if place in rows:
             of = f" of {place[0]}" if place[0] else ""
-            advice = "" if place[0] else ": say in a column tar which tar each is of"
+            advice = "" if place[0] else ": add a column tar that names the tar of each key"
             raise InputError(f"{path} lists the key {key!r}{of} twice{advice}")
         split = row.get("split", "").strip().lower()
         if split and split not in SPLIT_WORDS:
-            raise InputError(f"{path}, key {key!r}: split {split!r} is none of {', '.join(SPLITS)}")
+            raise InputError(f"{path}, key {key!r}: split {split!r} is not one of {', '.join(SPLITS)}")
         rows[place] = {**row, "split": SPLIT_WORDS.get(split, "")}
     if not rows:
         raise InputError(f"{path} lists no keys")

@@ -71,13 +71,14 @@ class LabelEvidence:
             if not differ:
                 continue
             text = (
-                f"labels by {rules.label} differ from {_place(rule)} in {counted(differ, 'sample')}"
-                f" of {differ + agree:,}, such as {where}"
+                f"labels by {rules.label} differ from {_place(rule)} in {differ:,} of "
+                f"{counted(differ + agree, 'sample')}, for example {where}"
             )
             if (certain or swapped) and not asked_for:
                 raise InputError(
-                    f"{text}: give --label-from {rules.label} or {rule}, whichever is right, and say with --label "
-                    "VALUE=real and --label VALUE=generated what its values mean (by default 0 = real, 1 = generated)"
+                    f"{text}: give --label-from {rules.label} or {rule}, whichever is right, and use --label "
+                    "VALUE=real and --label VALUE=generated to say what its values mean (by default 0 = real, 1 = "
+                    "generated)"
                 )
             notes.append(text)
         return notes

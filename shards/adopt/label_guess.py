@@ -72,8 +72,8 @@ class RuleChoice:
             votes = self._votes[2] or self._votes[1]
             if not votes:
                 raise InputError(
-                    f"{self._first}: give --label-from cls, txt, json:KEY, folder, tar or a list, or say with --label "
-                    "WORD=real and WORD=generated what the names of folders or tars mean"
+                    f"{self._first}: give --label-from cls, txt, json:KEY, folder, tar or a list, or use --label "
+                    "WORD=real and --label WORD=generated to say what the names of folders or tars mean"
                 )
             label = next(rule for rule in _GUESSED if votes[rule] == max(votes.values()))
         return LabelRules(
@@ -89,4 +89,4 @@ def _require_rule(flag: str, rule: str, allowed: tuple[str, ...]) -> None:
     kind = "json:KEY" if rule.startswith("json:") and len(rule) > 5 else rule
     if kind not in allowed:
         lists = " or a .csv or .parquet list" if flag == "--label-from" else ""
-        raise InputError(f"{flag} {rule}: is none of {', '.join(allowed)}{lists}")
+        raise InputError(f"{flag} {rule}: give one of {', '.join(allowed)}{lists}")

@@ -121,7 +121,7 @@ class TarLabels:
     def require_wanted(self, key: str) -> None:
         """Raises ``RejectedImage`` for a sample in a folder that the user excluded by ``--skip``."""
         if any(map(self._words.is_skipped, key.split("/")[:-1])):
-            raise RejectedImage("no_label", "in a folder that --skip names")
+            raise RejectedImage("no_label", "in a folder excluded by --skip")
 
     def describe(self, texts: SampleTexts) -> Description:
         """A sample's description. Raises ``RejectedImage`` if the rule finds nothing, ``InputError`` for no label."""
@@ -139,7 +139,7 @@ class TarLabels:
         else:
             written = texts.value(rules.label)
         if written is None:
-            raise RejectedImage("no_label", f"nothing by the rule {rules.label}")
+            raise RejectedImage("no_label", f"--label-from {rules.label} finds no label")
         where = f"{self._tar.name}, sample {key!r}"
         label = self._label(written, where) if said is None or said.label is None else said.label
         generator = row.get("generator") or (said.generator if said else "") or texts.value(rules.generator) or ""
@@ -150,13 +150,14 @@ class TarLabels:
     def _require_one_class(self, said: Said | None, key: str) -> None:
         if said is not None and said.clash:
             raise InputError(
-                f"{self._tar.name}, sample {key!r}: its names say both classes ({said.clash}): say with --label "
-                "WORD=real or WORD=generated which of the words counts, or take labels from elsewhere with --label-from"
+                f"{self._tar.name}, sample {key!r}: its names stand for both classes ({said.clash}): use --label "
+                "WORD=real or --label WORD=generated to say which word counts, or take labels from elsewhere with "
+                "--label-from"
             )
         if said is None and self._rules.label == "tar":
             raise InputError(
-                f"{self._tar.name}: its name and folders say neither label: say what a word of them means with --label "
-                "WORD=real or WORD=generated, or take labels from elsewhere with --label-from"
+                f"{self._tar.name}: neither its name nor its folders name a class: use --label WORD=real or --label "
+                "WORD=generated to say what one of their words means, or take labels from elsewhere with --label-from"
             )
 
     def _label(self, written: str, where: str) -> int:
@@ -165,8 +166,8 @@ class TarLabels:
         if label is None:
             shown = repr(written[:60])
             raise InputError(
-                f"{where}: the label {shown} means neither real nor generated: say with --label VALUE=real and --label "
-                "VALUE=generated what the values mean, or take them from elsewhere with --label-from"
+                f"{where}: the label {shown} means neither real nor generated: use --label VALUE=real and --label "
+                "VALUE=generated to say what the values mean, or take labels from elsewhere with --label-from"
             )
         plain = written.strip().lower()
         if (
@@ -176,8 +177,8 @@ class TarLabels:
             and not _one_is_generated(rules.label)
         ):
             raise InputError(
-                f"{where}: {rules.label} is {written[:60]}, where 1 or true may mean real: say what it"
-                f" means with --label, such as --label {_yes(plain)}=real --label {_no(plain)}=generated"
+                f"{where}: {rules.label} is {written[:60]}, where 1 or true may mean real: say what it means with "
+                f"--label, for example --label {_yes(plain)}=real --label {_no(plain)}=generated"
             )
         return label
 

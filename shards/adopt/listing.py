@@ -99,7 +99,7 @@ def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
     """
     names = [member.name for member in sample.members.values()] + again
     for name in [name for name in names if is_image_name(name)] or again:
-        what = "the name comes twice" if name in again else f"{again[0]} comes twice"
+        what = "the name occurs twice" if name in again else f"{again[0]} occurs twice"
         yield BadMember(name, "duplicate_key", what)
 
 

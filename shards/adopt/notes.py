@@ -46,14 +46,14 @@ def _notes_on_list(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], ru
                 continue
             if (other := first.setdefault(key, tar.name)) != tar.name:
                 raise InputError(
-                    f"sample {key!r} comes in {other} and in {tar.name}, and {listed.path} says not"
-                    " which it means: give the list a column tar with the names of the tars"
+                    f"sample {key!r} is in {other} and in {tar.name}, and {listed.path} does not say which of them it "
+                    "means: add a column tar with the names of the tars to the list"
                 )
     if len(used) == len(listed.rows):
         return []
     example = next(key for place in listed.rows if place not in used for key in place[1:])
     missing = counted(len(listed.rows) - len(used), "row")
-    return [f"{missing} of {listed.path} are of no image in the tars, such as {example!r}"]
+    return [f"no image in the tars for {missing} of {listed.path}, for example {example!r}"]
 
 
 def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
@@ -63,9 +63,8 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
     if not lost:
         return []
     return [
-        f"{counted(lost, 'image')} not taken in because their names share what stands before the "
-        f"first dot, such as {folded[0].folded}: index with --last-dot, into another folder with "
-        "--out, to end keys at the last dot"
+        f"{counted(lost, 'image')} left out because their names are equal up to the first dot, for example "
+        f"{folded[0].folded}: to let keys end at the last dot, index with --last-dot into another folder (--out)"
     ]
 
 
@@ -79,10 +78,10 @@ def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar])
     notes = unread_ends(tars, examined)
     empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
     if empty:
-        notes.append(f"{counted(len(empty), 'tar')} without samples, such as {empty[0]}")
+        notes.append(f"{counted(len(empty), 'tar')} without samples, for example {empty[0]}")
     passed_over = sum(found.passed_over for found in examined)
     if passed_over:
-        notes.append(f"passed over {counted(passed_over, 'file')} of no sample")
+        notes.append(f"skipped {counted(passed_over, 'file')} outside of samples")
     further: Counter[str] = Counter()
     for found in examined:
         further.update(found.further)
@@ -90,7 +89,7 @@ def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar])
         shown = ", ".join(f"{ext} {n:,}" for ext, n in further.most_common(_MOST_SHOWN))
         more = " …" if len(further) > _MOST_SHOWN else ""
         notes.append(
-            f"passed over {counted(further.total(), 'image')} beside those of their samples "
-            f"({shown}{more}): --image-ext chooses others, --last-dot makes each a sample"
+            f"skipped {counted(further.total(), 'image')} of samples with several images ({shown}{more}): choose "
+            "others with --image-ext, or make each a sample of its own with --last-dot"
         )
     return notes + lost_images(examined)

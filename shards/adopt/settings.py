@@ -63,8 +63,8 @@ class IndexSettings:
         if self.split == "auto":
             return parse_shares(DEFAULT_SPLIT)
         raise InputError(
-            f"--split name: {unnamed[0]} does not begin with the name of a split "
-            f"({', '.join(SPLITS)}): give shares, such as --split {DEFAULT_SPLIT}"
+            f"--split name: {unnamed[0]} does not begin with the name of a split ({', '.join(SPLITS)}): rename it, or "
+            f"give shares, such as --split {DEFAULT_SPLIT}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -88,8 +88,11 @@ def parse_values(real: Sequence[str], generated: Sequence[str], labels: Sequence
     values = {text.strip().lower(): 0 for text in real}
     for text in generated:
         if values.setdefault(text.strip().lower(), 1) == 0:
-            raise InputError(f"--real and --generated both name {text!r}")
+            raise InputError(f"--real and --generated both name {text!r}: leave it out of one of them")
     for word, label in parse_labels(labels).items():
         if values.setdefault(word, label) != label:
-            raise InputError(f"--label {word}={CLASS_NAMES[label]}: --{CLASS_NAMES[1 - label]} names {word!r}, too")
+            raise InputError(
+                f"--label {word}={CLASS_NAMES[label]}: --{CLASS_NAMES[1 - label]} names {word!r} too: leave one of "
+                "them out"
+            )
     return values

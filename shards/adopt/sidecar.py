@@ -93,7 +93,7 @@ class SidecarTask:
         source, key = image.source, sample_key(self.number, len(rows))
         content = data[image.offset : image.offset + image.length]
         if hashlib.sha256(content).digest() != source.sha256:
-            raise InputError(f"{self.tar} changed while it was indexed: start again in a new --out")
+            raise InputError(f"{self.tar} changed while it was indexed: index it again, into a new folder (--out)")
         try:
             # The image stays in its tar, so a progressive JPEG stays progressive.
             with machine_spared(f"{self.tar}/{source.path}", memory=True):

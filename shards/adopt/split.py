@@ -63,8 +63,8 @@ def draw_splits(
     if shares is None and (missing := named - {source.split for source in flat}):
         reasons = in_order(Counter(rejection.reason for rejection in rejected))
         raise InputError(
-            f"no image of the tars that are named {min(filter(None, missing))} can be taken in; of all tars, "
-            f"{by_reason(reasons)} were rejected: mend those tars, or give shares with --split"
+            f"no image was accepted from the tars named {min(filter(None, missing))}; rejected from all tars: "
+            f"{by_reason(reasons)}; fix those tars, or give shares with --split"
         )
     _require_both_classes({source.label for source in flat})
     drawn = iter(
@@ -102,5 +102,6 @@ def _require_both_classes(labels: set[int]) -> None:
     if len(labels) == 1:
         (label,) = labels
         raise InputError(
-            f"all images of the tars are {CLASS_NAMES[label]}: a detector needs both, so index tars of both together"
+            f"all images in the tars are {CLASS_NAMES[label]}: a detector needs both classes, so index tars of both "
+            "together"
         )

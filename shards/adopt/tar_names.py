@@ -68,7 +68,7 @@ def _each_once(tars: Sequence[Path]) -> list[Path]:
     for tar in sorted(tars, key=lambda tar: tar != tar.resolve()):
         other = taken.setdefault(tar.resolve(), tar)
         if other not in (tar, tar.resolve()):
-            raise InputError(f"{other} and {tar} lead to one tar, {tar.resolve()}: take one of the links out")
+            raise InputError(f"{other} and {tar} are links to the same tar, {tar.resolve()}: remove one of them")
     return sorted(taken.values())
 
 
@@ -81,7 +81,7 @@ def _matching(pattern: Path) -> list[Path]:
     try:
         names = glob.glob(text, recursive=True) if glob.has_magic(text) else []
     except RecursionError:
-        raise InputError(f"{text} leads through too many folders: name a deeper one") from None
+        raise InputError(f"{text} searches too many levels of folders: give a deeper folder") from None
     matches = [Path(name) for name in names if _is_tar(name) and os.path.isfile(name)]
     if not matches:
         raise InputError(f"{pattern} does not exist: give tars, or folders that hold them")
@@ -107,7 +107,7 @@ def _in_folder(folder: Path) -> list[Path]:
             raise InputError(unpack_first(path, kind, "a plain .tar"))
     if not found:
         what = ", ".join(others[:5]) + (" …" if len(others) > 5 else "") or "nothing"
-        raise InputError(f"{folder} holds no .tar files, but {what}: give tars, or folders of them")
+        raise InputError(f"{folder} holds no .tar files, but {what}: give tars, or folders that hold them")
     return found
 
 
@@ -124,7 +124,7 @@ def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
         return paths[0].resolve()
     folders = {tar.parent for tar in tars}
     if len(folders) > 1:
-        raise InputError(f"the tars lie in {len(folders)} folders: say with --out where the data set shall go")
+        raise InputError(f"the tars are in {len(folders)} folders: give a folder for the data set with --out")
     return folders.pop()
 
 

@@ -58,12 +58,12 @@ def understand_tars(
     shares = settings.shares(names)
     given = [split for splits in given_splits(names, examined, by_name=shares is None) for split in splits]
     labels = [image.source.label for found in examined for image in found.images]
-    notes += notes_on_splits(given, labels, "--split, without splits in a list,")
+    notes += notes_on_splits(given, labels, "--split and a list without splits")
     try:
         images, rejected = draw_splits(names, examined, shares, settings.split_seed)
         if not any(images):
             reasons = Counter(rejection.reason for rejection in rejected)
-            raise InputError(f"no image can be taken in ({by_reason(in_order(reasons))})")
+            raise InputError(f"no image in the tars was accepted ({by_reason(in_order(reasons))})")
     except InputError as error:  # perhaps only because images were lost
         lost = lost_images(examined) + unread_ends(tars, examined)
         raise InputError("; ".join([str(error), *lost])) from error

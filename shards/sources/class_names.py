@@ -138,8 +138,8 @@ class Card:
                 own, other = schema[column][value], self.names[column][value]
                 if own.strip().lower() != other.strip().lower():
                     raise InputError(
-                        f"{shown}: {value} of the column {column} is {own!r} by the file and {other!r} by "
-                        f"{self.shown}: mend one of them"
+                        f"{shown}: {value} in the column {column} is {own!r} by the file and {other!r} by "
+                        f"{self.shown}: correct one of them"
                     )
         return {**self.names, **schema}
 

@@ -65,5 +65,5 @@ def find_columns(names: Sequence[str], shown: str = "the table") -> Columns:
 
 def _only(names: Sequence[str], shown: str) -> str:
     if len(names) > 1:
-        raise InputError(f"{shown} has two columns called {' and '.join(names[:2])}: take one of them out")
+        raise InputError(f"{shown} has two columns called {' and '.join(names[:2])}: remove one of them")
     return names[0]

@@ -81,9 +81,11 @@ def require_not_swapped(
     if not len(differ):
         return []
     text = (
-        f"labels of {shown} differ from {by} in {counted(len(differ), 'row')} of {int(both.sum()):,}, such as "
+        f"labels of {shown} differ from {by} in {len(differ):,} of {counted(int(both.sum()), 'row')}, for example "
         f"{where(int(differ[0]))}"
     )
     if labels_swapped(labels, hints.labels) or (len(differ) == both.sum() and hints.certain[both].all()):
-        raise InputError(f"{text}: they are swapped: say what the values mean with --label, or {remedy}")
+        raise InputError(
+            f"{text}: real and generated are swapped: use --label to say what the values mean, or {remedy}"
+        )
     return [text]

@@ -81,7 +81,7 @@ def read_folder(
     if found.passed_over:
         notes.append(_passed_over(found.passed_over))
     if found.packed_tables:
-        notes.append(f"passed over {_packed(found.packed_tables)}: it is read where it was unpacked only")
+        notes.append(f"skipped {_packed(found.packed_tables)}: to have it read, unpack the archive")
     notes += archives.notes if archives is not None else []
     note_files = notes_among(files, found.dataset_notes)
     return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps, note_files)
@@ -104,7 +104,7 @@ def _skip(found: _Found, rules: SourceRules) -> list[str]:
     )
     counts = Counter(skipped.values())
     names = ", ".join(f"{name}/ ({counted(counts[name], 'image')})" for name in sorted(counts))
-    return [f"passed over, as --skip says: {names}"] if names else []
+    return [f"skipped because of --skip: {names}"] if names else []
 
 
 def _folder_of(path: str) -> Folder:
@@ -178,31 +178,31 @@ def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layou
         raise InputError(f"{root} has no image files: {_what_to_give(root)}")
     if not labels:
         lists = [name for name in found.lists if name.lower().endswith(LIST_SUFFIXES)]
-        listed = f"the list {root}/{lists[0]}, which lies there," if lists else "a list"
+        listed = f"the list {root}/{lists[0]}, which is in that folder," if lists else "a list"
         raise InputError(
-            f"{root} has {counted(len(found.images), 'image')}, but no name of a folder says real or generated"
-            f"{_held(layout)}: say what the names mean with --label NAME=real and --label NAME=generated, or "
-            f"give {listed} with the columns path,label"
+            f"{root} has {counted(len(found.images), 'image')}, but no folder name says real or "
+            f"generated{_held(layout)}: use --label NAME=real and --label NAME=generated to say what the names mean, "
+            f"or give {listed} with the columns path,label"
         )
     name, other = CLASS_NAMES[min(labels)], CLASS_NAMES[1 - min(labels)]
     silent = _held(layout)
     raise InputError(
-        f"{root} has {name} images only{silent}: a detector needs both, so add {other} images or say with "
-        f"--label NAME={other} which folders hold them"
+        f"{root} has {name} images only{silent}: a detector needs both classes, so add {other} images, or use --label "
+        f"NAME={other} to say which folders hold them"
     )
 
 
 def _only_archives(root: str, first: str) -> str:
     if first.lower().endswith(".tar"):
         return (
-            f"{root} holds tars, such as {first}, and no images with a class: glass index '{root}' "
-            "makes a data set of tars, and one that glass build made is one already"
+            f"{root} holds tars, for example {first}, and no images with a class: make a data set of the tars with "
+            f"glass index '{root}'; if glass build made them, they are a data set already"
         )
-    return f"{root} holds archives, such as {first}, and no images with a class: unpack them first"
+    return f"{root} holds archives, for example {first}, and no images with a class: unpack them first"
 
 
 def _packed(tables: Sequence[str]) -> str:
-    return f"{counted(len(tables), 'table')} in an archive, such as {tables[0]}"
+    return f"{counted(len(tables), 'table')} in an archive, for example {tables[0]}"
 
 
 def _what_to_give(root: str) -> str:
@@ -219,5 +219,5 @@ def _held(layout: Layout) -> str:
 
 
 def _passed_over(suffixes: Counter[str]) -> str:
-    kinds = ", ".join(f"{suffix or 'no suffix'} {count:,}" for suffix, count in suffixes.most_common(_MOST_SHOWN))
-    return f"passed over {counted(suffixes.total(), 'file')}, no images by name ({kinds})"
+    kinds = ", ".join(f"{suffix or 'no extension'} {count:,}" for suffix, count in suffixes.most_common(_MOST_SHOWN))
+    return f"skipped {counted(suffixes.total(), 'file')} without an image extension ({kinds})"

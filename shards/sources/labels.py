@@ -87,9 +87,9 @@ def read_labels(
     """
     if not columns:
         raise Unclear(
-            f"{shown} has no column of labels: add one called label, with real and generated in it, or name it "
-            f"{', '.join(LABEL_COLUMNS[1:5])}, is_fake or is_real; or give the folder of the images "
-            "instead, where names of folders such as real/ and fake/ may say it"
+            f"{shown} has no column of labels: add one called label with the values real and generated, or name yours "
+            f"{', '.join(LABEL_COLUMNS[1:5])}, is_fake or is_real; or give the folder of the images, if the names of "
+            "its folders, such as real/ and fake/, tell the classes apart"
         )
     read = [_read(table.column(name), name, words, class_names.get(name, {}), shown) for name in columns]
     clear = [column for column in read if column.is_clear]
@@ -105,11 +105,11 @@ def read_labels(
     for other in read:
         if not other.is_clear and labels_swapped(labels, other.labels):
             raise InputError(
-                f"{shown}: its columns {clear[0].name} and {other.name} contradict each other: take one out"
+                f"{shown}: its columns {clear[0].name} and {other.name} contradict each other: remove one of them"
             )
     notes = [f"labels of {shown} by column {clear[0].name} ({clear[0].by}): {_counts(clear[0])}"]
     if len(empty := np.flatnonzero(labels == NO_LABEL)):
-        notes.append(f"passed over {counted(len(empty), 'row')} without a label, such as {where(int(empty[0]))}")
+        notes.append(f"skipped {counted(len(empty), 'row')} without a label, for example {where(int(empty[0]))}")
     return labels, notes
 
 
@@ -125,8 +125,8 @@ def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str
     worded = [value for value, text in texts.items() if _word(text, words) is not None]
     if turned := [value for value in worded if _spoken(value, column, words) == 1 - own[value]]:
         raise InputError(
-            f"{shown}: {turned[0]} of the column {column} is {texts[turned[0]]!r} by the names of its classes, and by "
-            "the column's own name the other class: mend one of the two"
+            f"{shown}: {turned[0]} in the column {column} is {texts[turned[0]]!r} by the names of its classes, but "
+            "the other class by the column's own name: correct one of the two"
         )
     said = _said(texts, words)
     contested = next((value for value in own if said.get(value, own[value]) != own[value]), "")
@@ -179,9 +179,9 @@ def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Call
     value = contested.contested
     label = contested.meanings[value]
     raise InputError(
-        f"{where(contested.row_of(value))}: {contested.shown(value)} of the column {contested.name} is "
-        f"{CLASS_NAMES[label]} by {contested.by}, and --label says {CLASS_NAMES[1 - label]}: leave --label out, or, "
-        "where the file is wrong, rename the column or its classes"
+        f"{where(contested.row_of(value))}: {contested.shown(value)} in the column {contested.name} is "
+        f"{CLASS_NAMES[label]} by {contested.by}, but --label says {CLASS_NAMES[1 - label]}: leave --label out, or, "
+        "if the file is wrong, rename the column or its classes"
     )
 
 
@@ -191,8 +191,8 @@ def _require_same(chosen: _Column, other: _Column, labels: np.ndarray, where: Ca
         row = int(differ[0])
         first, second = (f"{c.name} {c.shown(c.values[row].as_py())} (by {c.by})" for c in (chosen, other))
         raise InputError(
-            f"{where(row)}: {first} and {second} contradict each other: say what the values mean "
-            "with --label VALUE=real and --label VALUE=generated, or take one of the columns out"
+            f"{where(row)}: {first} and {second} contradict each other: use --label VALUE=real and --label "
+            "VALUE=generated to say what the values mean, or remove one of the columns"
         )
 
 
@@ -214,8 +214,8 @@ def _without_meaning(read: Sequence[_Column], where: Callable[[int], str]) -> st
     listed += " …" if len(unknown) > _MOST_VALUES else ""
     example = " ".join(f"--label {value[:40]}={name}" for value, name in zip(unknown, CLASS_NAMES, strict=False))
     return (
-        f"{where(column.row_of(unknown[0]))}: nothing says what {listed} of the column {column.name} mean: say it, "
-        f"such as {example}, or the other way round"
+        f"{where(column.row_of(unknown[0]))}: the meaning of {listed} in the column {column.name} is unknown: give "
+        f"it, for example with {example}, or the other way round"
     )
 
 

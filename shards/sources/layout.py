@@ -64,11 +64,15 @@ class Layout:
             words = [f"{name} = {CLASS_NAMES[label]} ({said[(label, name)]:,})" for label, name in sorted(said)]
             notes.append(f"labels by folder: {_listed(words)}")
         if self.beside_real:
-            notes.append("no folder names a class of generated images: those beside real ones were taken for it")
+            notes.append(
+                "no folder name stands for generated images: the folders beside those of real images are taken as "
+                "generated"
+            )
         if silent:
             words = [f"{name} ({counted(silent[name], 'image')})" for name in sorted(silent)]
             notes.append(
-                f"passed over, as no name says real or generated: {_listed(words)} (--label WORD=real|generated)"
+                f"skipped because no name says real or generated: {_listed(words)} (to use them: --label "
+                "WORD=real|generated)"
             )
         return notes
 
@@ -108,8 +112,8 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
     if len({meanings[name].label for name in named}) > 1:
         words = " and ".join(f"{name} = {CLASS_NAMES[meanings[name].label or 0]}" for name in dict.fromkeys(named))
         raise InputError(
-            f"{shown} names both classes ({words}): say with --label WORD=real or WORD=generated which of the "
-            "words counts, or rename the other folder"
+            f"{shown} names both classes ({words}): use --label WORD=real or --label WORD=generated to say which word "
+            "counts, or rename the other folder"
         )
     split = given_split(folder, meanings, rules)
     label = meanings[named[0]].label if named else None
@@ -125,8 +129,9 @@ def _require_real(folder: Folder, start: int) -> None:
     for name in folder[start:]:
         if may_be_generated(name):
             raise InputError(
-                f"{'/'.join(folder)}/ lies below {folder[start - 1]} = {CLASS_NAMES[0]}, and {name} may mean "
-                f"{CLASS_NAMES[1]}: say with --label {name}={CLASS_NAMES[1]} or {name}={CLASS_NAMES[0]} what it does"
+                f"{'/'.join(folder)}/ is below {folder[start - 1]} = {CLASS_NAMES[0]}, but {name} may mean "
+                f"{CLASS_NAMES[1]}: use --label {name}={CLASS_NAMES[1]} or --label {name}={CLASS_NAMES[0]} to say "
+                "what it means"
             )
 
 
@@ -137,8 +142,8 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
         return ""
     if len(splits) > 1:
         raise InputError(
-            f"{'/'.join(folder)}/ names two splits, {' and '.join(splits)}: rename one of the folders, or let all "
-            "splits be drawn with --no-given-split"
+            f"{'/'.join(folder)}/ names two splits, {' and '.join(splits)}: rename one of the folders, or draw all "
+            "splits with --no-given-split"
         )
     return splits[0]
 

@@ -24,10 +24,12 @@ def notes_on_links(root: Path, again: Sequence[tuple[str, str]], words: Words) -
         # A folder inside the root has the class of its own place. Of two links to one outside, neither decides.
         if set(labels.tolist()) == {0, 1} and os.path.commonpath([inside, os.path.realpath(way)]) != inside:
             raise InputError(
-                f"{link} and {way} lead to one folder, {os.path.realpath(link)}, as real and as generated images: take "
-                "one of the links out"
+                f"{link} and {way} are links to the same folder, {os.path.realpath(link)}, once as real and once as "
+                "generated images: remove one of the links"
             )
     if not again:
         return []
     link, way = again[0]
-    return [f"passed over {counted(len(again), 'link')} to folders that are read already, such as {link} (as {way})"]
+    return [
+        f"skipped {counted(len(again), 'link')} to folders that are read anyway, for example {link} (same as {way})"
+    ]

@@ -47,12 +47,13 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
     if not (labels != NO_LABEL).any():
         raise InputError(f"{notes[0]}: a detector needs images of both classes")
     if len(classes := set(labels.tolist()) - {NO_LABEL}) == 1:
-        raise InputError(f"{shown} lists {CLASS_NAMES[classes.pop()]} images only: a detector needs both")
+        raise InputError(
+            f"{shown} lists {CLASS_NAMES[classes.pop()]} images only: a detector needs images of both classes"
+        )
     if not files.has_any(paths):
         raise InputError(
-            f"none of the files listed in {shown} exists, such as {paths[0]!r}: paths in "
-            f"a list are relative to the list's own folder, {files.where('').rstrip('/')}, and have"
-            " / between folders"
+            f"none of the files listed in {shown} exists, for example {paths[0]!r}: write paths relative to the "
+            f"list's own folder, {files.where('').rstrip('/')}, with / between folders"
         )
     columns: dict[str, list] = {
         "path": paths,
@@ -80,12 +81,12 @@ def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarr
     class_names = card.joined_to(rows.class_names, rows.shown)
     labels, notes = read_labels(rows.table, rows.columns.labels, rules.words, class_names, rows.shown, rows.where)
     if any(column in card.names and column not in rows.class_names for column in rows.columns.labels):
-        notes.append(f"names of the classes by {card.shown}")
+        notes.append(f"names of the classes from {card.shown}")
     column = rows.columns.generator
     if column and labels_swapped(labels, labels_by_generators(_generator_names(rows))):
         raise InputError(
-            f"{rows.shown}: every image with a {column} is real by its labels, and every image without one is "
-            "generated: they are swapped: say what the values mean with --label, or rename the column"
+            f"{rows.shown}: every image with a {column} is real by its label, and every image without one is "
+            "generated, so the labels are swapped: use --label to say what the values mean, or rename the column"
         )
     return labels, notes
 
@@ -100,7 +101,7 @@ def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
     for row, name in enumerate(_generator_names(rows)):
         is_real = name.strip().lower() in _REAL_GENERATORS
         if labels[row] == 0 and not is_real and plain_name(column) == "generator":  # a "model" may be a camera
-            raise InputError(f"{rows.where(row)}: a real image has generator {name!r}: leave it empty")
+            raise InputError(f"{rows.where(row)}: a real image has the generator {name!r}: leave it empty")
         found.append("" if is_real or labels[row] == 0 else name.strip())
     return found
 
@@ -120,8 +121,8 @@ def splits_of(rows: TableRows, rules: SourceRules) -> list[str]:
     for row, split in enumerate(rows.texts(rows.columns.split)):
         if (plain := split.strip().lower()) not in _SPLITS:
             raise InputError(
-                f"{rows.where(row)}: split {split!r} is none of {', '.join(SPLITS)}: rename it, or let all splits be "
-                "drawn with --no-given-split"
+                f"{rows.where(row)}: split {split!r} is not one of {', '.join(SPLITS)}: rename it, or draw all splits "
+                "with --no-given-split"
             )
         found.append(_SPLITS[plain])
     return found
@@ -146,8 +147,7 @@ def _listed_again(table: pa.Table, shown: str) -> str:
             raise InputError(f"{shown} lists {rows[0]['path']!r} twice, with {name} {values}: keep one row")
     first = paths[int(places[0])].as_py()
     return (
-        f"{counted(len(places), 'row')} of {shown} name an image again that stands there already, "
-        f"such as {first!r}: each makes a sample more"
+        f"{counted(len(places), 'row')} of {shown} repeat an image, for example {first!r}: each becomes another sample"
     )
 
 
@@ -162,7 +162,7 @@ def _path(name: str, where: str, files: SourceFiles) -> str:
     the list's author does not have.
     """
     if not name or "\0" in name:
-        raise InputError(f"{where}: the path is empty or holds a zero byte")
+        raise InputError(f"{where}: the path is empty or contains a zero byte")
     if isinstance(files, LocalFiles):
         if os.path.isabs(name):
             name = os.path.relpath(files.root / name, files.root)
@@ -171,8 +171,8 @@ def _path(name: str, where: str, files: SourceFiles) -> str:
         path = posixpath.normpath(name)
         if path == ".." or path.startswith(("../", "/")):
             raise InputError(
-                f"{where}: {name!r} leads out of the list's folder, {files.where('')}: move the list "
-                "to a folder above its images"
+                f"{where}: {name!r} is outside of the list's folder, {files.where('')}: move the list to a folder "
+                "above its images"
             )
     if "\\" in path:
         _require_no_other_system(path, where, files)
@@ -183,4 +183,4 @@ def _require_no_other_system(path: str, where: str, files: SourceFiles) -> None:
     """Raises ``InputError`` if backslashes separate folders. Here they are characters of a name."""
     slashes = path.replace("\\", "/")
     if not files.has_any([path]) and files.has_any([slashes]):
-        raise InputError(f"{where}: {path!r} is written with backslashes, as on Windows: write {slashes!r}")
+        raise InputError(f"{where}: {path!r} has backslashes, as on Windows: write {slashes!r}")

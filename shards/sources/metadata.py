@@ -62,7 +62,7 @@ class Metadata:
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):
                 raise error
-        return [f"no labels by table: {error}" for error, _ in self.unclear]
+        return [f"no labels from tables: {error}" for error, _ in self.unclear]
 
 
 def read_metadata(
@@ -115,11 +115,11 @@ def _add(
     if paths and not any(paths):
         first = rows.texts(rows.columns.path)[0]
         raise Unclear(
-            f"none of the files listed in {rows.shown} is there, such as {first!r}: paths in it are relative to its "
-            "own folder"
+            f"none of the files listed in {rows.shown} exists, for example {first!r}: write paths relative to its own "
+            "folder"
         )
     if missing := paths.count(""):
-        found.notes.append(f"{counted(missing, 'row')} of {rows.shown} name no image that is there")
+        found.notes.append(f"{counted(missing, 'row')} of {rows.shown} without an image in the folder")
     labels = np.full(len(paths), NO_LABEL, np.int8)
     if rows.columns.labels and paths:
         try:
@@ -160,7 +160,7 @@ def _split_of(folder: str, rules: SourceRules) -> str:
 def _same_split(by_table: str, by_folder: str, folder: str, where: str) -> str:
     if by_table and by_folder and by_table != by_folder:
         raise InputError(
-            f"{where}: its split is {by_table}, but its folder {folder}/ says {by_folder}: mend the table, or let "
-            "all splits be drawn with --no-given-split"
+            f"{where}: its split is {by_table}, but its folder {folder}/ says {by_folder}: correct the table, or draw "
+            "all splits with --no-given-split"
         )
     return by_table or by_folder

@@ -19,7 +19,7 @@ NOTE_NAME = "dataset_note.txt"
 _MOST_BYTES = 1 << 16
 """Most bytes of a file with a note, including white space. A longer file is not decoded, nor read if its length is
 known."""
-_REMEDY = "mend it, or give --note, which goes before it"
+_REMEDY = "correct it, or give --note, which overrides it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class NoteFiles:
         if len(joined) > MAX_CHARACTERS:
             raise InputError(
                 f"the {len(notes)} files {NOTE_NAME} in {self.files.where('').rstrip('/')} have {len(joined):,} "
-                f"characters together, and a note has {MAX_CHARACTERS} at most: shorten them, or give --note, which "
-                "goes before them"
+                f"characters together, but a note may have at most {MAX_CHARACTERS}: shorten them, or give --note, "
+                "which overrides them"
             )
         return joined
 
@@ -65,7 +65,7 @@ def _read(files: SourceFiles, name: str) -> str:
         size, _ = files.stamp(name) or (0, 0)
         data = b"" if size > _MOST_BYTES else files.read(name)
         if (size := max(size, len(data))) > _MOST_BYTES:
-            raise InputError(f"{shown} has {size:,} bytes, and a note is one line of text: {_REMEDY}")
+            raise InputError(f"{shown} has {size:,} bytes, but a note is one line of text: {_REMEDY}")
         text = data.decode("utf-8-sig")
     except RejectedImage as error:
         if error.reason == "io":

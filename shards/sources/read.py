@@ -55,19 +55,19 @@ def _unknown_generators(table: pa.Table, rules: SourceRules) -> list[str]:
     if not (missing := names.count(UNKNOWN_GENERATOR)):
         return []
     text = (
-        f"--generator-level {rules.generator_level}: {missing:,} of {counted(len(names), 'generated image')} lie less "
-        "deep than that"
+        f"--generator-level {rules.generator_level}: no folder at that level for {missing:,} of "
+        f"{counted(len(names), 'generated image')}"
     )
     if missing == len(names):
-        raise InputError(f"{text}: give the number of a folder on the way to them, 1 for those right below the source")
-    return [f"{text}, and their generator is unknown"]
+        raise InputError(f"{text}: count levels from 1, the folders right below the source")
+    return [f"{text}, so their generator is unknown"]
 
 
 def _read(location: str | Path, rules: SourceRules) -> SourceList:
     if (url := as_url(location)) is not None:
         return _read_stored(url, rules)
     if not str(location).strip():
-        raise InputError("the source is an empty name: give a folder of images, an archive of it or a list of them")
+        raise InputError("the source is an empty name: give a folder of images, an archive or a list of them")
     source = Path(location)
     if source.is_dir():
         try:
@@ -75,7 +75,7 @@ def _read(location: str | Path, rules: SourceRules) -> SourceList:
         except OSError as error:
             raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     if not source.exists():
-        raise InputError(f"{source} does not exist: give a folder of images, an archive of it or a list of them")
+        raise InputError(f"{source} does not exist: give a folder of images, an archive or a list of them")
     suffix, files = source.suffix.lower(), LocalFiles(source.parent)
     if suffix in TABLE_SUFFIXES and (found := read_embedded(files, [source.name], rules)) is not None:
         return found
@@ -105,18 +105,16 @@ def _read_archive(source: Path, rules: SourceRules) -> SourceList:
         sources = read_folder(archives.files, rules)
         return replace(sources, notes=sources.notes + archives.notes)
     if archive_kind(source) == "tar":
-        raise InputError(
-            f"{source} is a tar of samples with their labels, as WebDataset has them: give it to glass index"
-        )
+        raise InputError(f"{source} is a tar of samples with labels, as in WebDataset: give it to glass index")
     raise InputError(
-        f"{source} is neither a folder, nor a .zip, .tar or .tar.gz, nor a {', '.join(LIST_SUFFIXES)} list"
+        f"{source} is not a folder, a .zip, .tar or .tar.gz, or a {', '.join(LIST_SUFFIXES)} list: give one of these"
     )
 
 
 def _read_stored(url: str, rules: SourceRules) -> SourceList:
     """The images below a URL, or in the list at the URL, which is downloaded first."""
     if is_archive_name(url):
-        raise InputError(f"{url} is an archive: download it first, and give the file or the folder that it lies in")
+        raise InputError(f"{url} is an archive: download it first, and give the file or its folder")
     if not url.lower().endswith((*LIST_SUFFIXES, *TABLE_SUFFIXES)):
         files = StoredFiles(url)
         return _read_listed(files, files.walk(""), rules)

@@ -88,8 +88,8 @@ def _found(shown: str, names: list[str]) -> Columns:
     columns = find_columns(names, shown)
     if not columns.path:
         raise Unclear(
-            f"{shown} has no column of paths, such as {', '.join(PATH_COLUMNS[:4])}: its columns are "
-            f"{', '.join(names[:20]) or 'none'}"
+            f"{shown} has no column of paths, such as {', '.join(PATH_COLUMNS[:4])}; its columns are "
+            f"{', '.join(names[:20]) or 'none'}: rename the one that holds the paths"
         )
     return columns
 
@@ -105,7 +105,9 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
         with path.open(encoding="utf-8-sig", newline="") as file:
             for place, record in read(file, shown):
                 if len(places) >= most:
-                    raise InputError(f"{shown} has more rows than GLASS_MAX_LIST_ROWS={most}")
+                    raise InputError(
+                        f"{shown} has more rows than GLASS_MAX_LIST_ROWS={most}: split the list, or raise that variable"
+                    )
                 for name in record:
                     if name in values or name in others:
                         continue
@@ -117,7 +119,7 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
                     value = record.get(name)
                     if isinstance(value, dict | list):
                         kind = "an object" if isinstance(value, dict) else "a list"
-                        raise Unclear(f"{shown}, line {place}: {name} is {kind}, where a text or a number is needed")
+                        raise Unclear(f"{shown}, line {place}: {name} is {kind}, but must be a text or a number")
                     column.append(text_of(value))
                 places.append(place)
         columns = _found(shown, [*values, *others]) if places else Columns()
@@ -152,7 +154,7 @@ def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
     _found(shown, list(reader.fieldnames))  # checks tables without rows too, and names that occur twice
     for row in reader:
         if None in row or None in row.values():
-            raise InputError(f"{shown}, line {reader.line_num}: has another number of fields than the header")
+            raise InputError(f"{shown}, line {reader.line_num}: not as many fields as in the header")
         yield reader.line_num, row
 
 
@@ -163,15 +165,15 @@ def _json_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
     while line := file.readline(most + 1):
         number += 1
         if len(line) > most:
-            raise InputError(f"{shown}, line {number}: is longer than GLASS_MAX_JSON_BYTES={most}")
+            raise InputError(f"{shown}, line {number}: longer than GLASS_MAX_JSON_BYTES={most}")
         if not line.strip():
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{shown}, line {number}: is not JSON ({error})") from error
+            raise InputError(f"{shown}, line {number}: not JSON ({error})") from error
         if not isinstance(record, dict):
-            raise InputError(f"{shown}, line {number}: is no JSON object")
+            raise InputError(f"{shown}, line {number}: not a JSON object")
         yield number, record
 
 

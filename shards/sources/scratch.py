@@ -22,6 +22,6 @@ def require_room(scratch: Path, num_bytes: int, what: str) -> None:
     """Raises ``InputError`` if unpacking ``what`` takes more bytes than are free."""
     if num_bytes > (free := shutil.disk_usage(scratch).free):
         raise InputError(
-            f"unpacking {what} takes {num_bytes:,} bytes in {scratch}, where {free:,} are free: make room, or "
-            "build into a folder of a larger disk"
+            f"unpacking {what} takes {num_bytes:,} bytes in {scratch}, but only {free:,} are free: free some space, "
+            "or build into a folder on a larger disk"
         )

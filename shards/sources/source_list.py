@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from shards.cli.wording import counted
 from shards.manifest.group_list import GroupList
 from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
 from shards.sources.files import SourceFiles, Stamp
@@ -90,7 +89,7 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
     if "" in splits:
         return []
     return [
-        f"split {name} holds {CLASS_NAMES[label]} images only: nothing can be measured there that needs both classes"
+        f"split {name} holds {CLASS_NAMES[label]} images only: it cannot measure anything that needs both classes"
         for name in SPLITS
         for label in range(len(CLASS_NAMES))
         if (name, label) in pairs and (name, 1 - label) not in pairs
@@ -110,13 +109,13 @@ def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -
     if drawn := sum(count for (split, _), count in kinds.items() if not split):
         words = ", ".join(f"{name} {_counts(kinds, name)}" for name in given)
         notes.append(
-            f"only some images are given a split ({words}), and the splits of {counted(drawn, 'image')} are drawn: "
-            f"{remedy} draws all"
+            f"only some images are given a split ({words}); the splits of the other {drawn:,} are drawn at random: to "
+            f"draw all splits, use {remedy}"
         )
     elif TRAIN not in given:
         notes.append(
-            f"no image is given to {TRAIN}, only to {' and '.join(given)}: the data set measures detectors and trains "
-            f"none; {remedy} draws all splits"
+            f"no image is given to {TRAIN}, only to {' and '.join(given)}: the data set can measure detectors but not "
+            f"train them; to draw all splits, use {remedy}"
         )
     return notes
 

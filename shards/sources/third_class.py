@@ -41,9 +41,9 @@ def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], count
             images = sum(count for other, count in counts.items() if other[: at + 1] == third)
             beside = " and ".join(f"{classes[label]} = {CLASS_NAMES[label]}" for label in sorted(classes))
             raise InputError(
-                f"{'/'.join(third)}/ holds {counted(images, 'image')} beside {beside}, and its name says no class: say "
-                f"with {' or '.join(f'--label {name}={label}' for label in CLASS_NAMES)} what it means, or pass over "
-                f"it with --skip {name}"
+                f"{'/'.join(third)}/ holds {counted(images, 'image')} beside {beside}, and its name says no class: "
+                f"use {' or '.join(f'--label {name}={label}' for label in CLASS_NAMES)} to say what it means, or "
+                f"leave its images out with --skip {name}"
             )
 
 

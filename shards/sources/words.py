@@ -130,13 +130,13 @@ class Words:
         if missing := sorted(self.given.keys() - self.matched):
             word, label = missing[0], CLASS_NAMES[self.given[missing[0]]]
             raise InputError(
-                f"--label {word}={label}: neither a folder nor a value of a label is called {word!r}: check how it "
-                "is spelt, or leave it out"
+                f"--label {word}={label}: no folder and no label is called {word!r}: check the spelling, or leave it "
+                "out"
             )
         if missing := sorted(self.skipped - self.matched):
             raise InputError(
-                f"--skip {missing[0]}: no folder of images below the source is called {missing[0]!r}: check how it is "
-                "spelt, or leave it out"
+                f"--skip {missing[0]}: no folder of images below the source is called {missing[0]!r}: check the "
+                "spelling, or leave it out"
             )
 
     def of_name(self, name: str) -> Meaning:
@@ -200,5 +200,5 @@ def parse_labels(texts: Sequence[str]) -> dict[str, int]:
         if not plain or label is None:
             raise InputError(f"--label {text}: give WORD={CLASS_NAMES[0]} or WORD={CLASS_NAMES[1]}")
         if labels.setdefault(plain, label) != label:
-            raise InputError(f"--label {text}: {word.strip()!r} was given both meanings")
+            raise InputError(f"--label {text}: {word.strip()!r} was given both meanings: leave one of them out")
     return labels

@@ -134,7 +134,7 @@ def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Cal
             with machine_spared(source), atomic_path(path) as temporary, temporary.open("wb") as plain:
                 _copy(source, plain, archive.num_unpacked, ends, advance)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"{source} is damaged or cut off ({error}): fetch it again") from error
+            raise InputError(f"{source} is damaged or cut off ({error}): download it again") from error
     status = os.stat(path)
     return OpenedAs(path, (status.st_size, status.st_mtime_ns))
 
@@ -148,4 +148,4 @@ def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advan
             advance(bisect_right(ends, written + len(piece)) - bisect_right(ends, written))
             written += len(piece)
     if written < length:
-        raise EOFError("it has become shorter")
+        raise EOFError("it became shorter while it was read")

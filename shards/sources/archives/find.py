@@ -92,12 +92,12 @@ class FoundArchives:
         notes = list(self.ends)
         if self.unpacked:
             count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]
-            notes.append(f"passed over {count}, as the same files lie beside it unpacked, such as {first}")
+            notes.append(f"skipped {count} whose unpacked files are beside it, for example {first}")
         if self.unread:
             count, first = counted(len(self.unread), "archive"), self.unread[0]
             notes.append(
-                f"passed over {count} that cannot be read here, as a folder of its name lies beside it, such as "
-                f"{first}: whether all of it was unpacked there is not known"
+                f"skipped {count} that cannot be read here, but with a folder of the same name beside it, for example "
+                f"{first}: check that all of its files are in that folder"
             )
         return notes
 

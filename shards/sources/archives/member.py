@@ -80,7 +80,7 @@ def read_member(archive: OpenedAs, member: PackedMember) -> bytes:
         raise RejectedImage("corrupt", f"cannot be unpacked: {error}") from error
     data = _inflated(packed, member) if member.deflated else packed
     if len(data) != member.num_bytes or (member.crc32 is not None and zlib.crc32(data) != member.crc32):
-        raise RejectedImage("corrupt", "the bytes do not fit their checksum or length in the archive")
+        raise RejectedImage("corrupt", "the bytes do not match their checksum or length in the archive")
     return data
 
 
@@ -99,7 +99,7 @@ def _read_packed(archive: OpenedAs, member: PackedMember) -> bytes:
         if member.crc32 is not None:
             signature, *lengths = _ZIP_HEADER.unpack(_exactly(file, ZIP_HEADER_BYTES))
             if signature != b"PK\3\4":
-                raise RejectedImage("corrupt", "no member of the zip begins where it should")
+                raise RejectedImage("corrupt", "no member of the zip begins at the place given in its directory")
             file.seek(sum(lengths), os.SEEK_CUR)
         return _exactly(file, member.num_packed)
 

@@ -36,8 +36,8 @@ def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, Pa
         if len(there) == len(wanted):
             return True
         raise InputError(
-            f"{archive.path} is unpacked in {place} only in part ({len(there):,} of {counted(len(wanted), 'file')}): "
-            "unpack it again, or move it to a folder of its own to have it read, too"
+            f"only a part of {archive.path} is unpacked in {place} ({len(there):,} of "
+            f"{counted(len(wanted), 'file')}): unpack it again, or move it to a folder of its own to have it read too"
         )
     return False
 
@@ -59,5 +59,5 @@ def _has_bytes(path: Path, archive: OpenedAs, member: PackedMember) -> bool:
         return read_image_file(path) == read_member(archive, member)
     except RejectedImage as error:
         if error.reason == "io":
-            raise disk_failed(f"{path}, or the same in {archive.path},", error.detail) from error
+            raise disk_failed(f"{path}, or its copy in {archive.path},", error.detail) from error
         return False

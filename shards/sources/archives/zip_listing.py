@@ -32,8 +32,8 @@ def join_parts(path: Path) -> str:
     else:
         how = f"zip -s 0 {whole} --out whole.zip"
     return (
-        f"{path} is one part of a zip that was split: join the parts with {how} in their folder and give the whole, "
-        "or unpack them with 7-Zip"
+        f"{path} is one part of a split zip: join the parts with {how} in their folder and give the result, or unpack "
+        "them with 7-Zip"
     )
 
 
@@ -55,7 +55,7 @@ def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     # Errors that zipfile itself raises for senseless directories.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, ArithmeticError, LookupError) as error:
-        raise InputError(f"{path} is no zip or is cut off ({error}): fetch it again or leave it out") from error
+        raise InputError(f"{path} is not a zip or is cut off ({error}): download it again or leave it out") from error
     found = []
     last = directory
     for info in sorted(infos, key=lambda info: -info.header_offset):
@@ -73,7 +73,7 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
     with open_regular(path) as file:
         end = _end_of_directory(file)
         if end is None:
-            raise zipfile.BadZipFile("its directory, which should be at its end, is missing")
+            raise zipfile.BadZipFile("the directory at its end is missing")
         disk, num_bytes, begins_by = end
         if disk:
             raise InputError(join_parts(path))
@@ -119,7 +119,7 @@ def _require_readable(path: Path, info: zipfile.ZipInfo) -> None:
         raise InputError(f"{path} is encrypted: unpack it to a folder first, with its password")
     if info.compress_type not in _METHODS:
         method = _OTHER_METHODS.get(info.compress_type, f"method {info.compress_type}")
-        raise InputError(f"{path} is packed by {method}, which is not read here: unpack it to a folder first")
+        raise InputError(f"{path} is compressed by {method}, which is not supported: unpack it to a folder first")
 
 
 def _member(info: zipfile.ZipInfo, name: str, archive: str, end: int) -> PackedMember:
@@ -129,7 +129,7 @@ def _member(info: zipfile.ZipInfo, name: str, archive: str, end: int) -> PackedM
     elif S_ISLNK(info.external_attr >> 16):
         fault = "unsafe_member", "a link"
     elif not 0 <= info.header_offset <= end - ZIP_HEADER_BYTES - info.compress_size:
-        fault = "corrupt", "reaches into what follows it in the zip"
+        fault = "corrupt", "overlaps what follows it in the zip"
     elif info.file_size > most_unpacked(info.compress_size):
         fault = "too_large", f"unpacks to {info.file_size:,} bytes, above GLASS_MAX_UNPACKED_RATIO"
     deflated = _METHODS.get(info.compress_type, False)

@@ -42,19 +42,18 @@ def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
     if named or len(found) == 1:
         name = named or found[0]
         if len(schema.get_all_field_indices(name)) > 1:
-            raise InputError(f"{shown} has two columns called {name}: take one of them out")
+            raise InputError(f"{shown} has two columns called {name}: remove one of them")
         return name
     if found:
         raise InputError(
-            f"{shown} has several columns that may hold the images ({', '.join(found[:5])}): rename the one that "
-            f"does to image, or take out the others"
+            f"{shown} has several columns that may hold the images ({', '.join(found[:5])}): rename the right one to "
+            "image, or remove the others"
         )
     lists = [field.name for field in schema if pa.types.is_list(field.type) or pa.types.is_large_list(field.type)]
     several = [name for name in lists if _is_image(kind := schema.field(name).type.value_type) or is_bytes(kind)]
     if several and not has_paths:
         raise InputError(
-            f"{shown} has several images in each row, in the column {several[0]}, and a sample is one image: write "
-            "a table with one image in each row"
+            f"{shown} has several images per row, in the column {several[0]}: write a table with one image per row"
         )
     return ""
 

@@ -179,5 +179,5 @@ def _spooled(path: Path, row: int) -> pa.Scalar:
         return read_or_end(path, lambda: read_spooled(path, row))
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{path} cannot be read ({error}): delete it, and run the same command again to make it anew"
+            f"{path} cannot be read ({error}): delete it, and run the same command again, which makes it again"
         ) from error

@@ -42,8 +42,8 @@ _NUMBER = re.compile(r"[-_.]?\d+")
 _PART = re.compile(r"(part|shard|chunk|batch|file|parquet)s?([-_.\d].*)?")
 
 _NOT_INSIDE = (
-    "its column of images has paths at most, and the files lie with who wrote it: write it again with the images "
-    "inside (datasets does so in push_to_hub and save_to_disk), or give the folder of the files"
+    "its column of images holds only paths to files on its author's machine: write it again with the images inside "
+    "(datasets does so in push_to_hub and save_to_disk), or give the folder of the files"
 )
 """What the user can do about a table without images inside."""
 
@@ -93,10 +93,12 @@ def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[s
             parts = [f"{folder}{part['filename']}" for part in state["_data_files"]]
         except (RejectedImage, ValueError, LookupError, TypeError) as error:
             raise InputError(
-                f"{files.where(folder + _STATE)} is not what save_to_disk writes ({error}): download it again"
+                f"{files.where(folder + _STATE)} was not written by save_to_disk ({error}): download it again"
             ) from error
         if missing := [part for part in parts if part not in listed]:
-            raise InputError(f"{files.where(missing[0])} is missing, which {_STATE} beside it names: download it again")
+            raise InputError(
+                f"{files.where(missing[0])} is missing, but named in {_STATE} beside it: download it again"
+            )
         found.update(parts)
     for name in names:
         folder, file = name[: len(name) - len(PurePosixPath(name).name)], PurePosixPath(name).name
@@ -113,7 +115,7 @@ def missing_parts(names: Iterable[str]) -> list[str]:
         if found := _OF_MANY.fullmatch(path.stem):
             parts[(str(path.parent / found[1]), int(found[2][:9]))] += 1
     return [
-        f"of {total:,} tables {name}-…-of-{total:05d}, {count:,} {'is' if count == 1 else 'are'} there"
+        f"found only {count:,} of the {total:,} tables {name}-…-of-{total:05d}"
         for (name, total), count in parts.items()
         if count < total
     ]

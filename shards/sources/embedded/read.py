@@ -80,7 +80,7 @@ def _class_names(tables: Sequence[FoundTable], files: SourceFiles) -> ClassNames
             if before != names:
                 raise InputError(
                     f"{files.where(table.images.name)} names the classes of its column {column} differently from "
-                    f"{files.where(where)}: mend one of them, or build a data set of each"
+                    f"{files.where(where)}: correct one of them, or build a data set of each"
                 )
     return {column: names for column, (names, _) in found.items()}
 
@@ -142,8 +142,8 @@ def _described(
                 continue
             if splits[row] and split and splits[row] != split:
                 raise InputError(
-                    f"{rows.where(row)}: its split is {splits[row]}, and the name of the file or its folder says "
-                    f"{split}: rename it, or let all splits be drawn with --no-given-split"
+                    f"{rows.where(row)}: its split is {splits[row]}, but the name of the file or its folder says "
+                    f"{split}: rename it, or draw all splits with --no-given-split"
                 )
             columns["path"].append(row_name(name, row - start))
             columns["label"].append(int(label))
@@ -155,7 +155,7 @@ def _described(
         if set(columns["label"]) != {0, 1} or (rows.columns.labels and is_silent):
             raise unclear
         if rows.columns.labels:
-            notes.append(f"no labels by column: {unclear}")
+            notes.append(f"no labels from columns: {unclear}")
     return columns, notes + (layout.notes() if counts else [])
 
 
@@ -181,4 +181,4 @@ def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:
     if not kinds:
         return []
     shown = ", ".join(f"{suffix} {count:,}" for suffix, count in kinds.most_common(_MOST_SHOWN))
-    return [f"passed over {counted(kinds.total(), 'file')} beside the tables with images ({shown})"]
+    return [f"skipped {counted(kinds.total(), 'file')} beside the tables with images ({shown})"]

@@ -26,7 +26,7 @@ def reading(shown: str) -> Iterator[None]:
         require_sound_machine(error, shown)
         kind = "a Parquet file" if shown.lower().endswith(".parquet") else "an Arrow file of datasets"
         raise InputError(
-            f"{shown} is not {kind} that can be read, maybe cut off ({error}): download or write it again"
+            f"{shown} is not {kind} that can be read, and may be cut off ({error}): download or write it again"
         ) from error
 
 

@@ -60,7 +60,7 @@ def open_table(files: SourceFiles, name: str, piece_bytes: int = 0) -> Iterator[
             elif isinstance(files, StoredFiles):
                 source = RangeFile.open(files.remote, name)
             else:
-                raise InputError(f"{shown} lies in an archive: unpack it, and give the folder")
+                raise InputError(f"{shown} is in an archive: unpack it, and give the folder")
             if is_parquet:
                 table = ParquetTable(held.enter_context(open_parquet(source, piece_bytes)), shown)
             elif isinstance(source, Path):

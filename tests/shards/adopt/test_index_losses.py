@@ -36,8 +36,8 @@ def test_versions_in_names_are_counted_and_can_be_taken_in(tmp_path: Path, capsy
     assert main([str(tar), "--workers", "1", "--global-size", "32"]) == 0
     said = capsys.readouterr().out
     assert "rejected 6 images" in said
-    assert "6 images not taken in because their names share what stands before the first dot" in said
-    assert "such as a.tar/fake/sd1.5_0.jpg: index with --last-dot" in said
+    assert "6 images left out because their names are equal up to the first dot" in said
+    assert "for example a.tar/fake/sd1.5_0.jpg: to let keys end at the last dot, index with --last-dot" in said
     assert rejected(tmp_path) == {f"a.tar/fake/sd{v}_{n}.jpg": "shared_key" for v in ("1.5", "2.1") for n in range(3)}
     out = tmp_path / "out"
     common = [str(tar), "--workers", "1", "--global-size", "32", "--out", str(out)]
@@ -48,14 +48,14 @@ def test_versions_in_names_are_counted_and_can_be_taken_in(tmp_path: Path, capsy
 
 def test_where_all_keys_fold_the_switch_is_named(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", [m for m in versions() if "fake" in m[0]])
-    with pytest.raises(InputError, match=r"no image can be taken in: .*--image-ext .*--last-dot"):
+    with pytest.raises(InputError, match=r"no image was accepted: .*--image-ext .*--last-dot"):
         index(tar)
 
 
 def test_where_a_class_folds_away_the_switch_is_named(tmp_path: Path) -> None:
     fake = [(f"fake/sd1.5_{n}.jpg", picture(10 + n)) for n in range(3)]
     tar = write_tar(tmp_path / "a.tar", [(f"real/{n}.jpg", picture(n)) for n in range(3)] + fake)
-    with pytest.raises(InputError, match=r"all images .* are real.*; 3 images not .*--last-dot"):
+    with pytest.raises(InputError, match=r"all images .* are real.*; 3 images left out .*--last-dot"):
         index(tar)
 
 
@@ -74,7 +74,7 @@ def test_where_a_class_lies_behind_the_end_that_is_said(tmp_path: Path) -> None:
 def test_further_images_of_a_sample_are_counted(tmp_path: Path) -> None:
     seg = [(f"img_{n}.seg.png", b"not looked at") for n in range(4)]
     tar = write_tar(tmp_path / "a.tar", labelled(0) + seg)
-    assert "passed over 4 images beside those of their samples (seg.png 4)" in notes(tar)
+    assert "skipped 4 images of samples with several images (seg.png 4)" in notes(tar)
 
 
 def test_all_images_of_a_name_that_comes_twice_are_counted(tmp_path: Path) -> None:
@@ -95,11 +95,13 @@ def with_words(swapped: bool, **more: object) -> Members:
 def test_labels_that_words_contradict_stop(tmp_path: Path) -> None:
     """Programs that number folders in the order of their names write 0 for fake."""
     tar = write_tar(tmp_path / "a.tar", with_words(swapped=True))
-    with pytest.raises(InputError, match=r"labels by cls differ from json:label in 6 samples of 6, such as a.*--label"):
+    with pytest.raises(
+        InputError, match=r"labels by cls differ from json:label in 6 of 6 samples, for example a.*--label"
+    ):
         index(tar)
     assert index(tar, out=tmp_path / "x", label_from="json:label").column("label").sum() == 3
     said = notes(tar, out=tmp_path / "y", label_from="cls")
-    assert "labels by cls differ from json:label in 6 samples of 6" in said
+    assert "labels by cls differ from json:label in 6 of 6 samples" in said
     swapped = index(tar, out=tmp_path / "z", values={"0": 1, "1": 0})
     rows = swapped.table.to_pylist()
     assert {row["label"] for row in rows if row["source_path"] == "../a.tar/k0.jpg"} == {0}
@@ -129,7 +131,7 @@ def test_numbers_that_the_only_class_in_the_names_contradicts_stop(word: str, tm
     for name, label in ((word, int(word == "real")), ("other", int(word != "real"))):
         members = [(f"{n}.{suffix}", content) for n in range(3) for suffix, content in _numbered(10 * label + n, label)]
         write_tar(tmp_path / "in" / name / "0.tar", members)
-    with pytest.raises(InputError, match="differ from the names of the tars or of their folders in 3 samples of 3"):
+    with pytest.raises(InputError, match="differ from the names of the tars or of their folders in 3 of 3 samples"):
         index(tmp_path / "in", out=tmp_path / "out")
     assert len(index(tmp_path / "in", out=tmp_path / "out", values={"1": 0})) == 6
 
@@ -143,13 +145,13 @@ def test_folders_that_the_names_of_the_tars_contradict_stop(tmp_path: Path) -> N
         write_tar(tmp_path / f"{word}-0.tar", [(f"{inside}/{seed}.jpg", picture(seed)) for seed in (n, n + 10)])
         for n, (word, inside) in enumerate((("fake", "real"), ("real", "fake")))
     ]
-    with pytest.raises(InputError, match=r"labels by folder differ from the names of the tars .* in 4 samples of 4"):
+    with pytest.raises(InputError, match=r"labels by folder differ from the names of the tars .* in 4 of 4 samples"):
         index(*tars)
 
 
 def test_one_name_that_means_something_else_is_a_note(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "real-world-000.tar", labelled(0))
-    assert "differ from the names of the tars or of their folders in 3 samples of 6" in notes(tar)
+    assert "differ from the names of the tars or of their folders in 3 of 6 samples" in notes(tar)
 
 
 def test_a_field_that_asks_for_real_is_not_taken_for_its_opposite(tmp_path: Path) -> None:
@@ -178,10 +180,10 @@ def test_a_list_must_say_which_tar_a_key_is_of(tmp_path: Path) -> None:
     tars = [write_tar(tmp_path / f"{t}.tar", members) for t in "ab"]
     listed = tmp_path / "list.csv"
     listed.write_text("key,label\nk0,real\nk1,fake\nk9,fake\n")
-    with pytest.raises(InputError, match=r"sample 'k\d' comes in a.tar and in b.tar, .* column tar"):
+    with pytest.raises(InputError, match=r"sample 'k\d' is in a.tar and in b.tar, .* column tar"):
         index(*tars, label_from=str(listed))
     said = notes(tars[0], out=tmp_path / "out", label_from=str(listed))
-    assert f"1 row of {listed} are of no image in the tars, such as 'k9'" in said
+    assert f"no image in the tars for 1 row of {listed}, for example 'k9'" in said
     listed.write_text("key,tar,label\nk0,0.tar,real\nk1,1.tar,fake\n")
     tars = [write_tar(tmp_path / f"{t}/0.tar", members) for t in "ab"]
     with pytest.raises(InputError, match=r"the tar '0.tar' may be .*: write the folder in front"):

@@ -47,9 +47,7 @@ def test_words_mean_what_they_say_wherever_they_stand(place: str, names: tuple[s
 
 def test_a_word_that_stands_nowhere_is_a_mistake(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", samples("cls", ("nature", "ai")))
-    with pytest.raises(
-        InputError, match="--label natur=real: neither a folder nor a value of a label is called 'natur'"
-    ):
+    with pytest.raises(InputError, match="--label natur=real: no folder and no label is called 'natur'"):
         index(tar, out=tmp_path / "out", values={"natur": 0})
     assert not (tmp_path / "out/dataset.json").exists()
 
@@ -97,27 +95,27 @@ def test_a_class_per_tar(names: tuple[str, str], labels_given: list[str], tmp_pa
 def test_a_tar_that_is_named_by_what_it_is_not_stops(names: tuple[str, ...], tmp_path: Path) -> None:
     for n, name in enumerate(names):
         write_tar(tmp_path / f"in/{name}.tar", [(f"{n}.jpg", image(n))])
-    with pytest.raises(InputError, match=r"(not_real|non-fake)-0.tar: its name and folders say neither label"):
+    with pytest.raises(InputError, match=r"(not_real|non-fake)-0.tar: neither its name nor its folders name a class"):
         taken_in([tmp_path / "in"])
 
 
 @pytest.mark.parametrize(
     ("members", "given", "message"),
     [
-        (samples("folder", ("real", "fake/human")), [], r"say both classes \(fake = generated and human = real\)"),
+        (
+            samples("folder", ("real", "fake/human")),
+            [],
+            r"stand for both classes \(fake = generated and human = real\)",
+        ),
         (samples("folder", ("real", "fake/human")), ["fake=generated", "real=real"], ""),
-        (samples("folder", ("coco", "sdxl")), [], "nothing says .* or say with --label WORD=real"),
+        (samples("folder", ("coco", "sdxl")), [], "nothing says .* or use --label WORD=real"),
         (samples("folder", ("coco", "sdxl")), ["coco=real", "sdxl=fake"], ""),
         (samples("folder", ("real/1", "fake/0")), [], ""),  # numbers below words are no labels
         (samples("folder", ("real/1", "fake/0")), ["0=real"], ""),
         (samples("cls", ("1", "0")), ["1=real"], ""),
         (samples("cls", ("1", "0")), ["0=generated"], ""),
         (samples("cls", ("2", "0")), ["2=real"], "all|means neither|"),
-        (
-            samples("cls", ("real", "edited")),
-            [],
-            "the label 'edited' means neither real nor generated: say with --label",
-        ),
+        (samples("cls", ("real", "edited")), [], "the label 'edited' means neither real nor generated: use --label"),
         (samples("json", ("nature", "ai")), ["nature=fake", "ai=real"], "swapped"),
     ],
 )
@@ -128,7 +126,7 @@ def test_what_a_person_says_counts(members: Members, given: list[str], message: 
         assert taken_in([path], values=values) == {key: 1 - label for key, label in TRUE.items()}
     elif message == "all|means neither|":  # 0 is real where another number is, too
         assert set(taken_in([path], values=values).values()) == {0}
-        with pytest.raises(InputError, match="all images of the tars are real"):
+        with pytest.raises(InputError, match="all images in the tars are real"):
             index(path, values=values)
     elif message:
         with pytest.raises(InputError, match=message):
@@ -204,7 +202,7 @@ def test_label_is_the_one_way_and_the_others_are_the_same() -> None:
     assert parse_values(["nature", "1"], ["ai"]) == expected
     assert parse_values([], [], ["nature=real", "true=real", "AI=fake"]) == expected
     assert parse_values(["1"], [], ["nature=real", "ai=generated"]) == expected
-    with pytest.raises(InputError, match="--label ai=generated: --real names 'ai', too"):
+    with pytest.raises(InputError, match="--label ai=generated: --real names 'ai' too"):
         parse_values(["ai"], [], ["ai=fake"])
     words = LabelWords(expected)
     assert [words.of_value(text) for text in ("Nature ", "AI", "1", "0", "x" * 200)] == [0, 1, 0, 1, None]
@@ -236,13 +234,13 @@ def test_a_dry_run_says_what_was_understood_and_writes_nothing(
         "  train/nature-0.tar           2  2 real and 0 generated",
         "",
         "  generators sdxl 1, unknown 1",
-        "  splits     train 3, test 2 (by name or list)",
+        "  splits     train 3, test 2 (from the names of the tars or a list)",
         "  formats    JPEG 4, PNG 1",
-        "  left out   1 image, not_an_image: the bytes are of no image format that is read here, such as "
+        "  left out   1 image, not_an_image: the file is not in a supported image format, for example "
         "train/ai/sdxl/0.tar/b",
-        "  left out   1 image, no_image: a sample in a tar has no image of the extensions wanted, such as "
+        "  left out   1 image, no_image: the sample has no image with a wanted extension, for example "
         "train/ai/sdxl/0.tar/c.seg.png",
-        "  passed over 1 file of no sample",
+        "  skipped 1 file outside of samples",
     ]
     assert main([str(tmp_path / "in"), "--workers", "1", "--global-size", "32"]) == 0
     counts = ShardDataset.open(tmp_path / "in").info.counts  # in the folder that was given
@@ -251,6 +249,6 @@ def test_a_dry_run_says_what_was_understood_and_writes_nothing(
 
 def test_a_dry_run_stops_where_the_work_would(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", [("a.jpg", picture(0)), ("a.cls", b"0")])
-    with pytest.raises(InputError, match="all images of the tars are real"):
+    with pytest.raises(InputError, match="all images in the tars are real"):
         main([str(tmp_path), "--dry-run"])
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]

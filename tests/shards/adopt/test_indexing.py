@@ -174,18 +174,18 @@ def test_what_a_person_gets_wrong_is_said_in_one_sentence(tmp_path: Path) -> Non
         ([packed], {}, "compressed with gzip: unpack it"),
         ([text], {}, "is no tar or is cut off"),
         ([none], {}, "holds no samples"),
-        ([odd], {}, r"sample 'k': the label 'cat' means neither real nor generated: say with --label"),
+        ([odd], {}, r"sample 'k': the label 'cat' means neither real nor generated: use --label"),
         ([bare], {}, "nothing says whether sample 'k' is real or generated .*--label-from"),
-        ([single], {}, "all images of the tars are real: a detector needs both"),
-        ([good], {"label_from": "nonsense"}, "--label-from nonsense: is none of cls, txt"),
+        ([single], {}, "all images in the tars are real: a detector needs both"),
+        ([good], {"label_from": "nonsense"}, "--label-from nonsense: give one of cls, txt"),
         ([good], {"label_from": "list.csv"}, r"--label-from list\.csv: cannot be read"),
-        ([good], {"group_from": "cls"}, "--group-from cls: is none of txt, json:KEY"),
-        ([good], {"image_ext": ("png",)}, "no image can be taken in: .*--image-ext jpg"),
+        ([good], {"group_from": "cls"}, "--group-from cls: give one of txt, json:KEY"),
+        ([good], {"image_ext": ("png",)}, "no image was accepted: .*--image-ext jpg"),
     ):
         with pytest.raises(InputError, match=message):
             index(*tars, out=out, **settings)
     assert len(index(good, out=out)) == 6  # none of the mistakes stands in the way
-    with pytest.raises(InputError, match="2 folders: say with --out"):
+    with pytest.raises(InputError, match="2 folders: give a folder for the data set with --out"):
         index(good, odd)
     with pytest.raises(InputError, match="--real and --generated both name 'X'"):
         parse_values(["x"], ["X", "x"])
@@ -195,7 +195,7 @@ def test_nothing_of_the_persons_is_overwritten(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", labelled(0))
     for name in ("dataset.json", "a.sidecar", "a.sidecar.tar", "samples.arrow"):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(InputError, match=f"holds {name} already"):
+        with pytest.raises(InputError, match=f"already holds {name}"):
             index(tar)
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()
@@ -209,10 +209,10 @@ def test_a_second_run_does_nothing_or_says_what_differs(tmp_path: Path) -> None:
     report = index_tars([tmp_path], None, IndexSettings(global_size=32), progress=False)
     assert report.finished_before
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    with pytest.raises(InputError, match=r"another index \(other settings\)"):
+    with pytest.raises(InputError, match=r"another index \(different settings\)"):
         index(tar, split_seed=7)
     write_tar(tmp_path / "b.tar", labelled(10))
-    with pytest.raises(InputError, match=r"another index \(other tars\)"):
+    with pytest.raises(InputError, match=r"another index \(different tars\)"):
         index(tar, tmp_path / "b.tar")
 
 
@@ -300,7 +300,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     write_tar(tmp_path / "a.tar", [*labelled(0), ("readme", b"")])
     assert main([str(tmp_path), "--workers", "1", "--global-size", "32"]) == 0
     said = capsys.readouterr().out
-    assert "passed over 1 file of no sample" in said
+    assert "skipped 1 file outside of samples" in said
     assert "labels by cls: '0' = real (3), '1' = generated (3); 0 = real, 1 = generated" in said
     assert "6 samples in 1 shard\n" in said
     assert main([str(tmp_path), "--workers", "1", "--global-size", "32"]) == 0

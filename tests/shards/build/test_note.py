@@ -89,7 +89,7 @@ def test_a_file_that_is_no_note_is_named_and_another_note_goes_before_it(
 ) -> None:
     """The file may lie in an archive or a store that is not the user's, and mean something else there."""
     (small_images / NOTE_NAME).write_bytes(data)
-    with pytest.raises(InputError, match=rf"{NOTE_NAME} .*give --note, which goes before it"):
+    with pytest.raises(InputError, match=rf"{NOTE_NAME} .*give --note, which overrides it"):
         build(small_images, tmp_path / "out")
     words = [str(small_images), str(tmp_path / "out"), "--global-size", "32", "--note", NOTE, "--dry-run"]
     assert build_shards.main(words) == 0

@@ -37,7 +37,7 @@ def test_an_archive_gives_the_bytes_that_its_folder_gives(form, folder, built, t
     assert_same_files(found, built)
     assert found.keys() == built.keys()
     assert report.info.num_samples == 12
-    assert any("no images by name (.txt 1)" in note for note in report.notes)
+    assert any("without an image extension (.txt 1)" in note for note in report.notes)
     assert build(archive, tmp_path / "out").finished_before
 
 
@@ -86,9 +86,9 @@ def test_what_lies_beside_its_archive_unpacked_is_not_read_twice(folder, tmp_pat
     (source / "train" / "real.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(40))
     sources = read_sources(source)
     assert sources.table.equals(read_sources(folder).table)
-    assert any("passed over 1 archive, as the same files lie beside it unpacked" in note for note in sources.notes)
-    assert any("passed over 1 archive that cannot be read here, as a folder of its" in note for note in sources.notes)
-    assert not any("no images by name" in note and (".zip" in note or ".7z" in note) for note in sources.notes)
+    assert any("skipped 1 archive whose unpacked files are beside it" in note for note in sources.notes)
+    assert any("skipped 1 archive that cannot be read here, but with a folder" in note for note in sources.notes)
+    assert not any("without an image extension" in note and (".zip" in note or ".7z" in note) for note in sources.notes)
 
 
 @pytest.mark.parametrize("form", ["deflated zip", "tar", "tar.gz"])
@@ -102,7 +102,7 @@ def test_what_was_unpacked_is_known_by_its_bytes(form, tmp_path):
     archive = FORMS[form](source, {**files, "__MACOSX/real/._1.jpg": b"x", "readme.txt": b"not unpacked"})
     assert len(read_sources(source).table) == 60
     (source / "a/fake/3.jpg").unlink()
-    with pytest.raises(InputError, match=r"a\..* is unpacked in .*/source/a only in part \(59 of 60 files\)"):
+    with pytest.raises(InputError, match=r"a\..* is unpacked in .*/source/a \(59 of 60 files\)"):
         read_sources(source)
     FORMS[form](source, {name: data[::-1].replace(data[:1], b"x") for name, data in files.items()})
     assert len(read_sources(source).table) == 119

@@ -143,7 +143,7 @@ def test_where_there_is_no_room_to_unpack(folder, tmp_path, monkeypatch):
     path = write_tar(tmp_path / "a.tar.gz", files_below(folder), "w:gz")
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("shards.sources.scratch.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match=r"unpacking the \.tar\.gz takes [\d,]+ bytes in .*, where 1,000 are free"):
+    with pytest.raises(InputError, match=r"unpacking the \.tar\.gz takes [\d,]+ bytes in .*, but only 1,000 are free"):
         build(path, tmp_path / "out")
 
 
@@ -191,12 +191,12 @@ def numbered(path):
 
 
 REFUSED = {
-    "cut zip": (".zip", lambda path: cut(path, 0.7), r"a\.zip is no zip or is cut off .*: fetch it again"),
+    "cut zip": (".zip", lambda path: cut(path, 0.7), r"a\.zip is not a zip or is cut off .*: download it again"),
     "encrypted": (".zip", encrypted, r"a\.zip is encrypted: unpack it to a folder first, with its password"),
     "last part": (".zip", last_part, r"a\.zip is one part .*: join the parts with zip -s 0 a\.zip --out whole\.zip"),
     "first part": (".zip", with_first_part, r"a\.z(ip|01) is one part .* zip -s 0 a\.zip --out whole\.zip"),
     "numbered": (".zip", numbered, r"a\.zip\.001 is one part .* with cat a\.zip\.\[0-9\]\* > whole\.zip"),
-    "bzip2 in zip": (".bz2zip", lambda path: path, r"a\.zip is packed by bzip2, which is not read here: unpack it"),
+    "bzip2 in zip": (".bz2zip", lambda path: path, r"a\.zip is compressed by bzip2, which is not supported: unpack it"),
     "cut tar": (".tar", cut_inside, r"a\.tar is cut off inside train/.*: fetch it again"),
     "cut tar.gz": (".tar.gz", lambda path: cut(path, 0.5), r"a\.tar\.gz is no tar or is cut off .*: fetch it again"),
     "tar.xz": (
@@ -234,21 +234,23 @@ def test_a_zip_of_more_files_than_the_limit_is_not_listed(folder, tmp_path, monk
 def test_archives_in_an_archive_are_named(tmp_path):
     inner = write_zip(tmp_path / "inner.zip", {"real/a.jpg": b"x"}).read_bytes()
     path = write_zip(tmp_path / "outer.zip", {"train.zip": inner, "test.zip": inner})
-    with pytest.raises(InputError, match=r"outer\.zip holds archives, such as train\.zip, .*: unpack them first"):
+    with pytest.raises(InputError, match=r"outer\.zip holds archives, for example train\.zip, .*: unpack them first"):
         read_sources(path)
 
 
 def test_a_list_in_an_archive_is_not_named_as_one_to_be_given(folder, tmp_path):
     images = {f"{n}.jpg": data for n, data in enumerate(files_below(folder / "train").values())}
-    with pytest.raises(InputError, match=r"holds 1 table in an archive, such as train\.csv, .*: unpack the archive"):
+    with pytest.raises(
+        InputError, match=r"holds 1 table in an archive, for example train\.csv, .*: unpack the archive"
+    ):
         read_sources(write_zip(tmp_path / "a.zip", {**images, "train.csv": b"path,label"}))
     tables = {"data/train-00000-of-00001.parquet": b"PAR1", "README.md": b"x"}
-    with pytest.raises(InputError, match=r"such as data/train-00000-of-00001\.parquet, .*: unpack the archive"):
+    with pytest.raises(InputError, match=r"for example data/train-00000-of-00001\.parquet, .*: unpack the archive"):
         read_sources(write_zip(tmp_path / "b.zip", tables))
     (note,) = [
         n for n in read_sources(write_zip(tmp_path / "c.zip", {**files_below(folder), **tables})).notes if "table" in n
     ]
-    assert note.startswith("passed over 1 table in an archive, such as data/train-00000-of-00001.parquet")
+    assert note.startswith("skipped 1 table in an archive, for example data/train-00000-of-00001.parquet")
 
 
 @pytest.mark.parametrize("label", ["cls", "json"])

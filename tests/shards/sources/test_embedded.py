@@ -169,7 +169,7 @@ def test_names_of_files_say_what_columns_do_not(rows: list[Row], tmp_path: Path)
         "real/flux-test-00000-of-00001-0123456789abcdef.parquet": (0, "", "test"),
         "real/train/0000.parquet": (0, "", "train"),
     }
-    assert "of 3 tables fake/flux/test-…-of-00003, 1 is there" in sources.notes
+    assert "found only 1 of the 3 tables fake/flux/test-…-of-00003" in sources.notes
     assert any("other/ (2 images)" in note for note in sources.notes)
 
 
@@ -177,14 +177,14 @@ def test_columns_and_names_may_not_contradict_each_other(rows: list[Row], tmp_pa
     for folder, label in (("real", 1), ("fake", 0)):
         (tmp_path / folder).mkdir()
         pq.write_table(table_of([row for row in rows if row.label == label]), tmp_path / folder / "0.parquet")
-    with pytest.raises(InputError, match="they are swapped"):
+    with pytest.raises(InputError, match="real and generated are swapped"):
         read_sources(tmp_path)
     shutil.rmtree(tmp_path / "fake")
     table = table_of(rows).append_column("split", pa.array(["test"] * len(rows)))
     pq.write_table(table, tmp_path / "train.parquet")
     (tmp_path / "real/0.parquet").unlink()
     with pytest.raises(
-        InputError, match=r"train\.parquet, row 1: its split is test, and the name of the file .* train"
+        InputError, match=r"train\.parquet, row 1: its split is test, but the name of the file .* train"
     ):
         read_sources(tmp_path)
     assert set(understood(tmp_path, given_split=False).table.column("split").to_pylist()) == {""}
@@ -202,7 +202,7 @@ def test_a_table_with_one_image_in_a_row_is_looked_for(rows: list[Row], tmp_path
         read_sources(path)
     lists = pa.ListArray.from_arrays(pa.array(range(len(rows) + 1), pa.int32()), images)
     pq.write_table(table.set_column(0, "images", lists), path)
-    with pytest.raises(InputError, match="several images in each row, in the column images"):
+    with pytest.raises(InputError, match="several images per row, in the column images"):
         read_sources(path)
     listed = table.select(["label"]).append_column("file_name", pa.array([row.name for row in rows]))
     pq.write_table(listed.append_column("embedding", pa.array([b"x"] * len(rows))), path)
@@ -272,14 +272,14 @@ def test_a_saved_set_has_all_its_files(rows: list[Row], tmp_path: Path, monkeypa
     source = write_tables(tmp_path / "set", rows, "arrow")
     assert sorted(read_sources(source).files.tables) == [f"data-0000{n}-of-00002.arrow" for n in range(2)]
     (source / "data-00001-of-00002.arrow").unlink()
-    with pytest.raises(InputError, match=r"data-00001-of-00002\.arrow is missing, which state\.json beside it names"):
+    with pytest.raises(InputError, match=r"data-00001-of-00002\.arrow is missing, but named in state\.json beside it"):
         read_sources(source)
     monkeypatch.setenv("GLASS_MAX_JSON_BYTES", "40")
-    with pytest.raises(InputError, match=r"state\.json is not what save_to_disk writes"):
+    with pytest.raises(InputError, match=r"state\.json was not written by save_to_disk"):
         read_sources(source)
     monkeypatch.delenv("GLASS_MAX_JSON_BYTES")
     (source / "state.json").write_text('{"_data_files": 3}')
-    with pytest.raises(InputError, match=r"state\.json is not what save_to_disk writes"):
+    with pytest.raises(InputError, match=r"state\.json was not written by save_to_disk"):
         read_sources(source)
     (source / "state.json").unlink()
     (source / "data.arrow").write_bytes(compressed(table_of(rows)))
@@ -331,7 +331,7 @@ def test_a_full_disk_is_seen_before(built: tuple[Path, Path], tmp_path: Path, mo
         free = 1000
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
-    with pytest.raises(InputError, match=r"unpacking the images takes [\d,]+ bytes in .*, where 1,000 are free"):
+    with pytest.raises(InputError, match=r"unpacking the images takes [\d,]+ bytes in .*, but only 1,000 are free"):
         build_dataset(built[0], tmp_path / "out", SETTINGS, progress=False, rules=DRAWN)
 
 
@@ -345,7 +345,7 @@ def test_a_folder_of_images_with_a_table_beside_them_stays_one(rows: list[Row], 
     (tmp_path / "real/99.jpg").unlink()
     sources = read_sources(tmp_path)
     assert isinstance(sources.files, EmbeddedFiles)
-    assert "passed over 100 files beside the tables with images (.jpg 100)" in sources.notes
+    assert "skipped 100 files beside the tables with images (.jpg 100)" in sources.notes
 
 
 @pytest.mark.slow

@@ -90,5 +90,5 @@ def test_tables_with_images_inside(rows: list[Row], server: str, tmp_path: Path)
 
 def test_files(rows: list[Row], server: str, tmp_path: Path) -> None:
     """Their labels lie in a ``.json`` beside each, which nothing here reads from a folder: refused with what to do."""
-    with pytest.raises(InputError, match="no name of a folder says real or generated"):
+    with pytest.raises(InputError, match="no folder name says real or generated"):
         read_sources(fetched(rows, server, tmp_path, "files"))

@@ -77,7 +77,7 @@ def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
             [],
             "train/test/real/ names two splits, train and test.*--no-given-split",
         ),
-        (("cats", "dogs"), [], r"no name of a folder says real or generated \(it holds cats/, dogs/\).*--label"),
+        (("cats", "dogs"), [], r"no folder name says real or generated \(it holds cats/, dogs/\).*--label"),
         (("fake", "coco"), [], r"generated images only \(it holds coco/\).*--label NAME=real"),
         (("real",), [], "real images only: a detector needs both"),
         (("real", "masks"), [], "real images only"),
@@ -89,7 +89,7 @@ def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
         (("real", "fake"), ["fake=maybe"], "--label fake=maybe: give WORD=real or WORD=generated"),
         (("real", "fake"), ["fake"], "--label fake: give WORD=real"),
         (("real", "fake"), ["x=real", "x=fake"], "both meanings"),
-        (("real", "fake"), ["faek=generated"], "--label faek=generated: neither a folder nor a value .* is spelt"),
+        (("real", "fake"), ["faek=generated"], "--label faek=generated: no folder and no label .* spelling"),
     ],
 )
 def test_what_cannot_be_known_is_refused(folders, labels, message, tmp_path):
@@ -102,7 +102,7 @@ def test_what_may_be_more_of_the_real_images_is_not_taken_for_generated(tmp_path
     folders = ("real", "real_faces", "midjourney")
     source = read_sources(tmp_path / write_layout(tmp_path, Layout("source", folders, ())))
     assert {path.split("/")[0] for path in source.table.column("path").to_pylist()} == {"real", "midjourney"}
-    passed_over = "passed over, as no name says real or generated: real_faces/ (2 images)"
+    passed_over = "skipped because no name says real or generated: real_faces/ (2 images)"
     assert any(note.startswith(passed_over) for note in source.notes)
 
 
@@ -116,7 +116,7 @@ def test_a_word_that_was_given_goes_before_all_others_on_its_path(tmp_path):
 @pytest.mark.parametrize(("real", "generated"), [("0", "1"), ("1", "0")])
 def test_numbers_as_folders_mean_what_was_said(real, generated, tmp_path):
     source = tmp_path / write_layout(tmp_path, Layout("source", ("0", "1"), ()))
-    with pytest.raises(InputError, match="no name of a folder says"):
+    with pytest.raises(InputError, match="no folder name says"):
         read_sources(source)
     rules = SourceRules(Words(parse_labels([f"{real}=real", f"{generated}=generated"])))
     labels = {row["path"].split("/")[0]: row["label"] for row in read_sources(source, rules).table.to_pylist()}

@@ -60,8 +60,8 @@ def test_folder_names_class_and_generator(tmp_path):
     ]
     assert sources.notes == [
         "labels by folder: real = real (2), fake = generated (1), generated = generated (2)",
-        "passed over, as no name says real or generated: other/ (1 image) (--label WORD=real|generated)",
-        "passed over 2 files, no images by name (.csv 1, .txt 1)",
+        "skipped because no name says real or generated: other/ (1 image) (to use them: --label WORD=real|generated)",
+        "skipped 2 files without an image extension (.csv 1, .txt 1)",
     ]
 
 
@@ -113,12 +113,12 @@ def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (("a.jpg",), "1 image, but no name of a folder says real or generated: .*--label NAME=real"),
-        (("a.jpg", "train.csv"), "no name of a folder says .*or give the list .*/train.csv, which lies there"),
-        (("train-000000.tar", "dataset.json"), "such as train-000000.tar.*index .* already"),
-        (("real/00000.tar", "fake/00000.tar"), r"holds tars, such as (real|fake)/00000.tar.*glass index"),
+        (("a.jpg",), "1 image, but no folder name says real or generated: .*--label NAME=real"),
+        (("a.jpg", "train.csv"), "no folder name says .*or give the list .*/train.csv, which is in that folder"),
+        (("train-000000.tar", "dataset.json"), "for example train-000000.tar.*index .* already"),
+        (("real/00000.tar", "fake/00000.tar"), r"holds tars, for example (real|fake)/00000.tar.*glass index"),
         ((), "has no image files: give the folder that holds the images of both classes"),
-        (("pictures/a.jpg",), r"no name of a folder says real or generated \(it holds pictures/\)"),
+        (("pictures/a.jpg",), r"no folder name says real or generated \(it holds pictures/\)"),
         (("real/a.txt", "generated/b.txt"), "no image files"),
         (("real/a.jpg",), "real images only"),
         (("fake/gan/a.jpg", "real/readme.md"), "generated images only"),
@@ -136,10 +136,10 @@ def test_missing_source_and_wrong_kind(tmp_path):
     with pytest.raises(InputError, match="an empty name"):  # and not the folder that the command runs in
         read_sources("")
     touch(tmp_path, "images.txt")
-    with pytest.raises(InputError, match=r"neither a folder, nor a \.zip, \.tar or \.tar\.gz, nor a \.csv"):
+    with pytest.raises(InputError, match=r"is not a folder, a \.zip, \.tar or \.tar\.gz, or a \.csv"):
         read_sources(tmp_path / "images.txt")
     (tmp_path / "images.zip").write_bytes(b"PK\3\4" + bytes(60))
-    with pytest.raises(InputError, match=r"images\.zip is no zip or is cut off"):
+    with pytest.raises(InputError, match=r"images\.zip is not a zip or is cut off"):
         read_sources(tmp_path / "images.zip")
     with tarfile.open(tmp_path / "images.tar", "w") as tar:
         tar.add(tmp_path / "images.txt")
@@ -187,14 +187,17 @@ def test_json_lines_equal_the_csv(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.jpg,real\nb.jpg,maybe\n", "line 3: nothing says what 'maybe' of the column label mean"),
+        ("path,label\na.jpg,real\nb.jpg,maybe\n", "line 3: the meaning of 'maybe' in the column label is unknown"),
         ("path,label\na.jpg,\n", "no labels in the column label: a detector needs"),
         ("path,label\n,1\nb.jpg,0\n", "line 2: the path is empty"),
-        ("path,label,split\na.jpg,0,holdout\nb.jpg,1,\n", "line 2: split 'holdout' is none of train.*--no-given-split"),
-        ("path,label,generator\na.jpg,0,gan\nb.jpg,1,gan\n", "line 2: a real image has generator 'gan'"),
-        ("path,label\na.jpg\n", "line 2: has another number of fields"),
-        ("path,label\na.jpg,0,1,2\n", "line 2: has another number of fields"),
-        ("files,label\na.jpg,0\n", "no column of paths, such as path, .*: its columns are files, label"),
+        (
+            "path,label,split\na.jpg,0,holdout\nb.jpg,1,\n",
+            "line 2: split 'holdout' is not one of train.*--no-given-split",
+        ),
+        ("path,label,generator\na.jpg,0,gan\nb.jpg,1,gan\n", "line 2: a real image has the generator 'gan'"),
+        ("path,label\na.jpg\n", "line 2: not as many fields as in the header"),
+        ("path,label\na.jpg,0,1,2\n", "line 2: not as many fields as in the header"),
+        ("files,label\na.jpg,0\n", "no column of paths, such as path, .*; its columns are files, label"),
         ("path\na.jpg\n", "no column of labels"),
         ("path,label,Label\na.jpg,0,1\n", "two columns called label and Label"),
         ("path,label,label\na.jpg,0,1\n", "two columns called label and label"),
@@ -220,16 +223,18 @@ def test_what_a_list_means_is_said(tmp_path):
     meaning, empty, again, *classes = understood(path, "0=real").notes
     words = "0.0 = real (1), true = generated (1), 1 = generated (1), False = real (1)"
     assert meaning == f"labels of {path} by column label (--label): {words}"
-    assert empty == f"passed over 1 row without a label, such as {path}, line 6"
+    assert empty == f"skipped 1 row without a label, for example {path}, line 6"
     assert [note.split(" images only")[0] for note in classes] == [
         "split train holds generated",
         "split test holds real",
     ]
-    assert again.startswith(f"1 row of {path} name an image again that stands there already")
+    assert again.startswith(f"1 row of {path} repeat an image")
     assert [row[1] for row in rows(path, "0=real")] == [0, 0, 1, 1]
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,\n", "a.jpg")
     _, given = understood(path, "0=real").notes  # nothing of classes: b.jpg may yet come to test
-    assert given.startswith("only some images are given a split (test 1, all of them real), and the splits of 1 image")
+    assert given.startswith(
+        "only some images are given a split (test 1, all of them real); the splits of the other 1 are drawn"
+    )
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,holdout\n", "a.jpg")
     assert [row["split"] for row in understood(path, "0=real", given_split=False).table.to_pylist()] == ["", ""]
 
@@ -244,12 +249,20 @@ def test_lists_that_cannot_be_read(tmp_path):
         ("bad.csv", b"path,label\n\xff\xfe,0\n", "not UTF-8"),
         ("quote.csv", b'path,label\n"a.jpg,0\n', "not a CSV file"),
         ("bad.parquet", b"PAR1 it is not", "not a Parquet file"),
-        ("bad.jsonl", b'{"path": "a.jpg"}\n{"path": \n', "line 2: is not JSON"),
-        ("list.jsonl", b'["a.jpg", "real"]\n', "line 1: is no JSON object"),
-        ("image.jsonl", b'{"image": {"path": "a.jpg"}, "label": "real"}\n', "line 1: image is an object, where a text"),
-        ("labels.jsonl", b'{"path": "a.jpg", "label": ["real", "fake"]}\n', "line 1: label is a list, where a text"),
+        ("bad.jsonl", b'{"path": "a.jpg"}\n{"path": \n', "line 2: not JSON"),
+        ("list.jsonl", b'["a.jpg", "real"]\n', "line 1: not a JSON object"),
+        (
+            "image.jsonl",
+            b'{"image": {"path": "a.jpg"}, "label": "real"}\n',
+            "line 1: image is an object, but must be a text",
+        ),
+        (
+            "labels.jsonl",
+            b'{"path": "a.jpg", "label": ["real", "fake"]}\n',
+            "line 1: label is a list, but must be a text",
+        ),
         ("half.jsonl", b'{"path": "\\ud800", "label": "real"}\n', "not UTF-8"),
-        ("deep.jsonl", b'{"path":' + b"[" * 100_000 + b"\n", "line 1: is not JSON"),
+        ("deep.jsonl", b'{"path":' + b"[" * 100_000 + b"\n", "line 1: not JSON"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=message):

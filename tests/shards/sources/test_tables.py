@@ -77,7 +77,7 @@ class TestNumbers:
     def test_alone_they_are_refused(self, suffix: str, fake: int, tmp_path: Path) -> None:
         path = self.table(tmp_path, suffix, fake)
         with pytest.raises(
-            InputError, match=r"nothing says what .* column label mean.* --label \d=real --label \d=gen"
+            InputError, match=r"the meaning of .* in the column label is unknown.* --label \d=real --label \d=gen"
         ):
             read_sources(path)
 
@@ -91,7 +91,7 @@ class TestNumbers:
         column, other = ("is_fake", "IsReal") if fake else ("isReal", "AI-generated")
         assert labels(self.table(tmp_path, suffix, fake, column)) == PAIRS
         assert labels(self.table(tmp_path, suffix, 1 - fake, other)) == PAIRS
-        with pytest.raises(InputError, match=r"by the column's name, and --label says .*: leave --label out"):
+        with pytest.raises(InputError, match=r"by the column's name, but --label says .*: leave --label out"):
             labels(self.table(tmp_path, suffix, fake, column), f"{fake}=real")
 
     def test_the_card_says(self, suffix: str, fake: int, tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ class TestNumbers:
             place.write_text(card(label=names))
             sources = understood(self.table(tmp_path / "set", suffix, fake))
             assert {Path(row["path"]).stem: row["label"] for row in sources.table.to_pylist()} == PAIRS
-            assert f"names of the classes by {place}" in sources.notes
-            with pytest.raises(InputError, match="by the names of its classes, and --label says"):
+            assert f"names of the classes from {place}" in sources.notes
+            with pytest.raises(InputError, match="by the names of its classes, but --label says"):
                 labels(self.table(tmp_path / "set", suffix, fake), f"{fake}=real")
 
     def test_folders_contradict_them(self, suffix: str, fake: int, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ class TestNumbers:
         columns = {"path": names, "target": [1 - fake, fake, 1 - fake]}
         path = write_table(tmp_path / f"list{suffix}", columns)
         assert labels(path, f"{fake}=fake") == PAIRS | {"r2": 0}
-        with pytest.raises(InputError, match=r"differ from the names of the folders in 2 rows of 2.* swapped"):
+        with pytest.raises(InputError, match=r"differ from the names of the folders in 2 of 2 rows.* swapped"):
             labels(path, f"{fake}=real")
 
     def test_folders_of_one_class_contradict_them(self, suffix: str, fake: int, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ class TestNumbers:
         columns = {"path": ["real/r.jpg", "z/g.jpg"], "label": [1 - fake, fake]}
         path = write_table(tmp_path / f"list{suffix}", columns)
         assert labels(path, f"{fake}=fake") == PAIRS
-        with pytest.raises(InputError, match=r"differ from the names of the folders in 1 row of 1.* swapped"):
+        with pytest.raises(InputError, match=r"differ from the names of the folders in 1 of 1 row.* swapped"):
             labels(path, f"{fake}=real")
         columns["path"] = ["z/g.jpg", "human/g.jpg"]
         path = write_table(tmp_path / f"list{suffix}", columns)
@@ -131,13 +131,13 @@ class TestNumbers:
         columns = {"path": ["r.jpg", "g.jpg"], "label": [1 - fake, fake], "model": ["real", "sdxl"]}
         path = write_table(tmp_path / f"list{suffix}", columns)
         assert understood(path, f"{fake}=fake").table.column("generator").to_pylist() == ["sdxl", ""]
-        with pytest.raises(InputError, match=r"every image with a model is real by its labels.* swapped"):
+        with pytest.raises(InputError, match=r"every image with a model is real by its label, .* swapped"):
             labels(path, f"{fake}=real")
 
     def test_metadata_in_folders(self, suffix: str, fake: int, tmp_path: Path) -> None:
         for split in ("train", "test"):
             self.table(tmp_path / split, suffix, fake).rename(tmp_path / split / f"metadata{suffix}")
-        with pytest.raises(InputError, match="nothing says what"):
+        with pytest.raises(InputError, match=r"the meaning of .* is unknown"):
             read_sources(tmp_path)
         rows = understood(tmp_path, f"{fake}=fake").table.to_pylist()
         assert {(row["path"], row["label"], row["split"]) for row in rows} == {
@@ -152,7 +152,7 @@ class TestNumbers:
         assert labels(tmp_path) == PAIRS  # the folders say it, the numbers are not looked at
         assert labels(tmp_path, f"{fake}=fake") == PAIRS
         with pytest.raises(
-            InputError, match="labels of the tables differ from the names of the folders in 2 rows of 2"
+            InputError, match="labels of the tables differ from the names of the folders in 2 of 2 rows"
         ):
             labels(tmp_path, f"{fake}=real")
 
@@ -169,7 +169,7 @@ def test_the_schema_of_a_parquet_file_says_it(fake: int, tmp_path: Path) -> None
     assert f"{fake} (AI-generated) = generated (1)" in note
     assert f"{1 - fake} (Real) = real (1)" in note
     (tmp_path / "README.md").write_text(card(label=names[::-1]))
-    with pytest.raises(InputError, match=r"is .* by the file and .* by .*README\.md: mend one"):
+    with pytest.raises(InputError, match=r"is .* by the file and .* by .*README\.md: correct one"):
         labels(path)
 
 
@@ -199,16 +199,16 @@ def test_names_of_classes_may_be_truth_values_of_the_column(names: list[str], tm
         ({"label": ["real", "fake"], "is_fake": [1, 0]}, [], "line 2: label 'real' .* and is_fake '1' .* contradict"),
         ({"label": ["real", ""], "is_fake": ["", "1"]}, [], ""),  # one fills what the other lacks
         ({"label": [0, 1], "real/fake": ["real", "fake"]}, [], ""),
-        ({"real/fake": [0, 1]}, [], "nothing says what"),
-        ({"label": ["0", "fake"]}, [], "nothing says what '0' of the column label"),
-        ({"label": ["real", "edited"]}, [], "nothing says what 'edited' of the column label"),
+        ({"real/fake": [0, 1]}, [], "the meaning of .* is unknown"),
+        ({"label": ["0", "fake"]}, [], "the meaning of '0' in the column label is unknown"),
+        ({"label": ["real", "edited"]}, [], "the meaning of 'edited' in the column label is unknown"),
         ({"label": ["real", "edited"]}, ["edited=fake"], ""),
         ({"label": ["real", "ai"]}, ["ai=real"], "real images only"),  # "real" is not swapped by that
-        ({"label": ["abc", "xyz"]}, ["abc=real"], "nothing says what 'xyz'"),
-        ({"label": [0, 2]}, ["0=real"], "nothing says what '2'"),
+        ({"label": ["abc", "xyz"]}, ["abc=real"], "the meaning of 'xyz' in the column label is unknown"),
+        ({"label": [0, 2]}, ["0=real"], "the meaning of '2' in the column label is unknown"),
         ({"label": [0, 2]}, ["0=real", "2=fake"], ""),
         ({"label": ["real", "fake"], "class": ["fake", "dog"]}, [], ""),  # one coincidence
-        ({"is_fake": [0.02, 0.97]}, [], r"nothing says what '0\.02', '0\.97'"),
+        ({"is_fake": [0.02, 0.97]}, [], r"the meaning of '0\.02', '0\.97' in the column is_fake is unknown"),
         ({"is_fake": ["no", "yes"]}, [], ""),
     ],
 )
@@ -225,10 +225,10 @@ def test_columns_and_values(columns: dict[str, Any], given: list[str], message: 
 def test_three_classes_are_refused_with_their_names(tmp_path: Path) -> None:
     touch(tmp_path, "r.jpg", "g.jpg", "e.jpg")
     path = write_table(tmp_path / "list.csv", {"path": ["r.jpg", "g.jpg", "e.jpg"], "label": [0, 1, 2]})
-    with pytest.raises(InputError, match=r"line 3: nothing says what '1' of the column label"):
+    with pytest.raises(InputError, match=r"line 3: the meaning of '1' in the column label is unknown"):
         labels(path, "0=real", "2=fake")
     (tmp_path / "README.md").write_text(card(label=["real", "fake", "edited"]))
-    with pytest.raises(InputError, match=r"line 4: nothing says what '2' \('edited'\) of the column label"):
+    with pytest.raises(InputError, match=r"line 4: the meaning of '2' \('edited'\) in the column label is unknown"):
         labels(path)
     assert labels(path, "2=fake") == PAIRS | {"e": 1}
     assert labels(path, "edited=real") == PAIRS | {"e": 0}
@@ -238,7 +238,7 @@ def test_some_rows_that_folders_contradict_are_a_note(tmp_path: Path) -> None:
     names = ["real/r.jpg", "fake/g.jpg", "real/deceives.jpg"]
     touch(tmp_path, *names)
     sources = understood(write_table(tmp_path / "list.csv", {"path": names, "label": ["real", "fake", "fake"]}))
-    assert "differ from the names of the folders in 1 row of 3, such as" in sources.notes[1]
+    assert "differ from the names of the folders in 1 of 3 rows, for example" in sources.notes[1]
 
 
 class TestMetadata:
@@ -261,8 +261,8 @@ class TestMetadata:
             ("images/sub/h.jpg", 1, "unknown", "", "valid"),
         ]
         said = "\n".join(sources.notes)
-        assert f"1 row of {tmp_path}/images/metadata.csv name no image that is there" in said
-        assert "passed over, as no name says real or generated: images/ (1 image)" in said
+        assert f"1 row of {tmp_path}/images/metadata.csv without an image in the folder" in said
+        assert "skipped because no name says real or generated: images/ (1 image)" in said
         assert understood(tmp_path, generator_level=2).table.column("generator").to_pylist() == ["", "sdxl", "sub"]
 
     def test_a_table_without_labels_describes_what_folders_label(self, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ class TestMetadata:
         write_table(tmp_path / "test/metadata.csv", {"file_name": ["x.jpg"], "is_fake": [""]})
         sources = understood(tmp_path)
         assert set(sources.table.column("split").to_pylist()) == {"train"}
-        assert any("passed over, as no name says real or generated: test/ (1 image)" in n for n in sources.notes)
+        assert any("skipped because no name says real or generated: test/ (1 image)" in n for n in sources.notes)
 
     @pytest.mark.parametrize(
         ("tables", "given", "message"),
@@ -289,7 +289,7 @@ class TestMetadata:
             (
                 {"metadata.csv": "file_name,label\nnope.jpg,real\n"},
                 [],
-                "none of the files listed .* such as 'nope.jpg'",
+                "none of the files listed .* for example 'nope.jpg'",
             ),
             ({"metadata.csv": "file,label\nr.jpg,real\n"}, [], "real images only"),
             ({"metadata.csv": "id,label\nr.jpg,real\n"}, [], "no column of paths"),
@@ -319,7 +319,7 @@ class TestMetadata:
         write_table(tmp_path / "fake/metadata.csv", {"file_name": ["g.jpg"], "label": ["cat"]})
         sources = understood(tmp_path)
         assert {Path(row["path"]).stem: row["label"] for row in sources.table.to_pylist()} == PAIRS
-        assert sum(note.startswith("no labels by table: ") for note in sources.notes) == 2
+        assert sum(note.startswith("no labels from tables: ") for note in sources.notes) == 2
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def labels_in(tars: list[Path], **settings: Any) -> list[int]:
         (
             ("0", "1", "2"),
             ["0=real", "1=fake"],
-            r"2/ holds 1 image beside 0 = real and 1 = generated, and its name says no class: say .*2=real",
+            r"2/ holds 1 image beside 0 = real and 1 = generated, and its name says no class: use .*2=real",
         ),
         (("0_real", "1_fake", "2_edited"), [], r"2_edited/ holds 1 image beside 0_real = real and 1_fake"),
         (("a/0_real", "a/1_fake", "b/2_edited"), [], ""),  # elsewhere
@@ -41,7 +41,7 @@ def labels_in(tars: list[Path], **settings: Any) -> list[int]:
             ("train/real", "train/fake/sdxl", "train/edited/a", "train/edited/b"),
             [],
             r"train/edited/ holds 2 images beside real = real and fake = generated, and its name says no class: "
-            r"say with --label edited=real or --label edited=generated what it means, or pass over it with "
+            r"use --label edited=real or --label edited=generated to say what it means, or leave its images out with "
             r"--skip edited",
         ),
         (("real", "fake", "real_faces"), [], "real_faces/ holds 1 image beside"),
@@ -70,7 +70,7 @@ def test_folders_are_passed_over_on_purpose(tmp_path: Path, capsys: pytest.Captu
     assert main([str(tmp_path / "in"), "--dry-run", "--skip", "edited/"]) == 0
     said = capsys.readouterr().out
     assert "2 images" in said
-    assert "passed over, as --skip says: Edited/ (1 image), edited/ (2 images)" in said
+    assert "skipped because of --skip: Edited/ (1 image), edited/ (2 images)" in said
     with pytest.raises(InputError, match=r"--skip edites: no folder of images below the source is called 'edites'"):
         main([str(tmp_path / "in"), "--dry-run", "--skip", "edited", "--skip", "edites"])
     (tmp_path / "list.csv").write_text("path,label\nin/real/r.jpg,real\nin/fake/sdxl/g.jpg,fake\n")
@@ -97,7 +97,7 @@ def test_tables_on_folders_that_are_passed_over_count_for_nothing(
     assert main([str(tmp_path), "--dry-run", "--skip", "edited"]) == 0
     said = capsys.readouterr().out
     assert "1 row of" in said
-    assert "passed over, as --skip says: edited/ (2 images)" in said
+    assert "skipped because of --skip: edited/ (2 images)" in said
     assert "edited/metadata.csv" not in said
     assert "\\xff" not in said
 

@@ -34,7 +34,7 @@ def test_a_number_in_a_field_that_may_ask_for_real_needs_its_meaning(field: str,
             value = {name: value}
         members += [(f"{n}.jpg", image(n)), *as_json(str(n), **value)]
     tar = write_tar(tmp_path / "a.tar", members)
-    with pytest.raises(InputError, match=r"where 1 or true may mean real: say what it means with --label, such"):
+    with pytest.raises(InputError, match=r"where 1 or true may mean real: say what it means with --label, for"):
         taken_in([tar], label_from=f"json:{field}")
     found = taken_in([tar], label_from=f"json:{field}", values=parse_values([], [], ["1=real"]))
     assert found == {image(n): n % 2 for n in range(4)}
@@ -77,7 +77,7 @@ def test_a_number_is_held_against_the_fields_beside_it(
         tar = write_tar(tmp_path / "a.tar", members)
         if swapped:
             with pytest.raises(
-                InputError, match=rf"labels by (cls|json:label) differ from json:{field} in 4 samples of 4"
+                InputError, match=rf"labels by (cls|json:label) differ from json:{field} in 4 of 4 samples"
             ):
                 index(tar, out=tmp_path / "out")
         found = taken_in([tar], values=parse_values([], [], ["1=real"] if swapped else []))
@@ -97,7 +97,7 @@ def test_columns_ask_for_a_class(column: str, asked: int | None) -> None:
 def test_a_column_of_a_negation_is_none_of_labels(column: str, tmp_path: Path) -> None:
     touch(tmp_path, "r.jpg", "g.jpg")
     path = write_table(tmp_path / "list.csv", {"path": ["r.jpg", "g.jpg"], column: [1, 0]})
-    with pytest.raises(InputError, match=r"no column of labels: add one .* or give the folder of the images instead"):
+    with pytest.raises(InputError, match=r"no column of labels: add one .* or give the folder of the images, if"):
         read_sources(path)
 
 
@@ -162,7 +162,7 @@ def test_a_folder_below_real_images_that_speaks_of_generated_ones(given: str, tm
     )
     assert understood(tmp_path).table.num_rows == 3
     touch(tmp_path, "fake-detection/real/fake_upscaled/d.jpg")
-    with pytest.raises(InputError, match=r"below real = real, and fake_upscaled may mean generated: say with --label"):
+    with pytest.raises(InputError, match=r"below real = real, but fake_upscaled may mean generated: use --label"):
         understood(tmp_path)
     found = {
         Path(row["path"]).stem: row["label"] for row in understood(tmp_path, f"fake_upscaled={given}").table.to_pylist()
@@ -182,7 +182,7 @@ def test_links_to_tars_keep_their_names(tmp_path: Path) -> None:
         f"{split}-{word}-0.tar" for split in ("train", "test") for word in ("real", "fake")
     )
     (tmp_path / "in/fake-again.tar").symlink_to(f"../blobs/{0:064x}")
-    with pytest.raises(InputError, match=r"fake-again\.tar and \S*train-real-0\.tar lead to one tar"):
+    with pytest.raises(InputError, match=r"fake-again\.tar and \S*train-real-0\.tar are links to the same tar"):
         find_tars([tmp_path / "in"])
 
 
@@ -211,7 +211,7 @@ def test_folders_of_partitions(column: str, values: str, tmp_path: Path) -> None
 
 def test_partitions_by_number_need_their_meaning(tmp_path: Path) -> None:
     touch(tmp_path, "label=0/r.jpg", "label=1/g.jpg")
-    with pytest.raises(InputError, match="no name of a folder says"):
+    with pytest.raises(InputError, match="no folder name says"):
         read_sources(tmp_path)
     assert labels(tmp_path, "0=real", "1=fake") == PAIRS
     assert labels(tmp_path, "0=fake", "1=real") == {stem: 1 - label for stem, label in PAIRS.items()}
@@ -230,7 +230,7 @@ def test_names_of_classes_that_contradict_their_column_are_refused(column: str, 
     assert labels(path) == PAIRS
     (tmp_path / "README.md").write_text(card(**{column: names[::-1]}))
     with pytest.raises(
-        InputError, match=rf"of the column {column} is '\w+' by the names of its classes, and by the col"
+        InputError, match=rf"in the column {column} is '\w+' by the names of its classes, but the other"
     ):
         labels(path)
 
@@ -241,10 +241,10 @@ def test_one_folder_linked_as_both_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in/real/more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in/real/again").symlink_to(tmp_path / "elsewhere")
     notes = read_sources(tmp_path / "in").notes
-    assert any("passed over 1 link to folders that are read already, such as" in note for note in notes)
+    assert any("skipped 1 link to folders that are read anyway, for example" in note for note in notes)
     (tmp_path / "in/fake/more").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(
-        InputError, match=r"in/real/again and \S*in/fake/more lead to one folder, \S*elsewhere, as real and as gen"
+        InputError, match=r"in/real/again and \S*in/fake/more are links to the same folder, \S*elsewhere, once as real"
     ):
         read_sources(tmp_path / "in")
 
@@ -268,9 +268,12 @@ def test_what_parts_the_fields_of_a_list(separator: str, quoted: bool, tmp_path:
 def test_a_level_that_no_image_lies_at(tmp_path: Path) -> None:
     touch(tmp_path, "real/r.jpg", "fake/a/g.jpg", "fake/h.jpg")
     assert set(understood(tmp_path, generator_level=2).table.column("generator").to_pylist()) == {"", "a", "unknown"}
-    note = "--generator-level 2: 1 of 2 generated images lie less deep than that, and their generator is unknown"
+    note = "--generator-level 2: no folder at that level for 1 of 2 generated images, so their generator is unknown"
     assert note in understood(tmp_path, generator_level=2).notes
-    with pytest.raises(InputError, match=r"--generator-level 7: 2 of 2 generated images lie less deep .* 1 for those"):
+    with pytest.raises(
+        InputError,
+        match=r"--generator-level 7: no folder at that level for 2 of 2 generated images: count levels from 1",
+    ):
         understood(tmp_path, generator_level=7)
     columns = {"path": ["real/r.jpg", "fake/a/g.jpg", "fake/h.jpg"], "label": ["real", "fake", "fake"]}
     path = write_table(tmp_path / "list.csv", columns)  # as in a folder
@@ -288,11 +291,12 @@ def test_splits_that_leave_something_out_are_said(form: str, tmp_path: Path) -> 
             source = write_table(source / "list.csv", {"path": list(names), "label": classes, "split": splits})
         return "\n".join(read_sources(source, SourceRules(Words(parse_labels([])))).notes)
 
-    assert "no image is given to train, only to valid and test: the data set measures detectors" in notes(
-        *(f"{split}/{word}/a.jpg" for split in ("val", "test") for word in ("real", "fake")), split="few"
+    assert (
+        "no image is given to train, only to valid and test: the data set can measure detectors but not train them"
+        in notes(*(f"{split}/{word}/a.jpg" for split in ("val", "test") for word in ("real", "fake")), split="few")
     )
     said = notes("train/real/a.jpg", "train/real/b.jpg", "fake/c.jpg", split="one")
-    assert "only some images are given a split (train 2, all of them real), and the splits of 1 image are drawn" in said
+    assert "only some images are given a split (train 2, all of them real); the splits of the other 1 are drawn" in said
 
 
 def test_names_with_line_breaks_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

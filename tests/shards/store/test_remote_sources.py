@@ -67,8 +67,8 @@ def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(stored: str, synthetic_
     assert_same_files(tmp_path / "out", synthetic_shards)
     assert report.notes == [
         "labels by folder: real = real (12), generated = generated (12)",
-        "passed over, as no name says real or generated: other/ (1 image) (--label WORD=real|generated)",
-        "passed over 1 file, no images by name (.txt 1)",
+        "skipped because no name says real or generated: other/ (1 image) (to use them: --label WORD=real|generated)",
+        "skipped 1 file without an image extension (.txt 1)",
     ]
     assert build_dataset(stored, tmp_path / "out", SETTINGS, progress=False).finished_before
 
@@ -98,7 +98,7 @@ def test_a_card_beside_a_list_says_what_its_numbers_mean(web: Server) -> None:
     (folder / "list.csv").write_text("file_name,label\n0.jpg,1\n1.jpg,0\n")
     for n in range(2):
         (folder / f"{n}.jpg").touch()
-    with pytest.raises(InputError, match="nothing says what '1', '0' of the column label mean"):
+    with pytest.raises(InputError, match="the meaning of '1', '0' in the column label is unknown"):
         read_sources(f"{web.url}/data/list.csv")
     label = "{name: label, dtype: {class_label: {names: {'0': fake, '1': real}}}}"
     (web.root / "README.md").write_text(f"---\ndataset_info: {{features: [{label}]}}\n---\n")
@@ -145,7 +145,7 @@ def test_a_store_that_stops_answering_stops_the_build(
 def test_a_list_cannot_lead_out_of_its_folder(web: Server, tmp_path: Path, path: str) -> None:
     with (web.root / "list.csv").open("a") as file:
         file.write(f"{path},real,\n")
-    with pytest.raises(InputError, match=r"list\.csv, line 26: .*leads out of the list's folder"):
+    with pytest.raises(InputError, match=r"list\.csv, line 26: .*is outside of the list's folder"):
         build_dataset(f"{web.url}/list.csv", tmp_path / "out", SETTINGS, progress=False)
 
 
@@ -153,7 +153,7 @@ def test_mistakes_are_said_in_one_sentence(web: Server, stored: str, tmp_path: P
     sentences = {
         f"{web.url}/none.csv": r"none\.csv does not exist: check the address",
         "memory://bucket/elsewhere": "bucket/elsewhere has no image files",
-        f"{stored}/real": "no name of a folder says real or generated",
+        f"{stored}/real": "no folder name says real or generated",
     }
     (web.root / "empty.csv").write_text("path,label\na.jpg,real\nb.jpg,fake\n")
     sentences[f"{web.url}/empty.csv"] = r"none of the files listed in http.*empty\.csv exists"
