@@ -20,7 +20,7 @@ class RuleChoice:
     """Looks at the first samples that have an image, then chooses the rules.
 
     If no rule for labels was given, it takes the rule that finds a label for most samples, and among equals the first.
-    Words that may have another meaning than a class count only if there are no unambiguous ones.
+    Words that may have another meaning than a class count only if no rule finds an unambiguous word.
     """
 
     def __init__(

@@ -48,8 +48,8 @@ PIXEL_FACTS = {
     "size": "exact size",
     "bits_per_pixel": "number of bits per pixel",
 }
-"""Facts that leave traces in the pixels, so that a detector can learn them → names for display. If two facts agree, the
-first explains the second."""
+"""Facts that leave traces in the pixels, so that a detector can learn them → names for display. Causes come before
+their effects: of facts that differ equally, matching takes the first."""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",
@@ -78,12 +78,12 @@ GRADED = frozenset(
         "num_frames",
     }
 )
-"""Facts that are numbers, of which close ones are alike. All others are names."""
+"""Facts whose values are numbers, where close values are alike. The values of all other facts are names."""
 
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
 RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_bytes", "standard_bytes")
-"""Fields of ``shards.metadata.facts.ImageFacts``, also columns of a manifest, from which facts are computed."""
+"""Fields of ``shards.metadata.facts.ImageFacts``, also columns of a manifest, from which all facts are computed."""
 
 LEAST = 0.05
 """Smallest excess of an AUROC over 0.5 that matters, however certain it is."""
@@ -158,9 +158,9 @@ def scene_numbers(groups: Array) -> Array:
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
     """(n,) int64: the cell, counted from 0, of each value of the fact ``name``.
 
-    Codes of names are cells already; numbers are divided into bins of about equal counts. The number of bins depends on
-    the size ``smaller`` of the smaller class. There are fewer if ``graded`` numeric facts are divided together, and
-    ``finer`` times as many on request.
+    A name's code is its cell. Numbers are divided into bins of about equal counts. The number of bins grows with
+    ``smaller``, the number of images in the smaller class. It is smaller if ``graded``, the number of numeric facts
+    that are divided together, is above 1, and it is multiplied by ``finer``.
     """
     if name not in GRADED:
         return values.astype(np.int64)
@@ -210,9 +210,9 @@ class Classes:
 
 
 def _chi_square(table: Array) -> float:
-    """Chi-square of homogeneity of (2, cells) weights, converted to a standard normal (Wilson and Hilferty).
+    """Chi-square of homogeneity of (2, cells) weights, in standard deviations of a normal (Wilson and Hilferty).
 
-    0 if there is one cell.
+    0 if there is only one cell.
     """
     degrees = table.shape[1] - 1
     if degrees < 1:

@@ -148,7 +148,7 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
-    """A JPEG quality that is not above those of the files of either class, apart from a few."""
+    """A JPEG quality that at least most JPEGs of each class reach; a default if there are no JPEGs."""
     low = [
         np.percentile(known, _LOW_PERCENTILE, method="lower")
         for kind in (0, 1)
