@@ -1,8 +1,8 @@
 """Determines class, split and generator of images from the names of their folders.
 
 On the path from the source to an image, names with a known meaning give class and split, and the remaining names give
-the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``. Contradictions are refused, and
-folders that say no class are skipped; messages name both.
+the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``. Contradictions are refused with a
+message that names them. Folders that say no class are skipped with a note.
 """
 
 from collections import Counter
@@ -20,11 +20,11 @@ from shards.sources.words import Meaning
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
 Folder = tuple[str, ...]
-"""The names of the folders on the path to a folder, from the source on, and its own; ``()`` is the source."""
+"""A folder, as the names on its path from the source, the last of which is its own; ``()`` is the source."""
 
 _MOST_SHOWN = 5
 _SAY_NOTHING = BESIDE_CLASSES | {word for word, label in CLASS_WORDS.items() if label == 0}
-"""Words in names of folders beside real images that are not taken for generators: ``real_faces`` may be real too."""
+"""Words in the name of a folder beside real images that keep it from being taken for generated: ``real_faces``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Layout:
     counts: Mapping[Folder, int]
     """Number of images directly in each folder."""
     beside_real: bool
-    """Whether no name says "generated", so that folders beside those of real images were taken for it."""
+    """Whether no name says "generated", so that folders beside those of real images were taken for generated ones."""
 
     def notes(self) -> list[str]:
         """Notes on how names were understood, and on folders that say no class."""
@@ -144,9 +144,10 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
 
 
 def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
-    """Folder without a class → its name, or that of a folder above it, that is beside a folder of real images.
+    """Folder without a class → the name by which it is taken for generated images.
 
-    A word that may name a scene, such as ``nature``, does not make the folders beside it generated.
+    It is the name of the folder itself, or of one above it, that lies beside a folder of real images. That folder must
+    be called by a word with no other meaning: ``nature`` may name a scene, and folders beside it are not generated.
     """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
     parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}
@@ -172,10 +173,10 @@ def _shared_start(names: Sequence[Sequence[str]]) -> int:
 
 
 def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRules) -> str:
-    """The generator of a folder: the first of its names ``left`` after the ``shared`` ones, else the last of them.
+    """The generator of a folder, chosen among ``left``, the names on its path that mean no class and no split.
 
-    The first ``shared`` names are the same for all images, so they name the source. A level that the user gave takes
-    precedence.
+    It is the first name after the first ``shared`` names. Those are the same for all images, so they name the source,
+    and the last of them counts only if no name follows. A level that the user gave for generators takes precedence.
     """
     if rules.generator_level is not None:
         return named_generator(folder, rules)
