@@ -95,7 +95,8 @@ class SourceFiles(Protocol):
         """
 
     def only(self, names: Sequence[str]) -> "SourceFiles":
-        """The files for a worker that reads only ``names``. The data on all other names, maybe millions, are left out."""
+        """The files for a worker that reads only ``names``, without the data on all other files, of which there may be
+        millions."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
         """The same files, ready for :meth:`read` in any order.
