@@ -33,7 +33,7 @@ _PLAIN = {
     "│": "|",
     "─": "-",
 }
-"""Replacements of characters that a terminal lacks. Others are shown by their number."""
+"""Replacements of characters that a terminal lacks. Other such characters are shown by their numbers."""
 
 _ERRORS = "glass-plain"
 
@@ -56,7 +56,7 @@ class Output:
     lost: OSError | None = None
     """The first error that dropped output; ``None`` if everything was written."""
     closed: bool = False
-    """Whether the reader of a pipe closed it, such as that of ``… | head``."""
+    """Whether stdout was a pipe whose reader closed it, as ``head`` in ``… | head`` does."""
 
 
 class _Stream:

@@ -43,8 +43,8 @@ SLACK = 16
 """Extra bytes to fetch after a range, because the splice reads words of eight bytes and looks for markers."""
 
 MARGIN = 4
-"""Pixels around a window that chroma upsampling may need: two for the interpolation itself, and more so that each
-component has the three samples without which libjpeg-turbo does not interpolate."""
+"""Pixels around a window that chroma upsampling may need: up to two for the interpolation itself, and more so that
+each component has the three samples without which libjpeg-turbo does not interpolate."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0
