@@ -31,7 +31,7 @@ def describe_tars(
 ) -> list[str]:
     """Lines that describe tars to the user. Reads every tar and writes nothing.
 
-    They give the number of images by class; the rule for labels and how its values were understood; the tars;
+    The lines give the number of images by class; the rule for labels and how its values were understood; the tars;
     generators, splits and formats; what is left out and why. Raises ``InputError`` for all tars and settings that
     :func:`shards.adopt.adopt.index_tars` refuses before it writes anything.
     """

@@ -26,7 +26,8 @@ class LabelEvidence:
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(text, label read from it) → number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """(another rule, whether its word is certain, label by it, label by the rule in force) → number of samples."""
+    """(another rule, whether its word is certain, label by that rule, label by the rule in force) → number of
+    samples."""
     vague: Counter[str] = field(default_factory=Counter)
     """Rule → number of samples for which it gives a label by a word that may have another meaning."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)

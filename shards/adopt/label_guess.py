@@ -1,4 +1,4 @@
-"""Chooses the rules by which samples of tars are labelled: those that the user gave, or else those that fit."""
+"""Chooses the rules by which samples of tars are labelled: the user's rules, or else the rules that fit best."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,8 @@
 """Words for the two classes in members of tars, in names of folders, and in names of tars.
 
 The words are those of ``shards.sources.words``. In a tar, 0 is real and 1 is generated, as most programs write them.
-The user can say otherwise, and other texts of the samples may contradict it (see ``shards.adopt.label_evidence``).
+The user can say otherwise, and other texts of the samples may contradict the numbers (see
+``shards.adopt.label_evidence``).
 """
 
 import re

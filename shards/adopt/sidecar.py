@@ -2,8 +2,8 @@
 
 ``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample. ``NAME.sidecar.parquet`` holds the
 samples' rows of the manifest. The images stay in the original tar, which is only read. The name of a sidecar does not
-end in ``.tar``, since programs that read ``*.tar`` in the folder would take the sidecar for data. In older data sets
-it is ``NAME.sidecar.tar``.
+end in ``.tar``, since programs that read ``*.tar`` in the folder would take the sidecar for data. In older data sets it
+is ``NAME.sidecar.tar``.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
-"""Tests in which facts about their files the two classes differ. One test serves all callers.
+"""Tests which facts about the files differ between the two classes. One test serves all callers.
 
-``glass audit`` names the facts that differ, and ``--equalise match`` leaves out images until none differs. With two
-different tests, the audit could report differences that the build does not see.
+``glass audit`` names the facts that differ, and ``--equalise match`` leaves out images until no fact differs. With two
+tests, the audit could report differences that the build does not see.
 
 A fact differs if chance does not explain the difference (chi-square test of homogeneity over cells, and a rank test for
 numbers) and if it separates the classes by more than a little. The images of a group count as one image together, as in
@@ -114,8 +114,8 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
     """Computes each of ``FACT_NAMES``, (n,), from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``.
 
     ``file_bytes`` are the lengths of the files. Names become codes from 0 on; numbers become float64, -1 if the file
-    does not state them. If a fact has many names, rare ones share a code; which are rare is determined on the images
-    ``among`` (n,) bool, by default all.
+    does not state them. If a fact has many names, rare names share a code; the images ``among`` (n,) bool, by default
+    all, determine which names are rare.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -159,8 +159,8 @@ def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 
     """(n,) int64: the cell, counted from 0, of each value of the fact ``name``.
 
     A name's code is its cell. Numbers are divided into bins of about equal counts. The number of bins grows with
-    ``smaller``, the number of images in the smaller class. It is smaller if ``graded``, the number of numeric facts
-    that are divided together, is above 1, and it is multiplied by ``finer``.
+    ``smaller``, the number of images in the smaller class. The number is lower if ``graded``, the number of numeric
+    facts that are divided together, is above 1, and it is multiplied by ``finer``.
     """
     if name not in GRADED:
         return values.astype(np.int64)

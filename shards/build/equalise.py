@@ -4,7 +4,7 @@
 metadata) have the same distribution in both classes; it changes no pixel. ``recompress`` re-encodes every image of both
 classes as a JPEG of one quality; it changes neither the sizes nor the traces that an earlier compression left.
 
-Both are decided once, in the first pass, only from the headers of the files and the seed.
+Both methods decide once, in the first pass, only from the headers of the files and the seed.
 """
 
 import io

@@ -4,9 +4,9 @@ The split is *label-stratified*: each label is divided by the shares separately.
 cross splits. The result is a pure function of the seed, the shares and the set of (content, label, group), whatever the
 order of the files.
 
-Groups are assigned one by one, the largest first and equal ones in a seeded random order. Each goes to the split whose
-counts are then closest to its target counts in the sense of chi-square: the sum over labels of (count - target)² /
-target. For groups of one sample this is the Sainte-Laguë apportionment.
+Groups are assigned one by one, the largest first, groups of equal size in a seeded random order. Each goes to the split
+whose counts are then closest to its target counts in the sense of chi-square: the sum over labels of (count - target)²
+/ target. For groups of one sample this is the Sainte-Laguë apportionment.
 """
 
 import hashlib

@@ -104,7 +104,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _code_of(main: Callable[[], int | None]) -> int:
-    """The exit code of ``main()``. Prints one sentence for a user's mistake, a fault of the machine or Ctrl-C."""
+    """The exit code of ``main()``. Prints a sentence for a mistake or a fault of the machine, a traceback for a bug."""
     try:
         with explain_silence():
             return main() or 0

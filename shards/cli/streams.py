@@ -1,8 +1,8 @@
 """Printing that survives a stdout or stderr that is closed, full, or lacks characters.
 
 Printing must neither end a command half-way nor turn its work into a traceback. Text that cannot be written is dropped,
-and at the end it is known whether output was lost. Closed descriptors 0 to 2 are opened, so that no file of the user
-gets one of these numbers and then receives the output of some library.
+and ``Output`` records the loss. Closed descriptors 0 to 2 are opened, so that no file of the user gets one of these
+numbers and then receives the output of some library.
 """
 
 import codecs

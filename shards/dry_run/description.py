@@ -36,10 +36,10 @@ class _Branch:
 def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -> list[str]:
     """Lines that describe a source to the user.
 
-    They give the number of images by class; how words in names and columns were understood; a tree of the folders with
-    counts, class, generator and split; generators, splits and suffixes; formats and megapixels of some images. If one
-    of these images has more than ``lossy_over`` megapixels and can only be decoded whole, the lines also give the cost
-    of ``--lossy tiles``. The lines call the source ``shown``.
+    The lines give the number of images by class; how words in names and columns were understood; a tree of the folders
+    with counts, class, generator and split; generators, splits and suffixes; formats and megapixels of some images. If
+    one of these images has more than ``lossy_over`` megapixels and can only be decoded whole, the lines also give the
+    cost of ``--lossy tiles``. The lines call the source ``shown``.
     """
     labels = Counter(sources.table.column("label").to_pylist())
     classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))

@@ -1,4 +1,4 @@
-"""Reads untrusted manifests. Refuses compressed ones, and checks every index and offset in them.
+"""Reads untrusted manifests. Refuses compressed manifests, and checks every index and offset in a manifest.
 
 Arrow's readers trust values: they follow the offsets of a text column and the codes of a dictionary column unchecked,
 and unpack compressed buffers to whatever size these claim. Here offsets, codes and buffers are checked first, so that a

@@ -181,7 +181,7 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> str:
-    """The message for the user when work that writes to ``out`` failed. It names the machine's fault or the file."""
+    """The message for the user after work that writes to ``out`` failed: the machine's fault, or the file at fault."""
     named = error.filename if isinstance(error.filename, str | os.PathLike) else out
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
     if error.errno in _DISK_FULL:

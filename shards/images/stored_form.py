@@ -49,8 +49,8 @@ class StoredImage:
 def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
     """Chooses the form in which to store the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
-    It is a tiled TIFF if ``tiled``. A JPEG that is progressive or lacks Huffman tables becomes a baseline JPEG unless
-    ``keep_progressive``. Everything else stays as it is, as does an image whose conversion fails.
+    With ``tiled``, the image becomes a tiled TIFF. A JPEG that is progressive or lacks Huffman tables becomes a
+    baseline JPEG unless ``keep_progressive``. Everything else stays as it is, as does an image whose conversion fails.
     """
     if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))

@@ -40,8 +40,8 @@ def standard_tables() -> dict[int, bytes]:
 def standard_scale(data: bytes, header: JpegHeader) -> float:
     """The factor by which the entropy-coded bytes of the JPEG ``data`` would grow with the standard's Huffman tables.
 
-    It is an estimate, and 1 for a file with those tables. Its error has a standard deviation of 1 to 3 percent for
-    optimised tables, and of 5 percent for progressive files.
+    The factor is an estimate, and 1 for a file that has those tables already. Its error has a standard deviation of 1
+    to 3 percent for optimised tables, and of 5 percent for progressive files.
     """
     if header.arithmetic:
         return _ARITHMETIC

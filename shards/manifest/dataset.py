@@ -168,7 +168,7 @@ class ShardDataset:
     def require_local(self) -> None:
         """Raises ``InputError`` if the shards are in a store.
 
-        For code that reads shards without a loader. It calls this before it works or prints anything.
+        Code that reads shards without a loader calls this before it works or prints anything.
         """
         if self.remote is not None:
             raise InputError(

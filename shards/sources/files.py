@@ -1,7 +1,7 @@
 """The source files of a build: below a folder of this machine, or below a URL of a store.
 
-Disk and store give the same bytes for the same names, so that shards do not depend on where the images are stored.
-Their failures differ in meaning: a file that a disk fails to deliver is one bad image, but a store that does not answer
+Disk and store give the same bytes for the same names, so that shards do not depend on where the images are stored. But
+their failures differ in meaning: a file that a disk fails to deliver is one bad image, but a store that does not answer
 proves nothing about the image and stops the build.
 """
 

@@ -48,7 +48,7 @@ class Layout:
     counts: Mapping[Folder, int]
     """Number of images directly in each folder."""
     beside_real: bool
-    """Whether no name says "generated", so that folders beside those of real images were taken for generated ones."""
+    """Whether no name says "generated", so that folders beside folders of real images were taken for generated."""
 
     def notes(self) -> list[str]:
         """Notes on how names were understood, and on folders that say no class."""
@@ -121,7 +121,7 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
 
 
 def _require_real(folder: Folder, start: int) -> None:
-    """Raises ``InputError`` if a name below a folder of real images means generated ones: ``real/fake_old``."""
+    """Raises ``InputError`` if a name below a folder of real images may mean generated images: ``real/fake_old``."""
     for name in folder[start:]:
         if may_be_generated(name):
             raise InputError(
@@ -146,8 +146,9 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
 def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
     """Folder without a class → the name by which it is taken for generated images.
 
-    It is the name of the folder itself, or of one above it, that lies beside a folder of real images. That folder must
-    be called by a word with no other meaning: ``nature`` may name a scene, and folders beside it are not generated.
+    The name is that of the folder itself, or of a folder above it, that lies beside a folder of real images. The folder
+    of real images must be called by a word with no other meaning: ``nature`` may name a scene, so folders beside
+    ``nature`` are not taken for generated.
     """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
     parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}
@@ -175,8 +176,8 @@ def _shared_start(names: Sequence[Sequence[str]]) -> int:
 def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRules) -> str:
     """The generator of a folder, chosen among ``left``, the names on its path that mean no class and no split.
 
-    It is the first name after the first ``shared`` names. Those are the same for all images, so they name the source,
-    and the last of them counts only if no name follows. A level that the user gave for generators takes precedence.
+    The first ``shared`` names are the same for all images, so they name the source. The generator is the name that
+    follows them or, if none follows, the last of them. A level that the user gave for generators takes precedence.
     """
     if rules.generator_level is not None:
         return named_generator(folder, rules)

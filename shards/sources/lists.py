@@ -1,4 +1,4 @@
-"""Reads lists of images in CSV, JSON lines or Parquet: a column of paths, one of labels, and optional others."""
+"""Reads lists of images in CSV, JSON lines or Parquet: columns of paths and labels, and optional further columns."""
 
 import os
 import posixpath

@@ -56,8 +56,8 @@ class Metadata:
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
         """Notes on tables from which no labels could be read.
 
-        ``labelled`` are the images that have a label from elsewhere. Raises the ``Unclear`` of such a table if one of
-        its images is not among them, or if the data set does not have both classes (``has_both``).
+        ``labelled`` are the images that have a label from elsewhere. Raises the ``Unclear`` of such a table if an image
+        of the table is not in ``labelled``, or if the data set does not have both classes (``has_both``).
         """
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):

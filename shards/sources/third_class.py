@@ -1,4 +1,4 @@
-"""Finds a third class in a data set of two: folders beside those of both classes whose names say neither."""
+"""Finds a third class in a data set of two classes: folders beside those of the classes, with names of neither."""
 
 import re
 from collections.abc import Mapping

@@ -103,7 +103,7 @@ class Words:
     """The table of words, with the words that the user gave. Can be pickled."""
 
     given: Mapping[str, int] = field(default_factory=dict)
-    """Word in lower case → label, from ``--label``. They take precedence over the table."""
+    """Word in lower case → label, from ``--label``. These words take precedence over the table."""
     skipped: frozenset[str] = frozenset()
     """Names of folders, in lower case, whose images are skipped, from ``--skip``."""
     matched: set[str] = field(default_factory=set, compare=False, repr=False)

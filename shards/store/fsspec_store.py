@@ -29,7 +29,7 @@ _USUAL_BYTES = 64 << 20
 """Assumed length of a file of unknown length that is read whole, to set its time limit."""
 
 _LISTING_S = 3600.0
-"""Time limit of a listing, in seconds. A folder of ten million files takes half of it."""
+"""Time limit of a listing, in seconds. Listing a folder of ten million files takes half of this time."""
 
 _TOKENS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created")
 

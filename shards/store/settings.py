@@ -39,7 +39,7 @@ class RemoteSettings:
 
     cache_folder: Path | None = None
     """Local folder for manifests and whole shards, shared by the processes of a machine. It must be on a disk of this
-    machine. ``None``: ``glass-hires`` in the user's cache folder."""
+    machine. If ``None``, the folder is ``glass-hires`` in the user's cache folder."""
     cache_gigabytes: float = 100.0
     """Limit of the cache in units of 10⁹ bytes. Files in use may exceed it."""
     connections: int = 32

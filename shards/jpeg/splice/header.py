@@ -55,8 +55,8 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
     """Writes everything that the lookup tables depend on to ``key``, and returns its length.
 
-    For each component, the key has the numbers of its two tables. It has the tables too, unless an earlier component
-    uses the same two.
+    For each component, the key has the numbers of its two tables and, unless an earlier component uses the same two
+    tables, the tables themselves.
     """
     size = int64(0)
     for c in range(info[COMPONENTS]):

@@ -48,7 +48,7 @@ class ImageTable:
 
     @property
     def spool_name(self) -> str:
-        """Name of the file with the table's images. It changes when the table is written again."""
+        """Name of the file with the table's images. A table that is written again gets another name."""
         key = f"{self.name}\0{self.column}\0{self.num_rows}\0{self.stamp}"
         return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
 

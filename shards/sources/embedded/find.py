@@ -133,8 +133,8 @@ def folder_of(name: str, words: Words) -> Folder:
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
     """Opens the tables ``names`` and returns those that hold images.
 
-    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. If they are
-    empty in some rows, as img2dataset leaves them, the build rejects those rows.
+    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. If the column
+    is empty in some rows only, as img2dataset writes it, the build rejects those rows.
     """
     with ThreadPoolExecutor(files.at_once or 1) as pool:
         found = [table for table in pool.map(lambda name: _look_into(files, name), names) if table is not None]
