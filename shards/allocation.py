@@ -1,10 +1,10 @@
 """Makes the allocator keep freed memory, because decoding the next image needs as much again.
 
-glibc takes each block of some megabytes, such as a decoded image, from the kernel and returns it when it is freed. In
-threads it also returns free memory at the end of their heaps. For images of one megapixel this cost 4,800 page faults
-per image, a third of the processor time of WebP and AVIF through the loader (docs/LOG.md, 2026-11-29). The heap of a
-thread is limited to 64 MB, too little for two images of eight megapixels, and is returned whole when it is empty. So
-all threads are made to share the first heap of the process, which has no limit.
+glibc takes each block of some megabytes, such as a decoded image, from the kernel, and returns the block when it is
+freed. In threads, glibc also returns free memory at the end of their heaps. For images of one megapixel this cost 4,800
+page faults per image, a third of the processor time of WebP and AVIF through the loader (docs/LOG.md, 2026-11-29). The
+heap of a thread is limited to 64 MB, too little for two images of eight megapixels, and is returned whole when it is
+empty. So all threads are made to share the first heap of the process, which has no limit.
 """
 
 import ctypes
@@ -15,9 +15,9 @@ __all__ = ["keep_freed_memory", "return_freed_memory"]
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 KEPT_BYTES = 256 << 20
-"""Freed memory at the end of a heap that is kept rather than returned to the kernel, at most."""
+"""Most bytes of freed memory at the end of a heap that glibc keeps. More is returned to the kernel."""
 MMAP_BYTES = 32 << 20
-"""Size from which a block is taken from the kernel by itself: the highest that glibc allows."""
+"""Size in bytes from which glibc takes a block from the kernel by itself: the highest that it allows."""
 _SMALL = 1 << 16
 _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 
@@ -25,7 +25,7 @@ _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_AREN
 def keep_freed_memory() -> None:
     """Makes glibc keep freed memory, in this process and in threads that start later.
 
-    Does nothing if the environment sets one of the options itself, or with another C library. Calling it again costs
+    Does nothing if the environment sets one of glibc's options for this, or with another C library. A second call costs
     nothing.
     """
     if not any(os.environ.get(name) for name in _OF_THE_USER):
@@ -33,7 +33,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Makes glibc return all free memory to the kernel now, and freed memory at once from now on, to measure memory."""
+    """Makes glibc return all free memory to the kernel now, and from now on whatever is freed. For measurements."""
     _set({MMAP_THRESHOLD: _SMALL, TRIM_THRESHOLD: _SMALL})
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

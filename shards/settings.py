@@ -72,7 +72,7 @@ def _plain(value: Any) -> Any:
 
 
 def _limits(kind: Any) -> Meta | None:
-    """The limits of an annotation, or of the first part of a union that has some; ``None`` without limits."""
+    """The limits of an annotation, or of the first part of a union that has limits; ``None`` if there are none."""
     if get_origin(kind) is Annotated:
         return next(meta for meta in get_args(kind)[1:] if isinstance(meta, Meta))
     parts = get_args(kind) if is_union(kind) else ()
@@ -110,7 +110,7 @@ def describe_type(annotation: Any) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The values of an annotation if they are few enough to list, as text; else empty."""
+    """The values that an annotation allows, as text, if they are few enough to list; else empty."""
     if annotation is bool:
         return ["true", "false"]
     if get_origin(annotation) is Literal:

@@ -1,4 +1,4 @@
-"""Checks a data set against itself: every byte of it is accounted for by at least two records.
+"""Checks a data set against itself: at least two records account for every byte of it.
 
 Results are data, not exceptions: a list of findings, each of a fixed kind.
 """
@@ -42,7 +42,7 @@ CHECKS = {
     "global_view": "each stored global view equals one made afresh, and has its CRC-32",
     "entry_points": "the entry points of each JPEG equal those of a fresh walk, CRC-32 included",
 }
-"""Check → the statement that holds if the check finds nothing."""
+"""Check → what is true of the data set if the check finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)

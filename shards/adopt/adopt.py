@@ -46,12 +46,12 @@ def index_tars(
     progress: bool = True,
     groups: Path | None = None,
 ) -> BuildReport:
-    """Makes sidecars for ``paths`` (tars, or folders of tars) and the data set ``out`` over both.
+    """Makes a sidecar for each tar in ``paths`` (tars, or folders of tars), and the data set ``out`` over all of them.
 
     Without ``out``, the data set is written to the folder that was given, or that holds all tars. An interrupted run
-    continues when it is started again. ``groups`` is a list of ``shards.manifest.group_list``, whose groups are joined
-    with those that samples have. Raises ``InputError`` for mistakes of the user's, for files that are not tars, and if
-    ``out`` cannot be written.
+    continues when it is started again. ``groups`` is a list of groups, see ``shards.manifest.group_list``; its groups
+    are joined with the groups of the samples. Raises ``InputError`` for mistakes of the user's, for files that are not
+    tars, and if ``out`` cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)

@@ -31,9 +31,9 @@ def describe_tars(
 ) -> list[str]:
     """Lines that describe tars to the user. Reads every tar and writes nothing.
 
-    They give the number of images by class; the rule for labels and how its values were understood; the tars;
-    generators, splits and formats; what is left out and why. Raises ``InputError`` for everything that
-    :func:`shards.adopt.adopt.index_tars` refuses before it works.
+    The lines give the number of images by class; the rule for labels and how its values were understood; the tars;
+    generators, splits and formats; what is left out and why. Raises ``InputError`` for all tars and settings that
+    :func:`shards.adopt.adopt.index_tars` refuses before it writes anything.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -82,7 +82,7 @@ def _by_number(counts: Counter[str]) -> dict[str, int]:
 
 
 def _left_out(understood: UnderstoodTars) -> list[str]:
-    """Lines about what is not taken in, by reason and with an example, and about files of no sample."""
+    """Lines about images that are left out, by reason and with an example, and about files that belong to no sample."""
     reasons = in_order(Counter(rejection.reason for rejection in understood.rejected))
     example = {rejection.reason: rejection.source_path for rejection in reversed(understood.rejected)}
     lines = [

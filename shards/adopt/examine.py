@@ -110,9 +110,10 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
 
 
 def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
-    """The image of a sample: its first extension in ``image_ext``, or without these its only known image extension.
+    """The image of a sample: its member with the first extension of ``image_ext`` that any of its members has.
 
-    Raises ``RejectedImage`` if it has none, and ``InputError`` if it has several to choose from.
+    If ``image_ext`` is empty, it is the only member with a known extension of images. Raises ``RejectedImage`` if the
+    sample has no such member, and ``InputError`` if it has several and ``image_ext`` is empty.
     """
     found = [e for e in image_ext if e in sample.members] if image_ext else []
     if not image_ext:
@@ -164,7 +165,7 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
 
 
 def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
-    """A rejection for each image that is lost, or one for a sample without images."""
+    """A rejection for each image that is lost, or one rejection for a sample without images."""
     names = [sample.key]
     if error.reason in ("shared_key", "no_image"):
         names = [m.name for e, m in sample.members.items() if is_image_name(e)] or names

@@ -62,8 +62,8 @@ class KeyList:
 def read_key_list(path: Path) -> KeyList:
     """Reads the list in ``path``.
 
-    Raises ``InputError`` if the list cannot be read, and, naming the key, if a key occurs twice or a split does not
-    exist.
+    Raises ``InputError`` if the list cannot be read, if a key occurs twice, or if a split does not exist. The last two
+    messages name the key.
     """
     rows: dict[tuple[str, str], Row] = {}
     for row in _rows(path):

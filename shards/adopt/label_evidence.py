@@ -1,8 +1,8 @@
 """Counts the values from which the labels of tars were read, to show them to the user and to find swapped labels.
 
 A ``.cls`` member holds a number, and a program that numbers folders by their names writes 0 for ``fake`` and 1 for
-``real``. The number alone does not show that, but often other texts do: a word in the ``.json`` member, a folder, the
-name of the tar.
+``real``. The numbers alone do not show which of them means ``real``. Other texts often do: a word in the ``.json``
+member, a folder, the name of the tar.
 """
 
 from collections import Counter
@@ -21,19 +21,20 @@ _MOST_SHOWN = 6
 
 @dataclass
 class LabelEvidence:
-    """Counts over samples. Those of several tars can be joined."""
+    """Counts over the samples of one or several tars. The rule in force is the rule by which they are labelled."""
 
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(text, label read from it) → number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """(another rule, whether its word is certain, label by that rule, label in force) → number of samples."""
+    """(another rule, whether its word is certain, label by that rule, label by the rule in force) → number of
+    samples."""
     vague: Counter[str] = field(default_factory=Counter)
     """Rule → number of samples for which it gives a label by a word that may have another meaning."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
-    """(rule, certain) → the first sample for which it gives the other label."""
+    """(another rule, whether its word is certain) → the first sample to which the rule in force gives another label."""
 
     def add(self, where: str, described: Description, hints: Iterable[Hint]) -> None:
-        """Adds a sample. ``where`` names its place in messages."""
+        """Adds a sample. ``where`` names the place of the sample in messages."""
         self.labels[described.text.lower()[:40], described.label] += 1
         for hint in hints:
             self.hints[hint.rule, hint.certain, hint.label, described.label] += 1
@@ -50,7 +51,7 @@ class LabelEvidence:
             self.examples.setdefault(kind, where)
 
     def meaning(self, rules: LabelRules) -> str:
-        """How texts were understood: "labels by cls: 0 = real (30 samples), 1 = generated (30 samples)"."""
+        """How texts were understood: "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 = generated"."""
         by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
         shown = [
             f"{text!r} = {CLASS_NAMES[label]} ({number:,})"
@@ -84,9 +85,9 @@ class LabelEvidence:
         return notes
 
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
-        """(samples with another label by ``rule``, samples with the same, whether all labels are swapped).
+        """(samples to which ``rule`` gives another label, samples with the same label, whether all labels are swapped).
 
-        No samples differ if the values of the rule are not labels at all.
+        Zeros and ``False`` if the rule reads a value that is no label, since then its values are no evidence.
         """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

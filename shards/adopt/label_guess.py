@@ -1,4 +1,4 @@
-"""Chooses the rules by which samples of tars are labelled: those that the user gave, or else those that fit."""
+"""Chooses the rules by which samples of tars are labelled: the user's rules, or else the rules that fit best."""
 
 from collections import Counter
 from pathlib import Path
@@ -20,7 +20,7 @@ class RuleChoice:
     """Looks at the first samples that have an image, then chooses the rules.
 
     If no rule for labels was given, it takes the rule that finds a label for most samples, and among equals the first.
-    Words that may have another meaning than a class count only if there are no unambiguous ones.
+    Words that may have another meaning than a class count only if no rule finds an unambiguous word.
     """
 
     def __init__(

@@ -51,9 +51,9 @@ class Hint:
     label: int | None
     """The label; ``None`` if the value means none."""
     certain: bool
-    """Whether the value is an unambiguous word for a class, in a member for labels. No number or folder's name is."""
+    """Whether the value is an unambiguous word for a class in a member; ``False`` for numbers and for other places."""
     plain: bool = False
-    """Whether the hint is from the name of a folder, tar or field whose words have no other meaning."""
+    """Whether the hint is from the name of a folder, tar or field whose words can only mean a class."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,10 @@ class SampleTexts:
         self._json: Any = None
 
     def value(self, rule: str) -> str | None:
-        """The text at the place of ``rule``; ``None`` if there is none. ``RejectedImage`` if ``.json`` is not JSON."""
+        """The text at the place of ``rule``; ``None`` if there is none.
+
+        Raises ``RejectedImage`` if the ``.json`` member is not JSON.
+        """
         extension, _, path = rule.partition(":")
         member = self.sample.members.get(extension)
         if member is None:
@@ -124,7 +127,10 @@ class TarLabels:
             raise RejectedImage("no_label", "in a folder excluded by --skip")
 
     def describe(self, texts: SampleTexts) -> Description:
-        """A sample's description. Raises ``RejectedImage`` if the rule finds nothing, ``InputError`` for no label."""
+        """A sample's description.
+
+        Raises ``RejectedImage`` if the rule for labels finds no value, and ``InputError`` if the value is no label.
+        """
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
         written: str | None
@@ -206,7 +212,10 @@ class TarLabels:
             yield Hint("tar", by_tar.label, False, by_tar.is_certain)
 
     def votes(self, rule: str, texts: SampleTexts) -> int:
-        """Support of a sample for ``rule``: 2 for a label, 1 for ambiguous words or both classes, 0 for nothing."""
+        """How far a sample supports ``rule``: 2 if the rule finds a label, 0 if it finds nothing.
+
+        1 if it finds only words that may have another meaning, or words for both classes.
+        """
         if rule == "cls":
             return 2 * ("cls" in texts.sample.members)
         if rule in ("folder", "tar"):
@@ -226,7 +235,7 @@ class TarLabels:
 
 
 def _one_is_generated(rule: str) -> bool:
-    """Whether the name of the field of ``rule`` shows that 1 in it means generated.
+    """Whether the name of the field that ``rule`` reads shows that 1 means generated there.
 
     True for ``label`` and ``meta.isAI``; false for ``is_real``, ``not_fake`` and ``score``.
     """

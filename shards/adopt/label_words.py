@@ -1,7 +1,8 @@
 """Words for the two classes in members of tars, in names of folders, and in names of tars.
 
-They are the words of ``shards.sources.words``. In a tar, 0 is real and 1 is generated, as most programs write them,
-unless the user or other texts of the sample say otherwise (see ``shards.adopt.label_evidence``).
+The words are those of ``shards.sources.words``. In a tar, 0 is real and 1 is generated, as most programs write them.
+The user can say otherwise, and other texts of the samples may contradict the numbers (see
+``shards.adopt.label_evidence``).
 """
 
 import re
@@ -42,7 +43,7 @@ class Said:
     """Whether the word has no other meaning, or was given by the user."""
     generator: str = ""
     clash: str = ""
-    """The names of both classes, for the user, if there are such; else ``""``."""
+    """The names that mean different classes, for the user; ``""`` if all names agree."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class LabelWords:
     def _numbers(self) -> dict[str, int]:
         """Labels of the numbers 0 and 1.
 
-        If the user gave only one number, and it is one of these, the other means the other class.
+        If 0 is the only number to which the user gave a class, 1 means the other class, and vice versa.
         """
         given = [text for text in self.values if plain_label(text).isdecimal()]
         if len(given) == 1 and (number := plain_label(given[0])) in ("0", "1"):
@@ -98,7 +99,10 @@ class LabelWords:
         return self._table.is_certain(plain[:_LONGEST]) or plain in self.values or plain_label(plain) in self._numbers
 
     def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> Said | None:
-        """What the names of folders say, numbers only if no word does; ``None`` if they say nothing."""
+        """What the names of folders say; ``None`` if they say nothing.
+
+        With ``with_numbers``, folders named 0 or 1 count if no folder's name has a word for a class.
+        """
         meanings = [self._table.of_name(name) for name in folders]
         named = [place for place, name in enumerate(folders) if meanings[place].label is not None]
         worded = [place for place in named if not folders[place].isdecimal()]
@@ -119,14 +123,15 @@ class LabelWords:
         return self._said(folders, meanings, chosen[0]) if chosen else None
 
     def _is_denied(self, folders: Sequence[str], meanings: Sequence[Meaning], label: int | None) -> bool:
-        """Whether a folder denies the class that another folder names, as in ``ai/not_ai``."""
+        """Whether the name of a folder denies the class ``label`` that another folder names, as in ``ai/not_ai``."""
         names = [name for name, meaning in zip(folders, meanings, strict=True) if not meaning.is_given]
         return any(label in denied(letters_of(name)) for name in names)
 
     def _said(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> Said:
         """The label of the folder at ``place``, with the generator.
 
-        The generator is the first folder below it that has a name of its own and is no split.
+        The generator is the first folder below that one whose name means no class and no split, and is not made of
+        fillers (words that say nothing, such as ``images``).
         """
         names = [
             folders[below]
@@ -139,7 +144,7 @@ class LabelWords:
     def of_tar(self, below: str) -> Said | None:
         """What the name of a tar says about the label or, if it says nothing, what its folders say.
 
-        Numbers mean nothing here, because shards and folders of shards are numbered.
+        Numbers do not count as labels here, because shards and folders of shards are numbered.
         """
         *folders, name = below.split("/")
         stem = PurePosixPath(name).stem.lower()
@@ -169,7 +174,7 @@ class LabelWords:
 def split_of_name(tar: str) -> str | None:
     """The split with which the name of a tar begins, as in ``train-000.tar`` and ``val_3.tar``.
 
-    Otherwise the split that its folders name; ``None`` if neither names one.
+    If the name begins with no split, the one that the tar's folders name; ``None`` if they name none, or several.
     """
     *folders, name = tar.split("/")
     begins = SPLIT_WORDS.get(re.split(r"[^a-z]+", name.lower())[0])

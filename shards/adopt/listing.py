@@ -1,7 +1,7 @@
 """Lists the contents of a WebDataset tar made elsewhere: samples, their members and where they are.
 
-The tar is not trusted and never unpacked. A sample consists of the members that share a key: the name up to the first
-dot of its last part. Its members need not be consecutive here.
+The tar is not trusted and never unpacked. A sample consists of the members that share a key, which is a member's name
+up to the first dot after its last slash. The members of a sample need not be consecutive here.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ class BadMember:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether the text after the last dot of ``name``, a member's name or an extension, is that of an image."""
+    """Whether ``name``, a member's name or extension, ends with an extension of images. Case does not matter."""
     return "." + name.rpartition(".")[2].lower() in FILE_SUFFIXES
 
 
@@ -54,7 +54,7 @@ class TarListing:
     """The samples, in the order of their first members in the tar."""
     bad: list[BadMember] = field(default_factory=list)
     passed_over: int = 0
-    """Files without an extension, which belong to no sample."""
+    """Number of files without an extension, which belong to no sample."""
     unread: list[str] = field(default_factory=list)
     """Notes on the end of the tar, one sentence each: no end-of-archive marker, or unread bytes after it."""
 
@@ -62,9 +62,9 @@ class TarListing:
 def list_tar(path: Path, last_dot: bool = False) -> TarListing:
     """Lists a tar (ustar, GNU or PAX) by its headers.
 
-    A key ends at the first dot of a name or, with ``last_dot``, at its last dot. Bad members are links, devices, names
-    that lead out of the tar, and all members of a sample in which a name occurs twice. Raises ``InputError`` if the
-    file is not a tar, is damaged or is cut off.
+    A key ends at the first dot of a name or, with ``last_dot``, at its last dot. Bad members are links, devices,
+    members whose names lead out of the tar, and all images of a sample in which an extension occurs twice. Raises
+    ``InputError`` if the file is not a tar, is damaged or is cut off.
     """
     listing = TarListing()
     samples: dict[str, TarSample] = {}
@@ -93,9 +93,9 @@ def list_tar(path: Path, last_dot: bool = False) -> TarListing:
 
 
 def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
-    """The images of a sample in which the names ``again`` occurred a second time, counted each time.
+    """The images of a sample in which the names ``again`` occurred once more; an image that did is yielded again.
 
-    If none of its members is an image, those names.
+    If no member of the sample is an image, yields the names ``again``.
     """
     names = [member.name for member in sample.members.values()] + again
     for name in [name for name in names if is_image_name(name)] or again:

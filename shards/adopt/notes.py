@@ -57,7 +57,7 @@ def _notes_on_list(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], ru
 
 
 def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
-    """A note if images were lost because they share a key, with the remedy."""
+    """A note, with the remedy, if images were left out because they share a key."""
     folded = [found for found in examined if found.folded]
     lost = sum(r.reason == "shared_key" for found in folded for r in found.rejected)
     if not lost:

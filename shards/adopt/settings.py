@@ -35,7 +35,7 @@ class IndexSettings:
     skip: tuple[str, ...] = ()
     """Names of folders in lower case. Images in such folders in a tar are left out."""
     image_ext: tuple[str, ...] = ()
-    """Extensions of images in order of preference. Empty: all known ones."""
+    """Extensions of the members that are taken as images, in order of preference. Empty: all known extensions."""
     last_dot: bool = False
     """Whether keys end at the last dot of a name. WebDataset ends them at the first."""
     global_size: GlobalSize = 224
@@ -53,7 +53,7 @@ class IndexSettings:
     def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
         """Split → share, or ``None`` if the names of ``tars`` give the splits.
 
-        Raises ``InputError`` if the names must give them (``--split name``) and one does not.
+        Raises ``InputError`` if the names must give the splits (``--split name``) and one of ``tars`` gives none.
         """
         if self.split not in ("auto", "name"):
             return parse_shares(self.split)
@@ -68,7 +68,7 @@ class IndexSettings:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values, with the digest of the contents of a list."""
+        """The settings as JSON values, with the SHA-256 of the list of labels, ``None`` if there is no list."""
         fields = {**asdict(self), "image_ext": list(self.image_ext), "skip": list(self.skip)}
         if not self.skip:  # left out at its default, so that older plans are equal
             del fields["skip"]

@@ -1,8 +1,9 @@
-"""The sidecar of a tar made elsewhere: a tar of its own with the members that the first tar lacks.
+"""The sidecar of a tar made elsewhere: a second tar with the members that the original tar lacks.
 
-``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample. ``NAME.sidecar.parquet`` holds its
-rows of the manifest. The images stay in the original tar, which is only read. A sidecar does not end in ``.tar``, since
-programs that read ``*.tar`` in its folder would take it for data; in older data sets it still does.
+``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample. ``NAME.sidecar.parquet`` holds the
+samples' rows of the manifest. The images stay in the original tar, which is only read. The name of a sidecar does not
+end in ``.tar``, since programs that read ``*.tar`` in the folder would take the sidecar for data. In older data sets it
+is ``NAME.sidecar.tar``.
 """
 
 import hashlib
@@ -37,7 +38,7 @@ class SidecarTask:
     number: int
     """Number of the tar among all tars, which makes keys unique in the data set."""
     num_bytes: int
-    """Length of the tar. ``sha256`` and ``images`` are those of the tar too."""
+    """Length of the tar in bytes. ``sha256`` and ``images`` describe the same tar."""
     sha256: str
     images: tuple[TarImage, ...]
     out: Path

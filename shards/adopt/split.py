@@ -35,10 +35,10 @@ def draw_splits(
 ) -> tuple[list[list[TarImage]], list[Rejection]]:
     """Returns the images of each tar with their splits, and everything that was rejected so far.
 
-    ``shares`` is ``None`` if the names of the tars give the splits. Bytes that occur with both labels are rejected.
-    Bytes that occur in several splits are kept only in the last of them in the order of ``SPLITS``, so that training
-    never sees images on which the detector is measured. Raises ``InputError`` if all images have one label, or if a
-    group was given two splits.
+    ``shares`` is ``None`` if the names of the tars give the splits. Images of equal bytes are rejected if they have
+    both labels. If they were given to several splits, only those in the last of these splits, in the order of
+    ``SPLITS``, are kept, so that training never sees images on which the detector is measured. Raises ``InputError`` if
+    all images have one label, or if a group was given two splits.
     """
     given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]
@@ -86,7 +86,7 @@ def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name:
 def _by_content(
     examined: Sequence[ExaminedTar], given: list[list[str]]
 ) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
-    """SHA-256 → labels of these bytes, and SHA-256 → index in ``SPLITS`` of the last split given for them."""
+    """(SHA-256 → labels of the images with it, SHA-256 → index in ``SPLITS`` of their last given split, else -1)."""
     labels: dict[bytes, set[int]] = {}
     last_split: dict[bytes, int] = {}
     for e, splits in zip(examined, given, strict=True):

@@ -15,7 +15,7 @@ from shards.files.folder_walk import walk_folder
 __all__ = ["SIDECAR_ENDS", "NamedTar", "find_tars", "folder_of", "name_tars"]
 
 SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
-"""Ends of the names of sidecars, also those of older data sets, and of their manifests."""
+"""Endings of the file names of sidecars and of their manifests, including sidecars of older data sets."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class NamedTar:
     name: str
     """Path relative to the data set's folder, which identifies the tar in the manifest."""
     stem: str
-    """Stem of the name of its sidecar, different for all tars."""
+    """File name of the tar's sidecar without ``.sidecar``, different for all tars."""
     below: str = ""
     """Path relative to the folder that holds all tars. Names of folders in it may be labels."""
 
@@ -34,7 +34,7 @@ class NamedTar:
     def known_as(self) -> list[str]:
         """The names by which a list may refer to the tar, the longest first.
 
-        They are its path with fewer and fewer leading folders, each with and without its extension, and ``name``.
+        They are the tar's path with fewer and fewer leading folders, each with and without the extension, and ``name``.
         """
         parts = self.path.as_posix().split("/")
         ends = ["/".join(parts[start:]) for start in range(len(parts))]
@@ -62,8 +62,8 @@ def find_tars(paths: Sequence[Path]) -> list[Path]:
 
 
 def _each_once(tars: Sequence[Path]) -> list[Path]:
-    """``tars`` without those that are links to others of them. Raises ``InputError`` if several links lead to one
-    tar."""
+    """``tars`` without links to other tars among them. Raises ``InputError`` if several links lead to one tar that is
+    not among them."""
     taken: dict[Path, Path] = {}
     for tar in sorted(tars, key=lambda tar: tar != tar.resolve()):
         other = taken.setdefault(tar.resolve(), tar)
@@ -89,7 +89,7 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """The tars below a folder, at any depth. Skips a compressed tar if it is there unpacked as well."""
+    """The tars below a folder, at any depth. Skips a compressed tar if it lies there uncompressed as well."""
     found: list[Path] = []
     compressed: list[Path] = []
     others: list[str] = []
@@ -141,7 +141,7 @@ def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
 def _stems(paths: Sequence[Path]) -> list[str]:
     """A name for the sidecar of each tar, all different, even on file systems that ignore case.
 
-    It is the file's name if no other tar has it, else the file's name after the number of the tar.
+    The name is that of the tar without its extension. If another tar has the same, the tar's number comes before it.
     """
     taken = Counter(path.stem.casefold() for path in paths)
     stems: list[str] = []

@@ -71,10 +71,7 @@ def understand_tars(
 
 
 def _require_no_third_class(examined: Sequence[ExaminedTar], rules: LabelRules) -> None:
-    """Raises ``InputError`` for a folder that is a third class, as for sources that are not tars.
-
-    See :mod:`shards.sources.third_class`.
-    """
+    """Raises ``InputError`` for a folder that may be a third class, see :mod:`shards.sources.third_class`."""
     counts = sum((found.folders for found in examined), Counter[tuple[str, ...]]())
     said: dict[tuple[str, ...], tuple[str, int] | None] = {}
     for folder in counts:

@@ -50,7 +50,7 @@ class BuildReport:
     continued: bool
     """Whether an interrupted build was completed."""
     notes: list[str]
-    """Notes for the user on how the sources were understood, what was skipped in them, and on a list of groups."""
+    """Notes for the user: how the sources were understood, what was skipped in them, what a list of groups changed."""
 
 
 def build_dataset(
@@ -67,14 +67,16 @@ def build_dataset(
 ) -> BuildReport:
     """Builds the data set ``out`` from ``source``, or continues to build it.
 
-    ``source`` is what ``shards.sources.read`` takes, understood by ``rules``. ``groups`` is a list of
-    ``shards.manifest.group_list``, whose groups are joined with those of the source. ``out`` is a folder, or a URL of a
-    store (``s3://…``, ``gs://…``). Only new files are written there, each complete when it appears. Equal sources and
-    settings give equal bytes, whatever ``workers`` and ``engine`` (one of ``ENGINES``) are. With ``progress``, bars are
-    shown on stderr. ``on_note`` is called with each note of the report as soon as it is known; notes on the sources
-    come before any image is read. ``reject_unreadable`` leaves out files that the disk fails to deliver. Raises
-    ``InputError`` for mistakes in the arguments and if the disk is full or read-only, and ``MachineTrouble``. The same
-    call then continues.
+    ``source`` is a path or URL that ``shards.sources.read`` can read; ``rules`` say how it is understood. ``groups`` is
+    a list of groups, see ``shards.manifest.group_list``; its groups are joined with the groups of the source. ``out``
+    is a folder, or a URL of a store (``s3://…``, ``gs://…``). Only new files are written there, each complete when it
+    appears. Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (one of ``ENGINES``) are.
+    With ``progress``, bars are shown on stderr. ``on_note`` is called with each note of the report as soon as it is
+    known; notes on the sources come before any image is read. ``reject_unreadable`` leaves out files that the disk
+    fails to deliver.
+
+    Raises ``InputError`` for mistakes in the arguments and if the disk is full or read-only, and ``MachineTrouble`` for
+    other faults of the machine. After the fault is mended, the same call continues the build.
     """
     sources = read_sources(source, rules)
     settings = replace(settings, note=settings.note or sources.dataset_note())
@@ -157,7 +159,7 @@ def _task(
 
 
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
-    """The note on splits that are drawn from the images given to train, because none were given to them."""
+    """The note on splits that are drawn out of train, because the source gives images to train but none to them."""
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)
     if not missing:
@@ -190,12 +192,15 @@ def _write(
 
 
 def _sweep(out: Path) -> None:
-    """Deletes all temporary files in ``out``. The build holds its lock, so they are its own."""
+    """Deletes all temporary files in ``out``. The build holds the lock of ``out``, so they are files of its own."""
     remove_temporaries(out, lambda _: True)
 
 
 def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -> SourceList:
-    """The sources with containers unpacked into ``out``. ``InputError`` if machines ``elsewhere`` need the images."""
+    """The sources with their containers (files that hold several images each) unpacked into ``out``.
+
+    Raises ``InputError`` if ``elsewhere``: other machines, which cannot read ``out``, need the images.
+    """
     containers = sources.files.containers()
     if not containers:
         return sources
@@ -215,7 +220,7 @@ def _remove_scratch(out: Path) -> None:
 
 
 def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
-    """Whether a shard is complete. Raises ``InputError`` if it was complete and is damaged now."""
+    """Whether a shard is complete. Raises ``InputError`` if it was complete before and is damaged now."""
     manifest = out / f"{shard.stem}.parquet"
     if store is not None:
         return store.has(manifest.name)

@@ -1,7 +1,7 @@
-"""Tests in which facts about their files the two classes differ. One test serves all callers.
+"""Tests which facts about the files differ between the two classes. One test serves all callers.
 
-``glass audit`` names the facts that differ, and ``--equalise match`` leaves out images until none differs. With two
-different tests, the audit could report differences that the build does not see.
+``glass audit`` names the facts that differ, and ``--equalise match`` leaves out images until no fact differs. With two
+tests, the audit could report differences that the build does not see.
 
 A fact differs if chance does not explain the difference (chi-square test of homogeneity over cells, and a rank test for
 numbers) and if it separates the classes by more than a little. The images of a group count as one image together, as in
@@ -48,8 +48,8 @@ PIXEL_FACTS = {
     "size": "exact size",
     "bits_per_pixel": "number of bits per pixel",
 }
-"""Facts that leave traces in the pixels, so that a detector can learn them → names for display. If two facts agree, the
-first explains the second."""
+"""Facts that leave traces in the pixels, so that a detector can learn them → names for display. Causes come before
+their effects: of facts that differ equally, matching takes the first."""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",
@@ -78,12 +78,12 @@ GRADED = frozenset(
         "num_frames",
     }
 )
-"""Facts that are numbers, of which close ones are alike. All others are names."""
+"""Facts whose values are numbers, where close values are alike. The values of all other facts are names."""
 
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
 RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_bytes", "standard_bytes")
-"""Fields of ``shards.metadata.facts.ImageFacts``, also columns of a manifest, from which facts are computed."""
+"""Fields of ``shards.metadata.facts.ImageFacts``, also columns of a manifest, from which all facts are computed."""
 
 LEAST = 0.05
 """Smallest excess of an AUROC over 0.5 that matters, however certain it is."""
@@ -114,8 +114,8 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
     """Computes each of ``FACT_NAMES``, (n,), from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``.
 
     ``file_bytes`` are the lengths of the files. Names become codes from 0 on; numbers become float64, -1 if the file
-    does not state them. If a fact has many names, rare ones share a code; which are rare is determined on the images
-    ``among`` (n,) bool, by default all.
+    does not state them. If a fact has many names, rare names share a code; the images ``among`` (n,) bool, by default
+    all, determine which names are rare.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -158,9 +158,9 @@ def scene_numbers(groups: Array) -> Array:
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
     """(n,) int64: the cell, counted from 0, of each value of the fact ``name``.
 
-    Codes of names are cells already; numbers are divided into bins of about equal counts. The number of bins depends on
-    the size ``smaller`` of the smaller class. There are fewer if ``graded`` numeric facts are divided together, and
-    ``finer`` times as many on request.
+    A name's code is its cell. Numbers are divided into bins of about equal counts. The number of bins grows with
+    ``smaller``, the number of images in the smaller class. The number is lower if ``graded``, the number of numeric
+    facts that are divided together, is above 1, and it is multiplied by ``finer``.
     """
     if name not in GRADED:
         return values.astype(np.int64)
@@ -210,9 +210,9 @@ class Classes:
 
 
 def _chi_square(table: Array) -> float:
-    """Chi-square of homogeneity of (2, cells) weights, converted to a standard normal (Wilson and Hilferty).
+    """Chi-square of homogeneity of (2, cells) weights, in standard deviations of a normal (Wilson and Hilferty).
 
-    0 if there is one cell.
+    0 if there is only one cell.
     """
     degrees = table.shape[1] - 1
     if degrees < 1:

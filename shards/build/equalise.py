@@ -4,7 +4,7 @@
 metadata) have the same distribution in both classes; it changes no pixel. ``recompress`` re-encodes every image of both
 classes as a JPEG of one quality; it changes neither the sizes nor the traces that an earlier compression left.
 
-Both are decided once, in the first pass, only from the headers of the files and the seed.
+Both methods decide once, in the first pass, only from the headers of the files and the seed.
 """
 
 import io
@@ -148,7 +148,7 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
-    """A JPEG quality that is not above those of the files of either class, apart from a few."""
+    """A JPEG quality that at least most JPEGs of each class reach; a default if there are no JPEGs."""
     low = [
         np.percentile(known, _LOW_PERCENTILE, method="lower")
         for kind in (0, 1)

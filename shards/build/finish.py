@@ -79,7 +79,7 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
 def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
     """Raises ``InputError`` if the first pass rejected all images of a class, or all that were given to a split.
 
-    The rest would not be the data set that was asked for. Writes the list of rejects first.
+    Without them, the data set would not be the one that was asked for. Writes the list of rejects first.
     """
     lost: dict[str, Counter[str]] = {}
     left: set[str] = set()
@@ -106,13 +106,13 @@ def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]
 
 
 def _kinds(label: int | None, split: str) -> list[str]:
-    """The kinds of an image, in words: its class, and the ``split`` that it was given unless ``""``."""
+    """The kinds to which an image belongs, in words: its class and, unless ``""``, the ``split`` that it was given."""
     of_class = [] if label is None else [f"{CLASS_NAMES[label]} images"]
     return of_class + ([f"images given to the split {split}"] if split else [])
 
 
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
-    """Raises ``InputError`` if all images of a kind are ``lost``: kind → reason → images."""
+    """Raises ``InputError`` if a kind in ``lost`` (kind → reason → rejected images) is not in ``left``."""
     for kind, reasons in lost.items():
         if kind not in left:
             raise InputError(
@@ -134,8 +134,10 @@ def write_data_set(
     Joins the manifests into ``samples.arrow``, split after split, then writes the list of rejects and, last of all,
     ``dataset.json``. ``rejected`` are the images that were assigned to no shard, ``samples_per_shard`` is the limit
     that was set, 0 for none, and ``given`` maps source paths to the splits that images were given. Other ``fields`` are
-    those of :class:`DatasetInfo`. Raises ``InputError``, with only the list of rejects written, if no sample is left,
-    or none of a class or given split of which images were rejected.
+    those of :class:`DatasetInfo`.
+
+    Raises ``InputError`` if no sample is left, or if all images of a class, or all that were given to a split, were
+    rejected. Only the list of rejects is written then.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -190,8 +192,9 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
     """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set. Returns the table as it was written.
 
-    It is one record batch, so that every column is one array of the mapped file. ``build_id`` is that of the
-    ``DatasetInfo`` beside it; without one, opening the data set does not compare the two.
+    The manifest is one record batch, so that every column is one array of the mapped file. ``build_id`` is that of the
+    ``DatasetInfo`` in ``dataset.json``. Without it, opening the data set does not check that both files belong
+    together.
     """
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)

@@ -57,8 +57,8 @@ class FileState:
 def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: Tiling = _ALL_KEPT) -> FileState:
     """Reads one file and recognises its format. A file that is not a usable image is returned with a reason.
 
-    ``known`` is its stamp, if that is known; ``tiling`` decides which images become tiles. Thread-safe. Raises
-    ``InputError`` if a store does not answer, and ``MachineTrouble`` if the machine cannot read the file now.
+    ``known`` is the file's stamp, if the caller knows it; ``tiling`` decides which images become tiles. Thread-safe.
+    Raises ``InputError`` if a store does not answer, and ``MachineTrouble`` if the machine cannot read the file now.
     """
     try:
         # Take the stamp before the bytes: if the file changes in between, an old stamp makes it be read again.
@@ -126,9 +126,9 @@ def image_not_given(path: str, cause: str) -> MachineTrouble:
 
 
 def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
-    """Rejects bytes that occur with both labels and, of bytes given to several splits, those outside the last split.
+    """Rejects files of equal bytes with both labels and, of those given to several splits, all outside the last one.
 
-    The last is in the order of ``SPLITS``, so that nothing kept for measuring is trained on.
+    The last split is meant in the order of ``SPLITS``, so that no image kept for measuring is trained on.
     """
     rows = list(zip(states, *(table.column(name).to_pylist() for name in ("label", "split")), strict=True))
     labels: dict[bytes, int] = {}

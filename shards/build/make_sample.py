@@ -46,7 +46,7 @@ class Sample:
 def build_sample(
     data: bytes, source: PackedSource, key: str, shard: str, global_size: int, keep_progressive: bool = False
 ) -> Sample:
-    """Decodes the image file ``data`` once and derives its sample from that. Raises ``RejectedImage``."""
+    """Decodes the image file ``data`` once and makes a sample of it. Raises ``RejectedImage``."""
     # Importing Numba takes a second, which commands that build nothing should not spend.
     from shards.images.pixel_pass import pixel_facts
 
@@ -97,14 +97,14 @@ def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the ``.json`` member: label, identity and facts, from the manifest ``row``.
 
     These are all columns except those that locate the sample or hold its checksums; content id and hashes are
-    hexadecimal. A field has the same type in all members and is never null (but ``""``, 0 and the like), since readers
+    hexadecimal. A field has the same type in all members: ``""``, 0 or ``False`` takes the place of null, since readers
     such as Hugging Face's ``datasets`` infer the types of columns from the first few samples.
     """
     return {field.name: _json_value(field, row[field.name]) for field in SAMPLE_SCHEMA if field.name not in _PLACES}
 
 
 def _json_value(field: pa.Field, value: Any) -> str | int | float | bool:
-    """``value`` of a column as a JSON value of the column's type, also if it is null."""
+    """``value`` of a column as a JSON value of the column's type; null becomes ``""``, 0 or ``False``."""
     if field.name == "content_id":
         return content_id_hex(value)
     if pa.types.is_boolean(field.type):

@@ -2,9 +2,9 @@
 
 This is coarsened exact matching: facts are divided into cells, and in each cell as many images of each class are kept
 as the proportion of the classes allows, drawn by a seeded hash. Only facts in which the classes differ
-(``shards.build.class_differences``) are matched on, because every additional one costs images. After each round all
-facts are tested again on the remaining images. Facts that leave no trace in the pixels, such as metadata, are never
-matched on: leaving out images because of them could make the pictures differ.
+(``shards.build.class_differences``) are matched on, because every additional fact costs images. After each round, all
+facts that show in the pixels are tested again on the remaining images. Facts that leave no trace in the pixels, such as
+metadata, are never matched on: leaving out images because of them could make the pictures differ.
 """
 
 import hashlib
@@ -60,8 +60,8 @@ def _draw(
 ) -> np.ndarray:
     """Which images to keep, (n,) bool, so that cells of the ``chosen`` facts hold both classes in proportion.
 
-    ``chosen`` maps each fact to how much finer than usual it is divided. ``rank`` (n,) decides which images of a cell
-    are kept first.
+    ``chosen`` maps each fact to the factor by which its cells are finer than usual. Of the images in a cell, those with
+    the lowest ``rank`` (n,) are kept.
     """
     total = [int((label == kind).sum()) for kind in (0, 1)]
     graded = sum(name in GRADED for name in chosen)

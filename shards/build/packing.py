@@ -33,13 +33,13 @@ class PackedSource:
     tiled: bool = False
     """Whether it is stored as a tiled TIFF."""
     recompress_quality: int = 0
-    """Quality at which it is re-encoded as JPEG; 0 for not at all."""
+    """Quality at which the image is re-encoded as a JPEG; 0 if it is not re-encoded."""
 
     @property
     def stored_format(self) -> str:
         """The image format in the shard, such as ``JPEG``: a key of ``EXTENSIONS``.
 
-        It differs from ``format``, the format of the source, if the image is tiled or re-encoded.
+        If the image is tiled or re-encoded, this is not ``format``, the format of the source file.
         """
         if self.recompress_quality:
             return "JPEG"
@@ -51,7 +51,7 @@ class ShardPlan:
     """The unit of work of a build: one shard and its images, in order."""
 
     number: int
-    """Number of the shard among those of all splits, which makes keys unique in the data set."""
+    """Number of the shard among the shards of all splits, which makes keys unique in the data set."""
     split: str
     format: str
     sources: tuple[PackedSource, ...]

@@ -48,7 +48,7 @@ class BuildPlan:
     written_by: dict[str, str]
     """Versions of the programs on which the bytes of shards depend."""
     table: pa.Table
-    """The first pass, with the columns of ``SCAN_SCHEMA``."""
+    """What the first pass found, one row per source file, with the columns of ``SCAN_SCHEMA``."""
     equalised: str = ""
     """Description of what was done to make the classes alike."""
     recompress_quality: int = 0
@@ -143,7 +143,7 @@ def read_plan(out: Path) -> BuildPlan | None:
 def _require_known_words(table: pa.Table) -> None:
     """Raises ``ValueError`` for unknown formats, splits and reasons.
 
-    Some become parts of file names, and a plan may come from a store.
+    The plan may come from a store, and formats and splits become parts of file names.
     """
     for column, known in (("format", EXTENSIONS), ("split", SPLITS), ("reason", REASONS)):
         for word in table.column(column).unique().to_pylist():

@@ -64,9 +64,9 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
 
 
 def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
-    """Files whose contents differ from the plan, and files that it has no contents of because they could not be read.
+    """(files whose contents differ from the plan, files that can be read now but could not when the plan was made).
 
-    Only files whose stamps differ are read.
+    Reads only files whose stamps differ from the plan.
     """
     names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
     columns = [plan.table.column(name).to_pylist() for name in names]

@@ -29,9 +29,9 @@ def write_shards_on_ray(
 ) -> None:
     """Writes all shards, the largest first. ``advance(n)`` is called with the number of images of each finished shard.
 
-    Joins the cluster at ``RAY_ADDRESS``, or starts one of ``workers`` processors on this machine. ``versions`` are
-    those of the programs here; machines with others are refused. The first error ends the build and is raised. Shards
-    that were finished by then stay.
+    Joins the cluster at ``RAY_ADDRESS``. Without that variable, starts a cluster on this machine that uses ``workers``
+    processors. ``versions`` maps each program on which the bytes depend to its version here; a machine with other
+    versions ends the build. The first error ends the build and is raised. Shards that were finished by then stay.
     """
     ordered = iter(sorted(tasks, key=lambda task: -task.num_images))
     with _cluster(workers) as ray:
@@ -95,7 +95,8 @@ def _result(ray: Any, reference: Any) -> None:
 def _cluster(workers: int) -> Iterator[Any]:
     """Context manager: joins a Ray cluster, or starts one on this machine, and yields Ray.
 
-    At the end it leaves the cluster, and stops it if it started it.
+    At the end, leaves a cluster that was joined, and stops one that was started. If the caller has joined a cluster
+    already, that one is used and stays joined.
     """
     try:
         import ray

@@ -38,8 +38,8 @@ class BuildSettings:
     """Side of the stored global views in pixels; models are trained at this size."""
     lossless: Lossless = "tile"
     """``tile``: lossless images are stored as tiled TIFFs with the same pixels. A crop is read 5 times (at 1 megapixel)
-    to 40 times (at 8) as fast as from a PNG. ``keep``: they stay as they are, for readers of TIFF without zstd
-    (docs/readers.md)."""
+    to 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: they stay as they are, for programs that cannot read
+    TIFFs with zstd (docs/readers.md)."""
     lossy: Lossy = "keep"
     """``tiles``: other images without random access (lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, palettes, JPEGs
     with arithmetic coding or in CMYK, TIFFs with JPEG inside) are stored as tiled TIFFs with the same pixels too, which

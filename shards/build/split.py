@@ -4,9 +4,9 @@ The split is *label-stratified*: each label is divided by the shares separately.
 cross splits. The result is a pure function of the seed, the shares and the set of (content, label, group), whatever the
 order of the files.
 
-Groups are assigned one by one, the largest first and equal ones in a seeded random order. Each goes to the split whose
-counts are then closest to its target counts in the sense of chi-square: the sum over labels of (count - target)² /
-target. For groups of one sample this is the Sainte-Laguë apportionment.
+Groups are assigned one by one, the largest first, groups of equal size in a seeded random order. Each goes to the split
+whose counts are then closest to its target counts in the sense of chi-square: the sum over labels of (count - target)²
+/ target. For groups of one sample this is the Sainte-Laguë apportionment.
 """
 
 import hashlib
@@ -60,10 +60,10 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
-    """The splits that have a share but no images, and so must be drawn from train.
+    """The splits that have a share but were given no image, so that they must be drawn out of train.
 
-    ``given`` holds the splits that images were given, and ``""`` if an image has none. Empty unless every image was
-    given a split, and some were given train.
+    ``given`` holds the splits that images were given, and ``""`` if an image has none. The result is empty unless every
+    image was given a split, and some were given train.
     """
     if "" in given or TRAIN not in given:
         return []
@@ -79,9 +79,10 @@ def assign_splits(
 ) -> list[str]:
     """The split of each sample, in the order of ``samples``.
 
-    Splits given beforehand hold, also for the rest of the sample's group, and count towards the shares. No sample is
-    drawn into a split in ``closed``; the shares of the others then divide the rest. Samples that were given to the
-    split ``again`` are drawn as if they had none. Raises ``InputError`` if a group or content was given two splits.
+    A split that a sample was given holds for all of its group, and counts towards the shares. No sample is drawn into a
+    split in ``closed``; the other splits then divide the samples outside of ``closed`` by their shares. Samples that
+    were given to the split ``again`` are drawn as if they had no split. Raises ``InputError`` if a group or content was
+    given two splits.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}
@@ -125,7 +126,7 @@ def _targets(samples: Sequence[Splittable], shares: dict[str, float], closed: fr
 
 
 def _cost(unit: _Unit, counts: list[int], targets: list[float]) -> float:
-    """The increase of chi-square if the unit is added to a split with these counts and targets."""
+    """The increase of chi-square if ``unit`` is added to a split with these ``counts`` and ``targets`` by label."""
     return sum(
         more * (2 * (count - target) + more) / target
         for more, count, target in zip(unit.counts, counts, targets, strict=True)

@@ -37,8 +37,8 @@ class UploadedShardTask:
     task: ShardTask
     url: str
     elsewhere: bool
-    """Whether it may run on another machine than the one that began the build. Then it works in a folder of its own,
-    set by that machine's settings, and leaves nothing there."""
+    """Whether the task may run on another machine than the one that began the build. Then it works in a folder of its
+    own, which the settings of the machine that runs it determine, and deletes that folder at the end."""
 
     @property
     def num_images(self) -> int:
@@ -90,7 +90,7 @@ class RemoteOutput:
     """The store to which a build writes, and its local working folder."""
 
     def __init__(self, url: str, plan_name: str) -> None:
-        """Raises ``InputError`` if the store holds anything else, or cannot be written to."""
+        """Raises ``InputError`` if the store holds files but no build that was begun, or cannot be written to."""
         self.remote = RemoteFolder(url)
         if url.startswith(("http://", "https://", "hf://")):
             raise InputError(
@@ -116,7 +116,7 @@ class RemoteOutput:
         self.pull_manifests(small)
 
     def pull_manifests(self, names: Iterable[str]) -> None:
-        """Downloads those of ``names`` that are not here, which other machines have uploaded."""
+        """Downloads the manifests among ``names`` that the local folder lacks, since other machines uploaded them."""
         missing = [name for name in names if not within(self.folder, name).exists()]
         most = self.remote.settings.cache_bytes
 

@@ -110,7 +110,7 @@ def _start_worker(done: Any, stop: Any, started: Any) -> None:
 
 
 def obey_parent() -> None:
-    """Called in a worker at its start: makes it end when the main process ends, however that ends, and not before."""
+    """Called in a worker at its start: makes the worker end when the main process ends, in whatever way, not before."""
     # Ctrl-C reaches all processes of the terminal. The main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -32,7 +32,7 @@ _CALLED_AS: ContextVar[str | None] = ContextVar("called_as", default=None)
 
 @contextmanager
 def called_as(program: str) -> Iterator[None]:
-    """Context manager: messages of the command that runs in the block name it as ``program``, as the user typed it."""
+    """Context manager: the command that runs in the block calls itself ``program`` in messages, as the user did."""
     token = _CALLED_AS.set(program)
     try:
         yield
@@ -63,9 +63,9 @@ _MARKUP = ("\\", "|", "`", "[", "]", "*")
 
 
 def markdown_text(text: str) -> str:
-    """Untrusted ``text`` as one line of Markdown in which it has no markup.
+    """Untrusted ``text`` as one line of Markdown without markup.
 
-    It has no tags, no links, no images (which a reader's browser would fetch), and cannot end a cell of a table.
+    The line has no tags, no links and no images (which a reader's browser would fetch), and cannot end a table's cell.
     """
     escaped = printable(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
     for character in _MARKUP:
@@ -104,7 +104,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _code_of(main: Callable[[], int | None]) -> int:
-    """The exit code of ``main()``. Prints a sentence if it ends in a mistake."""
+    """The exit code of ``main()``. Prints a sentence for a mistake or a fault of the machine, a traceback for a bug."""
     try:
         with explain_silence():
             return main() or 0
@@ -132,7 +132,7 @@ def _code_of(main: Callable[[], int | None]) -> int:
 
 
 def _of_a_file(error: Exception) -> Exception | None:
-    """``error`` as a sentence if it is a failing disk or a missing permission, whichever file it was; else ``None``."""
+    """``error`` as an error of one sentence if a disk fails or a permission is missing, for any file; else ``None``."""
     if not isinstance(error, OSError):
         return None
     if is_passing(error):

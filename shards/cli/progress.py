@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 BAR_EVERY_S = 0.5
 LOG_EVERY_S = 30.0
-"""Seconds between two lines of progress in a log file. At the rate of a moving bar, they would fill it."""
+"""Seconds between two lines of progress in a log file. A moving bar is updated so often that it would fill the file."""
 
 LOOKS_BEFORE_NOTICE = 3
-"""Looks, one a second, that must find a sign before its line is printed. Shorter silences need no explanation."""
+"""Number of looks, one a second, that must find a sign before its line is printed. Shorter silences need no line."""
 SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
     "/numba/core/": "compiling kernels, which is done once on a machine …",
@@ -39,7 +39,7 @@ _WHOLE_LINE = "\r\033[K"
 def explain_silence(every_s: float = 1.0) -> Iterator[None]:
     """Context manager: explains each kind of long silence once to a user at a terminal.
 
-    Only the first process of a training run does.
+    In a training run of several processes, only the first one explains.
     """
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
@@ -84,7 +84,7 @@ def _files(frame: FrameType | None) -> Iterator[str]:
 
 
 class _LogFile:
-    """Writes each state of a bar as a line, to a stream that is no terminal and cannot draw it over the last one."""
+    """Writes each state of a bar as a line of its own, for streams that are no terminal and cannot redraw a line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -107,7 +107,7 @@ def progress_bar(
     initial: int = 0,
     delay_s: float = 0.0,
 ) -> "tqdm[T]":
-    """A bar on stderr that counts images, or the ``unit`` of the items that it iterates ``over``.
+    """A bar on stderr that counts images, or items of another ``unit``; given ``over``, it iterates over its items.
 
     Shows nothing without ``progress``, or if the work ends within ``delay_s``. If stderr is not a terminal but a log
     file, writes a line every ``LOG_EVERY_S``.

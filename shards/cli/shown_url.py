@@ -20,7 +20,7 @@ _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
 and the password may hold any character."""
 
 _LEAST_SECRET = 4
-"""Letters of a password that a text must repeat to count as quoting it."""
+"""A text that repeats this many letters of a password in a row counts as quoting it."""
 
 
 def shown_url(url: str) -> str:
@@ -40,7 +40,7 @@ def shown_url(url: str) -> str:
 
 
 def _has_parameters(scheme: str, rest: str) -> bool:
-    """Whether a question mark ends the path. In the name of a local file it may be a normal character."""
+    """Whether a question mark ends the path. In the path of a local file, it may be a part of a name."""
     return not (scheme.lower() == "journal" and rest.startswith("/"))
 
 
@@ -69,7 +69,7 @@ def _shown_match(found: "re.Match[str]") -> str:
 def safe_text(error: BaseException, url: str = "") -> str:
     """The first line of a library's error about ``url``, without secrets.
 
-    If there is no message, or it quotes a part of the password, the name of the error's type.
+    If the error has no message, or its message quotes a part of the password, the name of the error's type.
     """
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(url, shown_url(url)) if url else lines[0]

@@ -1,8 +1,8 @@
 """Printing that survives a stdout or stderr that is closed, full, or lacks characters.
 
 Printing must neither end a command half-way nor turn its work into a traceback. Text that cannot be written is dropped,
-and at the end it is known whether output was lost. Closed descriptors 0 to 2 are opened, so that no file of the user
-gets one of these numbers and then receives the output of some library.
+and ``Output`` records the loss. Closed descriptors 0 to 2 are opened, so that no file of the user gets one of these
+numbers and then receives the output of some library.
 """
 
 import codecs
@@ -33,7 +33,7 @@ _PLAIN = {
     "│": "|",
     "─": "-",
 }
-"""Replacements of characters that a terminal lacks. Others are shown by their number."""
+"""Replacements of characters that a terminal lacks. Other such characters are shown by their numbers."""
 
 _ERRORS = "glass-plain"
 
@@ -56,7 +56,7 @@ class Output:
     lost: OSError | None = None
     """The first error that dropped output; ``None`` if everything was written."""
     closed: bool = False
-    """Whether the reader of a pipe closed it, such as that of ``… | head``."""
+    """Whether stdout was a pipe whose reader closed it, as ``head`` in ``… | head`` does."""
 
 
 class _Stream:

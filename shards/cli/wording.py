@@ -32,7 +32,7 @@ def by_reason(rejected: Mapping[str, int]) -> str:
 
 
 def counts_line(what: str, counts: Mapping[str, int]) -> str:
-    """A line of a dry run: "  formats    JPEG 1,200, PNG 3". If names are many, it counts the rest of them."""
+    """A line of a dry run: "  formats    JPEG 1,200, PNG 3". Of many names it shows the first, and counts the rest."""
     parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
     left = len(counts) - _MOST_NAMES
     return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")

@@ -1,1 +1,1 @@
-"""Tells what a build would do before it is done: ``glass build --dry-run``."""
+"""Tells the user what a build would do, and builds nothing: ``glass build --dry-run``."""

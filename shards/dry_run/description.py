@@ -18,7 +18,7 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""Images that are opened for their format and size, spread evenly over all, or over those that are cheap to read."""
+"""Number of images that are opened for format and size, evenly spread over all images, or over those cheap to read."""
 _DEEPEST = 4
 _MOST_LINES = 60
 
@@ -36,10 +36,10 @@ class _Branch:
 def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -> list[str]:
     """Lines that describe a source to the user.
 
-    They give the number of images by class; how words in names and columns were understood; a tree of the folders with
-    counts, class, generator and split; generators, splits and suffixes; formats and megapixels of some images. If some
-    of these have more than ``lossy_over`` megapixels and can only be decoded whole, the lines also give the cost of
-    ``--lossy tiles``. The lines call the source ``shown``.
+    The lines give the number of images by class; how words in names and columns were understood; a tree of the folders
+    with counts, class, generator and split; generators, splits and suffixes; formats and megapixels of some images. If
+    one of these images has more than ``lossy_over`` megapixels and can only be decoded whole, the lines also give the
+    cost of ``--lossy tiles``. The lines call the source ``shown``.
     """
     labels = Counter(sources.table.column("label").to_pylist())
     classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))
@@ -77,7 +77,7 @@ def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
 
 
 def _said(branch: _Branch) -> str:
-    """Class, generator and split of a folder's images, each only if all of them share it."""
+    """Class, generator and split of a folder's images, each only if it is the same for all of these images."""
     labels = {label for label, _, _ in branch.kinds}
     generators = {generator for _, generator, _ in branch.kinds}
     splits = {split for _, _, split in branch.kinds}

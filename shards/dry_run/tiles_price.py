@@ -15,7 +15,7 @@ from shards.sources.files import SourceFiles, evenly
 __all__ = ["TilesPrice"]
 
 _MOST_PIXELS = 60_000_000
-"""Pixels that are stored as tiles to measure their size, which takes about six seconds."""
+"""Most pixels that are stored as tiles to measure their size, which takes about six seconds."""
 
 
 class TilesPrice:

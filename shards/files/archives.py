@@ -1,4 +1,4 @@
-"""Recognises archives and compressed files by their first bytes. They may hold images but are none themselves."""
+"""Recognises archives and compressed files by their first bytes: files that may hold images but are no images."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def compressed_with(start: bytes) -> str:
 def archive_kind(path: Path) -> str:
     """``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or may not be read.
 
-    Raises ``MachineTrouble``, also if the disk fails: otherwise the images in an archive would be left out unnoticed.
+    Raises ``MachineTrouble``, also if the disk fails: an archive that is not recognised would be left out unnoticed.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))
@@ -45,7 +45,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
-    """The message for a user who gives a packed file by the program ``packer``; ``into`` says what to give instead."""
+    """The message for a user who gives a file packed by the program ``packer``; ``into`` says what to give instead."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
         f"{path} is packed or compressed with {packer}: unpack it to {into} first{command}, because members "

@@ -1,8 +1,8 @@
-"""Reads untrusted manifests. Refuses compressed ones, and checks every index and offset in them.
+"""Reads untrusted manifests. Refuses compressed manifests, and checks every index and offset in a manifest.
 
 Arrow's readers trust values: they follow the offsets of a text column and the codes of a dictionary column unchecked,
-and unpack compressed buffers to whatever size these claim. Here both are checked first, so that a damaged or hostile
-``samples.arrow`` gives an error instead of a crash or a full memory.
+and unpack compressed buffers to whatever size these claim. Here offsets, codes and buffers are checked first, so that a
+damaged or hostile ``samples.arrow`` gives an error instead of a crash or a full memory.
 """
 
 import mmap

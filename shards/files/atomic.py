@@ -17,14 +17,14 @@ from shards.files.locks import lock_unused, new_locked_file
 __all__ = ["atomic_path", "final_name", "remove_temporaries", "write_bytes_atomic", "write_text_atomic"]
 
 _TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-\d+-[0-9a-f]{8}|\d+)\.tmp")
-"""Temporary name: groups are the final name and the host. Older versions wrote the process alone, without a host."""
+"""A temporary name. The groups are the final name and the host. Older versions wrote the process without a host."""
 
 _LONGEST_HOST, _LONGEST_NAME = 40, 190
 """Most bytes of host and final name in a temporary name, to keep it below the limit of file systems."""
 
 _SETTLED_S = 3600.0
-"""Seconds without a write after which a temporary file of another host belongs to no living process. A free lock would
-show that at once, but not all file systems share locks between hosts."""
+"""Seconds without a write after which a temporary file of another host belongs to no living process. A lock that is
+free does not show that, because not all file systems share locks between hosts."""
 
 
 def _host() -> str:
@@ -91,7 +91,7 @@ def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
 
 
 def _is_settled(path: Path) -> bool:
-    """Whether a temporary file is of this host, or was not written to for long."""
+    """Whether a temporary file is of this host, or was last written to more than ``_SETTLED_S`` seconds ago."""
     found = _TEMPORARY.fullmatch(path.name)
     if found is None or found[2] in (None, _host()):
         return True

@@ -2,8 +2,8 @@
 
 Records that code works with are ``msgspec.Struct``s (or dataclasses); a document is converted to them. Tables of
 results that are only put together and shown are ``TypedDict``s; a document is only checked against them, and keeps
-fields that the type does not name. Either way mypy knows the fields, and the error for a document that does not fit
-names the first place at fault and its value: ``document.rows[3].models.first.auroc = 'x' is not a number``.
+fields that the type does not name. With both kinds, mypy knows the fields, and the error for a document that does not
+fit names the first place at fault and its value: ``document.rows[3].models.first.auroc = 'x' is not a number``.
 """
 
 import json

@@ -52,9 +52,9 @@ def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
 def locked_or_waited(path: Path) -> Iterator[int | None]:
     """Context manager that locks a file exclusively and yields its descriptor, or waits for the lock's holder.
 
-    Yields ``None`` if it had to wait. Makes the file if it is missing. It waits by taking a shared lock, which it drops
-    when the block ends. It does not wait for an exclusive lock, since the other process may keep a shared lock on the
-    finished file for as long as it runs.
+    Yields ``None`` if it had to wait. Makes the file if it is missing. To wait, it takes a shared lock, which it drops
+    when the block ends. Waiting for an exclusive lock could last too long: the other process may keep a shared lock on
+    the finished file for as long as it runs.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -68,7 +68,7 @@ def locked_or_waited(path: Path) -> Iterator[int | None]:
 
 
 def try_lock(path: Path) -> int | None:
-    """Opens a file, made if missing, and locks it exclusively; ``None`` if another process holds its lock.
+    """Opens a file, which is made if missing, and locks it exclusively; ``None`` if another process holds the lock.
 
     Returns the descriptor. Closing it releases the lock.
     """

@@ -1,7 +1,7 @@
 """Checks before the work whether an output can be written, and whether an existing file may be replaced.
 
-Every command calls :func:`check_output` for each file that it will write, or :func:`make_folder` for its folder. It may
-replace a file only if a command of ours wrote that kind of file; anything else of that name is left alone.
+Every command calls :func:`check_output` for each file that it will write, or :func:`make_folder` for its folder. An
+existing file is replaced only if its contents show that a command of this project wrote it; any other is left alone.
 """
 
 import errno
@@ -39,7 +39,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_FOLDER = (*_DISK_FULL, errno.EROFS)
 
 HEAD_BYTES = 4096
-"""Bytes at the beginning of a file in which our mark is looked for."""
+"""Number of bytes at the beginning of a file in which the mark of this project's commands is looked for."""
 
 
 def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
@@ -158,7 +158,7 @@ def _head(path: Path, length: int) -> bytes:
 def locked(out: Path) -> Iterator[None]:
     """Context manager that locks the folder ``out`` against a second build, at most until the process ends.
 
-    Raises ``InputError`` if another build holds it.
+    Raises ``InputError`` if another build holds the lock.
     """
     with ExitStack() as held:
         try:
@@ -181,7 +181,7 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> str:
-    """The message for the user when work that writes to ``out`` failed. It names the machine's fault or the file."""
+    """The message for the user after work that writes to ``out`` failed: the machine's fault, or the file at fault."""
     named = error.filename if isinstance(error.filename, str | os.PathLike) else out
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
     if error.errno in _DISK_FULL:

@@ -19,8 +19,9 @@ __all__ = ["open_parquet", "read_parquet"]
 _ROWS_FREELY = 1_000_000
 """Rows that a file of any size may claim."""
 _MOST_ROWS_IN_A_BYTE = 8
-"""Rows per byte of the file that may be claimed beyond ``_ROWS_FREELY``. A useful row has a digest, a path or an image,
-which takes bytes however it is packed. Rows without any can take no room in the file, yet 100 bytes of memory each."""
+"""Most rows per byte of the file, in files that claim more than ``_ROWS_FREELY``. A useful row has a digest, a path or
+an image, which takes bytes however it is packed. Empty rows may take no room in the file, but take 100 bytes of memory
+each."""
 
 
 @contextmanager

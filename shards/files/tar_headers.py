@@ -25,7 +25,7 @@ from shards.files.regular_file import open_regular
 __all__ = ["member_fault", "most_unpacked", "walk_tar"]
 
 _RECORD_BYTES = 1 << 20
-"""Most zeros that may fill the last record of a tar. GNU tar fills records of 10 kB by default."""
+"""Most zeros that may follow the end of a tar, to fill its last record. GNU tar writes records of 10 kB by default."""
 
 _UNPACKED_FREELY = 64 << 20
 """Bytes that a packed file of any size may unpack to."""
@@ -83,7 +83,7 @@ def _size_and_beginning(path: Path) -> tuple[int, bytes]:
 
 
 def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
-    """Bytes that a member takes in the tar, at least. A sparse member takes fewer than its size."""
+    """The least number of bytes that a member takes in the tar. A sparse member takes fewer than its size."""
     if not info.issparse():
         return info.size
     return max(tar.offset - info.offset_data - tarfile.BLOCKSIZE + 1, 0)
@@ -99,9 +99,9 @@ def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
 
 
 def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
-    """A note on the end of a tar whose last member ends at ``offset``; empty if it ends properly.
+    """A note on the end of a tar whose last member ends at ``offset``; empty if the tar ends properly.
 
-    Raises ``InputError`` if a damaged header is there.
+    Raises ``InputError`` if a damaged header follows the last member.
     """
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)
@@ -145,7 +145,7 @@ _LONG_NUMBER = re.compile(rb"\d{256}")
 
 
 def member_fault(info: tarfile.TarInfo) -> tuple[str, str]:
-    """(reason, detail) why a member cannot be taken in; empty strings for a sound one."""
+    """(reason, detail) why a member cannot be taken in; empty strings for a sound member."""
     if info.issparse():
         return "unsafe_member", "stored as a sparse file, in pieces: pack the tar without --sparse"
     if not info.isreg():

@@ -1,11 +1,11 @@
 """Converts JPEGs that cannot be read from the middle to baseline JPEGs that can, with the same pixels.
 
-Progressive and multi-scan files are coded anew from the same coefficients. Frames of webcams (AVI, MJPEG) lack Huffman
-tables because all of them use the standard's, which are inserted.
+Progressive and multi-scan files are coded anew from the same coefficients. Frames of webcams (AVI, MJPEG) use the
+standard's Huffman tables without storing them, so these tables are inserted.
 
-A baseline file also decodes two to four times as fast. jpeglib (libjpeg) reads and writes the coefficients. All
-application and comment segments (JFIF, Adobe, EXIF, ICC, XMP) are kept, except the directory of a multi-picture file,
-because the other pictures after the first are dropped.
+A baseline file also decodes two to four times as fast as a progressive one. jpeglib (libjpeg) reads and writes the
+coefficients. All application and comment segments (JFIF, Adobe, EXIF, ICC, XMP) are kept, except the directory of a
+multi-picture file, because the pictures after the first are dropped.
 """
 
 import io
@@ -95,9 +95,9 @@ def _checked(source: bytes, converted: bytes) -> bytes:
 
 
 def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
-    """``jpeg``, with the standard's Huffman tables inserted for those that its scan names but the file does not define.
+    """``jpeg`` with the standard's Huffman tables in place of tables that its scan names but the file does not define.
 
-    libjpeg-turbo, and so Pillow, uses the standard's tables for a sequential file that has none.
+    libjpeg-turbo, and so Pillow, uses the standard's tables for a sequential file without tables.
     """
     scan = header.scan
     needed = {*scan.dc_tables, *(16 + number for number in scan.ac_tables)}
@@ -113,8 +113,7 @@ def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
 def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
     """``written`` with the component identifiers of ``source`` if these alone mark the image as RGB.
 
-    jpeglib marks it by an Adobe segment instead, which is dropped with all other metadata that the source does not
-    have.
+    jpeglib marks an RGB image by an Adobe segment instead. That segment is dropped, since the source does not have it.
     """
     identifiers = bytes(component.id for component in source.components)
     if source.has_jfif or source.adobe_transform is not None or identifiers != b"RGB":

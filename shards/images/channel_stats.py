@@ -1,6 +1,6 @@
 """Mean and standard deviation per channel over all pixels of an image, as in the manifest.
 
-They are computed from integer sums, so that every machine and every order of addition gives the same bits.
+Both are computed from integer sums, so that every machine and every order of addition gives the same bits.
 """
 
 import math

@@ -33,7 +33,7 @@ class JxlHeader:
     bit_depth: int
     """Bits per sample, integer or float, up to 64."""
     has_icc: bool
-    """Whether a colour profile is embedded; ``False`` if unusual extra channels precede that field."""
+    """Whether a colour profile is embedded; ``False`` if unusual extra channels precede the field that says so."""
 
 
 class _Bits:

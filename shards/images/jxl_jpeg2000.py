@@ -1,4 +1,7 @@
-"""Readers of JPEG XL, by a plugin for Pillow, and of JPEG 2000, by Pillow. They fix what both leave wrong."""
+"""Readers of JPEG XL, by a plugin for Pillow, and of JPEG 2000, by Pillow, that return the pixels as stored.
+
+They undo the plugin's rotation, add metadata that Pillow leaves out, and reject images that Pillow decodes wrongly.
+"""
 
 import io
 from collections.abc import Callable
@@ -21,7 +24,7 @@ _EXIF_UUID = b"JpgTiffExif->JP2"
 
 
 class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
-    """A JPEG 2000 of up to 8 bits. Deeper ones are rejected, because Pillow 13 turns their white to black."""
+    """A JPEG 2000 of up to 8 bits per channel. Deeper images are rejected: Pillow 13 turns their white to black."""
 
     bit_depth = 8
 
@@ -38,7 +41,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
             raise RejectedImage("unsupported_mode", f"JPEG 2000 of {self.bit_depth} bits")
 
     def _depths(self, data: bytes) -> list[int]:
-        """Bits of each component, plus 128 if it is signed. Also reads the metadata."""
+        """Number of bits of each component, plus 128 if the component is signed. Also reads the metadata."""
         at = 0 if data.startswith(CODESTREAM) else -1
         for name, start, end in iso_boxes(data, 0, len(data) if at < 0 else 0, whole=True):
             if name == b"jp2c" and at < 0:

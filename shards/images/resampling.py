@@ -21,8 +21,8 @@ __all__ = ["filter_weights", "resample_columns", "resample_rows", "resampled"]
 
 Pixels = npt.NDArray[np.uint8]
 Weights = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""Weights of a pass to ``target`` pixels: (target, 2) first source pixel and number of source pixels of each; (target,
-K) their weights in fixed point, where K is at least the largest of these numbers."""
+"""Weights of a pass to ``target`` pixels: (target, 2) index of the first source pixel and number of source pixels for
+each target pixel; (target, K) weights of these source pixels in fixed point, K at least the largest number of them."""
 
 _PRECISION_BITS = 22
 _HALF = 1 << (_PRECISION_BITS - 1)
@@ -105,8 +105,8 @@ def filter_weights(source: int, target: int, cubic: bool) -> Any:
 def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count: Any, out: Any, out_pitch: Any) -> Any:
     """Computes one pixel at the address ``out``, and the pixels at the same column of the next three rows.
 
-    Each is the sum of ``count`` source pixels from the address ``source`` on, times the int32 weights at the address
-    ``weights``, rounded to 8 bits. ``pitch`` and ``out_pitch`` are the bytes from row to row.
+    Each pixel is the sum of ``count`` source pixels from the address ``source`` on, times the int32 weights at the
+    address ``weights``, rounded to 8 bits. ``pitch`` and ``out_pitch`` are the bytes from row to row.
     """
     byte, word = ir.IntType(8), ir.IntType(32)
     four_words, levels, values = (

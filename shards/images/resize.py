@@ -10,7 +10,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _PILLOWS_SHARE = 50_000_000
 """Number of pixels that a process resizes with Pillow before it loads the kernels. Pillow takes 5 ns more per pixel
-(bicubic: 20 ns), but Numba is loaded in half a second to a second. So a few images do not wait for that."""
+(bicubic: 20 ns), but loading Numba takes half a second to a second, which a few images are not worth."""
 
 _by_pillow = 0
 

@@ -1,8 +1,8 @@
 """Images of 16 bits per channel, converted exactly: value / 257, rounded.
 
-Pillow keeps 16 bits for grey only. It drops the low byte of 16-bit colour, which is off by one for half of all values.
-Its raw decoders can keep the low byte instead (with the byte order swapped), so colour is decoded twice and the two
-bytes are joined.
+Pillow keeps 16 bits for grey only. It drops the low byte of 16-bit colour; for half of all values, the high byte is off
+by one from value / 257. Pillow's raw decoders can keep the low byte instead (with the byte order swapped). So colour is
+decoded twice, and the two bytes are joined.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """The form in which a shard stores an image: the bytes of its member, and its entry points.
 
 ``source`` means the bytes of the source file. Two kinds of images are stored in another form with the same pixels, so
-that a crop can be read from the middle of them. Progressive JPEGs, and those of webcams without tables, become
-``baseline`` JPEGs with the same coefficients. Lossless images, and with ``--lossy tiles`` others
+that a crop can be read from the middle of the file. Progressive JPEGs, and JPEGs of webcams without Huffman tables,
+become ``baseline`` JPEGs with the same coefficients. Lossless images, and with ``--lossy tiles`` others
 (``shards.images.tiling``), become ``tiled`` TIFFs. Both conversions are checked by decoding the result.
 """
 
@@ -18,13 +18,15 @@ from shards.images.tiling import can_tile
 __all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
-"""``stored_as`` → format of the member, if it differs from the source's. Only ``recompressed`` has other pixels than
-the source (``shards.build.equalise``); all its facts are those of the new file."""
+"""``stored_as`` → format of the member, for stored forms in which it differs from the format of the source. Only
+``recompressed`` has other pixels than the source (``shards.build.equalise``); its manifest row describes the new
+file."""
 
 # Reasons for a lack of entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Most growth of a lossless image as tiles. Beyond it, tiles are compressed harder, which takes ten times as long."""
+"""Factor by which a lossless image may grow as tiles. If it grows more, its tiles are compressed harder, which takes
+ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
 """Formats of drawings and screenshots, whose tiles may be smaller without the predictor."""
 
@@ -47,8 +49,8 @@ class StoredImage:
 def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
     """Chooses the form in which to store the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
-    It is a tiled TIFF if ``tiled``. A JPEG that is progressive or lacks Huffman tables becomes a baseline JPEG unless
-    ``keep_progressive``. Everything else stays as it is, as does an image whose conversion fails.
+    With ``tiled``, the image becomes a tiled TIFF. A JPEG that is progressive or lacks Huffman tables becomes a
+    baseline JPEG unless ``keep_progressive``. Everything else stays as it is, as does an image whose conversion fails.
     """
     if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
@@ -61,7 +63,7 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
     """The tiled TIFF of the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
-    Returns ``None`` if our reader or Pillow decodes other pixels from it.
+    Returns ``None`` if this project's reader or Pillow decodes other pixels from the TIFF.
     """
     from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 
@@ -88,9 +90,9 @@ def _as_baseline(data: bytes) -> bytes | None:
 
 
 def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
-    """The ``.mcu`` member of an image as stored, and ``None``; or no bytes, and why it has no entry points.
+    """(``.mcu`` member of a stored image, ``None``), or (no bytes, the reason why the image has no entry points).
 
-    ``kind`` is the format of the stored bytes.
+    ``kind`` is the format of ``data``, the stored bytes.
     """
     if kind != "JPEG":
         return b"", "not a JPEG"

@@ -4,9 +4,9 @@ Most of Pillow returns pixels as stored and leaves the rotation to the caller. T
 
 - TIFF is rotated when it is loaded, by its orientation tag or its XMP, and the tag is dropped;
 - HEIC is rotated by libheif, by the boxes ``irot`` and ``imir``, and its EXIF orientation is set to 1;
-- AVIF is not rotated, but EXIF that the file does not have is made from its boxes.
+- AVIF is not rotated, but gets EXIF that is made from its boxes, even if the file has none.
 
-Here all of them return the pixels as stored. ``file_orientation`` of an image is the EXIF number by which a viewer
+The plugins here return the pixels as stored. ``file_orientation`` of an image is the EXIF number by which a viewer
 turns it, if the image's EXIF does not have that number: boxes take precedence over EXIF, as ISO 23008-12 demands.
 """
 
@@ -29,7 +29,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (256, 257
 _SAMPLE_FORMAT, _SIGNED = 339, 2
 
 _FIRST_PILLOW_HEIF = (1, 8)
-"""The first version that lists the rotations that libheif applied."""
+"""The first version of pillow-heif that lists the rotations that libheif applied."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -88,7 +88,7 @@ def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
 
 
 class StoredAvif(AvifImagePlugin.AvifImageFile):
-    """An AVIF with the EXIF of the file, without Pillow's changes from its boxes."""
+    """An AVIF with the EXIF of the file, without the changes that Pillow makes according to the file's boxes."""
 
     file_orientation = 1
 
@@ -151,8 +151,8 @@ def transform_orientation(transforms: tuple[tuple[Any, ...], ...]) -> int:
     """The EXIF orientation, 1 … 8, that equals the boxes ``irot`` and ``imir`` of a HEIF applied one after the other.
 
     ``transforms`` are as pillow-heif lists them, in the order in which libheif applies them: ``("irot", degrees
-    counter-clockwise)``, ``("imir", 1)`` exchanges left and right, ``("imir", 0)`` top and bottom. Others (``clap``)
-    are ignored.
+    counter-clockwise)``, ``("imir", 1)`` exchanges left and right, ``("imir", 0)`` top and bottom. Other boxes
+    (``clap``) are ignored.
     """
     probe = np.arange(6, dtype=np.uint8).reshape(2, 3)
     turned = probe

@@ -1,12 +1,12 @@
 """Writes lossless images as tiled TIFFs and reads windows of them, so that a crop costs only its own tiles.
 
 A PNG must be decoded from its top to its bottom. Here every tile of 128 × 128 pixels is compressed by itself (zstd
-after TIFF's horizontal predictor), and a window decodes the tiles that it touches. Pillow, libtiff and tifffile open
-such a file like any other TIFF. docs/LOG.md compares formats and tile sizes.
+after TIFF's horizontal predictor), and only the tiles that a window touches are decoded. Pillow, libtiff and tifffile
+open such a file like any other TIFF. docs/LOG.md compares formats and tile sizes. A file consists of
 
     header | directory of 12 tags | offsets and lengths of the tiles | the tiles, row by row
 
-The reader accepts only files of exactly this layout, and trusts nothing in them.
+The reader accepts only files with exactly these parts and tags, and trusts nothing in them.
 """
 
 import math
@@ -28,7 +28,8 @@ TILE_SIZE = 128
 
 MAX_TILE_SIZE = 1024
 LEVELS = (9, 19)
-"""Levels of zstd. The second takes ten times as long, and is tried only if the first does not compress enough."""
+"""Levels of zstd. The second level takes ten times as long as the first, and is tried only if the first does not
+compress enough."""
 
 _ALIGNMENT = 16  # TIFF requires multiples of it as sides of tiles
 _ZSTD, _NO_PREDICTOR, _HORIZONTAL = 50000, 1, 2
@@ -58,7 +59,7 @@ _BEGIN = b"II*\0"
 
 
 class BadTiles(ValueError):
-    """The bytes are not a tiled TIFF of this layout, or are damaged. The message says where."""
+    """The bytes are not a TIFF as :func:`encode_tiled` writes it, or are damaged. The message says where."""
 
 
 def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = LEVELS) -> bytes:
@@ -208,7 +209,7 @@ class TiledImage:
 
     @property
     def first_tile(self) -> int:
-        """Offset of the first tile. Before it are header, directory and lists."""
+        """Offset of the first tile. Header, directory and lists come before it."""
         return int(self._offsets.min())
 
     def _touched(self, window: list[int]) -> list[int]:
@@ -225,7 +226,7 @@ class TiledImage:
         ]
 
     def _values(self) -> dict[int, int]:
-        """Tag → its value; for a tag with a list, what its entry holds instead."""
+        """Tag → its value. For a tag with a list of several numbers, it is the offset of the list."""
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):

@@ -24,12 +24,12 @@ _TIFF_COMPRESSIONS = frozenset({"raw", "packbits", "tiff_lzw", "tiff_deflate", "
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Which images a build stores as tiles. They all have one frame."""
+    """Which images a build stores as tiles. Images of several frames are never tiled."""
 
     lossless: bool = True
-    """Whether to tile the images of :func:`can_tile`."""
+    """Whether to tile the images for which :func:`can_tile` is true."""
     lossy: bool = False
-    """Whether to tile the images of :func:`can_tile_lossy`."""
+    """Whether to tile the images for which :func:`can_tile_lossy` is true."""
     lossy_over: float = 0.0
     """Megapixels that a lossy image must exceed to be tiled."""
 
@@ -54,11 +54,11 @@ def can_tile(data: bytes, kind: str) -> bool:
 
 
 def can_tile_lossy(data: bytes, kind: str, over: float = 0.0) -> bool:
-    """Whether the image file ``data`` of format ``kind`` has random access only as tiles, but not :func:`can_tile`.
+    """Whether the image file ``data`` of format ``kind`` is a lossy image that gets random access only as tiles.
 
-    It must also have one frame and more than ``over`` megapixels. Among JPEGs these are the arithmetic-coded and the
-    CMYK ones; all others have entry points, or get them as baseline JPEGs. Reads only the header, but all of a JPEG XL.
-    ``False`` for damaged files.
+    The image must also have one frame and more than ``over`` megapixels. JPEGs get it only as tiles if they are
+    arithmetic-coded or CMYK; all others have entry points, or get them as baseline JPEGs. Palette images and GIFs count
+    as lossy here. Reads only the header, but all of a JPEG XL. ``False`` for damaged files.
     """
     if kind == "JPEG" and not _jpeg_without_windows(data):
         return False

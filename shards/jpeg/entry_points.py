@@ -3,8 +3,8 @@
 ``build_entry_points`` walks the scan once. Entry j holds the bit position at which MCU ``j * mcus_per_entry`` starts,
 and the DC predictors there. MCUs are counted in the order of the scan, so that the entry of any MCU is found by
 arithmetic, without a table of rows, however large the image. ``mcus_per_entry`` is chosen per file so that entries are
-a given number of bits apart on average. To reach a window at a random place, a splice then walks half of that on
-average, however unevenly the bits are spread (measured in docs/LOG.md).
+a given number of bits apart on average. To reach a window at a random place, a splice then walks half of that distance
+on average, however unevenly the bits are spread (measured in docs/LOG.md).
 
 Format 1, little-endian, no padding between the parts:
 
@@ -13,15 +13,15 @@ Format 1, little-endian, no padding between the parts:
     | entries u32 | MCUs per entry u32 | position bits u8 | DC bits 4 x u8 | 3 zero bytes
     | lowest DC value 4 x i16 | CRC-32 of all the above and the references u32       (56 bytes)
     references: kind << 28 | offset in the JPEG, u32 each
-    bases: u32 for every 32 entries, offset of the first one's byte from the scan's start
+    bases: u32 for every 32 entries, offset of the first entry's byte from the scan's start
     entries: packed from the lowest bit on, each of the same number of bits: bit position from
         base * 8 on, then per component the DC value minus the lowest; then 8 zero bytes
 
 References locate the header parts that a spliced JPEG repeats (kind 0: frame header, from its marker byte on, 1: scan
 header, 2: JFIF, 3: Adobe, 4: one quantisation table, 5: one Huffman table, 6: restart interval). ``identity`` is the
 CRC-32 of their bytes and of the first 256 bytes of the scan. A splice reads these bytes anyway, and so notices an index
-of another file. It does not notice damage further inside the scan, which is left to the shard's checksum: such a splice
-is memory-safe, but its pixels may be wrong.
+of another file. Only the shard's checksum shows damage further inside the scan: a splice of damaged bits is
+memory-safe, but its pixels may be wrong.
 """
 
 import struct

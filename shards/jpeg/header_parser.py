@@ -1,8 +1,8 @@
 """Reads the header of a JPEG, up to its first scan, and checks every length.
 
-It follows the rules of libjpeg, because libjpeg-turbo decides what the pixels are: rubbish between segments is skipped,
-the last definition of a table counts, and anything that libjpeg would refuse raises :class:`BadJpeg`. Pixels are not
-decoded here.
+The parser follows the rules of libjpeg, because libjpeg-turbo decides what the pixels are: rubbish between segments is
+skipped, the last definition of a table counts, and anything that libjpeg would refuse raises :class:`BadJpeg`. Pixels
+are not decoded here.
 """
 
 import struct
@@ -22,7 +22,7 @@ MAX_SEGMENTS = 10_000
 
 
 def read_header(data: bytes | memoryview | np.ndarray) -> JpegHeader:
-    """Parses ``data`` up to the first scan. It may be cut off anywhere after the scan header.
+    """Parses ``data`` up to the first scan. ``data`` may be cut off anywhere after the scan header.
 
     An array must be one-dimensional uint8. Raises :class:`BadJpeg`.
     """

@@ -132,7 +132,8 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
-    """Writes entries of single AC codes to ``words[at:]``, and their lengths to ``lengths``, if they fit an index."""
+    """Writes the entries of single AC codes of up to ``LOOKUP_BITS`` bits to ``words[at:]``, their lengths to
+    ``lengths``."""
     size = 1 << LOOKUP_BITS
     for i in range(size):
         words[at + i] = 0
@@ -157,7 +158,7 @@ def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, len
 
 @compiled
 def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarray) -> Scalar:
-    """Adds to ``entry`` the AC symbols whose whole codes are in the remaining bits of ``index``."""
+    """Adds AC symbols to ``entry``, as long as their whole codes are in the bits of ``index`` that are left."""
     mask = (1 << LOOKUP_BITS) - 1
     bits = int64(entry) & 31
     reach = (int64(entry) >> 10) & 127
@@ -244,8 +245,8 @@ def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarra
 def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
     """Writes a copy of the DC table that has all categories 0 … 11 to ``out`` (uint8, at least 17 + 256 bytes).
 
-    Categories that it lacks get codes of 16 bits after all others, so that no existing code changes. The code of all
-    ones stays free, because decoders reject it. Returns the length in bytes, or 0 if there is no room.
+    Categories that ``table`` lacks get codes of 16 bits after all its codes, so that no existing code changes. The code
+    of all ones stays free, because decoders reject it. Returns the length in bytes, or 0 if there is no room.
     """
     code = 0
     count = 0

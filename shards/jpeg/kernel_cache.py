@@ -5,8 +5,9 @@ neither: in a container with ``--user``, or under a read-only home. Here a folde
 then no cache is used, with one warning.
 
 Numba also considers cached code valid as long as the kernel's own file is unchanged, even if the kernel calls into
-other files or uses their constants. So such a kernel is defined inside a function, which gets its own
-:func:`source_digest` and keeps it in the kernel's closure: the closure is part of the cache's key.
+other files or uses their constants. So such a kernel is defined inside a function that takes the function's own
+:func:`source_digest` as an argument. The kernel refers to the digest, so that it is in the kernel's closure, which is
+part of the cache's key.
 
     def _compile(digest: str):
         @cached
@@ -43,11 +44,11 @@ __all__ = ["cached", "reached", "source_digest"]
 logger = logging.getLogger(__name__)
 
 _FOREIGN = frozenset({"numba", "numpy", "llvmlite", "builtins", "typing"})
-"""Packages whose versions Numba itself checks, or which are not compiled in."""
+"""Packages whose versions Numba itself checks, or whose code is not compiled into kernels."""
 
 _PATIENCE_S = 300.0
-"""Seconds to wait for a lock before a warning. Compiling takes up to a minute on a busy machine, and the holder is
-mostly a worker of the same build."""
+"""Seconds to wait for a lock before a warning. Compiling takes up to a minute on a busy machine, and the process that
+holds the lock is mostly a worker of the same build."""
 
 _NONE = "GLASS_KERNELS_ARE_NOT_KEPT"
 """Environment variable that tells processes started by this one not to cache, and not to repeat the warning."""
@@ -121,7 +122,7 @@ def _temporary_folder() -> str | None:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, but if code cannot be read or written, it is compiled anew instead of ending the program."""
+    """Numba's cache. If code cannot be read from it or written to it, the code is compiled anew without an error."""
 
     _said = False
 
@@ -158,8 +159,8 @@ class _Cache(FunctionCache):
 def source_digest(maker: Callable[..., Any]) -> str:
     """SHA-256 of everything compiled into the kernels that ``maker`` defines.
 
-    Covers the source files of all functions that they call, the constants that they use, and the setting of bounds
-    checks.
+    Covers the source files of all functions that the kernels call, the constants that the kernels and these functions
+    use, and the setting of bounds checks.
     """
     files, constants = reached(maker)
     digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
@@ -173,8 +174,8 @@ def source_digest(maker: Callable[..., Any]) -> str:
 def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
     """Source files and constants on which ``function`` depends.
 
-    Returns the files of ``function`` and of all functions of this project that it calls, directly or not, and module
-    and name → value of the constants that they use.
+    Returns the files of ``function`` and of all functions of this project that it calls, directly or not, and the
+    constants that these functions use: module and name → value as text.
     """
     files: set[str] = set()
     constants: dict[str, str] = {}

@@ -36,14 +36,15 @@ __all__ = [
 compiled = partial(njit, nogil=True, _nrt=False)
 inlined = partial(njit, nogil=True, _nrt=False, forceinline=True)
 pasted = partial(njit, nogil=True, inline="always")
-"""Decorator for functions that return an array, as ``compiled`` ones may not. They are inlined before typing."""
+"""Decorator for functions that return an array, which functions with the decorator ``compiled`` must not do. Numba
+copies such a function into its callers before it infers types."""
 
 Scalar = Any
 """An integer inside a kernel: uint64 where it indexes or holds bits, int64 elsewhere."""
 
 
 def _view(element: Any) -> Any:
-    """Makes a compiled function (address, length) → array of ``element`` over the memory there."""
+    """Makes a compiled function (address, length) → array of ``element`` over the memory at that address."""
 
     @intrinsic
     def view(typing_context: Any, address: Any, length: Any) -> Any:

@@ -43,8 +43,8 @@ SLACK = 16
 """Extra bytes to fetch after a range, because the splice reads words of eight bytes and looks for markers."""
 
 MARGIN = 4
-"""Pixels around a window that chroma upsampling may need: up to two, and more because libjpeg-turbo only interpolates
-components of at least three samples."""
+"""Pixels around a window that chroma upsampling may need: up to two for the interpolation itself, and more so that
+each component has the three samples without which libjpeg-turbo does not interpolate."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0
@@ -111,7 +111,7 @@ def _words(data: Bytes, at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.
 def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
     """Parses the fixed part of ``mcu``, a ``.mcu`` member, for a JPEG of ``jpeg_length`` bytes.
 
-    Returns ``None`` if the member is damaged or of another file, so that the splice would refuse it too.
+    Returns ``None`` if the member is damaged or of another file. A splice would refuse such a member too.
     """
     if mcu.size < HEADER.size:
         return None
@@ -192,7 +192,7 @@ def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.
 
 
 def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
-    """``ranges`` sorted and clipped to ``limit``, where ranges at most ``gap`` bytes apart are merged."""
+    """``ranges``, sorted and clipped to ``limit``; ranges that are at most ``gap`` bytes apart are merged."""
     clipped = np.minimum(ranges, limit)
     clipped = clipped[np.argsort(clipped[:, 0], kind="stable")]
     if not len(clipped):

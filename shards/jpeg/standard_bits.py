@@ -1,9 +1,9 @@
 """Estimates how long the scan of a JPEG would be with the standard's Huffman tables.
 
-Optimised tables make a file of the same pixels about a tenth smaller, one of a small or smooth image a third. To
-compare files by their pixels, lengths are converted to those with the standard's tables. The file's own tables suffice
-for this. The rarer a symbol is, the longer its optimised code, so code lengths give the shares of the symbols. Each
-block has one end-of-block symbol, so its share gives the number of symbols in a block.
+Optimised tables make a file of the same pixels about a tenth smaller, and the file of a small or smooth image a third
+smaller. To compare files by their pixels, their lengths are converted to lengths with the standard's tables. The file's
+own tables suffice for this. The rarer a symbol is, the longer its optimised code, so code lengths give the shares of
+the symbols. Each block has one end-of-block symbol, so the share of that symbol gives the number of symbols in a block.
 """
 
 import io
@@ -40,8 +40,8 @@ def standard_tables() -> dict[int, bytes]:
 def standard_scale(data: bytes, header: JpegHeader) -> float:
     """The factor by which the entropy-coded bytes of the JPEG ``data`` would grow with the standard's Huffman tables.
 
-    It is an estimate, and 1 for a file with those tables. Its error has a standard deviation of 1 to 3 percent for
-    optimised tables, and of 5 percent for progressive files.
+    The factor is an estimate, and 1 for a file that has those tables already. Its error has a standard deviation of 1
+    to 3 percent for optimised tables, and of 5 percent for progressive files.
     """
     if header.arithmetic:
         return _ARITHMETIC

@@ -81,7 +81,7 @@ class ShardDataset:
         return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
 
     def forget_pages(self) -> None:
-        """Releases the memory of those pages of the manifest that were read. They are mapped again on the next access.
+        """Releases the memory of the manifest's pages that were read. The next access reads them from the file again.
 
         For code that reads every row once.
         """
@@ -168,7 +168,7 @@ class ShardDataset:
     def require_local(self) -> None:
         """Raises ``InputError`` if the shards are in a store.
 
-        For code that reads shards without a loader. It calls this before it works or prints anything.
+        Code that reads shards without a loader calls this before it works or prints anything.
         """
         if self.remote is not None:
             raise InputError(
@@ -190,9 +190,8 @@ class ShardDataset:
 def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_store: bool) -> None:
     """Raises ``InputError`` if the manifest names a shard that may be outside of the data set.
 
-    The names in ``dataset.json`` have been checked. If a local manifest disagrees with it, a name may still be that of
-    a file in the folder, but never a path that leads out of it. In a store, only shards in ``dataset.json`` may be
-    requested.
+    The names in ``dataset.json`` have been checked. A local manifest may also name another file in the data set's
+    folder, but never a path that leads out of the folder. In a store, only shards in ``dataset.json`` may be requested.
     """
     known = {shard.name for shard in info.shards}
     for chunk in table.column("shard").chunks:

@@ -79,7 +79,7 @@ def name_of(root: Path) -> str:
 
 
 _ADDRESS, _MOST_ADDRESS = ".address", 4096
-"""Name of the file, in a folder of the cache, with the address of the data set kept there; most bytes to read of it."""
+"""Name of the file with a data set's address, in its folder of the cache, and most bytes to read of this file."""
 
 _in_use: dict[Path, int] = {}
 """Folder → descriptor that locks it against deletion while this process lives, because its manifest is mapped."""
@@ -121,7 +121,7 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 def shard_cache(remote: RemoteFolder) -> ShardCache:
     """The cache of whole shards on this machine, shared by all data sets.
 
-    Manifests and the folders of builds count towards its limit, and are deleted when nobody uses them.
+    The folders of manifests and of builds count towards its limit. To make room, those that nobody uses are deleted.
     """
     folder = remote.settings.folder
     others = (folder / "datasets", folder / "builds")

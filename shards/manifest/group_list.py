@@ -27,7 +27,7 @@ from shards.manifest.groups import joined_groups
 __all__ = ["GroupList", "check_group_output", "read_group_list", "write_group_list"]
 
 _COLUMNS = ("sha256", "group", "source_path")
-"""Digest in hexadecimal, name of the group, and the path of the file, which is for people and not read back."""
+"""Columns: the SHA-256 in hexadecimal, the name of the group, and the file's path, which only people read."""
 _READ = _COLUMNS[:2]
 
 
@@ -46,10 +46,11 @@ class GroupList:
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def joined(self, hashes: Sequence[bytes], given: Sequence[str]) -> list[str]:
-        """The group of each image, ``""`` for none, after the groups that they have are joined with the list's.
+        """The group of each image, ``""`` for none, after the groups of images and list are joined.
 
-        ``hashes`` are the SHA-256 of the images' files, and ``given`` the groups that they have, ``""`` for none. Equal
-        names, given or listed, mean one group. Raises ``InputError`` if the list names none of the images.
+        ``hashes`` are the SHA-256 of the images' files, and ``given`` the groups that the images have already, ``""``
+        for none. Equal names, given or listed, mean one group. Raises ``InputError`` if the list names none of the
+        images.
         """
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):
@@ -60,7 +61,7 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """Says in words how many of the images with these SHA-256 are in the list, and how many others it names."""
+        """A note for the user: how many images with these SHA-256 the list names, and how many other images."""
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
         rest = (
@@ -72,8 +73,8 @@ class GroupList:
 def read_group_list(path: Path) -> GroupList:
     """Reads the list in ``path``. Rows without a group are ignored.
 
-    Raises ``InputError`` if it cannot be read, lacks a column, or has a ``sha256`` that is not one; the message names
-    the first such row.
+    Raises ``InputError`` if the list cannot be read, lacks a column, or has a ``sha256`` that is no SHA-256; the
+    message names the first such row.
     """
     _require_suffix(path)
     try:

@@ -30,10 +30,10 @@ def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
 def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_names: Sequence[str]) -> list[str]:
     """The group of each item after items that share a tie were put into one group.
 
-    ``given`` holds the groups of the items before, ``""`` for none. A string among the ``ties`` of an item means the
-    given group of that name. A joined group takes the alphabetically first of the given names in it, or of its
-    ``new_names`` if none was given, so that the result does not depend on the order of the items. An item with neither
-    group nor tie gets its new name.
+    ``given`` holds the groups that the items had before, ``""`` for none. A string among the ``ties`` of an item means
+    the given group of that name. A joined group takes the alphabetically first of its items' given names or, if none
+    was given, of their ``new_names``, so that the result does not depend on the order of the items. An item with
+    neither group nor tie gets its new name.
     """
     roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
     named: dict[int, tuple[bool, str]] = {}

@@ -98,11 +98,11 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     tiled: Mapping[str, TiledBytes] = {}
     """Format of the source (see ``shards.manifest.tiled_bytes``) → bytes of its images before and after tiling."""
     equalised: str = ""
-    """Description of what was done so that the files of both classes look alike; empty for nothing."""
+    """Description of what was done so that the files of both classes look alike; empty if nothing was done."""
     written_by: Mapping[str, str] = {}
     """Versions of the programs that wrote the shards."""
     note: Note = ""
-    """What every reader of a verdict must know about a model trained on this data set; empty for nothing."""
+    """What every reader of a verdict must know about a model trained on this data set; empty if there is no note."""
     manifest_sha256: str = ""
     """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets from before this field."""
     format_version: int = FORMAT_VERSION
@@ -114,7 +114,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     def build_id(self) -> str:
         """Identity of the build, in hexadecimal.
 
-        ``samples.arrow`` holds it too, so that opening a data set can check at no cost whether the two belong together.
+        ``samples.arrow`` holds the same identity, so that opening a data set can check at no cost whether description
+        and manifest belong together.
         """
         shards = [[shard.name, shard.sha256, shard.sidecar_sha256] for shard in self.shards]
         build = [self.split_seed, sorted(self.split_shares.items()), shards]
@@ -123,7 +124,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     def describes(self, manifest: Path) -> bool:
         """Whether ``manifest`` is the file that was written together with this description.
 
-        Reads all of it to compare its hash; ``True`` if the description has none. Raises ``OSError``.
+        Reads all of the manifest to compare its hash; ``True`` if this description has no hash. Raises ``OSError``.
         """
         return not self.manifest_sha256 or file_sha256(manifest) == self.manifest_sha256
 
@@ -138,8 +139,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
 def read_info(folder: Path, shown: str = "") -> DatasetInfo:
     """Reads ``folder/dataset.json``.
 
-    Raises ``InputError`` if it is missing or not ours. The message names the file as ``shown``, such as its address in
-    a store, or else by its path.
+    Raises ``InputError`` if the file is missing, or is not what this project writes. The message names the file as
+    ``shown``, such as its address in a store, or else by its path.
     """
     path = folder / INFO_NAME
     shown = shown or str(path)
@@ -156,7 +157,7 @@ def read_info(folder: Path, shown: str = "") -> DatasetInfo:
 def parse_info(data: bytes, shown: str) -> DatasetInfo:
     """The contents of a ``dataset.json``, which messages name as ``shown``.
 
-    It may come from anyone: raises ``InputError`` if it is not ours, or has values that no build writes.
+    The file may come from anyone: raises ``InputError`` if it has fields or values that no build writes.
     """
     try:
         fields: dict[str, Any] = parse_json(data)
@@ -171,7 +172,7 @@ def parse_info(data: bytes, shown: str) -> DatasetInfo:
 
 
 def _names_sidecars(fields: Mapping[str, Any]) -> bool:
-    """Whether a description of any version is of tars made elsewhere."""
+    """Whether a ``dataset.json`` with these ``fields``, of any version, describes tars made elsewhere."""
     shards = fields.get("shards")
     listed = shards if isinstance(shards, list) else []
     return any(isinstance(shard, dict) and shard.get("sidecar") for shard in listed)

@@ -1,8 +1,8 @@
 """The note of a data set: what every reader of a verdict must know about the data that its model was trained on.
 
-It is one paragraph of plain text, and is copied from ``dataset.json`` to ``run.json``, the exported model, evaluations
-and verdicts. Each of these files may come from a stranger, so their types declare the field as a :data:`Note`, which
-limits its length and its characters wherever it is read.
+The note is one paragraph of plain text, and is copied from ``dataset.json`` to ``run.json``, the exported model,
+evaluations and verdicts. Each of these files may come from a stranger, so their types declare the field as a
+:data:`Note`, which limits the note's length and characters wherever it is read.
 """
 
 import re

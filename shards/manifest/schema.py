@@ -38,13 +38,13 @@ Readers refuse versions that they do not know (:func:`require_format`). Entry po
 
 IDENTITY = "pixels"
 """What a ``content_id`` identifies. Files outside a data set that hold content ids, such as the learnt ids of a run,
-hold this too, because only ids of one kind can be compared."""
+hold this word too, because only ids of the same kind can be compared."""
 
 REJECTED_NAME = "rejected.parquet"
 """File of a data set that lists the images that were not taken in, with the reasons."""
 
 BUILD_ID = b"build_id"
-"""Key in the metadata of ``samples.arrow`` for the ``build_id`` of the ``dataset.json`` that it belongs to."""
+"""Key in the metadata of ``samples.arrow``. Its value is the ``build_id`` of the ``dataset.json`` beside the file."""
 
 TRAIN, VALID, TEST, CALIBRATION = "train", "valid", "test", "calibration"
 SPLITS = (TRAIN, VALID, TEST, CALIBRATION)
@@ -122,7 +122,7 @@ def content_id(pixel_sha256: bytes) -> int:
 def content_id_hex(identity: int) -> str:
     """A content id as documents write it: 16 hexadecimal digits, the first of the hash of the pixels.
 
-    It is no number there because JavaScript and spreadsheets round integers of 64 bits.
+    Documents do not write it as a number, because JavaScript and spreadsheets round integers of 64 bits.
     """
     return f"{identity & (2**64 - 1):016x}"
 

@@ -1,7 +1,7 @@
 """Statistics of a data set from its manifest alone: counts, sizes, formats, channels, rejects.
 
-They are given per class, and per generator of the generated class. A million samples take seconds, because all that
-needs pixels was computed when the shards were built.
+Statistics are given per class, and per generator of the generated class. A million samples take seconds, because all
+that needs pixels was computed when the shards were built.
 """
 
 from collections import Counter
@@ -92,7 +92,7 @@ class DataStatistics(TypedDict):
     rejected_by_group: dict[str, dict[str, int]]
     """Group, or "unknown" → reason → images."""
     groups: dict[str, GroupStatistics]
-    """Statistics of "real", "generated" and "generated/<generator>", those that have images."""
+    """Statistics of "real", "generated" and "generated/<generator>". Groups without images are left out."""
 
 
 def data_statistics(dataset: ShardDataset) -> DataStatistics:

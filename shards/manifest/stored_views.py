@@ -18,8 +18,8 @@ __all__ = ["StoredViews", "global_view_header"]
 def global_view_header(global_size: int) -> bytes:
     """The bytes that every ``KEY.global.npy`` of this size begins with.
 
-    A stored view is compared with them and never parsed: ``np.load`` would run a tokenizer over the header of an
-    untrusted file, and open one that begins like a zip as an archive.
+    The header of a stored view is compared with these bytes and never parsed: ``np.load`` would run a tokenizer over
+    the header of an untrusted file, and open a file that begins like a zip as an archive.
     """
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((global_size, global_size, 3), np.uint8))
@@ -50,7 +50,7 @@ class StoredViews:
     def __getitem__(self, row: int) -> np.ndarray:
         """The view of a row, (S, S, 3) uint8, read-only.
 
-        Raises ``InputError`` if its shard is missing, or holds something else in its place.
+        Raises ``InputError`` if the shard is missing, or holds anything but a view at the view's place.
         """
         name = self._names[self._shard[row]]
         start, size = int(self._offset[row]), self._dataset.info.global_size

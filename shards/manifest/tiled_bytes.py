@@ -1,4 +1,4 @@
-"""What tiling costs: bytes of images as they came and as tiled TIFF, by their format before."""
+"""What tiling costs: bytes of images in the source and as tiled TIFFs, by their format in the source."""
 
 from collections.abc import Mapping
 

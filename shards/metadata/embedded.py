@@ -1,7 +1,7 @@
-"""Names of the metadata embedded in an image file beside the picture. None of it shows in the pixels.
+"""Names of the metadata embedded in an image file beside the picture. Metadata does not show in the pixels.
 
-Metadata that several formats have get our names (``Exif``, ``XMP``, ``ICC``, ``C2PA``), others the format's own
-(``APP3``, ``pHYs``). The contents are not read: they are untrusted text.
+Metadata that several formats have gets a name of this project (``Exif``, ``XMP``, ``ICC``, ``C2PA``), all other
+metadata its name in the format (``APP3``, ``pHYs``). The contents are not read: they are untrusted text.
 """
 
 import re

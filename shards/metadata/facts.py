@@ -93,9 +93,9 @@ class ImageFacts:
 
 
 def jpeg_quality(header: JpegHeader) -> int | None:
-    """The libjpeg quality, 1 … 100, whose luminance table is nearest to the file's; ``None`` if the file has none.
+    """The libjpeg quality, 1 … 100, whose luminance table is nearest to the file's; ``None`` if the file has no table.
 
-    Files of other encoders get the quality of the nearest table.
+    Files of other encoders get the quality of the nearest table too.
     """
     table = header.quant_tables.get(header.components[0].tq)
     if table is None:
@@ -196,12 +196,12 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
 
 
 def _bmp_bits(data: bytes) -> bytes:
-    """The two bytes that hold the bits per pixel. In the oldest header, of 12 bytes, they come earlier."""
+    """The two bytes of a BMP that hold the bits per pixel. In the oldest header, of 12 bytes, they come earlier."""
     return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
 
 
 def _gif_bits(data: bytes) -> int:
-    """Bits per palette index of the first frame, from its own palette or else from the file's."""
+    """Bits per palette index of a GIF's first frame, from the frame's own palette or else from the file's palette."""
     flags, at = data[10], 13
     if flags & 0x80:
         at += 3 << (flags & 7) + 1
@@ -216,7 +216,7 @@ def _gif_bits(data: bytes) -> int:
 
 
 def _avif_bits(data: bytes) -> int:
-    """Bits per channel, 8, 10 or 12, from two flags in the third byte of the first AV1 configuration (av1C)."""
+    """Bits per channel of an AVIF, 8, 10 or 12, from two flags in the third byte of its first ``av1C``."""
     at = data.find(b"av1C")
     flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
     if not flags & 0x40:

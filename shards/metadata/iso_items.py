@@ -26,7 +26,7 @@ class IsoItem:
     """(name, payload) of each property, such as ``av1C`` or ``irot``, in the file's order."""
     num_bytes: int = 0
     parts: list[int] = field(default_factory=list)
-    """Numbers of the items from which this one is derived."""
+    """Numbers of the items from which this item is derived."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class IsoPicture:
     def num_bytes(self) -> int:
         """Number of bytes that the file claims to use for the picture.
 
-        It is not checked: callers must limit it to the size of the file.
+        This number is not checked: callers must limit it to the size of the file.
         """
         return sum(item.num_bytes for item in self.coded)
 
@@ -85,7 +85,7 @@ def iso_picture(data: bytes) -> IsoPicture | None:
 
 
 def _coded(items: dict[int, IsoItem], primary: int) -> tuple[IsoItem, ...]:
-    """The coded items that make up the picture, each once. Iterative, because the file decides the depth."""
+    """The coded items that make up the picture, each once. A loop, no recursion, because the file decides the depth."""
     coded: list[IsoItem] = []
     seen: set[int] = set()
     waiting = [primary]

@@ -42,7 +42,7 @@ class Extent(NamedTuple):
     """Size and end of the first picture in a file."""
 
     pixel_bytes: int
-    """Number of bytes that hold its pixels; 0 if none are found."""
+    """Number of bytes that hold the picture's pixels; 0 if none are found."""
     end: int
     """Offset of the first byte after the picture; the length of the file if that is unknown."""
 

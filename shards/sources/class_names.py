@@ -1,8 +1,8 @@
 """Names of the classes that numbers stand for, from a file's own schema or from the card of its data set.
 
-``datasets`` writes its features to the schema of a Parquet file. A card, the ``README.md`` of a data set on the Hugging
-Face hub, has them as YAML before its text. Both come from strangers: a text that is no schema or card, or is too large,
-gives no names.
+The library ``datasets`` writes the names of classes to the schema of a Parquet file. A card, the ``README.md`` of a
+data set on the Hugging Face hub, has them as YAML before its text. Both come from strangers: a text that is no schema
+or card, or is too large, gives no names.
 """
 
 import json
@@ -32,8 +32,8 @@ _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError
 class _WithoutAliases(yaml.SafeLoader):
     """A YAML loader that refuses aliases (``*name``, which repeats what ``&name`` marks).
 
-    With them, 256 kilobytes can name so many features that reading all of them takes years. Skipping them could skip
-    the configuration that contradicts another one.
+    With aliases, 256 kilobytes can name so many columns that reading all of them takes years. To ignore only what has
+    an alias is no remedy: a configuration of the data set that contradicts another one may be among it.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -90,7 +90,7 @@ def _features(document: Any) -> Iterator[tuple[str, Mapping[str, str]]]:
 def _numbered(names: object) -> dict[str, str]:
     """Number → name, from a list of names or a mapping from numbers to names; empty for anything else.
 
-    Names may be truth values, because YAML reads ``no`` and ``yes`` as such.
+    A name may be a truth value, because YAML reads ``no`` and ``yes`` as truth values.
     """
     pairs: Any = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
     found: dict[str, str] = {}
@@ -113,7 +113,7 @@ class Card:
     def beside(files: SourceFiles) -> "Card":
         """The card (``README.md``) in the folder of ``files``, or else in the folder above it.
 
-        An empty card if neither names classes. Raises ``MachineTrouble`` if the disk fails to deliver it.
+        If neither card names classes, an empty card. Raises ``MachineTrouble`` if the disk fails to deliver a card.
         """
         for place in (files, _above(files)):
             if place is None:
@@ -129,9 +129,9 @@ class Card:
         return Card()
 
     def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
-        """Names of classes in the ``schema`` of a file, and in the card for columns that have none in the schema.
+        """Names of classes in the ``schema`` of a file and, for columns without such names there, in this card.
 
-        Raises ``InputError`` if the two contradict each other. The message calls the file ``shown``.
+        Raises ``InputError`` if schema and card contradict each other. The message calls the file ``shown``.
         """
         for column in schema.keys() & self.names.keys():
             for value in sorted(schema[column].keys() & self.names[column].keys()):

@@ -12,7 +12,7 @@ from shards.errors import InputError
 __all__ = ["LABEL_COLUMNS", "PATH_COLUMNS", "Columns", "Unclear", "find_columns", "plain_name"]
 
 PATH_COLUMNS = ("path", "file_name", "file", "file_path", "image_path", "image_name", "image", "img", "img_path")
-"""Names of columns with paths of files. The first that exists counts."""
+"""Names of columns with paths of files. If a table has several, the one that is listed first here counts."""
 LABEL_COLUMNS = (
     *("label", "labels", "label_str", "label_a", "class", "class_name", "label_name", "target", "ground_truth"),
     *("is_fake", "fake", "is_generated", "generated", "is_ai", "ai_generated", "is_ai_generated", "is_synthetic"),
@@ -23,7 +23,7 @@ _GENERATOR_COLUMNS = ("generator", "generator_name", "model", "model_name", "sou
 
 
 class Unclear(InputError):
-    """A table does not give the required information. Another source of it may."""
+    """A table does not give the required information, such as labels. Another table or folder names may give it."""
 
 
 @dataclass(frozen=True, slots=True)

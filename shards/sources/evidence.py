@@ -1,7 +1,8 @@
 """Finds labels of tables that are swapped, by evidence beside the labels.
 
-A program that numbers folders by their names writes 0 for ``fake`` and 1 for ``real``. The number does not show that,
-but often other data do: words in the folder of an image, or the column that names its generator.
+A program that numbers folders by their names writes 0 for ``fake`` and 1 for ``real``. The numbers alone do not show
+which of them means ``real``. Other data often do: words in the folder of an image, or the column that names its
+generator.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +21,9 @@ _NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
 
 
 def labels_swapped(labels: np.ndarray, hints: np.ndarray) -> bool:
-    """Whether labels are swapped: ``hints`` contradict them in every row that has both, and in rows of both classes.
+    """Whether labels are swapped: ``hints`` contradict them in every row that has both, and these have both classes.
 
-    Both arguments are (rows,), with -1 for none.
+    ``labels`` and ``hints`` are (rows,), with -1 for a row without one.
     """
     both = (hints >= 0) & (labels >= 0)
     return bool(both.any()) and bool((hints[both] != labels[both]).all()) and len(np.unique(hints[both])) > 1
@@ -32,7 +33,7 @@ class FolderHints(NamedTuple):
     """Labels of images according to the names of their folders."""
 
     labels: np.ndarray
-    """(rows,) int8; -1 if the names give no label, or both."""
+    """(rows,) int8; -1 if the names give no label, or the labels of both classes."""
     certain: np.ndarray
     """(rows,) bool: whether the label is from a word that has no other meaning than a class."""
 
@@ -58,7 +59,7 @@ def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
 
 
 def labels_by_generators(names: Sequence[str]) -> np.ndarray:
-    """(rows,) int8: 1 for each row that names a generator, 0 for those that name none or a word for real images."""
+    """(rows,) int8: 1 for each row that names a generator; 0 for a row without one, or with a word for real images."""
     words = Words()
     known: dict[str, int] = {}
     for name in set(names):
@@ -72,9 +73,9 @@ def require_not_swapped(
 ) -> list[str]:
     """A note on rows whose label differs from their hint; none if there are no such rows.
 
-    Raises ``InputError`` if labels are swapped: all rows with a hint differ, and they do so in both classes or by hints
-    that have no other meaning. In messages, ``shown`` is the table, ``by`` the origin of the hints, ``where`` gives the
-    place of a row, and ``remedy`` is one more thing that the user can do.
+    Raises ``InputError`` if labels are swapped: all rows with a hint differ from it, and the hints are of both classes
+    or from words that have no other meaning. In messages, ``shown`` is the table, ``by`` the origin of the hints,
+    ``where`` gives the place of a row, and ``remedy`` is one more thing that the user can do.
     """
     both = (hints.labels >= 0) & (labels >= 0)
     differ = np.flatnonzero(both & (hints.labels != labels))

@@ -1,8 +1,8 @@
 """The source files of a build: below a folder of this machine, or below a URL of a store.
 
-Both give the same bytes for the same names, so that shards do not depend on where the images are stored. Failures
-differ in meaning: a file that a disk fails to deliver is one bad image, but a store that does not answer proves nothing
-about the image and stops the build.
+Disk and store give the same bytes for the same names, so that shards do not depend on where the images are stored. But
+their failures differ in meaning: a file that a disk fails to deliver is one bad image, but a store that does not answer
+proves nothing about the image and stops the build.
 """
 
 import os
@@ -38,13 +38,13 @@ __all__ = [
 ]
 
 Stamp = tuple[int, int]
-"""(length, a number that changes when the file is written again), to notice changes of a file."""
+"""(length in bytes, a number that changes when the file is written again), by which a change of the file is noticed."""
 
 _AHEAD = 4
-"""Files that a worker prefetches while it works on one. They take memory, so they are few."""
+"""Files that a worker prefetches while it works on one file. Few, because they take memory."""
 
 _ASKED = 100
-"""Files of a list that are looked up before a store counts as holding none of them."""
+"""Number of a list's files that are looked up. If the store holds none of these, it counts as holding none at all."""
 
 SCRATCH_NAME = ".build_sources"
 """Folder in the output of a build for everything unpacked from containers. It is deleted when the build is finished."""
@@ -95,7 +95,8 @@ class SourceFiles(Protocol):
         """
 
     def only(self, names: Sequence[str]) -> "SourceFiles":
-        """The files for a worker that reads only ``names``, without the data on millions of others."""
+        """The files for a worker that reads only ``names``, without the data on all other files, of which there may be
+        millions."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
         """The same files, ready for :meth:`read` in any order.
@@ -143,7 +144,7 @@ class LocalFiles(_OneImageEach):
     def walk(
         self, folder: str, on_again: Callable[[str, str], None] = lambda link, folder: None
     ) -> Iterator[tuple[str, Stamp | None]]:
-        """See :meth:`SourceFiles.walk`. Follows links to folders, once each; for ``on_again`` see ``walk_folder``."""
+        """See :meth:`SourceFiles.walk`. Enters each linked folder once; for ``on_again`` see ``walk_folder``."""
         for here, files in walk_folder(self.root / folder, on_again=on_again):
             below = Path(here).relative_to(self.root)
             yield from ((str(below / name), None) for name in files)
@@ -272,7 +273,7 @@ def _read_whole(path: Path) -> bytes:
 
 
 def unread(error: OSError, path: Path) -> RejectedImage:
-    """The rejection of the image at ``path``, whose reading raised ``error``.
+    """The rejection of the image at ``path`` after an attempt to read it raised ``error``.
 
     The reason is ``io`` if the disk failed, else ``unreadable``. Raises ``MachineTrouble`` if the machine, not the
     file, is at fault.

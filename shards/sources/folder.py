@@ -53,8 +53,9 @@ def read_folder(
 ) -> SourceList:
     """Finds the images below a folder, at any depth, and labels them by tables in it and by the names of folders.
 
-    ``listed`` are its files, if they are known. Images that no name labels are skipped, with a note. Raises
-    ``InputError`` if a class is missing or names contradict each other, and ``OSError`` if a folder cannot be read.
+    ``listed`` are the files below the folder, if the caller knows them. Images without a label from a table or a name
+    are skipped, with a note. Raises ``InputError`` if a class is missing or names contradict each other, and
+    ``OSError`` if a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
     listed = files.walk("") if listed is None else listed
@@ -108,7 +109,7 @@ def _skip(found: _Found, rules: SourceRules) -> list[str]:
 
 
 def _folder_of(path: str) -> Folder:
-    """The folders that hold a file. An archive counts as a folder with its name, without suffix."""
+    """The folders that hold a file. An archive counts as a folder, named like the archive without its suffix."""
     return tuple(map(_plain_folder, path.split("/")[:-1]))
 
 
@@ -120,7 +121,7 @@ def _plain_folder(name: str) -> str:
 def _row(
     path: str, layout: Layout, table: Described | None, rules: SourceRules
 ) -> tuple[str, int, str, str, str] | None:
-    """The values of ``SOURCE_SCHEMA`` for an image, from its table or its folders; ``None`` without a class."""
+    """The values of ``SOURCE_SCHEMA`` for an image, from its table or its folders; ``None`` if they give no class."""
     folder = _folder_of(path)
     if table is not None and table.label is not None:
         generator = table.generator or named_generator(folder, rules)
@@ -210,7 +211,7 @@ def _what_to_give(root: str) -> str:
 
 
 def _held(layout: Layout) -> str:
-    """A clause that lists the folders whose names say no class, to follow a sentence."""
+    """A clause that lists the folders whose names say no class, for the end of a sentence."""
     names = dict.fromkeys(
         "/".join(folder[:2]) + "/" for folder, place in layout.places.items() if place.label is None and folder
     )

@@ -2,7 +2,8 @@
 
 A label is never guessed. A word has the meaning that ``shards.sources.words`` knows. A number has the meaning given by
 the names of the classes in the file or in its card, by the name of its column, or by the user, in this order.
-Contradictions are refused: columns that differ, and a number that the user gave the other meaning.
+Contradictions are refused: two columns that give different labels, and a number to which the user gave another class
+than the file.
 """
 
 import re
@@ -37,13 +38,13 @@ class _Column:
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Value → name of its class, or the value itself, for values that are labels."""
+    """Value → name of its class if the file names it, else the value itself. Values that are no labels are left out."""
     meanings: Mapping[str, int]
     """Value → label, for values that have a meaning."""
     by: str
     """Where the meanings come from, for the user."""
     contested: str = ""
-    """A value that the user gave the other meaning; ``""`` if there is none."""
+    """A value to which the user gave another class than ``meanings`` do; ``""`` if there is none."""
 
     @property
     def unknown(self) -> list[str]:
@@ -169,9 +170,9 @@ def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
 
 
 def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
-    """Raises ``InputError`` if a number means the opposite of what the user said of it.
+    """Raises ``InputError`` if a number means the opposite of what the user said about it.
 
-    Not if the user may have meant the number in another column.
+    Raises nothing if a column takes its meanings from the user, since the user may have meant the number there.
     """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):

@@ -1,8 +1,8 @@
 """Determines class, split and generator of images from the names of their folders.
 
 On the path from the source to an image, names with a known meaning give class and split, and the remaining names give
-the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``. Contradictions are refused, and
-folders that say no class are skipped; messages name both.
+the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``. Contradictions are refused with a
+message that names them. Folders that say no class are skipped with a note.
 """
 
 from collections import Counter
@@ -20,11 +20,11 @@ from shards.sources.words import Meaning
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
 Folder = tuple[str, ...]
-"""The names of the folders on the path to a folder, from the source on, and its own; ``()`` is the source."""
+"""A folder, as the names on its path from the source, the last of which is its own; ``()`` is the source."""
 
 _MOST_SHOWN = 5
 _SAY_NOTHING = BESIDE_CLASSES | {word for word, label in CLASS_WORDS.items() if label == 0}
-"""Words in names of folders beside real images that are not taken for generators: ``real_faces`` may be real too."""
+"""Words in the name of a folder beside real images that keep it from being taken for generated: ``real_faces``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Layout:
     counts: Mapping[Folder, int]
     """Number of images directly in each folder."""
     beside_real: bool
-    """Whether no name says "generated", so that folders beside those of real images were taken for it."""
+    """Whether no name says "generated", so that folders beside folders of real images were taken for generated."""
 
     def notes(self) -> list[str]:
         """Notes on how names were understood, and on folders that say no class."""
@@ -125,7 +125,7 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
 
 
 def _require_real(folder: Folder, start: int) -> None:
-    """Raises ``InputError`` if a name below a folder of real images means generated ones: ``real/fake_old``."""
+    """Raises ``InputError`` if a name below a folder of real images may mean generated images: ``real/fake_old``."""
     for name in folder[start:]:
         if may_be_generated(name):
             raise InputError(
@@ -149,9 +149,11 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
 
 
 def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
-    """Folder without a class → its name, or that of a folder above it, that is beside a folder of real images.
+    """Folder without a class → the name by which it is taken for generated images.
 
-    A word that may name a scene, such as ``nature``, does not make the folders beside it generated.
+    The name is that of the folder itself, or of a folder above it, that lies beside a folder of real images. The folder
+    of real images must be called by a word with no other meaning: ``nature`` may name a scene, so folders beside
+    ``nature`` are not taken for generated.
     """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
     parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}
@@ -177,10 +179,10 @@ def _shared_start(names: Sequence[Sequence[str]]) -> int:
 
 
 def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRules) -> str:
-    """The generator of a folder: the first of its names ``left`` after the ``shared`` ones, else the last of them.
+    """The generator of a folder, chosen among ``left``, the names on its path that mean no class and no split.
 
-    The first ``shared`` names are the same for all images, so they name the source. A level that the user gave takes
-    precedence.
+    The first ``shared`` names are the same for all images, so they name the source. The generator is the name that
+    follows them or, if none follows, the last of them. A level that the user gave for generators takes precedence.
     """
     if rules.generator_level is not None:
         return named_generator(folder, rules)

@@ -1,4 +1,4 @@
-"""Reads lists of images in CSV, JSON lines or Parquet: a column of paths, one of labels, and optional others."""
+"""Reads lists of images in CSV, JSON lines or Parquet: columns of paths and labels, and optional further columns."""
 
 import os
 import posixpath
@@ -31,7 +31,7 @@ _REAL_GENERATORS = {"", "real"}
 
 
 def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
-    """The images of a list. Its paths are relative to its own folder, which is that of ``files``.
+    """The images of a list. The paths in it are relative to the folder of the list, which is the root of ``files``.
 
     Raises ``InputError`` naming the line at fault.
     """
@@ -73,10 +73,10 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
 
 
 def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:
-    """The labels of a table and notes on them: :func:`read_labels`, with names of classes from its schema and its card.
+    """The labels of a table and notes on them, by :func:`read_labels`.
 
-    Raises the errors of :func:`read_labels`, and ``InputError`` if the table's column of generators shows that the
-    labels are swapped.
+    Names of classes are from the table's schema and from ``card``. Raises the errors of :func:`read_labels`, and
+    ``InputError`` if the table's column of generators shows that the labels are swapped.
     """
     class_names = card.joined_to(rows.class_names, rows.shown)
     labels, notes = read_labels(rows.table, rows.columns.labels, rules.words, class_names, rows.shown, rows.where)
@@ -92,9 +92,9 @@ def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarr
 
 
 def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
-    """The generator of each row, ``""`` for real images and if none is named.
+    """The generator of each row, ``""`` for real images and for rows that name no generator.
 
-    Raises ``InputError`` if a real image has one.
+    Raises ``InputError`` if the row of a real image names a generator.
     """
     column = rows.columns.generator
     found = []
@@ -131,7 +131,7 @@ def splits_of(rows: TableRows, rules: SourceRules) -> list[str]:
 def _listed_again(table: pa.Table, shown: str) -> str:
     """A note on paths that a list holds more than once; empty if there are none.
 
-    Raises ``InputError`` if two rows of a path differ.
+    Raises ``InputError`` if two rows with the same path differ.
     """
     paths = table.column("path").combine_chunks()  # sorted
     same = pc.equal(paths.slice(1), paths.slice(0, max(len(paths) - 1, 0))).to_numpy(False)
@@ -180,7 +180,7 @@ def _path(name: str, where: str, files: SourceFiles) -> str:
 
 
 def _require_no_other_system(path: str, where: str, files: SourceFiles) -> None:
-    """Raises ``InputError`` if backslashes separate folders. Here they are characters of a name."""
+    """Raises ``InputError`` if a path separates folders by backslashes, which are characters of a name on Linux."""
     slashes = path.replace("\\", "/")
     if not files.has_any([path]) and files.has_any([slashes]):
         raise InputError(f"{where}: {path!r} has backslashes, as on Windows: write {slashes!r}")

@@ -1,8 +1,8 @@
-"""Tables in the folders of a source that describe the images below them.
+"""Tables in the folders of a source that describe the images below the folder.
 
-They are ``metadata.csv``, ``.jsonl`` or ``.parquet`` with a column ``file_name``, as Hugging Face's ImageFolder has
-them. A table takes precedence over the names of folders, but these may not contradict it: labels that are swapped
-throughout, and different splits, are refused.
+The tables are ``metadata.csv``, ``.jsonl`` or ``.parquet`` with a column ``file_name``, as Hugging Face's ImageFolder
+has them. A table takes precedence over the names of folders. But the names must not contradict the table: labels that
+are swapped throughout, and different splits, are refused.
 """
 
 import posixpath
@@ -32,7 +32,7 @@ METADATA_NAMES = frozenset(f"metadata{suffix}" for suffix in LIST_SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a table says about an image; ``None`` or ``""`` for what it does not say."""
+    """What a table says about an image; ``None`` or ``""`` in each field about which the table says nothing."""
 
     label: int | None
     generator: str
@@ -51,13 +51,13 @@ class Metadata:
     """Path in the source → what its table says."""
     notes: list[str] = field(default_factory=list)
     unclear: list[tuple[Unclear, list[str]]] = field(default_factory=list)
-    """(why a table gives no labels, the images that it names). An error if folders do not label these images either."""
+    """(why a table gives no labels, the images that the table names). Folders may label these images instead."""
 
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
         """Notes on tables from which no labels could be read.
 
-        Raises their ``Unclear`` if an image of such a table has no label from elsewhere (``labelled``), or if the data
-        set does not have both classes.
+        ``labelled`` are the images that have a label from elsewhere. Raises the ``Unclear`` of such a table if an image
+        of the table is not in ``labelled``, or if the data set does not have both classes (``has_both``).
         """
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):
@@ -72,7 +72,7 @@ def read_metadata(
     rules: SourceRules,
     skipped: AbstractSet[str] = frozenset(),
 ) -> Metadata:
-    """Reads what ``tables`` say about ``images``; both are names in ``files``. Ignores rows about ``skipped`` images.
+    """Reads what ``tables`` say about ``images``; all are names in ``files``. Ignores rows about ``skipped`` images.
 
     Raises ``InputError`` if a table cannot be read, or if tables contradict each other or the folders.
     """

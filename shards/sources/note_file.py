@@ -1,7 +1,7 @@
 """The note in a file ``dataset_note.txt`` of a source, see :mod:`shards.manifest.note`.
 
-The file is beside a list, or anywhere in a folder or an archive of images. So whoever builds a data set of these images
-need not remember the note.
+The file is beside a list, or anywhere in a folder or an archive of images. So a build of these images takes the note
+over, and the user need not give it again.
 """
 
 from collections.abc import Iterable
@@ -17,20 +17,20 @@ __all__ = ["NOTE_NAME", "NoteFiles", "note_beside", "notes_among"]
 
 NOTE_NAME = "dataset_note.txt"
 _MOST_BYTES = 1 << 16
-"""Most bytes of a file with a note, including white space. A longer file is not decoded, nor read if its length is
-known."""
+"""Most bytes of a file with a note, including white space. A longer file is not read or, if its length is not known
+beforehand, not decoded."""
 _REMEDY = "correct it, or give --note, which overrides it"
 
 
 @dataclass(frozen=True, slots=True)
 class NoteFiles:
-    """The files of a source that hold its note. They are read on use, since a note of the user's may replace theirs."""
+    """The files of a source that hold its note. They are read only if the user gave no note, which would replace it."""
 
     files: SourceFiles
     names: tuple[str, ...] = ()
 
     def read(self) -> str:
-        """The note; ``""`` if there is no file. The notes of several files are joined, equal ones once.
+        """The note; ``""`` if there is no file. The notes of several files are joined; equal notes are taken once.
 
         Raises ``InputError`` for a file that cannot be read or holds no note.
         """

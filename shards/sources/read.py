@@ -1,4 +1,4 @@
-"""Reads the images that SRC names, whatever it is: a folder, an archive of one or a list, here or in a store."""
+"""Reads the images of a source, which is a folder, an archive of a folder, or a list, on this machine or in a store."""
 
 import tempfile
 from collections.abc import Iterator
@@ -31,10 +31,11 @@ _MAX_LIST_BYTES = 64 << 30  # most bytes of a list on a web server, whatever len
 
 
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:
-    """Reads the images that ``location`` names: a folder, an archive of one, or a list, recognised by its suffix.
+    """Reads the images of a source, which is a folder, an archive of a folder, or a list, recognised by its suffix.
 
-    It may be on this machine or, except for archives, at a URL of a store. Raises ``InputError`` for anything else, if
-    labels or splits cannot be determined, and if a word of ``--label`` or ``--skip`` occurs nowhere in the source.
+    ``location`` is a path on this machine or, except for archives, a URL of a store. Raises ``InputError`` for anything
+    else, if labels or splits cannot be determined, and if a word of ``--label`` or ``--skip`` occurs nowhere in the
+    source.
     """
     rules = rules or SourceRules()
     sources = _read(location, rules)
@@ -45,9 +46,9 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
 
 
 def _unknown_generators(table: pa.Table, rules: SourceRules) -> list[str]:
-    """A note on generated images that are not as deep as the folder that names generators (``--generator-level``).
+    """A note on generated images with no folder at the level that names generators (``--generator-level``).
 
-    Raises ``InputError`` if none is deep enough.
+    Raises ``InputError`` if no generated image has one.
     """
     if rules.generator_level is None:
         return []
@@ -91,7 +92,10 @@ def _read_folder(files: LocalFiles, rules: SourceRules) -> SourceList:
 
 
 def _read_listed(files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]], rules: SourceRules) -> SourceList:
-    """The images inside tables of a folder or, without such tables, its image files. ``listed`` are all its files."""
+    """The images inside the tables of a folder or, if it has no such tables, its image files.
+
+    ``listed`` are all files below the folder.
+    """
     tables, seen = tables_among(listed)
     if tables and (found := read_embedded(files, tables, rules, seen)) is not None:
         return found

@@ -95,7 +95,7 @@ def _found(shown: str, names: list[str]) -> Columns:
 
 
 def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tuple[int, Record]]]) -> TableRows:
-    """Reads a file of lines. A row may lack columns that others have, as in JSON lines: any row may add a column."""
+    """Reads a CSV file or a file of JSON lines. Rows need not have the same columns: any row may add a column."""
     values: dict[str, list[str]] = {}
     places: list[int] = []
     others: dict[str, None] = {}
@@ -136,7 +136,7 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
 def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.DictReader[str]":
     """A reader of a CSV file from its beginning.
 
-    The separator is the first that splits the first line into a header (``is_header``), or a comma if none does.
+    The first separator that splits the first line into a header (``is_header``) is taken, or a comma if none does.
     """
     first = file.readline(_LONGEST_HEADER)
     file.seek(0)
@@ -148,7 +148,7 @@ def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.Dic
 
 
 def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
-    """Yields (line number, counting the header; row) of a CSV file."""
+    """Yields (line number, row) of a CSV file. The header is counted as a line."""
     reader = csv_reader(file, lambda names: bool(find_columns(names, shown).path))
     reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
     _found(shown, list(reader.fieldnames))  # checks tables without rows too, and names that occur twice
@@ -191,7 +191,7 @@ def _parquet_rows(path: Path, shown: str) -> TableRows:
 
 
 def is_text_or_number(kind: pa.DataType) -> bool:
-    """Whether a column may have a meaning: no bytes, such as the images themselves, and no lists or structures."""
+    """Whether a column of this type may have a meaning: bytes (such as images), lists and structures have none."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return not binary and not pa.types.is_nested(kind)

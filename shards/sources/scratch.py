@@ -11,7 +11,7 @@ __all__ = ["open_scratch", "require_room"]
 
 
 def open_scratch(out: Path) -> Path:
-    """Makes the folder if necessary, and removes what a killed build left. The caller holds the lock of ``out``."""
+    """Makes the folder if necessary, and removes temporary files of a killed build. The caller holds ``out``'s lock."""
     scratch = out / SCRATCH_NAME
     scratch.mkdir(exist_ok=True)
     remove_temporaries(scratch, lambda _: True)

@@ -45,7 +45,7 @@ class SourceRules:
 
     words: Words = field(default_factory=Words)
     generator_level: int | None = None
-    """Level of the folder that names the generator; 1 is directly below the source. ``None`` to find it."""
+    """Level of the folder that names the generator; 1 is directly below the source. ``None``: the level is found."""
     given_split: bool = True
     """Whether splits in folders, files or lists are kept."""
 
@@ -61,13 +61,13 @@ class SourceList:
     misnamed: list[str] = field(default_factory=list)
     """Files whose names are not valid UTF-8, with the offending bytes escaped."""
     notes: list[str] = field(default_factory=list)
-    """Notes to show to the user before the work: how words were understood, and what was skipped."""
+    """Notes to show to the user before any image is read: how words were understood, and what was skipped."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """Path → stamp, for files whose stamps came with the listing of a store."""
     note_files: NoteFiles | None = None
     """Files with the note for readers of verdicts; ``None`` if there is none."""
     groups: GroupList | None = None
-    """Groups by the contents of files, in addition to those in the table."""
+    """Groups by the contents of files, in addition to the groups in ``table``."""
 
     def dataset_note(self) -> str:
         """The note in files of the source, ``""`` for none, see :meth:`NoteFiles.read`."""
@@ -83,7 +83,7 @@ def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
 def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
     """A sentence for each split that was given samples of one class only.
 
-    Empty if the split of some samples is still to be drawn (``""``), since the draw may add the other class.
+    No sentences if a sample has no split yet (``""``), since a draw may add samples of the other class.
     """
     pairs = set(zip(splits, labels, strict=True))
     if "" in splits:
@@ -97,7 +97,7 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
 
 
 def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -> list[str]:
-    """Sentences on splits given to some images only or to one class only, and on a train split given to no image.
+    """Sentences for the user on given splits: only some images have one, one has a single class, or none is train.
 
     ``remedy`` says how to have all splits drawn.
     """

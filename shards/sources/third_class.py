@@ -1,4 +1,4 @@
-"""Finds a third class in a data set of two: folders beside those of both classes whose names say neither."""
+"""Finds a third class in a data set of two classes: folders beside those of the classes, with names of neither."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ BESIDE_CLASSES = frozenset(
 
 
 def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], counts: Mapping[_Folder, int]) -> None:
-    """Raises ``InputError`` if images are in a folder that may be a third class, since their class is not guessed.
+    """Raises ``InputError`` if images are in a folder that may be a third class. Its class is not guessed.
 
     Such a folder is ``edited/`` beside ``real/`` and ``fake/``, or ``2/`` beside ``1/``. ``said`` maps each folder to
     (the name in its path that says a class, that class), or to ``None``; ``counts`` maps it to its number of images.

@@ -1,4 +1,4 @@
-"""The words for classes and splits, and words that make a name no longer mean a class."""
+"""The words for classes and splits, and words beside which a word for a class no longer means it, such as ``not``."""
 
 import re
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
 """Word in lower case → label."""
 
 CERTAIN = {"real": 0, "reals": 0, "generated": 1, "aigenerated": 1, "aigc": 1, "fake": 1, "fakes": 1}
-"""Words that always name a class. Others, such as ``photo``, ``human`` or ``ai``, may also name a scene."""
+"""Words that always name a class. Other words, such as ``photo``, ``human`` or ``ai``, may also name a scene."""
 
 NEGATIONS = frozenset(
     {"no", "non", "not", "un", "without", "free", "false", "never", "neither", "nor", "anti", "isn", "isnt"}
@@ -60,7 +60,7 @@ NEGATIONS = frozenset(
 _GLUED = re.compile(rf"(is)?(?P<negation>no|non|not)(?P<word>{'|'.join(CLASS_WORDS)})")
 """Matches ``notfake`` and ``isnotfake``."""
 _SEEMING = frozenset({"is", "like", "looking", "pseudo", "quasi", "almost", "nearly", "hyper", "semi"})
-"""Words beside which a word for a class is a question, or says only what something looks like."""
+"""Words that turn a word for a class into a question (``is_fake``), or into a likeness (``real_looking``)."""
 
 SPLIT_WORDS = {name: name for name in SPLITS} | {
     "val": "valid",
@@ -115,13 +115,13 @@ def denied(words: Sequence[str]) -> set[int]:
 
 
 def may_be_generated(name: str) -> bool:
-    """Whether a folder's name means generated images, although it is below a folder of real ones: ``fake_upscaled``."""
+    """Whether the name of a folder below a folder of real images may mean generated images: ``fake_upscaled``."""
     words = letters_of(name)
     return {CERTAIN[word] for word in words if word in CERTAIN} == {1} and not denied(words)
 
 
 def sounds_like(words: Sequence[str]) -> bool:
-    """Whether the words of a name only say what something looks like, or ask for it: ``real_looking``, ``is_fake``."""
+    """Whether the words of a name are about a likeness, or ask a question: ``real_looking``, ``is_fake``."""
     return not _SEEMING.isdisjoint(words)
 
 

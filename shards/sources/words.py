@@ -1,7 +1,7 @@
 """The meaning of words in a data set: names of folders, files and columns, and values of labels.
 
-A name is split into words of letters. Numbers, and words that say nothing, such as ``images``, are ignored. The name
-has a meaning only if every remaining word has one: ``0_real``, ``AI_generated_images`` and ``train-fake`` have a
+A name is split into words of letters. Numbers and fillers (words that say nothing, such as ``images``) are ignored. The
+name has a meaning only if every remaining word has one: ``0_real``, ``AI_generated_images`` and ``train-fake`` have a
 meaning, ``real_vs_fake`` and ``imagenet_ai`` do not.
 """
 
@@ -41,7 +41,7 @@ _OF_LABELS = frozenset(map(plain_name, LABEL_COLUMNS))
 
 
 def plain_label(text: str) -> str:
-    """A label in lower case, with other spellings of ``0`` and ``1`` replaced by these.
+    """A label, given in lower case; other spellings of ``0`` and ``1`` become ``0`` and ``1``.
 
     JSON and tables write true and false, and a column with missing numbers holds 1.0.
     """
@@ -67,8 +67,8 @@ def asked_class(name: str) -> int | None:
 def answered_class(name: str) -> int | None:
     """The class that the value 1 stands for in a field, if its ``name`` is clear.
 
-    It is clear if it may be the name of a column of labels (``is_fake``), or denies a class (``not_fake``). ``None``
-    for all other names: a field ``human`` may say what a picture shows.
+    A name is clear if it may be the name of a column of labels (``is_fake``), or denies a class (``not_fake``).
+    ``None`` for all other names: a field ``human`` may say what a picture shows.
     """
     if plain_name(name) in _OF_LABELS:
         return asked_class(name)
@@ -78,7 +78,7 @@ def answered_class(name: str) -> int | None:
 
 
 def truth_of(text: str) -> bool | None:
-    """The truth value of a text that answers the name of its column; ``None`` if it is no answer."""
+    """The truth value of a text, such as ``yes`` in a column ``is_fake``; ``None`` if the text is no truth value."""
     return _TRUTH.get(plain_label(text.strip().lower()))
 
 
@@ -91,7 +91,7 @@ class Meaning:
     is_given: bool = False
     """Whether the user gave the label for this very name."""
     is_filler: bool = False
-    """Whether the name has no word that could name anything, such as a generator."""
+    """Whether the name consists of fillers, so that it cannot be the name of a generator or a scene."""
 
     def __bool__(self) -> bool:
         """Whether the name means a class or a split."""
@@ -103,7 +103,7 @@ class Words:
     """The table of words, with the words that the user gave. Can be pickled."""
 
     given: Mapping[str, int] = field(default_factory=dict)
-    """Word in lower case → label, from ``--label``. They take precedence over the table."""
+    """Word in lower case → label, from ``--label``. These words take precedence over the table."""
     skipped: frozenset[str] = frozenset()
     """Names of folders, in lower case, whose images are skipped, from ``--skip``."""
     matched: set[str] = field(default_factory=set, compare=False, repr=False)
@@ -125,7 +125,7 @@ class Words:
     def require_matched(self) -> None:
         """Raises ``InputError`` if a word of ``--label`` or ``--skip`` occurs nowhere in the source.
 
-        It was misspelt, or meant for another source.
+        Such a word was misspelt, or meant for another source.
         """
         if missing := sorted(self.given.keys() - self.matched):
             word, label = missing[0], CLASS_NAMES[self.given[missing[0]]]
@@ -171,9 +171,9 @@ class Words:
         return Meaning(label)
 
     def of_value(self, text: str) -> int | None:
-        """The label that a value in a table, or in a member of a tar, stands for; ``None`` for neither.
+        """The label that a value in a table, or in a member of a tar, stands for; ``None`` if it stands for none.
 
-        A number is a label only if the user said so.
+        A number stands for a label only if the user said so.
         """
         plain = text.strip().lower()
         for form in (plain, plain_label(plain)):

@@ -2,8 +2,8 @@
 
 A shard's file is named by its SHA-256, so nothing in the cache is ever outdated. While a process fetches a shard, it
 holds the lock of ``NAME.part``. Other processes wait for the lock and then find the shard. A part without a lock is
-left over from a crash. To make room, the file opened longest ago is deleted, but never one that a process has mapped:
-that would free nothing and hide the space that it takes.
+left over from a crash. To make room, the file opened longest ago is deleted. A file that a process has mapped is never
+deleted: its space would not become free, and would no longer be counted.
 
 A file gets its name only after its checksum was compared and its bytes were synced to the disk. Later damage on the
 disk shows in the checksums of samples; :meth:`ShardCache.drop_damaged` then checks the whole file.
@@ -104,7 +104,7 @@ class ShardCache:
         return self._path(sha256).exists()
 
     def drop_damaged(self, sha256: str) -> bool:
-        """Deletes the file if it has another SHA-256, or the disk cannot read it. Returns whether it did."""
+        """Deletes the file if it has another SHA-256, or if the disk cannot read it. Returns whether it was deleted."""
         path = self._path(sha256)
         try:
             if file_sha256(path) == sha256:
@@ -119,7 +119,7 @@ class ShardCache:
         return True
 
     def _fetch(self, path: Path, num_bytes: int, fetch: Callable[[Path], None], name: str) -> bool:
-        """Fetches a file, or waits for another process to do so. Returns whether this process did."""
+        """Fetches a file, or waits for another process to fetch it. Returns whether this process fetched it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with locked_or_waited(part) as descriptor:

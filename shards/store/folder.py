@@ -36,7 +36,7 @@ class RemoteUnavailable(InputError):
 def as_url(location: str | Path) -> str | None:
     """``location`` as a URL of a protocol that can be read; ``None`` if it is a path.
 
-    A ``Path`` made from a URL, as on command lines, has lost one of the two slashes, which is restored.
+    A ``Path`` made from a URL, as on command lines, lacks one of the two slashes after the scheme; it is restored.
     """
     text = str(location)
     found = _URL.match(text)

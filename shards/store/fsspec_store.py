@@ -19,7 +19,7 @@ __all__ = ["PIECE_BYTES", "FsspecStore", "Grow", "ShortAnswer", "StoredFile", "T
 T = TypeVar("T")
 
 Grow = Callable[[int], object]
-"""Called with the number of bytes to which a file on the local disk is about to grow."""
+"""A function that is called with the number of bytes to which a file on the local disk is about to grow."""
 
 PIECE_BYTES = 8 << 20
 """Bytes per request of a download, which must arrive within the time limit. Large enough to make the latency
@@ -29,7 +29,7 @@ _USUAL_BYTES = 64 << 20
 """Assumed length of a file of unknown length that is read whole, to set its time limit."""
 
 _LISTING_S = 3600.0
-"""Time limit of a listing, in seconds. A folder of ten million files takes half of it."""
+"""Time limit of a listing, in seconds. Listing a folder of ten million files takes half of this time."""
 
 _TOKENS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created")
 
@@ -54,7 +54,7 @@ class StoredFile:
     size: int | None
     """Length in bytes; ``None`` if the store does not give it."""
     token: str
-    """Changes when the file is written again; empty if the store gives none."""
+    """A text that changes when the file is written again; empty if the store gives no such text."""
 
 
 def require_length(num_bytes: int | None, most: int) -> None:
@@ -172,7 +172,7 @@ class FsspecStore:
         return self.settings.timeout_s * (1 + num_bytes // PIECE_BYTES)
 
     def _call(self, method: str, *arguments: Any, limit_s: float = 0, **named: Any) -> Any:
-        """Calls a method of fsspec's file system, with a time limit if that is asynchronous."""
+        """Calls a method of fsspec's file system, with a time limit if the file system is asynchronous."""
         if not self._is_async:
             return getattr(self.system, method)(*arguments, **named)
         limit = limit_s or self.settings.timeout_s

@@ -31,7 +31,8 @@ _IS_LENGTH = re.compile(r"[0-9]{1,18}")
 """A usable ``Content-Length``. A longer number, which no disk could hold, counts as no length."""
 
 _NO_HEAD = (403, 405, 501)
-"""Status codes by which servers that do deliver files refuse HEAD requests: signed links, small servers."""
+"""Status codes with which some servers refuse HEAD requests although they deliver files (signed links, small
+servers)."""
 
 
 class HttpStore(FsspecStore):
@@ -75,9 +76,9 @@ class HttpStore(FsspecStore):
         return self._wait_for(ask())
 
     def _tree(self, path: str) -> dict[str, StoredFile]:
-        """Follows the links of pages that list folders, the newest first.
+        """Follows the links of pages that list folders, the newest link first.
 
-        So pages that link to each other for ever soon lead too deep, which raises ``TooLong``.
+        In this order, pages that link to each other for ever soon lead too deep, which raises ``TooLong``.
         """
         found: dict[str, StoredFile] = {}
         top = path.rstrip("/") + "/"
@@ -105,7 +106,7 @@ class HttpStore(FsspecStore):
         return unquote(path)
 
     def _listed(self, path: str) -> list[tuple[str, bool]]:
-        """The entries directly in the folder. A page may link to anything; all other links are ignored."""
+        """The entries directly in the folder. Its page may link to anything; links to other places are ignored."""
         folder = path.rstrip("/") + "/"
         page = self._wait_for(self._body(folder, None, _MAX_PAGE_BYTES)).decode(errors="replace")
         links = (urljoin(folder, html.unescape(link)) for link in _LINK.findall(page))
@@ -125,7 +126,8 @@ class HttpStore(FsspecStore):
     async def _pieces(self, answer: Any, most: int) -> AsyncIterator[bytes]:
         """Yields the body in pieces. Raises ``TooLong`` above ``most`` bytes.
 
-        If the server gives a length above ``most``, nothing is read; if it gives none, not much more than ``most``.
+        If the server gives a length above ``most``, no body is read. If it gives no length, reading ends soon after
+        ``most`` bytes.
         """
         require_length(_described(answer.headers).size, most)
         total = 0

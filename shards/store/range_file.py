@@ -22,7 +22,7 @@ class RangeFile(io.RawIOBase):
     def open(cls, remote: RemoteFolder, name: str) -> Self:
         """Opens the file ``name`` and requests its length from the store.
 
-        Raises ``RemoteUnavailable`` if it fails, gives no length, or does not answer requests for parts.
+        Raises ``RemoteUnavailable`` if the store fails, gives no length, or does not answer requests for parts.
         """
         size = remote.size(name)
         if size is None or not remote.has_ranges(name):
@@ -32,7 +32,7 @@ class RangeFile(io.RawIOBase):
         return cls(remote, name, size)
 
     def reopened(self) -> Self:
-        """A new object for the same file, at its beginning. Closing one does not close the other."""
+        """A new object for the same file, at its beginning. Closing either object does not close the other."""
         return type(self)(self._remote, self._name, self._size)
 
     def readable(self) -> bool:

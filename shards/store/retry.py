@@ -1,4 +1,4 @@
-"""Decides when a request is repeated, and when that cannot help.
+"""Decides when a request is repeated, and when another attempt cannot help.
 
 Pauses double, so that a store in trouble gets fewer requests. Each pause is multiplied by a random factor, so that a
 thousand processes that saw the same fault do not return at the same instant. A store that requests a pause
@@ -88,7 +88,7 @@ def _may_pass(error: Exception) -> bool:
 def _asked_for_s(error: BaseException | None) -> float:
     """Seconds of the pause that the store requested in the answer's headers; 0 if it did not.
 
-    aiohttp keeps the headers in the error; botocore in the error that is the cause of s3fs's.
+    With aiohttp, the error has the headers. With s3fs, the botocore error that caused s3fs's error has them.
     """
     while error is not None:
         headers: Any = getattr(error, "headers", None)

@@ -1,6 +1,6 @@
 """How this machine reads from stores.
 
-These settings belong to the machine, not to a run: they come from the environment and are in no record of a run.
+These settings belong to the machine, not to a run: they come from the environment, and no record of a run has them.
 """
 
 import math
@@ -23,7 +23,7 @@ _VARIABLES = {
 
 
 def processes_here() -> int:
-    """Number of processes of a training run on this machine, which share its cache, as their launcher gives it."""
+    """Number of processes of a training run on this machine, as their launcher gives it. They share one cache."""
     text = os.environ.get("LOCAL_WORLD_SIZE", "")
     return max(int(text), 1) if text.isdecimal() else 1
 
@@ -39,7 +39,7 @@ class RemoteSettings:
 
     cache_folder: Path | None = None
     """Local folder for manifests and whole shards, shared by the processes of a machine. It must be on a disk of this
-    machine. ``None``: ``glass-hires`` in the user's cache folder."""
+    machine. If ``None``, the folder is ``glass-hires`` in the user's cache folder."""
     cache_gigabytes: float = 100.0
     """Limit of the cache in units of 10⁹ bytes. Files in use may exceed it."""
     connections: int = 32
@@ -47,7 +47,8 @@ class RemoteSettings:
     timeout_s: float = 60.0
     """Time limit, in seconds, for a request of up to 8 MiB, and for each 8 MiB of a longer one."""
     attempts: int = 10
-    """Most attempts of a request. The pauses between 10 attempts take about 51 s, or more if the store requests it."""
+    """Most attempts of a request. The pauses between 10 attempts add up to about 51 s, or more if the store requests
+    longer pauses."""
     longest_pause_s: float = 30.0
     """Longest pause in seconds, even if the store requests more."""
 

@@ -1,8 +1,8 @@
 """Writes entropy-coded bits, inside compiled code.
 
-The low ``count`` (below 8) bits of ``held`` do not fill a byte yet and are to be written next. The functions take and
-return ``(at, held, count)``, where ``at`` is the offset of the next byte in ``out``. The caller ensures room in
-``out``: 16 bytes, and twice the bytes copied, because every byte written may be an FF that takes a stuffed zero.
+The functions take and return ``(at, held, count)``: ``at`` is the offset of the next byte in ``out``, and the low
+``count`` (below 8) bits of ``held`` come next but do not fill a byte yet. The caller ensures room in ``out``: 16 bytes,
+and twice the bytes copied, because every byte written may be an FF that takes a stuffed zero.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Writes the header of a spliced JPEG and caches the lookup tables of its source, inside compiled code.
 
-``words`` caches ``SLOTS`` sets of tables, found again by the bytes of the Huffman tables themselves. Most files of a
-camera or a program share their tables, and building a set takes as long as splicing a crop. A cache belongs to one
-thread at a time.
+``words`` caches ``SLOTS`` sets of lookup tables. The key of a set is made of the bytes of the file's Huffman tables.
+Most files of a camera or a program share their tables, and building a set takes as long as splicing a crop. A cache
+belongs to one thread at a time.
 """
 
 import numpy as np
@@ -42,7 +42,8 @@ FNV_PRIME = np.uint32(16777619)
 def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
     """Offset at which the Huffman table at ``at`` ends.
 
-    ``open_index`` has checked that it does end. It is limited again, because the file may change while it is mapped.
+    ``open_index`` has checked that the table ends inside the file. The offset is limited here once more, because a
+    mapped file may change.
     """
     end = at + 17
     for i in range(1, 17):
@@ -54,8 +55,8 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
     """Writes everything that the lookup tables depend on to ``key``, and returns its length.
 
-    For each component these are the numbers of its two tables, and the tables themselves if no earlier component uses
-    both.
+    For each component, the key has the numbers of its two tables and, unless an earlier component uses the same two
+    tables, the tables themselves.
     """
     size = int64(0)
     for c in range(info[COMPONENTS]):
@@ -91,7 +92,7 @@ def find_tables(
     singles: np.ndarray,
     lengths: np.ndarray,
 ) -> Scalar:
-    """Offset in ``words`` of this file's set of tables, which is built if it is not there; -1 for an invalid table.
+    """Offset in ``words`` of this file's set of tables; -1 for an invalid table. Builds a set that is not cached yet.
 
     ``keys`` (``SLOTS * KEY_BYTES``) and ``key_sizes`` (``SLOTS``) identify the sets in the cache. ``key``, ``singles``
     and ``lengths`` are scratch arrays.

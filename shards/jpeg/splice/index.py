@@ -1,8 +1,8 @@
 """Reads a ``.mcu`` member and the header parts that it refers to, inside compiled code.
 
-Both are untrusted. ``open_index`` checks every length, offset and checksum once per image and fills ``info``, a small
-int64 array that the rest of the splice reads; the constants below are indices into it. :mod:`shards.jpeg.entry_points`
-documents the format.
+Member and JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image and fills
+``info``, a small int64 array that the rest of the splice reads; the constants below are indices into it.
+:mod:`shards.jpeg.entry_points` documents the format.
 """
 
 import zlib

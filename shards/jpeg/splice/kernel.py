@@ -101,8 +101,8 @@ class Memory(NamedTuple):
 def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
     """Sets ``area`` to the window with its margin, from whole MCUs on. False if the window leaves the image.
 
-    At the right and the bottom, whole MCUs are copied, but the declared size ends with the margin: decoders skip the
-    rest.
+    At the right and the bottom, whole MCUs are copied. But the declared size of the image ends with the margin, and
+    decoders skip the pixels beyond it.
     """
     top, left = int64(window[0]), int64(window[1])
     bottom, right = top + int64(window[2]), left + int64(window[3])

@@ -1,9 +1,9 @@
 """Copies one MCU row of a window as entropy-coded bits, inside compiled code.
 
-A row is copied in these steps: start at the last entry point at or before the first MCU wanted and walk to it; re-code
-the first DC value of each component; copy all other bits up to the end of the last MCU wanted. That end is found by a
-walk from the entry point nearest before it. A row with restart markers of the source in it is copied piece by piece,
-from marker to marker.
+A row is copied in these steps: start at the last entry point at or before the first MCU wanted, and walk to that MCU;
+re-code the first DC value of each component; copy all other bits up to the end of the last MCU wanted. That end is
+found by a walk from the nearest entry point before it. If the source has restart markers inside the row, the row is
+copied in pieces, from marker to marker.
 """
 
 from typing import Any, NamedTuple
@@ -77,7 +77,7 @@ class Work(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """State of the output: offset ``at`` of the next byte, and ``count`` bits in ``held`` that do not fill one yet."""
+    """State of the output: offset ``at`` of the next byte, ``count`` bits in ``held`` that do not fill a byte yet."""
 
     at: Any
     held: Any
@@ -159,7 +159,7 @@ def _sum_dc(work: Work, first_mcu: Scalar, stop_mcu: Scalar) -> None:
 
 @compiled
 def _cross_restart(work: Work, mcu: Scalar) -> bool:
-    """Steps over the restart marker before ``mcu``. False if the current bits do not end at one."""
+    """Steps over the restart marker before ``mcu``. False if the current bits do not end at a restart marker."""
     state = _state(work)
     if state[LIMIT] < state[END] or state[LIMIT] - state[END] > U7:
         return False
@@ -201,8 +201,8 @@ def _enter(work: Work, here: Scalar) -> bool:
 def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
     """Unstuffs the file from the current byte to the end of the piece.
 
-    ``tail`` is the last entry point of the piece. With ``jump`` it comes after the first MCU wanted, and its position
-    in the bits is stored in ``TAIL_BIT``. With ``exact`` the piece ends at it.
+    ``tail`` is the last entry point of the piece. ``jump`` says that this entry point comes after the first MCU wanted;
+    its position in the bits is then stored in ``TAIL_BIT``. ``exact`` says that the piece ends at this entry point.
     """
     state, info = _state(work), _info(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -273,7 +273,7 @@ def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar,
 
 @inlined
 def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool) -> bool:
-    """Walks from the tail's entry point to the end of the piece. Sets the DC values there if ``needed``."""
+    """Walks from the entry point ``tail`` to the end of the piece. Sets the DC values at that end if ``needed``."""
     state, info = _state(work), _info(work)
     num_mcus = uint64(stop - tail * info[EVERY])
     state[END] = state[TAIL_BIT]

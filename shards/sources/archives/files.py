@@ -34,7 +34,7 @@ class Archive:
     opened: OpenedAs
     """How its members are read."""
     num_unpacked: int = 0
-    """Bytes of a tar up to the end of its last member, unpacked."""
+    """Number of bytes of the tar, after unpacking, up to the end of its last member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,10 @@ class PackedFiles:
         return any(name in self.members or self._loose.has_any([name]) for name in names)
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """See :meth:`SourceFiles.samples`. Takes early members of gzipped tars, to unpack little before them."""
+        """See :meth:`SourceFiles.samples`.
+
+        Prefers early members of gzipped tars, because reading a member unpacks everything before it.
+        """
         gzipped = {name for name, archive in self.archives.items() if archive.opened.gzipped}
         members = {name: self.members[name] for name in names if name in self.members}
         late = sorted((m.start, name) for name, m in members.items() if m.archive in gzipped)[most // 2 :]
@@ -127,7 +130,7 @@ def _path_of(archive: Archive, scratch: Path) -> Path:
 
 
 def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Callable[[int], object]) -> OpenedAs:
-    """The plain tar of a gzipped one, made unless an earlier run has made it."""
+    """The plain tar in ``scratch`` to which a gzipped tar is unpacked, unless an earlier run has unpacked it."""
     path, source = _path_of(archive, scratch), archive.found.path
     if not path.exists():
         try:
@@ -140,7 +143,8 @@ def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Cal
 
 
 def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advance: Callable[[int], object]) -> None:
-    """Unpacks ``length`` bytes from ``source``. ``ends`` are the sorted ends of its images, for ``advance``."""
+    """Unpacks ``length`` bytes from ``source``. ``ends`` are the sorted ends of its images, to count them for
+    ``advance``."""
     written = 0
     with open_regular(source) as file, gzip.GzipFile(fileobj=file) as packed:
         while piece := packed.read(min(length - written, _PIECE_BYTES)):

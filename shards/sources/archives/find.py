@@ -42,9 +42,9 @@ def without_archive_suffix(name: str) -> str:
 def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Members] | None:
     """Opens the archive ``path`` and lists its members.
 
-    ``name`` is its name among the sources. Adds notes for the user to ``notes``. Returns ``None`` for a file whose
-    bytes are not those of an archive, and for a tar of labelled samples. Raises ``InputError`` if it is of a kind that
-    is not read here, or is split, encrypted or damaged.
+    ``name`` is the archive's name among the sources. Adds notes for the user to ``notes``. Returns ``None`` for a file
+    whose bytes are not those of an archive, and for a tar of labelled samples. Raises ``InputError`` if the archive is
+    split, encrypted or damaged, or of a kind other than zip and tar (plain or gzipped).
     """
     plain = path.name.lower()
     if _PART.search(plain) or (plain.endswith(".zip") and _has_parts(path)):
@@ -107,7 +107,10 @@ class FoundArchives:
         return PackedFiles(self.root, self.archives, self.members)
 
     def opened_among(self, listed: Iterable[tuple[str, Stamp | None]]) -> Iterator[tuple[str, Stamp | None]]:
-        """Yields the files, with members in place of archives that are read. Raises as :func:`open_archive` does."""
+        """Yields the ``listed`` files, and in place of each archive that is read, its members.
+
+        Raises the errors of :meth:`take`.
+        """
         for path, stamp in listed:
             names = self.take(path) if is_archive_name(path) else None
             yield from [(path, stamp)] if names is None else ((name, None) for name in names)
@@ -115,8 +118,9 @@ class FoundArchives:
     def take(self, name: str) -> list[str] | None:
         """Opens the archive ``name`` and returns the names of the files in it; ``None`` if it is not an archive.
 
-        Empty if it is already unpacked beside itself. Raises the errors of :func:`open_archive`, and ``InputError`` if
-        it is unpacked only in part.
+        The list is empty if the archive is skipped: it is already unpacked beside itself, or cannot be read here and a
+        folder of its name is beside it. Raises the errors of :func:`open_archive` otherwise, and ``InputError`` if the
+        archive is unpacked only in part.
         """
         path = self.root / name if name else self.root
         try:

@@ -59,15 +59,15 @@ def is_unsafe(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether the file or a folder that holds it is hidden, such as those that macOS adds to a zip."""
+    """Whether a file, or a folder that holds it, is hidden, such as the files that macOS adds to a zip."""
     return name.startswith(".") or "/." in name
 
 
 def read_member(archive: OpenedAs, member: PackedMember) -> bytes:
     """The bytes of a member, at most as many as an image may have.
 
-    Raises ``RejectedImage`` if they are damaged or refused, ``InputError`` if the archive has changed since it was
-    listed, and ``MachineTrouble``.
+    Raises ``RejectedImage`` if the member is damaged or must not be read, ``InputError`` if the archive has changed
+    since it was listed, and ``MachineTrouble``.
     """
     if member.fault is not None:
         raise RejectedImage(*member.fault)
@@ -112,7 +112,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
 
 
 def _inflated(packed: bytes, member: PackedMember) -> bytes:
-    """The unpacked bytes, at most one more than the member claims, which is enough to notice a false claim."""
+    """The bytes of ``packed``, unpacked: at most one more than the member claims to have, to notice a false claim."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         return inflater.decompress(packed, member.num_bytes + 1)

@@ -1,4 +1,4 @@
-"""Lists the members of a tar of class folders, plain or gzipped. Tars of labelled samples are handled elsewhere."""
+"""Lists the members of a tar of class folders, plain or gzipped. Tars of labelled samples are for ``shards.adopt``."""
 
 import posixpath
 from collections.abc import Iterator
@@ -23,8 +23,9 @@ Members = list[tuple[str, PackedMember]]
 def list_tar_members(path: Path, archive: str, notes: list[str], *, gzipped: bool = False) -> Members | None:
     """(name, member) of the files in a tar, in its order; ``None`` if it holds WebDataset samples with labels.
 
-    A hard link counts as the file that it names. Members that must not be read have a fault. Adds a note on the tar's
-    end to ``notes``. Raises ``InputError`` if the tar is damaged, cut off or lists too much.
+    A hard link counts as the file that it names. Members that must not be read have a fault. If bytes at the end of the
+    tar are missing or unread, adds a note on them to ``notes``. Raises ``InputError`` if the tar is damaged or cut off,
+    or lists too many files.
     """
     unread: list[str] = []
     walked = _members(path, archive, unread, gzipped)
@@ -59,7 +60,7 @@ def _members(path: Path, archive: str, unread: list[str], gzipped: bool) -> Iter
 
 
 def _are_samples(members: Members) -> bool:
-    """Whether most images have a member with a label beside them."""
+    """Whether most images have a member ``.cls`` or ``.json`` of the same key beside them."""
     images, labels = [], set()
     for name, _ in members:
         folder, _, base = name.rpartition("/")

@@ -1,4 +1,4 @@
-"""Checks whether an archive is already unpacked beside itself. Its images are then read from there, and only once."""
+"""Checks whether an archive is already unpacked beside itself. If so, only the unpacked images are read."""
 
 import os
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ __all__ = ["is_unpacked"]
 _COMPARED = 20
 """Members whose bytes are compared, evenly spread over all. All members are compared by name and size."""
 _COMPARED_GZIPPED = 3
-"""The same for a gzipped tar: the first members, because everything before a member must be unpacked."""
+"""Members of a gzipped tar whose bytes are compared: the first, because everything before a member must be unpacked."""
 
 
 def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, PackedMember]]) -> bool:
-    """Whether the images of an archive are also unpacked in ``folder``, which is named after it, or in its own folder.
+    """Whether the images of an archive are also unpacked, in ``folder`` or in the folder that holds the archive.
 
-    Files of the same names and sizes but other bytes are other images. Raises ``InputError`` if only some of the images
-    are there.
+    ``folder`` is named after the archive. Files of the same names and sizes but other bytes are other images. Raises
+    ``InputError`` if only some of the images are unpacked.
     """
     whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}
     images = {name: member for name, member in whole.items() if name.lower().endswith(tuple(FILE_SUFFIXES))}
@@ -54,7 +54,10 @@ def _has_size(path: Path, num_bytes: int) -> bool:
 
 
 def _has_bytes(path: Path, archive: OpenedAs, member: PackedMember) -> bool:
-    """Whether a file has the bytes of a member. ``False`` if either cannot be read, but a failing disk raises."""
+    """Whether a file has the bytes of a member; ``False`` if the file or the member cannot be read.
+
+    Raises ``MachineTrouble`` if the disk fails.
+    """
     try:
         return read_image_file(path) == read_member(archive, member)
     except RejectedImage as error:

@@ -47,7 +47,7 @@ def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
     """(name, member) of the files in a zip, in its order; names have ``/`` between folders.
 
     Members that must not be read have a fault. Raises ``InputError`` if the zip is damaged, split, encrypted, packed by
-    a method that is not read here, or lists too much.
+    a method that is not read here, or lists too many files.
     """
     try:
         infos, directory = read_or_end(path, lambda: _directory(path))
@@ -69,7 +69,7 @@ def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
 
 
 def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
-    """The entries of the directory, and the latest offset at which it begins."""
+    """(entries of the directory, highest offset at which the directory can begin)."""
     with open_regular(path) as file:
         end = _end_of_directory(file)
         if end is None:
@@ -100,10 +100,10 @@ def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """The name of a member with slashes and decoded as UTF-8 if possible.
+    """The name of a member, with slashes between folders, and decoded as UTF-8 if possible.
 
-    Windows tools write backslashes. Unix tools write UTF-8 without the flag for it, which ``zipfile`` decodes as code
-    page 437.
+    Some Windows tools write backslashes. Some Unix tools write UTF-8 without setting the flag for it, and ``zipfile``
+    decodes such names as code page 437.
     """
     name = info.filename
     if not name.isascii() and not info.flag_bits & 0x800:

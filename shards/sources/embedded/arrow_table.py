@@ -1,4 +1,4 @@
-"""Images in a file of ``datasets``, which is an Arrow stream.
+"""Images in a file that the library ``datasets`` wrote, which is an Arrow stream.
 
 One batch, as large as it was written, is in memory at a time. A local file is mapped.
 """
@@ -26,7 +26,7 @@ __all__ = ["MappedArrowTable", "StoredArrowTable"]
 _BATCH_BYTES = 4 << 20
 """About this many bytes of images are yielded at a time."""
 _FORGET_BYTES = 64 << 20
-"""Bytes of a mapped file that may stay in memory after they were read, besides one batch."""
+"""Most bytes of a mapped file that stay in memory after they were read, in addition to one batch."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """The last bytes of an Arrow stream."""
 
@@ -66,7 +66,7 @@ class _Arrow:
         return each(self._read(columns), self._shown)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yields the batches. Checks the values of some columns, since Arrow's reader follows offsets unchecked."""
+        """Yields the batches. Checks the values of ``columns``, since Arrow's reader follows offsets unchecked."""
         rows, most = 0, limit("MAX_LIST_ROWS")
         for message in pa.ipc.MessageReader.open_stream(self._source()):
             if message.type == "schema":
@@ -118,7 +118,7 @@ class MappedArrowTable(_Arrow):
 
 
 class StoredArrowTable(_Arrow):
-    """An Arrow stream in a store. It is read completely for its labels, and once more for its images."""
+    """An Arrow stream in a store. All of it is read twice: once for its labels, once for its images."""
 
     def __init__(self, file: RangeFile, shown: str) -> None:
         """Raises ``ValueError`` if the stream has no end mark, ``InputError``, ``OSError`` and Arrow's exceptions."""
@@ -137,8 +137,8 @@ class StoredArrowTable(_Arrow):
 class _Pieces(io.BufferedReader):
     """A file in a store that is fetched in pieces.
 
-    Arrow requests all bytes that a message claims to have, and a buffer is allocated for the request: here never for
-    more than the rest of the file.
+    Arrow requests as many bytes as a message claims to have, and a buffer of that size is allocated. This class limits
+    a request to the rest of the file, so that a false claim takes no memory.
     """
 
     def __init__(self, file: RangeFile) -> None:
@@ -151,6 +151,6 @@ class _Pieces(io.BufferedReader):
 
 
 def _require_end(data: bytes) -> None:
-    """Raises ``ValueError`` without the end mark, since nothing else shows whether batches are missing."""
+    """Raises ``ValueError`` if ``data`` is not the end mark, since only that mark shows that no batch is missing."""
     if data != _END:
         raise ValueError("its end is missing")

@@ -27,8 +27,8 @@ __all__ = ["EmbeddedFiles", "ImageTable", "row_name"]
 
 _DIGITS = 9
 _AT_ONCE, _STORED_AT_ONCE = 2, 4
-"""Tables that are read at the same time, each with a few pieces in memory. From a disk two, so that one is read while
-the other waits for its writes; from a store four, whose answers take time."""
+"""Tables that are read at the same time, each with a few pieces in memory: two from a disk, so that one is read while
+the images of the other are written; four from a store, because its answers take time."""
 _ADDRESSES = (b"http://", b"https://", b"s3://", b"gs://", b"hf://")
 _MOST_SHOWN = 80
 
@@ -48,7 +48,7 @@ class ImageTable:
 
     @property
     def spool_name(self) -> str:
-        """Name of the file with the table's images. It changes when the table is written again."""
+        """Name of the file with the table's images. A table that is written again gets another name."""
         key = f"{self.name}\0{self.column}\0{self.num_rows}\0{self.stamp}"
         return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
 
@@ -84,7 +84,7 @@ class EmbeddedFiles:
         return self.files.walk(folder)
 
     def read(self, name: str) -> bytes:
-        """See :meth:`SourceFiles.read`. Before preparation, images not in :meth:`samples` cost all earlier rows."""
+        """See :meth:`SourceFiles.read`. Before :meth:`prepared`, only images of :meth:`samples` can be read."""
         table, row = self.tables[name.rpartition("/")[0]], int(name.rpartition("/")[2])
         if self.spools is None:
             with open_table(self.files, table.name, LOOK_BYTES) as opened:
@@ -114,7 +114,7 @@ class EmbeddedFiles:
         return any(name.rpartition("/")[0] in self.tables for name in names)
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """See :meth:`SourceFiles.samples`. Only the first rows of row groups and batches can be read alone."""
+        """See :meth:`SourceFiles.samples`. Of a row group or batch, only the first row can be read by itself."""
         wanted, found = set(names), list[str]()
         for table in list(self.tables.values())[:: -(-len(self.tables) // most)]:
             with open_table(self.files, table.name) as opened:

@@ -1,4 +1,4 @@
-"""Finds the tables with images inside among the files of a source, and what else they hold. Reads no image."""
+"""Finds the tables with images inside among the files of a source, and reads their other columns."""
 
 import re
 from collections import Counter
@@ -29,15 +29,15 @@ from shards.sources.words import Words
 __all__ = ["FoundTable", "Listed", "folder_of", "look_into", "missing_parts", "saved_tables", "tables_among"]
 
 Listed = tuple[str, Stamp | None]
-"""(name, its stamp if the listing gave it)."""
+"""(name of a file, its stamp if the listing gave one)."""
 
 _FEW_IMAGES = 100
-"""Most image files beside tables, such as those of a card. A folder with more of them is a folder of images."""
+"""Most image files beside tables, such as the illustrations of a card. A folder with more is a folder of images."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
-"""Bytes per row from which a table certainly holds images. In a table of smaller rows, a first image is looked for."""
+"""A table with at least this many bytes per row certainly holds images. In any other, a first image is looked for."""
 _OF_MANY = re.compile(r"(.*?)[-_.]?\b\d+-of-(\d+)(?:-[0-9a-f]{16})?")
-"""Matches ``train-00000-of-00042``, also with the fingerprint that the hub used to write."""
+"""Matches ``train-00000-of-00042``, also with the fingerprint that the Hugging Face hub used to append."""
 _NUMBER = re.compile(r"[-_.]?\d+")
 _PART = re.compile(r"(part|shard|chunk|batch|file|parquet)s?([-_.\d].*)?")
 
@@ -61,9 +61,10 @@ class FoundTable:
 
 
 def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
-    """(names of the tables among the files of a folder, the entries taken from ``listed`` to find them).
+    """(names of the tables among the files of a folder, the entries that were taken from ``listed``).
 
-    Empty if the folder turns out to be one of images. Opens no table.
+    If the folder holds more than a few image files, there are no names, and the rest of ``listed`` is not taken. Opens
+    no table.
     """
     names: list[str] = []
     seen: list[Listed] = []
@@ -80,10 +81,10 @@ def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
 
 
 def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
-    """Those of the tables ``names`` that belong to the data set, sorted.
+    """The tables among ``names`` that belong to the data set, sorted.
 
-    In a folder that ``save_to_disk`` wrote, they are the ones in its state file, not the caches that ``map()`` left
-    beside them. Raises ``InputError`` if one is missing.
+    In a folder that ``save_to_disk`` of the library ``datasets`` wrote, these are the tables that its state file names.
+    Tables that ``map()`` left there as caches are not among them. Raises ``InputError`` if a table is missing.
     """
     found: set[str] = set()
     folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}
@@ -122,7 +123,7 @@ def missing_parts(names: Iterable[str]) -> list[str]:
 
 
 def folder_of(name: str, words: Words) -> Folder:
-    """The folders of a table, then the words of its own name, without numbers and words for parts."""
+    """The folders of a table, then the words of its file name, without numbers and without words such as ``part``."""
     path = PurePosixPath(name)
     numbered = _OF_MANY.fullmatch(path.stem)
     stem = _NUMBER.sub("", numbered[1] if numbered else path.stem) if not _PART.fullmatch(path.stem.lower()) else ""
@@ -134,8 +135,8 @@ def folder_of(name: str, words: Words) -> Folder:
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
     """Opens the tables ``names`` and returns those that hold images.
 
-    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. If they are
-    empty in some rows, as img2dataset leaves them, the build rejects those rows.
+    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. If the column
+    is empty in some rows only, as img2dataset writes it, the build rejects those rows.
     """
     with ThreadPoolExecutor(files.at_once or 1) as pool:
         found = [table for table in pool.map(lambda name: _look_into(files, name), names) if table is not None]

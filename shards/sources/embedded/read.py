@@ -1,7 +1,7 @@
 """Reads tables with images inside: Parquet, as on most of the Hugging Face hub, and ``datasets.save_to_disk``.
 
-Their columns give labels, generators and splits. If they give no labels, names of folders and files do, as for a folder
-of images. Reads no image.
+The columns of the tables give labels, generators and splits. If the columns give no labels, names of folders and files
+do, as for a folder of images.
 """
 
 from bisect import bisect_right
@@ -66,7 +66,7 @@ class _Rows(TableRows):
 
 
 def _column(table: FoundTable, name: str) -> pa.Array:
-    """A column of a table; empty texts if it has none of that name."""
+    """The column ``name`` of a table; empty texts if the table has no such column."""
     if name in table.texts.column_names:
         return table.texts.column(name).combine_chunks()
     return pa.array([""] * table.images.num_rows, pa.string())
@@ -162,7 +162,7 @@ def _described(
 def _labels(
     rows: _Rows, folders: Sequence[Folder], rules: SourceRules, card: Card
 ) -> tuple[np.ndarray, list[str], Unclear | None]:
-    """((rows,) int8 labels by columns, notes, why the columns give no labels or ``None``)."""
+    """((rows,) int8 labels by columns, notes, the reason if the columns give no labels, else ``None``)."""
     try:
         labels, notes = labels_of(rows, rules, card)
     except Unclear as error:

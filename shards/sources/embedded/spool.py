@@ -16,14 +16,14 @@ __all__ = ["read_spooled", "write_spool"]
 
 _SCHEMA = pa.schema([("image", pa.large_binary())])
 _MOST_OPEN = 32
-"""Files that a process keeps open. Their footers take 24 bytes per image."""
+"""Most files that a process keeps open. The footer of an open file takes 24 bytes of memory per image."""
 
 
 def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int], object]) -> None:
     """Writes ``images``, arrays of bytes, to ``path``, which appears whole or not at all.
 
-    ``advance(n)`` is called after ``n`` of them. Raises ``OSError`` if the disk does not take them, and the errors of
-    ``images``.
+    ``advance(n)`` is called after every ``n`` images. Raises ``OSError`` if the file cannot be written, and the errors
+    of the iterable ``images``.
     """
     with (
         atomic_path(path) as temporary,
@@ -44,5 +44,5 @@ def read_spooled(path: Path, row: int) -> pa.Scalar:
 
 @lru_cache(_MOST_OPEN)
 def _opened(path: str, thread: int) -> pa.ipc.RecordBatchFileReader:
-    """Opens a file, once per thread. It is read, not mapped, since mapped pages count as memory of this process."""
+    """Opens a file, once per thread. The file is not mapped, since mapped pages count as memory of this process."""
     return pa.ipc.open_file(pa.OSFile(path))

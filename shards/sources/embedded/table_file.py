@@ -1,4 +1,4 @@
-"""Tables with images inside, read from front to back: Parquet, and the Arrow files of ``datasets``."""
+"""Tables with images inside, read from front to back: Parquet, and the Arrow files of the library ``datasets``."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +19,7 @@ __all__ = ["LOOK_BYTES", "TABLE_SUFFIXES", "TableFile", "open_table"]
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
 LOOK_BYTES = 1 << 20
-"""Length of the pieces in which columns of a local file are read, and of any file for a single image."""
+"""Bytes of a column that are read at a time, from a local table, and from any table to get a single image."""
 
 
 class TableFile(Protocol):
@@ -37,7 +37,7 @@ class TableFile(Protocol):
         """Bytes of all columns together, as the file declares them."""
 
     def starts(self) -> list[int]:
-        """Rows that :meth:`image_at` reads at little cost, in order; at least the first one."""
+        """Rows that :meth:`image_at` can read at little cost, in ascending order; at least the first row."""
 
     def image_at(self, column: str, start: int) -> pa.Scalar:
         """The image in a row of :meth:`starts`."""
