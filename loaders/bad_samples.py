@@ -13,7 +13,7 @@ MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """A sample that was masked because it could not be read. Holds no times, so that equal runs record the same."""
+    """A sample that was masked because it could not be read. It holds no times, so equal runs give equal records."""
 
     shard: str
     sample_key: str
@@ -33,7 +33,7 @@ class BadSampleLog:
         self._lock = threading.Lock()
 
     def add(self, samples: Iterable[BadSample]) -> None:
-        """Records samples; one that was recorded before keeps its first reason."""
+        """Records samples. A sample that was recorded before keeps its first reason."""
         with self._lock:
             for sample in samples:
                 self._found.setdefault(sample.sample_key, sample)

@@ -52,8 +52,8 @@ def make_batch(
     is_valid: npt.NDArray[np.bool_],
     sample_key: list[str],
 ) -> Batch:
-    """The batch of ``views`` (B, S, S, 3) and ``crops`` (B, N, C, C, 3) uint8, moved to ``device``; ``mask`` (B, N),
-    ``windows`` (B, N, 4), the others (B,)."""
+    """The batch of ``views`` (B, S, S, 3) and ``crops`` (B, N, C, C, 3) uint8, moved to ``device``. ``mask`` is (B, N),
+    ``windows`` (B, N, 4); the other arrays are (B,)."""
 
     def on_device(values: torch.Tensor | npt.NDArray) -> torch.Tensor:
         tensor = values if isinstance(values, torch.Tensor) else torch.from_numpy(values)
@@ -75,12 +75,12 @@ class BufferPool:
     """Host buffers that are reused once no tensor refers to them.
 
     A fresh buffer costs a page fault per 4 kB: for crops of 224 × 224, about a sixth of the time that decoding them
-    takes. A tensor keeps the array that it was made from alive. So once that array is collected, the consumer has
-    dropped the batch and every view of it, and only then is the memory lent again.
+    takes. A tensor, and every view of it, keeps alive the array that the tensor was made from. So a buffer is free once
+    Python has collected that array, and only then is it lent again.
     """
 
     def __init__(self, keep: int, pinned: bool) -> None:
-        """Keeps at most ``keep`` idle buffers per shape; ``pinned`` ones are copied to a GPU asynchronously."""
+        """Keeps at most ``keep`` idle buffers per shape. ``pinned`` buffers can be copied to a GPU asynchronously."""
         self._keep = keep
         self._pinned = pinned
         self._idle: dict[tuple[int, ...], list[npt.NDArray[np.uint8]]] = {}

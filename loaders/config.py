@@ -19,7 +19,8 @@ RemoteReads = Literal["auto", "range", "whole"]
 Number = Annotated[int, Meta(ge=1, le=1 << 20)]
 """At least one, and bounded, since settings may come from an untrusted file."""
 Size = Annotated[int, Meta(ge=1, le=4096)]
-"""Bounded further: larger crops and views fit into no memory, and the images would be blamed for the failure."""
+"""Bounded more tightly than a number: no memory holds larger crops and views, and the failure would be blamed on the
+images."""
 Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 
 
@@ -41,7 +42,7 @@ class LoaderConfig:
     crop_size: Size = 224
     """Side of a crop in pixels (C)."""
     global_size: Size = 224
-    """Side of the global view in pixels (S); must equal the one stored in the shards."""
+    """Side of the global view in pixels (S); must equal the side of the views that the shards hold."""
     sampling: str = "stratified_grid"
     """Name of the rule in ``loaders.windows.sampling`` that places the windows. All rules but ``texture`` give images
     of equal pixels the same windows; ``texture`` depends on the bits of the JPEG file, too."""
@@ -59,7 +60,7 @@ class LoaderConfig:
     filled in parallel. With one lane per machine, each machine fetches its own shards only. Must divide
     ``global_batch_size``."""
     class_balanced: bool = False
-    """Draw each epoch so that both labels are equally frequent; samples of the rarer one repeat."""
+    """Draw each epoch so that both labels are equally frequent; samples of the rarer label repeat."""
     augment: Share = 0.0
     """Share of the samples, 0 … 1, that are changed as images on the web are (re-saved, resized, blurred, noisy), crops
     and global view alike. It applies only where ``shuffle`` is on, never in evaluation."""
@@ -68,11 +69,11 @@ class LoaderConfig:
     prefetch_batches: Number = 2
     """Batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
-    """``first-touch`` compares each sample's bytes with their checksums when this process first reads it (measured: the
-    first epoch takes about a quarter longer); ``off`` skips that."""
+    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample
+    (measured: the first epoch takes about a quarter longer); ``off`` compares none."""
     remote_reads: RemoteReads = "auto"
-    """How shards in a store are read: ``whole`` fetches shards into a local cache, ``range`` only the bytes that a
-    batch needs; ``auto`` measures the connection to the store and chooses whichever costs less."""
+    """How shards in a store are read: ``whole`` fetches whole shards into a local cache, ``range`` fetches only the
+    bytes that a batch needs, ``auto`` measures the connection to the store and chooses whichever costs less."""
     device: Device = "cpu"
     """The device on which the tensors of a batch are."""
 

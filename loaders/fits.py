@@ -9,8 +9,7 @@ __all__ = ["check_fits"]
 
 
 def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
-    """Raises ``InputError`` if ``split`` cannot be read with these settings, before anything is
-    opened."""
+    """Raises ``InputError`` if ``split`` of ``dataset`` cannot be read with the settings of ``config``."""
     stored = dataset.info.global_size
     if config.global_size != stored:
         raise InputError(

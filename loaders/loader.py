@@ -28,8 +28,8 @@ def build_loader(
 ) -> "Loader":
     """A loader over ``split`` ("train", "train+valid", …) of the shards in ``data``.
 
-    Given ``OpenShards``, it shares what they hold and leaves them open. Raises ``InputError`` if the data set, the
-    split or a setting does not fit.
+    A loader that is given ``OpenShards`` shares them with others and leaves them open. Raises ``InputError``
+    if the data set, the split or a setting does not fit.
     """
     opened = data if isinstance(data, OpenShards) else None
     if isinstance(data, OpenShards):
@@ -43,8 +43,8 @@ def build_loader(
 
 
 def _ready(future: "Future[Batch]") -> Batch:
-    """Waits for a batch. If memory runs out, raises ``MemoryError`` with advice, which ends the run and masks no
-    sample."""
+    """Waits for a batch. If memory runs out, raises ``MemoryError`` with advice: that ends the run, and no sample is
+    masked for it."""
     try:
         return future.result()
     except MemoryError as error:
@@ -111,8 +111,8 @@ class Loader:
         return {**self._identity(), "epoch": self._epoch, "batches_consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from the position in ``state``, on any number of ranks. Raises ``InputError`` if its data or
-        settings differ."""
+        """Continues from the position in ``state``, on any number of ranks. Raises ``InputError`` if the state
+        belongs to other data or other settings."""
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise InputError(

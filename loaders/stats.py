@@ -29,9 +29,9 @@ class LoaderStats:
             self._counts[name] += amount
 
     def reason(self, kind: str, reason: str, amount: int = 1) -> None:
-        """Adds ``amount`` to a count of reasons. ``kind`` says what they explain: ``fallback``, why samples were
-        decoded whole although windows were requested; ``failed``, why samples gave no pixels; ``on_host``, why samples
-        did not go to DALI or nvJPEG."""
+        """Adds ``amount`` to the count of ``reason``. ``kind`` says what the reason explains: ``fallback``, why samples
+        were decoded whole although windows were requested; ``failed``, why samples gave no pixels; ``on_host``, why
+        samples did not go to DALI or nvJPEG."""
         with self._lock:
             self._reasons[kind][reason] += amount
 

@@ -18,8 +18,8 @@ from loaders.order.randomness import U64, bounded, draws, stream
 __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "scaled"]
 
 AUGMENT_PURPOSE = 4 << 32
-"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that draw changes; k is added for a sample
-that came k times before in the epoch."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that draw changes. For a sample that came k
+times before in the epoch, k is added."""
 
 SHARE_STEPS = 1 << 24
 
@@ -50,8 +50,8 @@ class Change:
         return self._path(window)[0]
 
     def shown(self, window: CropWindow) -> CropWindow:
-        """The part of the source that ``window`` of the changed image shows, rounded outwards to whole pixels. It lacks
-        the margin of :meth:`source_window` that filters read."""
+        """The part of the source that ``window`` of the changed image shows, rounded outwards to whole pixels. Unlike
+        :meth:`source_window`, it has no margin for filters to read."""
         (height, width), (new_height, new_width) = self.sizes[0], self.size
         top, left = window.top * height // new_height, window.left * width // new_width
         bottom = -(-window.bottom * height // new_height)
@@ -59,7 +59,8 @@ class Change:
         return CropWindow(top, left, bottom - top, right - left)
 
     def on_window(self, pixels: Pixels, window: CropWindow) -> Pixels:
-        """The pixels of ``window`` in the changed image, from ``pixels``, those of its :meth:`source_window`."""
+        """The pixels of ``window`` in the changed image. ``pixels`` are those of ``source_window(window)`` in the
+        source."""
         path = self._path(window)
         for number, operation in enumerate(self.operations):
             pixels = operation.apply(pixels, path[number], path[number + 1], self.sizes[number])
@@ -70,15 +71,15 @@ class Change:
         return self.on_window(pixels, CropWindow(0, 0, *self.size))
 
     def as_jpeg(self, pixels: Pixels) -> bytes | None:
-        """The changed image as a JPEG file if the last operation saves one, otherwise None. It decodes to the pixels of
-        :meth:`on_image`."""
+        """The changed image as a JPEG file if the last operation saves one, otherwise None. The file decodes to the
+        pixels that :meth:`on_image` gives."""
         if not self.operations or not isinstance(self.operations[-1], Jpeg):
             return None
         before = Change(self.operations[:-1], self.sizes[:-1])
         return self.operations[-1].file_of(before.on_image(pixels))
 
     def on_view(self, view: Pixels) -> Pixels:
-        """The global view (S, S, 3) uint8 of the changed image, approximated from ``view``, that of the source."""
+        """The global view (S, S, 3) uint8 of the changed image, approximated from the source's ``view``."""
         for operation, size in zip(self.operations, self.sizes, strict=False):
             view = operation.on_view(view, size)
         return view
@@ -97,18 +98,18 @@ class ChangedSample:
 
     change: Change
     windows: npt.NDArray[np.int32]
-    """(N, 4) of (top, left, height, width) in the changed image, zeros if there is no crop."""
+    """(N, 4) of (top, left, height, width) in the changed image; a row of zeros where there is no crop."""
 
 
 def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
-    """The operation that scales both sides by ``percent`` / 100, rounded, to at least one pixel; none if the size
-    stays."""
+    """The operation that scales both sides by ``percent`` / 100, rounded, to at least one pixel; no operation if that
+    leaves the size as it is."""
     height, width = (max(1, (side * percent + 50) // 100) for side in size)
     return () if (height, width) == size else (Resize(height, width),)
 
 
 def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
-    """The operation that shrinks an image until no side is longer than ``longest`` pixels; none if it fits already."""
+    """The operation that shrinks an image until no side is longer than ``longest`` pixels; no operation if none is."""
     side = max(size)
     if side <= longest:
         return ()
@@ -122,8 +123,8 @@ def _between(draw: np.uint64, low: int, high: int) -> int:
 
 
 def _resized(size: Size, random: U64) -> tuple[Operation, ...]:
-    """A random resize. Two of three shrink the sides, to 25 … 100 %; one of three enlarges them, to 100 … 200 %, since
-    images on the web are more often shrunk than enlarged."""
+    """A random resize. Two in three resizes shrink the sides to 25 … 100 %, and one in three enlarges them to
+    100 … 200 %, since images on the web are more often shrunk than enlarged."""
     grows = _between(random[0], 1, 3) == 3
     return scaled(size, _between(random[1], *((100, 200) if grows else (25, 100))))
 

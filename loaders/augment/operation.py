@@ -42,13 +42,13 @@ class CropWindow(NamedTuple):
         return CropWindow(top, left, bottom - top, right - left)
 
     def cut(self, pixels: Pixels, read: "CropWindow") -> Pixels:
-        """The pixels of this window, cut out of ``pixels``, which are those of the window ``read``."""
+        """Cuts this window out of ``pixels``, which show the window ``read`` around it."""
         top, left = self.top - read.top, self.left - read.left
         return pixels[top : top + self.height, left : left + self.width]
 
 
 class Operation(Protocol):
-    """An operation on an image, such as a blur or a re-save; immutable and pure. ``size`` is that of the input."""
+    """An operation on an image, such as a blur or a re-save; immutable and pure. ``size`` is the input's."""
 
     def output_size(self, size: Size) -> Size:
         """The size of the output."""
@@ -59,9 +59,9 @@ class Operation(Protocol):
         ...
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """The pixels of ``window`` in the output, from ``pixels``, those of the part ``read`` of the input."""
+        """The pixels of ``window`` in the output. ``pixels`` are those of the window ``read`` in the input."""
         ...
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """The global view (S, S, 3) of the output, approximated from ``view``, that of the input."""
+        """The global view (S, S, 3) of the output, approximated from the input's ``view``."""
         ...

@@ -33,8 +33,8 @@ GRID = 16
 """Side, in pixels, of the blocks that JPEG with halved chroma and VP8 code."""
 
 VIEW_LIMIT = 3
-"""Re-saving changes the global view only of images whose longer side is at most this many times the view's. In larger
-ones it would change the view by 1 to 2 of 255 grey levels on average, which is neglected."""
+"""Re-saving changes the global view only of images whose longer side is at most this many times the view's side. The
+view of a larger image would change by 1 to 2 of 255 grey levels on average, which is neglected."""
 
 
 class _KeepsSize:
@@ -55,7 +55,7 @@ def _saved(pixels: Pixels, image_format: str, quality: int) -> Pixels:
 
 
 def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pixels:
-    """The view enlarged to the image's size, saved, and shrunk again; unchanged for images beyond ``VIEW_LIMIT``."""
+    """The view enlarged to the image's size, saved, and shrunk again; the view itself if ``VIEW_LIMIT`` is exceeded."""
     side = len(view)
     if max(size) > VIEW_LIMIT * side:
         return view
@@ -74,7 +74,7 @@ class Jpeg(_KeepsSize):
         return _encoded(pixels, "JPEG", self.quality)
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """The whole MCUs around ``window`` and 2 pixels more, since the interpolation of chroma reads neighbours."""
+        """The MCUs that touch ``window`` or the 2 pixels around it, which the interpolation of chroma reads."""
         return window.grown(2, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
@@ -115,18 +115,19 @@ class Blur(_KeepsSize):
     """Standard deviation in pixels."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """``window`` and three times the reach of a box filter around it."""
+        """``window`` and a margin of three times the reach of a box filter."""
         radius = (math.sqrt(4 * self.sigma**2 + 1) - 1) / 2
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow repeats the last pixel at an image's edge, and there ``read`` ends, too."""
+        """See :class:`Operation`. At an image's edge Pillow repeats the last pixel. It does so here, too, since there
+        ``read`` also ends at that edge."""
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See :class:`Operation`. Blurring and shrinking commute, so the view is blurred by a deviation that is scaled
-        down like the image in each direction."""
+        """See :class:`Operation`. Blurring and shrinking commute, so the view is blurred by ``sigma``, scaled down in
+        each direction as the image is."""
         sigma = (self.sigma * len(view) / size[1], self.sigma * len(view) / size[0])
         return np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(sigma)))
 
@@ -148,8 +149,8 @@ class Resize:
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """The part of the input that the bicubic filter reads: it reaches two pixels beyond the window, counted in the
-        input where it enlarges and in the output where it shrinks."""
+        """The part of the input that the bicubic filter reads. The filter reaches two pixels beyond the window: pixels
+        of the input when it enlarges, of the output when it shrinks."""
         left, top, right, bottom = self._box(window, size)
         down = 2 * max(1.0, size[0] / self.height) + 1
         across = 2 * max(1.0, size[1] / self.width) + 1
@@ -174,8 +175,8 @@ class Resize:
         return np.asarray(image.resize(wanted, Image.Resampling.BICUBIC, box=box))
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See :class:`Operation`. Unchanged unless the output is smaller than the view; then the view is reduced to the
-        detail that the output can hold."""
+        """See :class:`Operation`. If the output is smaller than the view, the view is reduced to the detail that the
+        output can hold; otherwise it stays as it is."""
         side = len(view)
         small = (min(side, self.width), min(side, self.height))
         if small == (side, side):
@@ -202,7 +203,8 @@ class Noise(_KeepsSize):
         return self._added(window.cut(pixels, read), window, size[1], self.deviation)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """The view with noise, drawn separately, of the standard deviation that the image's noise has after shrinking.
+        """Adds noise to the view, with the standard deviation that the image's noise has after shrinking. This noise is
+        not the image's own, shrunken, but drawn anew.
 
         Shrinking averages: a triangle filter that reaches f pixels to each side leaves 2 / (3 f) of the variance.
         """
@@ -229,7 +231,8 @@ class Noise(_KeepsSize):
 
 
 MAX_DRAWS = 1 << 19
-"""Random numbers of noise held at a time. They take 4 MB, and every step of the arithmetic takes as much again."""
+"""Maximum number of random numbers in memory at a time: 4 MB of them, and as much again for each step of the
+arithmetic."""
 
 
 def _byte_sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:

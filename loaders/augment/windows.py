@@ -1,8 +1,8 @@
 """Decodes and changes the crops of the samples that augmentation changes, on the host.
 
 Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend: augmentation re-saves files, and the
-result is the same on every machine only if the encoder is. Samples that would be decoded by windows still are, but each
-window is enlarged to the part of the image that its crop depends on.
+result is the same on every machine only if the encoder is. A changed sample is spliced, read by tiles or decoded whole,
+as it would be unchanged, but each of its windows is enlarged to the part of the image that the crop depends on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,9 +25,9 @@ Patch = tuple[int, Pixels]
 def changed_windows(
     jobs: Iterable[Job], samples: Mapping[int, ChangedSample], decoder: Decoder, num_crops: int
 ) -> tuple[list[Patch], list[DecodeFailure]]:
-    """Decodes and changes the crops of ``jobs``; returns them, and what failed.
+    """Decodes and changes the crops of ``jobs``; returns the crops, and the failures.
 
-    ``samples`` has the sample of every job, by place in the batch. ``decoder`` decodes into host memory.
+    ``samples`` maps the place in the batch of every job's sample to that sample. ``decoder`` decodes into host memory.
     """
     patches: list[Patch] = []
     failures: list[DecodeFailure] = []
@@ -75,8 +75,7 @@ def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels |
 
 
 def paste(patches: list[Patch], crops: torch.Tensor) -> None:
-    """Writes ``patches`` into their slots of ``crops`` (B·N, C, C, 3), zeros below and to the
-    right."""
+    """Writes ``patches`` into their slots of ``crops`` (B·N, C, C, 3), padded with zeros below and to the right."""
     if not patches:
         return
     pixels: npt.NDArray[np.uint8] = np.zeros((len(patches), *crops.shape[1:]), np.uint8)

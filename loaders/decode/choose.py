@@ -58,8 +58,8 @@ def choose_host_decoder(backend: str) -> Decoder:
 
 
 def inexact_decoder(config: LoaderConfig) -> str | None:
-    """The name and version of the decoder if its pixels may differ from the reference decoder's; ``None`` if they are
-    equal."""
+    """The name and version of the decoder if its pixels may differ from the reference decoder's; ``None`` if its pixels
+    are equal."""
     if config.device != "cuda" or (backend := _backend(config)) not in ("dali", "nvjpeg"):
         return None
     library = _DALI if backend == "dali" else "torchvision"

@@ -1,10 +1,10 @@
-"""NVIDIA DALI as the decoder: ``mixed`` on a GPU, and the same definition on a CPU.
+"""NVIDIA DALI as the decoder: its ``mixed`` operators on a GPU, its ``cpu`` operators on a CPU.
 
-One pipeline decodes whole images and slices their N windows; one decodes spliced JPEGs, each for
-its one window. On a CPU the second uses the fused ``image_slice``; on a GPU ROI decoding is
-reported to crash (nvImageCodec issue 55), so there it decodes and then slices. DALI gets only files that
-it is certain to decode to the reference decoder's picture (``loaders.decode.dali_files``). The reference
-decoder decodes all others on the host, and they are counted by reason.
+One pipeline decodes whole images and slices N windows out of each; the other decodes spliced JPEGs, which have one
+window each. On a CPU the second pipeline decodes only the window, by ``image_slice``. On a GPU decoding a part of an
+image is reported to crash (nvImageCodec issue 55), so there the pipeline decodes all of it and then slices. DALI gets
+only files that it is certain to decode to the reference decoder's picture (``loaders.decode.dali_files``). The
+reference decoder decodes all other files on the host, and they are counted by reason.
 """
 
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ class DaliDecoder:
         num_threads: int,
         stats: LoaderStats | None = None,
     ) -> None:
-        """``stats`` counts the images that are decoded on the host instead of by DALI under ``on_host``, by reason."""
+        """``stats`` counts, under ``on_host`` and by reason, the images that are decoded on the host, not by DALI."""
         self._device: Device = device
         self._stats = stats or LoaderStats()
         self._num_crops, self._crop_size = num_crops, crop_size

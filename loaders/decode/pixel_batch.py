@@ -1,7 +1,7 @@
 """Batches of images that are decoded already, equal to those that the loader makes of the images' files.
 
-They serve to predict on single files and on changed images. The windows depend on the content id that the caller gives,
-not on the pixels.
+Predictions on single files and on changed images use these batches. The windows depend on the content id that the
+caller gives, not on the pixels.
 """
 
 from collections.abc import Sequence
@@ -133,7 +133,7 @@ def stack_views(
     batch_size: int | None = None,
     num_crops: int | None = None,
 ) -> Batch:
-    """The batch of ``rows`` on ``device``: at least one, all with views and crops of one size.
+    """The batch of ``rows`` on ``device``: at least one row, all with views and crops of one size.
 
     ``sample_key`` numbers the rows from 0; ``label`` is 0 if ``labels`` is None. ``batch_size`` and ``num_crops`` fix
     the shapes, which otherwise follow from ``rows``; missing rows and crops are filled with zeros and masked. Fixed

@@ -1,8 +1,8 @@
 """JPEG decoding by torchvision: nvJPEG on a GPU if DALI is missing, and libjpeg-turbo on a CPU by the same code.
 
-On a GPU torchvision decodes on a CUDA stream of its own, and the caller's stream waits for it. The reverse does not
-hold: torchvision does not wait for the caller's stream, from which its memory comes. So the caller's stream must be
-idle before the call.
+On a GPU torchvision decodes on a CUDA stream of its own, and the caller's stream waits for that stream. The reverse
+does not hold: torchvision takes memory that belongs to the caller's stream, but does not wait for work on it. So the
+caller's stream must be idle before the call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,11 +27,11 @@ on a GPU, where a call should have many images."""
 
 
 class TorchvisionDecoder:
-    """Decodes lists of JPEGs by torchvision's ``decode_jpeg``. Files that this must not decode go to the reference
-    decoder."""
+    """Decodes lists of JPEGs by torchvision's ``decode_jpeg``. The reference decoder decodes files that
+    ``decode_jpeg`` must not decode."""
 
     def __init__(self, device: Literal["cpu", "cuda"], stats: LoaderStats | None = None) -> None:
-        """``stats`` counts the images that go to the reference decoder under ``on_host``, by reason."""
+        """``stats`` counts, under ``on_host`` and by reason, the images that go to the reference decoder."""
         self.splits_batches = device == "cpu"  # on a GPU a batch is one piece of work on the loader's stream
         self._device = device
         self._stats = stats or LoaderStats()
@@ -84,8 +84,8 @@ class TorchvisionDecoder:
 
 
 def _tensor(data: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """``data`` as a tensor. Read-only data, such as a view of a mapped shard, is copied, since torch does not accept
-    it."""
+    """``data`` as a tensor. Read-only data, such as a view of a mapped shard, is copied, since torch needs writable
+    memory."""
     return torch.from_numpy(data if data.flags.writeable else data.copy())
 
 

@@ -1,7 +1,7 @@
 """WebP decoding by torchvision, which copies less than Pillow.
 
-Each has its own copy of libwebp and calls another of its functions. Before the first file, a test picture checks that
-both give the same pixels.
+torchvision and Pillow have a copy of libwebp each, and call different functions of it. Before the first file is
+decoded, a test picture shows whether both give the same pixels.
 """
 
 import io
@@ -25,8 +25,10 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def decode_webp(job: WholeJob) -> Pixels | None:
-    """The pixels of a WebP, (height, width, 3) uint8; ``None`` if the reference decoder has to read the file. It reads
-    other formats, alpha and animations, and for damaged files it has the error message."""
+    """The pixels of a WebP, (height, width, 3) uint8; ``None`` if the reference decoder has to read the file.
+
+    The reference decoder has to read other formats, alpha and animations, and damaged files, for its error message.
+    """
     if job.image_format != "WEBP" or job.mode != "RGB" or (decode := _decoder()) is None:
         return None
     try:

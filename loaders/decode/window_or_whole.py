@@ -35,8 +35,8 @@ def windows_are_cheaper(
 ) -> npt.NDArray[np.bool_]:
     """(B,) bool: whether splicing the windows of each of B images costs less than one full decode.
 
-    ``height`` and ``width`` (pixels) and ``num_bytes`` are (B,); ``windows`` is (B, N, 4), zeros where there is none.
-    An image's bytes are assumed to be spread evenly over it.
+    ``height`` and ``width`` (pixels) and ``num_bytes`` are (B,); ``windows`` is (B, N, 4), zeros where there is no
+    window. An image's bytes are assumed to be spread evenly over it.
     """
     pixels = height.astype(float) * width
     wide = np.minimum(windows[..., 3] + MARGIN, width[:, None]).astype(float)

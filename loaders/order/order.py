@@ -1,7 +1,7 @@
 """The order of samples: a pure function of (seed, epoch), cut into global batches and ranks.
 
 Global batch b holds positions [b·G, (b+1)·G) of the order, G = ``global_batch_size``; rank r of W
-takes the r-th of W equal parts of each. So a run resumes from (epoch, batch) alone, also on another
+takes the r-th of W equal parts of each batch. So a run resumes from (epoch, batch) alone, also on another
 number of ranks. Positions past the end are fillers: they repeat the start of the order (so that
 batch statistics see real images) with ``is_valid`` False.
 """

@@ -28,8 +28,8 @@ def mix64(value: U64) -> U64:
 def stream(seed: int, epoch: int, content_id: npt.ArrayLike, purpose: int = 0) -> U64:
     """One 64-bit stream per content id.
 
-    ``content_id`` is an int64 array of any shape (1-D at least). Different ``purpose``s keep uses uncorrelated that
-    must be (order, windows), and repeated appearances of a sample in one epoch.
+    ``content_id`` is an int64 array of any shape (1-D at least). Streams of different ``purpose`` are
+    uncorrelated: so order and windows do not depend on each other, nor do the appearances of a sample in one epoch.
     """
     state = np.full(1, seed, np.uint64)
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""The plan of a batch, made before anything is read: its crops, and the windows that are read for them."""
+"""The plan of a batch, made before anything is read: the batch's crops, and the windows to read for these crops."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Reads:
     bounds: list[int]
     """(B + 1) indices: the windows of the sample at place p are ``windows[bounds[p] : bounds[p + 1]]``."""
     windowed: npt.NDArray[np.bool_]
-    """(B,) whether the sample's windows, at least one, are to be spliced out of a JPEG."""
+    """(B,) True if the sample has windows, and these are to be spliced out of a JPEG."""
     tiled: npt.NDArray[np.bool_]
-    """(B,) whether only the tiles that the sample's windows, at least one, touch are to be read."""
+    """(B,) True if the sample has windows, and only the tiles that these touch are to be read."""
 
     def part(self, place: int) -> slice:
         """The slice of ``windows`` and ``slots`` that belongs to the sample at ``place``."""
@@ -42,8 +42,8 @@ class BatchPlan:
     epoch: int
     """Epoch of the windows: 0 if the loader does not shuffle."""
     crop_windows: npt.NDArray[np.int32]
-    """(B, N, 4) of (top, left, height, width) in source pixels: what the crops show, zeros if there is no crop. Samples
-    that augmentation changes need larger windows, which are in ``reads``."""
+    """(B, N, 4) of (top, left, height, width) in source pixels: what the crops show, zeros if there is no crop. For a
+    sample that augmentation changes, larger windows have to be read, which are in ``reads``."""
     mask: npt.NDArray[np.bool_]
     """(B, N) whether there is a crop."""
     changed: Mapping[int, ChangedSample]

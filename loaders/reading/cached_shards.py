@@ -1,7 +1,7 @@
 """Whole shards from a store: fetched in parts into the local cache, then mapped like local ones.
 
-The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`, with a way to announce the shards that
-come next, so that they are in the cache when their first sample is read.
+The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`, and a method that announces the shards to
+be read next, so that they are in the cache when their first sample is read.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ Bytes = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 
 _DOWNLOADS = 2
-"""Shards fetched at a time: the first requests of the second use the connections that the end of the first leaves idle.
-"""
+"""Maximum number of shards fetched at a time. While the last requests for one shard are answered, the connections that
+they leave idle begin with the next shard."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class CachedShards:
     several threads."""
 
     def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:
-        """``tars[k]`` is shard number k. ``parts`` such objects share the cache on this machine."""
+        """``tars[k]`` is shard number k. ``parts`` is the number of objects that share the cache on this machine."""
         self._remote, self._tars, self._cache = remote, tars, cache
         # Mapped files cannot be evicted, so they must leave room for others. If all tars fit, the
         # objects map the same files, and each may map them all.
@@ -85,7 +85,7 @@ class CachedShards:
     def member(self, shard: int, offset: int, length: int) -> Bytes:
         """A read-only view of ``length`` bytes at ``offset`` of the shard, which is fetched if it is not in the cache.
 
-        Raises ``UnreadableMember`` if the bytes are outside the file, ``InputError`` if the store fails to deliver it.
+        Raises ``UnreadableMember`` if the bytes are outside the shard, ``InputError`` if the store does not deliver it.
         """
         data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:

@@ -1,10 +1,9 @@
 """Checksums of samples, compared when a sample is first read, once per process.
 
-A loader reads a few per cent of an image's bytes. Flipped bits in the rest go unnoticed; flipped bits in what it reads
-give wrong pixels and no error. So the first time that a sample is read, its stored image and global view are compared
-whole with the CRC-32 in the manifest, and its entry points when they are first used. A sample whose image or view
-differs is masked; entry points that differ cost a full decode, but not the sample. docs/LOG.md says what the checks
-cost.
+A loader reads a few per cent of an image's bytes, and flipped bits in these give wrong pixels and no error. So the
+first time that a sample is read, its whole stored image and global view are compared with the CRC-32 in the manifest;
+its entry points are compared when they are first used. A sample whose image or global view differs is masked. A sample
+whose entry points differ is kept, and its image decoded whole. docs/LOG.md says what the checks cost.
 """
 
 import numpy as np
@@ -24,8 +23,8 @@ class BadChecksum(Exception):
 
 
 class Checksums:
-    """Remembers which of ``num_samples`` manifest rows were found sound. Safe to use from several threads: if two read
-    a row at the same time, both check it."""
+    """Remembers which of ``num_samples`` manifest rows were found sound. Safe to use from several threads: if two
+    threads read a row at the same time, both check it."""
 
     def __init__(self, num_samples: int) -> None:
         # One byte each; the system gives pages only for rows that are touched.
@@ -40,7 +39,7 @@ class Checksums:
 
     def check(self, row: int, members: dict[str, tuple[Bytes, int]]) -> int:
         """Compares ``members``, name → (bytes, CRC-32), with their checksums and remembers the result for ``row``.
-        Returns how many bytes it read. Raises ``BadChecksum`` naming the first member that differs."""
+        Returns the number of bytes compared. Raises ``BadChecksum`` naming the first member that differs."""
         for name, (data, expected) in members.items():
             if crc32(data) != expected:
                 self._state[row] = _DAMAGED

@@ -41,7 +41,7 @@ class ChunkReader:
     ) -> Chunk:
         """Reads and decodes the samples at ``places`` into ``views`` (B, S, S, 3) and ``crops`` (B·N, C, C, 3).
 
-        If that fails unexpectedly, it is repeated sample by sample, so that one bad sample does not fail the others.
+        After an unexpected error, the samples are read one by one, so that one bad sample does not fail the others.
         """
         try:
             return self._read_and_decode(plan, members, places, views, crops)

@@ -1,7 +1,7 @@
 """Deals with shards of a store that are closed while threads still read them.
 
 When an error ends the loop over a loader, the shards may be closed before the loader's threads notice. Nobody needs
-their results any more, so the failed reads are blamed on no sample and are not logged.
+the results of these threads any more, so their failed reads are blamed on no sample and are not logged.
 """
 
 from collections.abc import Callable

@@ -46,7 +46,7 @@ class FetchedBatch:
         return 0
 
     def image(self, row: int) -> Bytes:
-        """The whole image, which is fetched now if only the ranges of its windows are there."""
+        """The whole image. If only the ranges of its windows were fetched, the whole image is fetched now."""
         sample = self._sample(row)
         return sample.image if sample.whole else self._fetch_image(row)
 

@@ -25,8 +25,8 @@ MAX_MAPPED = 8192
 dropped first."""
 
 _SHARE_OF_FILES = 4
-"""A :class:`MappedShards` may use one in this many of the process's open files. There may be two of them, for images
-and for other members, so half of the files is left for everything else."""
+"""A :class:`MappedShards` may use one in this many of the files that the process may open. A data set needs up to two
+such objects, for images and for other members, so half of the files is left for everything else."""
 
 
 class UnreadableMember(Exception):
@@ -52,9 +52,9 @@ class MappedShards:
     def member(self, shard: int, offset: int, length: int) -> Bytes:
         """A read-only view of ``length`` bytes at ``offset`` of the shard.
 
-        Raises ``UnreadableMember`` if they are outside the file (``FailedDisk`` if the disk fails to deliver it),
-        ``InputError`` if the file is gone, and ``MachineTrouble``. If a file is truncated while it is mapped, touching
-        the missing part would kill the process, so the file's size is checked each time (2 µs).
+        Raises ``UnreadableMember`` if the bytes are outside the file, ``FailedDisk`` if the disk fails to deliver the
+        file, ``InputError`` if the file is gone, and ``MachineTrouble``. If a file is truncated while it is mapped,
+        touching the missing part would kill the process, so the file's size is checked each time (2 µs).
         """
         data = self._map(shard)
         size = min(data.size, _size_now(self._paths[shard], data.size))
@@ -64,8 +64,8 @@ class MappedShards:
         return data[offset : offset + length]
 
     def renew(self, shard: int) -> bool:
-        """Called for a sample whose checksum is wrong. Returns False: these files are the originals, so no copy can
-        replace them."""
+        """Called for a sample whose checksum is wrong. Returns False: the shard is no copy that could be fetched
+        again."""
         return False
 
     def close(self) -> None:
@@ -84,8 +84,8 @@ class MappedShards:
             return self._maps[shard]
 
     def _mapped(self, shard: int) -> Bytes:
-        """Maps a shard, with several tries the first time that the disk fails to deliver it and one try afterwards, so
-        that its other samples need not wait as long."""
+        """Maps a shard. If the disk fails to deliver the shard, tries again several times. Once all tries have failed,
+        later calls try only once, so that the shard's other samples need not wait as long."""
         path = self._paths[shard]
         try:
             data = _mapped(path) if shard in self._failed else patiently(lambda: _mapped(path))
@@ -100,7 +100,7 @@ class MappedShards:
 
 
 def _mapped(path: Path) -> Bytes:
-    """The bytes of a file, mapped. Gives an empty array for an empty file, which cannot be mapped; it counts as
+    """The bytes of a file, mapped. An empty file cannot be mapped: it gives an empty array, and so counts as
     truncated."""
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:

@@ -33,12 +33,12 @@ class Members(Protocol):
     """
 
     def is_checked(self, row: int) -> bool:
-        """Whether the image and global view of ``row`` need not be compared with their checksums, because they were
-        before or comparison is switched off. Raises ``BadChecksum`` if they were found damaged before."""
+        """True if the image and global view of ``row`` were compared with their checksums before, or if comparison is
+        switched off. Raises ``BadChecksum`` if an earlier comparison found damage."""
         ...
 
     def check(self, row: int) -> int:
-        """Compares image and view with their checksums; returns how many bytes it read."""
+        """Compares image and global view with their checksums; returns the number of bytes compared."""
         ...
 
     def image(self, row: int) -> Bytes:
@@ -54,8 +54,8 @@ class Members(Protocol):
         ...
 
     def entry_points(self, row: int) -> Bytes:
-        """The ``.mcu`` member. If it cannot be read or is damaged, an array of no or one byte: the splicer reports
-        that, and it costs a full decode instead of the sample."""
+        """The ``.mcu`` member; no bytes if it cannot be read, one zero byte if it is damaged. In both cases the splicer
+        reports a failure, and the image is decoded whole."""
         ...
 
 
@@ -64,11 +64,11 @@ class MemberSource(Protocol):
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """The caches to which upcoming shards are announced, so that they fetch them ahead."""
+        """The caches to which upcoming shards are announced, so that the caches fetch the shards ahead."""
         ...
 
     def begin(self, reads: Reads) -> Members:
-        """The members of a batch. If they have to be fetched for it, fetching starts now."""
+        """The members of a batch. If a store has to send them, fetching starts now."""
         ...
 
 
@@ -80,13 +80,13 @@ class Tars(Protocol):
         ...
 
     def renew(self, shard: int) -> bool:
-        """Called for a sample whose checksum is wrong: fetches the shard again if the local copy is damaged, and
-        returns whether it was."""
+        """Called for a sample whose checksum is wrong: fetches the shard again if the local copy is damaged. Returns
+        whether the copy was damaged."""
         ...
 
 
 class TarMembers:
-    """Members read from whole tars, local or cached. One object is the source and serves every batch."""
+    """Members read from whole tars, local or cached. One object serves every batch: :meth:`begin` returns it."""
 
     def __init__(
         self,
@@ -97,11 +97,11 @@ class TarMembers:
         checksums: "tuple[Checksums, Checksums] | None",
         caches: "Sequence[CachedShards]" = (),
     ) -> None:
-        """``images`` hold the images, ``others`` all other members: the same tars, or the sidecars of tars made
-        elsewhere.
+        """``images`` are the tars with the images, ``others`` those with all other members: the same tars, or the
+        sidecars of tars made elsewhere.
 
-        ``checksums`` remember which samples were compared: the first for images and views, the second for entry points.
-        Without them nothing is compared.
+        ``checksums`` remember which samples were compared: the first for images and global views, the second for entry
+        points. If ``checksums`` is None, nothing is compared.
         """
         self.caches = caches
         self._samples, self._checksums = samples, checksums
@@ -125,7 +125,7 @@ class TarMembers:
         return self._member("image", row)
 
     def image_parts(self, row: int) -> Bytes:
-        """See :class:`Members`; the whole image is given, and pages that nobody touches are not read."""
+        """See :class:`Members`. Gives the whole image, of which the system reads only the pages that are touched."""
         return self._member("image", row)
 
     def view(self, row: int) -> Bytes:

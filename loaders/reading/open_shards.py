@@ -1,7 +1,7 @@
 """A data set opened once for many loaders: mapped shards, columns, and the splicer's tables.
 
-Trials of a search differ in batch size and crops, not in the files they read. A loader that is given an
-:class:`OpenShards` opens nothing itself, and leaves it open when the loader is closed.
+The trials of a search differ in batch size and crops, but read the same files. A loader that is given an
+:class:`OpenShards` opens nothing itself, and closing the loader leaves the :class:`OpenShards` open.
 """
 
 from types import TracebackType
@@ -34,7 +34,8 @@ class OpenShards:
         self._checksums = Checksums(len(self.samples)), Checksums(len(self.samples))
         self._caches: tuple[CachedShards, ...] = ()
         self._tars: tuple[MappedShards, MappedShards] | tuple[CachedShards, CachedShards]
-        """The tars of the images and those of all other members: the same, or the sidecars of tars made elsewhere."""
+        """The tars with the images, and those with the other members: the same tars, or the sidecars of tars made
+        elsewhere."""
         if dataset.remote is None:
             self._tars = _mapped(dataset, self.samples.shards)
         else:
@@ -43,8 +44,8 @@ class OpenShards:
             self.ranges = RangeReader(dataset, dataset.remote, self.samples)
 
     def whole(self, *, verify: bool) -> TarMembers:
-        """Members read from whole tars, in the local folder or in the cache of the store. With ``verify``, they are
-        compared with their checksums when they are first read."""
+        """Members read from whole tars, in the local folder or in the cache of the store. With ``verify``, members
+        are compared with their checksums when they are first read."""
         checksums = self._checksums if verify else None
         return TarMembers(self.samples, *self._tars, checksums=checksums, caches=self._caches)
 

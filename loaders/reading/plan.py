@@ -71,7 +71,7 @@ class Planner:
         return Reads(rows, windows.reshape(-1, 4)[slots], slots, bounds, windowed & has_windows, tiled & has_windows)
 
     def _windowed(self, rows: Rows, windows: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """Which samples are to be spliced, (B,); those that cannot be are counted with their reason."""
+        """(B,) bool: which samples are to be spliced. Samples that cannot be spliced are counted by reason."""
         samples, config = self._samples, self._config
         if config.decode == "full":
             return np.zeros(len(rows), np.bool_)
@@ -125,7 +125,7 @@ class Planner:
 
 
 def _appearances(part: BatchSlice) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """For each number of earlier appearances in a batch, that number and which samples have it, (B,)."""
+    """Yields each number of earlier appearances that occurs in a batch, and a (B,) mask of the samples that have it."""
     for appearance in np.unique(part.appearance).tolist():
         yield appearance, part.appearance == appearance
 
@@ -133,9 +133,9 @@ def _appearances(part: BatchSlice) -> Iterator[tuple[int, npt.NDArray[np.bool_]]
 def _trace_back(
     sample: ChangedSample, mask: npt.NDArray[np.bool_], read: npt.NDArray[np.int32], shown: npt.NDArray[np.int32]
 ) -> None:
-    """Traces the windows of a changed sample back to its source, where ``mask`` (N,) says that there is a window:
-    writes into ``read`` the parts of the source that they depend on, and into ``shown`` the parts that they show, both
-    (N, 4)."""
+    """Traces the windows of a changed sample back to its source: writes into ``read`` (N, 4) the parts of the source
+    that the windows depend on, and into ``shown`` (N, 4) the parts that the windows show. Rows where ``mask`` (N,) is
+    False have no window and stay as they are."""
     for place in np.flatnonzero(mask).tolist():
         window = CropWindow(*sample.windows[place].tolist())
         read[place] = sample.change.source_window(window)

@@ -45,8 +45,8 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Maximum number of bytes of a stored global view besides its pixels, and of entry points besides the part that grows
-with the image."""
+"""Maximum number of bytes of a stored global view in addition to its pixels, and of entry points in addition to the
+part that grows with the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]
@@ -87,8 +87,8 @@ class RangeReader:
         return self._remote.has_ranges(INFO_NAME)
 
     def begin(self, reads: Reads) -> FetchedBatch:
-        """Starts to fetch the samples of a batch: those that are windowed or tiled as far as their windows need it, the
-        others whole."""
+        """Starts to fetch the samples of a batch. Of samples that are windowed or tiled, only the ranges that their
+        windows need are fetched; other samples are fetched whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
         wanted: dict[int, list[int]] = {}
         for place, row in enumerate(reads.rows.tolist()):  # a row may repeat, each time with other windows
@@ -123,7 +123,7 @@ class RangeReader:
         return self._windows if windowed else self._tiles if tiled else self._whole
 
     def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:
-        """Fetches a sample, and once more if its bytes arrive damaged, which a faulty proxy may cause."""
+        """Fetches a sample. If its bytes arrive damaged, as through a faulty proxy, fetches it once more."""
         self._require_plausible(row)
         sample = way(row, windows)
         if sample.damaged:
@@ -133,8 +133,8 @@ class RangeReader:
         return sample
 
     def _require_plausible(self, row: int) -> None:
-        """Raises ``UnreadableMember`` if the manifest claims more bytes for a member than it can have, before any are
-        requested or memory is allocated."""
+        """Raises ``UnreadableMember`` if the manifest claims more bytes for a member than it can have. Called before
+        bytes are requested or memory is allocated."""
         samples, most = self._samples, limit("MAX_IMAGE_BYTES")
         image = int(samples.image.length[row])
         if image > most:
@@ -188,7 +188,7 @@ class RangeReader:
         return FetchedSample(view, nothing, image, False, damaged)
 
     def _whole(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """Fetches image and global view; in the tar, only the sample's JSON is between them."""
+        """Fetches image and global view, as a rule with one request: only the sample's JSON lies between them."""
         samples, shard = self._samples, int(self._samples.shard[row])
         image, view = self._both(row, (self._images[shard], samples.image), (self._members[shard], samples.global_view))
         damaged = [n for n, d in (("image", image), ("global", view)) if self._is_damaged(n, row, d)]
@@ -197,8 +197,8 @@ class RangeReader:
     def _guess(
         self, row: int, mcu: Bytes, head: IndexHead, windows: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.int64] | None:
-        """The byte ranges that ``windows`` need, judged by manifest and entry points alone; None if the subsampling is
-        unusual."""
+        """The byte ranges that ``windows`` need, judged by manifest and entry points alone; None if the chroma
+        subsampling is unusual."""
         samples = self._samples
         sides = GEOMETRY.get(samples.subsamplings[samples.subsampling[row]])
         if sides is None:

@@ -34,7 +34,7 @@ class SampleReader:
         self, plan: BatchPlan, members: Members, places: range, global_views: torch.Tensor
     ) -> tuple[list[Job], list[DecodeFailure]]:
         """Reads the samples at ``places`` of the batch: global views into ``global_views`` (B, S, S, 3) uint8, images
-        into jobs. Returns the jobs, and what failed."""
+        into jobs. Returns the jobs, and the failures."""
         reads, views = plan.reads, global_views.numpy()
         jobs: list[Job] = []
         failures: list[DecodeFailure] = []
@@ -104,8 +104,8 @@ class SampleReader:
         )
 
     def _splice(self, reads: Reads, members: Members, images: dict[int, Bytes]) -> tuple[list[WindowJob], list[int]]:
-        """Splices the windows of ``images``, by place in the batch. Returns a job per window for each image all of
-        whose windows could be spliced, and the places of the other images, which are counted by reason."""
+        """Splices the windows of ``images`` (place in the batch → stored image). Returns a job per window, and the
+        places of images of which a window could not be spliced. These images get no job and are counted by reason."""
         if not images:
             return [], []
         samples, places = self._samples, list(images)

@@ -50,7 +50,7 @@ class SampleTable:
 
     def _check(self, dataset: ShardDataset) -> None:
         """Raises ``InputError`` naming a sample with numbers that no build can have written. Reads every row once (64
-        bytes each). Whether members are inside their tar is only known when it is opened."""
+        bytes each). Whether members are inside their tar is only known when the tar is opened."""
         for start in range(0, len(self), _CHECKED_ROWS):
             part = slice(start, start + _CHECKED_ROWS)
             for what, wrong in self._impossible(part):

@@ -53,15 +53,15 @@ class Detail:
 
 def _edges(length: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """First and one-past-last index of each of ``count`` parts of ``length`` items. If there are more parts than items,
-    they overlap."""
+    parts overlap."""
     number = np.arange(count)
     first = np.minimum(number * length // count, length - 1)
     return first, np.maximum((number + 1) * length // count, first + 1)
 
 
 def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
-    """The detail of ``jpeg`` from ``entry_points``, its ``.mcu`` member; None if that is empty, damaged or
-    another file's. Both are 1-D uint8. Of the JPEG only the header and the beginning of the scan are read."""
+    """The detail of ``jpeg`` from ``entry_points``, its ``.mcu`` member; None if that member is empty, damaged or
+    belongs to another file. Both are 1-D uint8. Of the JPEG only the header and the beginning of the scan are read."""
     if not entry_points.size:
         return None
     found = read_positions(jpeg, entry_points)
@@ -69,12 +69,12 @@ def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
 
 
 def detail_of_file(data: bytes) -> Detail | None:
-    """The detail of the image file ``data`` (all of its bytes): what :func:`read_detail` gives for it once it is in a
+    """The detail of the image file ``data`` (all of its bytes): what :func:`read_detail` gives once the file is in a
     shard.
 
     Walks the scan of a JPEG, at about half the cost of decoding it. Returns None for files without entry points: other
-    formats, and JPEGs that cannot be indexed, such as progressive ones. (Shards hold progressive JPEGs as baseline
-    files with entry points, which the loader does not use for this, so that a file and its shard get the same windows.)
+    formats, and JPEGs that cannot be indexed, such as progressive JPEGs. (Shards hold progressive JPEGs as baseline
+    files with entry points. The loader takes no detail from these, so that a file has the same windows in a shard.)
     """
     if not data.startswith(b"\xff\xd8"):
         return None

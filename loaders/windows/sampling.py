@@ -8,13 +8,13 @@ and ``crop_mask`` (B, N) bool, False if a rule has fewer than N windows to give.
 ``stratified_grid``  the paper's: distinct cells of a grid with as many rows as columns; where an image
                      is too small for N cells, uniform crops
 ``uniform``          anywhere, independently
-``aspect``           distinct cells of a grid of nearly square cells that tile the image; where it
-                     has fewer than N, all cells occur equally often, give or take one
-``all``              every cell of that grid once, the rest masked; where it has more than N, N of
-                     them spread evenly over the image
-``texture``          cells of that grid spread over the image, by weights that grow with the bits that
-                     the JPEG spends on them; equal weights if there is no JPEG. Only this rule depends
-                     on the file: JPEG, PNG and array of the same pixels have different windows
+``aspect``           distinct cells of a grid of nearly square cells that tile the image; where there
+                     are fewer than N cells, all occur equally often, give or take one
+``all``              every cell of the grid of ``aspect`` once, crops beyond that masked; where the grid
+                     has more than N cells, N of them spread evenly over the image
+``texture``          cells of the grid of ``aspect`` spread over the image, by weights that grow with the
+                     bits that the JPEG spends on each cell; equal weights if the file is no JPEG. Only
+                     this rule depends on the file: the same pixels as JPEG and PNG have other windows
 ===================  =============================================================================
 """
 
@@ -52,7 +52,7 @@ the other half equally, so that even the plainest cell is seen."""
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
-    """Uniform positions over the image; 0 if it is smaller than the crop."""
+    """Uniform positions over the image; 0 along a side that is shorter than the crop."""
     room_down = np.maximum(height - crop_size, 0)[:, None] + 1
     room_right = np.maximum(width - crop_size, 0)[:, None] + 1
     return bounded(draw_top, room_down), bounded(draw_left, room_right)
@@ -108,7 +108,7 @@ def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int,
 
 def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """A uniform crop in each of N distinct cells of a grid that follows the image's shape; every set of N cells is
-    equally likely. If there are fewer than N cells, they repeat in the same order."""
+    equally likely. If there are fewer than N cells, all cells repeat in the same order."""
     rows, columns = grid_shape(height, width, crop_size)
     random = draws(streams, MAX_CELLS + 2 * num_crops)
     outside = np.arange(MAX_CELLS)[None, :] >= (rows * columns)[:, None]
@@ -120,7 +120,7 @@ def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams:
 
 
 def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
-    """A uniform crop in every cell of the grid of ``aspect``, row by row, the rest masked.
+    """A uniform crop in every cell of the grid of ``aspect``, row by row; crops beyond the last cell are masked.
 
     If there are more than N cells, N of them are taken at even distances along a curve through the image, from a random
     start on.
@@ -138,8 +138,8 @@ def texture(
     height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
     """N cells of the grid of ``aspect``, spread over the image and drawn in proportion to their detail, and a
-    uniform crop in each. If the grid has fewer than N cells, all of them are taken in turn, and only the remainder
-    is drawn."""
+    uniform crop in each. If the grid has only n < N cells, each is taken N // n times, and N mod n cells are drawn in
+    addition."""
     rows, columns = grid_shape(height, width, crop_size)
     num_cells = rows * columns
     random = draws(streams, 2 + 2 * num_crops)
@@ -189,14 +189,15 @@ def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | No
 
 @dataclass(frozen=True)
 class SamplingRule:
-    """A rule that places crops, and reads the image's file if it depends on it."""
+    """A rule that places crops. It may depend on the bits of the image's file."""
 
     place: Placing
     reads_files: bool = False
     """Whether windows depend on the bits of a JPEG, too."""
 
     def detail_of_sample(self, jpeg: Bytes, entry_points: Bytes) -> "Detail | None":
-        """The detail that the rule reads from a stored JPEG and its ``.mcu`` member, if any; both are 1-D uint8."""
+        """The detail that the rule reads from a stored JPEG and its ``.mcu`` member, both 1-D uint8; None for a rule
+        that reads no files, and for a member that gives no detail."""
         if not self.reads_files:
             return None
         from loaders.windows.detail import read_detail  # Numba takes a second to import
@@ -204,7 +205,8 @@ class SamplingRule:
         return read_detail(jpeg, entry_points)
 
     def detail_of_file(self, data: bytes | None) -> "Detail | None":
-        """The detail that the rule reads from an image file, if any; equal to that of the same file in a shard."""
+        """The detail that the rule reads from an image file, equal to that of the same file in a shard; None for a rule
+        that reads no files, and for a file that gives no detail."""
         if not self.reads_files or data is None:
             return None
         from loaders.windows.detail import detail_of_file
@@ -222,7 +224,7 @@ SAMPLING_RULES = {
 
 
 def sampling_rule(name: str) -> SamplingRule:
-    """The rule of that name; ``InputError`` lists those that exist."""
+    """The rule called ``name``. Raises ``InputError``, which lists all rules, if there is none."""
     if name not in SAMPLING_RULES:
         raise InputError(f"loader.sampling={name!r} is not one of {', '.join(SAMPLING_RULES)}")
     return SAMPLING_RULES[name]
