@@ -3,8 +3,8 @@
 Each bench runs in a process of its own with its own defaults. The document that it prints is kept as
 one line of ``bench/results/MACHINE.jsonl``, even if the bench ended with a non-zero exit code (a goal
 was missed, a method crashed); the line and the document of this command record that code. To add your
-machine, run this on it while nothing else runs, and send the file. ``glass bench report`` compares
-machines.
+machine, run this command while the machine does nothing else, and send the file. ``glass bench report``
+compares machines.
 
     glass bench all --data data/shards --machine ryzen-9950x [--photos DIR]
 """
@@ -73,7 +73,7 @@ def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
 
 
 def _document(last: str) -> Any:
-    """Parses the last line of a bench as its document. Raises ``ValueError`` if it is no JSON."""
+    """Parses the last line of a bench as its document. Raises ``ValueError`` if that line is no JSON."""
     try:
         return parse_json(last.encode())
     except json.JSONDecodeError:

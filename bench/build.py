@@ -3,8 +3,8 @@
 Question: how much longer than a single Pillow decode does a sample take to build, and how many
 bytes do its entry points add?
 Method: as in ``glass bench decode``: files in the page cache, one process per method, methods in turn.
-The files are those that shards hold, so all JPEGs are baseline; converting a progressive one would cost
-more. Writing the tar is not included.
+The files are those that shards hold, so all JPEGs are baseline; a progressive JPEG would cost more, since
+the build has to convert it. Writing the tar is not included.
 
     glass bench build --photos DIR --rounds 5
 """

@@ -74,7 +74,7 @@ class Result:
 
     @property
     def rows(self) -> dict[Key, dict[str, Any]]:
-        """The rows by their values of the identity's fields; a list (``settings``) is represented by its JSON text."""
+        """Values of the fields in :data:`IDENTITY` → row. A list among the values (``settings``) becomes JSON text."""
 
         def key(row: Mapping[str, Any]) -> Key:
             values = (row[name] for name in IDENTITY[self.bench])
@@ -143,7 +143,7 @@ def _named(fields: Mapping[str, Any]) -> str:
 
 
 def _with_range(row: Mapping[str, Any], metric: str) -> str:
-    """The figure with its range; bytes as MiB; "–" where it was not measured."""
+    """The figure ``metric`` of a row with its range, bytes as MiB; "–" if the figure was not measured."""
     if row[metric] is None:
         return "–"
     unit = 2**20 if metric.endswith("_bytes") else 1
@@ -156,7 +156,7 @@ def _with_range(row: Mapping[str, Any], metric: str) -> str:
 def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
     """The results of this version of the benches, and a sentence for every other line.
 
-    Raises ``InputError`` naming the file and line that is not a result at all.
+    Raises ``InputError``, which names file and line, if a line is not a result at all.
     """
     results: list[Result] = []
     left_out: list[str] = []
@@ -175,7 +175,8 @@ def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
 
 
 def _result(where: str, text: str) -> Result:
-    """Parses a line. Raises ``InputError`` if it is not a result, ``ValueError`` if it is one of another version."""
+    """Parses a line. Raises ``InputError`` if it is no result, ``ValueError`` if another version of the benches wrote
+    it."""
     try:
         line = parse_json(text.encode("utf-8"))
         bench, document = line["bench"], line["document"]

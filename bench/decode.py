@@ -5,13 +5,14 @@ Method: shards are built from the photographs, and every method works on the sam
 cache, in a process of its own that is pinned to as many cores as it may use threads. Methods take turns
 (A B C A B C …); a turn is whole passes over all files, from empty queues to the last result. The bench
 reports medians over the rounds, with the smallest and the largest, and computes ratios round by round.
-A line on each method, below the table, lists the work that it includes and leaves out.
+Below the table, a line on each method says which work the method includes and leaves out.
 
     glass bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
     glass bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
 
-With ``--formats`` the photographs are shrunk to each size and written in each format. The loader is measured on these
-files and on the form in which a build can store them instead; Pillow, OpenCV and torchvision on the files.
+With ``--formats`` the photographs are shrunk to each size and written in each format. The loader reads shards with
+these files as they are, and shards in which the build stored them in another form; Pillow, OpenCV and torchvision
+read the files.
 
     glass bench decode --formats --photos DIR --images 16 --output runs/bench
 """
@@ -214,8 +215,8 @@ class _Run:
         self.ratios.update({name + suffix: value for name, value in found.items()})
 
     def _size_ratios(self, sets: Sequence[ImageSet], num_crops: int) -> dict[str, Ratio]:
-        """Each size ÷ each smaller one, in images per second of ``SIZE_METHOD``, measured once more with the sizes in
-        turn."""
+        """Images per second of ``SIZE_METHOD`` at each size ÷ those at each smaller size. They are measured once more
+        for this, with all sizes in turn."""
         progress(f"measuring {SIZE_METHOD} on all sizes in turn")
         ordered = sorted(sets, key=lambda image_set: image_set.corpus.megapixels)
         tasks = [self._task(SIZE_METHOD, s, num_crops, min(self.cores)) for s in ordered]

@@ -2,8 +2,8 @@
 
 Question: which part of the machine or the installation is slow, missing or wrong?
 Method: short checks, each of which takes at most seconds and answers in a sentence. If there is a GPU:
-its driver, memory, precision, fused attention, decoding by nvJPEG, transfers. Until now that half has
-been run only on fakes, in its tests.
+its driver, memory, precision, fused attention, decoding by nvJPEG, transfers. The checks
+of the GPU have been run only on fakes until now, in their tests.
 
     glass bench doctor [--folder DIR]
 """
@@ -31,7 +31,7 @@ __all__ = ["CPU_CHECKS", "main"]
 BENCH = "doctor"
 FILE_BYTES = 256 << 20
 MIN_CACHE_GB_S, MIN_DISK_MB_S = 1.0, 150.0
-"""Below these the verdict is "slow". They are speeds of a page cache and of a SATA disk of ten years ago."""
+"""Below these speeds, those of a page cache and of a SATA disk of ten years ago, the verdict is "slow"."""
 UNTRIED = "the GPU checks have not been run on a machine with a GPU before: doubt them too"
 
 

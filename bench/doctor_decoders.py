@@ -1,8 +1,8 @@
 """Checks of ``glass bench doctor``: do all decoders of this machine give the same pixels?
 
 The test images are JPEGs of the kinds that photographs come in, of a size that is no multiple of a block. They are
-decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the settings that the loader gives
-them. Pillow is the reference decoder.
+decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the settings that the loader uses.
+Pillow is the reference decoder.
 """
 
 import argparse
@@ -44,17 +44,17 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grey": ("L", {}),
     "progressive": ("RGB", {"subsampling": "4:2:0", "progressive": True}),
 }
-"""Kind → Pillow's mode, and the options with which Pillow writes it."""
+"""Kind of JPEG → Pillow's mode, and the options with which Pillow writes such a JPEG."""
 WIDTH, HEIGHT = 1021, 765
 MIN_CPU_DECODE_MP_S = 60.0
 """Megapixels per second, the speed of a core of ten years ago. Below this the verdict is "slow"."""
 MAX_NVJPEG_DIFFERENCE = 4
-"""Grey levels. On a CPU all decoders are libjpeg-turbo and give equal pixels; nvJPEG rounds differently."""
+"""Grey levels. On a CPU all decoders use libjpeg-turbo and give equal pixels; nvJPEG rounds differently."""
 
 
 @cache
 def built_in_images() -> dict[str, tuple[bytes, Pixels]]:
-    """Kind → a JPEG of smooth colours and fine texture, and Pillow's (H, W, 3) RGB pixels of it."""
+    """Kind of JPEG → a JPEG of smooth colours and fine texture, and the (H, W, 3) RGB pixels that Pillow decodes."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     pixels = np.stack([x // 4, y // 3, (x * 7 + y * 13) % 256], axis=-1).astype(np.uint8)
     images = {}
@@ -66,7 +66,7 @@ def built_in_images() -> dict[str, tuple[bytes, Pixels]]:
 
 
 def check_cpu_decoding(_: argparse.Namespace) -> Answer:
-    """Compares libjpeg-turbo's pixels with Pillow's, and measures its speed."""
+    """Compares libjpeg-turbo's pixels with Pillow's, and measures libjpeg-turbo's speed."""
     simplejpeg = optional("simplejpeg")
     if simplejpeg is None:
         return ABSENT, "no simplejpeg here: torchvision decodes where its pixels are equal, else Pillow"
@@ -119,7 +119,7 @@ def decode_by_dali(data: bytes, device: Any) -> Pixels:
 
 
 def _differences(decode: Callable[[bytes], Pixels]) -> dict[str, int]:
-    """Kind → the largest difference from Pillow's pixels, 255 if the shapes differ."""
+    """Kind of JPEG → the largest difference from Pillow's pixels, 255 if the shapes differ."""
     found = {}
     for kind, (data, expected) in built_in_images().items():
         pixels = decode(data)
@@ -129,7 +129,7 @@ def _differences(decode: Callable[[bytes], Pixels]) -> dict[str, int]:
 
 
 def _above(differences: dict[str, int], limit: int) -> str:
-    """The kinds that differ by more than ``limit``, in words; empty if none does."""
+    """The kinds of JPEGs whose difference is above ``limit``, in words; empty if there is none."""
     return ", ".join(f"{kind}: {levels} grey levels" for kind, levels in differences.items() if levels > limit)
 
 

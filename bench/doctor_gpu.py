@@ -13,7 +13,8 @@ __all__ = ["GPU_CHECKS", "check_presence", "driver_version", "has_gpu"]
 
 TRANSFER_BYTES = 256 << 20
 MIN_TRANSFER_GB_S = 5.0
-"""Below this the verdict is "slow", as for a PCIe 3 slot of 4 lanes, or for memory that is not pinned."""
+"""GB/s. The verdict is "slow" for slower transfers, as over a PCIe 3 slot of 4 lanes, or from memory that is not
+pinned."""
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 ASK_DRIVER = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
 

@@ -1,11 +1,12 @@
 """``glass bench loader``: measures the loader on existing shards, by decoder, mode and threads.
 
 Question: how fast do batches of this data set come, and where does the time go?
-Method: every combination runs in a process of its own, pinned to as many cores as it has threads, all
-in turn. A turn starts at the beginning of an epoch, with an empty queue, and takes batches until it has
-lasted about ``--seconds-per-round``; batches that were only prefetched by then are not counted. Files
-are read once before, so they are in the page cache if the data set fits into memory. Milliseconds per
-image of each stage are sums over threads; ``wait_ms`` is the consumer's alone.
+Method: every combination runs in a process of its own, pinned to as many cores as it has threads, and
+all processes take turns. A turn starts at the beginning of an epoch, with an empty queue, and takes
+batches until it has lasted about ``--seconds-per-round``; batches that were only prefetched
+by then are not counted. The batches of a turn are taken once before the first turn, so their files are in the page
+cache if they fit into memory. Milliseconds per image of each stage are sums over threads; ``wait_ms`` is the
+consumer's alone.
 
     glass bench loader --data data/shards --split train --threads 1,2
 """

@@ -46,7 +46,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the bench. Returns 0, or 1 if a process crashed, as a plain step may where a chunked one fits."""
+    """Runs the bench. Returns 0, or 1 if a process crashed: a plain step may run out of memory where a chunked step
+    fits."""
     options = parser().parse_args(argv)
     presets, crops, timed = _check(options)
     cores = choose_cores(options.threads)
@@ -124,8 +125,8 @@ def memory_ratios(
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """(ratios, their ranges over the rounds).
 
-    A ratio whose name has no preset is the worst of all presets. ``step_times`` has the times chunked ÷ plain, by
-    ``preset@Ncrops``.
+    A ratio whose name has no preset is the worst of all presets. ``step_times`` maps ``preset@Ncrops`` to the time of a
+    chunked step ÷ that of a plain step.
     """
     ratios, ranges = dict[str, float](), dict[str, list[float]]()
     slopes = {(line["preset"], line["method"]): line["slope_bytes_per_crop"] for line in fits}

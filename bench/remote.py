@@ -2,10 +2,10 @@
 
 Question: from which store is it worth reading only the ranges that the windows need?
 Method: a web server on loopback serves the shards with the latency and the bandwidth of each link. One
-epoch reads ranges, and one reads whole shards from an empty cache. The cost model
-(``loaders.reading.link``) predicts the time of both from its own measurement of the link; the prediction
-is shown beside the measured time, and ``chosen`` is the cheaper way by the prediction. The server counts
-the bytes that it sends.
+epoch reads ranges, and another reads whole shards; both begin with an empty cache. The cost model
+(``loaders.reading.link``) measures the link and predicts the time of both ways. The prediction is shown
+beside the measured time, and ``chosen`` is the way that it calls cheaper. The server counts the bytes
+that it sends.
 
     glass bench remote --data data/shards --links 5:1000,30:100
 """

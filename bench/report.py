@@ -2,9 +2,9 @@
 
 Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md and OUT/bench.html with plots.
 Rows are shown side by side if they were measured alike: with the same method, crops, data, settings,
-threads, batch and so on (``bench.comparison``). Rows without a partner are left out and counted. If the
-results of a bench have no row in common, that bench is not compared; nor are lines that another version
-of a bench wrote. Notes name both.
+threads, batch and so on (``bench.comparison``). Rows that not every result has are left out and counted.
+A bench whose results have no row in common is left out, and so are lines that another version of the
+benches wrote; notes name them.
 
     glass bench report OUT bench/results/*.jsonl --bench loader
 """
@@ -34,7 +34,7 @@ FIGURES = {
     "peak_bytes": ("peak memory (MiB)", 1 << 20),
     "open_s": ("time to open (s)", 1),
 }
-"""The figure that is drawn → the label of its axis, and its unit there."""
+"""A figure that is plotted → the label of its axis, and the number by which it is divided for the plot."""
 
 
 def main(argv: list[str] | None = None) -> int:

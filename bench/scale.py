@@ -2,12 +2,13 @@
 
 Question: does a data set of ten million images open, start and resume as fast as one of a thousand?
 Method: synthetic manifests (with all columns, but all rows point to the same two images), each opened in
-a process of its own. ``open_s`` is the time of ShardDataset.open and of the rows of the training split;
-``first_batch_s`` the time from there to the first batch (loader, order of epoch 0, reading, decoding);
-``order_s`` that of the order of the next epoch; ``resume_s`` that from a saved position in the middle of
-an epoch to its batch. Memory is the process's own peak, with mapped pages of the manifest: of opening
-alone (``open_peak_rss_mib``), and of everything (``peak_rss_mib``), which has a goal. Files are in the
-page cache, as on the second run of a training; a cold disk would add the time to read them.
+a process of its own. Four times are measured, in seconds. ``open_s``: to open the data set and find the rows
+of the training split. ``first_batch_s``: from there to the first batch (loader, order of epoch 0, reading,
+decoding). ``order_s``: to compute the order of the next epoch. ``resume_s``: to build a new loader, load a
+position in the middle of an epoch and get the batch there. Memory is the peak of the process, with mapped
+pages of the manifest: ``open_peak_rss_mib`` of opening alone, ``peak_rss_mib``, which has a goal, of
+everything. Files are in the page cache, as on the second run of a training; a cold disk would add the time
+to read them.
 
     glass bench scale --samples 1000,100000,10000000
 """
@@ -113,7 +114,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _compile(scratch: Path, config: Any) -> None:
-    """Loads kernels and libraries on a data set of a few samples, outside the measurement."""
+    """Reads a batch of a small data set, so that loading libraries and compiling kernels is not measured."""
     from loaders import build_loader
 
     folder = scratch / "warm-up"

@@ -3,9 +3,9 @@
 glass bench soak --minutes 30 [--output DIR]
 
 Loads and trains in this process on shards with damaged images, while reads stall, fail and raise, the
-consumer pauses, and the loader is closed and rebuilt within an epoch. Meanwhile a training run in a
-process of its own is killed and restarted again and again. Memory, handles and threads must stay flat
-over time (:func:`verdict`), and every epoch must show every sample once.
+consumer pauses, and the loader is closed and rebuilt within an epoch. Meanwhile a training run in another
+process is killed and restarted again and again. Memory, handles and threads must not grow over time
+(:func:`verdict`), and every epoch must show every sample once.
 """
 
 import argparse
@@ -119,8 +119,8 @@ class Soaked:
 def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
     """Loads batches and trains on them for ``duration_s`` seconds.
 
-    ``tend()`` is called at every measurement and returns the resident memory, in bytes, of the process that it
-    supervises.
+    ``tend()`` is called at every measurement. It looks after the killed training, and returns the resident memory of
+    the training's process in bytes.
     """
     from loaders import build_loader
 
@@ -199,8 +199,8 @@ def _training_step() -> Callable[[Any], None]:
 
 
 def verdict(soaked: Soaked) -> dict[str, Any]:
-    """Judges whether the process stayed flat and every epoch showed every sample once; returns the fields of the
-    result.
+    """Judges whether memory, handles and threads stayed within the limits below, and whether every epoch showed every
+    sample once. Returns the fields of the result.
 
     The first fifth of the measurements is warm-up. Over the rest, medians of the last quarter are compared with those
     of the first: resident memory must grow by less than 2 %, handles and threads by at most 2.

@@ -113,8 +113,8 @@ def faulty_reads(seed: int, longest_stall_s: float = 0.5) -> Iterator[Counter[st
 
 
 class KilledTraining:
-    """A training run in a process that is killed again and again: :meth:`tend` starts it when it is not running, and
-    kills it 15 to 60 seconds after its first checkpoint."""
+    """A training run in a process that is killed again and again: :meth:`tend` starts the process if it is not running,
+    and kills it 15 to 60 seconds after it has written a checkpoint."""
 
     def __init__(self, data: Path, run: Path, seed: int) -> None:
         self.kills, self.failures = 0, 0

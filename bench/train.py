@@ -63,10 +63,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: int) -> dict[str, Any]:
-    """Times ``rounds`` rounds of ``steps`` training steps of ``config`` each, alternating with rounds that load as many
-    batches without a model.
+    """Times ``rounds`` rounds. In each, ``steps`` training steps of ``config`` are taken, and then as many batches are
+    loaded without a model.
 
-    Raises ``InputError`` if the training split is too small for them.
+    Raises ``InputError`` if the training split has too few batches for ``steps``.
     """
     import torch
 
@@ -117,8 +117,8 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: 
 
 
 def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> dict[str, Any]:
-    """Medians and ``ranges``: of times over all steps, of rates over the rounds. ``turns`` has the steps of each round
-    and the loader's rate."""
+    """Medians and ``ranges``, of times over all steps and of rates over the rounds. ``turns`` holds, for each round,
+    the seconds of each step by part, and the loader's images per second."""
     steps = [step | {"step_s": sum(step.values())} for taken, _ in turns for step in taken]
     values = {name: [step[name] for step in steps] for name in ("step_s", *PARTS)}
     values["images_per_s"] = [batch / statistics.median(sum(step.values()) for step in taken) for taken, _ in turns]

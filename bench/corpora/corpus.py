@@ -1,8 +1,8 @@
 """The files that all methods of a comparison share: shards, the images in them, crops stored apart.
 
-``files/``  the image of every sample exactly as its shard holds it, so that a method that reads
-            files and one that reads shards decode the same bytes (a progressive file that the build
-            made baseline is baseline for all)
+``files/``  the image of every sample exactly as its shard holds it, so that methods that read files
+            and methods that read shards decode the same bytes (a progressive JPEG that the build
+            converted to baseline is baseline for all methods)
 ``shards/``  the data set that the loader reads
 ``crops-N.bin``  N crops of every image and copy as separate JPEGs, one after the other
 """
@@ -133,8 +133,8 @@ class Corpus:
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """The stored crops as one mapped array of bytes, and the place of each in it: (copies, images, N, 2) int64, the
-        index of its first byte and of the one after its last."""
+        """The stored crops as one mapped array of bytes, and the place of each crop in that array: (copies, images, N,
+        2) int64, the index of the crop's first byte and of the byte after its last."""
         bounds = np.load(self.root / f"crops-{num_crops}.npy")
         return mapped(self.root / f"crops-{num_crops}.bin"), bounds
 
@@ -153,8 +153,8 @@ def mapped(path: Path) -> Bytes:
 def build_corpus(
     root: Path, photographs: Sequence[Path], crop_counts: Sequence[int], settings: BuildSettings | None = None
 ) -> Corpus:
-    """Builds shards from ``photographs`` in the new folder ``root`` and extracts the images from them again. For
-    each of ``crop_counts`` it also stores that many crops per image as files; then all photographs must be JPEGs.
+    """Builds shards from ``photographs`` in the new folder ``root`` and extracts the images from the shards again. For
+    each N in ``crop_counts``, it also stores N crops of every image as JPEGs; then all photographs must be JPEGs.
     Raises ``InputError`` if fewer than two photographs can be used."""
     if len(photographs) < 2:
         raise InputError("a comparison needs at least two photographs that differ")
@@ -176,14 +176,14 @@ def build_corpus(
 
 
 def entry_point_shares(dataset: ShardDataset) -> list[float]:
-    """Bytes of entry points ÷ bytes of the JPEG, for every sample that has any."""
+    """Bytes of entry points ÷ bytes of the JPEG, for every sample that has entry points."""
     points, image = dataset.column("mcu_length"), dataset.column("image_length")
     return [float(share) for share in (points / image)[points > 0]]
 
 
 def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
-    """Writes a list for the build. It labels the photographs real and generated in turn, since a build needs both
-    classes; here the class does not matter."""
+    """Writes a list for the build, in which photographs are real and generated in turn: a build needs both classes, and
+    a bench reads neither."""
     path = root / "photographs.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -211,7 +211,7 @@ def _take_out(dataset: ShardDataset, root: Path) -> list[CorpusImage]:
 
 
 def _store_crops(corpus: Corpus, crop_counts: Sequence[int]) -> None:
-    """Cuts the crops of every count out of each image, which is decoded once."""
+    """Decodes each image once, and cuts and stores its crops for every number in ``crop_counts``."""
     windows = {num_crops: corpus.windows(num_crops) for num_crops in crop_counts}
     bounds = {n: np.empty((*w.shape[:3], 2), np.int64) for n, w in windows.items()}
     with ExitStack() as stack:
@@ -236,13 +236,13 @@ def _encoded(crop: Bytes) -> bytes:
 
 
 def data_digest(info: DatasetInfo) -> str:
-    """Identifies all bytes of a data set by the checksums of its tars, whatever the folder is called."""
+    """A digest of all bytes of a data set, made from the checksums of its tars and not from names."""
     return _digest(f"{shard.sha256} {shard.sidecar_sha256}" for shard in info.shards)
 
 
 def corpus_digest(corpus: Corpus) -> str:
-    """Identifies the images of a comparison by their source bytes and their length in the shards.
-    It does not depend on the versions of the libraries that built the shards."""
+    """A digest of the images of a comparison: of each source file's hash, and of the number of bytes that the image
+    takes in its shard. Other bytes of the shards, which depend on versions of libraries, do not count."""
     return _digest(f"{image.file_id} {image.num_bytes}" for image in corpus.images)
 
 

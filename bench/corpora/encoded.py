@@ -28,8 +28,8 @@ class Format:
     options: dict[str, Any] = field(default_factory=dict)
     """For Pillow's ``save``."""
     stored_as: str | None = "tiles"
-    """The form in which a build can store such a file so that a crop of it can be read alone: ``tiles``, ``baseline``,
-    or None if the file has such a form already."""
+    """The form in which a build can store a file of this format, so that one crop can be read without the rest:
+    ``tiles`` or ``baseline``; None if that is possible with the file as it is."""
     extra: str = ""
     """The extra of this package that brings the plugin."""
 

@@ -42,7 +42,8 @@ class ImageSet:
     skipped: dict[str, int]
     """Reason → files of ``--photos`` that were left out."""
     asked_megapixels: float | None = None
-    """The size of synthetic images, or the size to which photographs were shrunk; None for photographs as they are."""
+    """The size of synthetic images, or the size to which photographs were shrunk; None for photographs in their own
+    size."""
 
     @property
     def suffix(self) -> str:
@@ -114,8 +115,8 @@ def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Seq
 
 
 def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
-    """The set whose ratios have no suffix: photographs if there are any, or else the smallest synthetic images of 6
-    megapixels or more, or else the largest."""
+    """The set whose ratios have no suffix: the photographs if there are any, or else the smallest synthetic images of 6
+    megapixels or more, or else the largest synthetic images."""
     for image_set in sets:
         if image_set.kind == PHOTOGRAPHS:
             return image_set
@@ -125,7 +126,7 @@ def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
-    """Bytes of entry points ÷ bytes of the JPEG: the median image and the worst."""
+    """Bytes of entry points ÷ bytes of the JPEG, for the median image and for the image with the largest share."""
     shares = image_set.corpus.entry_point_shares
     if not shares:
         return {}

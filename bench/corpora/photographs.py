@@ -1,4 +1,4 @@
-"""Finds the files under a folder of the user's that a bench can measure on."""
+"""Finds, in a folder that the user names, the files that a bench can measure on."""
 
 import hashlib
 from collections import Counter
@@ -29,7 +29,7 @@ IMAGE_SUFFIXES = {
 }
 JPEG_START = b"\xff\xd8\xff"
 EXACT_MODES = ("RGB", "L")
-"""Modes that libjpeg-turbo, DALI and Pillow decode to the same pixels. They convert CMYK differently."""
+"""Modes that libjpeg-turbo, DALI and Pillow decode to the same pixels. Each converts CMYK in its own way."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """A web server on loopback with the slowness and the faults of real stores.
 
-For ``glass bench remote`` and the tests of remote shards. It answers ranges, counts what it
-sends, and on request breaks a share of its answers: the same requests break in every run, because
-a hash of the request and its number of tries decides.
+``glass bench remote`` and the tests of remote shards use it. The server answers requests for ranges and
+counts the bytes that it sends. If asked to, it breaks a share of its answers: the same requests break in
+every run, because a hash of the request and the number of its tries decides.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ class Server:
     root: Path
     url: str = ""
     fault_share: float = 0.0
-    """Share of the requests that fail; each succeeds when it is tried again often enough."""
+    """Share of the requests that fail. A failed request succeeds after enough further tries."""
     faults: tuple[str, ...] = ("reset", "unavailable", "short")
     ranges: bool = True
     slow_s: float = 2.0

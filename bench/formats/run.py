@@ -50,8 +50,8 @@ class FormatsRun:
     rounds: int
     seconds_per_round: float
     seconds_per_cell: float
-    """Time limit of the methods that decode whole files, together. A cell that would take longer uses fewer
-    photographs, but at least two."""
+    """Time limit in seconds of the methods that decode whole files, all together. A cell that would take longer uses
+    fewer photographs, but at least two."""
     photographs_skipped: dict[str, int]
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: dict[str, Ratio] = field(default_factory=dict)
@@ -92,11 +92,11 @@ class FormatsRun:
         return plot_formats(self.rows, LABELS, FORMAT_LABELS, output)
 
     def _affordable(self, name: str, image: Path) -> int:
-        """The number of images that all methods that decode whole files can process in the seconds of a cell, warm-up
+        """The number of images for which all methods that decode whole files stay within ``seconds_per_cell``, warm-up
         included.
 
-        The limit is needed because a round has at least one pass over all images, however long that takes: for 16 HEIC
-        files of 8 megapixels, seven seconds per method.
+        The number has to be limited because a round has at least one pass over all images, however long that takes: for
+        16 HEIC files of 8 megapixels, seven seconds per method.
         """
         whole = sum(method not in (*STORED, *self.skipped) and method in self.methods for method, _ in methods_of(name))
         with Image.open(image) as opened:

@@ -2,13 +2,13 @@
 
 Question: do decoding, loading and training work on this GPU, how fast, with which pixels and how much memory?
 Method: the parts are machine, tests, pixels, loader, training, memory and compile, in this order. Each has a share of
-``--minutes``, in wall time; time that it does not use goes to the next ones. Each row is written to ``--out`` at once,
-so that a run that is interrupted keeps what it has. When a part's time is over, its other rows say ``cut off``; if it
-hangs, its process is killed and the next part begins in a new one.
+``--minutes``, in wall time; time that a part does not use goes to the next parts. Each row is written to ``--out`` at
+once, so that an interrupted run keeps its rows. When the time of a part is over, its remaining rows say ``cut off``. If
+a part hangs, its process is killed and the next part begins in a new process.
 
     glass bench gpu --minutes 8 --data data/shards --out gpu.json
 
-``--device cpu`` rehearses all of it with small models. Its figures are those of a CPU.
+``--device cpu`` rehearses all parts with small models; the figures are then those of a CPU.
 """
 
 import argparse
@@ -98,7 +98,7 @@ def _write(document: dict[str, Any], out: Path) -> None:
 
 
 class _Runner:
-    """Runs the measuring process, and a new one if that had to be killed."""
+    """Runs the measuring process. If the process had to be killed, the next part starts a new one."""
 
     def __init__(self, setting: dict[str, Any]) -> None:
         self._setting = setting
@@ -107,7 +107,7 @@ class _Runner:
         self._crashed = False
 
     def start(self, seconds: float) -> None:
-        """Starts the process. Raises ``InputError`` if it refuses the setting."""
+        """Starts the process. Raises ``InputError`` if the process refuses the setting."""
         self._process = subprocess.Popen(WORKER, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lines, self._crashed = SimpleQueue(), False
         threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
@@ -162,7 +162,7 @@ class _Runner:
             pass  # the missing answer shows it
 
     def _next(self, end: float) -> dict[str, Any] | None:
-        """The next answer, or None if there is no process, or it ended, or gave none in time."""
+        """The next answer; None if there is no process, if the process ended, or if it did not answer until ``end``."""
         if self._process is None:
             return None
         try:

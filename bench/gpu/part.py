@@ -42,7 +42,7 @@ class Setting:
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """The presets that are measured; on a CPU a small one stands in."""
+        """The presets that are measured; on a CPU, a small preset in their place."""
         return ("glass_resnet50", "glass_vit_base") if self.on_gpu else ("glass_tiny",)
 
 
@@ -52,7 +52,7 @@ class Cell:
 
     name: str
     measure: Callable[[float], Answer]
-    """Takes the seconds that are left, which are no strict limit. An exception counts as an answer, too."""
+    """Takes the seconds that are left, which are no strict limit. An exception that it raises is an answer, too."""
 
 
 @dataclass(frozen=True)

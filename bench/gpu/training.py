@@ -1,4 +1,5 @@
-"""Measures training steps: with the loader, with a batch that is on the device already, compiled, and their memory."""
+"""Measures the speed of training steps (with the loader, with a batch that is on the device already, and compiled), and
+their memory."""
 
 import gc
 import time

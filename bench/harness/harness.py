@@ -1,8 +1,8 @@
-"""Measures methods in alternating rounds: each in its own process, all in turn, A B C A B C …
+"""Measures methods in alternating rounds: each method in its own process, all methods in turn, A B C A B C …
 
 The load and the clock frequency of a machine drift by 10–15 % within minutes, which would distort a comparison of
-methods that are measured one after another. In turn, round r of one method runs within seconds of round r of another,
-and :func:`ratio` divides round by round.
+methods that are measured one after another. When methods alternate, round r of one method runs within seconds of round
+r of another, and :func:`ratio` divides round by round.
 """
 
 import json
@@ -75,9 +75,9 @@ def ratio(above: Measurement, below: Measurement) -> Ratio:
 
 
 def alternate(tasks: Sequence[Task], rounds: int, progress: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Starts a process per task, warms them up one by one, then runs each in turn, ``rounds`` times.
+    """Starts a process per task, warms the processes up one by one, then lets each run a turn, ``rounds`` times over.
 
-    A method that cannot run here is skipped; one that crashes is reported in ``failed``, and the others continue.
+    A method that cannot run here is reported in ``skipped``, a method that crashes in ``failed``; the others continue.
     """
     outcome = Outcome([], {}, {})
     workers: list[_Worker] = []
@@ -112,7 +112,7 @@ def _is_built(worker: "_Worker", outcome: Outcome) -> bool:
 
 
 def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
-    """The answer, or nothing if the process died; ``outcome`` then holds the last line that it printed."""
+    """The answer, empty if the process died; ``outcome.failed`` then has the last line that the process printed."""
     try:
         return worker.ask(request)
     except WorkerDied as error:
@@ -121,7 +121,7 @@ def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
 
 
 class WorkerDied(Exception):
-    """A measured process ended too early; the message is the last line that it printed."""
+    """A measured process ended too early; the message is the last line that the process printed."""
 
 
 class _Worker:

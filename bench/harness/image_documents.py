@@ -57,7 +57,7 @@ class ImageRow(TypedDict):
     bytes_read_per_image: Number
     """Bytes of storage that the method reads."""
     cpu_s_per_image: Number
-    """User and system time of all its threads and processes, in seconds."""
+    """User and system time of all threads and processes of the method, in seconds."""
     peak_rss_mib: Number
 
 
@@ -70,7 +70,7 @@ class TurnsRow(ImageRow):
     """Digest of the images: 16 hexadecimal digits."""
     rounds: int
     seconds_per_round: Number
-    """The requested length of a round, which takes about this long or longer."""
+    """The requested length of a round in seconds. Rounds take about this long or longer."""
 
 
 class Measured(TypedDict):

@@ -24,8 +24,8 @@ class Usage:
     cpu_s: float
     """User and system time of all threads, and of child processes (worker processes of peers)."""
     peak_rss_mib: float
-    """High-water mark of resident memory. Counts libraries and the mapped pages of shards; the
-    marks of child processes are added, so pages that they share count once for each."""
+    """High-water mark of resident memory. Libraries and mapped pages of shards count. The marks of child processes are
+    added, so a page that several processes share counts once for each process."""
 
 
 def usage_now() -> Usage:

@@ -72,7 +72,7 @@ def reference_crops(crop_counts: Sequence[int]) -> int:
 
 
 def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) -> dict[str, Ratio]:
-    """The ratios of methods, such as ``window_over_recipe``, whose two methods were both measured; all in one cell."""
+    """The ratios of two methods, such as ``window_over_recipe``, for all pairs in ``measured``, which is one cell."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     pairs = [*PAIRS, *(("window", peer) for peer in peers)]
     return {
@@ -83,7 +83,7 @@ def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) ->
 
 
 def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Ratio]:
-    """``speedup_2_threads`` and so on: ``method`` with that many threads ÷ ``method`` with one."""
+    """``speedup_2_threads`` and so on: images per second of ``method`` with 2, … threads ÷ those with one thread."""
     by_threads = {m.task.threads: m for m in measured if m.task.method == method}
     if 1 not in by_threads:
         return {}
@@ -95,7 +95,7 @@ def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Rat
 
 
 def row_of(bench: str, measurement: Measurement, megapixels: float, **more: Any) -> dict[str, Any]:
-    """A measurement as a row, with the further fields ``more`` and those that the method itself reports."""
+    """A measurement as a row, with the fields ``more`` and the fields that the method itself reports."""
     task, report = measurement.task, dict(measurement.report)
     row = {
         "bench": bench,

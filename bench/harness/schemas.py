@@ -1,8 +1,8 @@
 """Types of the benches' documents, which are checked when they are printed and when they are read.
 
-``rows``  one per method and cell; if they measure images per second, each is an :class:`ImageRow`
+``rows``  one per method and cell; rows of benches that measure images per second are :class:`ImageRow`
 ``ratios``  name → number, the quotients for which goals are set; ``ratio_ranges`` holds the
-smallest and largest of each over the rounds
+smallest and the largest value of each quotient over the rounds
 ``environment``  the machine and software of the measurement
 """
 
@@ -90,7 +90,7 @@ class Soak(TypedDict):
 
 
 class SpectrumRow(TypedDict):
-    """The images of one generator, or of all, against all real ones."""
+    """The images of one generator, or of all generators, against all real images."""
 
     generator: str
     images: int
@@ -218,8 +218,8 @@ def check_result(name: str, document: dict[str, Any]) -> None:
 
 
 def check_line(line: object) -> Line:
-    """Checks a line of results and returns it. Raises ``ValueError`` if it, or the document in it, is not as
-    declared."""
+    """Checks a line of results and returns it. Raises ``ValueError`` if the line, or the document in it, is not as
+    declared here."""
     checked = typed_document(line, Line, "line")
     if checked["bench"] not in SCHEMAS:
         raise ValueError(f"line.bench = {checked['bench']!r} is not one of {', '.join(SCHEMAS)}")
@@ -231,7 +231,7 @@ def print_result(
     document: dict[str, Any], output: Path | None, name: str, draw: Callable[[Path], object] = lambda folder: None
 ) -> None:
     """Checks the document, prints it as one line, then writes it to ``output/name.json`` if ``output`` is given, and
-    lets ``draw`` add plots. Raises ``InputError`` if that cannot be written."""
+    lets ``draw`` add plots. Raises ``InputError`` if a file cannot be written."""
     check_result(name, document)
     print(json.dumps(document), flush=True)  # first: it took long, and a disk may be full
     if output is None:

@@ -90,7 +90,8 @@ def print_formats(
 ) -> None:
     """Prints images per second, with a line per format and size and a column per method.
 
-    ``methods`` and ``formats`` have the labels of both; ``photographs`` has their number by format and megapixels.
+    ``methods`` and ``formats`` map names to labels; ``photographs`` maps (format, megapixels) to the number of
+    photographs.
     """
     names = [name for name in methods if any(row["method"] == name for row in rows)]
     titles = [methods[name].replace(", ", ",\n").replace(": ", ":\n") for name in names]
@@ -136,7 +137,7 @@ def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[floa
 
 
 def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
-    """Prints the times of a training step and of its parts, and its rate beside the loader's."""
+    """Prints the times of a training step and of its parts, and images per second of training and of the loader."""
     title = "times in ms, their share of a step; medians, below them smallest–largest"
     names = [part.removesuffix("_s").replace("_", " ") for part in parts]
     rates = ("images/s", "of the\nloader", "share")

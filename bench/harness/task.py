@@ -18,9 +18,9 @@ class MethodInfo:
     """A method's entry in a registry."""
 
     about: str
-    """What it does, and what it leaves out that others do; printed below the table."""
+    """What the method does, and which work of other methods it leaves out; printed below the table."""
     where: str
-    """``module:Class``; the class takes a :class:`Task`. Imported only in the measured process."""
+    """``module:Class``; the class takes a :class:`Task`. Only the measured process imports it."""
     options: dict[str, str] = field(default_factory=dict)
     """Passed to the method in the task's ``options``."""
 
@@ -39,7 +39,7 @@ class Task:
     threads: int
     cores: list[int]
     seconds_per_round: float
-    """A round repeats whole passes over the files until it is at least about this long."""
+    """A round consists of whole passes over the files: the fewest that take at least about this long."""
     options: dict[str, str] = field(default_factory=dict)
     """Options of this method alone."""
 

@@ -33,7 +33,7 @@ MAX_PASSES = 4096
 
 
 def main() -> int:
-    """Serves one task. Returns 0; a defect of the method ends the process with its traceback."""
+    """Serves one task. Returns 0; an exception in the method ends the process with a traceback."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # output of libraries must not be taken for an answer
     task = Task.from_json(sys.stdin.readline())

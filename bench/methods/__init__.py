@@ -1,8 +1,8 @@
 """The methods that ``glass bench decode`` compares: name → what it does and leaves out, and its class.
 
-All start from bytes in the page cache and end with pixels in memory. The loader's methods copy the global view from the
-shard; ``recipe`` and ``dali_full`` have to make it from the decoded image. ``dali_roi``, ``precut`` and ``decode_only``
-make none at all, which favours them.
+All methods start from bytes in the page cache and end with pixels in memory. The loader's methods copy the global view
+from the shard; ``recipe`` and ``dali_full`` have to make the view from the decoded image. ``dali_roi``, ``precut`` and
+``decode_only`` give no global view at all, which favours them.
 """
 
 from bench.harness.task import MethodInfo

@@ -1,5 +1,5 @@
-"""The methods of ``glass bench build``: the work on an image when shards are built, and one decode to compare it
-with."""
+"""The methods of ``glass bench build``: the work on an image when shards are built, and, for comparison, one full
+decode."""
 
 from typing import Any
 

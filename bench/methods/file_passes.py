@@ -16,7 +16,7 @@ __all__ = ["FilePasses"]
 
 
 class FilePasses(Method):
-    """Runs threads that take image after image from one counter, so that none waits for another."""
+    """Runs threads that take the number of the next image from one counter, so that no thread waits for another."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -26,11 +26,12 @@ class FilePasses(Method):
 
     @abstractmethod
     def one(self, copy: int, index: int, turn: int) -> Any:
-        """Does the work for image ``index`` with its windows of ``copy`` and returns the result, which the caller
-        drops; ``turn`` counts the images of the turn."""
+        """Does the work for image ``index`` with the windows of copy number ``copy``. Returns the result, which the
+        caller drops. ``turn`` counts the images of the turn."""
 
     def warm_up(self) -> float:
-        """See :class:`bench.harness.task.Method`. A pass that is slower than a round is not run twice."""
+        """See :class:`bench.harness.task.Method`. Runs a quarter of a pass, and then a whole pass unless that would
+        take longer than a round."""
         total = len(self._corpus)
         first = max(1, total // 4)
         start = time.perf_counter()

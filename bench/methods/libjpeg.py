@@ -15,7 +15,7 @@ __all__ = ["PrecutCrops", "WholeImages"]
 Bytes = npt.NDArray[np.uint8]
 
 BATCH_SIZE, BATCHES = 32, 4
-"""The results of this many batches stay in memory, as many as the loader's buffers hold."""
+"""The results of the last four batches stay in memory, as many as the loader's buffers hold."""
 
 
 class WholeImages(FilePasses):

@@ -23,10 +23,10 @@ MAX_WARM_UP_BATCHES = 64
 
 class LoaderPath(Method):
     """The loader over a corpus. A turn is one whole epoch, in which images repeat with other windows, so queues are
-    empty before and after.
+    empty before and after the turn.
 
-    The batch size is chosen so that the last batch needs (almost) no fillers. Checksums are verified on first touch,
-    during the warm-up.
+    The batch size is chosen so that the last batch has (almost) no fillers. Checksums are compared when a sample is
+    first read, which happens in the warm-up.
     """
 
     def __init__(self, task: Task) -> None:
@@ -79,7 +79,7 @@ class LoaderPath(Method):
 
 class LoaderBatches(Method):
     """The loader over existing shards. A pass is one batch. Every turn takes the same batches, from the start of epoch
-    0; if the data set has fewer, it starts again."""
+    0. If a turn needs more batches than the epoch has, the epoch starts again."""
 
     def __init__(self, task: Task) -> None:
         choices: dict[str, Any] = dict(task.options)
@@ -98,7 +98,8 @@ class LoaderBatches(Method):
         self._before: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """See :class:`bench.harness.task.Method`. Checksums are verified on first touch, which happens here."""
+        """See :class:`bench.harness.task.Method`. Checksums are compared when a sample is first read, which happens
+        here."""
         self._take(1)  # compiles, builds pipelines
         start, taken = time.perf_counter(), 0
         for _ in itertools.islice(self._batches(), MAX_WARM_UP_BATCHES):
@@ -141,7 +142,8 @@ class LoaderBatches(Method):
 
 
 def even_batch_size(num_samples: int) -> int:
-    """The batch size nearest to 32 among those from 16 to 48 with which an epoch needs the fewest fillers."""
+    """The batch size from 16 to 48 with which the last batch of an epoch has the fewest fillers; of several such sizes,
+    the one nearest to 32. Below 16 samples, their number."""
     if num_samples < BATCH_SIZES.start:
         return num_samples
     return min(BATCH_SIZES, key=lambda size: (-num_samples % size, abs(size - BEST_BATCH_SIZE)))

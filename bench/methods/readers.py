@@ -1,6 +1,6 @@
 """Methods of Pillow, OpenCV and torchvision: decode the whole file, make a global view and cut N crops, all uint8.
 
-They cut the windows that the loader draws. A library that does not read the format is left out.
+The windows are those that the loader draws. A library that does not read the format is left out.
 """
 
 import importlib
@@ -22,8 +22,8 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class _WholeFiles(FilePasses):
-    """The base of these methods. Reads the first file before anything is measured, and raises ``NotAvailable`` if the
-    library cannot."""
+    """The base of these methods. Before anything is measured, it decodes the first file, and raises ``NotAvailable`` if
+    the library cannot do so."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -67,8 +67,8 @@ class PillowViews(_WholeFiles):
 
 
 class OpenCvViews(_WholeFiles):
-    """Decodes by ``cv2.imdecode``. Its order of channels, BGR, is reversed only in view and crops, which is less work
-    than in the whole image."""
+    """Decodes by ``cv2.imdecode``, which gives channels in the order BGR. They are reversed only in view and crops,
+    which is less work than in the whole image."""
 
     def set_up(self) -> None:
         """See :class:`_WholeFiles`."""
@@ -90,7 +90,7 @@ class OpenCvViews(_WholeFiles):
 
 
 class TorchvisionViews(_WholeFiles):
-    """Decodes by ``torchvision.io``; AVIF and HEIC have functions of their own, which need
+    """Decodes by ``torchvision.io``, which has separate functions for AVIF and HEIC; they need
     torchvision-extra-decoders."""
 
     def set_up(self) -> None:

@@ -17,8 +17,8 @@ class Recipe(FilePasses):
     """The paper's data path on one image at a time.
 
     Windows are drawn in advance and results are not collated into batches, which favours this method a little. The
-    paper runs it in the worker processes of a ``DataLoader``; threads avoid the pickling between processes, and hold
-    the GIL only for microseconds between the steps.
+    paper uses the worker processes of a ``DataLoader``. This method uses threads: they need no pickling between
+    processes, and hold the GIL only for microseconds between the steps.
     """
 
     def __init__(self, task: Task) -> None:

@@ -1,8 +1,8 @@
-"""A floor that every detector should exceed: logistic regression on power spectra, without a network.
+"""A classifier that every detector should exceed: logistic regression on power spectra, without a network.
 
-Layers that enlarge leave periodic traces and a falling spectrum (e.g. arXiv 2003.08685; arXiv 1911.06465), which can be
-seen in some forty numbers per channel. A trained network that does not exceed this floor has not found the traces that
-a spectrum shows. The classifier scores batches as a model does, so it is measured in the same way.
+Layers that enlarge leave periodic traces and a falling spectrum (e.g. arXiv 2003.08685; arXiv 1911.06465), which some
+forty numbers per channel can show. A trained network that does no better than this classifier has not found the traces
+that a spectrum shows. The classifier scores batches as a model does, so it is measured in the same way.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ NUM_CROPS = 8
 BINS = 48
 """Rings of equal width from frequency 0 to the corner of the spectrum."""
 NOISE = 1e-3
-"""Power added before the logarithm, for pixels in 0 … 1. It is below the power of rounding to eight bits."""
+"""Power added before the logarithm is taken, for pixels in 0 … 1: less than the power of rounding to eight bits."""
 
 
 class SpectrumClassifier(nn.Module):

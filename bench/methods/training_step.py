@@ -61,7 +61,7 @@ class TrainingStep(Method):
         return time.perf_counter() - start
 
     def _mode(self) -> AbstractContextManager[None]:
-        """Context manager: with ``by_shapes``, tensors have shapes and storage sizes but no values."""
+        """Context manager: if memory is counted by shapes, tensors have shapes and storage sizes but no values."""
         return without_numbers(self._fake) if self.by_shapes else nullcontext()
 
     def run(self) -> int:

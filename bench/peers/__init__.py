@@ -1,8 +1,8 @@
 """The job of ``glass bench decode`` done by other loading libraries, each set up as its documentation advises.
 
-All of them decode the whole image, since none can decode a part, and cut the same windows out of it, as uint8 and not
-normalised. They use their usual parallelism: worker processes of a ``DataLoader`` (none if there is one thread, which
-spares them the pickling), or threads for SPDL.
+No library here can decode a part of an image. All of them decode whole images and cut the same windows out, as uint8
+and not normalised. Each library uses its usual parallelism: SPDL threads, the others worker processes of a
+``DataLoader``. With one thread there are no worker processes, which spares the libraries the pickling.
 """
 
 from bench.harness.task import MethodInfo

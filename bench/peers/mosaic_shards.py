@@ -29,7 +29,7 @@ class _Dataset(streaming.StreamingDataset):
 
 
 class MosaicShards(PeerPasses):
-    """Stores JPEGs as bytes, since the library's own ``jpeg`` column decodes to Pillow images, which takes longer."""
+    """Stores JPEGs as bytes: the library's own ``jpeg`` column would decode to Pillow images, which takes longer."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""

@@ -26,10 +26,10 @@ Views = tuple[torch.Tensor, torch.Tensor]
 
 
 class PeerPasses(Method):
-    """A turn is a number of epochs; each runs until the last batch is in memory.
+    """A turn is a number of epochs; each epoch ends when its last batch is in memory.
 
-    Since the images are few, batches are small and their number is a multiple of the workers, so that no worker waits
-    for another at the end of an epoch.
+    Since the images are few, batches are small, and their number is a multiple of the number of threads, so that no
+    worker waits for another at the end of an epoch.
     """
 
     def __init__(self, task: Task) -> None:

@@ -19,7 +19,7 @@ SINK_BATCHES = 2
 
 
 class SpdlPipeline(PeerPasses):
-    """Reads the files as they are; makes a new pipeline per epoch, as its documentation does."""
+    """Reads the files of the corpus; makes a new pipeline per epoch, as SPDL's documentation does."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`. Converts nothing, but raises ``NotAvailable`` if SPDL finds no FFmpeg."""

@@ -19,7 +19,7 @@ wds: Any = importlib.import_module("webdataset")
 
 
 class _ToViews:
-    """Turns a sample into its views. It is a class so that it can be pickled for worker processes."""
+    """Turns a sample into its views. A class, unlike a nested function, can be pickled for worker processes."""
 
     def __init__(self, windows: npt.NDArray[np.int32]) -> None:
         self._windows = windows
@@ -29,7 +29,7 @@ class _ToViews:
 
 
 class WebDatasetTars(PeerPasses):
-    """Reads one tar per worker, since fewer would leave workers idle."""
+    """Writes and reads one tar per worker, since fewer tars would leave workers idle."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""
