@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 EXIT_STOPPED = 75
-"""Exit code of a command that was interrupted and left a checkpoint; the same command continues."""
+"""Exit code of a command that was interrupted and left a checkpoint. Given again, the command continues."""
 
 
 def at_least_one(text: str) -> int:
@@ -119,7 +119,7 @@ def add_note(parser: CommandParser, also: str = "") -> None:
 
 
 def given_note(arguments: argparse.Namespace) -> str:
-    """The text of ``--note``, ``""`` if it was not given. Raises ``InputError`` if it is not allowed."""
+    """The text of ``--note``, ``""`` if it was not given. Raises ``InputError`` if the text is not allowed."""
     if arguments.note is None:
         return ""
     from shards.manifest.note import checked_note  # imports msgspec, for which --help need not wait
@@ -140,8 +140,8 @@ def choose_device(device: str) -> None:
 
 
 def require_one_process(command: str) -> None:
-    """Raises ``InputError`` under a launcher of several processes, since each would do the whole study in one
-    folder."""
+    """Raises ``InputError`` under a launcher of several processes, since each process would do the whole study in the
+    same folder."""
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":
         raise InputError(

@@ -2,10 +2,10 @@
 
     glass audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
 
-Measures how well size, format and compression alone separate the classes, names those that do, and
-finds pictures that come twice, also re-saved, resized or cropped. Writes DATA/audit.json, which
-reports show on top, and, with --write-groups, a list of pictures that belong together, for another
-build. The exit code is 1 if a finding is serious.
+Measures how well size, format and compression alone separate the classes, names the properties that
+do, and finds pictures that come twice, even if one was re-saved, resized or cropped. Writes
+DATA/audit.json, which reports show on top. With --write-groups, also writes a list of the pictures
+that belong together, for another build. The exit code is 1 if a finding is serious.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def parser() -> CommandParser:
 
 
 def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
-    """Raises ``InputError`` if an output cannot be written or would replace something else.
+    """Raises ``InputError`` if an output cannot be written or would replace a file of another kind.
 
     ``own`` is the data set's audit.json, which reports read.
     """

@@ -3,9 +3,10 @@
 glass calibrate RUN --data DATA
 glass calibrate RUN --data OWN --split NAME --held-out
 
-Writes calibration.json beside the model; predict and evaluate use it from then on. It needs images
-that the model neither learned from nor was chosen by, and on which no result is reported: the split
-calibration (give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
+Writes calibration.json beside the model; predict and evaluate use that file from then on. A calibration
+needs images from which the model has not learnt, by which it was not chosen, and on which no result is
+reported: the split calibration (give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or a set
+of your own.
 """
 
 import argparse
@@ -27,7 +28,7 @@ SPLIT = "calibration"
 """The split that is meant for calibration."""
 
 FEW_REAL = 300
-"""Below this many real images a false-positive rate of 1 % means three images at most."""
+"""With fewer real images than this, 1 % of false alarms are fewer than three images."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -164,8 +165,8 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
 
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
-    """Raises ``InputError`` if the model learnt from any of the images, or if its record of learnt images cannot be
-    compared with them. Prints a note if it has no record."""
+    """Raises ``InputError`` if the model learnt from any of the images, or if its record of learnt images identifies
+    images in another way. Prints a note if the model has no such record."""
     from glass.config.learnt_ids import LEARNT_FILE
 
     learnt, split = detector.trained.learnt, arguments.split

@@ -1,4 +1,4 @@
-"""Prints the completion of the command glass for a shell: it is written once and runs no Python afterwards.
+"""Prints the completion of the command glass for a shell, as a script that runs no Python.
 
 glass completion bash > ~/.local/share/bash-completion/completions/glass
 glass completion zsh  > DIR/_glass        where DIR is one of $fpath
@@ -20,7 +20,7 @@ __all__ = ["completion", "main", "parser"]
 
 SHELLS = ("bash", "zsh", "fish")
 PLACES = frozenset({"MODEL", "OUT", "PATH", "RUN", "SRC", "TAR"})
-"""Metavars of arguments that take a file or folder, or else an address."""
+"""Metavars of arguments that take a file or folder, some of them also an address."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """``glass COMMAND …``: all commands under one name.
 
-A command is imported when it is called, so that ``glass --help`` needs none of them; its arguments are
-those of ``python -m scripts.NAME``.
+The module of a command is imported when the command is called, so that ``glass --help`` imports none.
+A command takes the arguments of ``python -m scripts.NAME``.
 """
 
 import importlib
@@ -20,12 +20,12 @@ class Command:
     """A subcommand."""
 
     module: str
-    """A module with ``parser()`` and ``main(argv)``; imported when it is called."""
+    """A module with ``parser()`` and ``main(argv)``; imported when the command is called."""
     about: str
 
 
 def _own(module: str, about: str) -> Command:
-    """A command of this package, which is installed under different names."""
+    """A command of this package, whose name differs between a clone (``scripts``) and a wheel (``glass_commands``)."""
     return Command(f"{__package__}.{module}", about)
 
 
@@ -85,7 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _unknown(word: str) -> str:
-    """The error message for a word that is no command. The name of a command's module is understood as the command."""
+    """The error message for a word that is no command. It suggests a command of similar name, or whose module is
+    similarly named."""
     from difflib import get_close_matches
 
     names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
@@ -95,7 +96,8 @@ def _unknown(word: str) -> str:
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
-    """The parser of the first word, the command. ``arguments(name)`` gives parsers whose arguments the command gets."""
+    """The parser of the first word, the command. The command ``name`` gets the arguments of the parsers that
+    ``arguments(name)`` returns."""
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument("--version", action="store_true", help="versions of what decides the pixels, and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")

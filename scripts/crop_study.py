@@ -2,10 +2,11 @@
 
 glass crop-study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
 
-For each N: peak memory of a training step, step and epoch time, data wait, validation accuracy, and
-straight-line fits; then, from one trained model, accuracy, calibration, latency and memory of
-prediction against N. Memory is the GPU's where there is one, otherwise that of tensors and of the
-process. Writes OUTPUT/crop_study.json and plots. Run again, it continues.
+Measures for each N the peak memory of a training step, the time of a step and of an epoch, the wait for
+data and the validation accuracy, and fits straight lines. Then measures, with one trained model,
+accuracy, calibration, latency and memory of prediction against N. Memory is that of the GPU if there is
+one, otherwise that of tensors and of the process. Writes OUTPUT/crop_study.json and plots. Given again,
+the command continues.
 """
 
 import argparse

@@ -2,7 +2,8 @@
 
 glass data-stats DATA [--output DIR]
 
-From the manifest alone, in seconds for a million samples. With --output also data_stats.json.
+Reads the manifest alone, which takes seconds for a million samples. With --output, also writes
+data_stats.json.
 """
 
 from itertools import pairwise

@@ -1,9 +1,9 @@
 """A page to drop images on: glass demo MODEL [--port 7860]
 
 Shows the page of glass predict --html: verdict, score, windows, heat map, stability and
-what the file says about itself. It listens on this machine only, unless --host gives another
-address, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of its own for a
-quarter of an hour, or until it ends. Needs the extra: pip install -e '.[demo]'
+what the file says about itself. The command listens on this machine only, unless --host gives
+another address, and sends nothing anywhere. Uploads, 64 MiB at most, are kept in a temporary folder
+for a quarter of an hour, or until the command ends. Needs the extra: pip install -e '.[demo]'
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(detector: "Detector", warned: list[str], arguments: argparse.Namespace, uploads: Path) -> None:
-    """Serves the page until it is interrupted, and deletes old ``uploads`` meanwhile."""
+    """Serves the page until Ctrl-C or SIGTERM, and deletes old files in ``uploads`` meanwhile."""
     from glass.share.demo_page import build_page
     from glass.share.uploads import MAX_UPLOAD_BYTES, delete_old
 

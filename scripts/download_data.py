@@ -3,7 +3,7 @@
 glass download-data OUT
 
 Needs the extra `kaggle` (pip install -e ".[kaggle]") and a network. OUT then holds real/ and
-generated/, links, or copies with --copy, which glass build takes.
+generated/ for glass build: links to the downloaded folders, or copies of them with --copy.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from .arguments import script_parser
 DATASET = "tristanzhang32/ai-generated-images-vs-real-images"
 ADDRESS = f"https://www.kaggle.com/datasets/{DATASET}"
 FOLDER, CLASSES = "test", {"real": "real", "fake": "generated"}
-"""The study uses the data set's folder `test`; its classes → ours."""
+"""The folder of the data set that the study uses, and its names of classes → ours."""
 
 
 def main(argv: list[str] | None = None) -> int:

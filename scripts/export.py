@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check_targets(to: Path | None, onnx: Path | None) -> None:
-    """Refuses to replace anything, and reports mistakes before the work."""
+    """Raises ``InputError``, before any work, if an output exists already or cannot be written."""
     if to is not None:
         check_new_folder(to)
     if onnx is not None:

@@ -2,8 +2,9 @@
 
 glass final-runs --data DATA --preset glass_resnet50 [--params best.json]
 
-train and valid are merged and 5 % of them held back to choose the epoch; the test split is touched
-once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. Run again, it continues.
+The splits train and valid are merged, and 5 % of them are held back to choose the epoch; the test
+split is scored once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. Given again, the
+command continues.
 """
 
 import argparse

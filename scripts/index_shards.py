@@ -1,8 +1,8 @@
 """Index tars made elsewhere: ``glass index TAR… [--out DIR]``.
 
-TAR are plain WebDataset tars, or folders of them. They stay as they are. Beside them, or in DIR, the
-command writes a sidecar per tar (global views and entry points) and the files that make a data set
-for training. Labels come from the members of the samples, their folders, the names of the tars or a
+TAR is a plain WebDataset tar, or a folder of such tars. The tars stay as they are. Beside them, or in
+DIR, the command writes a sidecar per tar (global views and entry points) and the other files that a
+data set needs. Labels come from the members of the samples, their folders, the names of the tars or a
 list; rules that are not given are guessed from the first samples and printed.
 """
 

@@ -5,13 +5,14 @@
 
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group),
 OUT/README.txt, and OUT/dataset_note.txt, which goes with the data set to every verdict. Same seed, same bytes, for any
-number of workers. It is a simulation: the scores of a detector here are no evidence of its scores on the images of
-real generators.
+number of workers. It is a simulation: the scores of a detector on these images are no evidence of its scores on the
+images of real generators.
 
-With --networks, real images are parts of the photographs as they are, and generated ones were shrunk and
-enlarged by published networks (extra `networks`). The list then names the split too, train or test by
-picture, and OUT/control.csv lists images enlarged without a network, for a score of their own. Networks of
---unseen made images of the test only. A second run continues what was interrupted.
+With --networks, real images are parts of the photographs, and generated images are parts that published networks
+(extra `networks`) enlarged again after they were shrunk. The list then also has the split, train or test, which is
+the same for all images of a picture, and OUT/control.csv lists images that were enlarged without a network, to be
+scored by themselves. The networks of --unseen make images of the test only. A second run continues what was
+interrupted.
 """
 
 import argparse
@@ -134,8 +135,8 @@ def _usable_cores() -> int:
 
 
 def _require_free(out: Path) -> None:
-    """Raises ``InputError`` if ``out`` has files of the user's, which must be neither overwritten nor mixed with new
-    ones."""
+    """Raises ``InputError`` if ``out`` has files of the user's, which must be neither overwritten nor mixed with demo
+    images."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_file():
@@ -162,8 +163,8 @@ def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
 
 @contextmanager
 def _mapping(workers: int) -> Iterator[Map]:
-    """Context manager: a ``map`` over ``workers`` processes that keeps the order of results. One worker is this
-    process."""
+    """Context manager: a ``map`` over ``workers`` processes that keeps the order of results. A single worker is
+    this process itself."""
     if workers == 1:
         yield map
         return

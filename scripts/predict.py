@@ -2,8 +2,9 @@
 
 MODEL is the folder of a run, an exported model, or USER/NAME on the Hugging Face hub. PATH is a
 file, a folder, a pattern, a tar or folder of shards, or - for a list of paths on stdin. Prints a
-line per image, in order. Exit code 3 says that some could not be read; the others have verdicts.
-While it runs, the rows so far are in FILE.partial beside FILE; they stay there if it is stopped.
+line per image, in order. Exit code 3 says that some images could not be read; the others have
+verdicts. While the command runs, the rows so far are in FILE.partial, beside the FILE of an option;
+they stay there if the command is stopped.
 """
 
 import argparse
@@ -184,8 +185,8 @@ class _Task:
 
 
 def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
-    """All verdicts. Each is also written to a partial file at once. If the command is stopped, these files stay, and
-    the page is written so far."""
+    """All verdicts. Each is also written to the partial files at once. If the command is stopped, the partial files
+    stay, and a page of the verdicts so far is written beside them."""
     from glass.predict.partial_rows import PartialRows, partial_path
     from glass.predict.verdicts import csv_columns
 
@@ -209,7 +210,8 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
 
 
 def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
-    """Yields the verdicts. Prints each, and adds its file's claims and its pictures if these are requested."""
+    """Yields the verdicts. Prints each verdict; adds the claims of the image's file, and its pictures, if the options
+    ask for them."""
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
 
@@ -227,8 +229,8 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[LoadedImage | None, DenseMap | None]":
-    """Writes the heat maps of an image. Returns what the page shows of it: the image and its dense map, None for what
-    it does not show."""
+    """Writes the heat maps of an image. Returns the image and its dense map for the page, None for whatever the page
+    does not show."""
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None

@@ -125,7 +125,7 @@ def _output(arguments: argparse.Namespace) -> Path:
 
 
 def _check_target(path: Path, models: set[str]) -> None:
-    """Raises ``InputError`` if a file that would be replaced is not one of this command's, or holds results of other
+    """Raises ``InputError`` if a file that would be replaced was not written by this command, or holds results of other
     models, which would be lost."""
     from glass.measure.robustness_schema import check_robustness
 

@@ -37,7 +37,7 @@ RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
 """The share that ``--augment`` means without a number."""
 PATIENCE_S = 60
-"""Seconds that other processes wait, after a mistake, for the main one to report it."""
+"""Seconds that the other processes wait, after a mistake of the user, for the main process to report it."""
 
 
 def main(argv: list[str] | None = None) -> int:

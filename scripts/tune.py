@@ -4,8 +4,8 @@ glass tune --data DATA --preset glass_resnet50 [--trials 100] [--epochs 25]
 
 Writes OUTPUT/tuning.json (all trials), OUTPUT/best.json (train.py --params takes it) and plots.
 Run again, the same command continues; with a larger --trials it adds trials. Several processes
-(--workers) and several machines may work on one study: give them the same --storage
-(sqlite:///FILE on one machine, journal:///FILE or a database beyond it) and the same --output.
+(--workers) and several machines may work on one study: give them the same --output and the same
+--storage (sqlite:///FILE on one machine; journal:///FILE or a database on several).
 """
 
 import argparse
@@ -166,7 +166,8 @@ def summary(document: "Tuning") -> str:
 
 
 def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> "Tuning":
-    """Works beside ``--workers`` - 1 processes of this command, and finishes the trials that they leave."""
+    """Starts ``--workers`` - 1 further processes of this command, works beside them, and finishes the trials that they
+    leave unfinished."""
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
         search.work(options.trials, _tell)
@@ -192,7 +193,7 @@ def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
     """The only GPU that a worker may see; None if all workers see the same.
 
     ``visible`` is the value of CUDA_VISIBLE_DEVICES, ``count`` the number of GPUs that CUDA finds. A scheduler may have
-    given us GPUs 4 and 5 of a machine, or GPUs by name.
+    given this command GPUs 4 and 5 of a machine, or GPUs by name.
     """
     if count < 2:
         return None

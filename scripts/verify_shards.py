@@ -1,7 +1,7 @@
 """Checks a data set byte by byte: ``glass verify OUT``.
 
-Exit code 0: all is as it was built. 1: something is not; each finding names file, sample and check.
-2: OUT is no data set that can be opened at all.
+Exit code 0: the data set is as it was built. 1: it is not; each finding names file, sample and check.
+2: OUT cannot be opened as a data set at all.
 """
 
 import os

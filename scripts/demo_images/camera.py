@@ -1,7 +1,7 @@
 """A camera model: one colour per pixel behind a Bayer mosaic, sensor noise, demosaic, sharpening.
 
-It leaves the traces of a real camera at native resolution: noise that depends on brightness and is correlated between
-pixels, with the mosaic's period of two pixels.
+The model leaves the traces of a real camera at native resolution: noise that depends on brightness and is correlated
+between pixels, with the mosaic's period of two pixels.
 """
 
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def _spread(values: np.ndarray, row: int, column: int) -> np.ndarray:
 
 
 def _double_rows(known: np.ndarray, first: int) -> np.ndarray:
-    """``known`` at rows ``first::2`` of a field twice as high, means of two rows between them."""
+    """A field twice as high: ``known`` at rows ``first::2``, and between them the means of two rows."""
     doubled = np.empty((known.shape[0] * 2, known.shape[1]), dtype=np.float32)
     doubled[first::2] = known
     neighbour = (known[1:], known[-1:]) if first == 0 else (known[:1], known[:-1])

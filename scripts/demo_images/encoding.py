@@ -1,4 +1,4 @@
-"""Sizes and file formats, drawn by image number alone, so that they do not depend on the class."""
+"""Sizes and file formats. They are drawn from a random stream of the image's number, so the class plays no part."""
 
 import io
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Encoding:
 
 
 def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Encoding:
-    """Draws an encoding: mostly JPEG, some PNG and WebP. Every format takes the same number of random numbers."""
+    """Draws an encoding: mostly JPEG, some PNG and WebP. It takes equally many random numbers for every format."""
     return Encoding(
         suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
         quality=int(rng.integers(qualities[0], qualities[1] + 1)),

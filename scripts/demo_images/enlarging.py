@@ -1,9 +1,10 @@
-"""Enlarges real images without a network, by filters of many programs, so that enlargement alone does not prove a
-network.
+"""Enlarges real images without a network, by filters that many programs use, so that an enlarged image need not come
+from a network.
 
-A filter is drawn from three families: Pillow's filters; cubic filters with two parameters (Mitchell and Netravali
-1988), among them the usual ones (B-spline 1, 0; Mitchell ⅓, ⅓; Catmull-Rom 0, ½; OpenCV and torch 0, ¾); and
-interpolating splines, which see more than four pixels. Lanczos is in none of them.
+A filter is drawn from three families. The first are Pillow's filters without Lanczos. The second are cubic filters with
+two parameters (Mitchell and Netravali 1988), among them those in common use: B-spline (1, 0), Mitchell (⅓, ⅓),
+Catmull-Rom (0, ½), and that of OpenCV and torch (0, ¾). The third are interpolating splines, whose value at a point
+depends on more than four pixels of a line.
 """
 
 from dataclasses import dataclass
@@ -25,18 +26,18 @@ class Mix:
     """How often each factor and family is drawn."""
 
     whole_share: float
-    """Share of whole factors, which leave a pattern that repeats like that of a network."""
+    """Share of enlargements by a whole factor. These leave a pattern that repeats as that of a network does."""
     whole_shares: tuple[float, float, float]
     """Shares of the factors 2, 3 and 4 among the whole ones."""
     families: tuple[str, ...]
-    """The families of filters. One that is listed k times is k times as likely."""
+    """The families of filters. A family that is listed k times is k times as likely."""
     most_b: float
     """The largest B of cubic filters; a smaller B is sharper."""
 
 
 BROAD = Mix(0.5, (0.6, 0.2, 0.2), ("pillow", "cubic", "spline"), 1.0)
 SHARP = Mix(0.7, (0.86, 0.07, 0.07), ("pillow", *["cubic"] * 3, *["spline"] * 3), 0.5)
-"""Mostly twofold and sharp enlargements, which are most like a network's."""
+"""Mostly sharp enlargements by a factor of 2, which are most like a network's."""
 
 
 def draw_factor(rng: np.random.Generator, mix: Mix) -> float:

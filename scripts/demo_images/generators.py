@@ -1,9 +1,9 @@
-"""Last stages of three simulated generators: how they make an image from a smaller one.
+"""The last stages of three simulated generators, which make an image from a smaller one.
 
-Each takes a camera's image of a scene at half the resolution and makes the pixels anew: its layer enlarges the small
-image, and it invents the detail. The invented detail has, in every tile and colour plane, the energy that the camera's
-image had there, so that sharpness, noise and file size agree; the correlation of neighbouring pixels differs. That is
-the trace, and shrinking the image by two or more averages it away.
+A generator takes a camera's image of a scene, shrinks it to half its resolution, and makes the pixels anew: a layer
+enlarges the small image, and detail is invented. In every tile and colour plane, the invented detail has the energy
+that the camera's image has there, so that sharpness, noise and file size agree. The correlation of neighbouring pixels
+differs: this is the trace. Shrinking the image by two or more averages the trace away.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from PIL import Image
 __all__ = ["GENERATORS", "SIZE_MULTIPLE", "regenerate"]
 
 SIZE_MULTIPLE = 16
-"""Sides given to :func:`regenerate` are multiples of this, since it works on 8×8 blocks and 16×16 tiles."""
+"""Sides given to :func:`regenerate` are multiples of this number, since it works on 8×8 blocks and 16×16 tiles."""
 
 TILE = 16  # pixels per side over which the detail's energy is matched
 NUM_PATTERNS = 8
@@ -70,7 +70,8 @@ def _regenerate_chroma(seen: np.ndarray, detail: np.ndarray, generator: Generato
 
 
 def _missing_energy(seen: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Per tile, the energy that independent detail must add to ``base`` to match ``seen``."""
+    """For each tile, the energy of the detail that must be added to ``base`` for ``base`` to have the energy of
+    ``seen``."""
     return np.maximum(_tile_energy(seen) - _tile_energy(base), 0)
 
 
@@ -145,7 +146,7 @@ def _nearest_convolution() -> Generator:
 
 
 def _full_convolution(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The kernel that equals a convolution with ``first`` and then one with ``second``."""
+    """The kernel whose convolution equals one with ``first`` followed by one with ``second``."""
     height = first.shape[0] + second.shape[0] - 1
     width = first.shape[1] + second.shape[1] - 1
     total = np.zeros((height, width))

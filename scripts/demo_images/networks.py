@@ -28,7 +28,7 @@ class UpscalingNetwork:
     scale: int
     """Times that it enlarges each side."""
     padding: int
-    """Pixels of padding that it consumes on each side of the image."""
+    """Pixels of padding that the network consumes on each side of the image."""
     source: str
     """The authors of the weights and their licence, for the data set's README."""
     input: str = "data"
@@ -56,8 +56,8 @@ NETWORKS = {
     "x4anime": _real_esrgan("realesrgan-x4plus-anime", 4),
     "x4plus": _real_esrgan("realesrgan-x4plus", 4),
 }
-"""Network by the generator's name in the list. Seconds on one core for 640 × 640 pixels, in this order: 1.1, 1.3, 2.3,
-0.4, 3.8, 11."""
+"""Name of the generator in images.csv → network. Seconds on one core for 640 × 640 pixels, in this order: 1.1, 1.3,
+2.3, 0.4, 3.8, 11."""
 DEFAULT_NETWORKS = ("upconv7", "animevideo")
 MARGIN = 8
 """Pixels at each edge of an enlarged image that the padding affects; the caller cuts them away."""

@@ -1,7 +1,7 @@
 """The user's photographs as scenes: found, grouped by picture, and cut into parts at half size or less.
 
-Halving removes the traces that the photograph's own camera and compression left between neighbouring pixels; the
-simulated camera then leaves its own.
+Halving the size removes the traces that the photograph's own camera and compression left between neighbouring pixels;
+the simulated camera then leaves its own traces.
 """
 
 from collections.abc import Sequence
@@ -92,7 +92,8 @@ def fingerprint(path: Path) -> Photo | str:
 
 
 def group_pictures(photos: Sequence[Photo]) -> list[int]:
-    """For each photograph, the number of its picture, which renditions and crops of one picture share."""
+    """For each photograph, the number of the picture that it shows; all renditions and crops of a picture have one
+    number."""
     group = list(range(len(photos)))
     for second, photo in enumerate(photos):
         for first in range(second):
@@ -104,7 +105,7 @@ def group_pictures(photos: Sequence[Photo]) -> list[int]:
 
 
 def open_half(path: Path) -> Image.Image:
-    """The photograph in RGB at half its width and height, each pixel a mean of four."""
+    """The photograph in RGB at half its width and height: a JPEG decoded at that size, or else means of 2×2 pixels."""
     with _open(path) as image:
         image.draft("RGB", (image.width // 2, image.height // 2))  # JPEG halves while decoding
         drafted = image.size != image.info["full_size"]
@@ -142,9 +143,9 @@ def _edges(grey: Image.Image) -> np.ndarray:
 
 
 def _similarity(first: Photo, second: Photo) -> float:
-    """The highest correlation of the edges of one within the other, −1 to 1.
+    """The highest correlation, −1 to 1, of the edges of one photograph with those of a part of the other.
 
-    A crop to another aspect keeps either the height or the width, so only these two are tried.
+    A crop to another aspect keeps either the height or the width. So only parts of full height or width are tried.
     """
     wide, tall = first, second
     if wide.width * tall.height < tall.width * wide.height:

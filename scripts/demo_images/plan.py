@@ -31,7 +31,7 @@ class Rendition:
     """One image to make."""
 
     number: int
-    """Number of the image, from 0; seeds everything about it but its scene."""
+    """Number of the image, from 0; seeds everything about the image but its scene."""
     scene: int
     generator: str
     """A key of ``GENERATORS``, or :data:`REAL`."""
@@ -49,7 +49,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The renditions of one scene or photograph, made together because their content is costly."""
+    """The renditions of one scene or photograph, made together because a photograph takes long to decode."""
 
     photo: Path | None
     """The photograph to cut from; None for a drawn scene."""
@@ -97,7 +97,8 @@ def _file(number: int, seed: int) -> tuple[int, int, Encoding]:
 
 
 def _fit(width: int, height: int, photo: Photo) -> tuple[int, int]:
-    """The size, turned to the photograph's orientation and shrunk to fit into half of its width and height."""
+    """A size (width, height), turned to the photograph's orientation and shrunk to fit into half the photograph's width
+    and height."""
     if (width > height) != (photo.width > photo.height):
         width, height = height, width
     # Whole multiples, since the image is made at the next multiple and then cropped.

@@ -8,14 +8,14 @@ __all__ = ["Stream", "stream"]
 
 
 class Stream(IntEnum):
-    """The purpose of a stream of random numbers. The numbers are part of "same seed, same bytes"."""
+    """The purpose of a stream of random numbers. Changing a value changes the bytes that a seed gives."""
 
     PLAN = 1  # which source each scene comes from
     FILE = 2  # size, format and quality: numbered by image, so it cannot know the class
     SCENE = 3  # the content of a drawn scene: numbered by scene, shared by its renditions
     FRAMING = 4  # which part of a photograph an image shows
-    CAMERA = 5  # lens, sensor noise and sharpening
-    GENERATOR = 6  # the detail a generator invents
+    CAMERA = 5  # mosaic, sensor noise and sharpening
+    GENERATOR = 6  # the detail that a generator invents
     PHOTOS = 7  # which photographs are used if there are more than needed
     SPLIT = 8  # which pictures are for the test
     RESIZE = 9  # filters and factors of what is shrunk and enlarged

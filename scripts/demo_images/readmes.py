@@ -57,13 +57,14 @@ glass predict RUN {controls}
 
 
 def of_simulation(scenes: str) -> str:
-    """The README for simulated generators; ``scenes`` says what the camera model photographed."""
+    """The README for simulated generators; ``scenes`` are words for what the images show, such as "drawn scenes"."""
     names = ", ".join(GENERATORS)
     return _SIMULATION.format(scenes=scenes, count=len(GENERATORS), names=names, note_name=NOTE_NAME)
 
 
 def of_networks(names: Sequence[str], unseen: Sequence[str]) -> str:
-    """The README for real networks, with the source and licence of each; networks that only the test has are marked."""
+    """The README for real networks, with the source and licence of each. The networks ``unseen``, whose images
+    only the test has, are marked."""
     marks = dict.fromkeys(names, "") | dict.fromkeys(unseen, ", test only")
     lines = "\n".join(f"               {name}: {NETWORKS[name].source}{mark}" for name, mark in marks.items())
     controls = " ".join(f"control/{name}" for name in CONTROLS)

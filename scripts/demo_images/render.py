@@ -31,8 +31,8 @@ def render_job(job: Job, out: Path, seed: int) -> int:
 def render(rendition: Rendition, half: Image.Image | None, seed: int) -> Image.Image:
     """The pixels of ``rendition`` as an RGB image of its size.
 
-    A generator starts from the image of the same camera model: its images then have the brightness,
-    noise and sharpness of photographs, and differ in how they were enlarged.
+    A generator starts from an image of the camera model that makes the real images. So generated images have the
+    brightness, noise and sharpness of real images, and differ only in how they were enlarged.
     """
     width, height = _round_up(rendition.width), _round_up(rendition.height)
     if half is None:

@@ -1,10 +1,10 @@
-"""Plans and makes parts of photographs, as they are and re-rendered by networks.
+"""Plans and makes images that are parts of photographs: real images, and images that networks rendered again.
 
-All images of all classes are cut from the photographs in the same way, at full resolution, and stored alike. A
-generated one is then shrunk and enlarged again by a network. Some real ones are shrunk and enlarged without a network,
-by many filters and factors, so that enlargement alone does not tell the classes. The control, apart from both classes,
-is enlarged by a filter that is used for no real image: a detector that calls it generated takes enlargement for a
-network.
+All images of both classes are cut from the photographs in the same way, at full resolution, and stored alike. A
+generated image is also shrunk, and enlarged again by a network. Some real images are shrunk and enlarged without a
+network, by many filters and factors, so that enlargement alone does not tell the classes apart. The control is a set of
+images outside both classes. They are enlarged by a filter that is used for no real image. A detector that calls them
+generated takes any enlargement for the work of a network.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
 """Makers without a network, and the mix of filters of each."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
-"""The parts of the control, each with its factor: that of most networks, and one that is no whole number."""
+"""The parts of the control, each with its factor: 2, the factor of most networks, and 1.7, which is no whole number."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
@@ -38,17 +38,17 @@ TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
 """Share of the real images that are enlarged, apart from those that are added for training."""
 ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
-"""Real images that are added for training, which need no network: maker → how many for each generated image of the same
-pictures, and the number of the first one.
+"""Real images that are added for training, which need no network: maker → how many for each generated image of the
+training pictures, and the number of the first image.
 
-They are needed because among some hundred images too few would be enlarged by any one filter and factor, and because a
-detector calls real images generated if few of them are as they were cut. Added images and the others do not change each
-other.
+They are needed for two reasons. Of some hundred images, too few would be enlarged by any one filter and factor. And a
+detector calls real images generated if only few real images of the training are as they were cut. Added images do not
+change other images, nor the other way round.
 """
 CONTROL_SHARE = 0.1
 """Images of each part of the control ÷ images of both classes."""
 UNSEEN_SHARE = 0.05
-"""Images of each network that only the test has ÷ images of both classes."""
+"""For each network whose images only the test has: its images ÷ images of both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
 """Places that are tried for each image. The one with the most detail is cut, since a cloudless sky shows no traces."""
@@ -98,12 +98,12 @@ def plan_rerendered(
     networks: Sequence[str],
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
-    """Plans ``images`` cuttings, half of them real; a real and a generated one are cut from the same photograph in
-    turn.
+    """Plans ``images`` cuttings, half of them real. They come in pairs: a real and a generated image, cut from the same
+    photograph.
 
-    From pictures of the test, it adds the control and images by the ``unseen`` networks; from pictures of the training,
-    more real images (:data:`ADDED`). What is added changes nothing about the others. ``pictures[i]`` is the picture
-    that photo i shows; there are two or more.
+    Further cuttings are added, which change nothing about these: from pictures of the test, the control and images of
+    the ``unseen`` networks; from pictures of the training, more real images (:data:`ADDED`). ``pictures[i]`` is the
+    number of the picture that photo i shows; there must be two pictures or more.
     """
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
@@ -193,22 +193,23 @@ def _with_margin(side: int) -> int:
 
 
 def _detail(part: Image.Image) -> float:
-    """Mean difference of pixels that are two apart, in grey values; noise counts less in it than between neighbours."""
+    """How much pixels differ that are two apart, in grey values: the mean along rows plus the mean along columns. In
+    differences of direct neighbours, noise would count more."""
     grey = np.asarray(part.convert("L"), np.float32)
     return float(np.abs(grey[:, 2:] - grey[:, :-2]).mean() + np.abs(grey[2:] - grey[:-2]).mean())
 
 
 def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
-    """The makers of images: real and generated alternate, the networks take turns, and every few real ones are
-    enlarged."""
+    """The makers of the images: real and generated images alternate, the networks take turns, and among the real images
+    every second is enlarged (:data:`ENLARGED_SHARE`)."""
     reals = (AS_CUT,) * (round(1 / ENLARGED_SHARE) - 1) + (ENLARGED,)
     in_turn = zip(cycle(reals), cycle(networks), strict=False)
     return [(maker,) for maker in islice(chain.from_iterable(in_turn), images)]
 
 
 def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:
-    """``count`` numbers out of ``indexes``, each equally often give or take one, shuffled anew in each round, so that
-    no photograph meets one network only."""
+    """``count`` items of ``indexes``, some of them once more often than others. The order is drawn anew in each round,
+    so that a photograph meets different networks."""
     rounds = (rng.permutation(indexes).tolist() for _ in range(0, count, len(indexes)))
     return list(islice(chain.from_iterable(rounds), count))
 

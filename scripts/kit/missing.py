@@ -1,6 +1,6 @@
 """Prints what this project needs and a rented GPU machine lacks, a requirement a line: ``missing.py [--no-dali]``.
 
-Such a machine has the packages of ``THERE`` and their dependencies.
+The machine is assumed to have the packages of ``THERE`` and their dependencies.
 """
 
 import re

@@ -1,8 +1,9 @@
-"""Checks wheels, and unpacks those that this Python lacks: ``wheels.py note WHEELS VERSION`` where they are packed,
+"""Checks wheels, and unpacks those that this Python lacks: ``wheels.py note WHEELS VERSION`` where wheels are packed,
 ``wheels.py unpack WHEELS SITE`` on the machine that needs them.
 
-``note`` requires each wheel to fit Python VERSION on Linux, drops what such a machine has, and writes the checksums;
-``unpack`` compares these. It needs nothing but Python: pip may be missing, or may try to reach a registry.
+``note`` requires each wheel to fit Python VERSION on Linux, deletes wheels of packages that the machine has, and writes
+the checksums. ``unpack`` compares the checksums. It needs nothing but Python: pip may be missing, or may try to reach a
+registry.
 """
 
 import hashlib
@@ -16,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 SUMS = "SHA256SUMS"
 THERE = {"torch", "torchvision", "triton", "timm", "accelerate", "numba", "llvmlite", "numpy", "pyarrow", "pillow"}
-"""Packages whose wheels are dropped. Such a wheel, fetched because another package needs it, would replace what the
-machine has."""
+"""Packages that the machine is assumed to have. A wheel of such a package, fetched because another package depends on
+it, would replace the machine's own, so it is deleted."""
 
 
 class Refused(Exception):
