@@ -28,7 +28,7 @@ SPLIT = "calibration"
 """The split that is meant for calibration."""
 
 FEW_REAL = 300
-"""With fewer real images than this, 1 % of false alarms are fewer than three images."""
+"""With fewer real images than this, a false alarm rate of 1 % is fewer than three images."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,8 +2,8 @@
 
 Shows the page of glass predict --html: verdict, score, windows, heat map, stability and
 what the file says about itself. The command listens on this machine only, unless --host gives
-another address, and sends nothing anywhere. Uploads, 64 MiB at most, are kept in a temporary folder
-for a quarter of an hour, or until the command ends. Needs the extra: pip install -e '.[demo]'
+another address, and sends nothing anywhere. Uploads, 64 MiB each at most, are kept in a temporary
+folder for a quarter of an hour, or until the command ends. Needs the extra: pip install -e '.[demo]'
 """
 
 import argparse

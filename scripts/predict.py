@@ -3,8 +3,8 @@
 MODEL is the folder of a run, an exported model, or USER/NAME on the Hugging Face hub. PATH is a
 file, a folder, a pattern, a tar or folder of shards, or - for a list of paths on stdin. Prints a
 line per image, in order. Exit code 3 says that some images could not be read; the others have
-verdicts. While the command runs, the rows so far are in FILE.partial, beside the FILE of an option;
-they stay there if the command is stopped.
+verdicts. While the command runs, the rows so far are in FILE.partial beside each FILE that an option
+names; they stay there if the command is stopped.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """The last stages of three simulated generators, which make an image from a smaller one.
 
 A generator takes a camera's image of a scene, shrinks it to half its resolution, and makes the pixels anew: a layer
-enlarges the small image, and detail is invented. In every tile and colour plane, the invented detail has the energy
-that the camera's image has there, so that sharpness, noise and file size agree. The correlation of neighbouring pixels
-differs: this is the trace. Shrinking the image by two or more averages the trace away.
+enlarges the small image, and detail is invented. The detail gives each colour plane about the energy that it has in
+the camera's image (the brightness, in every tile), so that sharpness, noise and file size agree. The correlation of
+neighbouring pixels differs: this is the trace. Shrinking the image by two or more averages the trace away.
 """
 
 from collections.abc import Callable
