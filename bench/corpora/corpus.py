@@ -183,7 +183,7 @@ def entry_point_shares(dataset: ShardDataset) -> list[float]:
 
 def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
     """Writes a list for the build, in which photographs are real and generated in turn: a build needs both classes, and
-    a bench reads neither."""
+    the bench does not look at the class."""
     path = root / "photographs.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

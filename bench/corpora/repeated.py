@@ -24,7 +24,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # any odd number gives each copy other i
 
 
 def copy_content_id(content_id: npt.NDArray[np.int64], copy: int) -> npt.NDArray[np.int64]:
-    """The content ids of copy number ``copy``; copy 0 has the original ones."""
+    """The content ids of copy number ``copy``; copy 0 has the original ids."""
     with np.errstate(over="ignore"):
         step = np.uint64(copy) * GOLDEN
     return (content_id.view(np.uint64) ^ step).view(np.int64)

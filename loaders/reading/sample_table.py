@@ -88,8 +88,8 @@ class SampleTable:
         return self.stored_as[rows] == code
 
     def has_own_entry_points(self, row: int) -> bool:
-        """Whether the sample of manifest row ``row`` has entry points that are those of its source file. Those of a
-        progressive JPEG belong to the baseline JPEG that it was converted to."""
+        """Whether the sample of manifest row ``row`` has entry points of its source file. The entry points of a
+        source that is a progressive JPEG belong to the baseline JPEG that the build made of it."""
         return bool(self.entry_points.length[row]) and self.forms[self.stored_as[row]] != "baseline"
 
     def keys(self, rows: Int64) -> list[str]:

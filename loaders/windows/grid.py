@@ -112,8 +112,8 @@ def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64,
 
 
 def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
-    """(B, 64) cells in their order along the curve, those that do not exist last. The curve is mirrored at random, so
-    that no two neighbours are far apart on it in every draw."""
+    """(B, 64) cells in their order along the curve; numbers without a cell come last. The curve is mirrored at random,
+    so that no two neighbours are far apart on it in every draw."""
     number = np.arange(MAX_CELLS)[None, :]
     row, column = number // columns[:, None], number % columns[:, None]
     mirror = bounded(draw, 4)[:, None]
