@@ -189,8 +189,8 @@ class RemoteFolder:
         if gave_up.is_final:
             return RemoteUnavailable(f"{where} was refused ({words}): check the address and the credentials")
         return RemoteUnavailable(
-            f"{where} could not be reached in {counted(gave_up.tries, 'attempt')} and {gave_up.seconds:.0f} s ({words}): check "
-            "the network, then run the same command again to continue"
+            f"{where} could not be reached in {counted(gave_up.tries, 'attempt')} and {gave_up.seconds:.0f} s "
+            f"({words}): check the network, then run the same command again to continue"
         )
 
     def _fetched(self, data: bytes) -> bytes:
