@@ -90,7 +90,9 @@ class CachedShards:
         data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:
             name = self._tars[shard].name
-            raise UnreadableMember(f"{name}: bytes {offset:,}…{offset + length:,} are outside its {data.size:,}")
+            raise UnreadableMember(
+                f"{name}: bytes {offset:,}…{offset + length:,} are outside the file of {data.size:,} bytes"
+            )
         return data[offset : offset + length]
 
     def expect(self, shards: Iterable[int]) -> None:

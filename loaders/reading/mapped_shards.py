@@ -60,7 +60,9 @@ class MappedShards:
         size = min(data.size, _size_now(self._paths[shard], data.size))
         if not 0 <= offset <= offset + length <= size:
             name = self._paths[shard].name
-            raise UnreadableMember(f"{name}: bytes {offset:,}…{offset + length:,} are outside its {size:,}")
+            raise UnreadableMember(
+                f"{name}: bytes {offset:,}…{offset + length:,} are outside the file of {size:,} bytes"
+            )
         return data[offset : offset + length]
 
     def renew(self, shard: int) -> bool:

@@ -145,7 +145,7 @@ class RangeReader:
         }
         for name, (member, most) in others.items():
             if (length := int(member.length[row])) > most:
-                raise UnreadableMember(f"the manifest gives its {name} {length:,} bytes, more than they can have")
+                raise UnreadableMember(f"the manifest gives its {name} {length:,} bytes, more than is possible")
 
     def _windows(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
         """Fetches the parts of a sample that splicing ``windows`` needs."""
@@ -236,7 +236,9 @@ class RangeReader:
 
     def _range(self, tar: RemoteTar, start: int, stop: int) -> Bytes:
         if not 0 <= start <= stop <= tar.num_bytes:
-            raise UnreadableMember(f"{tar.name}: bytes {start:,}…{stop:,} are outside its {tar.num_bytes:,}")
+            raise UnreadableMember(
+                f"{tar.name}: bytes {start:,}…{stop:,} are outside the file of {tar.num_bytes:,} bytes"
+            )
         with self._room:
             return np.frombuffer(self._remote.read_range(tar.name, start, stop), np.uint8)
 
