@@ -96,11 +96,11 @@ class LoaderConfig:
             return
         if self.class_balanced:
             raise InputError(
-                "loader.class_balanced draws samples from all shards at once, "
-                "loader.shuffle='shard' does not: set one of them to false"
+                "loader.class_balanced=true draws samples from all shards at once, but loader.shuffle='shard' does "
+                "not: set one of them to false"
             )
         if self.global_batch_size % self.shuffle_lanes:
             raise InputError(
-                f"loader.shuffle_lanes={self.shuffle_lanes} does not divide "
-                f"loader.global_batch_size={self.global_batch_size}"
+                f"loader.global_batch_size={self.global_batch_size} is not a multiple of "
+                f"loader.shuffle_lanes={self.shuffle_lanes}: change one of them"
             )

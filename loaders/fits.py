@@ -13,10 +13,10 @@ def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
     stored = dataset.info.global_size
     if config.global_size != stored:
         raise InputError(
-            f"loader.global_size={config.global_size}, but the shards in {dataset.where} hold "
-            f"global views of {stored}: give --set loader.global_size={stored}, or build them anew "
-            f"with --global-size {config.global_size}"
+            f"loader.global_size={config.global_size}, but the shards in {dataset.where} hold global views of "
+            f"{stored} pixels: give --set loader.global_size={stored}, or build the shards again with --global-size "
+            f"{config.global_size}"
         )
     if not len(dataset.split_rows(split)):
-        raise InputError(f"split {split!r} of {dataset.where} holds no samples")
+        raise InputError(f"split {split!r} of {dataset.where} has no samples: choose another split")
     sampling_rule(config.sampling)

@@ -38,7 +38,7 @@ def build_loader(
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
     check_fits(dataset, split, config)
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("loader.device='cuda', but no CUDA device is available; use device='cpu'")
+        raise InputError("loader.device='cuda', but no CUDA device is available: set loader.device=cpu")
     return Loader(dataset, split, config, rank, world_size, opened)
 
 
@@ -49,8 +49,8 @@ def _ready(future: "Future[Batch]") -> Batch:
         return future.result()
     except MemoryError as error:
         raise MemoryError(
-            "there is not enough memory to read a batch: lower loader.global_batch_size,"
-            " loader.num_threads or loader.prefetch_batches, or give the machine more"
+            "there is not enough memory to read a batch: lower loader.global_batch_size, loader.num_threads or "
+            "loader.prefetch_batches, or use a machine with more memory"
         ) from error
 
 
@@ -116,14 +116,14 @@ class Loader:
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise InputError(
-                    f"cannot resume the loader: {name} was {state.get(name)!r}, now {value!r}; "
-                    "resume with the settings that the run began with"
+                    f"cannot resume the loader: {name} was {state.get(name)!r} and is now {value!r}; resume with the "
+                    "settings with which the run began"
                 )
         batches = len(self._epoch_order(int(state["epoch"])))
         if not 0 <= int(state["batches_consumed"]) <= batches:
             raise InputError(
-                f"cannot resume the loader: it has {batches} batches, and is to begin after "
-                f"{state['batches_consumed']}: go on from another checkpoint"
+                f"cannot resume the loader: the checkpoint is after batch {state['batches_consumed']}, but the epoch "
+                f"has {batches} batches: resume from another checkpoint"
             )
         self._epoch = int(state["epoch"])
         self._consumed = self._resume_at = int(state["batches_consumed"])
@@ -157,7 +157,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         if self._closed:
-            raise RuntimeError("this loader was closed")
+            raise RuntimeError("this loader is closed: build a new one")
         start, self._resume_at = self._resume_at or 0, None
         self._consumed = start
         return self._batches(self._epoch_order(self._epoch), self._epoch, start)

@@ -33,8 +33,8 @@ NO_MEMORY = "there is not enough memory: close other programs, or use fewer work
 
 _CAUSES = {
     errno.ENOMEM: NO_MEMORY,
-    errno.EMFILE: "this process may open no more files: raise the limit (ulimit -n), or use fewer workers or threads",
-    errno.ENFILE: "the machine can open no more files: close other programs",
+    errno.EMFILE: "this process cannot open more files: raise the limit (ulimit -n), or use fewer workers or threads",
+    errno.ENFILE: "the machine cannot open more files: close other programs",
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EROFS: "the file system is read-only: make it writable",
@@ -63,8 +63,8 @@ def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
     ``what`` names the file, ``cause`` is the system's message, and ``advice`` is appended to the remedy.
     """
     return MachineTrouble(
-        f"{what} cannot be read ({cause}): look after the disk or the network file system and run"
-        f" the same command again{advice}"
+        f"{what} cannot be read ({cause}): check the disk or the network file system and run the same command "
+        f"again{advice}"
     )
 
 

@@ -105,7 +105,7 @@ def describe_type(annotation: Any) -> str:
     if is_union(annotation):
         return " or ".join(describe_type(part) for part in get_args(annotation))
     if get_origin(annotation) is dict:
-        return f"names with {describe_type(get_args(annotation)[1])} each"
+        return f"names, each with {describe_type(get_args(annotation)[1])}"
     return str(annotation)
 
 

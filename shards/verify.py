@@ -19,6 +19,7 @@ from shards.build.finish import not_indexable_counts, split_counts, stored_as_co
 from shards.build.make_sample import check_sample
 from shards.build.tar import Member, dali_index
 from shards.build.writer import read_shard_manifest
+from shards.cli.wording import counted
 from shards.errors import InputError, machine_spared, require_sound_machine
 from shards.files.parquet_file import read_parquet
 from shards.files.regular_file import file_sha256, map_regular, require_regular
@@ -31,16 +32,16 @@ from shards.manifest.tiled_bytes import tiled_bytes
 __all__ = ["CHECKS", "Finding", "verify_dataset"]
 
 CHECKS = {
-    "counts": "dataset.json agrees with the manifest, and no tar is unaccounted for",
+    "counts": "dataset.json agrees with the manifest, and lists every tar in the folder",
     "manifest": "samples.arrow has the SHA-256 in dataset.json, and agrees with each Parquet file",
     "tar": "each tar has the size and SHA-256 that dataset.json gives",
-    "members": "names, order, places and lengths of the members, by walking the tar",
-    "index": "each .idx lists what the tar holds",
-    "image": "CRC-32 of each stored image, and SHA-256 where it is the source itself",
-    "facts": "the .json member and the manifest say of each image what the file says",
-    "pixels": "each image decodes, to the pixels it had when the shard was built",
-    "global_view": "each stored global view equals one made afresh, and has its CRC-32",
-    "entry_points": "the entry points of each JPEG equal those of a fresh walk, CRC-32 included",
+    "members": "each tar has the members in the manifest: names, order, offsets and lengths",
+    "index": "each .idx lists the members of its tar",
+    "image": "each stored image has its CRC-32, and its SHA-256 if it is an unchanged source file",
+    "facts": "the .json member and the manifest agree with each image file",
+    "pixels": "each image decodes to the pixels it had when the shard was built",
+    "global_view": "each stored global view equals one computed again, and has its CRC-32",
+    "entry_points": "the entry points of each JPEG equal those computed again, and have their CRC-32",
 }
 """Check → what is true of the data set if the check finds nothing."""
 
@@ -95,10 +96,10 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
     if info.tiled:  # absent from older descriptions
         found["tiled"] = dict(info.tiled), tiled_bytes(table)
     if not info.describes(dataset.root / MANIFEST_NAME):
-        yield Finding("manifest", MANIFEST_NAME, "has another SHA-256 than dataset.json says")
-    for what, (recorded, counted) in found.items():
-        if recorded != counted:
-            yield Finding("counts", f"dataset.json, {what}", f"says {recorded}, found {counted}")
+        yield Finding("manifest", MANIFEST_NAME, "SHA-256 differs from dataset.json")
+    for what, (recorded, actual) in found.items():
+        if recorded != actual:
+            yield Finding("counts", f"dataset.json, {what}", f"says {recorded}, found {actual}")
 
 
 def _tars_in(dataset: ShardDataset) -> Iterator[str]:
@@ -123,7 +124,7 @@ def _check_manifest(root: Path, info: ShardInfo, rows: pa.Table) -> Iterator[Fin
         yield Finding("manifest", name, f"cannot be read: {error}")
         return
     if table.to_pylist() != rows.to_pylist():
-        yield Finding("manifest", name, "has other rows than samples.arrow")
+        yield Finding("manifest", name, "its rows differ from those in samples.arrow")
 
 
 def _check_tars(dataset: ShardDataset, info: ShardInfo, records: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -134,7 +135,7 @@ def _check_tars(dataset: ShardDataset, info: ShardInfo, records: list[dict[str, 
         yield from _check_members(path, expected)
         index = path.with_suffix(".idx")
         if not _holds(index, dali_index(expected).encode()):
-            yield Finding("index", index.name, "is missing or does not list what the manifest does")
+            yield Finding("index", index.name, "is missing or does not list the members in the manifest")
         return
     sidecar = dataset.members_path(info.name)
     yield from _check_bytes(sidecar, info.sidecar, info.sidecar_bytes, info.sidecar_sha256)
@@ -156,7 +157,7 @@ def _check_bytes(path: Path, name: str, num_bytes: int, sha256: str) -> Iterator
     if found != num_bytes:
         yield Finding("tar", name, f"has {found:,} bytes, not {num_bytes:,}")
     elif file_sha256(path) != sha256:
-        yield Finding("tar", name, "has another SHA-256")
+        yield Finding("tar", name, "SHA-256 differs from dataset.json")
 
 
 def _check_members(path: Path, expected: list[list[Member]]) -> Iterator[Finding]:
@@ -164,14 +165,16 @@ def _check_members(path: Path, expected: list[list[Member]]) -> Iterator[Finding
     try:
         walked = [(m.name, m.offset_data, m.size) for m in walk_tar(path)]
     except InputError as error:
-        yield Finding("members", path.name, f"cannot be walked: {error}")
+        yield Finding("members", path.name, f"cannot be read: {error}")
         return
     for one, other in zip(recorded, walked, strict=False):
         if one != other:
-            yield Finding("members", f"{path.name} {one[0]}", f"expected {one}, the tar has {other}")
+            yield Finding("members", f"{path.name} {one[0]}", f"expected {one}, but the tar has {other}")
             break
     if len(recorded) != len(walked):
-        yield Finding("members", path.name, f"expected {len(recorded)}, the tar has {len(walked)}")
+        yield Finding(
+            "members", path.name, f"expected {counted(len(recorded), 'member')}, but the tar has {len(walked):,}"
+        )
 
 
 def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Iterator[Finding]:

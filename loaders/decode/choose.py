@@ -80,7 +80,7 @@ def _backend(config: LoaderConfig) -> Backend:
 def _gpu_backend() -> Backend:
     if optional(_DALI) is not None:
         return "dali"
-    logger.warning("DALI is not installed: torchvision's nvJPEG decodes instead, and its pixels may differ slightly")
+    logger.warning("DALI is not installed, so torchvision's nvJPEG decodes instead: its pixels may differ slightly")
     return "nvjpeg"
 
 
@@ -90,10 +90,13 @@ def _instead_of_simplejpeg() -> Decoder:
 
     decoder = TorchvisionDecoder("cpu")
     if all(_is_exact(decoder, subsampling) for subsampling in (0, 1, 2)):
-        logger.warning("simplejpeg is not installed: torchvision's libjpeg-turbo decodes instead, to the same pixels")
+        logger.warning(
+            "simplejpeg is not installed, so torchvision's libjpeg-turbo decodes instead: the pixels are the same"
+        )
         return decoder
     logger.warning(
-        "simplejpeg is not installed, and torchvision decodes to other pixels: Pillow decodes instead, more slowly"
+        "simplejpeg is not installed, and torchvision's pixels differ from Pillow's, so Pillow decodes instead: it "
+        "is slower"
     )
     return ReferenceDecoder()
 

@@ -118,5 +118,5 @@ def _unusual_colours(header: JpegHeader) -> str | None:
     if header.has_jfif or len(identifiers) == 1:
         return None
     if header.adobe_transform is None:
-        return None if identifiers == (1, 2, 3) else "JPEG of unsaid colour space"
+        return None if identifiers == (1, 2, 3) else "JPEG of unknown colour space"
     return None if header.adobe_transform == 1 else "JPEG without colour transform"

@@ -45,7 +45,7 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
     library = optional("torchvision.io")
     read = getattr(library, "decode_webp", None)
     if read is None:
-        logger.warning("this torchvision reads no WebP: Pillow decodes it instead, more slowly")
+        logger.warning("this torchvision cannot read WebP, so Pillow decodes it: it is slower")
         return None
 
     def decode(data: Pixels) -> Pixels:
@@ -55,10 +55,10 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
     try:
         exact = _is_exact(decode)
     except (RuntimeError, AttributeError) as error:  # it was built without libwebp, or without decoders of images
-        logger.warning("this torchvision reads no WebP (%s): Pillow decodes it instead, more slowly", error)
+        logger.warning("this torchvision cannot read WebP (%s), so Pillow decodes it: it is slower", error)
         return None
     if not exact:
-        logger.warning("torchvision decodes WebP to other pixels than Pillow: Pillow decodes it instead, more slowly")
+        logger.warning("torchvision's pixels of WebP differ from Pillow's, so Pillow decodes it: it is slower")
         return None
     return decode
 

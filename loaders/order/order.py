@@ -57,7 +57,9 @@ def balanced_order(
     """
     classes = [np.flatnonzero(label == value) for value in (0, 1)]
     if not all(len(members) for members in classes):
-        raise InputError("class_balanced needs samples of both labels in the split; it has one only")
+        raise InputError(
+            "loader.class_balanced needs samples of both classes, but the split has only one: set it to false"
+        )
     length = max(len(members) for members in classes)
     picked, appearance = [], []
     for members in classes:
@@ -103,11 +105,13 @@ def epoch_order(
 def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
     """The number of samples per rank and batch. Raises ``InputError`` if the numbers do not fit together."""
     if world_size < 1 or not 0 <= rank < world_size:
-        raise InputError(f"rank {rank} of world size {world_size}: must be 0 … world size - 1")
+        raise InputError(
+            f"rank {rank} does not fit a world size of {world_size}: it must be from 0 to the world size minus 1"
+        )
     if global_batch_size % world_size:
         raise InputError(
-            f"loader.global_batch_size={global_batch_size} cannot be split over {world_size} "
-            f"processes; make it a multiple of {world_size}"
+            f"loader.global_batch_size={global_batch_size} cannot be divided among {world_size} processes: make it a "
+            f"multiple of {world_size}"
         )
     return global_batch_size // world_size
 

@@ -90,7 +90,9 @@ class CachedShards:
         data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:
             name = self._tars[shard].name
-            raise UnreadableMember(f"{name}: bytes {offset}…{offset + length} lie outside its {data.size}")
+            raise UnreadableMember(
+                f"{name}: bytes {offset:,}…{offset + length:,} are outside the file of {data.size:,} bytes"
+            )
         return data[offset : offset + length]
 
     def expect(self, shards: Iterable[int]) -> None:
@@ -113,7 +115,9 @@ class CachedShards:
                 # Another process may have put a sound file in place of the one that is mapped here.
                 damaged = found or hashlib.sha256(before.data).hexdigest() != tar.sha256
                 if damaged:
-                    logger.warning("%s was damaged in the local cache (check that disk): fetched again", tar.name)
+                    logger.warning(
+                        "%s was damaged in the local cache (check that disk), so it was fetched again", tar.name
+                    )
                     with self._lock:
                         self._maps.pop(shard, None)
                 self._renewed[shard] = damaged
@@ -171,7 +175,7 @@ class CachedShards:
             data = self._remote.read_range(tar.name, *bounds)
             self._cache.grow(path, bounds[1])
             if os.pwrite(descriptor, data, bounds[0]) != len(data):
-                raise OSError(f"{path} took only a part of what was written")
+                raise OSError(f"{path} took only a part of the bytes written to it")
 
         try:
             begun: list[Future[None]] = []

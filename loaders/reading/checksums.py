@@ -34,7 +34,7 @@ class Checksums:
         """Whether ``row`` was checked before and found sound. Raises ``BadChecksum`` if it was found damaged."""
         state = self._state[row]
         if state == _DAMAGED:
-            raise BadChecksum("found damaged before")
+            raise BadChecksum("damaged when it was first read")
         return bool(state == _SOUND)
 
     def check(self, row: int, members: dict[str, tuple[Bytes, int]]) -> int:
@@ -43,6 +43,6 @@ class Checksums:
         for name, (data, expected) in members.items():
             if crc32(data) != expected:
                 self._state[row] = _DAMAGED
-                raise BadChecksum(f"the bytes of {name} are not those that were written")
+                raise BadChecksum(f"the bytes of {name} do not match their checksum")
         self._state[row] = _SOUND
         return sum(data.size for data, _ in members.values())

@@ -53,7 +53,7 @@ class ChunkReader:
                 detail = safe_words(error)
                 # Only the first of these failures is logged with its traceback.
                 trace = "" if self._traced else f"\n{without_secrets(traceback.format_exc())}"
-                logger.warning("a sample failed in an unforeseen way%s", trace.rstrip())
+                logger.warning("a sample failed with an unexpected error%s", trace.rstrip())
                 self._traced = True
                 return [], [], [DecodeFailure(places[0], "unforeseen error", detail)]
         done = [self.read(plan, members, range(p, p + 1), views, crops) for p in places]

@@ -17,7 +17,7 @@ class ShardsClosed(RuntimeError):
     """The shards were closed while a thread read from them."""
 
     def __init__(self) -> None:
-        super().__init__("the shards were closed while they were read: open them anew")
+        super().__init__("the shards were closed while they were read: open them again")
 
 
 def submitted(pool: ThreadPoolExecutor, work: Callable[..., T], *arguments: object) -> "Future[T]":

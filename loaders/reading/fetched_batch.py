@@ -65,5 +65,5 @@ class FetchedBatch:
     def _sample(self, row: int) -> FetchedSample:
         sample = result_of(self._samples[row])
         if sample.damaged:
-            raise BadChecksum(f"the bytes of {sample.damaged} are not those that were written")
+            raise BadChecksum(f"the bytes of {sample.damaged} do not match their checksum")
         return sample

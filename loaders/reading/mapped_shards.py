@@ -60,7 +60,9 @@ class MappedShards:
         size = min(data.size, _size_now(self._paths[shard], data.size))
         if not 0 <= offset <= offset + length <= size:
             name = self._paths[shard].name
-            raise UnreadableMember(f"{name}: bytes {offset}…{offset + length} lie outside its {size}")
+            raise UnreadableMember(
+                f"{name}: bytes {offset:,}…{offset + length:,} are outside the file of {size:,} bytes"
+            )
         return data[offset : offset + length]
 
     def renew(self, shard: int) -> bool:
@@ -143,5 +145,5 @@ def read_global_view(member: Bytes, header: bytes, out: Bytes) -> None:
     """
     start = len(header)
     if member.size != start + out.size or member[:start].tobytes() != header:
-        raise UnreadableMember("the stored global view is not the array that the manifest promises")
+        raise UnreadableMember("the stored global view is not an array of the size in the manifest")
     out.reshape(-1)[:] = member[start:]

@@ -110,7 +110,7 @@ class RangeReader:
         tar = self._images[self._samples.shard[row]]
         data = self._member(tar, self._samples.image, row)
         if self._is_damaged("image", row, data):
-            raise BadChecksum("the bytes of image are not those that were written")
+            raise BadChecksum("the bytes of image do not match their checksum")
         return data
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class RangeReader:
         }
         for name, (member, most) in others.items():
             if (length := int(member.length[row])) > most:
-                raise UnreadableMember(f"its {name} are said to have {length:,} bytes")
+                raise UnreadableMember(f"the manifest gives its {name} {length:,} bytes, more than is possible")
 
     def _windows(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
         """Fetches the parts of a sample that splicing ``windows`` needs."""
@@ -236,7 +236,9 @@ class RangeReader:
 
     def _range(self, tar: RemoteTar, start: int, stop: int) -> Bytes:
         if not 0 <= start <= stop <= tar.num_bytes:
-            raise UnreadableMember(f"{tar.name}: bytes {start}…{stop} lie outside its {tar.num_bytes}")
+            raise UnreadableMember(
+                f"{tar.name}: bytes {start:,}…{stop:,} are outside the file of {tar.num_bytes:,} bytes"
+            )
         with self._room:
             return np.frombuffer(self._remote.read_range(tar.name, start, stop), np.uint8)
 

@@ -45,8 +45,8 @@ def _wants_ranges(data: OpenShards, reader: RangeReader, rows: npt.NDArray[np.in
             )
         if not has_ranges:
             raise InputError(
-                f"{data.dataset.remote} sends whole files only, to whatever range is asked for: "
-                "set loader.remote_reads=whole"
+                f"{data.dataset.remote} sends whole files even if only a range is requested: set "
+                "loader.remote_reads=whole"
             )
         return True
     if reads_files or not has_ranges:
@@ -62,7 +62,7 @@ def _wants_ranges(data: OpenShards, reader: RangeReader, rows: npt.NDArray[np.in
     ranges = range_mode_cost_s(data, rows, config, link)
     whole = whole_cost_s(data, rows, config, link)
     logger.info(
-        "%s: %.0f ms and %.0f MB/s; %.1f ms per sample in ranges, %.1f ms in whole shards",
+        "%s: %.0f ms per request and %.0f MB/s; %.1f ms per sample in ranges, %.1f ms in whole shards",
         data.dataset.remote,
         1e3 * link.latency_s,
         link.bytes_per_s / 1e6,

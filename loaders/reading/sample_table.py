@@ -57,9 +57,8 @@ class SampleTable:
                 if wrong.any():
                     (key,) = self.keys(start + np.flatnonzero(wrong)[:1])
                     raise InputError(
-                        f"the manifest in {dataset.where} is damaged: sample {key} has an "
-                        f"impossible {what}; run glass verify on it, and build the shards "
-                        "again"
+                        f"the manifest in {dataset.where} is damaged: sample {key} has an impossible {what}; run "
+                        "glass verify on the data set, and build the shards again"
                     )
             dataset.forget_pages()
 
@@ -72,7 +71,7 @@ class SampleTable:
         for name in ("image", "global_view", "entry_points"):
             member: Member = getattr(self, name)
             places = member.offset[part] | member.length[part]
-            yield f"place of its {name.replace('_', ' ')}", places >> 60 != 0  # negative, or absurd
+            yield f"offset or length of its {name.replace('_', ' ')}", places >> 60 != 0  # negative, or absurd
 
     def __len__(self) -> int:
         return len(self.content_id)

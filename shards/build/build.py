@@ -165,7 +165,7 @@ def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
     if not missing:
         return []
     kept = [name for name in SPLITS if name in given]
-    return [f"splits: {', '.join(kept)} as given; {' and '.join(missing)} drawn out of {TRAIN}"]
+    return [f"splits: {', '.join(kept)} as given; {' and '.join(missing)} drawn at random from {TRAIN}"]
 
 
 def _write(
@@ -206,8 +206,8 @@ def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -
         return sources
     if elsewhere:
         raise InputError(
-            f"{sources.files.where(min(containers))} holds several images, which are unpacked here, where other "
-            "machines cannot read them: build into a folder that all of them share, or without --engine ray"
+            f"{sources.files.where(min(containers))} holds several images, which are unpacked on this machine, where "
+            "other machines cannot read them: build into a folder that all of them share, or without --engine ray"
         )
     with progress_bar(sources.table.num_rows, "unpacking", progress, delay_s=1.0) as bar:
         return replace(sources, files=sources.files.prepared(out, bar.update))
@@ -229,16 +229,16 @@ def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
     info = read_record(manifest).info
     if info.name != shard.name:
         raise InputError(
-            f"{manifest} describes a shard {info.name[:100]!r}: delete it and run the same command "
-            "again to build the shard anew"
+            f"{manifest} describes a shard {info.name[:100]!r}: delete it and run the same command again to build the "
+            "shard again"
         )
     if info.samples:
         path = out / shard.name
         found = path.stat().st_size if path.exists() else 0
         if found != info.num_bytes or not (out / f"{shard.stem}.idx").exists():
             raise InputError(
-                f"{path} has {found:,} bytes instead of {info.num_bytes:,}, or its .idx is gone: "
-                f"delete {manifest.name} and run the same command again to build the shard anew"
+                f"{path} has {found:,} bytes instead of {info.num_bytes:,}, or its .idx is missing: delete "
+                f"{manifest.name} and run the same command again to build the shard again"
             )
     return True
 
@@ -250,5 +250,5 @@ def _make_folder(out: Path) -> None:
     names = [name for name in os.listdir(out) if final_name(name) is None and name != SCRATCH_NAME]
     if names and PLAN_NAME not in names:
         raise InputError(
-            f"{out} is not empty and was not begun by this command (it holds {sorted(names)[0]}): give a new folder"
+            f"{out} is not empty and was not written by this command (it holds {sorted(names)[0]}): give a new folder"
         )

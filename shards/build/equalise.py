@@ -97,16 +97,16 @@ def equalise(
         return Equalised(table, text, quality)
     if len(np.unique(label)) == 1:
         raise InputError(
-            f"only one class can be read, {('real', 'generated')[label[0]]} images: --equalise"
-            " match compares two, so leave it out or give readable images of the other class"
+            f"only {('real', 'generated')[label[0]]} images can be read, but --equalise match compares both classes: "
+            "leave it out, or give readable images of the other class"
         )
     hashes = [table.column("sha256")[row].as_py() for row in rows.tolist()]
     groups = np.array(table.column("group").to_pylist(), object)[rows]
     kept, differing = match_classes(columns, label, scene_numbers(groups), hashes, seed)
     if len(rows) and not all((kept & (label == kind)).any() for kind in (0, 1)):
         raise InputError(
-            f"no real and generated image agree in {', '.join(differing)}: nothing would be left "
-            "of --equalise match, so use --equalise recompress"
+            f"no real and generated image have the same {', '.join(differing)}: --equalise match would leave no "
+            "images, so use --equalise recompress"
         )
     return _without(table, rows[~kept], differing, len(rows))
 
@@ -161,9 +161,9 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
     """The result of rejecting ``rows`` of ``table``, after matching on the facts ``differing``."""
     if not differing:
-        return Equalised(table, f"{MATCHED}: the classes did not differ, all images stay")
+        return Equalised(table, f"{MATCHED}: the classes did not differ, so all images stay")
     on = ", ".join(differing)
-    why = "unmatched", f"too few of the other class agree with it in {on}"
+    why = "unmatched", f"too few images of the other class have the same {on}"
     table = _rejected(table, dict.fromkeys(rows.tolist(), why))
     text = f"{MATCHED} on {on}: {len(rows):,} of {counted(images, 'image')} left out"
     return Equalised(table, text)

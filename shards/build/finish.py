@@ -116,8 +116,8 @@ def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out:
     for kind, reasons in lost.items():
         if kind not in left:
             raise InputError(
-                f"none of the {reasons.total():,} {kind} was taken in ({by_reason(in_order(reasons))}): see "
-                f"{out / REJECTED_NAME}, mend or leave out what it names, and build into another folder"
+                f"none of the {reasons.total():,} {kind} was accepted ({by_reason(in_order(reasons))}): fix or leave "
+                f"out the files listed in {out / REJECTED_NAME}, and build into another folder"
             )
 
 
@@ -145,8 +145,8 @@ def write_data_set(
     table = _joined([read_shard_manifest(manifest) for manifest in manifests])
     if not table.num_rows:
         raise InputError(
-            f"not one of {counted(sum(reasons.values()), 'image')} was taken in ({by_reason(reasons)}): "
-            f"see {out / REJECTED_NAME}"
+            f"not one of {counted(sum(reasons.values()), 'image')} was accepted ({by_reason(reasons)}): fix the files "
+            f"listed in {out / REJECTED_NAME}, and use another folder for the data set"
         )
     lost: dict[str, Counter[str]] = {}
     for rejection in found:

@@ -131,18 +131,18 @@ def check_sample(record: dict[str, Any], members: dict[str, bytes], global_size:
     """
     data = members["image"]
     if zlib.crc32(data) != record["image_crc32"]:
-        yield "image", "has another CRC-32"
+        yield "image", "CRC-32 differs from the manifest's"
     if record["stored_as"] == "source" and hashlib.sha256(data).digest() != record["sha256"]:
-        yield "image", "has another SHA-256 than the source"
+        yield "image", "SHA-256 differs from the source's"
     try:
         if parse_json(members["json"]) != json_fields(record):
             yield "facts", "the .json member differs from the manifest"
     except ValueError:
         yield "facts", "the .json member is not JSON"
     if entry_points_of(data, sniff_format(data) or "") != (members["mcu"], record["not_indexable"]):
-        yield "entry_points", "differ from a fresh walk"
+        yield "entry_points", "differ from those computed again"
     elif zlib.crc32(members["mcu"]) != record["mcu_crc32"]:
-        yield "entry_points", "have another CRC-32 than the manifest says"
+        yield "entry_points", "CRC-32 differs from the manifest's"
     try:
         yield from _check_pixels(record, data, members["global"], global_size)
     except RejectedImage as rejected:
@@ -156,17 +156,17 @@ def _check_pixels(
     rgb = load_rgb(image, data)
     view = shrink(rgb, global_size)
     if pixel_sha256(rgb) != record["pixel_sha256"]:
-        yield "pixels", "are others than when the shard was built"
+        yield "pixels", "differ from those at the time of the build"
     if record["content_id"] != content_id(record["pixel_sha256"]):
-        yield "pixels", "have another content id than the first 64 bits of their hash"
+        yield "pixels", "content id is not the first 64 bits of their hash"
     if any(record[name] != value for name, value in channel_stats(rgb).items()):
-        yield "pixels", "have other channel means or deviations"
+        yield "pixels", "channel means or deviations differ from the manifest's"
     if encode_global_view(view) != stored_view:
-        yield "global_view", "differs from one made afresh"
+        yield "global_view", "differs from one computed again"
     elif zlib.crc32(stored_view) != record["global_crc32"]:
-        yield "global_view", "has another CRC-32 than the manifest says"
+        yield "global_view", "CRC-32 differs from the manifest's"
     if record["stored_as"] in ("source", "recompressed"):
         facts = asdict(facts_of(image, data))
         wrong = [name for name, value in facts.items() if record[name] != value]
         if wrong:
-            yield "facts", f"the file says otherwise on {', '.join(wrong)}"
+            yield "facts", f"the manifest differs from the image file in {', '.join(wrong)}"

@@ -89,7 +89,9 @@ def pack(sources: Iterable[PackedSource], samples_per_shard: int, seed: int) -> 
             part = tuple(pile_sources[start : start + samples_per_shard])
             plans.append(ShardPlan(len(plans), SPLITS[split], formats[kind], part))
     if len(plans) > MAX_SHARDS:
-        raise InputError(f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}: raise it")
+        raise InputError(
+            f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}, which is too many: raise it"
+        )
     return plans
 
 

@@ -127,7 +127,7 @@ def read_plan(out: Path) -> BuildPlan | None:
         record = typed_document(fields, PlanRecord, "plan")
         table = table.replace_schema_metadata(None)
         if table.schema != SCAN_SCHEMA:
-            raise ValueError("other columns, as of another version")
+            raise ValueError("other columns, as written by another version")
         _require_known_words(table)
         settings = BuildSettings(**record["settings"])
         containers = {name: (stamp[0], stamp[1]) for name, stamp in record.get("containers", {}).items()}
@@ -148,7 +148,7 @@ def _require_known_words(table: pa.Table) -> None:
     for column, known in (("format", EXTENSIONS), ("split", SPLITS), ("reason", REASONS)):
         for word in table.column(column).unique().to_pylist():
             if word != "" and word not in known:
-                raise ValueError(f"its {column} {str(word)[:60]!r} is none that is known here")
+                raise ValueError(f"its {column} {str(word)[:60]!r} is unknown")
 
 
 def plan_shards(plan: BuildPlan) -> list[ShardPlan]:

@@ -55,7 +55,7 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
         now = with_groups(now.append_column("sha256", hashes), sources.groups).drop_columns("sha256")
     if before.equals(now):
         changed, mended = _changed_files(plan, sources)
-        found = (("changed", changed), ("can be read that could not be then", mended))
+        found = (("changed", changed), ("can be read now but could not be read then", mended))
         return [_listing(verb, names) for verb, names in found if names]
     old, new = set(before.column("path").to_pylist()), set(now.column("path").to_pylist())
     parts = [("added", new - old), ("removed", old - new)]
@@ -97,4 +97,4 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def _listing(verb: str, names: list[str]) -> str:
-    return f"{counted(len(names), 'file')} {verb}, such as {names[0]}"
+    return f"{counted(len(names), 'file')} {verb}, for example {names[0]}"

@@ -62,8 +62,8 @@ def write_shard(task: Task, versions: Mapping[str, str]) -> None:
     other = [f"{name} {here.get(name)} instead of {v}" for name, v in versions.items() if here.get(name) != v]
     if other:
         raise InputError(
-            f"{os.uname().nodename} has {', '.join(other)}: install the same versions on all "
-            "machines, for they decide about bytes"
+            f"{os.uname().nodename} has {', '.join(other)}: install the same versions on all machines, since they "
+            "determine the bytes of the shards"
         )
     task.write(lambda: None)
 
@@ -86,8 +86,8 @@ def _result(ray: Any, reference: Any) -> None:
         raise
     except ray.exceptions.RayError as error:
         raise InputError(
-            f"a shard's worker was lost {_RESTARTS + 1} times ({type(error).__name__}; out of "
-            "memory?): run the same command again to continue"
+            f"the worker of a shard was lost {_RESTARTS + 1} times ({type(error).__name__}; out of memory?): run the "
+            "same command again to continue"
         ) from error
 
 
@@ -112,7 +112,7 @@ def _cluster(workers: int) -> Iterator[Any]:
         else:
             ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, OSError) as error:
-        raise InputError(f"no Ray cluster to join or start: {error}") from error
+        raise InputError(f"no Ray cluster can be joined or started ({error}): check RAY_ADDRESS") from error
     try:
         yield ray
     finally:

@@ -61,12 +61,12 @@ class BuildSettings:
             checked_note(self.note, "--note")
         if self.lossy_over and self.lossy == "keep":
             raise InputError(
-                f"--lossy-over {self.lossy_over:g} is about images that become tiles: give --lossy tiles, too"
+                f"--lossy-over {self.lossy_over:g} limits which images become tiles: give --lossy tiles too"
             )
         if self.lossy == "tiles" and self.equalise == "recompress":
             raise InputError(
-                "--equalise recompress stores every image as JPEG, so none is left for --lossy tiles: give one "
-                "of the two"
+                "--equalise recompress stores every image as JPEG, which leaves none for --lossy tiles: give only "
+                "one of the two"
             )
 
     @property

@@ -55,7 +55,7 @@ def parse_shares(text: str) -> dict[str, float]:
     if len(shares) not in (3, 4):
         raise InputError(f"--split {text}: give three or four numbers: TRAIN,VALID,TEST[,CALIBRATION]")
     if not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise InputError(f"--split {text}: shares lie between 0 and 1 and add up to 1")
+        raise InputError(f"--split {text}: give shares between 0 and 1 that add up to 1")
     return dict(zip(SPLITS, shares, strict=False))
 
 
@@ -112,8 +112,8 @@ def _add(units: dict[int, _Unit], root: int, sample: Splittable, seed: int) -> N
     if unit.split and unit.split != sample.split:
         tie = f"group {sample.group!r}" if sample.group else "content"
         raise InputError(
-            f"{unit.named_by} is given to {unit.split} and {sample.name} to {sample.split}, but "
-            f"they share a split because they share their {tie}: give both the same split"
+            f"{unit.named_by} is given to {unit.split} and {sample.name} to {sample.split}, but images with the same "
+            f"{tie} must share a split: give both the same split"
         )
     unit.split, unit.named_by = sample.split, sample.name
 

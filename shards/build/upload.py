@@ -93,16 +93,14 @@ class RemoteOutput:
         """Raises ``InputError`` if the store holds files but no build that was begun, or cannot be written to."""
         self.remote = RemoteFolder(url)
         if url.startswith(("http://", "https://", "hf://")):
-            raise InputError(
-                f"{self.remote} can be read but not built into: build into a folder, or into s3:// or gs://"
-            )
+            raise InputError(f"{self.remote} can be read but not written: build into a folder, or into s3:// or gs://")
         name = hashlib.sha256(url.encode()).hexdigest()[:20]
         self.folder = self.remote.settings.folder / "builds" / name
         self._plan_name = plan_name
         self._there = {name for name, _ in self.remote.children()}
         if self._there and plan_name not in self._there:
             raise InputError(
-                f"{self.remote} is not empty and was not begun by this command (it holds "
+                f"{self.remote} is not empty and was not written by this command (it holds "
                 f"{min(self._there)}): give a new address"
             )
 

@@ -66,8 +66,8 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
         _collect(futures, done, advance)
     except BrokenProcessPool as error:
         raise MachineTrouble(
-            "a worker process died (out of memory, or the disk failed?): run the same command again"
-            " to continue, with fewer --workers"
+            "a worker process died (out of memory, or a failing disk?): run the same command again to continue, with "
+            "fewer --workers"
         ) from error
     finally:
         stop.value = 1
@@ -81,9 +81,8 @@ def _explained() -> Iterator[None]:
         yield
     except OSError as error:
         raise MachineTrouble(
-            f"worker processes cannot be started ({error.strerror or error}): they need /dev/shm"
-            " (in a container: --shm-size), a temporary folder, and open files; mend that, or run"
-            " the same command with --workers 1"
+            f"worker processes cannot be started ({error.strerror or error}): they need /dev/shm (in a container: "
+            "--shm-size), a temporary folder and open files; provide these, or run the same command with --workers 1"
         ) from error
 
 

@@ -151,8 +151,8 @@ def _read_again(
     except RejectedImage as error:
         if error.reason != "io":
             raise InputError(
-                f"{path} could be read at first and cannot any more ({error.detail}): "
-                "bring it back and run the same command again to continue"
+                f"{path} could be read at first but not any more ({error.detail}): bring it back and run the same "
+                "command again to continue"
             ) from None
         if not task.reject_unreadable:
             raise image_not_given(path, error.detail) from error

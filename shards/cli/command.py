@@ -98,7 +98,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         if output.closed:  # not an error, though rich exits with 1
             code = 0
         if output.lost is not None:
-            _print_error(f"what was to be printed is lost: {output.lost.strerror or output.lost}")
+            _print_error(f"the output could not be printed and is lost: {output.lost.strerror or output.lost}")
             code = code or EXIT_INPUT_ERROR
     sys.exit(code)
 
@@ -138,7 +138,7 @@ def _of_a_file(error: Exception) -> Exception | None:
     if is_passing(error):
         return disk_failed(error.filename or "a file", error.strerror or str(error))
     if isinstance(error, PermissionError) and error.filename:
-        return InputError(f"{error.filename}: permission denied: give this user access to it")
+        return InputError(f"{error.filename}: permission denied: give your user access to it")
     return None
 
 

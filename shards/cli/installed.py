@@ -17,8 +17,8 @@ def not_installed() -> str:
     if not missing:
         return ""
     return (
-        f"{sys.executable} does not have the libraries of this project ({', '.join(missing)}): "
-        "activate its environment with '. .venv/bin/activate', or make one as the README says"
+        f"{sys.executable} does not have the libraries of this project ({', '.join(missing)}): activate its "
+        "environment with '. .venv/bin/activate', or make one as in the README"
     )
 
 

@@ -27,7 +27,7 @@ LOOKS_BEFORE_NOTICE = 3
 """Number of looks, one a second, that must find a sign before its line is printed. Shorter silences need no line."""
 SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
-    "/numba/core/": "compiling kernels, which is done once on a machine …",
+    "/numba/core/": "compiling kernels (once per machine) …",
 }
 """Part of a source file's name on the stack of a thread → the line to print."""
 

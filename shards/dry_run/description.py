@@ -46,7 +46,7 @@ def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -
     lines = [f"{shown}: {counted(sources.table.num_rows, 'image')}, {classes}"]
     lines += [f"  {note}" for note in sources.notes]
     if sources.misnamed:
-        lines.append(f"  passed over {counted(len(sources.misnamed), 'file')} whose name is not valid UTF-8")
+        lines.append(f"  skipped {counted(len(sources.misnamed), 'file')} whose name is not valid UTF-8")
     lines += ["", *_tree(sources), ""]
     return lines + _facts(sources, lossy_over)
 
@@ -95,7 +95,7 @@ def _facts(sources: SourceList, lossy_over: float) -> list[str]:
     generators = {name: count for name, count in names["generator"].most_common() if name}
     lines = [counts_line("generators", generators), counts_line("splits", splits)]
     if suffixes.keys() != {"none"}:  # images inside tables have no file names
-        lines.append(counts_line("suffixes", dict(suffixes.most_common())))
+        lines.append(counts_line("extensions", dict(suffixes.most_common())))
     return [*lines, *_looked_at(sources, lossy_over)]
 
 
@@ -116,15 +116,15 @@ def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
         except RejectedImage as rejected:
             unread[rejected.reason] += 1
         except InputError as error:  # the store does not answer; all other lines are known
-            return [f"  images     none was looked at: {error}"]
-    lines = [counts_line("formats", dict(formats.most_common())) + f" (of {counted(len(names), 'image')} looked at)"]
+            return [f"  images     none was opened: {error}"]
+    lines = [counts_line("formats", dict(formats.most_common())) + f" (of {counted(len(names), 'image')} opened)"]
     if megapixels:
         low, middle, high = (f"{f(megapixels):.2g}" for f in (min, statistics.median, max))
         lines.append("  megapixels " + (low if low == high else f"{low} to {high}, median {middle}"))
     try:
         lines += price.lines(sources.table.num_rows)
     except InputError as error:
-        lines.append(f"  whole      what tiles would take is not known: {error}")
+        lines.append(f"  whole      size with --lossy tiles unknown: {error}")
     if unread:
-        lines.append(counts_line("rejected", dict(unread)) + " among those looked at")
+        lines.append(counts_line("rejected", dict(unread)) + " among those opened")
     return lines

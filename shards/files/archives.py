@@ -48,6 +48,6 @@ def unpack_first(path: Path, packer: str, into: str) -> str:
     """The message for a user who gives a file packed by the program ``packer``; ``into`` says what to give instead."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
-        f"{path} is packed or compressed with {packer}: unpack it to {into} first{command}, because members "
-        "of a packed file cannot be read by their places"
+        f"{path} is compressed or packed with {packer}, so its members cannot be read where they are: unpack it to "
+        f"{into} first{command}"
     )

@@ -28,5 +28,5 @@ def _fastest() -> Callable[[Any], int]:
     isal = optional("isal.isal_zlib")
     if isal is not None:
         return isal.crc32
-    logger.warning("isal is not installed: zlib computes the same checksums at a ninth of the speed")
+    logger.warning("isal is not installed: zlib computes the same checksums, at a ninth of the speed")
     return zlib.crc32

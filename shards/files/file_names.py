@@ -36,7 +36,8 @@ def within(folder: Path, name: str) -> Path:
     """The path of file ``name`` in ``folder``. Raises ``InputError`` if the name is not a plain one."""
     if not is_file_name(name):
         raise InputError(
-            f"{name[:100]!r} is no name of a file in a folder: what names it is damaged, or is not to be trusted"
+            f"{name[:100]!r} is not the name of a file in a folder: the file that names it is damaged or not to be "
+            "trusted"
         )
     return folder / name
 

@@ -45,9 +45,9 @@ def _finite(text: str) -> float:
     """Parses a number. Refuses valid JSON such as 1e999, which becomes infinite and could not be written again."""
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"{text[:60]} is too large a number")
+        raise ValueError(f"the number {text[:60]} is too large")
     return value
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

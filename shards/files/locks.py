@@ -169,7 +169,7 @@ def _wait_for(path: Path, descriptor: int, kind: int, patience_s: float) -> None
 
 
 def _warn(path: Path) -> None:
-    logger.warning("waiting for the lock of %s, which %s holds: let that go on, or end it", path, holder(path))
+    logger.warning("waiting for the lock on %s, held by %s: let that process continue, or end it", path, holder(path))
 
 
 def _holding_process(status: os.stat_result) -> int | None:

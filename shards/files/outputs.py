@@ -70,7 +70,7 @@ def require_different(files: Mapping[str, Path]) -> None:
     """Raises ``InputError`` if two options name the same file, by whatever path; ``files`` maps options to paths."""
     for (option, path), (other, same) in combinations(files.items(), 2):
         if os.path.realpath(path) == os.path.realpath(same):
-            raise InputError(f"{option} and {other} are both {same}: give each a file of its own")
+            raise InputError(f"{option} and {other} both name {same}: give each its own file")
 
 
 def _require_writable(folder: Path, remedy: str) -> None:
@@ -186,8 +186,8 @@ def cannot_write(out: Path, error: OSError) -> str:
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
     if error.errno in _DISK_FULL:
         return (
-            f"the disk is full at {named if elsewhere else out}: free some space and run the same "
-            "command again, it continues where it stopped"
+            f"the disk is full at {named if elsewhere else out}: free some space and run the same command again, "
+            "which continues where it stopped"
         )
     trouble = trouble_of(error)
     if trouble is not None and error.errno not in _OF_THE_FOLDER:

@@ -74,7 +74,7 @@ def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = Fal
         *(tarfile.TarError, zlib.error, ValueError, ArithmeticError, LookupError),
         *(EOFError, TypeError, RecursionError),
     ) as error:
-        raise InputError(f"{path} is no tar or is cut off ({error}): fetch it again or leave it out") from error
+        raise InputError(f"{path} is not a tar or is cut off ({error}): download it again or leave it out") from error
 
 
 def _size_and_beginning(path: Path) -> tuple[int, bytes]:
@@ -91,10 +91,10 @@ def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
 
 def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
     if not gzipped:
-        return f"{path} is cut off inside {info.name}: fetch it again"
+        return f"{path} is cut off inside {info.name}: download it again"
     return (
-        f"{path} unpacks to more than {limit('MAX_UNPACKED_RATIO'):,} times its size at {info.name}, as no images do: "
-        "leave it out, or unpack it to a folder first"
+        f"{path} unpacks to more than {limit('MAX_UNPACKED_RATIO'):,} times its size at {info.name}, which images "
+        "never do: leave it out, or unpack it to a folder first"
     )
 
 
@@ -107,20 +107,21 @@ def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
     block = file.read(tarfile.BLOCKSIZE)
     if not block:
         return (
-            "it has no end mark, so it may have been cut off after its last member: compare it with where it came from"
+            "it has no end-of-archive marker, so it may have been cut off after its last member: compare it with its "
+            "original"
         )
     if block.strip(b"\0"):
         raise InputError(
-            f"{path} is damaged at byte {offset:,}, where no member begins and the tar does not"
-            " end: fetch it again or leave it out"
+            f"{path} is damaged at byte {offset:,}, where neither a member nor the end of the tar follows: download "
+            "it again or leave it out"
         )
     rest = file.read(_RECORD_BYTES + 1)
     if len(rest) <= _RECORD_BYTES and not rest.strip(b"\0"):
         return ""
     behind = "bytes" if isinstance(file, gzip.GzipFile) else counted(os.fstat(file.fileno()).st_size - offset, "byte")
     return (
-        f"{behind} after its end were not read: where tars were joined by cat, give each by itself or join them "
-        "with tar -A"
+        f"{behind} after its end were not read: if tars were joined by cat, give each by itself, or join them with "
+        "tar -A"
     )
 
 
@@ -137,7 +138,7 @@ class _Headers:
         data = self._read(size)
         # tarfile searches PAX records by a regular expression that is quadratic in a run of digits.
         if size > tarfile.BLOCKSIZE and _LONG_NUMBER.search(data):
-            raise tarfile.ReadError("a header with a number of hundreds of digits")
+            raise tarfile.ReadError("a number with hundreds of digits in a header")
         return data
 
 
@@ -147,7 +148,7 @@ _LONG_NUMBER = re.compile(rb"\d{256}")
 def member_fault(info: tarfile.TarInfo) -> tuple[str, str]:
     """(reason, detail) why a member cannot be taken in; empty strings for a sound member."""
     if info.issparse():
-        return "unsafe_member", "stored as a sparse file, in pieces: pack the tar without --sparse"
+        return "unsafe_member", "stored as a sparse file: pack the tar without --sparse"
     if not info.isreg():
         return "unsafe_member", "a link, a device or a pipe"
     parts = info.name.split("/")

@@ -80,9 +80,9 @@ def to_baseline(jpeg: bytes) -> bytes:
         if isinstance(error, OSError) and error.errno is not None:
             # An error number means the system's error; those that jpeglib raises for libjpeg have none.
             raise MachineTrouble(
-                f"progressive JPEGs cannot be made baseline ({error.strerror}): that takes a few"
-                f" files in the folder for temporary ones, {_temporary_folder()}; give it room, or"
-                " another one with TMPDIR, and run the same command again"
+                f"progressive JPEGs cannot be made baseline ({error.strerror}): this needs space for a few temporary "
+                f"files in {_temporary_folder()}; free some space, or name another folder in TMPDIR, and run the same "
+                "command again"
             ) from error
         raise NotConvertible("refused by libjpeg") from error
 

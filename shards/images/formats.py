@@ -138,7 +138,7 @@ def rejecting(data: bytes) -> Iterator[None]:
     except Exception as error:
         require_sound_machine(error)
         if "MAX_TEXT_" in str(error):
-            detail = f"texts of more than GLASS_MAX_PNG_TEXT_BYTES={limit('MAX_PNG_TEXT_BYTES')}"
+            detail = f"text of more than GLASS_MAX_PNG_TEXT_BYTES={limit('MAX_PNG_TEXT_BYTES')}"
             raise RejectedImage("too_large", detail) from error
         if name := unsupported_kind(data, sniff_format(data), str(error)):
             raise RejectedImage("unsupported_format", name) from error

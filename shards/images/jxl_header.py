@@ -45,7 +45,7 @@ class _Bits:
     def take(self, count: int) -> int:
         self._left -= count
         if self._left < 0:
-            raise BadJxl("cut off in the head")
+            raise BadJxl("cut off in the header")
         value = self._value & ((1 << count) - 1)
         self._value >>= count
         return value

@@ -93,7 +93,7 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
             try:
                 header = read_jxl_header(self.fp.read())
             except BadJxl as error:
-                raise ValueError(f"truncated or no JPEG XL: {error}") from error
+                raise ValueError(f"truncated or not a JPEG XL: {error}") from error
             # Programs that read large images set Pillow's limit to None, which does not lift ours.
             if header.width * header.height > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
                 raise RejectedImage("too_large", f"{header.width}×{header.height} pixels")

@@ -82,9 +82,9 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
     """Raises ``RejectedImage`` for planes that Pillow would read as if they had 8 bits, or with reversed bits."""
     if max(tags.get(_BITS, (1,))) == 16:
-        raise RejectedImage("unsupported_mode", "TIFF of 16 bits with planes apart")
+        raise RejectedImage("unsupported_mode", "16-bit TIFF with separate planes")
     if tags.get(_FILL_ORDER, 1) == 2 and tags.get(_COMPRESSION, 1) == 1:
-        raise RejectedImage("unsupported_mode", "TIFF with planes apart and bits in reverse order")
+        raise RejectedImage("unsupported_mode", "TIFF with separate planes and reversed bit order")
 
 
 class StoredAvif(AvifImagePlugin.AvifImageFile):

@@ -146,7 +146,7 @@ class TiledImage:
         self._data = memoryview(data)  # type: ignore[arg-type]
         values = self._values()
         if (values[_COMPRESSION], values[_PLANES]) != (_ZSTD, 1):
-            raise BadTiles("another compression or arrangement than is written here")
+            raise BadTiles("another compression or layout than this project writes")
         self.width, self.height = values[_WIDTH], values[_HEIGHT]
         self._samples, self._predicted = values[_SAMPLES], values[_PREDICTOR] == _HORIZONTAL
         if self._samples not in (1, 3) or values[_PREDICTOR] not in (_NO_PREDICTOR, _HORIZONTAL):
@@ -230,13 +230,13 @@ class TiledImage:
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):
-            raise BadTiles("no tiled TIFF of this layout")
+            raise BadTiles("not a tiled TIFF of this layout")
         self._entries = dict[int, tuple[int, bytes]]()
         values = {}
         for place, (tag, kind) in enumerate(_TAGS):
             found = _ENTRY.unpack_from(self._data, _HEAD.size + place * _ENTRY.size)
             if found[:2] != (tag, kind) or (tag not in _LISTS and found[2] != 1):
-                raise BadTiles(f"tag {found[0]} in the place of tag {tag}")
+                raise BadTiles(f"tag {found[0]} instead of tag {tag}")
             self._entries[tag] = found[2], found[3]
             values[tag] = struct.unpack_from("<" + _FORMAT[kind], found[3])[0]
         return values
@@ -247,13 +247,13 @@ class TiledImage:
             return np.frombuffer(inline, "<u4")
         (start,) = struct.unpack("<I", inline)
         if start + 4 * count > len(self._data):
-            raise BadTiles(f"the list of tag {tag} lies outside the file")
+            raise BadTiles(f"the list of tag {tag} is outside the file")
         return np.frombuffer(self._data, "<u4", count, start)
 
     def _decompress(self, number: int) -> np.ndarray:
         start, length = int(self._offsets[number]), int(self._lengths[number])
         if start + length > len(self._data):
-            raise BadTiles(f"tile {number} lies outside the file")
+            raise BadTiles(f"tile {number} is outside the file")
         part = self._data[start : start + length]
         try:
             size = zstandard.frame_content_size(part)  # an untrusted size, which the decompressor would allocate

@@ -101,7 +101,7 @@ def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | No
     if kind == "BMP":
         return error.removeprefix("Unsupported ") if error.startswith("Unsupported BMP") else None
     if kind in ("HEIF", "AVIF") and "nsupported codec" in error:
-        return f"{kind} of a codec that is not built in"
+        return f"{kind} with a codec that is not built in"
     return None
 
 

@@ -120,7 +120,7 @@ class SegmentParser:
             self._quant(segment)
         elif marker == 0xDD:
             if segment.length != 2:
-                raise BadJpeg("restart interval segment of a wrong length")
+                raise BadJpeg("restart interval segment with a wrong length")
             (self.restart_interval,) = struct.unpack(">H", payload)
         elif marker == 0xE0 and segment.length >= 14 and payload.startswith(b"JFIF\0"):
             self.jfif_offset = start
@@ -188,7 +188,7 @@ class SegmentParser:
             # Some writers give all components the same identifier; libjpeg-turbo then takes them in order.
             found = [i for i in free if components[i].id == identifier]
             if not found:
-                raise BadJpeg(f"scan header names component {identifier}, which the frame has not")
+                raise BadJpeg(f"scan header names component {identifier}, which the frame does not have")
             chosen.append(found[0])
         tables = payload[2 : 2 + 2 * count : 2]
         if any(table & 0xCC for table in tables):

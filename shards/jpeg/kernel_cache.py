@@ -95,16 +95,16 @@ def _cache_of(function: Callable[..., Any]) -> Any:
             pass
         else:
             logger.warning(
-                "compiled code is kept in %s, because neither the project's folder nor the cache"
-                " folder of this user can be written to",
+                "compiled code is kept in %s, because neither the project's folder nor this user's cache folder can "
+                "be written to",
                 folder,
             )
             return cache
     os.environ[_NONE] = "1"
     logger.warning(
-        "compiled code cannot be kept: neither the project's folder nor the cache folder of this"
-        " user nor one for temporary files can be written to; every process compiles it anew, which"
-        " takes up to a minute (set NUMBA_CACHE_DIR to a folder of yours)"
+        "compiled code cannot be kept, because none of the project's folder, this user's cache folder and the "
+        "temporary folder can be written to: every process compiles it again, which takes up to a minute; set "
+        "NUMBA_CACHE_DIR to a folder of yours"
     )
     return NullCache()
 
@@ -153,7 +153,7 @@ class _Cache(FunctionCache):
     def _say(self, error: Exception) -> None:
         if not _Cache._said:
             _Cache._said = True
-            logger.warning("compiled code cannot be kept in %s (%s): it is compiled again", self.cache_path, error)
+            logger.warning("compiled code cannot be kept in %s (%s), so it is compiled again", self.cache_path, error)
 
 
 def source_digest(maker: Callable[..., Any]) -> str:

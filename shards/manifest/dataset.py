@@ -63,12 +63,13 @@ class ShardDataset:
         build = (table.schema.metadata or {}).get(BUILD_ID)
         if build is not None and build != info.build_id.encode():
             raise InputError(
-                f"{shown} is of another build than {where}/{INFO_NAME}: copy both "
-                "from one build, or build the data set again"
+                f"{shown} is from another build than {where}/{INFO_NAME}: copy both from one build, or build the data "
+                "set again"
             )
         if table.num_rows != info.num_samples:
             raise InputError(
-                f"{shown} has {table.num_rows} rows, dataset.json says {info.num_samples}: they are of different builds"
+                f"{shown} has {table.num_rows} rows, but dataset.json says {info.num_samples}: copy both from one "
+                "build, or build the data set again"
             )
         return cls(root, info, table, remote=remote, mapped=mapped)
 
@@ -95,7 +96,7 @@ class ShardDataset:
         """
         column = self._array(name)
         if not pa.types.is_dictionary(column.type):
-            raise InputError(f"column {name!r} of the manifest is not one of names")
+            raise InputError(f"column {name!r} of the manifest is not a column of names")
         codes = column.indices.fill_null(-1) if column.null_count else column.indices
         return codes.to_numpy(zero_copy_only=not column.null_count), column.dictionary.to_pylist()
 
@@ -130,7 +131,7 @@ class ShardDataset:
         for name in names:
             if name not in self.info.counts:
                 known = ", ".join(s for s in SPLITS if s in self.info.counts)
-                raise InputError(f"{self.where} has no split {name!r}, but {known}")
+                raise InputError(f"{self.where} has no split {name!r}: give one of {known}")
         codes, known_names = self.codes("split")
         # A damaged manifest may lack a name that dataset.json has. The split is empty then.
         wanted = [known_names.index(name) for name in set(names) if name in known_names]
@@ -172,8 +173,8 @@ class ShardDataset:
         """
         if self.remote is not None:
             raise InputError(
-                f"{self.remote} lies in a store, and this reads shards on a local disk alone: "
-                "copy the folder and give the copy"
+                f"{self.remote} is in a store, but this command reads shards on a local disk only: copy the folder "
+                "and give the copy"
             )
 
     def _local(self, name: str) -> Path:
@@ -198,8 +199,8 @@ def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_sto
         for name in chunk.dictionary.to_pylist():
             if name not in known and (in_store or not is_file_name(str(name))):
                 raise InputError(
-                    f"{shown} names a shard {str(name)[:100]!r} that dataset.json does not: they "
-                    "are of different builds"
+                    f"{shown} names a shard {str(name)[:100]!r}, which dataset.json does not: copy both from one "
+                    "build, or build the data set again"
                 )
 
 
@@ -209,8 +210,8 @@ def _map_manifest(path: Path, shown: str) -> tuple[pa.Table, mmap.mmap]:
     except FileNotFoundError:
         raise InputError(f"{shown} is missing: run glass build again to write it") from None
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"{shown} is not a manifest ({error})") from error
+        raise InputError(f"{shown} is not a manifest ({error}): build the data set again") from error
     require_manifest_format(table.schema, shown)
     if not table.schema.equals(SAMPLE_SCHEMA):
-        raise InputError(f"{shown} has other columns than this version's: build the shards again")
+        raise InputError(f"{shown} has other columns than in this version: build the shards again")
     return table, mapped

@@ -32,8 +32,8 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
     except RemoteUnavailable as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise InputError(
-                f"{remote} holds no {INFO_NAME}, so it is no finished data set: check the "
-                "address, or run glass build, which also continues an interrupted build"
+                f"{remote} has no {INFO_NAME}, so it is not a finished data set: check the address, or run glass "
+                "build, which also continues an interrupted build"
             ) from error
         raise
     info = parse_info(description, f"{remote}/{INFO_NAME}")  # refuse a bad description before the cache is touched
@@ -63,8 +63,8 @@ def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, mani
         return
     (folder / INFO_NAME).unlink()
     raise InputError(
-        f"{remote}/{manifest_name} is not the one that its {INFO_NAME} describes: it is being "
-        "written anew, or was damaged; try again later, or build the set again"
+        f"{remote}/{manifest_name} is not the one that its {INFO_NAME} describes: it is being written again, or is "
+        "damaged; try again later, or build the data set again"
     )
 
 

@@ -55,8 +55,8 @@ class GroupList:
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):
             raise InputError(
-                f"{self.path} names none of these images by the SHA-256 of its file: it is of other images, or of "
-                "files that were saved anew since"
+                f"{self.path} lists the SHA-256 of none of these image files: it is for other images, or the files "
+                "were saved again since; give the right list"
             )
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
@@ -64,9 +64,7 @@ class GroupList:
         """A note for the user: how many images with these SHA-256 the list names, and how many other images."""
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
-        rest = (
-            f"; it names {counted(gone, 'image')} more, which {'is' if gone == 1 else 'are'} not here" if gone else ""
-        )
+        rest = f"; {counted(gone, 'image')} in the list not found here" if gone else ""
         return f"{self.path} gave {counted(listed, 'image')} a group{rest}"
 
 
@@ -89,7 +87,7 @@ def read_group_list(path: Path) -> GroupList:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a list of groups that can be read ({error})") from error
+        raise InputError(f"{path} cannot be read as a list of groups ({error})") from error
     hashes = pc.utf8_lower(hashes)
     wrong = pc.index(pc.match_substring_regex(hashes, "^[0-9a-f]{64}$"), False).as_py()
     if wrong >= 0:
@@ -131,4 +129,4 @@ def write_group_list(path: Path, rows: Sequence[tuple[bytes, str, str]]) -> None
 
 def _require_suffix(path: Path) -> None:
     if path.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"{path}: a list of groups is a .csv or .parquet file")
+        raise InputError(f"{path}: give a list of groups as a .csv or .parquet file")

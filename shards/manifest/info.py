@@ -48,9 +48,9 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not is_file_name(self.sidecar or self.name):
-            raise ValueError(f"{(self.sidecar or self.name)[:100]!r} is no name of a file in a folder")
+            raise ValueError(f"{(self.sidecar or self.name)[:100]!r} is not the name of a file in a folder")
         if not is_relative_path(self.name):
-            raise ValueError(f"{self.name[:100]!r} is no relative path")
+            raise ValueError(f"{self.name[:100]!r} is not a relative path")
         _require_digest(self.sha256, needed=self.samples > 0)
         _require_digest(self.sidecar_sha256, needed=self.samples > 0 and bool(self.sidecar))
 
@@ -151,7 +151,7 @@ def read_info(folder: Path, shown: str = "") -> DatasetInfo:
     except OSError as error:
         raise InputError(f"{shown} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{shown} is not a data set's description: build it again") from error
+        raise InputError(f"{shown} does not describe a data set: build it again") from error
 
 
 def parse_info(data: bytes, shown: str) -> DatasetInfo:
@@ -163,7 +163,7 @@ def parse_info(data: bytes, shown: str) -> DatasetInfo:
         fields: dict[str, Any] = parse_json(data)
         version = fields["format_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{shown} is not a data set's description: build it again") from error
+        raise InputError(f"{shown} does not describe a data set: build it again") from error
     require_format(shown, version, sidecars=_names_sidecars(fields))
     try:
         return typed_document(fields, DatasetInfo, "")
@@ -184,15 +184,15 @@ def _require_digest(text: str, needed: bool) -> None:
     Digests become names of files in the cache.
     """
     if not is_digest(text) and (needed or text):
-        raise ValueError(f"{text[:100]!r} is no SHA-256: 64 hexadecimal digits")
+        raise ValueError(f"{text[:100]!r} is not a SHA-256 of 64 hexadecimal digits")
 
 
 def _missing(folder: Path) -> str:
     if not folder.exists():
         return f"data set folder {folder} does not exist: build it with glass build"
     if not folder.is_dir():
-        return f"{folder} is a file, not the folder of a data set"
+        return f"{folder} is a file: give the folder of a data set"
     return (
-        f"{folder} holds no {INFO_NAME}, so it is no finished data set: "
-        "run glass build, which also continues an interrupted build"
+        f"{folder} has no {INFO_NAME}, so it is not a finished data set: run glass build, which also continues an "
+        "interrupted build"
     )

@@ -34,9 +34,9 @@ def checked_note(text: str, shown: str) -> str:
         raise InputError(f"{shown} is empty: give a sentence, or leave it out")
     if found := re.search(f"[{_UNSEEN}]", text):
         raise InputError(
-            f"{shown} holds {found.group()!r} as its character {found.start() + 1:,}: a note is one line of text, "
-            "without control characters"
+            f"{shown} has {found.group()!r} as character {found.start() + 1:,}: give one line of text, without "
+            "control characters"
         )
     if len(text) > MAX_CHARACTERS:
-        raise InputError(f"{shown} has {len(text):,} characters: {MAX_CHARACTERS} at most")
+        raise InputError(f"{shown} has {len(text):,} characters: shorten it to at most {MAX_CHARACTERS}")
     return text

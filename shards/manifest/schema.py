@@ -130,7 +130,7 @@ def content_id_hex(identity: int) -> str:
 def content_id_from_hex(text: str) -> int:
     """The content id that :func:`content_id_hex` wrote. Raises ``ValueError`` for anything else."""
     if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
-        raise ValueError(f"{text[:40]!r} is no content id: 16 hexadecimal digits")
+        raise ValueError(f"{text[:40]!r} is not a content id of 16 hexadecimal digits")
     return content_id(bytes.fromhex(text))
 
 
@@ -151,7 +151,7 @@ def require_format(where: object, version: Any, sidecars: bool = False) -> None:
     newer = known and version > FORMAT_VERSION
     todo = _NEWER if newer else _INDEX if sidecars else _BUILD
     found = f"{where} has format version {str(version)[:20]}"
-    raise InputError(f"{found}, this program reads {FORMAT_VERSION}: {todo}")
+    raise InputError(f"{found}, but this program reads {FORMAT_VERSION}: {todo}")
 
 
 def require_manifest_format(schema: pa.Schema, where: object) -> None:

@@ -58,7 +58,7 @@ class StoredViews:
             data = self._map(int(self._shard[row]))[start : start + int(self._length[row])]
             header = self._header
             if len(data) != len(header) + size * size * 3 or not data.startswith(header):
-                raise ValueError("it is not the array that the manifest promises")
+                raise ValueError("it is not an array of the size in the manifest")
         except (OSError, ValueError) as error:
             require_sound_machine(error, self._dataset.members_path(name))
             raise InputError(

@@ -138,8 +138,8 @@ class Card:
                 own, other = schema[column][value], self.names[column][value]
                 if own.strip().lower() != other.strip().lower():
                     raise InputError(
-                        f"{shown}: {value} in the column {column} is {own!r} by the file and {other!r} by "
-                        f"{self.shown}: correct one of them"
+                        f"{shown}: {value} in the column {column} is {own!r} according to the file, but {other!r} "
+                        f"according to {self.shown}: correct one of them"
                     )
         return {**self.names, **schema}
 

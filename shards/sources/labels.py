@@ -126,8 +126,8 @@ def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str
     worded = [value for value, text in texts.items() if _word(text, words) is not None]
     if turned := [value for value in worded if _spoken(value, column, words) == 1 - own[value]]:
         raise InputError(
-            f"{shown}: {turned[0]} in the column {column} is {texts[turned[0]]!r} by the names of its classes, but "
-            "the other class by the column's own name: correct one of the two"
+            f"{shown}: {turned[0]} in the column {column} is {texts[turned[0]]!r} according to the names of its "
+            "classes, but the other class according to the column's own name: correct one of the two"
         )
     said = _said(texts, words)
     contested = next((value for value in own if said.get(value, own[value]) != own[value]), "")
@@ -180,9 +180,9 @@ def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Call
     value = contested.contested
     label = contested.meanings[value]
     raise InputError(
-        f"{where(contested.row_of(value))}: {contested.shown(value)} in the column {contested.name} is "
-        f"{CLASS_NAMES[label]} by {contested.by}, but --label says {CLASS_NAMES[1 - label]}: leave --label out, or, "
-        "if the file is wrong, rename the column or its classes"
+        f"{where(contested.row_of(value))}: {contested.shown(value)} in the column {contested.name} means "
+        f"{CLASS_NAMES[label]} according to {contested.by}, but --label says {CLASS_NAMES[1 - label]}: leave --label "
+        "out, or, if the file is wrong, rename the column or its classes"
     )
 
 

@@ -85,8 +85,8 @@ def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarr
     column = rows.columns.generator
     if column and labels_swapped(labels, labels_by_generators(_generator_names(rows))):
         raise InputError(
-            f"{rows.shown}: every image with a {column} is real by its label, and every image without one is "
-            "generated, so the labels are swapped: use --label to say what the values mean, or rename the column"
+            f"{rows.shown}: every image with a {column} is labelled real, and every image without one generated, so "
+            "the labels are swapped: use --label to say what the values mean, or rename the column"
         )
     return labels, notes
 

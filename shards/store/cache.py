@@ -75,8 +75,8 @@ class ShardCache:
         """
         if num_bytes > self._max_bytes:
             raise InputError(
-                f"{name} has {num_bytes:,} bytes and the cache in {self._folder} may hold "
-                f"{self._max_bytes:,}: raise GLASS_CACHE_GB{', ' + instead if instead else ''}"
+                f"{name} has {num_bytes:,} bytes, but the cache in {self._folder} may hold only {self._max_bytes:,}: "
+                f"raise GLASS_CACHE_GB{', ' + instead if instead else ''}"
             )
 
     def grow(self, path: Path, num_bytes: int) -> None:
@@ -94,8 +94,8 @@ class ShardCache:
     def _path(self, sha256: str) -> Path:
         if not is_digest(sha256):
             raise InputError(
-                f"{sha256[:100]!r} is no SHA-256, by which files of the cache are named: the "
-                "dataset.json that gives it is damaged, or is not to be trusted"
+                f"{sha256[:100]!r} is not a SHA-256, but files in the cache are named by theirs: the dataset.json "
+                "that gives it is damaged or not to be trusted"
             )
         return self._folder / f"{sha256}.tar"
 
@@ -136,9 +136,8 @@ class ShardCache:
                         break
                     if attempt == _ATTEMPTS:
                         raise InputError(
-                            f"{name} has another checksum than dataset.json says, {_ATTEMPTS} "
-                            "times in a row: it was changed or damaged in the store; upload it "
-                            "again or build it anew"
+                            f"{name} has another checksum than in dataset.json, {_ATTEMPTS} times in a row: it was "
+                            "changed or damaged in the store; upload it again or build it again"
                         )
                 os.fsync(descriptor)  # else a power cut may keep the name but lose the bytes
                 with locked_file(self._folder / ".lock"):  # so that a process that makes room counts it once
@@ -157,7 +156,7 @@ class ShardCache:
         its bytes are not counted twice. Raises ``InputError``, before anything is deleted, if ``wanted`` exceeds the
         limit of the cache.
         """
-        self.require_fits(wanted, "what is to be fetched")
+        self.require_fits(wanted, "the file to fetch")
         self._folder.mkdir(parents=True, exist_ok=True)
         with locked_file(self._folder / ".lock"):
             self._make_room(wanted, own)
@@ -199,8 +198,8 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
             if found != num_bytes:
                 if file_sha256(path) == path.stem:  # intact, perhaps of another data set
                     raise InputError(
-                        f"the file of SHA-256 {path.stem} has {found:,} bytes, and dataset.json "
-                        f"says {num_bytes:,}: it is damaged, or is not to be trusted"
+                        f"the file with SHA-256 {path.stem} has {found:,} bytes, but dataset.json says {num_bytes:,}: "
+                        "dataset.json is damaged or not to be trusted"
                     )
                 path.unlink()  # truncated by something else
                 return None

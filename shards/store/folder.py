@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from shards.cli.shown_url import safe_words, shown_url
+from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.patience import Clock
 from shards.store.fsspec_store import PIECE_BYTES, FsspecStore, Grow, ShortAnswer, StoredFile, TooLong
@@ -70,7 +71,7 @@ class RemoteFolder:
             ) from error
         except ValueError as error:
             why = safe_words(error, url)
-            raise InputError(f"{self} is no URL that can be read: {why}") from error
+            raise InputError(f"{self} is not a URL that can be read: {why}") from error
         kind = HttpStore if scheme in ("http", "https") else FsspecStore
         self._store = kind(system, root, url, self.settings)
 
@@ -132,7 +133,7 @@ class RemoteFolder:
         def request() -> None:
             self._store.put(path, to)
             if self._store.stat(to).size != expected:
-                raise ShortAnswer(f"uploaded {expected:,} bytes, but the store has another number")
+                raise ShortAnswer(f"uploaded {expected:,} bytes, but the file in the store has another size")
 
         self._retried(name, request)
         self._count(bytes_sent=expected)
@@ -184,13 +185,12 @@ class RemoteFolder:
         if isinstance(gave_up.cause, FileNotFoundError):
             return RemoteUnavailable(f"{where} does not exist: check the address")
         if isinstance(gave_up.cause, TooLong):
-            return RemoteUnavailable(f"{where} is not read ({gave_up}): check the address")
+            return RemoteUnavailable(f"{where} cannot be read ({gave_up}): check the address")
         if gave_up.is_final:
             return RemoteUnavailable(f"{where} was refused ({words}): check the address and the credentials")
         return RemoteUnavailable(
-            f"{where} could not be reached, {gave_up.tries} attempts in "
-            f"{gave_up.seconds:.0f} s ({words}): check the network, then run the same command "
-            "again to continue"
+            f"{where} could not be reached in {counted(gave_up.tries, 'attempt')} and {gave_up.seconds:.0f} s "
+            f"({words}): check the network, then run the same command again to continue"
         )
 
     def _fetched(self, data: bytes) -> bytes:

@@ -88,8 +88,8 @@ class FsspecStore:
         joined = posixpath.normpath(posixpath.join(below, name)) if name else below
         if name.startswith("/") or joined == ".." or joined.startswith("../") or "\0" in name:
             raise InputError(
-                f"{name[:100]!r} is no name of a file in or beside {fixed}{below}: the list or "
-                "data set that names it is damaged, or is not to be trusted"
+                f"{name[:100]!r} is not the name of a file in or beside {fixed}{below}: the list or data set that "
+                "names it is damaged or not to be trusted"
             )
         return f"{fixed}{joined}" if joined not in ("", ".") else fixed.rstrip("/")
 

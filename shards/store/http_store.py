@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
+from shards.cli.wording import counted
 from shards.files.file_names import is_file_name
 from shards.files.limits import limit
 from shards.store.fsspec_store import PIECE_BYTES, FsspecStore, Grow, ShortAnswer, StoredFile, TooLong, require_length
@@ -90,8 +91,8 @@ class HttpStore(FsspecStore):
             seen.add(folder)
             if folder.count("/") - top.count("/") > _MAX_DEPTH or len(seen) > _MAX_FOLDERS:
                 raise TooLong(
-                    f"folders more than {_MAX_DEPTH} deep, or more than {_MAX_FOLDERS:,} of them:"
-                    " its pages may link to each other"
+                    f"folders more than {_MAX_DEPTH} levels deep, or more than {counted(_MAX_FOLDERS, 'folder')}: its "
+                    "pages may link to each other"
                 )
             for name, is_folder in self.children(folder):
                 if is_folder:

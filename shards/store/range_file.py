@@ -27,7 +27,7 @@ class RangeFile(io.RawIOBase):
         size = remote.size(name)
         if size is None or not remote.has_ranges(name):
             raise RemoteUnavailable(
-                f"{remote}/{name} is not there, or the server gives no parts of it: download it, and give the file"
+                f"{remote}/{name} does not exist, or the server cannot send parts of it: download it, and give the file"
             )
         return cls(remote, name, size)
 

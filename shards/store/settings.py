@@ -56,7 +56,7 @@ class RemoteSettings:
         for name, low in (("cache_gigabytes", 0), ("timeout_s", 0), ("longest_pause_s", 0)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not low < value < math.inf:
-                raise InputError(f"{_VARIABLES[name]}={value!r} must be finite, above {low}")
+                raise InputError(f"{_VARIABLES[name]}={value!r} must be a finite number above {low}")
         for name, high in (("connections", 1024), ("attempts", 100)):
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:

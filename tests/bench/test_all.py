@@ -61,7 +61,7 @@ def test_a_number_that_json_does_not_have_is_no_result(benches, tmp_path, capsys
     ends["scale"] = 0, json.dumps(document)
     words = ["--machine", "m", "--results", str(tmp_path), "--benches", "scale"]
     assert bench_all.main(words) == 1
-    assert "FAILED scale: exit code 0 and no result: NaN is no JSON" in last_line(capsys)[0]
+    assert "FAILED scale: exit code 0 and no result: NaN is not JSON" in last_line(capsys)[0]
 
 
 @pytest.mark.parametrize("name", ["/proc", "{tmp}/file", "{tmp}/file/x", "{tmp}/damaged"])

@@ -140,7 +140,7 @@ def test_no_conclusion_is_drawn_without_memory(monkeypatch, encode_image):
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
 def test_a_build_ends_with_the_cause_and_reads_the_image_afterwards(images, tmp_path, failing, number):
     failing("3.jpg", number, times=1)
-    with pytest.raises(MachineTrouble, match=r"3\.jpg: (this process may open|there is not)"):
+    with pytest.raises(MachineTrouble, match=r"3\.jpg: (this process cannot open|there is not)"):
         build(images, tmp_path / "out")
     report = build(images, tmp_path / "out")
     assert (report.info.num_samples, dict(report.info.rejected)) == (8, {})
@@ -178,7 +178,7 @@ def test_or_goes_on_without_the_image(images, tmp_path, failing):
     report = build(images, tmp_path / "out", reject_unreadable=True)
     assert (report.info.num_samples, dict(report.info.rejected)) == (7, {"io": 1})
     assert reasons(tmp_path / "out") == [("real/3.jpg", "io")]
-    with pytest.raises(InputError, match=r"1 file can be read that could not be then, such as"):
+    with pytest.raises(InputError, match=r"1 file can be read now but could not be read then, for example"):
         build(images, tmp_path / "out")
 
 
@@ -257,7 +257,7 @@ def test_descriptors_do_not_make_a_manifest_damaged(images, tmp_path, monkeypatc
         raise OSError(errno.EMFILE, "Failed to open local file")
 
     monkeypatch.setattr("pyarrow.parquet.read_schema", fail)
-    with pytest.raises(MachineTrouble, match="may open no more files"):
+    with pytest.raises(MachineTrouble, match="cannot open more files"):
         read_record(manifest)
 
 
@@ -274,7 +274,7 @@ def test_an_index_ends_with_the_cause(tmp_path, synthetic_shards, monkeypatch):
 
 def test_verify_finds_nothing_wrong_with_a_shard_for_want_of_descriptors(synthetic_dataset, failing):
     failing(synthetic_dataset.info.shards[0].name, errno.EMFILE)
-    with pytest.raises(MachineTrouble, match="may open no more files"):
+    with pytest.raises(MachineTrouble, match="cannot open more files"):
         verify_dataset(synthetic_dataset, 1, lambda _: None)
 
 
@@ -284,7 +284,7 @@ def test_verify_finds_nothing_wrong_with_a_shard_for_want_of_descriptors(synthet
 def test_a_loader_ends_for_want_of_descriptors_and_blames_no_sample(synthetic_dataset, failing):
     failing(synthetic_dataset.info.shards[0].name, errno.EMFILE)
     with build_loader(synthetic_dataset, "train", CONFIG) as loader:
-        with pytest.raises(MachineTrouble, match="may open no more files"):
+        with pytest.raises(MachineTrouble, match="cannot open more files"):
             list(loader)
         assert loader.bad_samples() == []
 
@@ -319,7 +319,7 @@ def test_a_prediction_ends_or_says_io(images, failing, kind):
     source = sources(images / "real" / "3.jpg")[kind]
     name = "3.tar" if kind else "3.jpg"
     failing(name, errno.EMFILE)
-    with pytest.raises(MachineTrouble, match=rf"{name}: this process may open no more files"):
+    with pytest.raises(MachineTrouble, match=rf"{name}: this process cannot open more files"):
         source.load()
     failing(name, errno.EIO)
     with pytest.raises(RejectedImage, match="io: Input/output error"):
@@ -336,7 +336,7 @@ def test_descriptors_that_have_run_out_are_named(tmp_path, encode_image):
     taken = os.open(os.devnull, os.O_RDONLY)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (taken, hard))
-        with pytest.raises(MachineTrouble, match=r"a\.png: this process may open no more files"):
+        with pytest.raises(MachineTrouble, match=r"a\.png: this process cannot open more files"):
             read_image_file(path)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -166,7 +166,7 @@ def test_a_disk_that_fails_within_a_list_is_named(tmp_path: Path, monkeypatch: p
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
-    with pytest.raises(MachineTrouble, match=r"list\.parquet cannot be read .*look after the disk"):
+    with pytest.raises(MachineTrouble, match=r"list\.parquet cannot be read .*check the disk"):
         read_sources(tmp_path / "list.parquet")
 
 
@@ -183,7 +183,7 @@ def test_an_archive_on_a_failing_disk_is_neither_left_out_nor_read_twice(
     write(tmp_path / archive, {name.removeprefix("a/"): data for name, data in files.items() if name[0] == "a"})
     for name in (archive, "1.jpg"):
         fail_openings(monkeypatch, name, errno.EIO)
-        with pytest.raises(MachineTrouble, match=rf"{name}.* cannot be read .*look after the disk"):
+        with pytest.raises(MachineTrouble, match=rf"{name}.* cannot be read .*check the disk"):
             read_sources(tmp_path)
     fail_openings(monkeypatch, "none", errno.EIO)
     assert read_sources(tmp_path).table.num_rows == 4
@@ -196,7 +196,7 @@ def test_a_card_on_a_failing_disk_is_not_taken_for_none(tmp_path: Path, monkeypa
     (tmp_path / "list.csv").write_text("path,label\na.jpg,0\nb.jpg,1\n")
     (tmp_path / "a.jpg").write_bytes(b"")
     fail_openings(monkeypatch, "README.md", errno.EIO)
-    with pytest.raises(MachineTrouble, match=r"README\.md cannot be read .*look after the disk"):
+    with pytest.raises(MachineTrouble, match=r"README\.md cannot be read .*check the disk"):
         read_sources(tmp_path / "list.csv")
     fail_openings(monkeypatch, "README.md", errno.EIO, times=2)
     assert read_sources(tmp_path / "list.csv").table.column("label").to_pylist() == [1, 0]

@@ -80,7 +80,7 @@ def test_balanced_order_shows_both_labels_equally_often():
 
 
 def test_balanced_order_needs_both_labels():
-    with pytest.raises(InputError, match="both labels"):
+    with pytest.raises(InputError, match="both classes"):
         balanced_order(np.arange(3), np.zeros(3, np.int8), 0, 0)
 
 

@@ -168,7 +168,7 @@ def test_wrong_input_to_evaluate(evaluated: dict[str, Path], synthetic_shards: P
         ([f"{run}/model", "--data", data], "glass robustness MODEL --rows clean --output DIR"),
         (["user/name", "--data", data], "glass robustness MODEL --rows clean --output DIR"),
         ([run, "--data", str(tmp_path / "none")], "does not exist"),
-        ([run, "--data", data, "--split", "tset"], "no split 'tset', but train, valid, test"),
+        ([run, "--data", data, "--split", "tset"], "no split 'tset': give one of train, valid, test"),
     ]
     for arguments, message in cases:
         with pytest.raises(InputError, match=message):

@@ -188,5 +188,5 @@ def test_settings_come_back_from_a_file_as_they_were_written():
 
 def test_shares_are_any_numbers_and_shown_as_they_are_typed():
     assert BuildSettings(split_shares={"train": np.float64(0.5), "test": 0.5}).split_shares["train"] == 0.5
-    with pytest.raises(InputError, match=r"^--split half,0\.5: must be names with a number each$"):
+    with pytest.raises(InputError, match=r"^--split half,0\.5: must be names, each with a number$"):
         BuildSettings(split_shares={"train": "half", "test": 0.5})

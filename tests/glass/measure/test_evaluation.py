@@ -228,7 +228,7 @@ def test_another_number_of_crops(untrained_run: Path, synthetic_dataset: ShardDa
 
 
 def test_a_split_that_is_not_there_names_those_that_are(untrained_run: Path, synthetic_dataset: ShardDataset) -> None:
-    with pytest.raises(InputError, match="no split 'tset', but train, valid, test"):
+    with pytest.raises(InputError, match="no split 'tset': give one of train, valid, test"):
         evaluate_run(untrained_run, synthetic_dataset, "tset", EvaluationOptions())
 
 

@@ -78,7 +78,7 @@ def test_what_was_to_be_printed_and_is_lost_is_said_once(tmp_path, endings):
     for outcome, code in endings.items():
         done = shell(tmp_path, ">/dev/full", outcome)
         assert done.returncode == (code or 2 if outcome != "--no-such" else 2), outcome
-        lost = done.stderr.count(b"what was to be printed is lost: No space left on device")
+        lost = done.stderr.count(b"the output could not be printed and is lost: No space left on device")
         assert lost == (outcome != "--no-such")
         assert b"Traceback" not in done.stderr
         assert b"Exception ignored" not in done.stderr
@@ -109,7 +109,7 @@ def ended(main) -> int:
 @pytest.mark.parametrize(
     "error",
     [
-        MachineTrouble("a.jpg: this process may open no more files"),
+        MachineTrouble("a.jpg: this process cannot open more files"),
         OSError(errno.EMFILE, "Too many open files", "a.jpg"),
         MemoryError(),
         InputError("a.jpg: a mistake"),

@@ -89,7 +89,7 @@ def test_summary_says_what_was_built(images, tmp_path, capsys):
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert lines[0].startswith("labels by folder: real = real (")
-    assert lines[1].startswith("passed over 1 file,")
+    assert lines[1].startswith("skipped 1 file without an image extension")
     assert f"built {out}: 8 samples in " in captured.out
     (train,) = [line for line in lines if line.startswith("  train")]
     assert re.fullmatch(r"  train +\d+  real \d, generated (\d) \(gan \1\)", train)

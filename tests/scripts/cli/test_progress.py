@@ -53,7 +53,7 @@ def test_a_long_compilation_is_reported(monkeypatch):
     busy = compile("spoken.wait(10)", "/somewhere/numba/core/compiler.py", "exec")
     with explain_silence(every_s=0.01):
         exec(busy, {"spoken": stderr.spoken})
-    assert stderr.text == "\r\033[Kcompiling kernels, which is done once on a machine …\n"
+    assert stderr.text == "\r\033[Kcompiling kernels (once per machine) …\n"
 
 
 def test_of_workers_the_first_speaks_until_its_first_image(monkeypatch):

@@ -171,8 +171,8 @@ def test_what_a_person_gets_wrong_is_said_in_one_sentence(tmp_path: Path) -> Non
     for tars, settings, message in (
         ([tmp_path / "nope.tar"], {}, r"nope\.tar does not exist"),
         ([tmp_path / "hollow"], {}, "holds no .tar files"),
-        ([packed], {}, "compressed with gzip: unpack it"),
-        ([text], {}, "is no tar or is cut off"),
+        ([packed], {}, "compressed or packed with gzip, .*: unpack it"),
+        ([text], {}, "is not a tar or is cut off"),
         ([none], {}, "holds no samples"),
         ([odd], {}, r"sample 'k': the label 'cat' means neither real nor generated: use --label"),
         ([bare], {}, "nothing says whether sample 'k' is real or generated .*--label-from"),

@@ -151,7 +151,7 @@ def test_missing_files_of_a_list_are_rejected(small_images, tmp_path):
 def test_nothing_but_rejects_is_an_error(small_images, tmp_path):
     for path in small_images.rglob("*.jpg"):
         path.write_bytes(b"\xff\xd8\xff and no more: " + path.name.encode())
-    with pytest.raises(InputError, match=r"not one of 16 images was taken in \(16 corrupt\)"):
+    with pytest.raises(InputError, match=r"not one of 16 images was accepted \(16 corrupt\)"):
         build(small_images, tmp_path / "out")
     assert len(rejected(tmp_path / "out")) == 16
 

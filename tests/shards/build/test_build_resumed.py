@@ -115,14 +115,14 @@ def test_other_sources_are_refused(small_images, tmp_path):
         assert contents(tmp_path / "out") == before
 
     shutil.copy(small_images / "real" / "01.jpg", small_images / "real" / "new.jpg")
-    refused(r"1 file added, such as real/new\.jpg")
+    refused(r"1 file added, for example real/new\.jpg")
     (small_images / "real" / "new.jpg").unlink()
     path = small_images / "real" / "03.jpg"
     data = path.read_bytes()
     path.write_bytes(data[:-3] + b"\0" + data[-2:])
-    refused(r"1 file changed, such as real/03\.jpg")
+    refused(r"1 file changed, for example real/03\.jpg")
     path.unlink()
-    refused(r"1 file removed, such as real/03\.jpg")
+    refused(r"1 file removed, for example real/03\.jpg")
     path.write_bytes(data)
     assert build(small_images, tmp_path / "out").finished_before
 

@@ -106,7 +106,7 @@ def test_nor_for_how_hard_a_lossless_file_is_packed(hard, soft, tmp_path):
     ],
 )
 def test_what_shows_in_the_pixels_is_matched_on_by_its_name(marked, plain, name, tmp_path):
-    with pytest.raises(InputError, match=f"agree in .*{name}"):
+    with pytest.raises(InputError, match=f"no real and generated image have the same .*{name}"):
         build(tmp_path, marked, plain, count=60)
 
 

@@ -172,7 +172,7 @@ def test_one_class_alone_has_nothing_to_be_matched_with(label, tmp_path):
         name, _, kind = line.partition(",")
         if int(kind) != label:
             (listed.parent / name).write_bytes(b"no image")
-    with pytest.raises(InputError, match=f"one class can be read, {NAMES[label]} images"):
+    with pytest.raises(InputError, match=f"only {NAMES[label]} images can be read"):
         build(listed, tmp_path / "out", "match")
 
 

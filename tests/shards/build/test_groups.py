@@ -136,7 +136,7 @@ def test_another_list_is_another_build_where_it_makes_other_groups(images, capsy
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "already built, nothing to do" in printed
-    assert f"{groups} gave 2 images a group; it names 1 image more, which is not here\n" in printed
+    assert f"{groups} gave 2 images a group; 1 image in the list not found here\n" in printed
     write_groups(images, [(0, "a"), (2, "a")])
     for changed in (command, command[:2] + command[4:]):
         with pytest.raises(InputError, match=r"holds another build .*groups or splits of the images changed"):
@@ -146,7 +146,7 @@ def test_another_list_is_another_build_where_it_makes_other_groups(images, capsy
 def test_two_splits_in_one_group_are_said_and_can_be_mended_in_place(images):
     source = write_source(images, splits={0: "train", 1: "test"})
     groups = write_groups(images, [(0, "scene"), (1, "scene")])
-    with pytest.raises(InputError, match=r"00\.jpg is given to train and 01\.jpg to test.*their group 'scene'"):
+    with pytest.raises(InputError, match=r"00\.jpg is given to train and 01\.jpg to test, .* same group 'scene'"):
         build(source, groups)
     dataset, _ = build(write_source(images, splits={0: "test", 1: "test"}), groups)
     assert facts(dataset)[0] == facts(dataset)[1] == ("scene", "test")
@@ -156,7 +156,7 @@ def test_two_splits_in_one_group_are_said_where_a_split_is_drawn_out_of_train(im
     """Valid has no image, so train gives some away; none of them may go to test."""
     splits = {number: "test" if number < 6 else "train" for number in range(NUM_IMAGES)}
     groups = write_groups(images, [(0, "scene"), (8, "scene")])
-    with pytest.raises(InputError, match=r"00\.jpg is given to test and 08\.jpg to train.*their group 'scene'"):
+    with pytest.raises(InputError, match=r"00\.jpg is given to test and 08\.jpg to train, .* same group 'scene'"):
         build(write_source(images, splits=splits), groups)
 
 
@@ -179,13 +179,13 @@ def test_an_empty_list_changes_nothing(images, tmp_path):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("", "not a list of groups that can be read"),
+        ("", "cannot be read as a list of groups"),
         ("sha256,path\n", "no column 'group': a list of groups has the columns sha256,group,source_path"),
         ("path,group\nx,y\n", "no column 'sha256'"),
         (f"sha256,group\n{'0' * 64},a\nabc,b\n", r"row 2: sha256 'abc' is not 64 hexadecimal digits"),
-        (f"sha256,group\n{'0' * 64},a,b\n", "not a list of groups that can be read"),
-        (f"sha256,group\n{'0' * 64},a\n", "names none of these images"),
-        (f"sha256,group\n{'0' * 64},\udcff\n", "not a list of groups that can be read"),
+        (f"sha256,group\n{'0' * 64},a,b\n", "cannot be read as a list of groups"),
+        (f"sha256,group\n{'0' * 64},a\n", "lists the SHA-256 of none of these image files"),
+        (f"sha256,group\n{'0' * 64},\udcff\n", "cannot be read as a list of groups"),
     ],
 )
 def test_lists_that_are_none_are_refused_in_a_sentence(text, what, images):
@@ -197,12 +197,12 @@ def test_lists_that_are_none_are_refused_in_a_sentence(text, what, images):
 
 
 def test_other_kinds_of_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"a list of groups is a \.csv or \.parquet file"):
+    with pytest.raises(InputError, match=r"give a list of groups as a \.csv or \.parquet file"):
         read_group_list(tmp_path / "groups.txt")
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_group_list(tmp_path / "groups.csv")
     (tmp_path / "text.parquet").write_text("sha256,group\n")
-    with pytest.raises(InputError, match="not a list of groups that can be read"):
+    with pytest.raises(InputError, match="cannot be read as a list of groups"):
         read_group_list(tmp_path / "text.parquet")
     pq.write_table(pa.table({"sha256": [bytes(32)], "group": ["a"]}), tmp_path / "bytes.parquet")
     with pytest.raises(InputError, match="row 1: sha256"):
@@ -244,5 +244,5 @@ def test_an_index_takes_groups_too(tmp_path, capsys):
     assert len(set(splits[groups == "scene"])) == 1
     assert set(groups) == {"", "scene"}
     assert index_main(grouped) == 0
-    with pytest.raises(InputError, match=r"another index \(other groups\)"):
+    with pytest.raises(InputError, match=r"another index \(different groups\)"):
         index_main(command)

@@ -139,7 +139,7 @@ def test_tars_made_elsewhere_get_one_too(tmp_path: Path, capsys: pytest.CaptureF
     assert index_shards.main([*words, "--note", NOTE]) == 0
     assert f"  note: {NOTE}" in capsys.readouterr().out.splitlines()
     assert read_info(tmp_path / "out").note == NOTE
-    with pytest.raises(InputError, match="other settings"):
+    with pytest.raises(InputError, match="different settings"):
         index_shards.main(words)
     words[2] = str(tmp_path / "silent")
     assert index_shards.main(words) == 0

@@ -158,10 +158,10 @@ def test_only_the_large_ones(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"lossy": "tile"}, r"--lossy tile: must be one of keep, tiles"),
-        ({"lossy_over": 2.0}, r"--lossy-over 2 is about images that become tiles: give --lossy tiles"),
+        ({"lossy_over": 2.0}, r"--lossy-over 2 limits which images become tiles: give --lossy tiles"),
         ({"lossy": "tiles", "lossy_over": -1.0}, r"--lossy-over -1.0: must lie between 0 and 200"),
         ({"lossy": "tiles", "lossy_over": float("nan")}, r"--lossy-over nan: must"),
-        ({"lossy": "tiles", "equalise": "recompress"}, r"none is left for --lossy tiles"),
+        ({"lossy": "tiles", "equalise": "recompress"}, "leaves none for --lossy tiles"),
     ],
 )
 def test_mistakes(changes: dict[str, object], message: str) -> None:

@@ -43,7 +43,7 @@ def test_splits_partition_the_rows(synthetic_dataset):
 
 @pytest.mark.parametrize("split", ["calibration", "dev", "", "train+", "train valid"])
 def test_unknown_split_names_the_known_ones(split, synthetic_dataset):
-    with pytest.raises(InputError, match=r"has no split .*, but train, valid, test"):
+    with pytest.raises(InputError, match=r"has no split .*: give one of train, valid, test"):
         synthetic_dataset.split_rows(split)
 
 
@@ -82,7 +82,7 @@ def test_codes_point_into_names(synthetic_dataset):
         assert codes.dtype == np.int32
         found = [names[code] if code >= 0 else None for code in codes]
         assert found == synthetic_dataset.column(name).tolist()
-    with pytest.raises(InputError, match="not one of names"):
+    with pytest.raises(InputError, match="is not a column of names"):
         synthetic_dataset.codes("width")
     with pytest.raises(InputError, match="no column 'hight'"):
         synthetic_dataset.column("hight")
@@ -106,25 +106,25 @@ def test_info_agrees_with_the_rows(synthetic_dataset, synthetic_shards):
     ("damage", "message"),
     [
         (lambda d: shutil.rmtree(d), "does not exist: build it"),
-        (lambda d: (d / "dataset.json").unlink(), r"holds no dataset\.json"),
+        (lambda d: (d / "dataset.json").unlink(), r"has no dataset\.json"),
         (lambda d: (d / "samples.arrow").unlink(), r"samples\.arrow is missing"),
-        (lambda d: (d / "dataset.json").write_text("{"), "is not a data set's description"),
-        (lambda d: (d / "dataset.json").write_text("[]"), "is not a data set's description"),
-        (lambda d: (d / "dataset.json").write_bytes(b"\xff\xfe"), "is not a data set's description"),
+        (lambda d: (d / "dataset.json").write_text("{"), "does not describe a data set"),
+        (lambda d: (d / "dataset.json").write_text("[]"), "does not describe a data set"),
+        (lambda d: (d / "dataset.json").write_bytes(b"\xff\xfe"), "does not describe a data set"),
         (
             lambda d: change_info(d, format_version=1),
-            r"has format version 1, this program reads 2: .*glass build SRC OUT$",
+            r"has format version 1, but this program reads 2: .*glass build SRC OUT$",
         ),
         (
             lambda d: change_info(d, format_version=1, shards=[{"sidecar": "a.sidecar.tar"}]),
-            r"has format version 1, this program reads 2: .*glass index TAR… --out OUT$",
+            r"has format version 1, but this program reads 2: .*glass index TAR… --out OUT$",
         ),
         (lambda d: change_info(d, format_version=3), "has format version 3.*that wrote it"),
         (lambda d: change_info(d, format_version=True), "has format version True"),
         (lambda d: change_info(d, format_version=None, shards=3), "has format version None"),
         (lambda d: change_info(d, shards=3), "is damaged"),
         (lambda d: change_info(d, surprise=3), "is damaged"),
-        (lambda d: change_info(d, num_samples=25), "has 24 rows, dataset.json says 25"),
+        (lambda d: change_info(d, num_samples=25), "has 24 rows, but dataset.json says 25"),
         (lambda d: (d / "samples.arrow").write_bytes(b"ARROW1\0\0 no"), "is not a manifest"),
         (lambda d: (d / "samples.arrow").write_bytes(b""), "is not a manifest"),
     ],
@@ -150,7 +150,7 @@ def test_a_manifest_of_another_build_is_refused(copy, synthetic_images, tmp_path
     )
     build_dataset(synthetic_images, tmp_path / "other", settings, progress=False)
     shutil.copy(tmp_path / "other/samples.arrow", copy / "samples.arrow")
-    with pytest.raises(InputError, match=r"samples\.arrow is of another build than .*dataset\.json"):
+    with pytest.raises(InputError, match=r"samples\.arrow is from another build than .*dataset\.json"):
         ShardDataset.open(copy)
 
 
@@ -164,7 +164,7 @@ def test_a_data_set_of_a_version_that_noted_no_digests_opens(copy, synthetic_dat
 
 
 def test_a_file_is_no_data_set(copy):
-    with pytest.raises(InputError, match="is a file, not the folder"):
+    with pytest.raises(InputError, match="is a file: give the folder of a data set"):
         ShardDataset.open(copy / "dataset.json")
 
 

@@ -111,7 +111,7 @@ def test_files(tmp_path):
     with pytest.raises(InputError, match=message):
         read_document(path, Record, "a record", "try again")
     path.write_text('{"count": NaN}')
-    with pytest.raises(InputError, match="NaN is no JSON"):
+    with pytest.raises(InputError, match="NaN is not JSON"):
         read_document(path, Record, "a record")
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_document(tmp_path / "none.json", Record, "a record")

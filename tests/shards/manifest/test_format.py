@@ -20,8 +20,8 @@ from shards.manifest.dataset import ShardDataset
 from shards.manifest.schema import FORMAT_VERSION, SAMPLE_SCHEMA
 from shards.verify import verify_dataset
 
-BUILD_AGAIN = r"has format version 1, this program reads 2: .* glass build SRC"
-INDEX_AGAIN = r"has format version 1, this program reads 2: .* glass index TAR"
+BUILD_AGAIN = r"has format version 1, but this program reads 2: .* glass build SRC"
+INDEX_AGAIN = r"has format version 1, but this program reads 2: .* glass index TAR"
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def test_an_archive_that_changed_ends_what_was_begun(folder, tmp_path, monkeypat
     files = files_below(folder)
     files["train/real/01.jpg"] = files["train/real/05.jpg"]
     write_zip(archive, files)
-    with pytest.raises(InputError, match=r"holds another build \(1 file changed, such as train/real/01\.jpg"):
+    with pytest.raises(InputError, match=r"holds another build \(1 file changed, for example train/real/01\.jpg"):
         build(archive, out)
     sources = read_sources(archive)
     os.utime(archive, ns=(0, 0))

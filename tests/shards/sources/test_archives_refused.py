@@ -197,12 +197,16 @@ REFUSED = {
     "first part": (".zip", with_first_part, r"a\.z(ip|01) is one part .* zip -s 0 a\.zip --out whole\.zip"),
     "numbered": (".zip", numbered, r"a\.zip\.001 is one part .* with cat a\.zip\.\[0-9\]\* > whole\.zip"),
     "bzip2 in zip": (".bz2zip", lambda path: path, r"a\.zip is compressed by bzip2, which is not supported: unpack it"),
-    "cut tar": (".tar", cut_inside, r"a\.tar is cut off inside train/.*: fetch it again"),
-    "cut tar.gz": (".tar.gz", lambda path: cut(path, 0.5), r"a\.tar\.gz is no tar or is cut off .*: fetch it again"),
+    "cut tar": (".tar", cut_inside, r"a\.tar is cut off inside train/.*: download it again"),
+    "cut tar.gz": (
+        ".tar.gz",
+        lambda path: cut(path, 0.5),
+        r"a\.tar\.gz is not a tar or is cut off .*: download it again",
+    ),
     "tar.xz": (
         ".tar.xz",
         lambda path: path,
-        r"a\.tar\.xz is packed or compressed with xz: unpack it to a folder first",
+        r"a\.tar\.xz is compressed or packed with xz, .*: unpack it to a folder first",
     ),
 }
 WRITERS = {

@@ -321,7 +321,7 @@ def test_the_dry_run_looks_at_images_without_unpacking(
     build_shards([str(built[0]), str(tmp_path / "out"), "--dry-run"])
     text = capsys.readouterr().out
     assert "labels of" in text
-    assert re.search(r"formats .*JPEG \d.* \(of 6 images looked at\)", text)
+    assert re.search(r"formats .*JPEG \d.* \(of 6 images opened\)", text)
     assert "unpacked to .build_sources" in text
     assert not (tmp_path / "out").exists()
 

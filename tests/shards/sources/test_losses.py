@@ -33,7 +33,7 @@ def test_a_class_without_an_image_that_can_be_read_ends_the_build(word: str, tmp
     name = "generated" if word == "fake" else word
     for _ in range(2):  # the same when it is run again
         with pytest.raises(
-            InputError, match=rf"none of the 3 {name} images was taken in \(3 \w+\): see .*rejected\.pa"
+            InputError, match=rf"none of the 3 {name} images was accepted \(3 \w+\): fix or leave out .*rejected\.pa"
         ):
             build_shards([str(source), str(out), *SAID])
     assert not (out / "dataset.json").exists()
@@ -45,7 +45,7 @@ def test_a_class_that_is_lost_before_the_work_ends_it_there(tmp_path: Path) -> N
     source, out = write(tmp_path / "in", "real", "fake"), tmp_path / "out"
     for path in (source / "fake").iterdir():
         path.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"none of the 3 generated images was taken in \(3 not_an_image\)"):
+    with pytest.raises(InputError, match=r"none of the 3 generated images was accepted \(3 not_an_image\)"):
         build_shards([str(source), str(out), *SAID])
     assert not list(out.glob("*.tar"))
     assert read_parquet(out / "rejected.parquet").num_rows == 3
@@ -58,7 +58,7 @@ def test_a_given_split_without_an_image_ends_the_build(split: str, bad: bytes, t
     source = write(tmp_path / "in", *folders)
     for path in (source / split).rglob("*.png"):
         path.write_bytes(bad or path.read_bytes()[:60])
-    with pytest.raises(InputError, match=rf"none of the 6 images given to the split {split} was taken in"):
+    with pytest.raises(InputError, match=rf"none of the 6 images given to the split {split} was accepted"):
         build_shards([str(source), str(tmp_path / "out"), *SAID])
     assert build_shards([str(source), str(tmp_path / "drawn"), *SAID, "--no-given-split"]) == 0
 
@@ -67,7 +67,7 @@ def test_a_split_of_which_all_images_are_in_another_ends_the_build(tmp_path: Pat
     source = write(tmp_path / "in", "train/real", "train/fake")
     (source / "test").symlink_to(tmp_path / "copy")
     write(tmp_path / "copy", "real", "fake")
-    with pytest.raises(InputError, match=r"6 images given to the split train was taken in \(6 duplicate_split\)"):
+    with pytest.raises(InputError, match=r"6 images given to the split train was accepted \(6 duplicate_split\)"):
         build_shards([str(source), str(tmp_path / "out"), *SAID])
 
 
@@ -75,7 +75,7 @@ def test_nothing_left_at_all_ends_the_build(tmp_path: Path) -> None:
     source = write(tmp_path / "in", "real", "fake")
     for path in source.rglob("*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"not one of 6 images was taken in \(6 not_an_image\)"):
+    with pytest.raises(InputError, match=r"not one of 6 images was accepted \(6 not_an_image\)"):
         build_shards([str(source), str(tmp_path / "out"), *SAID])
 
 
@@ -95,7 +95,7 @@ def test_tars_that_lose_a_class_or_a_split_are_refused(bad: str, tmp_path: Path)
             data = coded(10 * place + n)
             members += [(f"{n}.jpg", data[: len(data) // 2] if lost else data), (f"{n}.cls", b"%d" % (n % 2))]
         write_tar(tmp_path / f"in/{split}-0.tar", members)
-    message = "none of the 4 generated images" if bad == "all of one class" else "given to the split test was taken in"
+    message = "none of the 4 generated images" if bad == "all of one class" else "given to the split test was accepted"
     with pytest.raises(InputError, match=message):
         index_shards([str(tmp_path / "in"), *SAID])
     assert not (tmp_path / "in/dataset.json").exists()

@@ -91,7 +91,7 @@ class TestNumbers:
         column, other = ("is_fake", "IsReal") if fake else ("isReal", "AI-generated")
         assert labels(self.table(tmp_path, suffix, fake, column)) == PAIRS
         assert labels(self.table(tmp_path, suffix, 1 - fake, other)) == PAIRS
-        with pytest.raises(InputError, match=r"by the column's name, but --label says .*: leave --label out"):
+        with pytest.raises(InputError, match=r"according to the column's name, but --label says .*: leave --label out"):
             labels(self.table(tmp_path, suffix, fake, column), f"{fake}=real")
 
     def test_the_card_says(self, suffix: str, fake: int, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ class TestNumbers:
             sources = understood(self.table(tmp_path / "set", suffix, fake))
             assert {Path(row["path"]).stem: row["label"] for row in sources.table.to_pylist()} == PAIRS
             assert f"names of the classes from {place}" in sources.notes
-            with pytest.raises(InputError, match="by the names of its classes, but --label says"):
+            with pytest.raises(InputError, match="according to the names of its classes, but --label says"):
                 labels(self.table(tmp_path / "set", suffix, fake), f"{fake}=real")
 
     def test_folders_contradict_them(self, suffix: str, fake: int, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ class TestNumbers:
         columns = {"path": ["r.jpg", "g.jpg"], "label": [1 - fake, fake], "model": ["real", "sdxl"]}
         path = write_table(tmp_path / f"list{suffix}", columns)
         assert understood(path, f"{fake}=fake").table.column("generator").to_pylist() == ["sdxl", ""]
-        with pytest.raises(InputError, match=r"every image with a model is real by its label, .* swapped"):
+        with pytest.raises(InputError, match=r"every image with a model is labelled real, .* swapped"):
             labels(path, f"{fake}=real")
 
     def test_metadata_in_folders(self, suffix: str, fake: int, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_schema_of_a_parquet_file_says_it(fake: int, tmp_path: Path) -> None
     assert f"{fake} (AI-generated) = generated (1)" in note
     assert f"{1 - fake} (Real) = real (1)" in note
     (tmp_path / "README.md").write_text(card(label=names[::-1]))
-    with pytest.raises(InputError, match=r"is .* by the file and .* by .*README\.md: correct one"):
+    with pytest.raises(InputError, match=r"is .* according to the file, but .* according to .*README\.md: correct one"):
         labels(path)
 
 

@@ -230,7 +230,7 @@ def test_names_of_classes_that_contradict_their_column_are_refused(column: str, 
     assert labels(path) == PAIRS
     (tmp_path / "README.md").write_text(card(**{column: names[::-1]}))
     with pytest.raises(
-        InputError, match=rf"in the column {column} is '\w+' by the names of its classes, but the other"
+        InputError, match=rf"in the column {column} is '\w+' according to the names of its classes, but the other"
     ):
         labels(path)
 

@@ -125,7 +125,7 @@ def give_up(clock: Time) -> str:
 
 def test_a_store_that_is_away_is_waited_for_about_a_minute() -> None:
     clock = Time()
-    assert "10 attempts in" in give_up(clock)
+    assert "in 10 attempts and" in give_up(clock)
     assert len(clock.pauses) == 9
     assert 35 < sum(clock.pauses) < 75
     assert max(clock.pauses) <= 30
@@ -181,7 +181,7 @@ def test_the_signature_behind_a_redirect_is_not_shown() -> None:
 
 def test_a_description_without_end_is_not_read_to_its_end() -> None:
     with answering("endless") as (url, handler):
-        with pytest.raises(InputError, match=r"dataset\.json is not read.*more than 1,000 bytes"):
+        with pytest.raises(InputError, match=r"dataset\.json cannot be read.*more than 1,000 bytes"):
             RemoteFolder(url, SETTINGS, Time()).read("dataset.json", most=1000)
         assert len(handler.asked) == 1
 
@@ -221,7 +221,7 @@ def test_no_name_leads_out_of_host_or_bucket(url: str, name: str) -> None:
     if url.startswith("s3"):
         pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
     folder = RemoteFolder(url, SETTINGS, Time())
-    with pytest.raises(InputError, match="is no name of a file in or beside"):
+    with pytest.raises(InputError, match="is not the name of a file in or beside"):
         folder.read(name, 1000)
     assert not folder.counts
 

@@ -120,7 +120,7 @@ def test_a_loader_resumes_in_the_middle(synthetic_shards: Path) -> None:
         loader.load_state_dict(state)
         assert [batch["sample_key"] for batch in loader] == [keys[2:] for keys in whole[1:]]
     narrower = build_loader(synthetic_shards, "train", replace(config, shuffle_shards=2))
-    with narrower, pytest.raises(InputError, match="shuffle_shards was 3, now 2"):
+    with narrower, pytest.raises(InputError, match="shuffle_shards was 3 and is now 2"):
         narrower.load_state_dict(state)
 
 
@@ -128,7 +128,7 @@ def test_a_loader_resumes_in_the_middle(synthetic_shards: Path) -> None:
     ("changes", "words"),
     [
         ({"class_balanced": True}, "class_balanced"),
-        ({"shuffle_lanes": 5}, "does not divide"),
+        ({"shuffle_lanes": 5}, "is not a multiple of loader.shuffle_lanes=5"),
         ({"shuffle": "shards"}, "one of true, false, shard"),
         ({"shuffle_shards": 0}, "between 1 and"),
     ],
@@ -302,5 +302,5 @@ def test_a_shard_larger_than_the_cache_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["inf", "nan", "-1", "0"])
 def test_a_cache_of_no_size_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLASS_CACHE_GB", text)
-    with pytest.raises(InputError, match=r"GLASS_CACHE_GB=.* must be finite, above 0"):
+    with pytest.raises(InputError, match=r"GLASS_CACHE_GB=.* must be a finite number above 0"):
         RemoteSettings.from_environment()

@@ -286,7 +286,7 @@ def test_what_lies_in_the_store_already_is_not_written_over(bucket: str, synthet
 
 
 def test_a_web_server_cannot_be_built_into(synthetic_images: Path) -> None:
-    with pytest.raises(InputError, match="can be read but not built into"):
+    with pytest.raises(InputError, match="can be read but not written"):
         build_dataset(synthetic_images, "http://127.0.0.1:9/x", SETTINGS, progress=False)
 
 

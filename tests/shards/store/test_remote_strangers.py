@@ -43,7 +43,7 @@ def test_a_digest_that_leads_out_of_the_cache_deletes_nothing(
         path.write_bytes(b"years of work")
     (empty_cache / "shards").mkdir(parents=True)
     edit_info(own_shards, lambda info: info["shards"][0].update(sha256="../../outside/thesis"))
-    with serving(own_shards) as server, pytest.raises(InputError, match="is no SHA-256") as caught:
+    with serving(own_shards) as server, pytest.raises(InputError, match="is not a SHA-256") as caught:
         list(build_loader(server.url, "train+valid+test", replace(CONFIG, remote_reads="whole")))
     assert f"{server.url}/dataset.json is damaged" in str(caught.value)
     assert [path.read_bytes() for path in theirs] == [b"years of work"] * 2
@@ -55,7 +55,7 @@ def test_a_digest_is_looked_at_again_where_it_is_used(tmp_path: Path, text: str)
     assert not is_digest(text)
     shards = ShardCache(tmp_path / "shards", 1000)
     for use in (shards.holds, shards.drop_damaged, lambda d: shards.mapped(d, 1, print, "x")):
-        with pytest.raises(InputError, match="is no SHA-256"):
+        with pytest.raises(InputError, match="is not a SHA-256"):
             use(text)
     assert not list(tmp_path.iterdir())
 
@@ -63,7 +63,7 @@ def test_a_digest_is_looked_at_again_where_it_is_used(tmp_path: Path, text: str)
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "/x", "a/b", "a\0b", "\ud800.tar", "x" * 256, "é" * 128])
 def test_names_that_no_file_of_a_folder_has(tmp_path: Path, name: str) -> None:
     assert not is_file_name(name)
-    with pytest.raises(InputError, match="is no name of a file in a folder"):
+    with pytest.raises(InputError, match="is not the name of a file in a folder"):
         within(tmp_path, name)
 
 
@@ -153,7 +153,7 @@ def test_errors_about_a_set_in_a_store_name_its_address(
         assert "impossible size" in message(lambda url: build_loader(url, "train", CONFIG), server)
     edit_info(own_shards, lambda info: info.update(num_samples=7))
     with serving(own_shards) as server:
-        assert "of different builds" in message(lambda url: ShardDataset.open(url), server)
+        assert "copy both from one build" in message(lambda url: ShardDataset.open(url), server)
 
 
 def test_shards_that_are_closed_while_they_are_read_blame_no_sample(

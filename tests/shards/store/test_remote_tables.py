@@ -84,7 +84,7 @@ def test_labels_cost_a_part_of_the_files(tmp_path: Path, monkeypatch: pytest.Mon
         whole = sum(path.stat().st_size for path in server.root.rglob("*.parquet"))
         sources = read_sources(url)
         assert server.counts["bytes"] < whole / 20
-        assert "not_an_image 6 among those looked at" in "\n".join(describe_sources(sources, url))
+        assert "not_an_image 6 among those opened" in "\n".join(describe_sources(sources, url))
         assert_images(sources, rows, tmp_path / "out")
 
 
@@ -106,7 +106,7 @@ def test_a_store_that_fails_while_images_are_read(web: Server, tmp_path: Path, m
     sources = read_sources(f"{web.url}/data/train-00000-of-00001.parquet")
     web.dead = ("data/train-00000-of-00001.parquet",)
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match=r"could not be reached, 2 attempts"):
+    with pytest.raises(InputError, match=r"could not be reached in 2 attempts"):
         sources.files.prepared(tmp_path / "out", lambda _: None)
     assert not list((tmp_path / "out" / SCRATCH_NAME).iterdir())
     web.dead = ()
