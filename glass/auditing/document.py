@@ -78,7 +78,7 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC of the whole model on its images against all real ones."""
+    """Generator → AUROC of the model of all features, on images of this generator against all real images."""
     not_in_pixels: Separation | None
     """Separation by the facts that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
@@ -114,9 +114,9 @@ class DuplicatesRecord(TypedDict):
 
     same_file: Count
     same_pixels: Count
-    """Pairs with equal pixels; those of equal files are among them."""
+    """Pairs with equal pixels, including pairs of equal files."""
     near: Count | None
-    """Pairs of near duplicates; null if none were searched for, as are then ``candidates`` and ``compared``."""
+    """Pairs of near duplicates. If they were not searched for, this, ``candidates`` and ``compared`` are null."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]
@@ -129,7 +129,7 @@ class AuditSummary(TypedDict):
     severity: str
     """Severity of the worst finding."""
     equalised: str
-    """How the build reduced differences between the classes; empty if it did not."""
+    """How the build reduced differences between the classes; empty if the build left them as they were."""
     findings: list[FindingRecord]
     """Findings, the most severe first."""
 
