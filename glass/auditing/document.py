@@ -78,7 +78,8 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC of the model of all features, on images of this generator against all real images."""
+    """Generator → AUROC on its images against all real images, of the model of all facts that leave traces in the
+    pixels."""
     not_in_pixels: Separation | None
     """Separation by the facts that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
@@ -116,7 +117,7 @@ class DuplicatesRecord(TypedDict):
     same_pixels: Count
     """Pairs with equal pixels, including pairs of equal files."""
     near: Count | None
-    """Pairs of near duplicates. If they were not searched for, this, ``candidates`` and ``compared`` are null."""
+    """Pairs of near duplicates. If they were not searched for, ``near``, ``candidates`` and ``compared`` are null."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]

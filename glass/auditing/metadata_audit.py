@@ -52,8 +52,8 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Loss of AUROC of the model of all features when this feature is shuffled. Equivalent features may all seem
-    unimportant, so look at ``auroc``, too."""
+    """Loss of AUROC when this feature is shuffled, of the model of all facts that leave traces in the pixels, or of
+    all that leave none. Equivalent features may all seem unimportant, so look at ``auroc``, too."""
     real: str
     """Typical values of real images, in words."""
     generated: str
@@ -86,8 +86,8 @@ class MetadataAudit:
     features: tuple[FeatureAudit, ...]
     """All features that vary, including those that leave no trace in the pixels, by falling AUROC."""
     generators: dict[str, tuple[float, float]]
-    """Generator → (AUROC of the model of all features, on images of this generator against all real ones, its
-    noise)."""
+    """Generator → (AUROC on its images against all real images, noise of this AUROC), of the model of all facts that
+    leave traces in the pixels."""
     not_in_pixels: OutsideAudit | None = None
     """Separation by the facts that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)

@@ -166,7 +166,8 @@ def _said(store: dict[str, Any]) -> str:
 
 
 def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """A phrase with what the own manifest of a source picture claims: a picture that this one was made from.
+    """A phrase with the claim of a source picture, a picture that this one was made from, by the source picture's
+    manifest.
 
     The signature of the outer manifest proves that the source picture was included, not that its claim is true. If the
     source picture's manifest did not pass the check when it was included, the phrase says so.

@@ -165,8 +165,8 @@ def _exif_texts(exif: Image.Exif) -> Iterator[Text]:
 def _user_comment(comment: bytes) -> str:
     """Decodes EXIF's UserComment, whose first eight bytes name the encoding.
 
-    For UTF-16 these bytes do not give the byte order, and programs differ in it. The byte order is guessed from the
-    positions of zero bytes.
+    For UTF-16 these bytes do not give the byte order, which differs between programs. The byte order is guessed from
+    the positions of zero bytes.
     """
     text = comment[8:]
     if not comment.startswith(b"UNICODE\0"):

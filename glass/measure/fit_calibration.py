@@ -4,8 +4,8 @@
 (n+1)/(n+2) instead of 1, so that T stays above 0 if the classes are perfectly separated. *Threshold*: of all thresholds
 with at most 1 % false alarms among the real images, the one that detects most; if several detect equally many, the
 middle between the lowest detected score and the highest real score below it. *Band of doubt*: it begins at the highest
-score that has at most 5 % of the generated images below it, and ends at the threshold; below the band the verdict is
-"real".
+score of a generated image that has at most 5 % of the generated images below it, and ends at the threshold; below the
+band the verdict is "real".
 """
 
 import math

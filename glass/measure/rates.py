@@ -1,8 +1,8 @@
 """Confidence intervals of shares of images, and prediction intervals for counts of new images.
 
 The bootstrap gives no interval for a rate of 0 or 1, since no draw can show what the sample lacks. So the intervals of
-shares are those of Clopper and Pearson. The errors on images of one scene are correlated, so these images count as the
-smaller number of independent images whose share would vary as much (Korn and Graubard 1998).
+shares are those of Clopper and Pearson. Errors on images of one scene are correlated, so n images count as the number
+of independent images whose share would vary as much (Korn and Graubard 1998).
 """
 
 from collections.abc import Sequence
