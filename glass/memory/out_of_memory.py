@@ -18,7 +18,7 @@ class DoesNotFit(InputError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` means that the memory of a GPU or of the machine was exhausted.
 
-    On a CPU, PyTorch raises a plain ``RuntimeError`` for it.
+    On a CPU, PyTorch raises a plain ``RuntimeError`` if memory is exhausted.
     """
     if isinstance(error, MemoryError | DoesNotFit | torch.OutOfMemoryError):
         return True
