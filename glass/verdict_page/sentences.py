@@ -58,7 +58,7 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """A sentence that compares :func:`value_of` the verdict with the ends of the band of doubt."""
+    """A sentence that compares the verdict's probability, or raw score, with the limits between verdicts."""
     value, edges = value_of(verdict), (head["real_below"], head["threshold"])
     low, high = (figure(edge, value) for edge in edges)
     shown = figure(value, *edges)
