@@ -122,8 +122,8 @@ def near_duplicates(
 ) -> NearDuplicates:
     """Pairs of samples that show the same picture with different pixels and do not share a group.
 
-    Reads every global view once, and those of candidates again. ``advance(n)`` is called after every ``n`` views of the
-    first pass. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard cannot be read.
+    Reads every global view once, and the views of candidates again. ``advance(n)`` is called after every ``n`` views of
+    the first pass. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard cannot be read.
     """
     # Numba takes a second to import.
     from glass.auditing.near_candidates import describe, near_pairs

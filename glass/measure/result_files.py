@@ -3,8 +3,8 @@
 ``evaluation-<split>.json`` and ``robustness-<split>.json`` are results on the data set that the run was trained on,
 according to its ``run.json``; in a folder without ``run.json``, they are results on the data set that was measured
 first. The names of results on any other data set include its digest, the first 12 digits of the SHA-256 of its
-``dataset.json``: ``evaluation-<split>-of-<digits>.json``. Files that exist under other names keep their names, and are
-still found.
+``dataset.json``: ``evaluation-<split>-of-<digits>.json``. A file keeps its name even if this rule would now give
+another name, and is found under it.
 """
 
 from pathlib import Path

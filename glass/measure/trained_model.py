@@ -129,7 +129,7 @@ class TrainedModel:
         """The settings of a deterministic loader for ``views``, on the model's device; all other settings are those of
         the run.
 
-        ``changes`` are further fields; a None among them keeps the setting of the run.
+        ``changes`` are further fields; a field of None keeps the setting of the run.
         """
         given = {name: value for name, value in (changes or {}).items() if value is not None}
         return self.config.loader.for_evaluation(

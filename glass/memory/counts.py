@@ -1,8 +1,8 @@
 """Counts the memory that a step of training or prediction takes.
 
-* :class:`LiveStorages` watches every tensor that an operation returns, and when its storage is freed: all that is
-  allocated at the peak. It does not see buffers inside an operation.
-* :class:`CudaAllocator` reads the same from CUDA's allocator, on a GPU.
+* :class:`LiveStorages` watches every tensor that an operation returns, until its storage is freed. It counts all that
+  is allocated at the peak, except the buffers inside an operation.
+* :class:`CudaAllocator` reads the bytes that CUDA's allocator has given out on a GPU, and their peak.
 * :class:`KeptStorages` counts the tensors that autograd saves for the backward pass, by storage.
 
 :class:`glass.memory.process_peak.ProcessPeak` adds the process's resident memory.

@@ -128,8 +128,9 @@ class Planner:
     def plans(self, limit_bytes: float, crops: int) -> list[Plan]:
         """The plans that fit into ``limit_bytes`` of tensors, the best first.
 
-        There is one plan, with the largest chunk that fits, for each batch that divides the configured one. They are
-        ordered by arithmetic, then by batch, the largest first; plans with too few images for BatchNorm come last.
+        There is one plan, with the largest chunk that fits, for each batch that divides the configured batch. The plans
+        are ordered by the arithmetic of a step, then by batch, the largest first; plans with too few images for
+        BatchNorm come last.
         """
         config = self.config
         whole = config.loader.global_batch_size * config.grad_accum_steps

@@ -61,8 +61,8 @@ def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -
     """Name → changed image: saved as JPEG of quality 90, resized to 0.9 of its sides, and shifted by cutting off edges.
 
     ``pixels`` is (H, W, 3), ``view`` its global view (S, S, 3). The names are those in ``CHANGES``, in their order. A
-    side too short to be cut stays. An image too long for a JPEG has no change "saved". With ``with_file`` the result
-    holds the JPEG of the whole image, so more than its windows is saved.
+    side too short to be cut stays. An image too long for a JPEG is not saved, so the result lacks this change. With
+    ``with_file`` the result holds the JPEG of the whole image, so all of the image is saved, not only its windows.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))

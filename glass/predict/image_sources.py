@@ -1,7 +1,8 @@
 """Single images to predict on: files, bytes, decoded pixels, members of tars.
 
 A source is loaded once, in any thread, and returns pixels and identity; if it cannot be read, it raises
-``RejectedImage`` with the reason. The identity is that of the pixels, so it does not depend on the kind of source.
+``RejectedImage`` with the reason. The identity is the content id of the pixels, so it does not depend on the kind of
+source.
 """
 
 import os
@@ -159,7 +160,8 @@ class MemberSource:
     crc32: int | None = None
     """Checksum of the bytes as they were written, if it is known."""
     check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
-    """Called with the bytes and their pixels; raises ``RejectedImage`` if they differ from those that were written."""
+    """Called with the member's bytes and pixels; raises ``RejectedImage`` if they are not those that the build
+    wrote."""
 
     @property
     def name(self) -> str:

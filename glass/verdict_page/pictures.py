@@ -29,7 +29,7 @@ THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 MOST_DETAILED = 60
 """Largest number of images on a page that are shown with windows and crops."""
 DETAIL_BYTES = 5_000_000
-"""Size limit of all pictures of these images, before base64 adds a third."""
+"""Size limit of all pictures of the images that are shown with windows and crops, before base64 adds a third."""
 MOST_PER_IMAGE = 3_000_000
 LONGEST_SIDE = 1200
 """Longest side in pixels of the picture under the windows, if one image has the page to itself."""
