@@ -71,7 +71,8 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
     """Sentences about the ``calibration`` entry of an evaluation.
 
     One sentence compares the promised rate of false alarms with the measured rate; another says how many images are
-    uncertain. For documents of earlier versions, which lack these figures, there is no sentence.
+    uncertain. If the calibration was made on the evaluated images, a warning takes their place. For documents of
+    earlier versions, which lack these figures, there is no sentence.
     """
     if calibration is None:
         return []
