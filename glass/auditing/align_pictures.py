@@ -1,9 +1,10 @@
 """Decides whether two pictures are the same except for a re-save, a resize or a crop.
 
-Global views have one size whatever the picture's, so a crop appears as a stretch and a shift along each axis. These
-four numbers are found by least squares (Gauss-Newton, from coarse to fine, with brightness and contrast free). Then the
-*fine detail* of both pictures is compared where they overlap: two pictures of similar composition agree in their coarse
-shapes, but only the same picture agrees in its detail.
+All global views have one size, whatever the size of the picture. So in the global view of a crop, the picture is
+stretched and shifted along each axis. The two stretches and two shifts are found by least squares (Gauss-Newton, from
+coarse to fine, with brightness and contrast free). Then the *fine detail* of both pictures is compared where they
+overlap: two pictures of similar composition agree in their coarse shapes, but only the same picture agrees in its
+detail.
 """
 
 from typing import Any
@@ -36,9 +37,10 @@ def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
 def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[float, float]:
     """(detail, coarse): correlations in [-1, 1] of two pyramids after alignment.
 
-    ``coarse`` is the correlation of the finest level; ``detail`` that of the same pictures minus their 5 × 5 blur. Both
-    are 0 if no alignment was found, or if a coarser level already disagrees. For two flat pictures, both are 1 if their
-    grey values are equal, else 0. Not symmetric: a crop is found more reliably as ``second``.
+    ``coarse`` is the correlation of the pictures at the finest level; ``detail`` is the correlation after the 5 × 5
+    blur of each picture is subtracted. Both are 0 if no alignment was found, or if a coarser level already disagrees.
+    For two flat pictures, both are 1 if their grey values are equal, else 0. The order matters: a crop is found more
+    reliably if it is ``second``.
     """
     if max(first[-1].std(), second[-1].std()) < _LEAST_DETAIL:
         return _equality(first[-1], second[-1])
@@ -62,8 +64,10 @@ def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 @cached
 def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
-    """Value of ``image`` at row v, column u, which must be inside, and its derivatives along rows and columns;
-    bilinear."""
+    """(value, derivative by v, derivative by u) of ``image`` at row v, column u, interpolated bilinearly.
+
+    The place must lie inside the image.
+    """
     top, left = min(int(v), image.shape[0] - 2), min(int(u), image.shape[1] - 2)
     y, x = v - top, u - left
     a, b = image[top, left], image[top, left + 1]
@@ -167,8 +171,10 @@ def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
 
 @cached
 def _compare(image: Any, target: Any, parameters: Any) -> tuple[float, float, float, float]:
-    """Correlation of the details, correlation of the pictures, and the deviation of each detail, where the two
-    overlap."""
+    """(correlation of detail, correlation of the pictures, standard deviations of both details) in the overlap.
+
+    The detail of a picture is the picture minus its 5 × 5 blur. ``parameters`` are those of :func:`_align`.
+    """
     side = image.shape[0]
     moved, present = np.zeros((side, side)), np.zeros((side, side), np.bool_)
     for i in range(side):

@@ -23,7 +23,7 @@ _DIGEST_SHOWN = 8  # hexadecimal digits
 
 
 def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
-    """``RAW_FACTS`` and ``file_bytes`` of all samples, each (n,); categorical ones as codes of the manifest.
+    """``RAW_FACTS`` and ``file_bytes`` of all samples, each (n,); categories as the codes of the manifest.
 
     For a sample that the build re-encoded, the facts are those of the re-encoded file.
     """
@@ -38,8 +38,9 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
     """(rows, names) float64 features for a model.
 
-    Numbers stay, with -1 if the file does not state them; NaN is not used, because a column of NaN alone, as may occur
-    in a fold, is an error. Categories are replaced by the rank of their frequency, since the model takes only a few.
+    Numbers are unchanged; -1 stands for a number that the file does not state. NaN cannot stand for it, because the
+    model refuses a column of nothing but NaN, which may occur in a fold. Categories are replaced by the rank of their
+    frequency, because the model accepts only a few categories.
     """
     columns = []
     for name in names:
@@ -57,8 +58,8 @@ def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -
 def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array) -> str:
     """Typical values of one fact among the images selected by ``keep`` (n,) bool, in words.
 
-    For categories the most frequent with their shares; for numbers the median, the middle 90 %, and the share without a
-    value.
+    For a category: the most frequent values and their shares. For a number: the median, the middle 90 %, and the share
+    of images without a value.
     """
     if name in _NAMES:
         found = dataset.codes(name)[1]

@@ -78,7 +78,8 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC of the whole model on its images against all real ones."""
+    """Generator → AUROC on its images against all real images, of the model of all facts that leave traces in the
+    pixels."""
     not_in_pixels: Separation | None
     """Separation by the facts that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
@@ -114,9 +115,9 @@ class DuplicatesRecord(TypedDict):
 
     same_file: Count
     same_pixels: Count
-    """Pairs with equal pixels; those of equal files are among them."""
+    """Pairs with equal pixels, including pairs of equal files."""
     near: Count | None
-    """Pairs of near duplicates; null if none were searched for, as are then ``candidates`` and ``compared``."""
+    """Pairs of near duplicates. If they were not searched for, ``near``, ``candidates`` and ``compared`` are null."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]
@@ -129,7 +130,7 @@ class AuditSummary(TypedDict):
     severity: str
     """Severity of the worst finding."""
     equalised: str
-    """How the build reduced differences between the classes; empty if it did not."""
+    """How the build reduced differences between the classes; empty if the build left them as they were."""
     findings: list[FindingRecord]
     """Findings, the most severe first."""
 

@@ -110,7 +110,8 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
 
 
 def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
-    """Up to three findings about ``pairs`` (m, 2): those across splits, those across classes, and the others."""
+    """Up to three findings about ``pairs`` (m, 2): one about pairs across splits, one about pairs across classes,
+    and one about all other pairs."""
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]
     across = split[:, 0] != split[:, 1]

@@ -30,15 +30,16 @@ __all__ = [
 ]
 
 LEAST_DETAIL, LEAST_COARSE = 0.75, 0.9
-"""Correlations of detail and of pictures from which a pair counts as one picture.
+"""The lowest correlations, of detail and of the pictures, at which a pair counts as one picture.
 
 Measured on 600 drawn scenes: with views of 128 pixels and more, re-saves, resizes and 5 % crops reach 0.88 or more in
-the detail, and the most similar pairs of different scenes at most 0.41; with views of 64 pixels, 0.97 and 0.66.
+the detail, and the most similar pairs of different scenes at most 0.41. With views of 64 pixels, these two numbers are
+0.97 and 0.66.
 """
 
 _CONFIRMED_PER_IMAGE, _CONFIRMED_AT_LEAST = 2, 50_000
-"""How many candidates are compared picture by picture, the nearest first, at about a millisecond each: a number per
-image of the data set, and a minimum."""
+"""How many candidates are aligned and compared, the nearest first: this number per image of the data set, but at
+least this minimum. A comparison takes about a millisecond."""
 
 _CHUNK = 256
 _KEPT_PYRAMIDS = 1024  # per thread, 90 kB each
@@ -55,7 +56,7 @@ class NearDuplicates:
     candidates: int
     """Number of pairs that were similar enough to be compared."""
     compared: int
-    """Number of pairs that were compared, the nearest first; lower than ``candidates`` if there were too many."""
+    """Number of candidates that were compared, the nearest first; lower than ``candidates`` if there were too many."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,8 @@ def near_duplicates(
 ) -> NearDuplicates:
     """Pairs of samples that show the same picture with different pixels and do not share a group.
 
-    Reads every global view once, and those of candidates again. ``advance(n)`` is called after every ``n`` views of the
-    first pass. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard cannot be read.
+    Reads every global view once, and the views of candidates again. ``advance(n)`` is called after every ``n`` views of
+    the first pass. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard cannot be read.
     """
     # Numba takes a second to import.
     from glass.auditing.near_candidates import describe, near_pairs

@@ -13,8 +13,8 @@ def found_groups(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[by
     """(SHA-256, group, source path) of every image that belongs to a group of two or more, sorted by group and path.
 
     Groups are the connected components of ``duplicates.pairs`` together with the groups that the data set has. A
-    component with groups of the data set takes the alphabetically first of their names; a new one is called ``same-``
-    and the first 16 hexadecimal digits of the lowest SHA-256 in it.
+    component that contains groups of the data set takes the alphabetically first of their names. Any other component is
+    called ``same-`` and the first 16 hexadecimal digits of the lowest SHA-256 among its images.
     """
     pairs, given = duplicates.pairs, dataset.column("group")
     rows = np.union1d(np.flatnonzero(given != ""), pairs)

@@ -1,10 +1,10 @@
 """Measures how well size, format and compression alone separate the classes.
 
-A detector trained on a set where they do may learn the file instead of the picture. A small gradient-boosted model is
-given only the facts that leave traces in the pixels; its cross-validated AUROC measures how much they reveal (0.5:
-nothing). Scenes stay together in a fold, as they do in a split. Another model is given the other facts, such as
-metadata, which no detector of pixels can learn. ``shards.build.class_differences`` decides which single facts differ,
-as for ``--equalise match``.
+Where these facts separate the classes, a detector may learn the file instead of the picture. A small gradient-boosted
+model is given only the facts that leave traces in the pixels; its cross-validated AUROC measures how much they reveal
+(0.5: nothing). All images of a scene are in one fold, as they are in one split. Another model is given the other facts,
+such as metadata, which no detector of pixels can learn. ``shards.build.class_differences`` decides in which single
+facts the classes differ; ``--equalise match`` uses the same test.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,15 +52,15 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Loss of AUROC of the whole model when this feature is shuffled. Equivalent features may all seem unimportant, so
-    look at ``auroc``, too."""
+    """Loss of AUROC when this feature is shuffled, of the model of all facts that leave traces in the pixels, or of
+    all that leave none. Equivalent features may all seem unimportant, so look at ``auroc``, too."""
     real: str
     """Typical values of real images, in words."""
     generated: str
     in_pixels: bool
     """Whether it leaves traces in the pixels."""
     differs: bool
-    """Whether the classes differ in it, by more than chance and by more than a little."""
+    """Whether the classes differ in this feature, by more than chance and by more than a little."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ class MetadataAudit:
     features: tuple[FeatureAudit, ...]
     """All features that vary, including those that leave no trace in the pixels, by falling AUROC."""
     generators: dict[str, tuple[float, float]]
-    """Generator → AUROC of the whole model on its images against all real ones, and the noise of that AUROC."""
+    """Generator → (AUROC on its images against all real images, noise of this AUROC), of the model of all facts that
+    leave traces in the pixels."""
     not_in_pixels: OutsideAudit | None = None
     """Separation by the facts that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)
@@ -199,8 +200,9 @@ def _cross_validate(
 ) -> tuple[Array, Array]:
     """(scores, loss) of a model with the features ``table`` (n, k).
 
-    The scores (n,), in [0, 1], come from models that were not trained on the sample's scene. With ``shuffled``, the
-    loss (k,) is the mean loss of AUROC when each feature is shuffled among those samples; else it is 0.
+    The score (n,) of a sample, in [0, 1], comes from the model of a fold that was not trained on the sample's scene.
+    With ``shuffled``, the loss (k,) of a feature is the mean loss of AUROC over the folds when the feature is shuffled
+    among the samples that are scored; else it is 0.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 

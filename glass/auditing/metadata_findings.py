@@ -100,9 +100,10 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
 
 
 def _cause(telling: Sequence[FeatureAudit]) -> FeatureAudit | None:
-    """The fact that explains the others, among those that separate the classes about as well as the best one.
+    """Among the facts that separate the classes about as well as the best one, the fact that explains the others.
 
-    It is the first in ``FEATURES``: another format, for example, also has other bits per pixel.
+    This is the fact that comes first in ``FEATURES``: a difference in format, for example, explains a difference in
+    bits per pixel, which comes later.
     """
     best = max((feature.auroc for feature in telling), default=0)
     close = [feature for feature in telling if feature.auroc >= best - _ABOUT]

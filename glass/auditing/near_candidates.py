@@ -54,8 +54,8 @@ def describe(greys: np.ndarray) -> np.ndarray:
 def near_pairs(descriptors: np.ndarray, radius: float, seed: int = 0) -> np.ndarray:
     """Pairs of rows (m, 2) int64, first < second, that are at most ``radius`` apart; nearest first.
 
-    Finds nearly all pairs within half the width of a cell, and fewer beyond; the same pairs every time. Flat pictures
-    (rows of zeros) are left out.
+    Finds nearly all pairs within half the width of a cell, and fewer of the pairs that are further apart. Equal
+    arguments give equal pairs. Flat pictures (rows of zeros) are left out.
     """
     kept = np.flatnonzero(descriptors.any(axis=1))
     points = np.ascontiguousarray(descriptors[kept])

@@ -26,8 +26,8 @@ _NO_QUOTES = str.maketrans("“”", '""')
 def quoted(text: str, most: int = MAX_CHARACTERS) -> str:
     """``text`` from a file as :func:`plain` text in quotation marks.
 
-    Such marks inside it are replaced, so that no part of it can be mistaken for words of this program, such as ``(valid
-    and trusted)``.
+    Quotation marks inside the text are replaced, so that no part of the text can be mistaken for words of this program,
+    such as ``(valid and trusted)``.
     """
     return f"“{plain(text, most).translate(_NO_QUOTES)}”"
 
@@ -37,7 +37,8 @@ class Claim(msgspec.Struct, frozen=True):
 
     source: Literal["c2pa", "iptc", "generator text"]
     status: Literal["valid and trusted", "valid but signer unknown", "invalid", "not checked"]
-    """Result of checking its signature. Text without a signature, which anyone can write, is ``not checked``."""
+    """Result of checking the claim's signature. Text without a signature, which anyone can write, is ``not
+    checked``."""
     says: Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
     """The claim in words, always as :func:`plain` text."""
 

@@ -1,7 +1,7 @@
 """Signed manifests in a file: C2PA, known to the public as Content Credentials.
 
-By default the library that checks them fetches addresses that the file names. The settings here forbid that, so a
-manifest stored elsewhere is never requested.
+By default the library that checks manifests fetches addresses that the file names. The settings in this module forbid
+that, so a manifest that is stored elsewhere is never requested.
 """
 
 import io
@@ -42,7 +42,7 @@ _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
 }
-"""Settings of the library that forbid requests. It silently ignores unknown names, so a test counts the requests."""
+"""Settings that forbid requests. The library silently ignores unknown names, so a test counts the requests."""
 
 _PURPOSES = (
     "1.3.6.1.5.5.7.3.4",  # e-mail
@@ -75,7 +75,8 @@ _UNTRUSTED = "signingCredential.untrusted"
 def read_trust(path: Path) -> str:
     """The certificates of authorities in the PEM file ``path``, as text.
 
-    Raises ``InputError`` if the file holds none, or if the extra that would use them is not installed.
+    Raises ``InputError`` if the file cannot be read, is too large or holds no certificates, or if the extra ``c2pa`` is
+    not installed.
     """
     if not is_installed("c2pa"):
         raise InputError("checking signatures needs the extra: pip install -e '.[c2pa]'")
@@ -107,7 +108,8 @@ def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
 def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
     """The claim of a file ``data`` that holds a manifest.
 
-    ``kind`` is the image format; ``trust`` holds the certificates (PEM) of trusted authorities, None: none are trusted.
+    ``kind`` is the image format; ``trust`` holds the certificates (PEM) of trusted authorities; None: no authority is
+    trusted.
     """
     c2pa = optional("c2pa")
     if c2pa is None:
@@ -164,10 +166,11 @@ def _said(store: dict[str, Any]) -> str:
 
 
 def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """A phrase with the claim of a picture that this one was made from, by that picture's own manifest.
+    """A phrase with the claim of a source picture, a picture that this one was made from, by the source picture's
+    manifest.
 
-    The signature of the outer manifest proves that the picture was included, not that its claim is true. The phrase
-    says if the inner manifest did not pass the check when it was included.
+    The signature of the outer manifest proves that the source picture was included, not that its claim is true. If the
+    source picture's manifest did not pass the check when it was included, the phrase says so.
     """
     waiting, seen = [(part, True) for part in active.get("ingredients", [])], set()
     while waiting:

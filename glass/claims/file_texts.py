@@ -1,7 +1,7 @@
 """The texts of an image file that are searched for claims: XMP, EXIF, IIM, text chunks and comments.
 
-Every file is untrusted. Pillow reads the texts that it can read without decoding pixels. Those of a PNG may follow the
-pixels and may decompress to any size, so this module reads them, up to the size that is searched.
+Every file is untrusted. Pillow reads the texts that it can read without decoding pixels. The texts of a PNG may follow
+the pixels and may decompress to any size, so this module reads them itself, up to the size that is searched.
 """
 
 import zlib
@@ -47,7 +47,7 @@ class Text:
     """One text in a file."""
 
     kind: str
-    """Where it is stored: ``EXIF``, ``XMP``, ``IIM``, ``PNG text`` or ``comment``."""
+    """Where the text is stored: ``EXIF``, ``XMP``, ``IIM``, ``PNG text`` or ``comment``."""
     name: str
     """Its keyword or field; empty for a comment."""
     text: str
@@ -87,8 +87,10 @@ def _packets(image: ImageFile.ImageFile, data: bytes) -> list[bytes]:
 
 
 def _png(data: bytes) -> tuple[list[bytes], list[Text], Image.Exif]:
-    """XMP packets, texts and EXIF of a PNG, read here because Pillow decodes the pixels before it reads what follows
-    them."""
+    """(XMP packets, texts, EXIF) of a PNG.
+
+    Pillow is not used, because it decodes the pixels before it reads the texts behind them.
+    """
     packets: list[bytes] = []
     texts: list[Text] = []
     for keyword, value in _png_texts(data):
@@ -116,7 +118,10 @@ def _png_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _png_text(data: bytes, chunk: Piece, start: int) -> bytes:
-    """The text of ``chunk``, whose keyword and its end mark precede ``start``; empty if it is damaged."""
+    """The text of ``chunk``; empty if the chunk is damaged.
+
+    The chunk's keyword and the end mark of the keyword lie before ``start``.
+    """
     packed = chunk.name == b"zTXt"
     if chunk.name == b"iTXt":
         packed = data[start : start + 1] == b"\1"
@@ -160,7 +165,8 @@ def _exif_texts(exif: Image.Exif) -> Iterator[Text]:
 def _user_comment(comment: bytes) -> str:
     """Decodes EXIF's UserComment, whose first eight bytes name the encoding.
 
-    For UTF-16 they do not give the byte order, and programs differ, so it is guessed from the positions of zero bytes.
+    For UTF-16 these bytes do not give the byte order, which differs between programs. The byte order is guessed from
+    the positions of zero bytes.
     """
     text = comment[8:]
     if not comment.startswith(b"UNICODE\0"):
@@ -178,7 +184,7 @@ def _iim(image: ImageFile.ImageFile) -> Iterator[Text]:
 
 
 def _decoded(text: bytes) -> str:
-    """Decodes UTF-8, which programs write even where a format prescribes Latin-1; if it is invalid, Latin-1."""
+    """Decodes UTF-8, which programs write even where a format prescribes Latin-1; if it is no valid UTF-8, Latin-1."""
     text = text[:MAX_BYTES]
     try:
         return text.decode()

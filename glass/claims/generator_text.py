@@ -43,7 +43,7 @@ SETTINGS = (
         re.compile(r"\bSteps: \d+, (?:Sampler|Schedule type|CFG scale|Seed|Size): "),
     ),
 )
-"""Recognises settings and prompts in the form in which programs write them; tried in this order."""
+"""Rules that recognise settings and prompts in the form in which programs write them; tried in this order."""
 
 _PROGRAM_FIELDS = frozenset({"Software", "CreatorTool", "Credit", "credit line", "program", "Make", "Source"})
 NAMES = (
@@ -64,13 +64,14 @@ NAMES = (
         )
     ),
 )  # fmt: skip
-"""Recognises names of generators. A caption may name one for any reason, so a claim says only that the name occurs."""
+"""Rules that recognise names of generators. A caption may name a generator for any reason, so a claim says only that
+the name occurs."""
 
 _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"')
 
 
 def generator_claims(texts: Sequence[Text]) -> list[Claim]:
-    """A claim for each generator whose settings or name occur in ``texts``, from the first text with them."""
+    """A claim for each generator whose settings or name occur in ``texts``, from the first text in which they occur."""
     settings: dict[str, Claim] = {}
     names: dict[str, Claim] = {}
     for text in texts:

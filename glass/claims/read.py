@@ -38,7 +38,7 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
 
 
 def claims_sentence(claims: Sequence[Claim]) -> str:
-    """``the file says: … (not checked)``, or a sentence that it makes no claim."""
+    """``the file says: … (not checked)``, or a sentence that says that the file makes no claim."""
     if not claims:
         return NO_CLAIM
     return "the file says: " + "; ".join(f"{claim.says} ({claim.status})" for claim in claims)

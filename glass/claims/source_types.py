@@ -48,8 +48,8 @@ def source_type_phrase(value: str) -> str:
 
 
 def iptc_claims(properties: list[tuple[str, str]]) -> list[Claim]:
-    """Claims from the XMP ``properties`` of a file: one for each source type, else one for the AI system that
-    is named."""
+    """Claims from the XMP ``properties`` of a file: one for each source type, else one for the AI system that is
+    named there."""
     types = dict.fromkeys(value for name, value in properties if name == _SOURCE_TYPE)
     system = " ".join(next((v for n, v in properties if n == wanted), "") for wanted in (_SYSTEM, _VERSION)).strip()
     by = f", with {quoted(system, 100)}" if system else ""

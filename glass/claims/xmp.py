@@ -54,7 +54,8 @@ class _Properties:
 def xmp_properties(packet: bytes) -> list[tuple[str, str]]:
     """(``namespace name``, value) of the properties of ``packet``, in their order.
 
-    If the packet is damaged, too long, or declares a document type, only the properties before that place are returned.
+    If the packet is damaged, too long, or declares a document type, the properties before the damage, the limit or the
+    declaration are returned.
     """
     properties = _Properties()
     parser = expat.ParserCreate(namespace_separator=" ")

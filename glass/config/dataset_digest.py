@@ -16,11 +16,12 @@ class DatasetDigest(TypedDict):
     """A data set as runs and results record it: its name, its digest, and its note."""
 
     name: str
-    """Name of its folder, or the last part of its address in a store."""
+    """Name of the data set's folder, or the last part of its address in a store."""
     dataset_json_sha256: str
     """SHA-256 of ``dataset.json``, which contains the digests of the shards."""
     note: NotRequired[Note]
-    """What a reader of any verdict must know about the data set. Absent if it has no note, and in older documents."""
+    """What a reader of any verdict must know about the data set. Absent if the data set has no note, and in older
+    documents."""
 
 
 def dataset_digest(root: Path) -> DatasetDigest:

@@ -1,8 +1,8 @@
 """Records which images a model learnt from, so that results on them are not mistaken for a test.
 
 A run keeps ``learnt_ids.parquet``: the content ids of the images that it was trained on, and of those that chose its
-epoch (validation). An exported model has the file only on request, bound to its weights: with the ids, anyone who has
-an image can find out whether the model learnt from it.
+epoch (validation). An exported model contains the file only on request: with the ids, anyone who has an image can find
+out whether the model learnt from that image. The file then states the digest of the weights to which it belongs.
 
 The columns are ``content_id`` (int64, ascending, unique) and ``chosen_on`` (bool: used only to choose the epoch). The
 metadata hold ``format_version``, ``identity`` (how ids are computed, ``shards.manifest.schema.IDENTITY``), and, in an
@@ -57,7 +57,7 @@ class LearntIds:
     chosen_on: npt.NDArray[np.bool_]
     """(n,) bool: whether the image only served to choose the epoch; the model was trained on the others."""
     identity: str = IDENTITY
-    """How the ids were computed; only ids of the same kind can be compared."""
+    """How the ids were computed; only ids that were computed in the same way can be compared."""
 
     @classmethod
     def of_splits(cls, dataset: ShardDataset, train: str, valid: str) -> "LearntIds":
@@ -71,7 +71,7 @@ class LearntIds:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether the ids are computed as this version computes those of data sets."""
+        """Whether the ids were computed in the way in which this version computes the content ids of data sets."""
         return self.identity == IDENTITY
 
     def uses(self, content_id: npt.ArrayLike) -> npt.NDArray[np.int8]:
@@ -91,8 +91,10 @@ class LearntIds:
         return ("", CHOSEN_BY, TRAINED_ON)[int(self.uses(content_id)[0])]
 
     def to_bytes(self, weights_sha256: str = "") -> bytes:
-        """The content of ``learnt_ids.parquet``; with ``weights_sha256`` it is bound to the weights of an exported
-        model."""
+        """The content of ``learnt_ids.parquet``.
+
+        ``weights_sha256`` is the digest of the weights of the exported model that the file is for; ``""`` for a run.
+        """
         metadata = {"format_version": str(FORMAT_VERSION), "identity": self.identity}
         if weights_sha256:
             metadata["weights_sha256"] = weights_sha256

@@ -36,8 +36,8 @@ ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.tr
 
 NOT_SETTABLE = frozenset({"preset"})
 OF_CROPS_ALONE = ("local_backbone", "local_weights", "local_high_pass", "freeze_local", "share_backbone")
-"""Settings of ``model`` that have no effect on a model without crops. ``crop_chunk`` has none either, but it only saves
-memory, so it is accepted."""
+"""Settings of ``model`` that have no effect on a model without crops. ``crop_chunk`` has no effect on such a model
+either, but is accepted, because it only saves memory."""
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -72,7 +72,7 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
 
     ``origin`` precedes the key in messages, and ``where`` says where all keys are listed. All changes are made
     together, so settings that depend on each other may come in any order. Raises ``InputError`` for an unknown key
-    (naming the nearest ones), a value of another type, or a value that the configuration refuses.
+    (naming the nearest ones), a value of another type, or a value out of range.
     """
     types_by_key = dict(_settings(config))
     changes: dict[str, Any] = {}

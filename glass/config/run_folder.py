@@ -38,8 +38,8 @@ FREE_TO_CHANGE = frozenset(
 
 WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
-"""Names of the files that training writes into the run's folder, and of those that it writes into ``model/``. An
-evaluation or a calibration may write other files there at the same time."""
+"""Names of the files that training writes into the run's folder, and of those that training writes into ``model/``.
+An evaluation or a calibration may write other files into both folders at the same time."""
 
 
 class TrainedOn(DatasetDigest):
@@ -212,7 +212,7 @@ class RunFolder:
         return any(self.checkpoints.glob("step-*"))
 
     def _worth_keeping(self, record: RunRecord) -> bool:
-        """Whether the run must be continued with its own settings: it is finished or has a checkpoint."""
+        """Whether the run may only be continued with its own settings, because it is finished or has a checkpoint."""
         return record["finished"] is not None or self.has_checkpoints()
 
     def _check_same(self, before: RunRecord, config: RunConfig, data: DatasetDigest) -> None:
@@ -241,7 +241,7 @@ class RunFolder:
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Rewrites ``metrics.jsonl``, one line per epoch.
 
-        It is rewritten whole, so that a run that continued from an earlier checkpoint has no line twice.
+        The whole file is rewritten, so that a run that continued from an earlier checkpoint has no line twice.
         """
         lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
         write_text_atomic(self.path / "metrics.jsonl", "".join(lines))

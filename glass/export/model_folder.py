@@ -1,8 +1,8 @@
 """A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
 
 ``config.json`` holds everything besides the weights that a verdict depends on: label names, settings of views and crops
-with their seed, each backbone's timm name, mean and deviation, the rules and decoders that determine the pixels, all
-settings of the run, versions, and the SHA-256 of the weights file.
+with their seed, each backbone's timm name and the mean and standard deviation by which it normalises pixels, the rules
+and decoders that determine the pixels, all settings of the run, versions, and the SHA-256 of the weights file.
 """
 
 from dataclasses import replace
@@ -53,13 +53,13 @@ class ModelCard(TypedDict):
     chosen: NotRequired[dict[str, Any] | None]
     """Epoch and metrics for which these weights were chosen."""
     data_note: NotRequired[Note]
-    """What a reader of its verdicts must know about the training data. Absent if the data set has no note."""
+    """What a reader of the model's verdicts must know about the training data. Absent if the data set has no note."""
     weight_average: NotRequired[float | None]
     """Decay of the moving average of the weights; null if the weights are not an average."""
     config: dict[str, Any]
     """The settings of the run, see :func:`glass.config.run_config.config_to_dict`."""
     pixels: NotRequired[PixelRecord | None]
-    """The rules and decoders that determined its pixels. Absent in older models."""
+    """The rules and decoders that determined the pixels in training. Absent in older models."""
     versions: dict[str, Any]
 
 
@@ -74,7 +74,7 @@ def save_model(
 
     ``chosen`` records why these weights were chosen (epoch, metrics); ``data_note`` is the note of the training data.
     Each file is replaced atomically, the weights first. If the process is killed between the two, :func:`load_model`
-    refuses the folder, so weights are never used with the settings of others.
+    refuses the folder, so weights are never used with the settings of another model.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}
@@ -152,10 +152,10 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
 
 
 def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig:
-    """``config`` with the names of the backbones replaced by timm's.
+    """``config``, with timm's name from ``card`` in place of each backbone name that timm lacks (``hf-hub:…``).
 
-    A model may only name networks that timm contains: opening a stranger's model must not fetch or read whatever its
-    description names. Raises ``InputError`` if a timm name is missing.
+    A model may only name networks that timm contains: opening a stranger's model must not fetch or read a network from
+    elsewhere. Raises ``InputError`` if ``card`` gives no timm name for such a backbone.
     """
     names: dict[str, Any] = {}
     for key in ("global_backbone", "local_backbone"):

@@ -65,8 +65,8 @@ class DecoderWarning(UserWarning):
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
     """The rules, decoders and digests of the test file, for ``config.json`` of an exported model.
 
-    ``loader`` are the settings by which its crops are decoded. A decoder on a GPU is recorded under ``crops``, because
-    its pixels may differ.
+    ``loader`` are the settings by which the model's crops are decoded. A decoder on a GPU is recorded under ``crops``,
+    because its pixels may differ.
     """
     pillow, simplejpeg = decode_rgb(PROBE_JPEG), optional("simplejpeg")
     versions = installed_versions()
@@ -119,7 +119,7 @@ def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: Loade
 def print_decoder_warnings() -> Iterator[list[str]]:
     """Context manager for commands: prints each :class:`DecoderWarning` as one line on stderr as soon as it is issued.
 
-    It yields a list to which the messages are added. Other warnings are shown as before.
+    The value of the ``with`` statement is a list to which the messages are added. Other warnings are shown as before.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", DecoderWarning)
@@ -138,7 +138,10 @@ def print_decoder_warnings() -> Iterator[list[str]]:
 
 
 def _agree(recorded: dict[str, Any], here: dict[str, Any]) -> bool:
-    """Whether all digests that both sides have are equal. simplejpeg may be missing on one side; Pillow must not."""
+    """Whether all digests that both records have are equal.
+
+    The digest of Pillow must be in both records; that of simplejpeg may be missing in one.
+    """
     both = recorded.keys() & here.keys()
     return "pillow" in both and all(recorded[name] == here[name] for name in both)
 

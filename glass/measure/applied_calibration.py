@@ -2,8 +2,8 @@
 
 The promise is a rate of false alarms. The threshold was chosen on a few hundred real images, and a test has a few
 hundred others, so a test may exceed the promised rate by chance alone; :func:`glass.measure.rates.expected_counts`
-gives the limits of that. On the images on which the threshold was chosen, the promise holds by construction, so it is
-not measured there.
+gives the limits within which chance explains the count. On the images on which the threshold was chosen, the promise
+holds by construction, so it is not measured there.
 """
 
 from pathlib import Path
@@ -93,8 +93,8 @@ class AppliedCalibration(TypedDict):
     temperature: Number
     false_alarms: MeasuredRate
     real_below: NotRequired[Number]
-    """Probability from which on, up to the threshold, a verdict is "uncertain". Absent in older documents, as are
-    ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
+    """Lower end of the band of doubt: from this probability up to the threshold, a verdict is "uncertain". Absent in
+    older documents, as are ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
     data: NotRequired[CalibrationData]
     in_sample: NotRequired[bool]
     """Whether the threshold was chosen on these very images."""

@@ -92,7 +92,10 @@ def _table(label: Array, probability: Array, threshold: float, groups: Sequence[
 
 
 def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
-    """(n,) int64 numbers of scenes for ``count`` samples: equal within a group; samples without a group are alone."""
+    """(n,) int64: the number of the scene of each of ``count`` samples.
+
+    Samples of one group have one number; a sample without a group has a number of its own.
+    """
     if groups is None:
         return np.arange(count)
     names = np.asarray(groups, dtype=object).astype(str)

@@ -1,7 +1,7 @@
 """A calibration: the temperature, threshold and band of doubt that give scores their meaning, and its file.
 
-It belongs to the weights, and to the views (number of crops, coverage, draws, sampling rule) with which it was made;
-scores with other views remain raw scores. It is stored as ``calibration.json`` beside the model.
+A calibration belongs to the weights, and to the views (number of crops, coverage, draws, sampling rule) with which it
+was made; scores with other views remain raw scores. It is stored as ``calibration.json`` beside the model.
 """
 
 import json
@@ -36,7 +36,7 @@ FORMAT_VERSION = 1
 CALIBRATION_FILE = "calibration.json"
 TEMPERATURES = (0.02, 50.0)
 AT_THE_END = 1.001
-"""A temperature within this factor of an end of TEMPERATURES was limited by the range."""
+"""A fitted temperature within this factor of an end of TEMPERATURES was limited by that range."""
 
 Array = npt.NDArray[Any]
 
@@ -64,7 +64,7 @@ class MeasuredRate(TypedDict):
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """The settings, among those that a user can choose, that determine what the model sees of an image."""
+    """The settings that determine what the model sees of an image and that a user can choose."""
 
     num_crops: int
     sampling: str
@@ -111,7 +111,7 @@ class Calibration:
 
     @property
     def num_alarms(self) -> int:
-        """Number of the real images calibrated on that are called generated."""
+        """Number of real images that are called generated, among the images of the calibration."""
         return round(self.false_alarms["rate"] * self.data["real"])
 
     @property

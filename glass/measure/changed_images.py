@@ -30,14 +30,16 @@ class ChangedImage:
     pixels: npt.NDArray[np.uint8]
     """(H, W, 3) uint8."""
     detail: Detail | None
-    """Detail of the file, for sampling rules that read a file's bits; None if there is none or no rule needs it."""
+    """Detail of the file (bits per part of the image), for sampling rules that need it; None if unknown or not
+    needed."""
 
 
 class SplitImages:
     """The images of a split, in the loader's order without shuffling."""
 
     def __init__(self, dataset: ShardDataset, split: str, *, with_detail: bool) -> None:
-        """``with_detail``: whether a sampling rule needs the detail of files, which takes time to read."""
+        """``with_detail``: whether a sampling rule needs the detail of files (``loaders.windows.detail``). Reading
+        it takes time."""
         self._with_detail = with_detail
         self.rows = dataset.split_rows(split)
         self.samples = SampleTable(dataset)

@@ -1,4 +1,4 @@
-"""The types of ``evaluation-<split>.json`` in full, since a report shows all of it.
+"""The types of all entries of ``evaluation-<split>.json``, because a report shows all of them.
 
 Types of computed parts, such as :class:`glass.measure.generators.PerGenerator`, are declared beside the code that
 computes them.
@@ -52,7 +52,7 @@ class MeasuredModel(TypedDict):
 
 
 class EvaluationSettings(TypedDict):
-    """The loader settings that are read again (a document has them all), and the precision."""
+    """The precision, and those loader settings that this project reads from a document. A document has all of them."""
 
     num_crops: int
     crop_size: int
@@ -67,7 +67,7 @@ class Threshold(TypedDict):
 
     value: Number
     source: str
-    """Its origin, in words. The threshold is 0.5 until a model is calibrated."""
+    """Origin of the threshold, in words. The threshold is 0.5 until a model is calibrated."""
 
 
 class Samples(TypedDict):

@@ -1,10 +1,11 @@
 """Chooses a calibration on images of their own.
 
-*Temperature*: minimises the negative log-likelihood of softmax(logits / T) against Platt's targets (n+1)/(n+2) instead
-of 1, so that it stays finite if the classes are perfectly separated. *Threshold*: of all thresholds with at most 1 %
-false alarms among the real images, the one that detects most; if several detect equally many, the middle between the
-lowest detected score and the highest real score below it. *Band of doubt*: ends at the threshold, and begins where at
-most 5 % of the generated images are below; below it the verdict is "real".
+*Temperature*: the temperature T minimises the negative log-likelihood of softmax(logits / T). The targets are Platt's
+(n+1)/(n+2) instead of 1, so that T stays above 0 if the classes are perfectly separated. *Threshold*: of all thresholds
+with at most 1 % false alarms among the real images, the one that detects most; if several detect equally many, the
+middle between the lowest detected score and the highest real score below it. *Band of doubt*: it begins at the highest
+score of a generated image that has at most 5 % of the generated images below it, and ends at the threshold; below the
+band the verdict is "real".
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Results by generator: a row for each, with its images against all real ones."""
+"""Results by generator: a row for each generator, with its images against all real images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -60,7 +60,7 @@ class RealRow(TypedDict):
 
 
 class PerGenerator(TypedDict):
-    """A row per generator, with its images against *all* real ones, and a row for the real images."""
+    """A row per generator, with its images against *all* real images, and a row for the real images."""
 
     generators: dict[str, GeneratorRow]
     """Name of a generator → its row, sorted by name."""

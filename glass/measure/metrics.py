@@ -1,8 +1,8 @@
 """Metrics of a detector, its ROC curve and its reliability, from labels and probabilities.
 
-The positive class is "generated" (label 1), and ``probability`` is the probability of it. A metric that is undefined
-for the samples (the AUROC with one class, the precision when nothing is flagged) is None, never NaN, because JSON has
-no NaN.
+The positive class is "generated" (label 1), and ``probability`` is the probability of this class. A metric that is
+undefined for the samples (the AUROC with one class, the precision when nothing is flagged) is None, never NaN, because
+JSON has no NaN.
 """
 
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -61,9 +61,9 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
 def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc | None:
     """The ROC curve from (0, 0) to (1, 1) by falling threshold; None if only one class is present.
 
-    Points on a straight stretch are left out. Of a longer curve about ``max_points`` are kept, evenly spaced along it,
-    each at a threshold that occurs. The first threshold is above every score, and is stored as 1 + the highest
-    probability.
+    Points on a straight stretch are left out. If more than ``max_points`` points remain, about ``max_points`` of them
+    are kept, evenly spaced along the curve; each belongs to a probability that occurs. The first threshold is above
+    every score, and is stored as 1 + the highest probability.
     """
     label, probability = checked_samples(label, probability)
     if not 0 < label.sum() < len(label):
@@ -85,7 +85,8 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
 
 def reliability_bins(label: Array, probability: Array) -> list[ReliabilityBin]:
-    """15 equal bins of the probability of "generated", with the share that was generated in each; without empty ones.
+    """15 equal bins of the probability of "generated", and the share of generated images in each; empty bins are left
+    out.
 
     The bins are of probability, not confidence, so that a bias towards one class is visible.
     """

@@ -1,8 +1,8 @@
 """The changes of test images with which the robustness of a detector is measured.
 
-They are the grid that the literature reports (JPEG, WebP, blur, resizing, noise, saving twice) and two chains that
-imitate shared images. All random choices are seeded by the image's content, so a row has the same images for every
-model, machine and order.
+These changes are the grid that the literature reports (JPEG, WebP, blur, resizing, noise, saving twice) and two chains
+that imitate shared images. All random choices are seeded by the image's content, so a change gives the same image for
+every model, on every machine, in any order.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,8 @@ from shards.errors import InputError
 __all__ = ["CLEAN", "PERTURBATIONS", "Perturbation", "chosen_rows"]
 
 PERTURBATION_PURPOSE = 5 << 32
-"""``purpose`` of the random streams of the grid; training uses others, so no training image had the same noise."""
+"""``purpose`` of the random streams of the grid; training uses other purposes, so no training image had the same
+noise."""
 
 CLEAN = "clean"
 

@@ -1,8 +1,8 @@
 """Confidence intervals of shares of images, and prediction intervals for counts of new images.
 
-The bootstrap gives no interval for a rate of 0 or 1, since no draw can show what the sample lacks. So intervals of
-shares are Clopper and Pearson's. Images of one scene, whose errors are correlated, count as the number of independent
-images that would vary as much (Korn and Graubard 1998).
+The bootstrap gives no interval for a rate of 0 or 1, since no draw can show what the sample lacks. So the intervals of
+shares are those of Clopper and Pearson. Errors on images of one scene are correlated, so n images count as the number
+of independent images whose share would vary as much (Korn and Graubard 1998).
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
     """The 95 % confidence interval of the share of true values in ``hit`` (n,); None without images.
 
     ``groups`` are those of :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups the interval is that of
-    :func:`clopper_pearson`. With groups, n is reduced to the number of independent images that would vary as much; if
-    all values are equal, each scene counts as one image.
+    :func:`clopper_pearson`. With groups, n is reduced to the number of independent images whose share would vary as
+    much; if all values are equal, each scene counts as one image.
     """
     hit = np.asarray(hit, bool)
     if not len(hit):
@@ -84,7 +84,7 @@ def expected_counts(count: int, total: int, new_total: int) -> tuple[int, int]:
     The threshold was chosen on ``total`` other images, of which ``count`` are above it. Whatever the distribution of
     the scores, the rate above the k-th highest of n draws is Beta(k, n - k + 1). A threshold between the k-th and the
     next score is between two such rates, and the count of new images between two beta-binomials. A confidence interval
-    of the rate is narrower, since it describes an infinite test set; a small one varies more.
+    of the rate is narrower, since it describes an infinite test set; the count in a small test set varies more.
     """
     from scipy.stats import betabinom
 

@@ -1,7 +1,7 @@
 """False alarms on kinds of real images: by source folder, format, JPEG quality, size and EXIF.
 
 A detector that calls one real image in a hundred generated may do so with one in five of those that were sent through a
-messenger. Kinds come from the manifest; sizes and qualities are divided into thirds.
+messenger. The manifest gives the kind of each image; sizes and qualities are divided into thirds.
 """
 
 from collections import Counter

@@ -1,9 +1,10 @@
 """Result files in the folder of a run; results on one data set never replace those on another.
 
 ``evaluation-<split>.json`` and ``robustness-<split>.json`` are results on the data set that the run was trained on,
-according to its ``run.json``; in a folder without that record, on the data set that came first. The names of results on
-any other data set include its digest, the first 12 digits of the SHA-256 of its ``dataset.json``:
-``evaluation-<split>-of-<digits>.json``. Existing files keep their names and are found by them.
+according to its ``run.json``; in a folder without ``run.json``, they are results on the data set that was measured
+first. The names of results on any other data set include its digest, the first 12 digits of the SHA-256 of its
+``dataset.json``: ``evaluation-<split>-of-<digits>.json``. A file keeps its name even if this rule would now give
+another name, and is found under it.
 """
 
 from pathlib import Path
@@ -50,7 +51,8 @@ DIGITS = 12
 def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
     """The end of the file name for new results on the data set with ``digest``, the SHA-256 of its ``dataset.json``.
 
-    It is ``variant``, and ``-of-<12 digits>`` if the name without these belongs to results on another data set.
+    The end is ``variant``. If the name with this end belongs to results on another data set, ``-of-<12 digits>``
+    follows.
     """
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
     own = _digest_in(folder / "run.json", "data")
@@ -61,7 +63,7 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
     """The end of the file name of existing results on the data set with ``digest``, see :func:`named_of`.
 
-    It is only ``variant`` if there are no results with the digest in their name.
+    The end is ``variant`` alone if no results have the digest in their name.
     """
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")

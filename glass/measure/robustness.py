@@ -1,10 +1,10 @@
 """Measures, as a table, how much a detector loses on images that were re-saved, resized, blurred or disturbed.
 
 Every row of ``glass.measure.perturbations`` changes the whole images of a split, and one or several models score the
-result, all on the same pixels. The clean row goes through the loader, so it equals ``glass evaluate``. Sampling rules
-that read a file's bits read those of the JPEG that a change ends in; if it ends in none, they use the detail of the
-original, whose grid cells cover the same parts of the image. The document is a
-:class:`glass.measure.robustness_schema.Robustness`.
+result, all on the same pixels. The clean row goes through the loader, so it equals ``glass evaluate``. Some sampling
+rules need the detail of a file, the bits that each part of the image takes. If a change ends in a JPEG, they get the
+detail of that JPEG; otherwise they get the detail of the original file, whose grid cells cover the same parts of the
+image. The document is a :class:`glass.measure.robustness_schema.Robustness`.
 """
 
 import time
@@ -70,11 +70,11 @@ def measure_robustness(
     seed: int = 0,
     progress: bool = False,
 ) -> Robustness:
-    """The robustness document of ``models`` on ``rows``, whose first row is the clean one.
+    """The robustness document of ``models`` on ``rows``; the first row is the clean row, the unchanged images.
 
-    ``threads`` decode and change images; ``loader_threads`` read those of the clean row (None: as in training).
-    ``draws`` and ``seed`` are those of the bootstrap. Raises ``InputError`` for a split that is missing or holds
-    nothing readable, and for a model whose scores are not finite.
+    ``threads`` threads decode and change images; ``loader_threads`` threads read the images of the clean row (None: as
+    in training). ``draws`` and ``seed`` are those of the bootstrap. Raises ``InputError`` for a split that is missing
+    or holds nothing readable, and for a model whose scores are not finite.
     """
     start = time.perf_counter()
     contenders = {name: _contender(trained, loader_threads, dataset, split) for name, trained in models.items()}
@@ -189,7 +189,8 @@ def _parts(result: Results) -> ContenderResults:
 
 
 def _described(contender: _Contender, content_id: npt.NDArray[np.int64]) -> MeasuredContender:
-    """A model as the document records it; ``content_id`` (n,) are the ids of the images it is measured on."""
+    """A model as the document records it; ``content_id`` (n,) are the ids of the images on which the model is
+    measured."""
     trained, (threshold, source) = contender.trained, contender.threshold
     return {
         **trained.identity,

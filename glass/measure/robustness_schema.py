@@ -34,7 +34,7 @@ class MeasuredContender(MeasuredModel):
 
 
 class ContenderResults(TypedDict):
-    """A model's results on the images of a row; the parts are those of an evaluation."""
+    """A model's results on the images of a row; its entries are parts of an evaluation."""
 
     samples: Samples
     metrics: Metrics

@@ -61,8 +61,9 @@ def score(
     """Scores every valid sample of ``loader`` with ``model``, whose training mode is restored at the end.
 
     ``precision`` is that of ``RunConfig``. Fillers and samples that could not be decoded are left out. With a process
-    group and ``gather``, all ranks call this together, each with its own loader, and all get all predictions. Raises
-    ``ValueError`` if the loader gives no batch, ``DoesNotFit`` if the memory is too small for one.
+    group and ``gather``, all ranks call this function together, each with its own loader, and each gets all
+    predictions. Raises ``ValueError`` if the loader gives no batch, ``DoesNotFit`` if the memory is too small for a
+    batch.
     """
     number_format, _ = resolve_precision(precision, device)
     was_training = model.training
@@ -93,7 +94,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """The results of one batch. They stay on the device, so that nothing waits for it."""
+    """The results of one batch. They stay on the device, so that the program does not wait for the device."""
     with shrinking_batches_advised(batch["local_crops"]):
         logits, attention_weights = model(
             batch["global_view"].to(device, non_blocking=True),

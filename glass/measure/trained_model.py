@@ -1,6 +1,6 @@
-"""A trained model in use; everything that scores images opens it here.
+"""A trained model in use: opened from a folder, with its settings and its calibration, to score images.
 
-``evaluate``, ``calibrate``, ``predict``, ``robustness`` and the studies open a run or an exported model here, take
+``evaluate``, ``calibrate``, ``predict``, ``robustness`` and the studies all open a model by :class:`TrainedModel`, take
 their loader settings from it, and score batches with it.
 """
 
@@ -53,9 +53,9 @@ class TrainedModel:
     ) -> "TrainedModel":
         """The exported model in ``folder``, such as the ``model`` of a run. Nothing is unpickled.
 
-        ``device`` is ``cpu``, ``cuda``, or ``auto``: the GPU if there is one. ``calibrated=False`` ignores its
-        calibration. Raises ``InputError`` if there is no model, a file of it is missing or damaged, or there is no such
-        device; warns with ``DecoderWarning`` if pixels may differ from those in training.
+        ``device`` is ``cpu``, ``cuda``, or ``auto``: the GPU if there is one. ``calibrated=False`` ignores the model's
+        calibration. Raises ``InputError`` if there is no model, one of its files is missing or damaged, or there is no
+        such device; warns with ``DecoderWarning`` if pixels may differ from those in training.
         """
         name = str(folder) if name is None else name
         if device not in ("auto", "cpu", "cuda"):
@@ -78,7 +78,7 @@ class TrainedModel:
 
     @property
     def precision(self) -> str:
-        """The precision that it computes in, as a setting of ``glass.model.precision``."""
+        """The precision that the model computes in, as a setting of ``glass.model.precision``."""
         return precision_in_use(self.config.precision, self.device)
 
     @property
@@ -103,11 +103,11 @@ class TrainedModel:
     def views(
         self, num_crops: int | None = None, sampling: str | None = None, coverage: str = "sample", draws: int = 1
     ) -> ViewSettings:
-        """The settings of what the model sees of an image; None keeps the setting of its training.
+        """The settings of what the model sees of an image; None keeps the setting of the model's training.
 
         ``num_crops`` crops are drawn by the rule ``sampling``, in ``draws`` independent draws; ``coverage="all"`` takes
-        crops that cover the whole image instead. Raises ``InputError`` if the model sees no crops and one of these was
-        requested.
+        crops that cover the whole image instead. Raises ``InputError`` if the model sees no crops and an argument asks
+        for some.
         """
         asked = {
             "crops": num_crops is not None,
@@ -126,9 +126,10 @@ class TrainedModel:
         )
 
     def loader_config(self, views: ViewSettings, changes: Mapping[str, Any] | None = None) -> LoaderConfig:
-        """The settings of a deterministic loader for ``views``, on the model's device; all others are those of the run.
+        """The settings of a deterministic loader for ``views``, on the model's device; all other settings are those of
+        the run.
 
-        ``changes`` are further fields; a None among them keeps the setting of the run.
+        ``changes`` are further fields; a field of None keeps the setting of the run.
         """
         given = {name: value for name, value in (changes or {}).items() if value is not None}
         return self.config.loader.for_evaluation(
@@ -139,7 +140,7 @@ class TrainedModel:
         """The model's scores of the valid samples in ``batches``, in this process only.
 
         Raises ``InputError`` if a score is not finite, ``ValueError`` if there is no batch, and ``DoesNotFit`` if the
-        memory is too small for one.
+        memory is too small for a batch.
         """
         predictions = score(self.model, batches, self.device, self.precision, gather=False)
         if not np.isfinite(predictions.logits).all():
@@ -150,13 +151,14 @@ class TrainedModel:
         return predictions
 
     def calibration_for(self, views: ViewSettings) -> Calibration | None:
-        """Its calibration if that applies to scores with ``views``, else None."""
+        """The model's calibration if it applies to scores with ``views``, else None."""
         return applicable(self.calibration, views)
 
     def data_notes(self, views: ViewSettings) -> list[str]:
-        """The notes on the data for training and for the calibration, which a reader of verdicts needs; may be empty.
+        """The notes of the data sets that the model learnt from and was calibrated on, for readers of verdicts; may be
+        empty.
 
-        The calibration counts only if it applies to scores with ``views``.
+        The data set of the calibration counts only if the calibration applies to scores with ``views``.
         """
         calibration = self.calibration_for(views)
         notes = [self.card.get("data_note"), None if calibration is None else calibration.data.get("note")]

@@ -2,7 +2,7 @@
 
 A bootstrap draw is a weight per sample, not a copy of samples: the scores are sorted once, and each metric of a block
 of draws is a handful of cumulative sums over (draws, samples) arrays. Equal weights give the metrics of the samples
-themselves. A test compares them with those of scikit-learn.
+themselves. A test compares these metrics with those of scikit-learn.
 """
 
 from dataclasses import dataclass
@@ -74,10 +74,10 @@ def weighted_metrics(label: Array, probability: Array, weights: Array, threshold
     of both classes' F1 weighted by their counts, with an F1 of 0 for a class without hits. ``eer`` is the rate at which
     the false-positive rate equals the miss rate, linearly interpolated between thresholds. ``tpr_at_fpr_N`` is the
     highest detection rate of a threshold whose false-positive rate on these samples is at most N %, without
-    interpolation. *Confidence* is the probability of the likelier class, and it is right if that class is the label;
-    neither depends on the threshold. ``ece`` uses 15 equal-width bins of confidence over [0, 1], the last one closed.
-    ``brier`` is the mean squared error of the probability; ``nll`` is in nats, with probabilities clipped to [1e-7, 1 -
-    1e-7].
+    interpolation. *Confidence* is the probability of the likelier class. A prediction of the likelier class is right if
+    that class is the label; the threshold plays no part in this. ``ece`` uses 15 equal-width bins of confidence over
+    [0, 1], the last one closed. ``brier`` is the mean squared error of the probability; ``nll`` is in nats, with
+    probabilities clipped to [1e-7, 1 - 1e-7].
     """
     table = sorted_samples(label, probability, threshold, None)
     return weighted_metrics_sorted(np.asarray(weights, float)[:, table.cluster], table)
@@ -105,7 +105,7 @@ def weighted_metrics_sorted(weights: Array, table: SortedSamples) -> dict[str, A
 def sorted_samples(label: Array, probability: Array, threshold: float, cluster: Array | None = None) -> SortedSamples:
     """The samples for :func:`weighted_metrics_sorted`.
 
-    ``cluster`` (n,) numbers their scenes; None: each sample is a scene.
+    ``cluster`` (n,) holds the number of each sample's scene; None: each sample is a scene.
     """
     label, probability = checked_samples(label, probability)
     order = np.argsort(-probability, kind="stable")

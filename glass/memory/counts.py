@@ -1,8 +1,8 @@
 """Counts the memory that a step of training or prediction takes.
 
-* :class:`LiveStorages` watches every tensor that an operation returns, and when its storage is freed: all that is
-  allocated at the peak. It does not see buffers inside an operation.
-* :class:`CudaAllocator` reads the same from CUDA's allocator, on a GPU.
+* :class:`LiveStorages` watches every tensor that an operation returns, until its storage is freed. It counts all that
+  is allocated at the peak, except the buffers inside an operation.
+* :class:`CudaAllocator` reads the bytes that CUDA's allocator has given out on a GPU, and their peak.
 * :class:`KeptStorages` counts the tensors that autograd saves for the backward pass, by storage.
 
 :class:`glass.memory.process_peak.ProcessPeak` adds the process's resident memory.
@@ -28,7 +28,8 @@ def storage_bytes(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
 
 
 class LiveStorages(TorchDispatchMode):
-    """Dispatch mode: while it is active, it records the live storages, and those live at the peak of their sum."""
+    """Dispatch mode: records the storages that are live, and those that were live when their total size was
+    greatest."""
 
     def __init__(self, known: Iterable[torch.Tensor], weights: Iterable[torch.Tensor] = ()) -> None:
         """``known`` are tensors that exist already; ``weights`` are the tensors for which gradients are computed."""
@@ -85,8 +86,8 @@ class LiveStorages(TorchDispatchMode):
 
 
 class CudaAllocator:
-    """Context manager: the bytes that CUDA's allocator has given out, and their peak. It waits for the GPU at both
-    ends."""
+    """Context manager: the bytes that CUDA's allocator has given out, and their peak. Entry and exit wait for the
+    GPU."""
 
     gradient_bytes = 0
     """Always 0: the allocator cannot distinguish gradients from activations."""
@@ -116,7 +117,7 @@ class KeptStorages:
     def watching(self) -> Iterator[None]:
         """Context manager: counts the tensors that autograd saves.
 
-        Parts under activation checkpointing save through hooks of their own and are not counted, since they keep
+        Parts of a network under activation checkpointing use hooks of their own and are not counted, since they keep
         nothing.
         """
 

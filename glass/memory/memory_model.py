@@ -91,7 +91,7 @@ def view_costs(backbone: str, precision: str) -> ViewCosts:
 
 
 def fitted(rows: Sequence[Row]) -> ViewCosts:
-    """The costs by a straight line through the rows without chunks; they must have at least two numbers of crops."""
+    """The costs by a straight line through the rows without chunks; these must have at least two numbers of crops."""
     plain = _plain(rows)
     images = np.array([row["batch_size"] for row in plain], float)
     views = images * np.array([row["num_crops"] + 1 for row in plain], float)

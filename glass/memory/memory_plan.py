@@ -16,8 +16,8 @@ __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", 
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
-"""Share of the memory left by CUDA that tensors can use, since the allocator's blocks are never all full. Assumed, not
-measured."""
+"""Share of the memory left by CUDA that tensors can use: the blocks of CUDA's allocator are never all full. Assumed,
+not measured."""
 USED_BY_CUDA_BYTES = GIB // 2
 """Memory of CUDA's context, kernels and workspaces. Assumed, not measured."""
 FROZEN_SHARE = 0.15
@@ -69,8 +69,8 @@ def usable_bytes(memory_bytes: float) -> float:
 class Planner:
     """Estimates the steps of one configuration.
 
-    For backbones that were not measured in this precision, ``count`` counts their steps (see
-    :func:`glass.train.counted_step.count_by_shapes`). If it is None, they raise ``InputError``.
+    For a backbone that was not measured in this precision, ``count`` counts the memory of a step (see
+    :func:`glass.train.counted_step.count_by_shapes`). If ``count`` is None, such a backbone raises ``InputError``.
     """
 
     def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:
@@ -128,8 +128,9 @@ class Planner:
     def plans(self, limit_bytes: float, crops: int) -> list[Plan]:
         """The plans that fit into ``limit_bytes`` of tensors, the best first.
 
-        There is one plan, with the largest chunk that fits, for each batch that divides the configured one. They are
-        ordered by arithmetic, then by batch, the largest first; plans with too few images for BatchNorm come last.
+        There is one plan, with the largest chunk that fits, for each batch that divides the configured batch. The plans
+        are ordered by the arithmetic of a step, then by batch, the largest first; plans with too few images for
+        BatchNorm come last.
         """
         config = self.config
         whole = config.loader.global_batch_size * config.grad_accum_steps

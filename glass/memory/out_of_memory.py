@@ -12,13 +12,13 @@ __all__ = ["DoesNotFit", "is_out_of_memory", "shrinking_batches_advised"]
 
 
 class DoesNotFit(InputError):
-    """The memory is too small for these settings. It ends a run, but not a study of several runs."""
+    """The memory is too small for these settings. This error ends a run, but not a study of several runs."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` means that the memory of a GPU or of the machine was exhausted.
 
-    On a CPU, PyTorch raises a plain ``RuntimeError`` for it.
+    On a CPU, PyTorch raises a plain ``RuntimeError`` if memory is exhausted.
     """
     if isinstance(error, MemoryError | DoesNotFit | torch.OutOfMemoryError):
         return True

@@ -1,7 +1,8 @@
 """timm networks by name: resolves a name to an architecture, and creates the network without its classifier.
 
 A timm name (``resnet50.tv_in1k``) is enough to create the network on any machine. For ``hf-hub:…`` and ``local-dir:…``
-a description is fetched first. It names a timm network, and runs and exported models record that name.
+a description is fetched first. The description names a timm network, and runs and exported models record this network's
+name.
 """
 
 import difflib
@@ -21,7 +22,7 @@ from shards.errors import InputError
 __all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
 
 SET_BY_US = frozenset({"num_classes", "img_size"})
-"""Arguments of a description that are accepted, because this module sets them itself."""
+"""Arguments of a network that its description may contain, because this module replaces them by its own."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,10 @@ def create_network(name: str, image_size: int, *, pretrained: bool = False) -> n
 
 
 def feature_width(network: nn.Module) -> int:
-    """Length of the feature vector of an image. A few networks (MobileNetV3) widen it in a layer before the
-    classifier."""
+    """Length of the feature vector of an image.
+
+    A few networks (MobileNetV3) widen the vector in a layer before the classifier.
+    """
     return int(getattr(network, "head_hidden_size", None) or network.num_features)
 
 

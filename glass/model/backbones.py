@@ -30,9 +30,9 @@ HIGH_PASS_GAIN = 8.0
 class Backbone(nn.Module):
     """A timm network without its classifier: it turns each uint8 image into one feature vector.
 
-    It normalises the pixels on the device, by the network's own mean and standard deviation. With ``high_pass`` the
-    network sees :data:`HIGH_PASS_GAIN` times the difference between the normalised pixels and their 3 × 3 binomial
-    mean.
+    The backbone normalises the pixels on the device, by the network's own mean and standard deviation. With
+    ``high_pass`` the network sees :data:`HIGH_PASS_GAIN` times the difference between the normalised pixels and their 3
+    × 3 binomial mean.
     """
 
     def __init__(self, network: nn.Module, *, high_pass: bool = False) -> None:
@@ -218,8 +218,8 @@ def _load_weights(
 ) -> None:
     """Loads ``state`` by timm's own function, which renames keys and resizes position tables.
 
-    Raises ``InputError`` if a tensor of the network is missing, or if ``state`` holds one that neither the network nor
-    ``may_be_left`` has.
+    Raises ``InputError`` if a tensor of the network is missing, or if ``state`` holds a tensor that is neither in the
+    network nor in ``may_be_left``.
     """
     found: list[Any] = []
     handle = network.register_load_state_dict_post_hook(lambda _, keys: found.append(keys))

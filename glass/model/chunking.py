@@ -119,9 +119,9 @@ def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
 
 
 def keep_statistics_in_backward(network: nn.Module) -> None:
-    """Makes BatchNorm layers learn no statistics during the backward pass.
+    """Keeps BatchNorm layers from changing their running statistics during the backward pass.
 
-    This is for timm's gradient checkpointing, which runs the layers a second time there.
+    This is for timm's gradient checkpointing, which runs the layers a second time in the backward pass.
     """
     kept: dict[nn.Module, AbstractContextManager[None]] = {}
 

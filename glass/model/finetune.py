@@ -130,8 +130,8 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
 def _require_reached(backbone: Backbone, targets: list[str]) -> None:
     """Raises ``InputError`` if the network never calls one of the layers ``targets``.
 
-    Some networks (BEiT, EVA with separate biases) read the weight of a projection and never call the layer. Its LoRA
-    correction would silently learn nothing.
+    Some networks (BEiT, EVA with separate biases) read the weight of a projection and never call the layer. The LoRA
+    correction of such a layer would silently learn nothing.
     """
     missed = set(targets)
     layers = [(name, backbone.network.get_submodule(name)) for name in targets]

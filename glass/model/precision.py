@@ -9,7 +9,7 @@ from shards.errors import InputError
 __all__ = ["ACCELERATE_NAMES", "autocast", "precision_in_use", "resolve_precision"]
 
 ACCELERATE_NAMES = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
-"""The names of this project and those of ``Accelerator(mixed_precision=…)``."""
+"""Name of a precision in this project → its name in ``Accelerator(mixed_precision=…)``."""
 
 
 def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 The compiler takes half of the seconds before a first verdict (docs/LOG.md, 2026-11-29). Two decorators, one in
 torchvision and one in a timm model, import ``torch._dynamo``, and with it sympy and all of ``torch.distributed``. Both
-matter only under ``torch.compile``, so they are replaced while timm is imported.
+decorators matter only under ``torch.compile``, so they are replaced while timm is imported.
 """
 
 import sys

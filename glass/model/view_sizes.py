@@ -22,8 +22,8 @@ from shards.errors import InputError
 __all__ = ["check_views", "require_runs"]
 
 STEPS = (16, 32, 56, 64)
-"""Sizes to suggest are multiples of these: constrained networks need multiples of their total stride, or of that times
-the size of an attention window."""
+"""Sizes to suggest are multiples of these: networks that restrict the size need multiples of their total stride, or
+of this stride times the size of an attention window."""
 SMALL_RIM = 3
 """A size is not refused if overlapping windows leave up to this many pixels at the edge unread."""
 
@@ -180,9 +180,9 @@ def _side(value: int | tuple[int, ...]) -> int:
 def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
     """(Number of rows at the end of an image of ``size`` pixels that no patch reaches, width of a patch in pixels).
 
-    Patches lie side by side, each window as large as its stride, and nothing else is read. So the rows after the last
-    patch are lost, unless earlier layers have mixed them in. Overlapping windows may lose some rows, too; up to
-    :data:`SMALL_RIM` of them, as in Inception's stem, are accepted.
+    Patches lie side by side: the window of the layer is as large as its stride, and no later layer reads the same
+    pixels. So the rows after the last patch are lost, unless earlier layers have mixed them in. Overlapping windows may
+    lose some rows, too; up to :data:`SMALL_RIM` of them, as in Inception's stem, are accepted.
     """
     path: list[_Reduction] = []
     side = size

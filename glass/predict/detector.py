@@ -5,8 +5,9 @@
 >>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
 
 Windows depend on the pixels alone, so the same pixels always get the same score: in any batch, under any name, as a
-file of any format, as bytes, Pillow image or array. It is also the score that ``glass evaluate`` gives them in a shard.
-The rule ``sampling="texture"`` is the exception: it reads the bits of a JPEG, and draws uniformly if there is none.
+file of any format, as bytes, Pillow image or array. ``glass evaluate`` gives the same score to an image with these
+pixels in a shard. The rule ``sampling="texture"`` is the exception: it reads the bits of a JPEG, and draws windows
+uniformly if the image is no JPEG.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,9 +43,9 @@ class Detector:
     ) -> "Detector":
         """The detector in a folder (a run, or an exported model), or ``user/name`` on the hub.
 
-        Nothing is unpickled. ``calibrated=False`` ignores its calibration. Raises ``InputError`` if there is no model,
-        or a file of it is missing or damaged. Warns with ``DecoderWarning`` if pixels may differ from those in
-        training.
+        Nothing is unpickled. ``calibrated=False`` ignores the model's calibration. Raises ``InputError`` if there is no
+        model, or one of its files is missing or damaged. Warns with ``DecoderWarning`` if pixels may differ from those
+        in training.
         """
         folder = model_folder(path_or_hub_id, revision)
         return cls(TrainedModel.open(folder, device=device, calibrated=calibrated, name=str(path_or_hub_id)))
@@ -74,8 +75,8 @@ class Detector:
     def predict_iter(self, sources: Iterable[ImageSource], options: PredictOptions) -> Iterator[ImageVerdict]:
         """Yields verdicts in the order of ``sources``; only a few images are in memory at a time.
 
-        Consecutive rows of one data set are read through the loader, and by windows where that is cheaper, unless
-        ``options`` need whole images.
+        Consecutive rows of one data set are read through the loader, unless ``options`` need whole images. The loader
+        decodes only the windows of an image where that is cheaper than the whole image.
         """
         self.views(options)
         for dataset, run in groupby(sources, lambda source: self._readable_by_rows(source, options)):

@@ -19,9 +19,9 @@ def require_none_lost(
 ) -> None:
     """Raises ``InputError`` if a file that is to be written holds verdicts that would be lost.
 
-    Those are verdicts by another model, with other views or another calibration than those of ``head``, or on images
-    that are not among ``names``. (A CSV file does not name its model.) The same command, run again or with more images,
-    may replace its own files.
+    Verdicts would be lost if they are by another model, with other views or another calibration than those of ``head``,
+    or on images that are not among ``names``. (A CSV file does not name its model.) The same command, run again or with
+    more images, may replace its own files.
     """
     asked, ours = set(names), made_by(head)
     if json_file is not None and json_file.exists():

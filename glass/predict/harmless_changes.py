@@ -1,10 +1,10 @@
 """Changes of an image that should not change a verdict.
 
-In a large image only the windows that the model looks at are computed; they are equal, bit for bit, to those of the
-image changed as a whole. If the global view averages ``AVERAGING`` × ``AVERAGING`` pixels or more into one, two of the
-changes keep the view of the unchanged image. The error is small: in 18 photographs of 5 megapixels, reduced eight
-times, saving as JPEG changed the view by 0.02 levels on average and 5 at most, resizing by 0.06 and 1 (docs/LOG.md,
-2026-11-29).
+In a large image only the windows that the model looks at are changed; they are equal, bit for bit, to those of the
+image changed as a whole. If a pixel of the global view averages ``AVERAGING`` × ``AVERAGING`` pixels or more, saving
+and resizing keep the global view of the unchanged image. The error is small: in 18 photographs of 5 megapixels, reduced
+eight times, saving as JPEG changed the view by 0.02 levels on average and 5 at most, resizing by 0.06 on average and 1
+at most (docs/LOG.md, 2026-11-29).
 """
 
 import io
@@ -54,15 +54,15 @@ class ChangedImage:
 
     image: SeenImage
     encoded: bytes | None = None
-    """The JPEG that it was saved as, if a JPEG was requested for this change."""
+    """The JPEG as which the image was saved, if the caller requested it; None for changes that save no JPEG."""
 
 
 def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -> dict[str, ChangedImage]:
     """Name → changed image: saved as JPEG of quality 90, resized to 0.9 of its sides, and shifted by cutting off edges.
 
     ``pixels`` is (H, W, 3), ``view`` its global view (S, S, 3). The names are those in ``CHANGES``, in their order. A
-    side too short to be cut stays. An image too long for a JPEG is not re-saved, so that change is missing.
-    ``with_file`` keeps the JPEG, so all of the image is saved.
+    side too short to be cut stays. An image too long for a JPEG is not saved, so the result lacks this change. With
+    ``with_file`` the result holds the JPEG of the whole image, so all of the image is saved, not only its windows.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))
@@ -106,8 +106,8 @@ class _ChangedWindows:
         return self.own_view
 
     def crops(self, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
-        """See :class:`SeenImage`. Once the windows have more pixels in total than the image, it is computed as
-        a whole."""
+        """See :class:`SeenImage`. Once the windows have more pixels in total than the image, the whole image is
+        computed."""
         height, width = self.size
         self._pixels_cut += int(np.prod(windows[:, 2:], axis=1).sum())
         if self.whole is None and self._pixels_cut > height * width:
@@ -128,9 +128,9 @@ def _jpeg(pixels: Pixels) -> bytes:
 
 
 def _part_of_jpeg(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
-    """The pixels in this window after all of ``pixels`` is saved as JPEG.
+    """The pixels in this window of the image that results if all of ``pixels`` are saved as JPEG.
 
-    Blocks are coded independently, so it saves only the whole blocks around the window.
+    Blocks are coded independently, so only the whole blocks around the window are saved.
     """
     left_edge = min(left, pixels.shape[1] - _SHARPEST + _CHROMA_REACH)
     first_row, first_column = (max(edge - _CHROMA_REACH, 0) // _MCU * _MCU for edge in (top, left_edge))

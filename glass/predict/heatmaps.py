@@ -53,7 +53,8 @@ text."""
 
 
 def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVerdict, dense: "DenseMap | None") -> None:
-    """Writes the image (H, W, 3) with its windows, and given ``dense`` also with the dense map of attention.
+    """Writes a picture of the image (H, W, 3) with its windows and, given ``dense``, one with the dense map of
+    attention.
 
     The files in ``folder`` are named by the image's ``number`` and its name. ``dense`` is the result of
     :func:`dense_attention`. Raises ``OSError`` if writing fails.
@@ -141,9 +142,9 @@ def dense_overlay(
 ) -> Image.Image:
     """The map of :func:`dense_attention` as an RGBA picture of ``size`` (width, height), to be laid over an image.
 
-    ``shape`` (height, width) is that of the image. The map is transparent where there is no attention, and more opaque
-    the more there is. Values are interpolated between the centres of the windows; averaging the windows over a pixel
-    would jump at each of their edges and show their grid.
+    ``shape`` (height, width) is that of the image. The map is transparent where there is no attention, and grows more
+    opaque with attention. Values are interpolated between the centres of the windows; averaging the windows over a
+    pixel would jump at each of their edges and show their grid.
     """
     tops, lefts = np.unique(windows[:, 0]), np.unique(windows[:, 1])
     values = attention.reshape(len(tops), len(lefts))
@@ -174,7 +175,7 @@ def _ramp() -> npt.NDArray[np.uint8]:
 def _with_legend(image: Image.Image, verdict: ImageVerdict, opacities: npt.NDArray[np.uint8] | None) -> Image.Image:
     """``image`` with a legend below: the scale of colours and the verdict.
 
-    ``opacities`` (RAMP_STEPS,) uint8 are those of the scale; without them there is no scale.
+    ``opacities`` (RAMP_STEPS,) uint8 are the opacities of the scale's colours; None: the legend has no scale.
     """
     top = image.height + MARGIN
     text_top = top if opacities is None else top + LEGEND_HEIGHT

@@ -1,7 +1,8 @@
 """Single images to predict on: files, bytes, decoded pixels, members of tars.
 
 A source is loaded once, in any thread, and returns pixels and identity; if it cannot be read, it raises
-``RejectedImage`` with the reason. The identity is that of the pixels, so it does not depend on the kind of source.
+``RejectedImage`` with the reason. The identity is the content id of the pixels, so it does not depend on the kind of
+source.
 """
 
 import os
@@ -47,8 +48,8 @@ class LoadedImage:
     pixels: npt.NDArray[np.uint8]
     content_id: int
     encoded: bytes | None = None
-    """The file's bytes, for sampling rules that read the bits of a JPEG. None if there are none, or if the JPEG was
-    re-encoded for its shard: evaluation does not read its bits either."""
+    """The file's bytes, for sampling rules that read the bits of a JPEG. None if there is no file, or if the JPEG
+    was re-encoded for its shard: evaluation does not read the bits of such a JPEG either."""
 
 
 class ImageSource(Protocol):
@@ -107,8 +108,8 @@ class PixelSource:
     """An image given as pixels: an (H, W, 3) uint8 array, or a Pillow image.
 
     Its windows are those of an image file with the same pixels, except with sampling rules that read the bits of a JPEG
-    (``loaders.windows.sampling.SamplingRule.reads_files``), since there are none. Pillow drops the low bytes of 16-bit
-    colour, whereas 16-bit files are rounded to 8 bits.
+    (``loaders.windows.sampling.SamplingRule.reads_files``), since pixels have no such bits. Pillow drops the low bytes
+    of 16-bit colour, whereas 16-bit files are rounded to 8 bits.
     """
 
     name: str
@@ -142,10 +143,10 @@ def _opaque(image: Image.Image) -> Image.Image:
 class MemberSource:
     """An image inside a tar, found by its offset.
 
-    ``identity`` is its content id in a manifest. Evaluation draws the image's windows by this id, even if another
-    version of a decoder gives other pixels. ``converted`` means that the JPEG in the tar was re-encoded, so its bits
-    are not those of the source. ``dataset`` and ``row`` locate it in a manifest, by which a loader can read only its
-    windows.
+    ``identity`` is the image's content id in a manifest. Evaluation draws the image's windows by this id, even if
+    another version of a decoder gives other pixels. ``converted`` means that the JPEG in the tar was re-encoded, so its
+    bits are not those of the source. ``dataset`` and ``row`` locate the image in a manifest, so that a loader can read
+    only its windows.
     """
 
     tar: Path
@@ -159,7 +160,8 @@ class MemberSource:
     crc32: int | None = None
     """Checksum of the bytes as they were written, if it is known."""
     check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
-    """Called with the bytes and their pixels; raises ``RejectedImage`` if they differ from those that were written."""
+    """Called with the member's bytes and pixels; raises ``RejectedImage`` if they are not those that the build
+    wrote."""
 
     @property
     def name(self) -> str:
@@ -167,8 +169,7 @@ class MemberSource:
         return f"{where}/{self.member}"
 
     def read(self) -> bytes:
-        """The bytes of the member. Raises ``RejectedImage`` if they are too many, cannot be read, or have another
-        checksum."""
+        """The bytes of the member. Raises ``RejectedImage`` if it is too large, unreadable, or fails its checksum."""
         if self.length > (most := limit("MAX_IMAGE_BYTES")):
             detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
             raise RejectedImage("too_large", detail)

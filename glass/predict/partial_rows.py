@@ -1,8 +1,9 @@
 """Writes verdicts to the disk as they come, so that a run that is stopped keeps what it has scored.
 
-During a run, ``FILE.partial`` exists beside each file that it will write. Beside a table it holds the table so far;
-beside a JSON document it is JSON Lines: the document without its images, then a line for each image. Beside a page it
-is empty, and only keeps a second run from writing the same page. A run that finishes deletes them.
+During a run, ``FILE.partial`` exists beside each file that it will write. The partial file of a table holds the table
+so far. The partial file of a JSON document is JSON Lines: the document without its images, then a line for each image.
+The partial file of a page is empty, to keep a second run from writing the same page; if the run is stopped, the page so
+far is written into it. A run that finishes deletes its partial files.
 """
 
 import csv
@@ -36,9 +37,10 @@ def require_no_partial(path: Path) -> None:
 
 
 class PartialRows:
-    """Context manager that writes each verdict at once. At the end it deletes the files only if no verdict was written.
+    """Context manager that writes each verdict into partial files at once.
 
-    Raises ``OSError`` if they cannot be written.
+    The exit deletes the partial files only if no verdict was written; otherwise the caller deletes them, once the
+    complete files are written. Raises ``OSError`` if a partial file cannot be written.
     """
 
     def __init__(

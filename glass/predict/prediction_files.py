@@ -84,7 +84,7 @@ class MadeBy(NamedTuple):
 def made_by(head: Mapping[str, Any]) -> MadeBy:
     """Reads what the verdicts depend on from the head of a file or from the record of a page.
 
-    Raises ``KeyError`` or ``TypeError`` if ``head`` is neither.
+    Raises ``KeyError`` or ``TypeError`` if ``head`` is no such head or record.
     """
     calibration = (bool(head["calibrated"]), float(head["threshold"]), float(head["real_below"]))
     return MadeBy(str(head["model"]["weights_sha256"]), dict(head["views"]), calibration)

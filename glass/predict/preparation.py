@@ -1,4 +1,4 @@
-"""Turns an image into the rows that a detector scores: its draws, and those of its harmless changes."""
+"""Turns an image into the rows that a detector scores: one for each draw of the image and of its harmless changes."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ __all__ = ["PreparedImage", "every_cell", "prepare"]
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image as rows of batches: its own draws, then those of each of ``changes``."""
+    """An image as rows of batches: the draws of the image itself, then the draws of each of ``changes``."""
 
     rows: list[ImageViews]
     changes: tuple[str, ...]

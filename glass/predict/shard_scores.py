@@ -1,4 +1,4 @@
-"""Scores rows of a manifest, read through the loader: by windows where that is cheaper."""
+"""Scores rows of a manifest, read through the loader, which decodes only the windows where that is cheaper."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,8 @@ __all__ = ["scores_of_rows"]
 logger = logging.getLogger(__name__)
 
 SCORED_BATCHES = 8
-"""Batches that are scored before their verdicts are yielded, so that the device is not waited for after each."""
+"""Batches that are scored before their verdicts are yielded, so that the program need not wait for the device each
+time."""
 
 
 def scores_of_rows(

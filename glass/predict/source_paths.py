@@ -84,7 +84,7 @@ def _add(path: Path, found: FoundImages) -> None:
 
 
 def _add_folder(folder: Path, found: FoundImages) -> None:
-    """Adds image files at any depth, sorted by name, without hidden ones; links to folders are followed."""
+    """Adds image files at any depth, sorted by name. Hidden files are left out, and links to folders are followed."""
 
     def note(error: OSError) -> None:
         require_sound_machine(error)

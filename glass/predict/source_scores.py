@@ -22,7 +22,7 @@ from shards.images.pixels import RejectedImage
 __all__ = ["score_covering_row", "scores_of_sources"]
 
 COVERING_STEP = 8
-"""Numbers of crops are padded to multiples of this when a row covers its image, so that few shapes occur."""
+"""With ``coverage="all"``, the crops of a row are padded to a multiple of this number, so that few shapes occur."""
 
 Attention = npt.NDArray[np.float32] | None
 Scored = tuple[ImageSource, ImageScores | RejectedImage]
@@ -33,7 +33,7 @@ def scores_of_sources(
 ) -> Iterator[Scored]:
     """Yields each source with its scores, or with the reason why it cannot be read, in the order of ``sources``.
 
-    Works in chunks that fill whole batches; while one is scored, the next is decoded.
+    Works in chunks that fill whole batches; while one chunk is scored, the next is decoded.
     """
     remaining = iter(sources)
     rows_per_image = options.draws * (1 + len(CHANGES) if options.stability else 1)

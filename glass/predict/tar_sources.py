@@ -90,7 +90,7 @@ class _Written:
     member: TarMember
 
     def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
-        """Raises ``RejectedImage`` if the image is not the one that was written.
+        """Raises ``RejectedImage`` if the image is not the one that ``glass build`` wrote.
 
         Re-encoded JPEGs are not checked: their facts hold the SHA-256 of the source file, and their pixels depend on
         the version of the decoder.

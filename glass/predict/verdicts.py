@@ -103,12 +103,12 @@ class ImageVerdict:
     draw_scores: tuple[float, ...] = ()
     """The score of each draw of windows; ``score`` is that of their mean logits."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the score after it, with as many draws. Changes for which the image is too long are
-    missing."""
+    """Name of a harmless change → the score of the changed image, with as many draws. Changes for which the image is
+    too long are missing."""
     change_verdicts: Mapping[str, str] = field(default_factory=dict)
     """Name of a harmless change → the verdict after it."""
     change_probabilities: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the probability after it; empty if the model is not calibrated for these views."""
+    """Name of a harmless change → the probability of the changed image; empty if not calibrated for these views."""
     data_notes: tuple[str, ...] = ()
     """What a reader must know about the data that the model learnt from and was calibrated on."""
     claims: tuple[Claim, ...] | None = None
@@ -149,7 +149,7 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
 
 
 def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
-    """The columns of ``predict --csv``: with ``claims`` also those of the files, with ``data_notes`` also the model's
+    """The columns of ``predict --csv``, with ``claims`` also for claims, with ``data_notes`` also for the model's
     notes."""
     return (*CSV_COLUMNS, *(["claims"] if claims else []), *(["data_notes"] if data_notes else []))
 

@@ -3,7 +3,7 @@ r"""GLASS with two ViT-B/16, with the best settings of the study (arXiv 2601.001
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_vit_base --output RUN
 
-Hardware, time and score: unmeasured here. On a small GPU keep the batch of 64 in smaller steps:
+Hardware, time and score: unmeasured here. On a small GPU, divide the batch of 64 into micro-steps:
 ``--set loader.global_batch_size=8 --set grad_accum_steps=8``.
 
 timm has no ViT equal to torchvision's, which the study used: the architecture and the number of

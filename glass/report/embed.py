@@ -25,8 +25,8 @@ def shrink(image: Pixels, longest_side: int) -> Pixels:
 def encoder(images: Sequence[Pixels], budget_bytes: int, *, lossless: bool) -> tuple[Callable[[Pixels], str], str]:
     """(function from pixels to a data URI, the name of its format: "PNG" or, for example, "JPEG 88").
 
-    It uses PNG (if ``lossless``), else the highest JPEG quality of 95, 88, 78, 65, 40 at which all ``images`` together
-    stay within ``budget_bytes`` (before base64 adds a third); 40 if none does.
+    The format is the first in which all ``images`` together stay within ``budget_bytes`` (before base64 adds a third):
+    PNG (only if ``lossless``), then JPEG of quality 95, 88, 78, 65, 40. If none of them does, it is JPEG 40.
     """
     choices: list[dict[str, Any]] = [{"format": "PNG"}] if lossless else []
     choices += [{"format": "JPEG", "quality": q, "subsampling": 0} for q in (95, 88, 78, 65, 40)]

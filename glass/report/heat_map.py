@@ -26,8 +26,8 @@ MAX_GENERATORS = 12
 """Largest number of generators with a column. If there are more, those with the lowest AUROC in any row are shown."""
 
 BLACK_FROM = 0.475
-"""Position on the colour map cividis from which on black text is easier to read than white. Both have a contrast of 4.5
-there."""
+"""Position on the colour map cividis from which on black text is easier to read than white. At this position, black
+and white text both have a contrast of 4.5."""
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.4  # inches
 LABEL_WIDTH = 2.2
 PIXELS_PER_INCH = 110

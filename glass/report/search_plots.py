@@ -31,7 +31,7 @@ PAPER_COLOURS = {
 def search_svgs(document: Tuning) -> dict[str, str]:
     """Name → inline SVG, for the content of a ``tuning.json``.
 
-    They are ``history``, ``importance`` if it is known, and ``parallel`` if a trial is complete.
+    The plots are ``history``, ``importance`` if the importances are known, and ``parallel`` if a trial is complete.
     """
     complete = complete_trials(document["trials"])
     svgs = {"history": _history(document)}

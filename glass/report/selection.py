@@ -27,10 +27,10 @@ class Pick:
 def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -> list[Pick]:
     """Picks at most MAX_CARDS images, each once.
 
-    Of the real images and of each generator these are: the most confident mistake, the image nearest to the threshold,
-    the most confident right verdict, and a typical image (of median confidence in its true class). Between
-    ``real_below`` and ``threshold`` a verdict is uncertain, neither right nor a mistake. Mistakes come first, so that
-    with many generators other images are dropped.
+    From the real images, and from the images of each generator, it picks: the most confident mistake, the image nearest
+    to the threshold, the most confident right verdict, and a typical image (of median confidence in its true class).
+    Between ``real_below`` and ``threshold`` a verdict is uncertain, neither right nor a mistake. Mistakes come first,
+    so that with many generators other images are dropped.
     """
     probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
     flagged = probability >= threshold

@@ -29,9 +29,9 @@ IN_SAMPLE_WARNING = (
 
 
 FEW_PER_POINT = 100
-"""With fewer real images, one false alarm exceeds 1 %, the range that matters in the left ROC plot."""
+"""With fewer real images than this, one false alarm is more than 1 %, the range that matters in the left ROC plot."""
 FEW_PER_BIN = 20
-"""With fewer images per bin, chance moves a point of the reliability diagram by a fifth or more."""
+"""With fewer images per bin than this, chance moves a point of the reliability diagram by a fifth or more."""
 
 
 def few_for_roc(samples: Sequence[Samples]) -> str | None:
@@ -70,8 +70,9 @@ _PROMISES = {
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
     """Sentences about the ``calibration`` entry of an evaluation.
 
-    They compare the promised rate of false alarms with the measured one, and say how many images are uncertain.
-    Documents of earlier versions have neither figure.
+    One sentence compares the promised rate of false alarms with the measured rate; another says how many images are
+    uncertain. If the calibration was made on the evaluated images, a warning takes their place. For documents of
+    earlier versions, which lack these figures, there is no sentence.
     """
     if calibration is None:
         return []

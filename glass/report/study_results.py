@@ -26,7 +26,7 @@ def result_title(row: StudyResult) -> str:
 
 
 def terms_said(row: StudyResult | Comparison) -> str:
-    """The terms of comparison of a result, and how far it fell short of equal compute."""
+    """The terms of comparison of a result, and the share of equal compute at which the baseline's search stopped."""
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]

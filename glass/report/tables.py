@@ -45,7 +45,7 @@ METRIC_ROWS = (
 
 
 NO_INTERVAL = "too few to tell"
-"""Replaces an interval of width zero: if all resamplings agree, the interval has no bounds to show."""
+"""Text in place of an interval of width zero: if all bootstrap draws agree, there are no bounds to show."""
 
 
 class Cell(NamedTuple):
@@ -76,7 +76,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def three_digits(value: float) -> str:
-    """A measured figure with three significant digits, but all digits before the decimal point."""
+    """A measured figure with three significant digits, or more if more digits are before the decimal point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -102,7 +102,7 @@ def interval_text(
     """The ``interval`` of ``value``, with both ends formatted by ``show``; empty if there is none.
 
     The ends have as many digits as the value, so rounding never puts the value outside. A percentile interval of the
-    bootstrap may exclude the value itself, and is then extended to it. If all draws agree, the text is ``NO_INTERVAL``.
+    bootstrap may exclude the value; it is then extended to the value. If all draws agree, the text is ``NO_INTERVAL``.
     """
     if value is None or interval is None:
         return ""

@@ -1,4 +1,4 @@
-"""Renders the templates of all pages, in one environment that makes text from data harmless."""
+"""Renders the templates of all pages, in one Jinja2 environment that escapes all text from data."""
 
 from functools import cache, partial
 from pathlib import Path
@@ -17,9 +17,9 @@ __all__ = ["render"]
 def render(template: str, **values: Any) -> str:
     """The page from ``template``, a file beside this module, and ``values``.
 
-    It is one file without external requests; its only script, part of this package, sorts and filters a table. Jinja2
-    escapes every text. Characters that do not print (control characters, direction marks) are shown as escapes, since
-    file names are untrusted.
+    The page is one file without external requests; its only script, part of this package, sorts and filters a table.
+    Jinja2 escapes every text. Characters that do not print (control characters, direction marks) are shown as escapes,
+    since file names are untrusted.
     """
     return _environment().get_template(template).render(values)
 

@@ -50,7 +50,7 @@ class Window:
     """Attention weight, 0 … 1; None if the model has no attention."""
     colour: str
     crop: str
-    """Data URI of its pixels, unscaled; empty if they are not shown."""
+    """Data URI of the window's pixels, unscaled; empty if they are not shown."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery
 
 
 def attention_colour(weight: float, num_windows: int) -> str:
-    """``rgb(…)``: pale yellow for no attention, orange for an equal share, red for twice that and more."""
+    """``rgb(…)``: pale yellow for no attention, orange for an equal share, red for twice an equal share and more."""
     stops = np.array([(255, 237, 160), (253, 141, 60), (189, 0, 38)], float)
     place = min(weight * num_windows, 2.0)
     low = min(int(place), 1)

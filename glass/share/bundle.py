@@ -49,8 +49,7 @@ def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool 
 
 
 def write_bundle(to: Path, parts: dict[str, Part]) -> None:
-    """Writes ``parts`` into the folder ``to``. If writing fails, the files and the folder that it created are
-    deleted."""
+    """Writes ``parts`` into the folder ``to``. If writing fails, files that did not exist before are deleted."""
     made = not to.exists()
     new = [to / name for name in parts if not (to / name).exists()]
     try:

@@ -22,8 +22,8 @@ ENDPOINT = "predict"
 def endpoint_answer(detector: "Detector", upload: Path) -> str:
     """The document of ``glass predict --json`` for the file at ``upload``, as text (``docs/schemas/predictions.json``).
 
-    It names the file and the model without their folders on the server. For a file that cannot be read, it gives a
-    ``reason`` instead of a verdict.
+    The document names the file and the model without their folders on the server. For a file that cannot be read, the
+    document has a ``reason`` instead of a verdict.
     """
     options = PredictOptions(num_threads=1)
     (verdict,) = detector.predict_iter([FileSource(upload)], options)

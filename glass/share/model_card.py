@@ -164,8 +164,10 @@ def _finding(finding: FindingRecord) -> str:
 
 
 def _own_audit(run: Path | None) -> Audit | None:
-    """The audit of the data set that ``run`` was trained on; None if that is not there unchanged, or was not
-    audited."""
+    """The audit of the data set that ``run`` was trained on.
+
+    None if that data set is no longer there, has changed since, or was not audited.
+    """
     try:
         record = None if run is None else RunFolder(run).record()
     except InputError:  # a damaged record is no reason to stop an export

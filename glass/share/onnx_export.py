@@ -38,8 +38,8 @@ class _LogitsOnly(nn.Module):
 def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: Any) -> None:
     """Writes ``model``, which is on the CPU in evaluation mode, as ONNX to ``path``.
 
-    The metadata of the file hold the settings of its views, its label names and the note of its data, taken from
-    ``card``. Raises ``InputError`` if the extra is not installed, or if torch cannot export a backbone.
+    The metadata of the file hold the settings of the model's views, the label names and the note of the training data,
+    taken from ``card``. Raises ``InputError`` if the extra is not installed, or if torch cannot export a backbone.
     """
     try:
         import onnx
@@ -88,8 +88,8 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
 def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any) -> Any:
     """The program that torch exports; raises ``InputError`` if it cannot.
 
-    Attention is exported as one operator. If torch cannot export that (MaxViT's windows, torch 2.14), it is exported as
-    separate matrix products.
+    Attention is exported as one operator. If torch cannot export this operator (MaxViT's windows, torch 2.14),
+    attention is exported as separate matrix products.
     """
     reason = ""
     for attention in (nullcontext(), _attention_in_parts(model)):

@@ -60,9 +60,10 @@ def delete_old(folder: Path, now: float | None = None) -> int:
 def fetch_nothing() -> None:
     """Keeps Gradio from fetching addresses that callers send.
 
-    Gradio would fetch an address in place of an uploaded file, without a limit of size, and one after
-    ``/gradio_api/file=``, whose content it would pass on. Both ways use the library safehttpx, which this disables.
-    Callers can send the file itself instead. A test checks this with the installed Gradio.
+    Gradio would fetch an address that a caller sends in place of an uploaded file, without a limit of size. It would
+    also fetch an address after ``/gradio_api/file=`` and pass its content on. Both ways use the library safehttpx,
+    which this function disables. Callers can send the file itself instead. A test checks this with the installed
+    Gradio.
     """
     import safehttpx
 

@@ -20,7 +20,7 @@ class StudyModel:
 
     name: str
     family: str
-    """The backbone's family; a GLASS model and its baseline share it."""
+    """The backbone's family; a GLASS model and its baseline are of one family."""
     preset: str
     overrides: tuple[str, ...] = ()
 

@@ -26,7 +26,8 @@ class TrainingRow(TypedDict):
     accuracy: Number | None
     """Validation accuracy of the best epoch."""
     images_without_grid: int
-    """Images whose grid has fewer than N cells. By the paper's rule, their crops are placed uniformly."""
+    """Images whose grid has fewer cells than crops. By the paper's rule, the crops of such images are placed
+    uniformly."""
     memory: Memory
     """Memory of one training step."""
 
@@ -89,7 +90,7 @@ class CropStudy(TypedDict):
     train_images: int
     training: list[TrainingRow]
     fits: dict[str, Fit]
-    """Measured quantity → straight line of it against ``num_crops``."""
+    """Measured quantity → straight line through its values against ``num_crops``."""
     inference: InferenceCurve
     did_not_fit: list[NotFitting]
 

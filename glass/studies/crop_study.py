@@ -39,8 +39,8 @@ class CropPlan:
     config: RunConfig
     crops: tuple[int, ...]
     steps: int | None = None
-    """Optimiser steps of each training: one epoch over as many images as they need. None: ``config.epochs`` whole
-    epochs."""
+    """Optimiser steps of each training: one epoch over as many images as these steps use. None: ``config.epochs``
+    whole epochs."""
     draws: int = 1000
     """Bootstrap repetitions for the intervals of the inference curve."""
 
@@ -51,7 +51,7 @@ class CropPlan:
     def curve_model(self, trained: Sequence[int]) -> int:
         """The number of crops with which the model for the inference curve was trained.
 
-        It is the preset's number, or else the one of ``trained`` that is nearest to it.
+        It is the preset's number if ``trained`` has it, else the number in ``trained`` that is nearest to the preset's.
         """
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
@@ -60,7 +60,7 @@ class CropPlan:
 def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropStudy | None:
     """The document of the study in ``output`` if the study is finished, else None. Records the plan in ``output``.
 
-    Raises ``InputError`` if ``output`` holds another study, or if this one cannot be trained.
+    Raises ``InputError`` if ``output`` holds another study, or if ``plan`` cannot be trained.
     """
     if not (output / PLAN_FILE).exists():
         check_trainable(data.dataset, plan.config)
@@ -111,7 +111,7 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
 
 
 class _Parts:
-    """Measures the rows of a study; those that do not fit into memory are collected in ``did_not_fit``."""
+    """Measures the rows of a study; numbers of crops that do not fit into memory are collected in ``did_not_fit``."""
 
     def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
         self.data, self.plan, self.output, self.report = data, plan, output, report

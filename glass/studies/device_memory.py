@@ -52,7 +52,7 @@ def training_memory(config: RunConfig) -> Counts:
 def inference_memory(model: Any, batch: dict[str, Any]) -> Counts:
     """Name of a count → bytes of one forward pass of ``model`` over ``batch``.
 
-    Call it in the precision and without gradients, as for predictions.
+    The caller must set the precision and turn gradients off, as for predictions.
     """
     views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
     if _on_gpu():

@@ -125,7 +125,7 @@ class CalibratedSeeds(TypedDict):
     false_positive_rate: Summary
     max_fpr: Number
     verdicts: dict[str, int]
-    """Verdict on the promised rate of false alarms → number of seeds."""
+    """Verdict on the promised rate of false alarms → number of seeds with this verdict."""
 
 
 class OverSeeds(TypedDict):

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES_IN_A_ROW = 3
 """The search ends with an error after this many trials in a row failed for reasons other than memory and divergence."""
 MAX_TAKE_UPS = 3
-"""How often a trial is continued from the same epoch. The system may kill it each time because the memory is full."""
+"""How often a trial is continued from one epoch: the system may kill the trial each time because the memory is full."""
 
 
 class _Pruned(Exception):

@@ -50,10 +50,10 @@ class SeededTPE(BaseSampler):
 class RepeatableHyperband(HyperbandPruner):
     """Optuna's Hyperband, but a repeated question gets the same answer. Every trial must report after every epoch.
 
-    Optuna's own pruner stores that a trial has reached a rung before it decides. Asked again after a kill in between,
-    it takes the rung for passed. This one derives the rung from the values that trials have reported at its epoch, so
-    it stores nothing. It must be a ``HyperbandPruner``: only for that class does TPE keep the trials of different
-    brackets apart.
+    Optuna's own pruner stores that a trial has reached a rung before it decides. If the process is killed between the
+    two and the pruner is asked again, it takes the rung for passed. This class derives the rung from the values that
+    trials have reported at the rung's epoch, so it stores nothing. It must be a ``HyperbandPruner``: only for that
+    class does TPE keep the trials of different brackets apart.
     """
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:

@@ -67,7 +67,7 @@ class Tuning(TypedDict):
     states: TrialStates
     trials: list[Trial]
     importance: dict[str, Number] | None
-    """Parameter → share of the variance of the metric that it explains; null if too few trials are complete."""
+    """Parameter → share of the metric's variance that the parameter explains; null if too few trials are complete."""
 
 
 class BestParams(TypedDict):
@@ -92,7 +92,8 @@ class BestParams(TypedDict):
 
 
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})
-"""Settings that a search makes for its trials only; a run with its best values does not take them over."""
+"""Settings that a search makes for its trials only; a run with the best values of the search does not take them
+over."""
 
 
 def trial_rows(study: "optuna.Study") -> list[Trial]:

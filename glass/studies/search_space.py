@@ -114,7 +114,8 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
 
 
 def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int) -> str:
-    """The dimension of ``space`` (name → its settings) that ``name`` means; ``name`` itself if no dimension sets it.
+    """The dimension of ``space`` (name → its settings) that ``name`` means; ``name`` itself if no dimension has this
+    setting.
 
     ``name`` is a dimension or the key of a setting, and ``steps`` are the micro-steps of a batch. Raises ``InputError``
     for a setting that cannot be searched. If two dimensions set one setting, it would have the value of one of them,

@@ -1,8 +1,8 @@
 """Results of final runs: per seed by generator and calibrated, over all seeds, and compared with the baseline.
 
 Results per generator and per kind of real image come from the evaluation. If the data set has a split ``calibration``
-with both classes, the effect of a calibration on it is recorded. The metrics themselves are always those of raw scores
-at threshold 0.5, by the study's protocol.
+with both classes, the model is calibrated on it, and the effect on the test is recorded. The metrics themselves are
+always those of raw scores at threshold 0.5, by the study's protocol.
 """
 
 import logging

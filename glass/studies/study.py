@@ -1,8 +1,8 @@
 """The whole study: tunes six models, trains each with every seed, studies their crops, and compares them.
 
 GLASS is compared with the resize-only baseline on equal terms twice: with as many tuning trials, and with as much
-compute, for which the baseline's search continues until it has used as many operations as that of GLASS. Every part has
-its own folder and continues after an interruption.
+compute. For equal compute, the baseline's search continues until it has used as many operations as the search of GLASS.
+Every part has its own folder and continues after an interruption.
 """
 
 import time
@@ -103,7 +103,7 @@ class Study:
     def _tune(self, model: StudyModel, flops: float | None) -> tuple[Tuning, float]:
         """The document of a search, and the operations that it used.
 
-        Given ``flops``, the search continues beyond the budget's trials until it has used as many operations.
+        Given ``flops``, the search continues beyond the budget's trials until it has used ``flops`` operations.
         """
         plan = self._plan(model)
         folder = self.output / model.name / "tune"

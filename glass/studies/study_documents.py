@@ -36,7 +36,8 @@ class StudyResult(AboutModel):
     trials: int
     search_flops: Number
     compute_share: Number | None
-    """Operations of its search as a share of those of the family's GLASS search; null without one."""
+    """Operations of the model's search, divided by those of the family's GLASS search; null if that search is
+    missing."""
     best_trial: int
     params: dict[str, Value]
     final: FinalRuns
@@ -48,7 +49,7 @@ class Comparison(TypedDict):
     family: str
     terms: str
     compute_share: Number | None
-    """Operations of the baseline's search as a share of those of GLASS's search."""
+    """Operations of the baseline's search, divided by those of the GLASS model's search."""
     metric: str
     glass: Number | None
     baseline: Number | None

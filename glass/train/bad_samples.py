@@ -1,9 +1,9 @@
 """The samples that a run could not read: recorded, counted over all processes, and limited.
 
 ``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's message, and the epoch in
-which it was first met. It holds no times, so equal runs on equal data write equal files. A bad sample is masked in
-every batch and never replaced by another. A run that is continued reads its bad samples again and counts those that are
-still bad. So starting a run again does not take it past the limit that ended it.
+which it was first met. The file holds no times, so equal runs on equal data write equal files. A bad sample is masked
+in every batch and never replaced by another. A run that is continued reads its bad samples again and counts those that
+are still bad. So a run that ended at its limit ends there again when it is started again.
 """
 
 import json
@@ -111,7 +111,7 @@ class BadSampleLedger:
     def count_still_bad(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
         """Reads the samples of ``split`` from :meth:`load_earlier` again, and counts those that are still bad.
 
-        All processes call it together. Returns as :meth:`collect`.
+        All processes call it together. Returns what :meth:`collect` returns.
         """
         rows = [row for (of, _), row in self._earlier.items() if of == split]
         return self._count(split, _still_bad(rows, dataset, config), num_samples)

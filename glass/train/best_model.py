@@ -1,4 +1,4 @@
-"""Keeps the exported model of a run, that of its best epoch so far, consistent with the checkpoints."""
+"""Exports the model of a run's best epoch so far, and keeps this model consistent with the checkpoints."""
 
 import logging
 from typing import Any
@@ -24,7 +24,7 @@ class BestModel:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Whether the epoch with the metrics ``line`` is the best so far. If so, it is remembered."""
+        """Whether the epoch with the metrics ``line`` is the best so far; the best epoch is remembered."""
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line
@@ -43,9 +43,9 @@ class BestModel:
     def restore(self) -> None:
         """Makes ``model/`` the model of the best epoch again when a run is continued.
 
-        It may be another one if the process was killed before the export, or if the run returned to an earlier
-        checkpoint because a later one was damaged. If the best model cannot be had any more, the best epoch is chosen
-        anew from here, with a warning.
+        ``model/`` may hold the model of another epoch, if the process was killed before the export, or if the run
+        returned to an earlier checkpoint because a later one was damaged. If the weights of the best epoch no longer
+        exist, the best epoch is chosen anew from here on, with a warning.
         """
         progress = self.state.progress
         if progress.best is None:

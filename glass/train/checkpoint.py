@@ -81,7 +81,8 @@ class CheckpointStore:
     def remove_unfinished(self) -> None:
         """Deletes what a killed process was writing or deleting.
 
-        If it was killed while it replaced a checkpoint by a newer one of the same step, the old one is restored.
+        If the process was killed while it replaced a checkpoint by a newer one of the same step, the old one is
+        restored.
         """
         for replaced in self.folder.glob(f".step-*{REPLACED}"):
             final = self.folder / replaced.name[1 : -len(REPLACED)]
@@ -93,8 +94,8 @@ class CheckpointStore:
     def newest(self) -> Path | None:
         """The newest undamaged checkpoint; None if there is no checkpoint at all.
 
-        Newer damaged ones are renamed with a warning: they may be worth a look, but must not count among the ``KEEP``.
-        Raises ``InputError`` if all are damaged.
+        Damaged checkpoints that are newer are renamed, with a warning: somebody may want to look at them, but they must
+        not count among the ``KEEP``. Raises ``InputError`` if all checkpoints are damaged.
         """
         folders = self._folders()
         for place, folder in enumerate(folders):

@@ -13,7 +13,7 @@ def class_weights(config: RunConfig, dataset: ShardDataset) -> tuple[float, floa
     """The weights of real and generated images in the loss; None if every image has weight 1.
 
     ``balanced`` weights have a mean of 1 over the images of the training split, so that learning rates keep their
-    meaning. They raise ``InputError`` if the training split has no images of a class.
+    meaning. Raises ``InputError`` if the weights are ``balanced`` and the training split has no images of a class.
     """
     if config.train.class_weights is None:
         return None

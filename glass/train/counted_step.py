@@ -163,8 +163,10 @@ def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
 
 
 def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Module:
-    """The network of ``config`` with fake tensors. It is built outside their mode, because timm reads values
-    meanwhile."""
+    """The network of ``config`` with fake tensors.
+
+    The network is built outside the fake tensor mode, because timm reads values of tensors meanwhile.
+    """
     with unset_fake_temporarily(), torch.device("meta"):
         model = build_model(config, with_weights=with_weights)
     for module in model.modules():

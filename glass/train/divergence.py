@@ -19,7 +19,7 @@ class TrainingDiverged(InputError):
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
     """Raises ``TrainingDiverged`` if ``loss``, the mean over the epoch so far, is infinite or NaN.
 
-    ``steps`` is the number of steps between two checks, and so those in which it may have happened.
+    ``steps`` is the number of steps between two checks. The message says that the divergence began in these steps.
     """
     if not math.isfinite(loss):
         first = (progress.step - 1) // steps * steps + 1

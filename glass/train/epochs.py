@@ -193,8 +193,8 @@ class Trainer:
     def _require_readable(self, save: bool = True) -> None:
         """Records the samples that could not be read, and raises ``InputError`` if they exceed the limit.
 
-        With ``save`` it saves a checkpoint first; the run can then be continued from here once the shards are repaired,
-        else from the checkpoint before.
+        With ``save`` it saves a checkpoint first, so that the run continues from here once the shards are repaired.
+        Without ``save`` the run continues from the checkpoint before.
         """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),
@@ -209,7 +209,7 @@ class Trainer:
     def _stopped(self, stop: StopSignal, number: int) -> bool:
         """Whether to stop at step, or validation batch, ``number``.
 
-        One process may stop at any; several processes agree on it every ``CHECK_EVERY``.
+        A single process may stop at any step or batch; several processes agree on it at every ``CHECK_EVERY``-th.
         """
         if self.accelerator.num_processes == 1:
             return stop.received is not None

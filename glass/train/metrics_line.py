@@ -56,8 +56,8 @@ def epoch_line(
 def is_better(line: Line, best: Line | None, select_by: str) -> bool:
     """Whether ``line`` is better than ``best``, or there is no ``best`` yet.
 
-    Compares the validation metric ``select_by`` (``valid_*`` without the prefix), then, on a tie, AUROC, then loss. Of
-    the loss the lower value is better, of every other metric the higher; an undefined one (None) is worst. If all are
+    Compares the validation metric ``select_by`` (``valid_*`` without the prefix), then, on a tie, AUROC, then loss. A
+    lower loss is better, and so is a higher value of every other metric; an undefined value (None) is worst. If all are
     equal, ``best`` stays.
     """
     return best is None or _rank(line, select_by) > _rank(best, select_by)

@@ -1,8 +1,8 @@
 """The processes, devices and precision of a run, and the two ways in which its processes end early.
 
 On a signal from a cluster or a keyboard, the run stops after its step, with a checkpoint. If one process is lost, the
-others end, too, since every step needs the sum over all. They notice the loss at the next exchange: at once if the
-connection breaks, after ``process_timeout_s`` if the process hangs.
+others end, too, since every step needs the sum over all. The others notice the loss at the next exchange: at once if
+the connection breaks, after ``process_timeout_s`` if the process hangs.
 """
 
 import logging
@@ -160,9 +160,9 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
 class StopSignal:
     """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`, a second one acts as usual.
 
-    Each of the three counts separately, because clusters warn with one signal and end with another: the second must not
-    interrupt the checkpoint that the first asked for. Enter it in the main thread, and only around code that checks
-    :attr:`received`.
+    Each of the three signals counts separately, because clusters warn with one signal and end with another: the second
+    signal must not interrupt the checkpoint that the first one asked for. Enter it in the main thread, and only around
+    code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:

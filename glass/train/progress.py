@@ -21,8 +21,10 @@ AFTER_S = 1.0
 
 
 class ProgressDisplay:
-    """Shows how many of ``total`` steps are done, and the time left for these and for the ``later`` steps of other
-    epochs."""
+    """Shows how many of the ``total`` steps of an epoch are done, and the time left for the whole run.
+
+    ``later`` is the number of steps in the epochs that follow.
+    """
 
     def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
         self._title, self._total, self._done, self._later = title, total, done, later
@@ -59,7 +61,7 @@ class ProgressDisplay:
             logger.info("%s, step %d/%d: %s", self._title, self._done, self._total, text)
 
     def _left(self) -> str:
-        """The time left, estimated from the pace of all steps but the first; empty after only one."""
+        """The time left, estimated from the pace of all steps but the first; empty after only one step."""
         first, since = self._timed_from or (self._done, 0.0)
         steps = self._done - first
         if not steps:

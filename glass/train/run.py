@@ -110,7 +110,8 @@ def train(
 
 
 def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surroundings: dict[str, Any]) -> None:
-    """Records what the run is. Raises ``InputError`` if the folder holds a run on other data or with other settings."""
+    """Records the settings and the data of the run. Raises ``InputError`` if the folder holds a run on other data or
+    with other settings."""
     where: TrainedOn = {**dataset_digest(dataset.root), "path": str(dataset.root.resolve())}
     folder.begin(config, where, surroundings)
     # ``begin`` has refused other data or splits, so this writes the same ids again if the run is continued.
@@ -122,7 +123,7 @@ def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights:
     """(model, optimiser, schedule) of a new run, prepared by ``accelerator``; equal on every process.
 
     With BatchNorm, DistributedDataParallel copies the main process's running statistics to the others before each step.
-    So they come from one process's part of the batch.
+    So the statistics come from the main process's part of the batch.
     """
     seed_all(config.seed)
     fetched = with_weights and config.model.pretrained

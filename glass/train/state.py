@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class BatchLoader(LedgerLoader, Protocol):
-    """The part of a loader's interface that training uses, as of loaders from ``loaders.build_loader``."""
+    """The part of a loader's interface that training uses; ``loaders.build_loader`` makes such loaders."""
 
     def __iter__(self) -> Any: ...
     def __len__(self) -> int: ...
@@ -134,8 +134,10 @@ class RunState:
         return found
 
     def _take_up(self, optimizer: dict[str, Any], training: dict[str, Any]) -> None:
-        """Restores all but the weights. Raises if the states are not those of such a run, which the hashes do not
-        prove."""
+        """Restores all but the weights. Raises an exception of any type if the states do not fit this run.
+
+        The checksums of a checkpoint prove that its files are undamaged, not that they fit.
+        """
         self.optimizer.load_state_dict(optimizer)
         if set(training["schedule"]) != set(self.schedule.state_dict()):
             raise ValueError("the schedule is another one")

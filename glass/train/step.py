@@ -1,7 +1,7 @@
-"""The optimiser step, which does not depend on how samples are divided into micro-steps and processes.
+"""The optimiser step, whose result does not depend on how samples are divided into micro-steps and processes.
 
 The loss of a step is the sum over its valid samples divided by their number over all micro-steps and all processes. So
-the fillers at the end of an epoch do not count, either. Nothing here waits for the device.
+the fillers at the end of an epoch (:mod:`loaders.order.order`) do not count. A step does not wait for the device.
 """
 
 import time
@@ -25,7 +25,8 @@ Batch = dict[str, Any]
 
 
 class Totals:
-    """Sums over the epoch so far, of this process. They stay on the device, because reading them waits for it."""
+    """Sums over the epoch so far, of this process. They stay on the device, because reading them waits for the
+    device."""
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
@@ -53,7 +54,7 @@ class Totals:
         }
 
     def load_state(self, state: dict[str, Any], is_main_process: bool) -> None:
-        """Restores :meth:`state`. The main process takes the sums over all; the others start at 0."""
+        """Restores :meth:`state`. The main process takes the sums over all processes; the others start at 0."""
         self._sums.copy_(state["sums"] if is_main_process else torch.zeros(3))
         self.train_time_s = float(state["train_time_s"])
         self.data_wait_s = float(state["data_wait_s"])

@@ -1,7 +1,7 @@
 """The page of verdicts: collects its content while images are scored, and is written at the end as one HTML file.
 
-It keeps the verdict and a small picture of every image, but windows, crops and heat maps only of the images with the
-highest scores, as many as there is room for. So a page of a thousand images stays below 15 MB.
+The page keeps the verdict and a small picture of every image. It keeps windows, crops and heat maps only of the images
+with the highest scores, as many as there is room for. So a page of a thousand images stays below 15 MB.
 """
 
 import base64

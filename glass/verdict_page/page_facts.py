@@ -1,5 +1,4 @@
-"""The facts about the model on a page of verdicts: which one it is, its training and calibration, and what it
-looks at."""
+"""The facts about the model on a page of verdicts: its name, its training and calibration, and what it looks at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +33,10 @@ class PageFacts:
 def page_facts(
     detector: "Detector", options: PredictOptions, head: PredictionHead, warnings: Sequence[str] = ()
 ) -> PageFacts:
-    """The facts about ``detector``; ``head`` is that of its predictions, and ``warnings`` are about its decoders."""
+    """The facts about ``detector``.
+
+    ``head`` is the result of ``document_head`` for its predictions, ``warnings`` are those about its decoders.
+    """
     trained = detector.trained
     networks = trained.card.get("backbones") or {}
     rows = [

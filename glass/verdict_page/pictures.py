@@ -29,7 +29,7 @@ THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 MOST_DETAILED = 60
 """Largest number of images on a page that are shown with windows and crops."""
 DETAIL_BYTES = 5_000_000
-"""Size limit of all their pictures, before base64 adds a third."""
+"""Size limit of all pictures of the images that are shown with windows and crops, before base64 adds a third."""
 MOST_PER_IMAGE = 3_000_000
 LONGEST_SIDE = 1200
 """Longest side in pixels of the picture under the windows, if one image has the page to itself."""
@@ -66,15 +66,15 @@ class Picture:
     width: int
     height: int
     is_turned: bool
-    """Whether the file asks viewers to turn the stored pixels, as is done here."""
+    """Whether the file asks viewers to turn the stored pixels; ``image`` and ``windows`` are then turned."""
     image: str
-    """Data URI of the image; like all pictures here, scaled down for display."""
+    """Data URI of the image, scaled down for display."""
     windows: list[Window]
     """Windows by falling attention; the first ``MOST_CROPS`` with their pixels."""
     crop_format: str
     """How the crops are stored: "PNG", or "JPEG 88"."""
     overlay: str | None
-    """Data URI of the dense map of attention, transparent where there is none; None if it was not requested."""
+    """Data URI of the dense map of attention, transparent where there is no attention; None if it was not requested."""
 
     @property
     def num_bytes(self) -> int:

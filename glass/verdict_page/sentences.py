@@ -37,9 +37,9 @@ def value_of(verdict: ImageVerdict) -> float:
 
 
 def figure(value: float, *edges: float) -> str:
-    """``value``, 0 … 1, with three decimals, or more if it would otherwise look equal to one of ``edges`` but is not.
+    """``value``, 0 … 1, with three decimals, or with as many as show that it differs from each of ``edges``.
 
-    A value that rounds to 0 or 1 but is not equal to it is shown as above 0 or below 1.
+    A value that is not 0 but rounds to 0 is shown as ``<0.001``; one that is not 1 but rounds to 1, as ``>0.999``.
     """
     for digits in range(3, MOST_DIGITS):
         shown = _rounded(value, digits)
@@ -58,7 +58,7 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """A sentence that compares the value with the edges that decide the verdict."""
+    """A sentence that compares the verdict's probability, or raw score, with the limits between verdicts."""
     value, edges = value_of(verdict), (head["real_below"], head["threshold"])
     low, high = (figure(edge, value) for edge in edges)
     shown = figure(value, *edges)
@@ -123,7 +123,8 @@ def covered_share(verdict: ImageVerdict) -> float:
 def _area(windows: npt.NDArray[np.int32]) -> int:
     """Number of pixels in the union of (n, 4) windows.
 
-    All their edges divide the image into cells; it adds up the cells that a window covers.
+    The lines along the sides of all windows divide the image into cells. The result is the sum of the areas of the
+    cells that lie in at least one window.
     """
     tops, lefts = windows[:, 0], windows[:, 1]
     bottoms, rights = tops + windows[:, 2], lefts + windows[:, 3]
