@@ -87,7 +87,7 @@ class SearchStore:
                 direction=direction,
                 load_if_exists=True,
             )
-            self._check_settings(url, settings)
+            self._check_settings(url, direction, settings)
 
     def claim(self, trials: int) -> Claim | None:
         """A trial to work on: an interrupted one, else a new one if there are fewer than ``trials``, else None."""
@@ -139,10 +139,12 @@ class SearchStore:
             write_text_atomic(path, uuid.uuid4().hex)
         return path.read_text(encoding="ascii")
 
-    def _check_settings(self, url: str, settings: dict[str, Any]) -> None:
+    def _check_settings(self, url: str, direction: str, settings: dict[str, Any]) -> None:
         before = self.study.user_attrs.get("settings")
         if before is None:
-            if self.study.get_trials(deepcopy=False):
+            # Optuna keeps the directions of a study that is there, whatever it is asked for.
+            kept = [kept.name.lower() for kept in self.study.directions]
+            if self.study.get_trials(deepcopy=False) or kept != [direction]:
                 raise InputError(f"{shown_url(url)} holds a study of another program: give another --storage")
             self.study.set_user_attr("settings", settings)
             return

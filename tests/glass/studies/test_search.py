@@ -160,6 +160,22 @@ def test_a_storage_of_another_study_is_refused(data, tmp_path, monkeypatch):
     least_search(data, tmp_path, cpu_threads=2)  # changes how fast, not what
 
 
+def test_a_study_begun_elsewhere_in_another_direction_is_refused(data, tmp_path):
+    """Optuna goes on in the direction of the study that it finds, so that the worst trial would be the best."""
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    name = Search(data, search_plan(), tmp_path / "out", storage).study.study_name
+    optuna.delete_study(study_name=name, storage=storage)
+    other = "minimize" if search_plan().direction == "maximize" else "maximize"
+    for directions in ([other], [other, other]):
+        made = optuna.create_study(storage=storage, study_name=name, directions=directions)
+        with pytest.raises(InputError, match=r"shared\.db holds a study of another program: give another --storage"):
+            Search(data, search_plan(), tmp_path / "out", storage)
+        assert made.user_attrs == {}
+        optuna.delete_study(study_name=name, storage=storage)
+    optuna.create_study(storage=storage, study_name=name, direction=search_plan().direction)
+    Search(data, search_plan(), tmp_path / "out", storage)
+
+
 @pytest.mark.parametrize(
     "text",
     ["mine\nmine\n", "mine", "{}\n", "[1]\n", "\n", "[" * 50_000 + "\n", "\udcff\n", '{"op_code": 0}\nmine\nmine\n'],
