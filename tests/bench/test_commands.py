@@ -68,14 +68,14 @@ def test_mistakes_get_one_sentence(arguments, message):
         ["train", "--data", "{data}"],
     ],
 )
-@pytest.mark.parametrize("output", ["/proc/x", "/proc", "{file}/x"])
-def test_a_folder_that_takes_no_result_is_reported_before_measuring(synthetic_shards, tmp_path, words, output):
+def test_a_folder_that_takes_no_result_is_reported_before_measuring(synthetic_shards, tmp_path, words):
     file = tmp_path / "file"
     file.write_text("mine")
     words = [word.format(data=synthetic_shards) for word in words]
     started = time.monotonic()
-    with pytest.raises(InputError, match=r"cannot be written to .*: give another --output"):
-        main([*words, "--output", output.format(file=file)])
+    for output in ("/proc/x", "/proc", f"{file}/x"):
+        with pytest.raises(InputError, match=r"cannot be written to .*: give another --output"):
+            main([*words, "--output", output])
     assert time.monotonic() - started < 10
     assert file.read_text() == "mine"
 

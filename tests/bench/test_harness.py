@@ -76,11 +76,11 @@ def fake_task(tmp_path, monkeypatch):
 
 def test_methods_take_turns(fake_task):
     make, log = fake_task
-    outcome = alternate([make("a"), make("b"), make("c")], rounds=3)
+    outcome = alternate([make("a"), make("b")], rounds=3)
     lines = log.read_text().split("\n")
-    assert lines[:3] == ["warm a", "warm b", "warm c"]
-    assert lines[3:12] == ["run a", "run b", "run c"] * 3
-    assert [m.task.method for m in outcome.measurements] == ["a", "b", "c"]
+    assert lines[:2] == ["warm a", "warm b"]
+    assert lines[2:8] == ["run a", "run b"] * 3
+    assert [m.task.method for m in outcome.measurements] == ["a", "b"]
     assert not outcome.skipped
     assert not outcome.failed
 
@@ -112,12 +112,12 @@ def test_peak_memory_is_the_method_s_own(fake_task):
 
 def test_what_cannot_run_is_skipped_and_what_crashes_named(fake_task):
     make, _ = fake_task
-    tasks = [make("a"), make("b", missing="yes"), make("c", crash="yes"), make("d")]
+    tasks = [make("a", missing="yes"), make("b", crash="yes"), make("c")]
     outcome = alternate(tasks, rounds=3)
-    assert outcome.skipped == {"b": "no such library here"}
-    assert set(outcome.failed) == {"c"}
-    assert "ZeroDivisionError: a defect" in outcome.failed["c"]
-    assert [(m.task.method, len(m.images_per_s)) for m in outcome.measurements] == [("a", 3), ("d", 3)]
+    assert outcome.skipped == {"a": "no such library here"}
+    assert set(outcome.failed) == {"b"}
+    assert "ZeroDivisionError: a defect" in outcome.failed["b"]
+    assert [(m.task.method, len(m.images_per_s)) for m in outcome.measurements] == [("c", 3)]
 
 
 def measured(method: str, rates: list[float], threads: int = 1) -> Measurement:

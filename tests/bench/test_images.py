@@ -16,14 +16,14 @@ def folder(tmp_path_factory):
     (root / "sub").mkdir(parents=True)
     rng = np.random.default_rng(0)
 
-    def save(name: str, mode: str = "RGB", size: tuple[int, int] = (1200, 900)) -> None:
+    def save(name: str, mode: str = "RGB", size: tuple[int, int] = (400, 300)) -> None:
         noise = rng.integers(0, 255, (size[1] // 100, size[0] // 100, 3), np.uint8)
         Image.fromarray(noise).resize(size).convert(mode).save(root / name)
 
     save("b.jpg")
     save("sub/a.JPEG", "L")
     save("c.png")
-    save("small.jpg", size=(400, 300))
+    save("small.jpg", size=(300, 200))
     save("print.jpg", "CMYK")
     (root / "copy.jpg").write_bytes((root / "b.jpg").read_bytes())
     (root / "sub/link.jpg").symlink_to(root / "b.jpg")
@@ -34,12 +34,12 @@ def folder(tmp_path_factory):
 
 
 def test_each_photograph_counts_once(folder):
-    found = find_photographs(folder, min_megapixels=1)
+    found = find_photographs(folder, min_megapixels=0.1)
     assert [path.name for path in found.paths] == ["b.jpg", "a.JPEG"]
     assert found.skipped == {
         "copy of another file": 1,
         "not a JPEG but png": 1,
-        "below 1 megapixels": 1,
+        "below 0.1 megapixels": 1,
         "CMYK, which decoders convert differently": 1,
         "unreadable": 1,
     }

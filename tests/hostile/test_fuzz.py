@@ -27,10 +27,10 @@ RUNS = {
         150,
         ("zip: read", "zip: corrupt", "zip: refused", "tar: read", "tar.gz: read", "gz: refused"),
     ),
-    "tar": (TarTarget, 125, ("refused", "listed", "images", "bad members")),
+    "tar": (TarTarget, 80, ("refused", "listed", "images", "bad members")),
     "lists": (
         ListTarget,
-        200,
+        120,
         (
             *(f"sources{suffix}: {end}" for suffix in (".csv", ".jsonl", ".parquet") for end in ("taken", "refused")),
             "labels.parquet: taken",
@@ -39,20 +39,20 @@ RUNS = {
             "groups.parquet: refused",
         ),
     ),
-    "tables": (TableTarget, 100, tuple(f"{form}: {end}" for form in FORMS for end in ("read", "refused"))),
+    "tables": (TableTarget, 80, tuple(f"{form}: {end}" for form in FORMS for end in ("read", "refused"))),
     "members": (MemberTarget, 125, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
     "formats": (
         FormatTarget,
-        150,
+        100,
         tuple(
             f"{kind}: {end}" for kind in ("PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF") for end in ("taken", "refused")
         ),
     ),
     "claims": (ClaimTarget, 200, ("none", "iptc: not checked", "generator text: not checked")),
-    "dataset": (DatasetTarget, 60, ("dataset.json: refused", "samples.arrow: refused", "samples")),
+    "dataset": (DatasetTarget, 40, ("dataset.json: refused", "samples.arrow: refused", "samples")),
     "reports": (
         ReportTarget,
-        150,
+        80,
         (
             "calibration.json: taken",
             "calibration.json: refused",
@@ -62,13 +62,13 @@ RUNS = {
             "run.json: refused",
         ),
     ),
-    "plans": (PlanTarget, 60, ("build: refused", "index: refused")),
+    "plans": (PlanTarget, 30, ("build: refused", "index: refused")),
     "detail": (DetailTarget, 100, ("taken", "refused")),
     "runs": (RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused")),
-    "ranges": (RangeTarget, 75, ("read in parts", "read whole", "outside, or too long", "refused")),
+    "ranges": (RangeTarget, 40, ("read in parts", "read whole", "outside, or too long", "refused")),
     "views": (ViewTarget, 100, ("taken", "refused")),
-    "listings": (ListingTarget, 200, ("names", "files", "lengths", "no lengths")),
-    "remote": (RemoteTarget, 60, ("samples", "refused")),
+    "listings": (ListingTarget, 120, ("names", "files", "lengths", "no lengths")),
+    "remote": (RemoteTarget, 30, ("samples", "refused")),
 }
 
 

@@ -100,9 +100,9 @@ def test_pillow_passes_the_machine_s_errors_on(number):
 
 
 def test_too_little_memory_to_decode_rejects_nothing(tmp_path, encode_image):
-    """With a real limit, in a process of its own: 4,000 × 4,000 pixels where 16 MB are left."""
+    """With a real limit, in a process of its own: 3,000 × 2,500 pixels where 16 MB are left."""
     path = tmp_path / "large.png"
-    path.write_bytes(encode_image(np.zeros((4000, 4000, 3), np.uint8), "PNG"))
+    path.write_bytes(encode_image(np.zeros((2500, 3000, 3), np.uint8), "PNG"))
     code = f"""
 import resource
 from pathlib import Path

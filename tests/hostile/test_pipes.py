@@ -104,8 +104,15 @@ def test_a_data_set_with_a_pipe_in_it(name, data):
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("kind", ["pipe", "empty"])
-@pytest.mark.parametrize("pattern", ["train-*.tar", "rejected.parquet"])
+@pytest.mark.parametrize(
+    ("pattern", "kind"),
+    [
+        ("train-*.tar", "pipe"),
+        ("rejected.parquet", "pipe"),
+        pytest.param("train-*.tar", "empty", marks=pytest.mark.slow),
+        pytest.param("rejected.parquet", "empty", marks=pytest.mark.slow),
+    ],
+)
 def test_verify_finds_it(kind, pattern, data):
     dataset = ShardDataset.open(data)
     spoil(data, pattern, kind)

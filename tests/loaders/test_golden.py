@@ -61,8 +61,19 @@ def same_images(synthetic_images: Path) -> None:
 
 
 @pytest.mark.usefixtures("same_images")
-@pytest.mark.parametrize("augment", [0.0, 0.7])
-@pytest.mark.parametrize("sampling", sorted(SAMPLING_RULES))
+@pytest.mark.parametrize(
+    ("sampling", "augment"),
+    [
+        pytest.param(
+            sampling,
+            augment,
+            # Changes are drawn beside windows: of them, the rule with masked crops and one that looks at bits do.
+            marks=[pytest.mark.slow] if augment and sampling not in ("all", "texture") else [],
+        )
+        for sampling in sorted(SAMPLING_RULES)
+        for augment in (0.0, 0.7)
+    ],
+)
 def test_batches_are_pinned(synthetic_shards: Path, sampling: str, augment: float) -> None:
     """Windowed, tiled, whole and changed samples, with masked crops where the rule is ``all``."""
     config = replace(CONFIG, sampling=sampling, augment=augment)

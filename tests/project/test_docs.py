@@ -6,10 +6,9 @@
 import importlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from bench.registry import BENCHES
 from glass.config.overrides import setting_names
@@ -31,8 +30,11 @@ MODULES = {f"bench {name}": bench.module for name, bench in BENCHES.items()}
 FOREIGN_FLAGS = {"--slow", "--quiet", "--config_file", "--split-parts", "--split-ratio", "--user"}
 """Flags in running text that belong to other programs, or to ``scripts/test.sh``."""
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-living_page = pytest.mark.parametrize("page", LIVING, ids=lambda page: page.name)
+
+def at_fault(pages: list[Path], faults: Callable[[str], Iterable[Any]]) -> dict[str, list[Any]]:
+    """``faults(text)`` of each page that has any, by its name."""
+    found = {page.name: list(faults(page.read_text(encoding="utf-8"))) for page in pages}
+    return {name: faulty for name, faulty in found.items() if faulty}
 
 
 def anchors_of(page: Path) -> set[str]:
@@ -41,35 +43,38 @@ def anchors_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@every_page
-def test_relative_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    for target in [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r'src="([^"]+)"', text)]:
-        if target.startswith(("http://", "https://")):
-            continue
-        path, _, anchor = target.partition("#")
-        linked = page.parent / path if path else page
-        assert linked.exists(), target
-        assert not anchor or anchor in anchors_of(linked), target
+def test_relative_links_lead_somewhere() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for target in [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r'src="([^"]+)"', text)]:
+            if target.startswith(("http://", "https://")):
+                continue
+            path, _, anchor = target.partition("#")
+            linked = page.parent / path if path else page
+            assert linked.exists(), (page.name, target)
+            assert not anchor or anchor in anchors_of(linked), (page.name, target)
 
 
-@living_page
-def test_files_that_are_named_exist(page: Path) -> None:
-    named = re.findall(
-        r"`(?:bash )?((?:shards|loaders|glass|bench|scripts|tests|docs|findings)/[\w./*-]*)", page.read_text("utf-8")
-    )
-    assert [path for path in named if not list(ROOT.glob(path)) and "NAME" not in path] == []
+def test_files_that_are_named_exist() -> None:
+    folders = r"`(?:bash )?((?:shards|loaders|glass|bench|scripts|tests|docs|findings)/[\w./*-]*)"
+
+    def gone(text: str) -> list[str]:
+        return [p for p in set(re.findall(folders, text)) if not any(ROOT.glob(p)) and "NAME" not in p]
+
+    assert at_fault(LIVING, gone) == {}
 
 
-@living_page
-def test_settings_and_variables_that_are_named_exist(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    named = re.findall(r"\b((?:loader|model|optim|train)\.[a-z_]+)\b(?!\()", text)
-    settings = {name for name in named if not name.endswith((".py", ".md", ".safetensors", ".csv", ".json", ".slurm"))}
-    assert settings - set(setting_names(RunConfig())) == set()
+def test_settings_and_variables_that_are_named_exist() -> None:
     sources = [path for folder in ("shards", "scripts") for path in (ROOT / folder).rglob("*.py")]
-    code = "".join(path.read_text(encoding="utf-8") for path in sources)
-    assert [name for name in set(re.findall(r"\bGLASS_[A-Z_]+", text)) if name not in code] == []
+    variables = set(re.findall(r"GLASS_[A-Z_]+", "".join(path.read_text(encoding="utf-8") for path in sources)))
+    settings, others = set(setting_names(RunConfig())), (".py", ".md", ".safetensors", ".csv", ".json", ".slurm")
+
+    def unknown(text: str) -> set[str]:
+        named = set(re.findall(r"\b((?:loader|model|optim|train)\.[a-z_]+)\b(?!\()", text))
+        wrong = {name for name in named if not name.endswith(others)} - settings
+        return wrong | (set(re.findall(r"\bGLASS_[A-Z_]+", text)) - variables)
+
+    assert at_fault(LIVING, unknown) == {}
 
 
 def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -92,16 +97,16 @@ def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
             yield COMMANDS[name].module, []
 
 
-@living_page
-def test_commands_that_are_shown_exist_with_their_flags(page: Path) -> None:
-    for module, words in commands_of(page.read_text(encoding="utf-8")):
-        if module in ("bench NAME", "bench.__main__", "venv", "pip", "scripts.NAME"):
-            continue
-        if module.startswith("tests."):
-            assert (ROOT / f"{module.replace('.', '/')}.py").exists() or module == "tests.fuzz.fuzz_NAME", module
-            continue
-        known = FLAGS[MODULES.get(module, module)]
-        assert {word for word in words if word.startswith("--")} - known == set(), module
+def test_commands_that_are_shown_exist_with_their_flags() -> None:
+    for page in LIVING:
+        for module, words in commands_of(page.read_text(encoding="utf-8")):
+            if module in ("bench NAME", "bench.__main__", "venv", "pip", "scripts.NAME"):
+                continue
+            if module.startswith("tests."):
+                assert (ROOT / f"{module.replace('.', '/')}.py").exists() or module == "tests.fuzz.fuzz_NAME", module
+                continue
+            known = FLAGS[MODULES.get(module, module)]
+            assert {word for word in words if word.startswith("--")} - known == set(), (page.name, module)
 
 
 def test_commands_are_named_as_people_type_them() -> None:
@@ -112,12 +117,15 @@ def test_commands_are_named_as_people_type_them() -> None:
     assert {path: found for path, found in named.items() if found} == {}
 
 
-@living_page
-def test_flags_in_running_text_exist(page: Path) -> None:
+def test_flags_in_running_text_exist() -> None:
     """A flag between backticks belongs to one of our commands, or is known to be another program's."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    flags = set(re.findall(r"`(--[a-z][a-z_-]*)", text))
-    assert flags - set().union(*FLAGS.values()) - FOREIGN_FLAGS == set()
+    known = FOREIGN_FLAGS.union(*FLAGS.values())
+
+    def unknown(text: str) -> set[str]:
+        running = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        return set(re.findall(r"`(--[a-z][a-z_-]*)", running)) - known
+
+    assert at_fault(LIVING, unknown) == {}
 
 
 def test_the_readme_has_a_row_for_every_command() -> None:

@@ -88,13 +88,15 @@ def modules_of(package: str) -> dict[str, Path]:
 
 def imports_of(path: Path, modules: dict[str, Path]) -> set[str]:
     """The modules among ``modules`` that a file imports."""
-    names = set()
-    for node in imports_in(path):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return names & modules.keys()
+    return {name for node in imports_in(path) for name in names_in(node)} & modules.keys()
+
+
+def names_in(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """What an import names: modules, and what may be modules."""
+    names = {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {node.module, *(f"{node.module}.{name}" for name in names)} if node.module else set()
+    return names
 
 
 @pytest.mark.parametrize("package", CHAIN[:4])
@@ -177,11 +179,32 @@ SCORES_IMAGES = (
 )
 
 
-def test_timm_comes_without_the_compiler_of_torch_and_a_verdict_on_a_file_without_kernels():
-    """Which nothing needs that scores images: the compiler takes half of the seconds to the first verdict, Numba and
-    the loader, with what they import, a fifth."""
+def test_timm_is_imported_in_one_place():
+    """Which keeps torch's compiler out: half of the seconds to the first verdict."""
     loose = [p for p in files_of("glass") if p.name != "timm_library.py" and "import timm" in p.read_text("utf-8")]
     assert not [p for p in loose if "from glass.model.timm_library import timm" not in p.read_text("utf-8")]
+
+
+def test_a_verdict_on_a_file_needs_neither_kernels_nor_the_loader():
+    """Numba and the loader, with what they import, take a fifth of the seconds to the first verdict: no module imports
+    them at its start that the detector's imports at its own."""
+    modules = {name: path for package in CHAIN for name, path in modules_of(package).items()}
+    reached, waiting = set[str](), ["glass.predict.detector"]
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        top = ast.Module(tree_of(modules[module]).body, [])
+        statements = [node for node in top.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        assert "numba" not in {name.split(".")[0] for node in statements for name in names_in(node)}, module
+        found = {name for node in statements for name in names_in(node)} & modules.keys()
+        packages = {name.rpartition(".")[0] for name in found} & modules.keys()
+        waiting += (found | packages) - reached
+    assert len(reached) > 20
+    assert "loaders.loader" not in reached
+
+
+@pytest.mark.slow  # five seconds of a process; the two tests before look at what is imported without importing it
+def test_timm_comes_without_the_compiler_of_torch_and_a_verdict_on_a_file_without_kernels():
     code = SCORES_IMAGES + (
         "import glass.predict.detector\n"
         "print({'torch._dynamo', 'numba', 'loaders.loader'} & set(sys.modules), torch.compiler.disable.__module__)\n"

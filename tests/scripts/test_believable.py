@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,13 +46,20 @@ def other_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
-@pytest.fixture
-def run(tmp_path: Path, synthetic_shards: Path) -> Iterator[Path]:
-    """A folder as a run on ``synthetic_shards`` leaves it, with an untrained model."""
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("untrained") / "model"
     torch.manual_seed(0)
     config = load_preset("single_view_tiny")
-    save_model(folder / "model", build_model(config), config, {"epoch": 1})
+    save_model(folder, build_model(config), config, {"epoch": 1})
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, untrained_model: Path, synthetic_shards: Path) -> Path:
+    """A folder as a run on ``synthetic_shards`` leaves it, with an untrained model."""
+    folder = tmp_path / "run"
+    shutil.copytree(untrained_model, folder / "model")
     record = made_up(RunRecord) | {"data": dataset_digest(synthetic_shards)}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "metrics.jsonl").write_text('{"epoch": 1, "train_loss": 0.7}\n')

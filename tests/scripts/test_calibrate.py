@@ -73,7 +73,7 @@ def test_a_threshold_chosen_on_the_images_scored_is_reported(knowing, four_split
     data = ["--data", str(four_splits)]
     assert calibrate.main([str(mine), *data, "--split", "test", "--held-out"]) == 0
     common = [str(mine), *data, "--draws", "5", "--device", "cpu"]
-    for split, chosen_here in (("test", True), ("test+calibration", True), ("calibration", False)):
+    for split, chosen_here in (("test+calibration", True), ("calibration", False)):
         assert evaluate.main([*common, "--split", split]) == 0
         document = read_evaluation(mine, split)
         told = ["very images" in document["threshold"]["source"], document["calibration"]["in_sample"]]

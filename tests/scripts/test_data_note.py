@@ -69,6 +69,7 @@ def test_the_demo_and_its_endpoint_have_it(noted: Path, paths: list[str]) -> Non
     assert verdict.data_notes == (NOTE,)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_figures_have_it(evaluated: Path, noted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = json.loads((evaluated / "evaluation-test.json").read_text())
     assert document["model"]["data_note"] == document["dataset"]["note"] == NOTE

@@ -256,12 +256,12 @@ def test_wrong_flags_are_one_sentence(flag, capsys):
 @pytest.mark.parametrize(
     "command", [predict, calibrate, evaluate, robustness, audit, verify_shards], ids=lambda command: command.__name__
 )
-@pytest.mark.parametrize("threads", ["0", "1025", "100000000"])
-def test_threads_that_no_process_can_have(command, threads, capsys):
-    with pytest.raises(SystemExit) as stop:
-        command.main(["run", "x.png", "--threads", threads])
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_threads_that_no_process_can_have(command, capsys):
+    for threads in ("0", "1025", "100000000"):
+        with pytest.raises(SystemExit) as stop:
+            command.main(["run", "x.png", "--threads", threads])
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_network_takes_no_more_threads_than_cores(run, paths, tmp_path, monkeypatch):

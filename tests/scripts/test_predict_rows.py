@@ -136,8 +136,14 @@ def jpeg_shard(data):
     return next(data / s.name for s in dataset.info.shards if s.format == "JPEG")
 
 
-@pytest.mark.parametrize("alone", [False, True])
-@pytest.mark.parametrize("flags", [[], ["--no-stability"]])
+@pytest.mark.parametrize(
+    ("flags", "alone"),
+    [
+        ([], True),
+        (["--no-stability"], False),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (([], False), (["--no-stability"], True))),
+    ],
+)
 def test_damaged_bytes_of_a_shard_have_no_verdict(flags, alone, run, data, tmp_path):
     shard = jpeg_shard(data)
     _, place = damaged_row(ShardDataset.open(data), shard)

@@ -71,6 +71,7 @@ def test_the_grid_is_the_fields() -> None:
         chosen_rows(["sepia"])
 
 
+@pytest.mark.slow  # evaluate and calibrate say it by the same line of code: test_calibrate
 @pytest.mark.usefixtures("undrawn")
 def test_other_decoders_are_reported(
     run: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -192,7 +193,7 @@ def test_threads_and_order_change_nothing(run: Path, synthetic_shards: Path, tmp
     assert one == two
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("half", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.usefixtures("undrawn")
 def test_an_image_that_cannot_be_read_is_left_out(
     run: Path, synthetic_shards: Path, tmp_path: Path, half: bool

@@ -183,7 +183,13 @@ def larger_shards(synthetic_images, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("model", budgets.BUDGETS["tiny"].models, ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "model",
+    [  # of its families of networks, one
+        pytest.param(model, id=model.name, marks=[] if model.name.endswith("_vit") else pytest.mark.slow)
+        for model in budgets.BUDGETS["tiny"].models
+    ],
+)
 def test_the_tiny_study_takes_shards_as_they_are_built_by_default(larger_shards, model):
     """README builds them so; and study has no --set."""
     dataset = ShardDataset.open(larger_shards)
@@ -265,6 +271,7 @@ def test_a_preset_is_short(name):
     assert len(file.read_text().splitlines()) <= 40
 
 
+@pytest.mark.slow  # the plots themselves are tested in glass/report
 @pytest.mark.usefixtures("undrawn")
 def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
     """Of a run that was killed after tuning.json."""

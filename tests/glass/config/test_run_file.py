@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import train
@@ -59,6 +59,7 @@ def test_a_preset_is_its_file(name, tmp_path, capsys):
     assert asked("--config", written(tmp_path, capsys.readouterr().out)) == load_preset(name)
 
 
+@settings(max_examples=25)
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
         lambda text: text.lower() not in ("none", "null")

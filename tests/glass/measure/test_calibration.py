@@ -49,7 +49,7 @@ def test_false_alarms_keep_the_rule_and_detections_are_the_most_possible():
 def test_fresh_images_keep_the_promise():
     """Over 40 calibrations, the true rate lies in the 95 % interval nearly always."""
     kept = 0
-    pool_margin, pool_label = drawn(200_000, 1.0, seed=99)
+    pool_margin, pool_label = drawn(50_000, 1.0, seed=99)
     for seed in range(40):
         calibration = fit_calibration(*drawn(1200, 1.0, seed), VIEWS, "w")
         real = calibration.probability(pool_margin[pool_label == 0])

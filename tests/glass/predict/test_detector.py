@@ -75,9 +75,9 @@ def test_neither_order_nor_company_nor_name_counts(detector, files, verdicts):
 def test_shards_through_the_loader_and_decoded_whole(detector, synthetic_dataset):
     sources = row_sources(synthetic_dataset, range(len(synthetic_dataset)))
     by_windows = list(detector.predict_iter(sources, QUICK))
-    whole = list(detector.predict_iter(sources, PredictOptions(stability=True)))
+    whole = list(detector.predict_iter(sources[::3], PredictOptions(stability=True)))
     assert [v.path for v in by_windows] == [s.name for s in sources]
-    for one, other in zip(by_windows, whole, strict=True):
+    for one, other in zip(by_windows[::3], whole, strict=True):
         same(one, other)
         assert one.unstable is None
         assert other.unstable is not None

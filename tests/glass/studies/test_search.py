@@ -178,7 +178,13 @@ def test_a_study_begun_elsewhere_in_another_direction_is_refused(data, tmp_path)
 
 @pytest.mark.parametrize(
     "text",
-    ["mine\nmine\n", "mine", "{}\n", "[1]\n", "\n", "[" * 50_000 + "\n", "\udcff\n", '{"op_code": 0}\nmine\nmine\n'],
+    [
+        "mine\nmine\n",
+        "[" * 50_000 + "\n",
+        "\udcff\n",
+        '{"op_code": 0}\nmine\nmine\n',
+        *(pytest.param(text, marks=pytest.mark.slow) for text in ("mine", "{}\n", "[1]\n", "\n")),
+    ],
 )
 def test_a_file_that_is_no_journal_is_refused_and_left_alone(data, tmp_path, text):
     file = tmp_path / "mine.log"

@@ -57,6 +57,7 @@ def test_choosing_on_what_was_learnt_is_reported(synthetic_shards, tmp_path, cap
     assert "share valid: the best epoch is chosen on what was learnt" in caplog.text
 
 
+@pytest.mark.slow  # that one which a checkpoint gives is exported again is tested above
 def test_a_model_that_no_checkpoint_gives_again_is_reported(synthetic_shards, tmp_path, caplog, monkeypatch):
     train(synthetic_shards, settings(), tmp_path / "run", on_epoch=lambda line: line["epoch"] < 2)
     shutil.rmtree(tmp_path / "run/model")

@@ -105,6 +105,7 @@ def test_too_many_in_the_last_epoch_finish_nothing(damaged, tmp_path, checkpoint
     assert train(damaged, settings("max_bad_samples=1"), run, **how)
 
 
+@pytest.mark.slow  # the last line of the test before does it, too
 def test_the_limit_may_be_raised_without_a_new_run(damaged, tmp_path):
     damage(damaged, "valid", [0, 1])
     with pytest.raises(InputError, match="samples of valid"):

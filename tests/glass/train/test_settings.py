@@ -67,19 +67,18 @@ class TestPatience:
         assert epochs_without_gain(history(None, 0.1, None), "accuracy") == 1
         assert epochs_without_gain(history(0.9, 0.1), "loss") == 1  # minus 0.9 is the lower loss
 
-    def test_ends_the_run_and_so_does_one_that_was_stopped(self, synthetic_shards, tmp_path, caplog):
+    def test_ends_a_run_that_was_stopped_before(self, synthetic_shards, tmp_path, caplog):
         caplog.set_level(logging.INFO, "glass")
         # Rates of 0: no epoch is better than the first.
         still = ["epochs=9", "optim.lr=0", "optim.lr_min=0", "select_by=loss", "model.global_backbone=test_vit"]
         config = settings(*still, "train.patience=2")
-        assert train(synthetic_shards, config, tmp_path / "run")
-        assert len(lines(tmp_path / "run")) == 3
-        assert json.loads((tmp_path / "run/run.json").read_text())["finished"]["best"]["epoch"] == 1
-        assert caplog.messages.count("no better loss for 2 epochs: training ends") == 1
         stopped = tmp_path / "stopped"
         assert not train(synthetic_shards, config, stopped, on_epoch=stop_after(2))
+        assert "no better loss for 2 epochs: training ends" not in caplog.messages
         assert train(synthetic_shards, config, stopped)
         assert len(lines(stopped)) == 3
+        assert json.loads((stopped / "run.json").read_text())["finished"]["best"]["epoch"] == 1
+        assert caplog.messages.count("no better loss for 2 epochs: training ends") == 1
         # Killed between its last checkpoint and the note that it is finished.
         record = json.loads((stopped / "run.json").read_text()) | {"finished": None}
         (stopped / "run.json").write_text(json.dumps(record))

@@ -84,7 +84,9 @@ def test_what_was_to_be_printed_and_is_lost_is_said_once(tmp_path, endings):
         assert b"Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "ascii:strict", "latin-1"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii:strict", *(pytest.param(e, marks=pytest.mark.slow) for e in ("ascii", "latin-1"))]
+)
 def test_a_narrow_terminal_shows_what_it_can(tmp_path, encoding):
     done = shell(tmp_path, "", "mistake", PYTHONIOENCODING=encoding)
     assert done.returncode == 2

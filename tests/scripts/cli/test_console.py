@@ -182,6 +182,7 @@ def test_fish_completes(completions):
         assert {word.split("\t")[0] for word in done.stdout.splitlines()} == expected, line
 
 
+@pytest.mark.slow  # the same completions as bash's, by another shell
 def test_zsh_completes(completions, tmp_path):
     """zsh completes only at a terminal: one is given to it, and Tab is pressed twice, for a list where several fit."""
     shell = needs("zsh")

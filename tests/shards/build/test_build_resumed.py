@@ -92,7 +92,7 @@ def test_finished_build_does_nothing(small_images, tmp_path):
         ({"split_shares": parse_shares("0.6,0.2,0.2")}, "--split was 0.5,0.25,0.25 and is 0.6,0.2,0.2"),
     ],
 )
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("finished", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_other_settings_are_refused(change, message, finished, small_images, tmp_path, crash_after):
     if finished:
         build(small_images, tmp_path / "out")

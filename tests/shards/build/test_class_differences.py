@@ -62,7 +62,7 @@ def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: in
     [
         app11(4096),
         pytest.param(app11(100_000), marks=pytest.mark.slow),
-        {"optimize": True},
+        pytest.param({"optimize": True}, marks=pytest.mark.slow),
         pytest.param({"comment": b"made by a model" * 50}, marks=pytest.mark.slow),
         pytest.param({"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(900)}, marks=pytest.mark.slow),
         pytest.param({"icc_profile": b"\0" * 600}, marks=pytest.mark.slow),

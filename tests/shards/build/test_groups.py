@@ -71,7 +71,7 @@ def facts(dataset: ShardDataset) -> dict[int, tuple[str, str]]:
     st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sets(st.sampled_from("abxyz"), max_size=2))),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_groups_are_the_components_of_what_shares_a_name(items, random):
     """Against merging sets of names until nothing changes, and in any order."""
 

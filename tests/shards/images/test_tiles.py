@@ -47,7 +47,7 @@ def test_pixels_are_the_same_for_every_reader(size: tuple[int, int], grey: bool)
 
 
 @given(st.data())
-@settings(max_examples=75)
+@settings(max_examples=30)
 def test_windows_equal_slices(data: st.DataObject) -> None:
     height, width = data.draw(st.sampled_from(SIZES))
     pixels = scene(height, width)
@@ -97,7 +97,7 @@ def test_only_the_tiles_touched_are_read() -> None:
 
 def test_other_settings_are_tried_where_the_file_is_too_large() -> None:
     """Random bits as 0 and 255: the predictor makes three values of two."""
-    noise = np.random.default_rng(0).integers(0, 2, (256, 256, 1), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 2, (140, 140, 1), np.uint8)
     bits = np.concatenate([noise * 255, noise * 128, noise * 7], -1)
     first = encode_tiled(bits, PLENTY)
     smallest = encode_tiled(bits, 0)
@@ -129,34 +129,41 @@ def with_value(file: bytes, tag: int, value: int) -> bytes:
 LARGE = encode_tiled(scene(400, 500), PLENTY)
 
 
-@pytest.mark.parametrize(
-    ("tag", "value"),
-    [
-        (256, 0),
-        (256, 577),
-        (256, 2**32 - 1),
-        (257, 0),
-        (257, 10**6),
-        (259, 8),
-        (277, 2),
-        (277, 0),
-        (284, 2),
-        (317, 3),
-        (322, 0),
-        (322, 15),
-        (322, 2**31),
-        (323, 100),
-        (323, 0),
-        (324, 2**32 - 1),
-        (324, len(LARGE) - 4),
-        (325, 2**32 - 1),
-    ],
-)
-def test_an_impossible_directory_is_refused(tag: int, value: int) -> None:
+def refused(data: bytes) -> bool:
+    try:
+        read(data, [(0, 0, 400, 500)])
+    except BadTiles:
+        return True
+    return False
+
+
+IMPOSSIBLE = [
+    (256, 0),
+    (256, 577),
+    (256, 2**32 - 1),
+    (257, 0),
+    (257, 10**6),
+    (259, 8),
+    (277, 2),
+    (277, 0),
+    (284, 2),
+    (317, 3),
+    (322, 0),
+    (322, 15),
+    (322, 2**31),
+    (323, 100),
+    (323, 0),
+    (324, 2**32 - 1),
+    (324, len(LARGE) - 4),
+    (325, 2**32 - 1),
+]
+"""Tag of the directory, value."""
+
+
+def test_an_impossible_directory_is_refused() -> None:
     window = [(0, 0, 400, 500)]
     assert read(LARGE, window)
-    with pytest.raises(BadTiles):
-        read(with_value(LARGE, tag, value), window)
+    assert [change for change in IMPOSSIBLE if not refused(with_value(LARGE, *change))] == []
 
 
 @pytest.mark.parametrize("what", ["offset", "length", "longer", "content"])
@@ -176,10 +183,8 @@ def test_a_damaged_tile_is_refused_and_costs_no_other(what: str) -> None:
     assert np.array_equal(found, scene(400, 500)[200:210, 200:210])
 
 
-@pytest.mark.parametrize("length", [0, 1, 7, 8, 100, 150, 157, 158, 170, 200, 1000])
-def test_a_file_cut_off_is_refused(length: int) -> None:
-    with pytest.raises(BadTiles):
-        read(LARGE[:length], [(0, 0, 400, 500)])
+def test_a_file_cut_off_is_refused() -> None:
+    assert [cut for cut in (0, 1, 7, 8, 100, 150, 157, 158, 170, 200, 1000) if not refused(LARGE[:cut])] == []
 
 
 def test_other_files_are_refused() -> None:

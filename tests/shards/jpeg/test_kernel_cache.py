@@ -91,6 +91,7 @@ def run_again(folder: Path) -> tuple[list[str], str]:
     return run(folder, GLASS_KERNELS_ARE_NOT_KEPT="1")
 
 
+@pytest.mark.slow  # a process with Numba; else both would compile, and give the same
 def test_of_two_processes_one_compiles(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "shared_kernel.py").write_text(

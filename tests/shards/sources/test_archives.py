@@ -46,7 +46,7 @@ def test_folders_in_a_zip_and_what_macos_adds_are_passed_over(folder, built, tmp
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr("__MACOSX/train/real/._01.jpg", b"x")
         opened.writestr(".hidden/real/01.jpg", b"x")
-    build(archive, tmp_path / "out", workers=2)
+    build(archive, tmp_path / "out")
     found = contents(tmp_path / "out")
     shards = [name for name in built if name.endswith((".tar", ".idx"))]
     assert {name: found[name] for name in shards} == {name: built[name] for name in shards}

@@ -96,7 +96,7 @@ def test_a_build_has_the_samples_of_the_folder(built: tuple[Path, Path], synthet
     assert not (built[1] / SCRATCH_NAME).exists()
 
 
-@pytest.mark.parametrize("which", [2, 5])
+@pytest.mark.parametrize("which", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_killed_build_goes_on(
     built: tuple[Path, Path], tmp_path: Path, which: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

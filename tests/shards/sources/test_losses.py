@@ -51,8 +51,14 @@ def test_a_class_that_is_lost_before_the_work_ends_it_there(tmp_path: Path) -> N
     assert read_parquet(out / "rejected.parquet").num_rows == 3
 
 
-@pytest.mark.parametrize("bad", [b"", b"no image"])
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+    ("split", "bad"),
+    [
+        ("train", b"no image"),
+        ("test", b""),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("train", b""), ("test", b"no image"))),
+    ],
+)
 def test_a_given_split_without_an_image_ends_the_build(split: str, bad: bytes, tmp_path: Path) -> None:
     folders = [f"{name}/{word}" for name in ("train", "test") for word in ("real", "fake")]
     source = write(tmp_path / "in", *folders)

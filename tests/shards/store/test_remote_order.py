@@ -32,12 +32,12 @@ def samples(shards: int, per_shard: int) -> tuple[np.ndarray, np.ndarray]:
     return content, np.repeat(np.arange(shards), per_shard)
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 12])
 @pytest.mark.parametrize(("shards", "per_shard"), [(1, 1), (2, 30), (17, 1), (20, 13)])
-def test_every_sample_comes_once(lanes: int, shards: int, per_shard: int) -> None:
+def test_every_sample_comes_once(shards: int, per_shard: int) -> None:
     content, shard = samples(shards, per_shard)
-    order = shard_order(content, shard, replace(CONFIG, shuffle_lanes=lanes), 4)
-    assert sorted(order.tolist()) == list(range(len(content)))
+    for lanes in (1, 2, 3, 4, 12):
+        order = shard_order(content, shard, replace(CONFIG, shuffle_lanes=lanes), 4)
+        assert sorted(order.tolist()) == list(range(len(content))), lanes
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6])
