@@ -100,7 +100,7 @@ class Comparison:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """Fields that have one value in all common rows; stated once, above the table."""
+        """Identity fields whose value is the same in each row that all results have; stated once, above the table."""
         columns = zip(IDENTITY[self.bench], zip(*self.common, strict=True), strict=True)
         return {name: column[0] for name, column in columns if len(set(column)) == 1}
 

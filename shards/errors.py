@@ -119,8 +119,8 @@ def require_openable(path: Path) -> None:
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
     """Context manager for work on ``what``: raises ``MachineTrouble`` in place of an error that is the machine's fault.
 
-    All other errors pass unchanged. ``MemoryError`` counts as the machine's fault only with ``memory``. Set it for work
-    whose size is bounded whatever ``what`` claims to be: a damaged Parquet file may ask for any amount.
+    All other errors pass unchanged. ``MemoryError`` counts as the machine's fault only with ``memory``. Set it only
+    for work whose memory is bounded whatever ``what`` holds; a damaged Parquet file, for one, may ask for any amount.
     """
     try:
         yield

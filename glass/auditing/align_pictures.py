@@ -57,7 +57,7 @@ def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tu
 
 
 def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Scores of two pictures without detail: 1 if all grey values are equal up to ``_LEAST_DETAIL``, else 0."""
+    """Both scores of two pictures without detail: 1 if no grey value differs by more than ``_LEAST_DETAIL``, else 0."""
     equal = float(np.abs(first - second).max() <= _LEAST_DETAIL)
     return equal, equal
 

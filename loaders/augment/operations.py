@@ -236,7 +236,10 @@ arithmetic."""
 
 
 def _byte_sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-    """Sums of the eight bytes of each word, scaled to mean 0 and standard deviation 1, as float32."""
+    """Sums of the eight bytes of each word, float32, shifted and scaled by constants.
+
+    Uniformly random words give mean 0 and standard deviation 1.
+    """
     lanes = np.uint64(0x00FF00FF00FF00FF)
     pairs = (words & lanes) + ((words >> np.uint64(8)) & lanes)
     with np.errstate(over="ignore"):

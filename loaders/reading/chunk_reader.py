@@ -24,7 +24,7 @@ Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
 
 
 class ChunkReader:
-    """Reads samples of a batch, and decodes them if ``decoder`` splits batches.
+    """Reads part of a batch and returns the jobs that decode it, or decodes it if ``decoder.splits_batches``.
 
     ``host_decoder`` decodes the samples that augmentation changes. Safe to use from several threads.
     """

@@ -23,9 +23,9 @@ Members = list[tuple[str, PackedMember]]
 def list_tar_members(path: Path, archive: str, notes: list[str], *, gzipped: bool = False) -> Members | None:
     """(name, member) of the files in a tar, in its order; ``None`` if it holds WebDataset samples with labels.
 
-    A hard link counts as the file that it names. Members that must not be read have a fault. If bytes at the end of the
-    tar are missing or unread, adds a note on them to ``notes``. Raises ``InputError`` if the tar is damaged or cut off,
-    or lists too many files.
+    A hard link counts as the file that it names. ``fault`` says why a member must not be read. If bytes at the end
+    of the tar are missing or unread, adds a note on them to ``notes``. Raises ``InputError`` if the tar is damaged or
+    cut off, or lists too many files.
     """
     unread: list[str] = []
     walked = _members(path, archive, unread, gzipped)

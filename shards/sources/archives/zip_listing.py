@@ -46,8 +46,8 @@ def has_zip_end(path: Path) -> bool:
 def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
     """(name, member) of the files in a zip, in its order; names have ``/`` between folders.
 
-    Members that must not be read have a fault. Raises ``InputError`` if the zip is damaged, split, encrypted, packed by
-    a method that is not read here, or lists too many files.
+    ``fault`` says why a member must not be read. Raises ``InputError`` if the zip is damaged, split, encrypted, packed
+    by a method that is not read here, or lists too many files.
     """
     try:
         infos, directory = read_or_end(path, lambda: _directory(path))
