@@ -91,7 +91,7 @@ def test_a_result_that_cannot_be_kept_any_more_is_printed(benches, tmp_path, cap
     assert ends["scale"][1] in out.splitlines()
 
 
-@pytest.mark.parametrize("photos", [True, False])
+@pytest.mark.parametrize("photos", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_benches_get_what_they_measure_on(benches, synthetic_shards, tmp_path, photos):
     """By default all benches run; without photographs, on synthetic ones."""
     ends, commands = benches

@@ -93,7 +93,9 @@ def test_the_doctor_answers_every_check(examined, monkeypatch):
     assert document["gpu_half"] in lines[-1]
 
 
-@pytest.mark.parametrize("kind", doctor_decoders.KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "4:2:0" else pytest.param(kind, marks=pytest.mark.slow) for kind in doctor_decoders.KINDS]
+)
 def test_a_decoder_that_differs_on_one_kind_is_wrong(kind, monkeypatch):
     wanted, pixels = doctor_decoders.built_in_images()[kind]
     real = simplejpeg.decode_jpeg
@@ -170,6 +172,7 @@ def test_why_there_is_no_gpu_is_reported(driver, cuda, visible, verdict, words, 
     assert "\n" not in found[1]
 
 
+@pytest.mark.slow  # of a check that raises, the test of all checks tells
 def test_a_broken_torch_is_an_answer_and_no_traceback(examined, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     code, _, answers, document = examined()

@@ -142,6 +142,7 @@ def measured(photographs, output, capsys, *words: str) -> tuple[str, dict]:
     return table, document
 
 
+@pytest.mark.slow  # processes; what they run is tested above, one by one
 def test_a_format_is_measured_into_a_document(photographs, tmp_path, capsys):
     """Of two photographs where three take too long."""
     words = ("--formats", "progressive", "--methods", "tiles,decode_only", "--seconds-per-cell", "0.001")

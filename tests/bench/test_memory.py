@@ -45,7 +45,7 @@ def test_kept_storages_are_those_that_the_backward_pass_needs():
     assert kept.bytes_beside([x.untyped_storage()._cdata]) == FLOAT * 8 * 50
 
 
-@pytest.mark.parametrize("chunk", [None, 1])
+@pytest.mark.parametrize("chunk", [pytest.param(None, marks=pytest.mark.slow), 1])
 def test_the_counts_agree(monkeypatch, chunk):
     """What lives after the forward pass is what autograd keeps, within 5 %; the parts of the peak
     add up to it."""

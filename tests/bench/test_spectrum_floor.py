@@ -66,6 +66,7 @@ def test_samples_that_could_not_be_read_are_left_out():
     assert torch.equal(fit_spectrum(some).weight, fit_spectrum(less).weight)
 
 
+@pytest.mark.slow  # what it measures is tested above
 def test_the_command_measures_a_split_by_another(synthetic_shards, capsys):
     arguments = ["--data", str(synthetic_shards), "--split", "test", "--draws", "20", "--threads", "1"]
     assert main(arguments) == 0

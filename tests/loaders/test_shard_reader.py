@@ -50,6 +50,7 @@ def test_more_shards_than_files_that_may_be_open(many_files):
     assert limit_after(many_files, 200, 200) == 200
 
 
+@pytest.mark.slow  # a process; that more shards than files are read is tested above
 def test_the_limit_is_raised_where_that_is_allowed(many_files):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = 900 if hard == resource.RLIM_INFINITY else min(hard, 900)

@@ -83,7 +83,7 @@ def test_windows_equal_the_full_decode_by_pillow(name: str) -> None:
     for height, width in SIZES:
         jpeg = make(name, height, width)
         full = pillow_decode(jpeg)
-        windows = draw_windows(rng, height, width, 8)
+        windows = draw_windows(rng, height, width, 5)
         for spacing, restarts in zip(SPACINGS, (True, False), strict=True):
             mcu = build_entry_points(jpeg, spacing)
             spliced = Splicer(restarts).splice(as_bytes(jpeg), as_bytes(mcu), windows)

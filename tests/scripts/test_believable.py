@@ -358,6 +358,7 @@ def test_no_change_that_an_image_is_short_enough_for_is_no_test() -> None:
     assert verdict_on("x", scores, None, None).unstable is None
 
 
+@pytest.mark.slow  # a page is drawn; evaluate and predict call one raw by default
 def test_a_report_calls_a_raw_score_a_raw_score(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     data = ["--data", str(synthetic_shards)]
     assert evaluate.main([str(run), *data, *COMMON]) == 0

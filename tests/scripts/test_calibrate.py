@@ -104,6 +104,7 @@ def test_commands_tell_of_other_decoders_in_a_line(knowing, four_splits, tmp_pat
         assert "pillow 1.0" in lines[0]
 
 
+@pytest.mark.slow  # a calibration of other views is tested in test_detector
 def test_calibrate_at_other_views(knowing, four_splits, tmp_path, capsys):
     """Which evaluate does not look with, so the promise cannot be measured: that is said."""
     mine = tmp_path / "run"

@@ -86,6 +86,7 @@ def test_figures_have_it(evaluated: Path, noted: Path, tmp_path: Path, capsys: p
     assert json.loads((tmp_path / "out/report.json").read_text())["dataset"]["note"] == NOTE
 
 
+@pytest.mark.slow  # the sentence of both is tested above
 def test_figures_of_a_silent_model_on_noted_data_have_it(
     noted: Path, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,7 @@ def test_linked_folders_are_followed_once(run, paths, tmp_path):
     assert rows(run, tmp_path, folder) == (0, [("near.png", None), ("far.png", None)])
 
 
+@pytest.mark.slow  # a second; a build's source any number deep is tested in test_sources
 def test_folders_any_number_deep(tmp_path, paths):
     folders = [tmp_path / "d"]
     while len(folders) < 1200:

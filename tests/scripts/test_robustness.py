@@ -183,6 +183,7 @@ def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Pa
         assert row["differences"]["after"]["difference"] == pytest.approx(gain)
 
 
+@pytest.mark.slow  # nor do they in predict, whose scores these are: test_detector
 @pytest.mark.usefixtures("undrawn")
 def test_threads_and_order_change_nothing(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     arguments = [str(run), "--data", str(synthetic_shards), "--rows", "noise-0.03"]
@@ -214,6 +215,7 @@ def test_an_image_that_cannot_be_read_is_left_out(
     assert [row["undecodable"] for row in document["rows"]] == [1, 1]
 
 
+@pytest.mark.slow  # a run of its own; that detail follows the file is tested in test_detector_texture
 @pytest.mark.usefixtures("undrawn")
 def test_changed_images_are_looked_at_by_detail_too(
     synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

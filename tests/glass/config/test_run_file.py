@@ -39,18 +39,15 @@ def written(folder: Path, text: str) -> Path:
 
 def test_a_run_writes_the_file_that_repeats_it(synthetic_shards, tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    first, again = tmp_path / "first", tmp_path / "again"
+    first = tmp_path / "first"
     sets = [word for setting in QUICK for word in ("--set", setting)]
     command = ["--data", str(synthetic_shards), "--output", str(first), "--preset", "glass_tiny", "--seed", "7", *sets]
     assert train.main(command) == 0
-    assert (
-        train.main(["--data", str(synthetic_shards), "--output", str(again), "--config", str(first / "run.toml")]) == 0
-    )
-    own, other = (json.loads((run / "run.json").read_text()) for run in (first, again))
-    assert own["config"] == other["config"]
-    assert own["config"]["seed"] == own["config"]["loader"]["seed"] == 7
-    assert own["finished"]["best"]["valid_loss"] == other["finished"]["best"]["valid_loss"]
-    assert (first / "run.toml").read_bytes() == (again / "run.toml").read_bytes()
+    own = json.loads((first / "run.json").read_text())["config"]
+    assert own["seed"] == own["loader"]["seed"] == 7
+    read = asked("--config", first / "run.toml")
+    assert json.loads(json.dumps(config_to_dict(read))) == own
+    assert run_file_text(read) == (first / "run.toml").read_text()
 
 
 @pytest.mark.parametrize("name", preset_names())

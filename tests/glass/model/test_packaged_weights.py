@@ -71,6 +71,7 @@ def test_a_damaged_file(publish):
         made()
 
 
+@pytest.mark.slow  # a damaged file and weights of another network are refused by default
 def test_layers_in_another_order(publish):
     tensors = list(their_tensors().items())
     tensors[0], tensors[6] = tensors[6], tensors[0]
@@ -79,6 +80,7 @@ def test_layers_in_another_order(publish):
         made()
 
 
+@pytest.mark.slow  # a damaged file and weights of another network are refused by default
 def test_another_file_beside_it(publish):
     path = publish(their_tensors())
     path.with_name("other.pth").write_bytes(b"")

@@ -71,6 +71,7 @@ def test_what_was_trained_is_what_loads(tmp_path, backbone, settings):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow  # that what LoRA trained is exported and loads is tested above
 def test_a_checkpoint_with_lora_goes_on():
     """Its state loads into a fresh model of the same settings, which then says the same."""
     chosen = config(lora_rank=2)
@@ -108,7 +109,9 @@ def test_what_is_frozen_does_not_move():
     assert model.local_backbone.network.layer4.training
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", pytest.param("test_convnext", marks=pytest.mark.slow), "test_resnet"])
+@pytest.mark.parametrize(
+    "backbone", ["test_vit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_convnext", "test_resnet"))]
+)
 def test_the_last_blocks_are_counted_from_the_end(backbone):
     counts = []
     for blocks in (0, 1, 2, None):

@@ -12,7 +12,7 @@ from glass.verdict_page.sentences import figure
 from tests.project.page_parser import Page
 
 
-@pytest.mark.parametrize("kind", ["jpg", "png"])
+@pytest.mark.parametrize("kind", ["jpg", pytest.param("png", marks=pytest.mark.slow)])
 def test_it_says_what_predict_says(detector, files, tmp_path, kind):
     """Of an upload, which comes as a file of another name with the same bytes."""
     path = next(source.path for source in files if source.path.suffix == f".{kind}")

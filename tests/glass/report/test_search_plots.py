@@ -44,10 +44,8 @@ def heights(svg: str, text: str) -> float:
     return float(found)
 
 
-@pytest.mark.parametrize(
-    ("metric", "best", "worst"),
-    [pytest.param("accuracy", "0.9", "0.5", marks=pytest.mark.slow), ("loss", "0.5", "0.9")],
-)
+@pytest.mark.slow  # plots are drawn by the test without a space, and a page's in test_report_page
+@pytest.mark.parametrize(("metric", "best", "worst"), [("accuracy", "0.9", "0.5"), ("loss", "0.5", "0.9")])
 def test_axes_have_units_and_the_scale_of_the_search(metric, best, worst):
     svg = search_svgs(document(metric))["parallel"]
     assert {"(logarithmic)", "(per image)", "lr_local", "num_crops"} <= set(words(svg))

@@ -43,6 +43,7 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
     typed_document(document, Tuning)
 
 
+@pytest.mark.slow  # a real training; what it raises is tested in test_tuning, what fails a trial here
 def test_a_step_that_does_not_fit_fails_its_trial_alone(data, tmp_path, monkeypatch):
     """Through the real training: only the step itself runs out of memory, in the first trial."""
     real, steps = Engine._step, 0

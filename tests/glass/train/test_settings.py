@@ -125,6 +125,7 @@ class TestAverage:
         assert all(torch.equal(own[name], other[name]) for name in own)
         assert [line["valid_loss"] for line in lines(whole)] == [line["valid_loss"] for line in lines(parts)]
 
+    @pytest.mark.slow  # that one is said is tested above
     def test_without_one_nothing_says_so(self, synthetic_shards, tmp_path):
         assert train(synthetic_shards, settings("epochs=1"), tmp_path / "run")
         assert read_model_card(tmp_path / "run/model")["weight_average"] is None
@@ -176,6 +177,7 @@ class TestClassWeights:
         torch.testing.assert_close(before - model.layer.weight.detach(), gradient)
         assert totals.read(accelerator)["loss"] == pytest.approx(expected.item())
 
+    @pytest.mark.slow  # the loss of a step and its gradient are tested above
     def test_a_run_learns_with_them(self, synthetic_shards, tmp_path):
         for name, weights in (("even", "none"), ("uneven", "1,50")):
             assert train(synthetic_shards, settings("epochs=1", f"train.class_weights={weights}"), tmp_path / name)

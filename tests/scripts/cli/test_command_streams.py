@@ -43,8 +43,10 @@ ENDINGS = {"0": 0, "mistake": 2, "--no-such": 2}
 MORE_ENDINGS = {"3": 3, "--help": 0}
 DEAF = [
     ">&- 2>&-",
-    "2>/dev/full",
-    *(pytest.param(words, marks=pytest.mark.slow) for words in (">&-", "2>&-", "<&- >&- 2>&-", ">&- 2>/dev/full")),
+    *(
+        pytest.param(words, marks=pytest.mark.slow)
+        for words in ("2>/dev/full", ">&-", "2>&-", "<&- >&- 2>&-", ">&- 2>/dev/full")
+    ),
 ]
 
 

@@ -166,7 +166,9 @@ def test_a_field_that_asks_for_real_is_not_taken_for_its_opposite(tmp_path: Path
     assert rows == {f"a.tar/{n}.jpg": n % 2 for n in range(4)}
 
 
-@pytest.mark.parametrize("names", [("x/a", "y/a", "z/000000-a"), ("x/a", "x/A", "y/b")])
+@pytest.mark.parametrize(
+    "names", [pytest.param(("x/a", "y/a", "z/000000-a"), marks=pytest.mark.slow), ("x/a", "x/A", "y/b")]
+)
 def test_each_tar_has_a_sidecar_of_its_own(names: tuple[str, ...], tmp_path: Path) -> None:
     tars = [write_tar(tmp_path / f"{name}.tar", labelled(10 * n)) for n, name in enumerate(names)]
     dataset = index(*tars, out=tmp_path / "out")

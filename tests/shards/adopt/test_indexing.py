@@ -26,7 +26,13 @@ from tests.images.labelled_tars import index, labelled, picture, rejected, write
 from tests.machine.killed_at_rename import killed_at_rename
 
 
-@pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize(
+    "tar_format",
+    [
+        tarfile.PAX_FORMAT,
+        *(pytest.param(form, marks=pytest.mark.slow) for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT)),
+    ],
+)
 def test_the_loader_reads_them_and_they_stay_as_they_are(tmp_path: Path, tar_format: int) -> None:
     folder = tmp_path / "tars"
     long = "photos v1.0/a/" + "long" * 20 + "_{}"  # a dot in a folder is not in the key

@@ -100,7 +100,9 @@ def test_nor_for_how_hard_a_lossless_file_is_packed(hard, soft, tmp_path):
     ("marked", "plain", "name"),
     [
         (("JPEG", tables_near(90)), None, "quantisation tables"),
-        (("WEBP", {"lossless": True}), ("WEBP", {"quality": 90}), "lossless coding"),
+        pytest.param(
+            ("WEBP", {"lossless": True}), ("WEBP", {"quality": 90}), "lossless coding", marks=pytest.mark.slow
+        ),
         pytest.param(("AVIF", {"subsampling": "4:4:4"}), ("AVIF", {}), "chroma subsampling", marks=pytest.mark.slow),
         (("JPEG", {"quality": 90, "keep_rgb": True}), ("JPEG", {"quality": 90, "subsampling": 0}), "colour transform"),
     ],

@@ -229,7 +229,7 @@ def test_files_cut_off_anywhere_are_looked_at_safely(name: str) -> None:
     assert not Tiling(lossless=False).takes(data, kind)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(name=st.sampled_from(sorted(WRITERS)), shape=st.tuples(*[st.integers(8, 420)] * 2), seed=st.integers(0, 9))
 def test_windows_of_tiles_are_those_of_the_file(name: str, shape: tuple[int, int], seed: int) -> None:
     """Whatever the format and the shape, one tile or several, whole or cut off at the edges."""

@@ -31,7 +31,7 @@ def built(synthetic_images: Path, tmp_path: Path) -> Path:
     for name in ("real/01.jpg", "real/03.png", "generated/gan_a/00.png", "generated/gan_b/02.jpg"):
         (images / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(synthetic_images / name, images / name)
-    build_shards.main([str(images), str(tmp_path / "data"), "--global-size", "32"])
+    build_shards.main([str(images), str(tmp_path / "data"), "--global-size", "32", "--workers", "1"])
     return tmp_path / "data"
 
 

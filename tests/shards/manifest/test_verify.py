@@ -161,8 +161,8 @@ def test_wrong_hashes_are_found(data):
     "edit",
     [
         lambda info: info["counts"]["train"].update(real=99),
-        lambda info: info["not_indexable"].update(progressive=99),
-        lambda info: info["rejected"].update(truncated=1),
+        pytest.param(lambda info: info["not_indexable"].update(progressive=99), marks=pytest.mark.slow),
+        pytest.param(lambda info: info["rejected"].update(truncated=1), marks=pytest.mark.slow),
         lambda info: info["shards"][0].update(samples=99),
     ],
 )

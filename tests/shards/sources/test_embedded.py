@@ -111,7 +111,7 @@ def test_a_killed_build_goes_on(
         write_spool(path, *arguments)
 
     monkeypatch.setattr("shards.sources.embedded.files.write_spool", write)
-    build_dataset(built[0], out, SETTINGS, 2, progress=False, rules=DRAWN)
+    build_dataset(built[0], out, SETTINGS, progress=False, rules=DRAWN)
     assert len(again) == 2 - len(whole)
     assert not whole & set(again)
     assert_same_files(out, built[1])

@@ -54,7 +54,7 @@ def test_a_field_that_asks_for_generated_does_not(field: str, tmp_path: Path) ->
     assert taken_in([tar], label_from=f"json:{field}") == {image(n): n % 2 for n in range(4)}
 
 
-@pytest.mark.parametrize("member", ["cls", "json"])
+@pytest.mark.parametrize("member", [pytest.param("cls", marks=pytest.mark.slow), "json"])
 @pytest.mark.parametrize(
     ("field", "of_generated"),
     [("is_fake", 1), ("isReal", 0), ("not_fake", 0), ("notReal", 1), ("ai_generated", True), ("is_real", "no")],

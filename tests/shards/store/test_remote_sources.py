@@ -113,6 +113,7 @@ def test_a_card_beside_a_list_says_what_its_numbers_mean(web: Server) -> None:
         store.rm("/hub", recursive=True)
 
 
+@pytest.mark.slow  # processes; one fetches above, and two build in test_build
 def test_workers_fetch_for_themselves(web: Server, synthetic_shards: Path, tmp_path: Path) -> None:
     build_dataset(f"{web.url}/list.csv", tmp_path / "out", SETTINGS, 2, progress=False)
     assert_same_files(tmp_path / "out", synthetic_shards)
