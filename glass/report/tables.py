@@ -22,24 +22,32 @@ __all__ = [
 ]
 
 METRIC_ROWS = (
-    ("auroc", "AUROC", "chance that a generated image scores above a real one; 0.5 is guessing"),
-    ("ap", "average precision", "area under precision against recall"),
-    ("accuracy", "accuracy", "share on their side of the threshold"),
-    ("balanced_accuracy", "balanced accuracy", "mean of the two accuracies below"),
+    (
+        "auroc",
+        "AUROC",
+        "probability that a random generated image scores higher than a random real one; 0.5 is guessing",
+    ),
+    ("ap", "average precision", "area under the precision-recall curve"),
+    ("accuracy", "accuracy", "share of images on the correct side of the threshold"),
+    ("balanced_accuracy", "balanced accuracy", "mean of the next two rows"),
     ("accuracy_real", "accuracy on real", "share of real images below the threshold"),
     ("accuracy_generated", "accuracy on generated", "share of generated images called generated"),
-    ("precision", "precision", "share of “generated” verdicts that are right"),
-    ("weighted_f1", "weighted F1", "F1 of both classes, weighted by their images"),
-    ("eer", "equal error rate", "where misses and false alarms are equally frequent; low is good"),
-    ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms", "the most that keeps that promise here"),
-    ("tpr_at_fpr_5", "detected at ≤ 5 % false alarms", "likewise"),
-    ("tpr_at_fpr_10", "detected at ≤ 10 % false alarms", "likewise"),
-    ("ece", "calibration error (ECE)", "distance of confidence from accuracy; low is good"),
-    ("brier", "Brier score", "mean squared error of the score as a probability; low is good"),
-    ("nll", "negative log-likelihood", "in nats; low is good"),
-    ("mean_confidence", "mean confidence", "in the likelier class"),
-    ("mean_confidence_correct", "… where right", "should be high"),
-    ("mean_confidence_wrong", "… where wrong", "should be low"),
+    ("precision", "precision", "share of generated images among those called generated"),
+    ("weighted_f1", "weighted F1", "F1 of both classes, weighted by their numbers of images"),
+    ("eer", "equal error rate", "rate at which misses equal false alarms; lower is better"),
+    (
+        "tpr_at_fpr_1",
+        "detected at ≤ 1 % false alarms",
+        "share of generated images detected with at most 1 % false alarms",
+    ),
+    ("tpr_at_fpr_5", "detected at ≤ 5 % false alarms", "the same with at most 5 %"),
+    ("tpr_at_fpr_10", "detected at ≤ 10 % false alarms", "the same with at most 10 %"),
+    ("ece", "calibration error (ECE)", "mean gap between confidence and accuracy; lower is better"),
+    ("brier", "Brier score", "mean squared error of the score as a probability; lower is better"),
+    ("nll", "negative log-likelihood", "in nats; lower is better"),
+    ("mean_confidence", "mean confidence", "mean probability of the predicted class"),
+    ("mean_confidence_correct", "… if correct", "of correct verdicts; should be high"),
+    ("mean_confidence_wrong", "… if wrong", "of wrong verdicts; should be low"),
 )
 """(metric, its name for display, how to read it)."""
 

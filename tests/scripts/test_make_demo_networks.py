@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, without_ncnn, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "demo", photos, "--networks", "cunet")
     assert not (tmp_path / "demo/images.csv").exists()
-    with pytest.raises(InputError, match="part of other images"):
+    with pytest.raises(InputError, match="unfinished images of another command"):
         run(tmp_path / "demo", photos, "--networks", "cunet", "--seed", "1")
 
     def rest(cutting, photo, seed):

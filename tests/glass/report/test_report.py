@@ -182,7 +182,7 @@ def test_a_run_that_was_trained_on_must_be_evaluated_again(
     (folder / "model").mkdir()
     (folder / "model/model.safetensors").write_bytes(b"of a later epoch")
     with pytest.raises(
-        InputError, match=r"was trained on since its evaluation.* glass evaluate .* --split train again"
+        InputError, match=r"has been trained further since its evaluation.* glass evaluate .* --split train again"
     ):
         load(folder, synthetic_dataset)
     evaluation = folder / "evaluation-train.json"

@@ -303,7 +303,7 @@ def test_a_best_json_of_a_stranger_names_nothing_elsewhere(tmp_path, command, ke
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--metric", "f1"], "--metric 'f1' is not known; there are accuracy"),
+        (["--metric", "f1"], "--metric 'f1' is unknown: choose from accuracy"),
         (["--preset", "nothing"], "no preset called"),
         (["--search", "lr=1..2"], "no such setting"),
         (["--storage", "nonsense"], "--storage nonsense cannot be opened"),

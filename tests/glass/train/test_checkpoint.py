@@ -330,7 +330,7 @@ def test_two_runs_in_one_folder_at_once(begun):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format_version": 2}'])
 def test_a_damaged_record(begun, text):
     (begun.path / "run.json").write_text(text)
-    with pytest.raises(InputError, match=r"run\.json is not a run of this version \(.+\): give"):
+    with pytest.raises(InputError, match=r"run\.json is not the record of a run of this version \(.+\): give"):
         begun.record()
 
 

@@ -269,13 +269,13 @@ class TestTrackers:
             InputError, match=r"train\.trackers=aim: the library aim is not installed: run pip install aim"
         ):
             train(synthetic_shards, settings("train.trackers=aim"), tmp_path / "run")
-        with pytest.raises(InputError, match=r"train\.trackers=wandbb: there is no such tracker; there are aim, "):
+        with pytest.raises(InputError, match=r"train\.trackers=wandbb: there is no such tracker; choose from aim, "):
             train(synthetic_shards, settings("train.trackers=wandbb"), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("text", ["", "wandb,", "wandb,wandb", "tensorboard"])
     def test_what_they_are_not(self, text):
-        with pytest.raises(InputError, match=r"must be names with commas between"):
+        with pytest.raises(InputError, match=r"must be names separated by commas"):
             TrainConfig(trackers=text)
 
 
