@@ -157,7 +157,7 @@ def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
             pretrained = False
         if not pretrained:
             raise InputError(
-                f"the backbone {name} cannot be made for images of {image_size} pixels ({reason})"
+                f"the backbone {name} cannot be created for images of {image_size} pixels ({reason})"
             ) from error
         raise InputError(
             f"the pretrained weights of {name} could not be fetched ({reason}): connect to the internet, or give a "

@@ -83,8 +83,8 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
         on, (low, high) = promise["calibrated_on"], promise["expected"]
         between = interval_text(promise["rate"], promise["interval"], percent)
         sentences.append(
-            f"Promised: at most {percent(promise['max_fpr'])} false alarms (there were {on['false_alarms']} among the "
-            f"{on['images']} real images of the calibration). Measured: {percent(promise['rate'])}, "
+            f"Promised: at most {percent(promise['max_fpr'])} false alarms ({on['false_alarms']} of {on['images']} "
+            f"real images at calibration). Measured: {percent(promise['rate'])}, "
             f"{promise['false_alarms']} of {promise['images']} real images (95 % interval {between}), and {low} to "
             f"{high} were expected, {_PROMISES.get(promise['verdict'], promise['verdict'])}."
         )

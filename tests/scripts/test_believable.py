@@ -212,7 +212,7 @@ class TestImagesThatWereLearnt:
         data = ["--data", str(synthetic_shards)]
         count = len(ShardDataset.open(synthetic_shards).split_rows("test"))
         all_of_them = {"images": count, "train": count, "valid": 0}
-        for learnt, words in ((None, "is not known"), (all_of_them, "WARNING: ")):
+        for learnt, words in ((None, "It is unknown whether"), (all_of_them, "WARNING: ")):
             if learnt is not None:
                 learn(run, synthetic_shards, "test", "valid")
             assert evaluate.main([str(run), *data, *COMMON]) == 0
@@ -237,7 +237,7 @@ class TestImagesThatWereLearnt:
         assert (learnt["train"], learnt["valid"]) == (0, 0)
         printed = capsys.readouterr().out
         assert "WARNING" not in printed
-        assert "not known" not in printed
+        assert "unknown" not in printed
 
     def test_predict_marks_them_image_by_image(
         self,

@@ -95,7 +95,7 @@ def test_shares_in_doubt_and_accuracy_on_the_decided(calibration: Calibration, d
     assert results["decided"]["interval"] == pytest.approx(list(clopper_pearson(4, 6)))
     text = " ".join(calibration_sentences(results))
     assert "Uncertain: 25.0 % of the real and 40.0 % of the generated" in text
-    assert "on the 6 decided: 0.667" in text
+    assert "on the 6 images with a decided verdict: 0.667" in text
     assert results["before"]["ece"] != results["after"]["ece"]
 
 

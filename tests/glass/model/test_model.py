@@ -289,7 +289,7 @@ class TestMistakes:
 
     def test_a_network_elsewhere_that_timm_lacks(self, tmp_path):
         name = described(tmp_path / "net", architecture="brand_new")
-        self.refused("a network 'brand_new', which this version of timm lacks", name)
+        self.refused("needs the network 'brand_new', which this version of timm lacks", name)
 
     def test_missing_weights_file(self, tmp_path):
         self.refused("does not exist", global_weights=str(tmp_path / "none.pth"))

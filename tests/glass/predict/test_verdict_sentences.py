@@ -58,7 +58,7 @@ def test_the_verdict_stands_beside_its_edges(probability, word, said):
 
 def test_the_change_that_turns_a_verdict_is_named(detector, files):
     (verdict,) = detector.predict([files[0]])
-    assert stability_sentence(replace(verdict, unstable=None)).endswith("was not tested.")
+    assert stability_sentence(replace(verdict, unstable=None)).startswith("It was not tested")
     assert list(verdict.change_verdicts) == list(CHANGES)
     turned = {**dict.fromkeys(CHANGES, "real"), CHANGES[1]: "uncertain"}
     unstable = replace(verdict, verdict="real", unstable=True, change_verdicts=turned)

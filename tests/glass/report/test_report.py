@@ -147,7 +147,7 @@ def test_a_run_on_other_data_is_refused(write_run: WriteRun, synthetic_dataset: 
     document = json.loads(path.read_text())
     document["dataset"]["dataset_json_sha256"] = "f" * 64
     path.write_text(json.dumps(document))
-    with pytest.raises(InputError, match="another data set"):
+    with pytest.raises(InputError, match="a data set other than"):
         load(folder, synthetic_dataset)
 
 

@@ -173,7 +173,7 @@ def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
     assert page.index("<summary>1 finding of the audit</summary>") < page.index("&lt;i&gt;format")
     assert "&lt;b&gt;a&lt;/b&gt;\\x1b.png" in page
     assert "&lt;u&gt;JPEG" in page
-    assert "0.200 before, 0.030 after" in page
+    assert "0.200 before and 0.030 after" in page
     assert not {"<i>", "<b>a", "<u>"} & set(re.findall(r"<[biu]>a?", page)) - {"<b>"}
 
 
