@@ -74,11 +74,11 @@ class TestPatience:
         config = settings(*still, "train.patience=2")
         stopped = tmp_path / "stopped"
         assert not train(synthetic_shards, config, stopped, on_epoch=stop_after(2))
-        assert "no better loss for 2 epochs: training ends" not in caplog.messages
+        assert "no better loss for 2 epochs: stopping early" not in caplog.messages
         assert train(synthetic_shards, config, stopped)
         assert len(lines(stopped)) == 3
         assert json.loads((stopped / "run.json").read_text())["finished"]["best"]["epoch"] == 1
-        assert caplog.messages.count("no better loss for 2 epochs: training ends") == 1
+        assert caplog.messages.count("no better loss for 2 epochs: stopping early") == 1
         # Killed between its last checkpoint and the note that it is finished.
         record = json.loads((stopped / "run.json").read_text()) | {"finished": None}
         (stopped / "run.json").write_text(json.dumps(record))
