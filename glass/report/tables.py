@@ -22,11 +22,7 @@ __all__ = [
 ]
 
 METRIC_ROWS = (
-    (
-        "auroc",
-        "AUROC",
-        "probability that a random generated image scores higher than a random real one; 0.5 is guessing",
-    ),
+    ("auroc", "AUROC", "chance that a random generated image scores higher than a random real one; 0.5 is guessing"),
     ("ap", "average precision", "area under the precision-recall curve"),
     ("accuracy", "accuracy", "share of images on the correct side of the threshold"),
     ("balanced_accuracy", "balanced accuracy", "mean of the next two rows"),

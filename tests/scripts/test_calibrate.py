@@ -56,8 +56,8 @@ def test_calibrate_writes_into_no_cache_of_the_hub(four_splits):
 def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards):
     cases = [
         (["--data", str(synthetic_shards)], "no split calibration"),
-        (["--data", str(four_splits), "--split", "test"], "chosen on test flatters"),
-        (["--data", str(four_splits), "--split", "calibration+test"], "flatters"),
+        (["--data", str(four_splits), "--split", "test"], "chosen on test makes any result on test look too good"),
+        (["--data", str(four_splits), "--split", "calibration+test"], "look too good"),
         (
             ["--data", str(four_splits), "--split", "valid", "--held-out"],
             "trained on valid, or its epoch was chosen there",

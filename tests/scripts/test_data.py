@@ -160,5 +160,5 @@ def test_nothing_is_written_over(tmp_path):
     (tmp_path / "mine/file").write_text("mine")
     with pytest.raises(InputError, match="not an empty folder"):
         download_data.main([str(tmp_path / "mine"), "--source", str(tmp_path)])
-    with pytest.raises(InputError, match="holds no test/real"):
+    with pytest.raises(InputError, match="lacks test/real"):
         download_data.main([str(tmp_path / "new"), "--source", str(tmp_path)])

@@ -213,7 +213,7 @@ def test_real_images_are_enlarged_in_place_and_not_all_alike():
 
 
 def test_mistakes(photos, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="no network 'dalle'; there are upconv7,"):
+    with pytest.raises(InputError, match="no network 'dalle': choose from upconv7,"):
         run(tmp_path / "a", photos, "--networks", "dalle")
     with pytest.raises(SystemExit):
         make_demo.main([str(tmp_path / "a"), "--networks"])

@@ -73,7 +73,7 @@ def test_a_run_that_is_stopped_leaves_the_page_so_far(spread_run, files, tmp_pat
         patch.setattr(verdict_lines, "verdict_line", counting)
         with pytest.raises(KeyboardInterrupt):
             predict.main(arguments)
-    assert f"the 2 rows so far: {out}.partial" in capsys.readouterr().err
+    assert f"stopped; the 2 rows so far are in {out}.partial" in capsys.readouterr().err
     page = Page(partial_path(out).read_text())
     assert "Stopped early: 2 images of 4 were not scored" in page.words
     assert [row.keys[3] for row in page.rows] == seen[:2]

@@ -232,7 +232,7 @@ def test_rows_are_there_as_they_come(run, paths, tmp_path, monkeypatch, capsys):
     assert [float(row["score"]) for row in table] == [image["score"] for image in images]
     assert [partial_path(path).read_text() for path in files] == [as_json, as_csv]
     said = capsys.readouterr().err
-    assert f"the 2 rows so far: {files[0]}.partial and {files[1]}.partial" in said
+    assert f"stopped; the 2 rows so far are in {files[0]}.partial and {files[1]}.partial" in said
     assert not any(path.exists() for path in files)
     flags = ["--json", str(files[0]), "--csv", str(files[1]), "--no-stability"]
     with pytest.raises(InputError, match=r"o\.json\.partial holds the results of a prediction"):
