@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name not in BENCHES:
-        raise InputError(f"no bench is called {name!r}; there are {', '.join(BENCHES)}")
+        raise InputError(f"no bench is called {name!r}: choose from {', '.join(BENCHES)}")
     with called_as(f"{program} {name}"):
         return int(importlib.import_module(BENCHES[name].module).main(rest))
 

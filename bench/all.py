@@ -63,10 +63,10 @@ def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
         append_line(path, name, options.machine, command, code, _document(last))
     except OSError as error:
         print(last, flush=True)
-        why = f"its result, the line above, cannot be written to {path}: {error.strerror}"
-        kept, words = False, f"exit code {code} and {why}"
+        why = f"its result (the line above) cannot be written to {path}: {error.strerror}"
+        kept, words = False, f"exit code {code}; {why}"
     except (ValueError, TypeError, KeyError) as error:
-        kept, words = False, f"exit code {code} and no result: {error}"
+        kept, words = False, f"exit code {code}, and no result: {error}"
     if words:
         print(printable(f"{'NOTE' if kept else 'FAILED'} {name}: {words}"))
     return {"bench": name, "exit_code": code, "kept": kept, "words": words}
@@ -77,7 +77,7 @@ def _document(last: str) -> Any:
     try:
         return parse_json(last.encode())
     except json.JSONDecodeError:
-        raise ValueError("its last line is no JSON document") from None
+        raise ValueError("its last line is not a JSON document") from None
 
 
 def append_line(path: Path, bench: str, machine: str, command: str, exit_code: int, document: Any) -> None:
@@ -94,7 +94,7 @@ def _names(options: argparse.Namespace) -> list[str]:
     names = names_among("--benches", options.benches, KNOWN)
     on_data = [name for name in names if name in NEEDS_DATA]
     if on_data and options.data is None:
-        raise InputError(f"--data SHARDS is needed by {' and '.join(on_data)}: give it, or other --benches")
+        raise InputError(f"--data SHARDS is required by {' and '.join(on_data)}: give it, or choose other --benches")
     if options.data is not None:
         ShardDataset.open(options.data)  # now, not after an hour of other benches
     if options.photos is not None and not options.photos.is_dir():
@@ -114,16 +114,23 @@ def _arguments(name: str, options: argparse.Namespace) -> list[str]:
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Several benches in turn, kept as lines of results.")
-    parser.add_argument("--machine", required=True, metavar="NAME", help="as in xeon-2-cores")
-    parser.add_argument("--data", type=Path, metavar="SHARDS", help=f"for {', '.join(NEEDS_DATA)}")
+    parser = bench_parser(BENCH, "Runs several benches in turn, and keeps their results as lines of a file.")
+    parser.add_argument(
+        "--machine",
+        required=True,
+        metavar="NAME",
+        help="name of this machine in the file of results, such as xeon-2-cores",
+    )
+    parser.add_argument("--data", type=Path, metavar="SHARDS", help=f"data set for {', '.join(NEEDS_DATA)}")
     parser.add_argument(
         "--photos",
         type=Path,
         metavar="DIR",
-        help=f"JPEGs for {' and '.join(NEEDS_IMAGES)}; without, synthetic ones are drawn",
+        help=f"JPEGs for {' and '.join(NEEDS_IMAGES)}; by default synthetic ones are drawn",
     )
-    parser.add_argument("--benches", default=",".join(DEFAULT), metavar="NAME,…", help=f"of {', '.join(KNOWN)}")
+    parser.add_argument(
+        "--benches", default=",".join(DEFAULT), metavar="NAME,…", help=f"benches to run, of {', '.join(KNOWN)}"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     return parser
 
@@ -131,7 +138,10 @@ def parser() -> CommandParser:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,60}", options.machine):
-        raise InputError(f"--machine {options.machine!r}: small letters, digits and . _ - only, it names a file")
+        raise InputError(
+            f"--machine {options.machine!r}: use only lower-case letters, digits and . _ -, because it becomes a file "
+            "name"
+        )
     _check_results(options)
     return options
 

@@ -28,7 +28,7 @@ BENCH = "build"
 METHODS = {
     "pillow_decode": MethodInfo("Pillow decodes the whole image, once", "bench.methods.building:PillowDecode"),
     "entry_points": MethodInfo(
-        "the walk through the scan that notes entry points", "bench.methods.building:EntryPoints"
+        "the pass through the scan that records entry points", "bench.methods.building:EntryPoints"
     ),
     "build_sample": MethodInfo(
         "a whole sample: decode, metadata, hashes, global view, entry points", "bench.methods.building:BuildSample"
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Building a sample and its entry points beside one full decode.")
+    parser = bench_parser(BENCH, "Time to build a sample and its entry points, against one full decode.")
     add_images(parser)
     add_measuring(parser, threads="1")
     return parser

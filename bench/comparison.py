@@ -96,7 +96,7 @@ class Comparison:
     results: tuple[Result, ...]
     common: tuple[Key, ...]
     left_out: int
-    """Number of rows that not every result has."""
+    """Number of rows that some results lack."""
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -124,12 +124,12 @@ class Comparison:
         shared = {name: value for name, value in self.shared.items() if name != IDENTITY[self.bench][0]}
         notes = [f"All rows: {_named(shared)}."] if shared else []
         if self.left_out:
-            notes.append(f"Left out: {counted(self.left_out, 'row')} that not every result has.")
+            notes.append(f"Left out: {counted(self.left_out, 'row')} that some results lack.")
         if any(result.busy for result in self.results):
-            notes.append("Measured while other programs computed (busy!): not to be relied on.")
+            notes.append("Results marked (busy!) were measured while other programs used the CPU, and are unreliable.")
         ended = [f"{r.label} with {r.exit_code}" for r in self.results if r.exit_code]
         if ended:
-            notes.append(f"Ended with another exit code than 0, as after a missed goal: {ended}.")
+            notes.append(f"Exit codes other than 0, as after a missed goal: {ended}.")
         return notes
 
 
@@ -164,13 +164,13 @@ def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
         try:
             lines = read_json_bytes(path).decode("utf-8").splitlines()
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read ({error})") from error
+            raise InputError(f"{path} cannot be read ({error}): give result files of glass bench all") from error
         for number, text in enumerate(lines, 1):
             where = f"{path} line {number}"
             try:
                 results.append(_result(where, text))
             except ValueError as error:
-                left_out.append(f"{where} is left out: another version of the bench measured it ({error})")
+                left_out.append(f"{where} is left out, because another version of the bench wrote it ({error})")
     return results, left_out
 
 
@@ -181,9 +181,9 @@ def _result(where: str, text: str) -> Result:
         line = parse_json(text.encode("utf-8"))
         bench, document = line["bench"], line["document"]
         if bench not in SCHEMAS or not isinstance(document, dict) or "environment" not in document:
-            raise ValueError(f"it has no document of {', '.join(SCHEMAS)}")
+            raise ValueError(f"it lacks a document of one of the benches {', '.join(SCHEMAS)}")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where} is not a bench result ({error})") from error
+        raise InputError(f"{where} is not a bench result ({error}): give result files of glass bench all") from error
     check_line(line)
     return Result(bench, line["machine"], document, line["exit_code"])
 
@@ -196,8 +196,8 @@ def compare(results: Sequence[Result]) -> Comparison:
     if not common:
         names = "; ".join(result.label for result in results)
         raise NotAlike(
-            f"the results of {bench} ({names}) have no row in common that was measured alike (same"
-            f" {', '.join(IDENTITY[bench])}): report them apart"
+            f"the results of {bench} ({names}) share no row that was measured in the same way (same "
+            f"{', '.join(IDENTITY[bench])}): write a report for each"
         )
     everything = {key for keys in rows for key in keys}
     return Comparison(bench, tuple(results), common, len(everything) - len(common))

@@ -67,7 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the bench. Returns 0, or 1 if a method crashed."""
     options = parser().parse_args(argv)
     if options.formats is None and options.seconds_per_cell is not None:
-        raise InputError("--seconds-per-cell goes with --formats: give that, too, or leave it out")
+        raise InputError(
+            "--seconds-per-cell works with --formats only: give --formats, too, or leave out --seconds-per-cell"
+        )
     crop_counts = whole_numbers("--crops", options.crops)
     cores = check_measuring(options)
     found = environment(cores[max(cores)])
@@ -85,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         "failed": run.failed,
     }
     print(f"{found['cpu']}, cores {found['cores_used']}, commit {found['commit']}, {found['date']}")
-    print("files in the page cache; turns from empty queues to the last result\n")
+    print("files in the page cache; each turn is timed from empty queues to the last result\n")
     run.show()
     print_about(document["methods"])
     print_ratios(document["ratios"], document["ratio_ranges"], "\nratios, round by round")
@@ -96,30 +98,32 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Images to a global view and N crops: our loader and other ways.")
+    parser = bench_parser(BENCH, "Decoding images into a global view and N crops: our loader and other ways.")
     add_images(parser)
     parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
-    parser.add_argument("--methods", metavar="NAME,…", help=f"only these (default: all of {', '.join(METHODS)})")
+    parser.add_argument(
+        "--methods", metavar="NAME,…", help=f"only these methods (default: all of {', '.join(METHODS)})"
+    )
     parser.add_argument(
         "--peers",
         action="store_true",
-        help=f"also the same job on other libraries, where installed: {', '.join(PEERS)}",
+        help=f"also measure other libraries at the same job, if installed: {', '.join(PEERS)}",
     )
     parser.add_argument(
         "--formats",
         nargs="?",
         const="",
         metavar="NAME,…",
-        help="instead: the photographs of --photos in these formats (without a NAME all: "
-        f"{', '.join(FORMATS)}) and in the sizes --megapixels, here {SIZES} if not given; the loader beside Pillow, "
-        f"OpenCV and torchvision; --methods are then of {', '.join(FORMAT_METHODS)}",
+        help="instead measure the photographs of --photos in these formats (without NAME in all: "
+        f"{', '.join(FORMATS)}) and in the sizes --megapixels (then by default {SIZES}), by the loader, Pillow, "
+        f"OpenCV and torchvision; --methods then chooses from {', '.join(FORMAT_METHODS)}",
     )
     parser.add_argument(
         "--seconds-per-cell",
         type=float,
         metavar="S",
-        help="with --formats: a format at a size takes as many of the photographs as are decoded whole in about this "
-        f"time, in all rounds and by all methods together, and at least two (default: {SECONDS_PER_CELL})",
+        help="with --formats: take as many photographs for each format and size as all methods together can decode "
+        f"whole in about this time, over all rounds, but at least two (default: {SECONDS_PER_CELL})",
     )
     add_measuring(parser, threads="1")
     return parser
@@ -196,8 +200,8 @@ class _Run:
         for row in self.rows:
             if row["method"] == SIZE_METHOD and row["windowed_share"] < 1:
                 print(
-                    f"{row['images']} {row['megapixels']} megapixels: only {row['windowed_share']:.0%} "
-                    "of the images could be read by windows, the others were decoded whole"
+                    f"{row['images']} {row['megapixels']} megapixels: only {row['windowed_share']:.0%} of the images "
+                    "could be read by windows; the others were decoded whole"
                 )
 
     def draw(self, output: Path) -> list[Path]:

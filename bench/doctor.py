@@ -32,7 +32,7 @@ BENCH = "doctor"
 FILE_BYTES = 256 << 20
 MIN_CACHE_GB_S, MIN_DISK_MB_S = 1.0, 150.0
 """Below these speeds, those of a page cache and of a SATA disk of ten years ago, the verdict is "slow"."""
-UNTRIED = "the GPU checks have not been run on a machine with a GPU before: doubt them too"
+UNTRIED = "these checks have never been run on a machine with a GPU, so they may be wrong themselves"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         rows += [_row(name, check, options) for name, check in GPU_CHECKS.items()]
         gpu_half = f"run; {UNTRIED}"
     else:
-        gpu_half = f"not run, for want of a GPU: {', '.join(GPU_CHECKS)}"
+        gpu_half = f"not run, because there is no GPU: {', '.join(GPU_CHECKS)}"
     found = environment(sorted(os.sched_getaffinity(0)))
     for row in rows:
         print(printable(f"{row['verdict']:>6}  {row['check']}: {row['words']}"))
@@ -74,13 +74,13 @@ def _libraries(_: argparse.Namespace) -> Answer:
 
 def _cores(_: argparse.Namespace) -> Answer:
     cores, busy = len(os.sched_getaffinity(0)), busy_cores()
-    words = f"{cores} for this process, {busy:.1f} kept busy by other programs"
-    return (SLOW, f"{words}, so every measurement will be off") if busy > QUIET_CORES else (GOOD, words)
+    words = f"{cores} for this process, of which other programs keep {busy:.1f} busy"
+    return (SLOW, f"{words}, so every measurement will be unreliable") if busy > QUIET_CORES else (GOOD, words)
 
 
 def _memory(_: argparse.Namespace) -> Answer:
     memory = psutil.virtual_memory()
-    words = f"{memory.available / 2**30:.1f} GiB available of {memory.total / 2**30:.1f}"
+    words = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB available"
     return (GOOD if memory.available > 4 << 30 else SLOW), words
 
 
@@ -103,11 +103,11 @@ def _disk(options: argparse.Namespace) -> Answer:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         disk = FILE_BYTES / 1e6 / seconds(read)
     words = (
-        f"{options.folder}: cache {cached:.1f} GB/s, disk reads {disk:.0f} MB/s (after asking the"
-        f" system to forget the file), writes {written:.0f} MB/s"
+        f"{options.folder}: cache {cached:.1f} GB/s, disk reads {disk:.0f} MB/s (after asking the system to drop the "
+        f"file from its cache), writes {written:.0f} MB/s"
     )
     if cached < MIN_CACHE_GB_S or disk < MIN_DISK_MB_S:
-        return SLOW, f"{words}: shards larger than memory will wait for this disk"
+        return SLOW, f"{words}: training on shards larger than memory will wait for this disk"
     return GOOD, words
 
 
@@ -134,8 +134,8 @@ CPU_CHECKS: dict[str, Check] = {
 def parser() -> CommandParser:
     """The command line."""
     parser = bench_parser(BENCH, "Checks this machine and reports what is slow or wrong.")
-    parser.add_argument("--folder", type=Path, default=Path("."), help="where shards will lie")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the document here")
+    parser.add_argument("--folder", type=Path, default=Path("."), help="folder on the disk that will hold the shards")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document to this folder")
     return parser
 
 
@@ -143,7 +143,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     check_output(options)
     if not options.folder.is_dir():
-        raise InputError(f"--folder {options.folder} is no folder: give one that exists")
+        raise InputError(f"--folder {options.folder} is not a folder: give an existing folder")
     if not os.access(options.folder, os.W_OK):
-        raise InputError(f"--folder {options.folder} cannot be written to: give another")
+        raise InputError(f"--folder {options.folder} cannot be written to: give another folder")
     return options

@@ -69,7 +69,7 @@ def check_cpu_decoding(_: argparse.Namespace) -> Answer:
     """Compares libjpeg-turbo's pixels with Pillow's, and measures libjpeg-turbo's speed."""
     simplejpeg = optional("simplejpeg")
     if simplejpeg is None:
-        return ABSENT, "no simplejpeg here: torchvision decodes where its pixels are equal, else Pillow"
+        return ABSENT, "simplejpeg is not installed: torchvision decodes where its pixels are equal, else Pillow"
     unequal = _above(_differences(lambda data: simplejpeg.decode_jpeg(data, "RGB")), 0)
     if unequal:
         return WRONG, f"libjpeg-turbo and Pillow decode differently ({unequal}): reinstall both"
@@ -77,14 +77,14 @@ def check_cpu_decoding(_: argparse.Namespace) -> Answer:
     rate = WIDTH * HEIGHT / 1e6 / seconds(lambda: simplejpeg.decode_jpeg(data), at_least_s=0.5)
     words = f"equal to Pillow's on {', '.join(KINDS)}; {rate:.0f} megapixels/s on a core"
     if rate < MIN_CPU_DECODE_MP_S:
-        return SLOW, f"{words}: under {MIN_CPU_DECODE_MP_S:.0f}, this core is slow or busy"
+        return SLOW, f"{words}, below {MIN_CPU_DECODE_MP_S:.0f}: this core is slow or busy"
     return GOOD, words
 
 
 def check_dali(_: argparse.Namespace) -> Answer:
     """Compares DALI's pixels on the CPU with Pillow's."""
     if optional("nvidia.dali") is None:
-        return ABSENT, "no DALI here (Linux only): decoding by libjpeg-turbo, which needs no GPU"
+        return ABSENT, "DALI is not installed (Linux only): images are decoded by libjpeg-turbo, which needs no GPU"
     unequal = _above(_differences(lambda data: decode_by_dali(data, "cpu")), 0)
     if unequal:
         return WRONG, f"DALI on the CPU and Pillow decode differently ({unequal}): reinstall both"
@@ -95,9 +95,9 @@ def check_gpu_decoding(_: argparse.Namespace) -> Answer:
     """Compares the pixels of nvJPEG (DALI ``mixed``) with libjpeg-turbo's."""
     differences = _differences(lambda data: decode_by_dali(data, "cuda"))
     found = ", ".join(f"{kind} {levels}" for kind, levels in differences.items())
-    words = f"nvJPEG and libjpeg-turbo differ by at most so many grey levels: {found}"
+    words = f"largest differences between nvJPEG and libjpeg-turbo, in grey levels: {found}"
     if _above(differences, MAX_NVJPEG_DIFFERENCE):
-        return WRONG, f"{words}; more than rounding: train and predict with the same decoder"
+        return WRONG, f"{words}; this is more than rounding: train and predict with the same decoder"
     return GOOD, words
 
 

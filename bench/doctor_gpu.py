@@ -57,11 +57,11 @@ def check_presence(_: argparse.Namespace) -> Answer:
     if driver is None:
         return ABSENT, "no NVIDIA driver was found: training and decoding run on the CPU"
     if torch.version.cuda is None:
-        return SLOW, f"driver {driver} is there, but this torch is built without CUDA: reinstall it"
+        return SLOW, f"driver {driver} is installed, but this torch was built without CUDA: install a torch with CUDA"
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None:
-        return ABSENT, f"driver {driver} is there, CUDA_VISIBLE_DEVICES={hidden!r} shows no device"
-    return SLOW, f"driver {driver} is there, but no device can be used: {_why_torch_fails()}"
+        return ABSENT, f"driver {driver} is installed, but CUDA_VISIBLE_DEVICES={hidden!r} shows no device"
+    return SLOW, f"driver {driver} is installed, but no device can be used: {_why_torch_fails()}"
 
 
 def _why_torch_fails() -> str:
@@ -100,7 +100,7 @@ def _attention(_: argparse.Namespace) -> Answer:
         with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
             torch.nn.functional.scaled_dot_product_attention(q, q, q)
     except RuntimeError:
-        return SLOW, "no flash attention on this GPU: ViTs will take more time and memory"
+        return SLOW, "no flash attention on this GPU: ViTs will need more time and memory"
     return GOOD, "flash attention works"
 
 

@@ -88,13 +88,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Batches per second of the loader on shards that exist.")
-    parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a data set")
-    parser.add_argument("--split", default="train", help="or several, as in train+valid")
+    parser = bench_parser(BENCH, "Speed of the loader on existing shards.")
+    parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="folder of shards")
+    parser.add_argument("--split", default="train", help="split, or several such as train+valid")
     parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
-    parser.add_argument("--backends", default="turbo,dali", metavar="NAME,…", help=f"of {', '.join(BACKENDS)}")
-    parser.add_argument("--decode", default=",".join(MODES), metavar="MODE,…", help="modes")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="B", help="samples")
+    parser.add_argument(
+        "--backends", default="turbo,dali", metavar="NAME,…", help=f"decoders to measure, of {', '.join(BACKENDS)}"
+    )
+    parser.add_argument("--decode", default=",".join(MODES), metavar="MODE,…", help="decode modes")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="B", help="samples per batch")
     add_measuring(parser, threads="1,2")
     return parser
 

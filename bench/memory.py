@@ -163,25 +163,28 @@ def memory_ratios(
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Memory and time of a training step, plain and in chunks of crops.")
+    parser = bench_parser(BENCH, "Memory and time of a training step, with and without chunks of crops.")
     add = parser.add_argument
     add("--presets", "--preset", default="glass_vit_base,glass_resnet50", metavar="P,…")
     add("--crops", default="1,2,4,8,16", metavar="N,…", help="numbers of crops")
-    add("--crop-chunk", type=int, metavar="C", help="only this chunk (default: plain and 1, in turn)")
+    add(
+        "--crop-chunk", type=int, metavar="C", help="only this chunk size (default: no chunks and chunks of 1, in turn)"
+    )
     add("--batch-size", type=int, default=4, help="images per step")
     add("--precision", choices=PRECISIONS, default="auto")
     add("--time-crops", default="8", metavar="N,…", help="numbers of crops at which steps are timed")
-    add("--rounds", type=int, default=5, help="timed steps of each, in turn; 0: only count memory")
-    add("--threads", type=int, default=1, help="threads on a CPU")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the preset")
+    add("--rounds", type=int, default=5, help="number of timed steps per setting; 0: only count memory")
+    add("--threads", type=int, default=1, help="number of threads on a CPU")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset (repeatable)")
     add(
         "--count",
         choices=("steps", "shapes"),
         default="steps",
-        help="count real steps, or what they would allocate, in seconds and without timing",
+        help="steps: count the memory of real steps; shapes: count what they would allocate, in seconds and without "
+        "timing",
     )
-    add("--output", type=Path, metavar="DIR", help="also write the JSON document and plots here")
-    add("--save-model", action="store_true", help="keep the rows where glass plan finds them, in place of older ones")
+    add("--output", type=Path, metavar="DIR", help="also write the JSON document and plots to this folder")
+    add("--save-model", action="store_true", help="store the rows where glass plan reads them, and replace older ones")
     return parser
 
 
@@ -190,7 +193,7 @@ def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]
     presets = names_among("--presets", options.presets, preset_names())
     for preset in presets:
         if load_preset(preset).model.kind != "glass":
-            raise InputError(f"--presets {preset}: it sees no crops; take one of glass_*")
+            raise InputError(f"--presets {preset}: this preset sees no crops; give one called glass_…")
     check_at_least(1, options, "crop_chunk", "batch_size", "threads")
     check_at_least(0, options, "rounds")
     check_output(options)

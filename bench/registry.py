@@ -15,17 +15,19 @@ class Bench:
 
 
 BENCHES = {
-    "decode": Bench("bench.decode", "images to crops: our loader beside other ways to decode"),
-    "loader": Bench("bench.loader", "the loader on shards that exist: backends, modes, threads"),
-    "remote": Bench("bench.remote", "shards in a store: bytes in ranges and in whole shards"),
-    "soak": Bench("bench.soak", "loader and training under faults: memory, handles, rates"),
-    "build": Bench("bench.build", "building a sample and its entry points beside one full decode"),
-    "memory": Bench("bench.memory", "a training step's memory and time, plain and in chunks"),
-    "train": Bench("bench.train", "where a training step's time goes, and the share of the loader's rate"),
-    "spectrum": Bench("bench.spectrum", "the floor for detectors: what a power spectrum alone tells"),
-    "scale": Bench("bench.scale", "opening, shuffling and resuming, from 10³ to 10⁷ samples"),
-    "doctor": Bench("bench.doctor", "is this machine set up well, and what is slow or wrong"),
-    "gpu": Bench("bench.gpu.command", "all that is to be measured on a GPU, in one command of minutes"),
-    "all": Bench("bench.all", "several benches in turn, their results kept as lines"),
-    "report": Bench("bench.report", "results of machines and commits side by side"),
+    "decode": Bench("bench.decode", "decoding images into crops: our loader and other ways"),
+    "loader": Bench("bench.loader", "the loader on existing shards: backends, decode modes, threads"),
+    "remote": Bench("bench.remote", "reading shards from a store: in byte ranges and as whole shards"),
+    "soak": Bench("bench.soak", "loader and training under injected faults: memory, file handles, rates"),
+    "build": Bench("bench.build", "time to build a sample and its entry points, against one full decode"),
+    "memory": Bench("bench.memory", "memory and time of a training step, with and without chunks of crops"),
+    "train": Bench(
+        "bench.train", "where the time of a training step goes, and how close it comes to the loader's rate"
+    ),
+    "spectrum": Bench("bench.spectrum", "a baseline for detectors: classification by power spectrum alone"),
+    "scale": Bench("bench.scale", "opening, shuffling and resuming data sets of 10³ to 10⁷ samples"),
+    "doctor": Bench("bench.doctor", "checks this machine, and reports what is slow or wrong"),
+    "gpu": Bench("bench.gpu.command", "all GPU measurements, in one command of a few minutes"),
+    "all": Bench("bench.all", "runs several benches in turn, and keeps their results as lines of a file"),
+    "report": Bench("bench.report", "compares results of machines and commits side by side"),
 }

@@ -127,23 +127,23 @@ def _links(text: str) -> list[tuple[float, float]]:
     except ValueError:
         links = []
     if not links or any(latency < 0 or mbit <= 0 for latency, mbit in links):
-        raise InputError(f"--links {text}: give MILLISECONDS:MBIT_PER_SECOND, as in 5:1000,30:100")
+        raise InputError(f"--links {text}: give MILLISECONDS:MBIT_PER_SECOND, such as 5:1000,30:100")
     return links
 
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Bytes and seconds per image out of a store.")
-    parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a local folder")
-    parser.add_argument("--split", default="train", help="or several, as in train+valid")
+    parser = bench_parser(BENCH, "Bytes and seconds per image when shards are read from a store.")
+    parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="local folder of shards")
+    parser.add_argument("--split", default="train", help="split, or several such as train+valid")
     parser.add_argument("--crops", type=int, default=4, metavar="N", help="crops per image")
     parser.add_argument(
         "--links",
         default="5:1000,30:100",
         metavar="MS:MBIT,…",
-        help="latencies in milliseconds and bandwidths in Mbit/s",
+        help="simulated links: latencies in milliseconds and bandwidths in Mbit/s",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document to this folder")
     return parser
 
 

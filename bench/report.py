@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     if not compared:
         raise InputError("; ".join(refused.values()))
     for bench, number in Counter(r.bench for r in results if r.bench not in METRICS).items():
-        left_out.append(f"{number} of {bench} are left out: no figures to set side by side")
+        left_out.append(f"{number} of {bench} left out: that bench has no figures to compare")
     notes = [printable(note) for note in (*refused.values(), *left_out)]
     _write(options.output, compared, notes)
     for note in notes:
@@ -67,11 +67,11 @@ def _names(results: Sequence[Result], asked: str | None, left_out: Sequence[str]
     """The benches to report on. Raises ``InputError`` if there is none."""
     names = sorted({result.bench for result in results if result.bench in METRICS})
     if not names:
-        raise InputError("; ".join([f"the files hold no results of {', '.join(METRICS)}", *left_out]))
+        raise InputError("; ".join([f"the files contain no results of {', '.join(METRICS)}", *left_out]))
     if asked is None:
         return names
     if asked not in names:
-        raise InputError(f"--bench {asked}: there are results of {', '.join(names)}")
+        raise InputError(f"--bench {asked}: the files have no results of it, but of {', '.join(names)}")
     return [asked]
 
 
@@ -125,8 +125,10 @@ def _plot(compared: Comparison) -> Markup:
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Results of machines and commits side by side.")
+    parser = bench_parser(BENCH, "Compares results of machines and commits side by side.")
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for bench.md and .html")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="bench/results/*.jsonl")
-    parser.add_argument("--bench", help="only this one")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="files of results, such as bench/results/*.jsonl"
+    )
+    parser.add_argument("--bench", help="only this bench")
     return parser

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 def _sizes(text: str) -> list[int]:
     parts = text.split(",")
     if not all(part.isdecimal() and 100 <= int(part) <= 10**9 for part in parts):
-        raise InputError(f"--samples {text}: give whole numbers from 100 up, as 1000,1000000")
+        raise InputError(f"--samples {text}: give whole numbers of at least 100, such as 1000,1000000")
     return sorted({int(part) for part in parts})
 
 
@@ -155,15 +155,15 @@ def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Cost of opening, shuffling and resuming by number of samples.")
+    parser = bench_parser(BENCH, "Cost of opening, shuffling and resuming a data set, by its number of samples.")
     parser.add_argument(
         "--samples",
         default="1000,10000,100000,1000000,10000000",
         metavar="N,…",
-        help="sizes of the manifests; ten million take 4 GB of the temporary folder",
+        help="numbers of samples; ten million take 4 GB in the temporary folder",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="processes per size")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
+    parser.add_argument("--rounds", type=int, default=3, help="number of processes per size, one after another")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document to this folder")
     return parser
 
 

@@ -229,10 +229,14 @@ def verdict(soaked: Soaked) -> dict[str, Any]:
 def parser() -> CommandParser:
     """The command line."""
     parser = bench_parser(BENCH, (__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=5.0, help="duration")
+    parser.add_argument("--minutes", type=float, default=5.0, help="duration in minutes")
     parser.add_argument("--seed", type=int, default=0, help="seed of faults, pauses and kills")
-    parser.add_argument("--no-training", action="store_true", help="leave out the run that is killed")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="also write JSON and plot here")
+    parser.add_argument(
+        "--no-training", action="store_true", help="leave out the training run that is killed and resumed"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="also write the JSON document and plot to this folder"
+    )
     return parser
 
 

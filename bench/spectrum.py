@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         dataset.split_rows(split)
     if set(options.train_split.split("+")) & set(options.split.split("+")):
         raise InputError(
-            f"--split {options.split} and --train-split {options.train_split} share images: give two splits"
+            f"--split {options.split} and --train-split {options.train_split} share images: give two different splits"
         )
     document = _measured(dataset, options)
     _print(document)
@@ -64,7 +64,9 @@ def _measured(dataset: ShardDataset, options: argparse.Namespace) -> Spectrum:
         try:
             classifier = fit_spectrum(loader)
         except ValueError as error:
-            raise InputError(f"--train-split {options.train_split} holds no images of two classes") from error
+            raise InputError(
+                f"--train-split {options.train_split} does not have images of both classes: give another split"
+            ) from error
     progress(f"scoring {options.split}")
     with build_loader(dataset, options.split, config) as loader:
         predictions = score(classifier, loader, "cpu", "float32")
@@ -101,18 +103,18 @@ def _print(document: Spectrum) -> None:
     print_spanning(table)
     whole = document["rows"][0]["auroc"]
     if whole is not None:
-        print(f"a spectrum alone reaches {whole:.2f}: a detector worth its training is above that")
+        print(f"a spectrum alone reaches {whole:.2f}: a detector worth training must exceed this")
 
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "A floor for detectors: logistic regression on power spectra.")
+    parser = bench_parser(BENCH, "A baseline for detectors: logistic regression on power spectra.")
     parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder of shards")
-    parser.add_argument("--split", default="test", help="measured on")
-    parser.add_argument("--train-split", default="train", metavar="SPLIT", help="fitted to")
-    parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap")
-    parser.add_argument("--threads", type=int, default=2, help="that read and decode")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
+    parser.add_argument("--split", default="test", help="split to measure on")
+    parser.add_argument("--train-split", default="train", metavar="SPLIT", help="split to fit to")
+    parser.add_argument("--draws", type=int, default=1000, help="repetitions of the bootstrap (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="threads that read and decode")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document to this folder")
     return parser
 
 

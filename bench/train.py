@@ -86,9 +86,8 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: 
         wanted = steps + WARM_UP_STEPS
         if len(loader) < wanted:
             raise InputError(
-                f"{config.train_split} gives {len(loader)} batches of"
-                f" {config.loader.global_batch_size}, {wanted} are needed: give less --steps or"
-                " a smaller --batch"
+                f"{config.train_split} has only {len(loader)} batches of {config.loader.global_batch_size}, but "
+                f"{wanted} are needed: give fewer --steps or a smaller --batch"
             )
         turns = []
         for number in range(rounds):
@@ -218,15 +217,17 @@ def _settings(preset: str, dataset: ShardDataset, options: argparse.Namespace) -
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Where a training step's time goes, beside the loader's rate.")
-    parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a data set")
+    parser = bench_parser(BENCH, "Where the time of a training step goes, and how close it comes to the loader's rate.")
+    parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="folder of shards")
     parser.add_argument("--presets", default="glass_tiny,single_view_tiny", metavar="NAME,…")
-    parser.add_argument("--batch", type=int, help="images of a step (default: the preset's)")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of steps and loader")
-    parser.add_argument("--steps", type=int, default=10, help="timed steps of a round")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the model and of the loader")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the document here")
+    parser.add_argument("--batch", type=int, help="images per step (default: as in the preset)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, each of training steps and of the loader alone")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps per round")
+    parser.add_argument("--threads", type=int, default=2, help="threads for the model and for the loader")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the presets (repeatable)"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document to this folder")
     return parser
 
 

@@ -55,10 +55,12 @@ def add_data_and_preset(parser: CommandParser) -> None:
     from glass.presets import preset_names  # imported here, since commands that build shards do not need it
 
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
+    parser.add_argument("--preset", required=True, help=f"one of {', '.join(preset_names())}")
 
 
-def add_settings(parser: CommandParser, about: str = "as in train.py") -> None:
+def add_settings(
+    parser: CommandParser, about: str = "change a setting of the preset, as in glass train (repeatable)"
+) -> None:
     """Adds ``--set KEY=VALUE``, which may be given any number of times."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
 
@@ -66,7 +68,10 @@ def add_settings(parser: CommandParser, about: str = "as in train.py") -> None:
 def add_device(parser: CommandParser) -> None:
     """Adds ``--device``, for :func:`choose_device`."""
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto: the GPU where there is one"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device to compute on; default auto: the GPU if there is one",
     )
 
 
@@ -77,7 +82,7 @@ def add_workers(parser: CommandParser) -> None:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="processes; does not change what is written (default: the cores, %(default)s here)",
+        help="number of processes; does not change the output (default: one per core, %(default)s here)",
     )
 
 
@@ -88,7 +93,7 @@ def add_skip(parser: CommandParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="pass over the images in folders of this name, wherever they lie, such as edited (repeatable)",
+        help="skip the images in folders of this name at any depth, such as edited (repeatable)",
     )
 
 
@@ -103,8 +108,8 @@ def add_groups(parser: CommandParser) -> None:
         "--groups",
         type=Path,
         metavar="FILE",
-        help="CSV or Parquet list with the columns sha256,group, as glass audit --write-groups writes it: "
-        "images of a group share a split; its groups join with those of the source",
+        help="CSV or Parquet list with the columns sha256,group, as glass audit --write-groups writes it: images of a "
+        "group share a split; these groups are merged with those of the source",
     )
 
 
@@ -113,8 +118,8 @@ def add_note(parser: CommandParser, also: str = "") -> None:
     parser.add_argument(
         "--note",
         metavar="TEXT",
-        help="what a reader of any verdict must know about these images, such as how they were made: a sentence or two "
-        f"that every verdict shows of a model that learns from them{also}",
+        help="what readers of verdicts must know about these images, such as how they were made: a sentence or two, "
+        f"shown with every verdict of a model that was trained on them{also}",
     )
 
 
@@ -135,7 +140,7 @@ def choose_device(device: str) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            raise InputError("--device cuda: no CUDA device is here; leave it out, or give cpu")
+            raise InputError("--device cuda: this machine has no CUDA device; leave out --device, or give cpu")
         os.environ.pop("ACCELERATE_USE_CPU", None)
 
 
@@ -145,7 +150,6 @@ def require_one_process(command: str) -> None:
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":
         raise InputError(
-            f"{command} is one process and WORLD_SIZE says {processes}: start it without torchrun"
-            " or accelerate launch; on several GPUs use glass tune --workers N for a search, and"
-            " train.py for single runs"
+            f"{command} runs in one process, but WORLD_SIZE is {processes}: start it without torchrun or accelerate "
+            "launch; on several GPUs use glass tune --workers N for a search, and train.py for single runs"
         )

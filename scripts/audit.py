@@ -3,7 +3,7 @@
     glass audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
 
 Measures how well size, format and compression alone separate the classes, names the properties that
-do, and finds pictures that come twice, even if one was re-saved, resized or cropped. Writes
+do, and finds pictures that occur twice, even if one was re-saved, resized or cropped. Writes
 DATA/audit.json, which reports show on top. With --write-groups, also writes a list of the pictures
 that belong together, for another build. The exit code is 1 if a finding is serious.
 """
@@ -74,23 +74,29 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("audit", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings here, too")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page for people, with the worst pairs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the findings to this file")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write an HTML page with the findings and the worst pairs"
+    )
     parser.add_argument(
         "--write-groups",
         type=Path,
         metavar="FILE",
-        help="write which images belong together, those that were found to show one picture and those of one group: "
-        "a CSV or Parquet list for --groups of glass build and glass index",
+        help="write which images belong together, because they show the same picture or share a group: a CSV or "
+        "Parquet list for --groups of glass build and glass index",
     )
     parser.add_argument(
         "--no-near",
         dest="near",
         action="store_false",
-        help="leave out near duplicates, for which all global views are read",
+        help="do not search for near duplicates (the search reads all global views)",
     )
     parser.add_argument(
-        "--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N", help="default: the cores"
+        "--threads",
+        type=thread_count,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of threads (default: one per core)",
     )
     return parser
 
@@ -105,7 +111,7 @@ def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
     require_different(given)
     for option, path in given.items():
         if option != "--json" and os.path.realpath(path) == os.path.realpath(own):
-            raise InputError(f"{own} is for the findings as JSON: give {option} another name")
+            raise InputError(f"{own} is reserved for the findings as JSON: give {option} another name")
     if arguments.json:
         check_output(arguments.json, _IS_FINDINGS)
     if arguments.html:
@@ -115,7 +121,7 @@ def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
 
         check_group_output(arguments.write_groups)
     if own.exists():  # else a data set that cannot be written to is audited all the same
-        check_output(own, _IS_FINDINGS, "move it away: the findings are written there")
+        check_output(own, _IS_FINDINGS, "move it away, because the findings are written there")
 
 
 def _write_groups(path: Path, dataset: "ShardDataset", duplicates: "Duplicates") -> None:
@@ -156,7 +162,7 @@ def _lines(document: "Audit") -> list[str]:
     findings = document["findings"]
     for place, finding in enumerate(findings):
         lines.append(f"[{finding['severity']}] {finding['text']}")
-        lines += [f"    such as {' and '.join(names)}" for names in finding["examples"][:2]]
+        lines += [f"    for example {' and '.join(names)}" for names in finding["examples"][:2]]
         following = findings[place + 1]["advice"] if place + 1 < len(findings) else ""
         if finding["advice"] and finding["advice"] != following:  # once for findings in a row
             lines.append(f"    what to do: {finding['advice']}")

@@ -4,7 +4,7 @@ SRC is a folder whose folders' names say class, split and generator, such as rea
 any depth; an archive of such a folder; a list in CSV, JSON lines or Parquet with columns
 path,label[,generator,group,split]; or Parquet with the images inside, as on the Hugging Face hub. All but archives may
 be in a store: s3://…, gs://…, http(s)://…, hf://….
---dry-run shows what is understood. An interrupted build continues when the same command is run again.
+--dry-run shows how SRC is understood. An interrupted build continues when the same command is run again.
 """
 
 from collections.abc import Mapping
@@ -48,46 +48,47 @@ __all__ = ["main", "summary"]
 def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("build_shards", description=__doc__.split("\n\n")[1])
-    parser.add_argument("source", metavar="SRC", help="folder of images, or list; a path or a URL")
+    parser.add_argument("source", metavar="SRC", help="folder or list of images: a path or a URL")
     parser.add_argument("out", metavar="OUT", nargs="?", help="folder for the data set, or s3://… or gs://…")
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print what is understood of SRC (classes, generators, splits, formats, what is passed over), and "
-        "build nothing",
+        help="print how SRC is understood (classes, generators, splits, formats, skipped files), and build nothing",
     )
     _add_understanding(parser)
     parser.add_argument(
         "--split",
         default=DEFAULT_SPLIT,
         metavar="TRAIN,VALID,TEST[,CALIBRATION]",
-        help="shares that add up to 1; a list may have its own column split (default %(default)s)",
+        help="shares of the splits, which add up to 1; a list may name the split of each image in a column split "
+        "instead (default %(default)s)",
     )
     parser.add_argument(
         "--split-seed",
         type=int,
         default=606,
         metavar="N",
-        help="seed of the split and of the order within shards (default %(default)s)",
+        help="seed of the splits and of the order within shards (default %(default)s)",
     )
     add_groups(parser)
     add_note(parser, f" (default: the text of a file {NOTE_NAME} in SRC or beside a list)")
-    parser.add_argument("--samples-per-shard", type=int, default=1000, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--samples-per-shard", type=int, default=1000, metavar="N", help="most samples in a shard; default %(default)s"
+    )
     add_workers(parser)
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default="local",
-        help="local: processes of this machine; ray: the cluster at RAY_ADDRESS, which needs SRC "
-        "and OUT at the same paths everywhere, or in a store (default %(default)s)",
+        help="local: processes on this machine; ray: the cluster at RAY_ADDRESS, which needs SRC and OUT at the same "
+        "paths on all machines, or in a store (default %(default)s)",
     )
     _add_stored_form(parser)
     parser.add_argument(
         "--reject-unreadable",
         action="store_true",
-        help="continue without files that the disk or the network file system does not give, also "
-        "after several tries (reason io in rejected.parquet); without it, such a file ends the "
-        "build",
+        help="continue without files that cannot be read from the disk or the network file system even after several "
+        "tries (reason io in rejected.parquet); by default, such a file ends the build",
     )
     return parser
 
@@ -99,22 +100,22 @@ def _add_understanding(parser: CommandParser) -> None:
         action="append",
         default=[],
         metavar="WORD=real|generated",
-        help="what the name of a folder, or a value of a label, means, such as 0=real (repeatable); goes before "
-        "the words that are known, such as real, nature, fake, ai",
+        help="which class a folder name or a label stands for, such as 0=real (repeatable); overrides the known "
+        "words, such as real, nature, fake, ai",
     )
     add_skip(parser)
     parser.add_argument(
         "--generator-level",
         type=at_least_one,
         metavar="N",
-        help="which folder below SRC names the generator, 1 for the first (default: the first whose name means "
-        "neither class nor split)",
+        help="which level of folders below SRC names the generator, 1 for the first (default: the first folder whose "
+        "name stands for neither a class nor a split)",
     )
     parser.add_argument(
         "--no-given-split",
         dest="given_split",
         action="store_false",
-        help="draw all splits, whatever folders such as train/ and test/, or a list, say",
+        help="draw all splits, and ignore those given by a list or by folders such as train/ and test/",
     )
 
 
@@ -131,16 +132,16 @@ def _add_stored_form(parser: CommandParser) -> None:
         "--lossless",
         choices=LOSSLESS_FORMS,
         default="tile",
-        help="tile: PNG, BMP, TIFF and lossless WebP become tiled TIFF with the same pixels, whose "
-        "crops are read many times as fast; keep: they stay as they are (default %(default)s)",
+        help="tile: PNG, BMP, TIFF and lossless WebP become tiled TIFF with the same pixels, whose crops are read "
+        "many times faster; keep: they stay as they are (default %(default)s)",
     )
     parser.add_argument(
         "--lossy",
         choices=LOSSY_FORMS,
         default="keep",
         help="tiles: lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, palettes and JPEGs in CMYK or with arithmetic "
-        "coding become tiled TIFF with the same pixels, too, whose crops are read many times as fast and which take "
-        "many times the bytes (docs/data.md); --dry-run estimates both sizes (default %(default)s)",
+        "coding also become tiled TIFF with the same pixels, whose crops are read many times faster but which "
+        "take many times the space (docs/data.md); --dry-run estimates both sizes (default %(default)s)",
     )
     parser.add_argument(
         "--lossy-over",
@@ -152,14 +153,14 @@ def _add_stored_form(parser: CommandParser) -> None:
     parser.add_argument(
         "--keep-progressive",
         action="store_true",
-        help="leave progressive JPEGs as they are; else they become baseline, with the same pixels",
+        help="keep progressive JPEGs as they are; by default they become baseline JPEGs with the same pixels",
     )
     parser.add_argument(
         "--equalise",
         choices=METHODS,
         default="none",
-        help="match: leave out images until the classes differ in nothing that shows in the pixels "
-        "(rejected.parquet names them); recompress: re-encode all images as JPEG of one quality, "
+        help="match: leave out images until the files of both classes look alike in all that shows in the pixels "
+        "(rejected.parquet lists the images left out); recompress: re-encode all images as JPEG of one quality, "
         "which changes their pixels (default %(default)s)",
     )
 
@@ -190,7 +191,9 @@ def main(argv: list[str] | None = None) -> int:
         sources = read_sources(arguments.source, rules)
         if arguments.groups is not None:
             listed = counted(len(read_group_list(arguments.groups).groups), "image")
-            sources.notes.append(f"{arguments.groups} groups {listed}: a dry run does not look for them")
+            sources.notes.append(
+                f"{arguments.groups} groups {listed}, but a dry run does not match them with those of SRC"
+            )
         sources.notes.extend(drawn_again(sources, settings))
         if note := settings.note or sources.dataset_note():
             sources.notes.append(f"note: {note}")
@@ -243,14 +246,14 @@ def summary(report: BuildReport, out: str | Path) -> list[str]:
     converted = {name: info.stored_as[name] for name in same_pixels if name in info.stored_as}
     if converted:
         listed = ", ".join(f"{count:,} {name}" for name, count in converted.items())
-        lines.append(f"  stored otherwise, with the same pixels: {listed}")
+        lines.append(f"  stored in another format, with the same pixels: {listed}")
     if info.tiled:
-        lines.append(f"  bytes as tiles ÷ before: {describe_price(info.tiled)}")
+        lines.append(f"  size as tiles ÷ size before: {describe_price(info.tiled)}")
     if info.not_indexable:
         listed = ", ".join(f"{count:,} ({reason})" for reason, count in info.not_indexable.items())
-        lines.append(f"  without entry points into a JPEG: {listed}")
+        lines.append(f"  stored without entry points: {listed}")
     if info.rejected:
-        lines.append(f"rejected {counted(sum(info.rejected.values()), 'image')}, named in {out}/rejected.parquet:")
+        lines.append(f"rejected {counted(sum(info.rejected.values()), 'image')}, listed in {out}/rejected.parquet:")
         lines += [f"  {count:>10,}  {name}: {REASONS[name]}" for name, count in info.rejected.items()]
     return lines
 

@@ -1,4 +1,4 @@
-"""What do a detector's scores mean? Chooses temperature and threshold on a split of their own.
+"""What do a detector's scores mean? Chooses temperature and threshold on a split kept for it.
 
 glass calibrate RUN --data DATA
 glass calibrate RUN --data OWN --split NAME --held-out
@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = _rows(dataset, arguments.split, arguments.held_out)
     if not Path(arguments.run).is_dir():
         raise InputError(
-            f"{arguments.run} is no folder here, and a calibration is written beside its model:"
-            " copy one of the hub first (hf download USER/NAME --local-dir DIR)"
+            f"{arguments.run} is not a local folder, but the calibration is written beside the model: download a "
+            "model of the hub first (hf download USER/NAME --local-dir DIR)"
         )
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.calibration import CALIBRATION_FILE, write_calibration
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = model_folder(arguments.run)
     path = folder / CALIBRATION_FILE
     ours = is_json_with("temperature", "threshold", "weights_sha256")
-    check_output(path, ours, "move it away: the calibration is written there")
+    check_output(path, ours, "move it away, because the calibration is written there")
     # Without the calibration that is there: one made for other weights must not prevent a new one.
     with print_decoder_warnings():
         detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
@@ -74,28 +74,35 @@ def parser() -> CommandParser:
     parser = script_parser("calibrate", __doc__)
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--split", default=SPLIT, help=f"default: {SPLIT}; others need --held-out")
+    parser.add_argument(
+        "--split", default=SPLIT, help=f"split to calibrate on (default: {SPLIT}); any other split needs --held-out"
+    )
     parser.add_argument(
         "--held-out",
         action="store_true",
-        help="the images of --split are held out for this: no result will be reported on them",
+        help="confirm that the images of --split are used for calibration only: no result will be reported on them",
     )
     parser.add_argument(
-        "--max-fpr", type=_share, default=0.01, help="share of real images that may be called generated (default 0.01)"
+        "--max-fpr",
+        type=_share,
+        default=0.01,
+        help="highest share of real images that may be called generated (default 0.01)",
     )
     parser.add_argument(
         "--max-misses",
         type=_share,
         default=0.05,
-        help="share of generated images that may be "
-        "called real; between the two the verdict is uncertain (default 0.05)",
+        help="highest share of generated images that may be called real; scores between the two thresholds are "
+        "uncertain (default 0.05)",
     )
-    parser.add_argument("--crops", type=at_least_one, help="number of crops (default: training's)")
+    parser.add_argument("--crops", type=at_least_one, help="number of crops (default: as in training)")
     parser.add_argument(
         "--coverage", choices=("sample", "all"), default="sample", help="all: a crop from every cell of the grid"
     )
-    parser.add_argument("--draws", type=at_least_one, default=1, help="draws of windows")
-    parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
+    parser.add_argument(
+        "--draws", type=at_least_one, default=1, help="number of draws of windows, whose scores are averaged"
+    )
+    parser.add_argument("--threads", type=thread_count, default=2, help="number of threads; default 2")
     add_device(parser)
     return parser
 
@@ -113,14 +120,13 @@ def _share(text: str) -> float:
 def _rows(dataset: Any, split: str, held_out: bool) -> Any:
     if split != SPLIT and not held_out:
         raise InputError(
-            f"a threshold chosen on {split} flatters whatever is measured on {split} afterwards:"
-            f" leave out --split, which takes {SPLIT}, or say --held-out if no result will be"
-            " reported on these images"
+            f"a threshold chosen on {split} makes any result on {split} look too good: leave out --split to use "
+            f"{SPLIT}, or give --held-out if no result will be reported on these images"
         )
     if SPLIT in split.split("+") and SPLIT not in dataset.info.counts:
         raise InputError(
-            f"{dataset.where} has no split calibration: build the shards with four shares, as in"
-            " --split 0.6,0.15,0.15,0.1"
+            f"{dataset.where} has no split calibration: build the shards with four shares, such as --split "
+            "0.6,0.15,0.15,0.1"
         )
     return dataset.split_rows(split)
 
@@ -138,7 +144,10 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     if detector.trained.learnt is not None:  # the ids of images say more than the names of splits
         used = set()
     if reused := sorted(used & set(arguments.split.split("+"))):
-        raise InputError(f"the model was trained or chosen on {', '.join(reused)}: calibrate on a split of its own")
+        raise InputError(
+            f"the model was trained on {', '.join(reused)}, or its epoch was chosen there: calibrate on a split that "
+            "was used for neither"
+        )
     _require_unlearnt(detector, dataset, rows, arguments)
     options = PredictOptions(
         num_crops=arguments.crops,
@@ -159,7 +168,7 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
         margin, label, views, detector.trained.weights_sha256, arguments.max_fpr, arguments.max_misses
     )
     if fault := calibration_fault(calibration, margin, label):
-        raise InputError(f"not calibrated, nothing was written: {fault}")
+        raise InputError(f"not calibrated, and nothing was written: {fault}")
     data = calibration.data | dataset_digest(dataset.root) | {"split": arguments.split}
     return replace(calibration, data=data)
 
@@ -172,25 +181,24 @@ def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argpars
     learnt, split = detector.trained.learnt, arguments.split
     if learnt is None:
         print(
-            f"note: {arguments.run} has no {LEARNT_FILE}, so it is not known whether the model was"
-            f" trained on images of {split}; if it was, this calibration is worth nothing"
+            f"note: {arguments.run} has no {LEARNT_FILE}, so it is unknown whether the model was trained on images of "
+            f"{split}; if it was, this calibration is worthless"
         )
         return
     if not learnt.is_comparable:
         raise InputError(
-            f"the images that {arguments.run} learnt from are known by {learnt.identity!r}, those"
-            f" of {dataset.root} in another way, so nothing shows that they are others: train the"
-            f" model again with this version, or, if you know that it saw none of these, move its"
-            f" {LEARNT_FILE} away"
+            f"{arguments.run} identifies the images that it learnt from by {learnt.identity!r}, which cannot be "
+            f"compared with the ids in {dataset.root}: train the model again with this version, or, if you know that "
+            f"it saw none of these images, move its {LEARNT_FILE} away"
         )
     uses = learnt.uses(dataset.column("content_id")[rows])
     if (count := int((uses > 0).sum())) == 0:
         return
     first = dataset.column("source_path")[rows[uses > 0][0]]
     raise InputError(
-        f"{count:,} of the {counted(len(rows), 'image')} of {split} in {dataset.root} are among those that the"
-        f" model was trained or chosen on, such as {first}: calibrate on images that it never saw"
-        " (four shares of glass build --split give it a split of its own)"
+        f"{count:,} of the {counted(len(rows), 'image')} of {split} in {dataset.root}, such as {first}, were used to "
+        "train the model or to choose its epoch: calibrate on images that it never saw (glass build --split with "
+        "four shares makes a split for it)"
     )
 
 
@@ -201,19 +209,19 @@ def _print(calibration: "Calibration") -> None:
         print(f"note: {data['real']} real images say little about rare false alarms; use {FEW_REAL} or more")
     if calibration.views.coverage != "sample" or calibration.views.draws > 1:
         print(
-            "note: evaluate cannot measure whether the promise is kept: it looks at one draw of"
-            " windows, without --coverage all"
+            "note: glass evaluate cannot check whether this promise is kept, because it scores one draw of windows, "
+            "without --coverage all"
         )
     print(f"temperature {calibration.temperature:.4g}")
     for name in ("ece", "nll", "brier"):
         print(f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after")
     print(
-        f"generated from {calibration.threshold:.4f}: false alarms {alarms['rate']:.2%} of the real"
-        f" (95 % interval {alarms['low']:.2%} to {alarms['high']:.2%})"
+        f"generated from {calibration.threshold:.4f}: false alarms on {alarms['rate']:.2%} of the real images (95 % "
+        f"interval {alarms['low']:.2%} to {alarms['high']:.2%})"
     )
     print(
-        f"real below {calibration.real_below:.4f}: {misses['rate']:.2%} of the generated"
-        f" ({misses['low']:.2%} to {misses['high']:.2%}); uncertain in between"
+        f"real below {calibration.real_below:.4f}: {misses['rate']:.2%} of the generated images (95 % interval "
+        f"{misses['low']:.2%} to {misses['high']:.2%}); uncertain in between"
     )
 
 

@@ -46,7 +46,7 @@ def completion(shell: str) -> str:
     try:
         import shtab
     except ModuleNotFoundError as error:
-        raise InputError("shtab is not installed, which writes the completion: run pip install shtab") from error
+        raise InputError("the completion is written by shtab, which is not installed: run pip install shtab") from error
     return str(shtab.complete(glass_parser(_arguments), shell))
 
 

@@ -35,25 +35,25 @@ COMMANDS = {
     ),
     "download-data": _own("download_data", "download the study's images from Kaggle"),
     "build": _own("build_shards", "pack images into shards"),
-    "index": _own("index_shards", "make a data set of WebDataset tars that were made elsewhere"),
+    "index": _own("index_shards", "make a data set of existing WebDataset tars"),
     "verify": _own("verify_shards", "check a data set byte by byte"),
-    "data-stats": _own("data_stats", "counts, sizes, formats and channel means of a data set"),
+    "data-stats": _own("data_stats", "show counts, sizes, formats and channel means of a data set"),
     "audit": _own("audit", "look for what gives the classes away, and for leaks between splits"),
     "presets": _own("presets", "show the presets and their settings"),
-    "plan": _own("plan", "say which batch, number of crops and chunk fit into a GPU"),
+    "plan": _own("plan", "show which batch sizes, numbers of crops and chunks fit into a GPU's memory"),
     "train": _own("train", "train a detector, in one process"),
-    "evaluate": _own("evaluate", "score a split and measure the detector, with intervals"),
-    "calibrate": _own("calibrate", "choose temperature and threshold on a split of their own"),
-    "robustness": _own("robustness", "score images that were re-saved, resized, blurred and disturbed"),
+    "evaluate": _own("evaluate", "score a split and report metrics with intervals"),
+    "calibrate": _own("calibrate", "choose temperature and threshold on a split kept for it"),
+    "robustness": _own("robustness", "score images after re-saving, resizing, blur and noise"),
     "report": _own("report", "write one page about evaluated runs, side by side"),
-    "predict": _own("predict", "verdicts on files, folders and shards"),
-    "demo": _own("demo", "serve a page to drop images on"),
-    "export": _own("export", "take a model out of a run: a folder, the hub, ONNX"),
+    "predict": _own("predict", "give verdicts on files, folders and shards"),
+    "demo": _own("demo", "serve a web page that gives verdicts on images dropped on it"),
+    "export": _own("export", "export a run's model: to a folder, the hub or ONNX"),
     "tune": _own("tune", "search the settings of a preset"),
-    "final-runs": _own("final_runs", "train with several seeds and test each once"),
-    "crop-study": _own("crop_study", "measure what more crops cost and bring"),
-    "study": _own("study", "the whole reference study in one command"),
-    "bench": Command("bench.__main__", "benchmarks; glass bench lists them"),
+    "final-runs": _own("final_runs", "train with several seeds and test each model once"),
+    "crop-study": _own("crop_study", "measure what more crops cost and what they gain"),
+    "study": _own("study", "run the whole reference study"),
+    "bench": Command("bench.__main__", "run a benchmark; glass bench lists them"),
     "completion": _own("completion", "print the completion of this command for a shell"),
 }
 
@@ -99,7 +99,9 @@ def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _:
     """The parser of the first word, the command. The command ``name`` gets the arguments of the parsers that
     ``arguments(name)`` returns."""
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
-    parser.add_argument("--version", action="store_true", help="versions of what decides the pixels, and exit")
+    parser.add_argument(
+        "--version", action="store_true", help="print the versions of the libraries that decide the pixels, and exit"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.about, parents=arguments(name), add_help=not arguments(name))

@@ -1,4 +1,4 @@
-"""What do more crops cost and bring? Trains and measures a preset for each number of crops.
+"""What do more crops cost, and what do they gain? Trains and measures a preset for each number of crops.
 
 glass crop-study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
 
@@ -43,9 +43,9 @@ FIXED = {
     "loader.num_crops": "give --crops",
     "loader.global_batch_size": "give --batch",
     "loader.device": "give --device",
-    "tensorboard": "its runs write none, so leave it out",
-    "train.trackers": "its runs are tracked nowhere, so leave it out",
-    "train.patience": "its runs are equally long, so leave it out",
+    "tensorboard": "leave it out, because its runs write no TensorBoard logs",
+    "train.trackers": "leave it out, because its runs are not tracked",
+    "train.patience": "leave it out, because all of its runs are equally long",
 }
 
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             document = run_crop_study(data, plan, options.output, lambda line: print(line, flush=True))
         except TrainingStopped:
-            print("stopped, with a checkpoint: run the same command to go on")
+            print("stopped, with a checkpoint: run the same command to continue")
             return EXIT_STOPPED
     _finish(document, options.output)
     return 0
@@ -83,14 +83,14 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("crop_study", __doc__)
     add_data_and_preset(parser)
-    parser.add_argument("--output", type=Path, help="folder (default runs/crops-PRESET)")
+    parser.add_argument("--output", type=Path, help="folder of the study (default runs/crops-PRESET)")
     parser.add_argument(
-        "--crops", type=_crops, default="1-16", metavar="A-B|A,B", help="numbers of crops; default 1-16"
+        "--crops", type=_crops, default="1-16", metavar="A-B|A,B", help="numbers of crops N; default 1-16"
     )
-    parser.add_argument("--batch", type=at_least_one, default=32, help="images; default 32")
+    parser.add_argument("--batch", type=at_least_one, default=32, help="images per step; default 32")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=at_least_one, default=25, help="for each N; default 25")
-    length.add_argument("--steps", type=at_least_one, help="optimiser steps instead, for each N")
+    length.add_argument("--epochs", type=at_least_one, default=25, help="epochs for each N; default 25")
+    length.add_argument("--steps", type=at_least_one, help="optimiser steps for each N, instead of epochs")
     parser.add_argument("--params", type=Path, help="a best.json of glass tune")
     add_settings(parser)
     add_device(parser)
@@ -106,7 +106,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _settings(options: argparse.Namespace) -> RunConfig:
     config = load_preset(options.preset)
     if config.model.kind != "glass":
-        raise InputError(f"--preset {options.preset} sees no crops: choose one called glass_…")
+        raise InputError(f"--preset {options.preset} sees no crops: choose a preset called glass_…")
     if options.params is not None:
         from glass.studies.search_records import apply_params
 
@@ -114,9 +114,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     refuse_fixed(options.set, FIXED)
     config = apply_overrides(config, options.set)
     if options.batch % config.grad_accum_steps:
-        raise InputError(
-            f"--batch {options.batch} cannot be shared out over grad_accum_steps={config.grad_accum_steps}"
-        )
+        raise InputError(f"--batch {options.batch} is not divisible by grad_accum_steps={config.grad_accum_steps}")
     loader = replace(config.loader, global_batch_size=options.batch // config.grad_accum_steps)
     return replace(config, loader=loader, epochs=1 if options.steps else options.epochs)
 

@@ -1,4 +1,4 @@
-"""A page to drop images on: glass demo MODEL [--port 7860]
+"""A web page that gives verdicts on images dropped on it: glass demo MODEL [--port 7860]
 
 Shows the page of glass predict --html: verdict, score, windows, heat map, stability and
 what the file says about itself. The command listens on this machine only, unless --host gives
@@ -30,7 +30,7 @@ def parser() -> CommandParser:
     parser = script_parser("demo", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("model", metavar="MODEL", help="run, exported model, or USER/NAME")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
-    parser.add_argument("--port", type=_port, default=7860, help="default %(default)s")
+    parser.add_argument("--port", type=_port, default=7860, help="port to listen on; default %(default)s")
     add_device(parser)
     return parser
 
@@ -68,8 +68,8 @@ def _serve(detector: "Detector", warned: list[str], arguments: argparse.Namespac
         )
     except OSError as error:
         raise InputError(
-            f"cannot listen on port {arguments.port} of {arguments.host}: give another --port, or a"
-            " --host that is an address of this machine"
+            f"cannot listen on port {arguments.port} of {arguments.host}: give another --port, or as --host an "
+            "address of this machine"
         ) from error
     print(f"open http://{arguments.host}:{arguments.port} (stop with Ctrl-C)", flush=True)
     try:
@@ -82,7 +82,7 @@ def _serve(detector: "Detector", warned: list[str], arguments: argparse.Namespac
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 … 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
     return int(text)
 
 

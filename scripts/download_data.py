@@ -1,4 +1,4 @@
-"""Downloads the study's images from Kaggle: 12,000 real and generated ones.
+"""Downloads the study's images from Kaggle: 12,000 images, real and generated.
 
 glass download-data OUT
 
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     out: Path = options.output
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is not an empty folder: give a new one")
+        raise InputError(f"{out} is not an empty folder: give a new folder")
     source = options.source or _download()
     found = _find(source)
     try:
@@ -50,16 +50,16 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("download_data", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder for the images")
-    parser.add_argument("--source", type=Path, help="the unpacked data set, downloaded by hand")
-    parser.add_argument("--copy", action="store_true", help="copy instead of linking to the cache")
+    parser.add_argument("--source", type=Path, help="folder of the unpacked data set, if you downloaded it by hand")
+    parser.add_argument("--copy", action="store_true", help="copy the images instead of linking to the download cache")
     return parser
 
 
 def _by_hand() -> str:
     """Advice for downloading by hand, where this command cannot download."""
     return (
-        f"download {ADDRESS} by hand, unpack it so that there are SOURCE/{FOLDER}/real and"
-        f" SOURCE/{FOLDER}/fake, and give --source SOURCE"
+        f"download {ADDRESS} by hand, unpack it to SOURCE/{FOLDER}/real and SOURCE/{FOLDER}/fake, and give --source "
+        "SOURCE"
     )
 
 
@@ -85,9 +85,9 @@ def _find(source: Path) -> dict[str, Path]:
             folders = {ours: root / theirs for theirs, ours in CLASSES.items()}
             for folder in folders.values():
                 if not any(entry.is_file() for entry in folder.rglob("*")):
-                    raise InputError(f"{folder} holds no files: {_by_hand()}")
+                    raise InputError(f"{folder} contains no files: {_by_hand()}")
             return folders
-    raise InputError(f"{source} holds no {FOLDER}/real and {FOLDER}/fake: {_by_hand()}")
+    raise InputError(f"{source} lacks {FOLDER}/real or {FOLDER}/fake: {_by_hand()}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How good is a trained detector? Scores a split and measures it.
+"""How good is a trained detector? Scores a split and reports metrics with intervals.
 
 glass evaluate RUN --data DATA --split test
 
@@ -27,9 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     run: Path = arguments.run
     if not (run / "model" / "config.json").is_file():
         raise InputError(
-            f"{run} holds no trained model (model/config.json): give the folder that train.py "
-            "--output wrote, or measure an exported model, or one of the hub, with python -m "
-            "glass robustness MODEL --rows clean --output DIR"
+            f"{run} holds no trained model (model/config.json): give the folder of a run (glass train --output), or "
+            "measure an exported model or one from the hub with glass robustness MODEL --rows clean --output DIR"
         )
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
     from shards.files.outputs import make_folder
@@ -65,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     variant = named_of(run, EVALUATION, arguments.split, digest, variant)
     path = evaluation_path(run, arguments.split, variant)
     scores = predictions_path(run, arguments.split, variant)
-    remedy = "move it away: the results are written there"
+    remedy = "move it away, because the results are written there"
     check_output(path, OUR_EVALUATION, remedy)
     check_output(scores, OUR_PREDICTIONS, remedy)
     with print_decoder_warnings():
@@ -85,16 +84,18 @@ def parser() -> CommandParser:
     parser = script_parser("evaluate", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--split", default="test", help="default test; valid+test joins two")
-    parser.add_argument("--draws", type=at_least_one, default=1000, help="of the bootstrap")
+    parser.add_argument("--split", default="test", help="split to score (default test); valid+test joins two splits")
+    parser.add_argument(
+        "--draws", type=at_least_one, default=1000, help="repetitions of the bootstrap (default %(default)s)"
+    )
     add_device(parser)
-    parser.add_argument("--batch-size", type=at_least_one, help="default: as in training")
-    parser.add_argument("--threads", type=thread_count, help="default: as in training")
+    parser.add_argument("--batch-size", type=at_least_one, help="images per batch (default: as in training)")
+    parser.add_argument("--threads", type=thread_count, help="number of threads (default: as in training)")
     parser.add_argument(
         "--crops",
         type=at_least_one,
         metavar="N",
-        help="another number of crops than in training; the files are then named …-cropsN",
+        help="number of crops, if not as in training; the results are then named …-cropsN",
     )
     return parser
 

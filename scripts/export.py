@@ -53,19 +53,21 @@ def _check_targets(to: Path | None, onnx: Path | None) -> None:
         check_new_folder(to)
     if onnx is not None:
         if onnx.exists():
-            raise InputError(f"{onnx} exists: give a new name")
+            raise InputError(f"{onnx} exists: give a new file name")
         if not onnx.parent.is_dir():
-            raise InputError(f"the folder {onnx.parent} does not exist: make it first")
+            raise InputError(f"the folder {onnx.parent} does not exist: create it first")
 
 
 def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("export", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="a new folder with the model and its card")
-    parser.add_argument("--push", metavar="USER/NAME", help="upload the same to the Hugging Face hub")
-    parser.add_argument("--public", action="store_true", help="with --push: for all to see")
-    parser.add_argument("--onnx", type=Path, metavar="FILE", help="a new file for other runtimes")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="write the model and its card to this new folder")
+    parser.add_argument("--push", metavar="USER/NAME", help="upload the same files to the Hugging Face hub")
+    parser.add_argument("--public", action="store_true", help="with --push: make the repository public")
+    parser.add_argument(
+        "--onnx", type=Path, metavar="FILE", help="write the model to this new file, for other runtimes"
+    )
     parser.add_argument(
         "--audit",
         type=Path,
@@ -77,8 +79,8 @@ def parser() -> CommandParser:
         "--with-learnt-ids",
         action="store_true",
         dest="learnt",
-        help="add the ids of the images it learnt from: others can check that they test it on none of"
-        " them, and the owner of an image whether it was among them",
+        help="add the ids of the images that the model learnt from: with them, others can check that they test it on "
+        "none of these, and the owner of an image can check whether it was among them",
     )
     return parser
 

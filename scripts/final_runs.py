@@ -1,4 +1,4 @@
-"""Trains a preset with several seeds, tests each once, and gives mean ± deviation.
+"""Trains a preset with several seeds, tests each model once, and reports mean ± standard deviation.
 
 glass final-runs --data DATA --preset glass_resnet50 [--params best.json]
 
@@ -34,7 +34,7 @@ from .arguments import (
 if TYPE_CHECKING:
     from glass.studies.final_documents import FinalRuns
 
-_SPLITS = "train and valid are merged, and --hold-out gives the share that is held back"
+_SPLITS = "leave it out: train and valid are merged, and --hold-out sets the share that is held back"
 FIXED = {
     "epochs": "give --epochs",
     "seed": "give --seeds",
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             document = run_seeds(data, plan, options.output, lambda line: print(line, flush=True))
         except TrainingStopped:
-            print("stopped, with a checkpoint: run the same command to go on")
+            print("stopped, with a checkpoint: run the same command to continue")
             return EXIT_STOPPED
     _print(document)
     print(printable(f"wrote {options.output / 'final_runs.json'}"))
@@ -79,17 +79,21 @@ def parser() -> CommandParser:
     parser = script_parser("final_runs", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--params", type=Path, help="a best.json of glass tune")
-    parser.add_argument("--output", type=Path, help="folder (default runs/final-PRESET)")
+    parser.add_argument("--output", type=Path, help="folder of the runs (default runs/final-PRESET)")
     parser.add_argument(
-        "--seeds", type=_seeds, default="100,200,300,400,500", metavar="S,…", help="default %(default)s"
+        "--seeds",
+        type=_seeds,
+        default="100,200,300,400,500",
+        metavar="S,…",
+        help="seeds of the runs; default %(default)s",
     )
-    parser.add_argument("--epochs", type=at_least_one, default=50, help="default 50")
+    parser.add_argument("--epochs", type=at_least_one, default=50, help="epochs of each run; default 50")
     parser.add_argument(
         "--hold-out",
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="share of train and valid that is held back to choose the epoch; default 0.05",
+        help="share of train and valid held back to choose the epoch; default 0.05",
     )
     add_settings(parser)
     add_device(parser)

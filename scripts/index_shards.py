@@ -25,19 +25,19 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("index_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument(
-        "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder of tars, which may lie deeper in it"
+        "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder that contains tars at any depth"
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print what is understood of the tars (classes, by which rule, generators, splits, what is left out), and "
-        "write nothing",
+        help="print how the tars are understood (classes and by which rule, generators, splits, what is left out), "
+        "and write nothing",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="folder of the data set (default: the one that was given, or that the tars lie in)",
+        help="folder of the data set (default: the folder given, or the one that contains the tars)",
     )
     _add_meaning(parser)
     parser.add_argument(
@@ -49,17 +49,19 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--last-dot",
         action="store_true",
-        help="a sample's key ends at the last dot of a name, so that sd1.5_0001.jpg is a sample of "
-        "its own; else at the first, as WebDataset has it",
+        help="a sample's key ends at the last dot of a name, so that sd1.5_0001.jpg is a sample of its own; by "
+        "default it ends at the first dot, as in WebDataset",
     )
     parser.add_argument(
         "--split",
         default="auto",
         metavar="SHARES|name",
-        help="TRAIN,VALID,TEST[,CALIBRATION], or name: the tars' names begin with their splits "
-        f"(default: name where all do, else {DEFAULT_SPLIT})",
+        help="TRAIN,VALID,TEST[,CALIBRATION], or name: each tar's name begins with its split (default: name if all "
+        f"do, else {DEFAULT_SPLIT})",
     )
-    parser.add_argument("--split-seed", type=int, default=606, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--split-seed", type=int, default=606, metavar="N", help="seed of the splits; default %(default)s"
+    )
     parser.add_argument(
         "--global-size", type=int, default=224, metavar="PIXELS", help="side of the global views (default %(default)s)"
     )
@@ -72,34 +74,30 @@ def _add_meaning(parser: CommandParser) -> None:
     parser.add_argument(
         "--label-from",
         metavar="RULE",
-        help="cls or txt: that member; json:KEY: a field of the .json member; folder: the folders "
-        "in the names of members; tar: the name of the tar, or of a folder that it lies in; or a "
-        ".csv or .parquet list with the columns key,label[,tar,generator,group,split] (default: "
-        "guessed from the first samples)",
+        help="where labels come from; cls or txt: that member; json:KEY: a field of the .json member; folder: the "
+        "folders in the names of members; tar: the name of the tar or of its folder; or a .csv or .parquet list "
+        "with the columns key,label[,tar,generator,group,split] (default: guessed from the first samples)",
     )
     parser.add_argument(
         "--label",
         action="append",
         default=[],
         metavar="WORD=real|generated",
-        help="what a value of a label, or a word in the name of a folder or tar, means, such as 1=real (repeatable); "
-        "goes before the words that are known, such as real, nature, fake, ai, and before 0 (real) and 1 (generated)",
+        help="which class a label, or a word in the name of a folder or tar, stands for, such as 1=real (repeatable); "
+        "overrides the known words, such as real, nature, fake, ai, and 0 (real) and 1 (generated)",
     )
     add_skip(parser)
     for name in ("real", "generated"):
-        parser.add_argument(
-            f"--{name}",
-            default="",
-            metavar="VALUES",
-            help=f"--label VALUE={name} for each of VALUES, with commas between them",
-        )
+        parser.add_argument(f"--{name}", default="", metavar="VALUES", help=f"--label VALUE={name} for each VALUE")
     parser.add_argument(
         "--generator-from",
         metavar="RULE",
-        help="json:KEY or txt (default: the folder below the label's, or json:generator)",
+        help="where generators come from: json:KEY or txt (default: the folder below the label's, or json:generator)",
     )
     parser.add_argument(
-        "--group-from", metavar="RULE", help="json:KEY or txt: samples of a group share a split (default: json:group)"
+        "--group-from",
+        metavar="RULE",
+        help="where groups come from: json:KEY or txt; samples of a group share a split (default: json:group)",
     )
     add_groups(parser)
     add_note(parser)

@@ -75,7 +75,9 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{counted(len(renditions), 'image')}, {megapixels / len(renditions):.2f} megapixels on average, of")
     print(f"{len({r.group for r in renditions})} groups in {time.perf_counter() - start:.0f} s:", end="")
     print("", ", ".join(f"{count} {name}" for name, count in counts.items()))
-    print(f"{_note(args)} ({args.out / NOTE_NAME}, which goes with the data set to every verdict)")
+    print(
+        f"{_note(args)} ({args.out / NOTE_NAME}, which is shown with every verdict of a model trained on these images)"
+    )
     print(f"List with labels and groups: {args.out / LIST_NAME}")
     return 0
 
@@ -88,9 +90,10 @@ def parser() -> CommandParser:
         "--images",
         type=int,
         default=600,
-        help="how many, half of them real (default: 600); --networks adds real ones, most of them enlarged by a filter",
+        help="number of images, half of them real (default: 600); --networks adds further real ones, most of them "
+        "enlarged by a filter",
     )
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
     parser.add_argument("--photos", metavar="DIR", type=Path, help="cut the scenes from the photographs in DIR")
     parser.add_argument(
         "--networks",
@@ -98,16 +101,19 @@ def parser() -> CommandParser:
         nargs="?",
         type=_names,
         const=DEFAULT_NETWORKS,
-        help=f"re-render by networks instead: {', '.join(NETWORKS)} (default: {','.join(DEFAULT_NETWORKS)})",
+        help="with --photos: make the generated images by published networks, instead of simulated generators: "
+        f"{', '.join(NETWORKS)} (default: {','.join(DEFAULT_NETWORKS)})",
     )
     parser.add_argument(
         "--unseen",
         metavar="NAME,…",
         type=_names,
         default=(),
-        help="with --networks: further networks, for pictures of the test alone",
+        help="with --networks: further networks, used for the test split only",
     )
-    parser.add_argument("--workers", type=int, default=_usable_cores(), help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=int, default=_usable_cores(), help="number of processes (default: one per core)"
+    )
     return parser
 
 
@@ -118,11 +124,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         if getattr(args, name) < least:
             command.error(f"--{name} must be at least {least}, not {getattr(args, name)}")
     if args.networks and not args.photos:
-        command.error("--networks re-renders photographs: give their folder with --photos DIR")
+        command.error("--networks re-renders photographs: give a folder of them with --photos DIR")
     if args.unseen and not args.networks:
-        command.error("--unseen adds networks to those of --networks: give that too")
+        command.error("--unseen adds networks to those of --networks: give --networks, too")
     if both := [name for name in args.unseen if name in args.networks]:
-        command.error(f"--unseen {both[0]}: --networks trains on it already, so give it to one of the two")
+        command.error(f"--unseen {both[0]}: --networks has this network already: leave it out of one of the two")
     return args
 
 
@@ -151,9 +157,9 @@ def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
         if mark.is_file():
             if mark.read_text(encoding="utf-8", errors="replace") != plan:
                 raise InputError(
-                    f"{out} holds part of other images: repeat the command that made them, or give a new folder."
+                    f"{out} holds the unfinished images of another command: repeat that command, or give a new folder."
                 )
-            print(f"continuing in {out}: images that are there stay")
+            print(f"continuing in {out}: existing images are kept")
         else:
             out.mkdir(parents=True, exist_ok=True)
             write_text_atomic(mark, plan)
@@ -202,9 +208,8 @@ def _photos(args: argparse.Namespace, parallel_map: Map) -> tuple[list[Photo], l
     pictures = group_pictures(photos)
     if len(set(pictures)) < MIN_PICTURES:
         raise InputError(
-            f"--photos {args.photos} holds {len(set(pictures))} usable different pictures and at "
-            f"least {MIN_PICTURES} are needed: give photographs of {MIN_PIXELS / 1e6} megapixels "
-            "or more."
+            f"--photos {args.photos} holds {len(set(pictures))} usable pictures that differ, but at least "
+            f"{MIN_PICTURES} are needed: give more photographs of {MIN_PIXELS / 1e6} megapixels or more."
         )
     return photos, pictures
 

@@ -1,4 +1,4 @@
-"""Says which batch, number of crops and chunk fit into a GPU, before one is rented.
+"""Shows which batch sizes, numbers of crops and chunks fit into a GPU's memory, before you rent one.
 
     glass plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 
@@ -52,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         f" --set model.crop_chunk={str(best.crop_chunk).lower()}"
     )
     print(
-        f"assumed: {usable / GIB:.1f} of {options.gpu_memory_gib:g} GiB for tensors; relative cost"
-        " is arithmetic, not time"
+        f"assumed: {usable / GIB:.1f} of {options.gpu_memory_gib:g} GiB for tensors; the relative cost counts "
+        "operations, not time"
     )
     _print_errors(planner, best)
     return 0
@@ -65,14 +65,14 @@ def parser() -> CommandParser:
     add = parser.add_argument
     add("--preset", required=True, help=", ".join(preset_names()))
     add("--gpu-memory-gib", type=float, required=True, metavar="G", help="memory of one GPU")
-    add("--crops", type=int, metavar="N", help="crops per image (default: the preset's)")
+    add("--crops", type=int, metavar="N", help="crops per image (default: as in the preset)")
     add(
         "--precision",
         choices=("bf16", "fp16", "float32"),
         default="bf16",
-        help="what the GPU will compute in (default: bf16)",
+        help="number format of the GPU's computations (default: bf16)",
     )
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the preset")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the preset (repeatable)")
     return parser
 
 
@@ -93,7 +93,9 @@ def _print_plans(plans: "list[Plan]", config: RunConfig) -> None:
     if config.train.ema is not None:
         parts.append("average")
     table = Table(
-        title=f"{config.preset}: what fits, GiB at the peak of a step", title_justify="left", box=box.SIMPLE_HEAD
+        title=f"{config.preset}: settings that fit, and the peak memory of a step in GiB",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
     )
     for name in ("batch", "× steps", "crops", "chunk", "peak", *parts, "relative cost"):
         table.add_column(name, justify="right")
@@ -113,7 +115,7 @@ def _print_plans(plans: "list[Plan]", config: RunConfig) -> None:
 def _print_errors(planner: "Planner", best: "Plan") -> None:
     errors = planner.errors()
     if not errors:
-        print("no measured step is like these settings: the estimate is an extrapolation")
+        print("no step was measured with similar settings: the estimate is an extrapolation")
         return
 
     def distance(row: object) -> float:

@@ -54,9 +54,11 @@ def main(argv: list[str] | None = None) -> int:
     local_folder(arguments.model)
     found = find_images(arguments.paths, _listed() if "-" in arguments.paths else ())
     if not found.sources:
-        raise InputError(f"no images in {' '.join(arguments.paths)}")
+        raise InputError(
+            f"no images in {' '.join(arguments.paths)}: give image files, folders of them, patterns or shards"
+        )
     if found.passed_over:
-        print(f"passed over {counted(found.passed_over, 'file')}, no images by name", file=sys.stderr)
+        print(f"skipped {counted(found.passed_over, 'file')} without an image extension", file=sys.stderr)
     detector, options, warned = _detector(arguments)
     from glass.predict.verdict_lines import data_note_line, document_head, heading, learnt_line, stability_line
 
@@ -100,9 +102,9 @@ def parser() -> CommandParser:
     parser = script_parser("predict", description=(__doc__ or "").partition("\n")[2].strip())
     parser.add_argument("model", metavar="MODEL", help="a run, an exported model, or USER/NAME on the hub")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="file, folder, pattern, shards, or - for stdin")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at, one file for any browser")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the verdicts as a CSV table")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the verdicts as one HTML page, with pictures")
     parser.add_argument(
         "--heatmaps",
         type=Path,
@@ -110,10 +112,14 @@ def parser() -> CommandParser:
         help="write each image with its windows, tinted by attention, into a new folder",
     )
     parser.add_argument(
-        "--dense", action="store_true", help="with --heatmaps or --html: and a map of overlapping windows"
+        "--dense",
+        action="store_true",
+        help="with --heatmaps or --html: also draw a dense map, from windows that cover all of the image",
     )
-    parser.add_argument("--crops", type=at_least_one, metavar="N", help="default: training's")
-    parser.add_argument("--sampling", metavar="RULE", help="rule that places them")
+    parser.add_argument("--crops", type=at_least_one, metavar="N", help="number of crops (default: as in training)")
+    parser.add_argument(
+        "--sampling", metavar="RULE", help="sampling rule that places the crops (default: as in training)"
+    )
     parser.add_argument(
         "--coverage", choices=("sample", "all"), default="sample", help="all: a crop from every cell of the grid"
     )
@@ -121,16 +127,20 @@ def parser() -> CommandParser:
         "--draws", type=at_least_one, default=1, metavar="K", help="average K draws of windows and give their spread"
     )
     parser.add_argument(
-        "--no-stability", action="store_true", help="do not ask again after harmless changes: several times as fast"
+        "--no-stability",
+        action="store_true",
+        help="do not test whether harmless changes would flip the verdict; several times faster",
     )
-    parser.add_argument("--claims", action="store_true", help="show beside the verdict what the file says about itself")
+    parser.add_argument(
+        "--claims", action="store_true", help="beside the verdict, show what the file says about its origin"
+    )
     parser.add_argument(
         "--trust", type=Path, metavar="FILE", help="with --claims: certificates (PEM) of authorities that you trust"
     )
-    parser.add_argument("--batch-size", type=at_least_one, help="default: training's")
-    parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
+    parser.add_argument("--batch-size", type=at_least_one, help="images per batch (default: as in training)")
+    parser.add_argument("--threads", type=thread_count, default=2, help="number of threads; default 2")
     add_device(parser)
-    parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    parser.add_argument("--revision", help="with USER/NAME: branch, tag or commit on the hub")
     return parser
 
 
@@ -167,7 +177,7 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions,
     detector.views(options)
     asked = [option for option in ("heatmaps", "dense") if getattr(arguments, option)]
     if asked and not detector.trained.sees_crops:
-        raise InputError(f"a single_view model looks nowhere in particular: leave out --{asked[0]}")
+        raise InputError(f"a single_view model has no attention to show: leave out --{asked[0]}")
     return detector, options, warned
 
 
@@ -204,7 +214,7 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
                 kept = [*kept, partial_path(outputs.html)]
             if verdicts and kept:
                 names = " and ".join(str(path) for path in kept)
-                print(printable(f"the {counted(len(verdicts), 'row')} so far: {names}"), file=sys.stderr)
+                print(printable(f"stopped; the {counted(len(verdicts), 'row')} so far are in {names}"), file=sys.stderr)
             raise
     return verdicts
 

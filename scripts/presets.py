@@ -1,4 +1,4 @@
-"""Shows the presets, or the settings of one, as a file for train.py --config.
+"""Shows the presets, or the settings of one, as a file for glass train --config.
 
 glass presets [NAME] [--set KEY=VALUE]
 """
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         print(run_file_text(apply_overrides(load_preset(options.name), options.set)), end="")
         return 0
     if options.set:
-        raise InputError("--set changes the settings of a preset: name one")
+        raise InputError("--set changes the settings of a preset: give its NAME, too")
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)
@@ -41,7 +41,7 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("presets", __doc__)
     parser.add_argument("name", nargs="?", metavar="NAME", help=", ".join(preset_names()))
-    add_settings(parser, "with NAME: change a setting, as in train.py (repeatable)")
+    add_settings(parser, "with NAME: change a setting of it, as in glass train (repeatable)")
     return parser
 
 

@@ -61,11 +61,11 @@ def parser() -> CommandParser:
         action="append",
         required=True,
         metavar="NAME=FOLDER",
-        help="a run and what the report calls it; the first is compared with the others",
+        help="a run and its name in the report; the first is compared with the others",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--split", default="test", help="default test")
-    parser.add_argument("--note", help="what a reader must know first, shown on top")
+    parser.add_argument("--split", default="test", help="split of the evaluations; default test")
+    parser.add_argument("--note", help="a note that the report shows at its top")
     return parser
 
 
@@ -83,7 +83,7 @@ def _named_runs(texts: list[str]) -> dict[str, Path]:
         if name in folders:
             raise InputError(f"--run name {name!r} is given twice: give each run its own name")
         if not Path(folder).is_dir():
-            raise InputError(f"run folder {folder} does not exist: train.py --output writes one")
+            raise InputError(f"run folder {folder} does not exist: give the folder of a run (glass train --output)")
         folders[name] = Path(folder)
     return folders
 

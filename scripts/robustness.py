@@ -1,4 +1,4 @@
-"""What is left of a detector once images were re-saved, resized, blurred? A table and a heat map.
+"""How well does a detector work on images that were re-saved, resized or blurred? Writes a table and a heat map.
 
 glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
@@ -75,20 +75,24 @@ def parser() -> CommandParser:
         default=[],
         dest="named",
         metavar="NAME=MODEL",
-        help="several models side by side, compared with the first (repeatable)",
+        help="a further model and its name; all are compared with the first (repeatable)",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--split", default="test", help="default test; valid+test joins two")
+    parser.add_argument("--split", default="test", help="split to score (default test); valid+test joins two splits")
     parser.add_argument(
         "--rows",
         action="append",
         default=[],
         metavar="PATTERN",
-        help='only these rows, besides the clean one, e.g. "jpeg-*" (repeatable)',
+        help='only these changes, beside the unchanged images, such as "jpeg-*" (repeatable)',
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: the first MODEL")
-    parser.add_argument("--threads", type=thread_count, help="default: one per core")
-    parser.add_argument("--draws", type=at_least_one, default=1000, help="of the bootstrap")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for the results (default: that of the first MODEL)"
+    )
+    parser.add_argument("--threads", type=thread_count, help="number of threads (default: one per core)")
+    parser.add_argument(
+        "--draws", type=at_least_one, default=1000, help="repetitions of the bootstrap (default %(default)s)"
+    )
     add_device(parser)
     return parser
 
@@ -107,7 +111,7 @@ def _models(positional: str | None, named: list[str]) -> dict[str, str]:
         if not equals or not name or not path:
             raise InputError(f"--model {text!r} must be NAME=MODEL, such as before=runs/first")
         if name in models:
-            raise InputError(f"the name {name!r} is given to two models: give each its own")
+            raise InputError(f"the name {name!r} is given to two models: give each model its own")
         models[name] = path
     if not models:
         raise InputError("give a model: the folder of a training run, or --model NAME=MODEL")
@@ -120,7 +124,7 @@ def _output(arguments: argparse.Namespace) -> Path:
     given: Path | None = arguments.output
     first = next(iter(arguments.models.values()))
     if given is None and not Path(first).is_dir():
-        raise InputError(f"{first} is no folder here to write the results into: give --output DIR")
+        raise InputError(f"{first} is not a local folder, so the results cannot be written there: give --output DIR")
     return given or Path(first)
 
 

@@ -1,4 +1,4 @@
-"""The whole reference study in one command: six models tuned, trained over the seeds, compared.
+"""Runs the whole reference study: tunes six models, trains them with several seeds, and compares them.
 
 glass study --data DATA --output RUN [--budget tiny|paper]
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             Study(data, budget, options.output, report).run()
         except TrainingStopped:
-            print("stopped, with a checkpoint: run the same command to go on")
+            print("stopped, with a checkpoint: run the same command to continue")
             return EXIT_STOPPED
     _write_reports(options.output)
     print(printable(f"wrote {options.output}/study.html, study.md and study.json"))
@@ -69,7 +69,10 @@ def parser() -> CommandParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study")
     parser.add_argument(
-        "--budget", choices=("tiny", "paper"), default="paper", help="default paper; tiny: half an hour on two cores"
+        "--budget",
+        choices=("tiny", "paper"),
+        default="paper",
+        help="size of the study; default paper; tiny takes half an hour on two cores",
     )
     add_device(parser)
     return parser
@@ -90,7 +93,7 @@ def _write_reports(output: Path) -> None:
     from shards.files.atomic import write_text_atomic
     from shards.files.documents import read_document
 
-    remedy = "delete it and run the same command again, which trains nothing anew"
+    remedy = "delete it and run the same command again: finished trainings are kept"
     document = read_document(output / "study.json", StudyDocument, "a study", remedy)
     write_text_atomic(output / "study.html", study_html(document))
     write_text_atomic(output / "study.md", study_markdown(document))

@@ -1,4 +1,4 @@
-"""Trains a detector on shards; run again, the same command goes on where it stopped.
+"""Trains a detector on shards; if it was stopped, the same command continues where it stopped.
 
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \\
     --data OUT --preset glass_resnet50 --output RUN [--set optim.lr_local=1e-4]
@@ -81,7 +81,7 @@ def run(argv: list[str] | None) -> int:
             raise
         end_at_once(lost, EXIT_STOPPED)
     if not finished:
-        say("stopped, with a checkpoint: run the same command to go on")
+        say("stopped, with a checkpoint: run the same command to continue")
         return EXIT_STOPPED
     if RANK == 0:  # alone, since it writes the outcome, perhaps after the others have come here
         say(f"finished: {outcome(folder)}")
@@ -95,13 +95,18 @@ def parser() -> CommandParser:
         description=(__doc__ or "").split("\n\n")[0],
         epilog=f"settings (explained in glass/config/run_config.py): {', '.join(setting_names(RunConfig()))}",
     )
-    command.add_argument("--data", type=Path, help="folder that glass build made")
-    command.add_argument("--preset", help=", ".join(preset_names()))
+    command.add_argument("--data", type=Path, help="folder of shards, made by glass build")
+    command.add_argument("--preset", help=f"one of {', '.join(preset_names())}")
     command.add_argument(
-        "--config", type=Path, metavar="FILE", help="a run.toml, whose settings change those of the preset it names"
+        "--config", type=Path, metavar="FILE", help="a run.toml, which names a preset and changes its settings"
     )
-    command.add_argument("--output", type=Path, help="folder of this run")
-    command.add_argument("--params", type=Path, metavar="FILE", help="a best.json of glass tune, for this preset")
+    command.add_argument("--output", type=Path, help="folder for this run")
+    command.add_argument(
+        "--params",
+        type=Path,
+        metavar="FILE",
+        help="a best.json of glass tune for this preset, whose settings the run takes",
+    )
     command.add_argument(
         "--set",
         action="append",
@@ -115,15 +120,15 @@ def parser() -> CommandParser:
         type=float,
         const=AUGMENT_SHARE,
         metavar="SHARE",
-        help="change this share of the training images as the world does: JPEG, WebP, blur, "
-        f"resize, noise (default {AUGMENT_SHARE})",
+        help="augment this share of the training images at random: JPEG, WebP, blur, resize, noise (default "
+        f"{AUGMENT_SHARE})",
     )
-    command.add_argument("--seed", type=int, help="seed of weights, dropout, order and windows")
+    command.add_argument("--seed", type=int, help="seed of weights, dropout, order of images and windows")
     command.add_argument(
         "--checkpoint-every",
         type=int,
         metavar="STEPS",
-        help="optimiser steps between checkpoints within an epoch (default: at its end only)",
+        help="optimiser steps between checkpoints within an epoch (default: checkpoints at the end of an epoch only)",
     )
     return command
 
@@ -133,11 +138,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     if options.data is None:
         raise InputError(
-            "there is nothing to train on: run glass build SRC OUT, then"
-            " train.py --data OUT --preset glass_resnet50 --output RUN"
+            "--data is missing: run glass build SRC OUT, then glass train --data OUT --preset glass_resnet50 "
+            "--output RUN"
         )
     if options.preset is None and options.config is None:
-        raise InputError(f"give --preset, one of {', '.join(preset_names())}; or a file with --config")
+        raise InputError(f"give --preset, one of {', '.join(preset_names())}, or a settings file with --config")
     if options.output is None:
         raise InputError("give --output, a folder for the run, such as runs/first")
     if options.checkpoint_every is not None and options.checkpoint_every < 1:

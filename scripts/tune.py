@@ -1,4 +1,4 @@
-"""Searches the settings of a preset: TPE proposes, Hyperband prunes, and nothing is lost to a kill.
+"""Searches settings for a preset: TPE proposes them, Hyperband prunes trials, and a killed search can be continued.
 
 glass tune --data DATA --preset glass_resnet50 [--trials 100] [--epochs 25]
 
@@ -46,8 +46,8 @@ FIXED = {
     "epochs": "give --epochs",
     "select_by": "give --metric",
     "loader.device": "give --device",
-    "tensorboard": "its trials write none, so leave it out",
-    "train.trackers": "its trials are tracked nowhere, so leave it out",
+    "tensorboard": "leave it out, because its trials write no TensorBoard logs",
+    "train.trackers": "leave it out, because its trials are not tracked",
 }
 
 
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
                 return 0
             document = _work_with_others(search, options, words)
         except TrainingStopped:
-            print("stopped, with a checkpoint: run the same command to go on")
+            print("stopped, with a checkpoint: run the same command to continue")
             return EXIT_STOPPED
     _write_plots(document, options.output)
     print(printable(f"wrote {options.output}/tuning.json and plots: {summary(document)}"))
@@ -95,21 +95,29 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("tune", __doc__)
     add_data_and_preset(parser)
-    parser.add_argument("--output", type=Path, help="folder (default runs/tune-PRESET)")
-    parser.add_argument("--trials", type=at_least_one, default=100, help="default 100")
+    parser.add_argument("--output", type=Path, help="folder of the search (default runs/tune-PRESET)")
+    parser.add_argument("--trials", type=at_least_one, default=100, help="number of trials; default 100")
     parser.add_argument("--epochs", type=at_least_one, default=25, help="epochs of a trial; default 25")
-    parser.add_argument("--min-epochs", type=at_least_one, default=5, help="epochs before pruning; default 5")
-    parser.add_argument("--metric", default="accuracy", help=f"{', '.join(get_args(SelectBy))}; of the best epoch")
-    parser.add_argument("--storage", metavar="URL", help="default: a SQLite file in the folder")
-    parser.add_argument("--workers", type=at_least_one, default=1, help="processes; default 1")
+    parser.add_argument(
+        "--min-epochs", type=at_least_one, default=5, help="epochs before a trial may be pruned; default 5"
+    )
+    parser.add_argument(
+        "--metric",
+        default="accuracy",
+        help=f"metric of a trial's best epoch: {', '.join(get_args(SelectBy))} (default %(default)s)",
+    )
+    parser.add_argument(
+        "--storage", metavar="URL", help="database of the trials (default: a SQLite file in the folder)"
+    )
+    parser.add_argument("--workers", type=at_least_one, default=1, help="number of processes; default 1")
     parser.add_argument(
         "--search",
         action="append",
         default=[],
         metavar="NAME=LOW..HIGH|A,B,C",
-        help="change the search space, as lr_local=1e-5..1e-3 or num_crops=2,4 (repeatable)",
+        help="change the search space, such as lr_local=1e-5..1e-3 or num_crops=2,4 (repeatable)",
     )
-    add_settings(parser, "change a setting that is not searched, as in train.py (repeatable)")
+    add_settings(parser, "change a setting that is not searched, as in glass train (repeatable)")
     add_device(parser)
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -125,7 +133,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def settings(options: argparse.Namespace) -> RunConfig:
     """The preset with ``--set``, epochs and metric, and a share of the cores per worker."""
     if options.metric not in get_args(SelectBy):
-        raise InputError(f"--metric {options.metric!r} is not known; there are {', '.join(get_args(SelectBy))}")
+        raise InputError(f"--metric {options.metric!r} is unknown: choose from {', '.join(get_args(SelectBy))}")
     config = apply_overrides(load_preset(options.preset), options.set)
     if options.workers > 1 and config.cpu_threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -140,7 +148,7 @@ def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, 
 
     space = changed_space(space_for(config), config, options.search)
     searched = {
-        key: f"it is searched, so give --search {dimension.name}=VALUE"
+        key: f"this setting is searched, so give --search {dimension.name}=VALUE"
         for dimension in space
         for key in dimension.settings
     }
@@ -173,7 +181,7 @@ def _work_with_others(search: "Search", options: argparse.Namespace, words: list
         search.work(options.trials, _tell)
         for number, other in enumerate(others, start=1):
             if code := other.wait():
-                print(f"worker {number} ended with exit code {code}: the others did its trials")
+                print(f"worker {number} ended with exit code {code}: the others ran its trials")
     finally:
         for other in others:
             if other.poll() is None:

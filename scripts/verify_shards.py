@@ -35,9 +35,15 @@ def parser() -> CommandParser:
     )
     parser.add_argument("data", metavar="OUT", type=Path, help="folder of the data set")
     parser.add_argument(
-        "--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N", help="default: the cores"
+        "--threads",
+        type=thread_count,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="number of threads (default: one per core)",
     )
-    parser.add_argument("--show", type=int, default=20, metavar="N", help="findings to list (default %(default)s)")
+    parser.add_argument(
+        "--show", type=int, default=20, metavar="N", help="number of findings to list (default %(default)s)"
+    )
     return parser
 
 
@@ -61,7 +67,7 @@ def _print_table(dataset: ShardDataset, findings: list[Finding]) -> None:
     )
     table.add_column("check")
     table.add_column("findings", justify="right")
-    table.add_column("what must hold")
+    table.add_column("property checked")
     for check, meaning in CHECKS.items():
         table.add_row(check, f"{number[check]:,}" if number[check] else "none", meaning)
     Console().print(table)

@@ -51,7 +51,7 @@ SEED = 0
 MIN_IMAGES_PER_EPOCH = 256
 """Images are reused, with other windows, until there are at least this many sets of crops."""
 PRECUT_QUALITY = 92
-_PURPOSE = "storing crops as JPEGs of their own"
+_PURPOSE = "storing crops as separate JPEGs"
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -157,7 +157,7 @@ def build_corpus(
     each N in ``crop_counts``, it also stores N crops of every image as JPEGs; then all photographs must be JPEGs.
     Raises ``InputError`` if fewer than two photographs can be used."""
     if len(photographs) < 2:
-        raise InputError("a comparison needs at least two photographs that differ")
+        raise InputError("a comparison needs at least two different photographs")
     (root / "files").mkdir(parents=True)
     sources = _list_sources(root, photographs)
     report = build_dataset(sources, root / "shards", settings or BuildSettings(), progress=False)

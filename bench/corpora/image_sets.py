@@ -71,21 +71,23 @@ class ImageSet:
 
 def add_images(parser: CommandParser) -> None:
     """Adds the arguments that choose the images."""
-    group = parser.add_argument_group("images (one of the two, or both)")
-    group.add_argument("--photos", type=Path, metavar="DIR", help="JPEGs under this folder")
-    group.add_argument("--megapixels", metavar="M,…", help="synthetic photographs of these sizes, as in 3,12,48")
+    group = parser.add_argument_group("images (give --photos, --megapixels or both)")
+    group.add_argument("--photos", type=Path, metavar="DIR", help="measure on the JPEGs below this folder")
+    group.add_argument(
+        "--megapixels",
+        metavar="M,…",
+        help="measure on synthetic photographs of these sizes in megapixels, such as 3,12,48",
+    )
     group.add_argument(
         "--images",
         type=int,
         metavar="K",
-        help="at most so many photographs, spread over the folder; so many synthetic images per "
-        f"size (default: all photographs, and {DEFAULT_SYNTHETIC_IMAGES})",
+        help="at most this many photographs, spread over the folder, and this many synthetic images per size "
+        f"(default: all photographs, and {DEFAULT_SYNTHETIC_IMAGES})",
     )
+    group.add_argument("--min-megapixels", type=float, default=1.0, metavar="M", help="leave out smaller photographs")
     group.add_argument(
-        "--min-megapixels", type=float, default=1.0, metavar="M", help="leave out photographs that are smaller"
-    )
-    group.add_argument(
-        "--cache", type=Path, metavar="DIR", help="keep the synthetic photographs here for the next time"
+        "--cache", type=Path, metavar="DIR", help="keep the synthetic photographs in this folder, for later runs"
     )
 
 
@@ -97,7 +99,7 @@ def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Seq
         raise InputError(f"--images {options.images}: must be at least 2")
     sizes = [] if options.megapixels is None else numbers("--megapixels", options.megapixels)
     if sizes and not 0.1 <= min(sizes) <= max(sizes) <= 200:
-        raise InputError(f"--megapixels {options.megapixels}: must be 0.1 … 200")
+        raise InputError(f"--megapixels {options.megapixels}: must be from 0.1 to 200")
     sets = []
     if options.photos is not None:
         found = find_photographs(options.photos, options.min_megapixels)

@@ -66,7 +66,7 @@ def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
     if not paths:
         left_out = ", ".join(f"{number} {reason}" for reason, number in skipped.items())
         raise InputError(
-            f"--photos {folder}: holds no JPEG to measure on"
+            f"--photos {folder}: contains no JPEG that can be measured"
             + (f" ({left_out})" if left_out else "; give a folder of photographs")
         )
     return FoundPhotographs(paths, dict(skipped))

@@ -9,13 +9,15 @@ __all__ = ["LABELS", "METHODS", "STORED", "methods_of"]
 
 _LOADER = "bench.methods.loader:LoaderPath"
 _AUTO = {"backend": "turbo", "decode": "auto"}
-_WHOLE = "decodes the whole file, a global view and N crops out of it, uint8"
+_WHOLE = "decodes the whole file, and makes a global view and N crops of it, uint8"
 
 METHODS = {
     "kept": MethodInfo("our loader, decode=auto, on the file as it is", _LOADER, _AUTO),
     "tiles": MethodInfo("our loader, decode=auto, on the same pixels as a tiled TIFF (--lossy tiles)", _LOADER, _AUTO),
     "baseline": MethodInfo(
-        "our loader, decode=auto, on the progressive JPEG made baseline, as builds do by default", _LOADER, _AUTO
+        "our loader, decode=auto, on the progressive JPEG converted to baseline, as glass build does by default",
+        _LOADER,
+        _AUTO,
     ),
     "pillow": MethodInfo(f"Pillow {_WHOLE}", "bench.methods.readers:PillowViews"),
     "opencv": MethodInfo(f"OpenCV {_WHOLE}", "bench.methods.readers:OpenCvViews"),

@@ -81,7 +81,7 @@ class FormatsRun:
     def show(self) -> None:
         """Prints the table for people."""
         if not self.sets:
-            print("no format can be written here")
+            print("none of the formats can be written here: give other --formats")
         for reason, number in self.photographs_skipped.items():
             print(f"  left out {number}: {reason}")
         photographs = {(one.kind, round(one.corpus.megapixels, 2)): len(one.corpus) for one in self.sets}
@@ -145,7 +145,8 @@ def measure_formats(
     photographs = spread(found.paths, options.images)
     if len(photographs) < LEAST_IMAGES:
         raise InputError(
-            f"--photos {options.photos}: holds one photograph of {max(sizes):g} megapixels, a comparison needs two"
+            f"--photos {options.photos}: contains only one photograph of {max(sizes):g} megapixels, but a comparison "
+            "needs two: give another folder, or smaller --megapixels"
         )
     run = FormatsRun(
         bench,
@@ -175,9 +176,9 @@ def _checked_sizes(
 ) -> list[float]:
     """The sizes in megapixels. Raises ``InputError`` if arguments do not go together."""
     if options.photos is None:
-        raise InputError("--formats is measured on photographs: give --photos DIR")
+        raise InputError("--formats measures photographs: give --photos DIR")
     if options.peers:
-        raise InputError("--peers read JPEGs only: give it without --formats")
+        raise InputError("--peers read JPEGs only: leave out --peers or --formats")
     if len(crop_counts) > 1 or len(cores) > 1:
         raise InputError("--formats takes one number for --crops and one for --threads")
     check_at_least(LEAST_IMAGES, options, "images")
@@ -186,5 +187,5 @@ def _checked_sizes(
     text = SIZES if options.megapixels is None else options.megapixels
     sizes = numbers("--megapixels", text)
     if not 0.01 <= min(sizes) <= max(sizes) <= 200:
-        raise InputError(f"--megapixels {text}: must be 0.01 … 200 with --formats")
+        raise InputError(f"--megapixels {text}: must be from 0.01 to 200 with --formats")
     return sizes

@@ -135,7 +135,7 @@ class _Runner:
                 yield answer
         crashed = self._crashed
         self.end()
-        state, words = ("failed", "the process ended") if crashed else ("cut off", "its time was over")
+        state, words = ("failed", "the process ended") if crashed else ("cut off", "its time was up")
         for cell in owed or ["all"]:
             yield {"part": part, "cell": cell, "state": state, "words": words, "time_s": 0.0, "figures": {}}
             if crashed:
@@ -185,10 +185,14 @@ def _forward(process: "subprocess.Popen[str]", lines: "SimpleQueue[str]") -> Non
 
 def parser() -> CommandParser:
     """The command line."""
-    parser = bench_parser(BENCH, "Everything that is to be measured on a GPU, in one command of minutes.")
-    parser.add_argument("--minutes", type=float, default=8, metavar="M", help="for all parts together")
+    parser = bench_parser(BENCH, "All GPU measurements, in one command of a few minutes.")
+    parser.add_argument(
+        "--minutes", type=float, default=8, metavar="M", help="time limit for all parts together, in minutes"
+    )
     parser.add_argument("--data", type=Path, metavar="SHARDS", help="shards to load and to train on")
-    parser.add_argument("--out", type=Path, default=Path("gpu.json"), metavar="FILE", help="the result, row by row")
+    parser.add_argument(
+        "--out", type=Path, default=Path("gpu.json"), metavar="FILE", help="file for the results, written row by row"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal with small models")
     return parser
 
@@ -196,8 +200,8 @@ def parser() -> CommandParser:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     if not 0.1 <= options.minutes <= 600:
-        raise InputError(f"--minutes {options.minutes:g}: must be 0.1 … 600")
+        raise InputError(f"--minutes {options.minutes:g}: must be from 0.1 to 600")
     if options.data is not None and not options.data.is_dir():
-        raise InputError(f"--data {options.data} does not exist or is no folder: give shards")
+        raise InputError(f"--data {options.data} is not an existing folder: give a folder of shards")
     check_output(options.out, is_json_with("bench", "verdicts"), "give another --out")
     return options

@@ -32,7 +32,7 @@ def _cells(setting: Setting) -> list[Cell]:
 
 
 def _absent(_: float) -> Answer:
-    raise Skipped("there are no tests here: run it in a checkout")
+    raise Skipped("there are no tests here: run this in a clone of the repository")
 
 
 def _run(path: Path, setting: Setting, seconds: float) -> Answer:
@@ -67,7 +67,7 @@ def _words(figures: dict[str, Any]) -> str:
     counts = {name: outcomes.count(name) for name in ("passed", "failed", "error", "skipped")}
     found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     bad = [name for name, outcome in figures["tests"].items() if outcome in ("failed", "error")]
-    return (found or "no test ended") + (f" ({', '.join(bad)})" if bad else "")
+    return (found or "no test finished") + (f" ({', '.join(bad)})" if bad else "")
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -75,7 +75,7 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     bad = sum(outcome in ("failed", "error") for outcome in outcomes)
     passed, unfinished = outcomes.count("passed"), len(rows) - len(done(rows))
     words = f"{passed} of {len(outcomes)} GPU tests passed, {bad} failed"
-    return words + (f"; {unfinished} files were not run to their end" if unfinished else "")
+    return words + (f"; {unfinished} files did not run to the end" if unfinished else "")
 
 
 TESTS = Part("tests", 0.2, _cells, _verdict)

@@ -70,7 +70,7 @@ def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     best = max(at_four, key=lambda row: figure(row, "images_per_s"))
     others = {row["figures"]["backend"]: figure(row, "images_per_s") for row in sorted(at_four, key=_speed)}
     rates = ", ".join(f"{backend} {rate:,.0f}" for backend, rate in others.items())
-    return f"at 4 crops {best['figures']['backend']} is fastest (best images/s of each: {rates})"
+    return f"at 4 crops {best['figures']['backend']} is fastest (highest images/s of each: {rates})"
 
 
 def _speed(row: Mapping[str, Any]) -> float:

@@ -36,7 +36,7 @@ def _versions(_: float) -> Answer:
     missing = [name for name, version in found.items() if version is None]
     return (
         found,
-        f"torch {found['torch']}, torchvision {found['torchvision']}; without {', '.join(missing) or 'nothing'}",
+        f"torch {found['torch']}, torchvision {found['torchvision']}; not installed: {', '.join(missing) or 'nothing'}",
     )
 
 
@@ -78,7 +78,7 @@ def _check(name: str, _: float) -> Answer:
 def _verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     slow = [f"{row['cell']}: {row['words']}" for row in rows if row["figures"].get("verdict", "good") != "good"]
     topology = [row["words"] for row in done(rows) if row["cell"] == "topology"]
-    return "; ".join([*topology, *slow]) or "the machine was not looked at"
+    return "; ".join([*topology, *slow]) or "the machine was not checked"
 
 
 MACHINE = Part("machine", 0.03, _cells, _verdict)

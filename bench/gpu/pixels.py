@@ -56,8 +56,8 @@ def _compare(setting: Setting, decoder: Literal["nvjpeg", "dali"], kind: str, _:
         "mean": float(difference.mean()),
         "share_that_differs": float((difference > 0).mean()),
     }
-    words = f"at most {figures['largest']} grey levels from libjpeg-turbo, {figures['mean']:.4f} on average"
-    return figures, words + (f"; on the host: {figures['on_host']}" if figures["on_host"] else "")
+    words = f"differs from libjpeg-turbo by at most {figures['largest']} grey levels, {figures['mean']:.4f} on average"
+    return figures, words + (f"; decoded on the CPU: {figures['on_host']}" if figures["on_host"] else "")
 
 
 @cache
@@ -83,7 +83,7 @@ def spliced_jobs(kind: str) -> list[Any]:
     entry_points = np.frombuffer(build_entry_points(file.getvalue()), np.uint8)
     spliced = Splicer().splice_batch([jpeg], [entry_points], windows, np.zeros(CROPS, np.int64))
     if spliced.status.any():
-        raise RuntimeError(f"a window was not spliced: {spliced.status.tolist()}")
+        raise RuntimeError(f"a window could not be spliced: {spliced.status.tolist()}")
     return [
         WindowJob(
             padded=spliced.data[start : stop + TAIL_BYTES],

@@ -92,7 +92,9 @@ def _train(setting: Setting, preset: str, left: float) -> Answer:
         "synthetic_images_per_s": synthetic,
         "share_of_waiting": waiting,
     }
-    words = f"{loaded:,.0f} images/s with the loader, {synthetic:,.0f} without, {waiting:.1%} of the time spent waiting"
+    words = (
+        f"{loaded:,.0f} images/s with the loader, {synthetic:,.0f} without, {waiting:.1%} of the time waiting for data"
+    )
     return figures, f"{words} ({precision}, batch {figures['batch_size']}, {figures['num_crops']} crops)"
 
 
@@ -165,7 +167,7 @@ def _count(setting: Setting, preset: str, crops: int, chunk: int | None, _: floa
         "forecast_bytes": forecast,
         "forecast_over_peak": forecast / peak,
     }
-    return figures, f"{peak / GIB:.2f} GiB; glass plan foresees {forecast / GIB:.2f} ({forecast / peak - 1:+.0%})"
+    return figures, f"{peak / GIB:.2f} GiB; glass plan predicts {forecast / GIB:.2f} ({forecast / peak - 1:+.0%})"
 
 
 @cache
@@ -182,7 +184,8 @@ def _memory_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     if not ratios:
         return "no memory was counted"
     return (
-        f"the forecast of glass plan is {min(ratios) - 1:+.0%} to {max(ratios) - 1:+.0%} off over {len(ratios)} steps"
+        f"the prediction of glass plan is off by {min(ratios) - 1:+.0%} to {max(ratios) - 1:+.0%} over {len(ratios)} "
+        "steps"
     )
 
 
@@ -208,7 +211,7 @@ def _compiled(setting: Setting, preset: str, compiled: bool, left: float) -> Ans
 def _compile_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     rates = {(row["figures"]["preset"], row["figures"]["compile"]): figure(row, "images_per_s") for row in done(rows)}
     said = [
-        f"{preset} compiled takes {rate / rates[preset, False]:.2f} times the images of the plain one"
+        f"{preset} compiled processes {rate / rates[preset, False]:.2f} times as many images per second as not compiled"
         for (preset, compiled), rate in rates.items()
         if compiled and (preset, False) in rates
     ]

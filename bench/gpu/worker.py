@@ -48,7 +48,7 @@ def _require(setting: Setting) -> None:
     import torch
 
     if setting.on_gpu and not torch.cuda.is_available():
-        raise InputError("no CUDA device is available: give --device cpu, where glass_tiny stands in")
+        raise InputError("no CUDA device is available: give --device cpu, which measures glass_tiny instead")
     if setting.data is not None:
         from bench.gpu.data import SPLIT
         from shards.manifest.dataset import ShardDataset
@@ -87,7 +87,7 @@ def _measured(part: Part, setting: Setting, deadline: float) -> Iterator[dict[st
 
 def _answer(cell: Cell, left: float) -> tuple[State, dict[str, Any], str]:
     if left <= 0:
-        return "cut off", {}, "its time was over"
+        return "cut off", {}, "its time was up"
     try:
         return "done", *cell.measure(left)
     except CutOff as error:
@@ -101,7 +101,7 @@ def _answer(cell: Cell, left: float) -> tuple[State, dict[str, Any], str]:
 
 
 def _no_data(_: float) -> Any:
-    raise Skipped("there is nothing to load: give --data SHARDS")
+    raise Skipped("there are no shards to load: give --data SHARDS")
 
 
 if __name__ == "__main__":

@@ -44,23 +44,25 @@ def bench_parser(name: str, about: str) -> CommandParser:
 def add_measuring(parser: CommandParser, threads: str) -> None:
     """Adds the arguments for the rounds, the threads and the output."""
     group = parser.add_argument_group("measuring")
-    group.add_argument("--threads", default=threads, metavar="T,…", help="numbers of threads")
-    group.add_argument("--rounds", type=int, default=5, help="turns of every method, alternated")
+    group.add_argument("--threads", default=threads, metavar="T,…", help="numbers of threads, such as 1,2")
+    group.add_argument("--rounds", type=int, default=5, help="rounds; in each, every method has one turn")
     group.add_argument(
         "--seconds-per-round",
         type=float,
         default=1.0,
         metavar="S",
-        help="a turn repeats whole passes over the images until it lasts about this long",
+        help="length of a turn, in seconds: passes over the images are repeated until it lasts about this long",
     )
-    group.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document and plots here")
+    group.add_argument(
+        "--output", type=Path, metavar="DIR", help="also write the JSON document and plots to this folder"
+    )
 
 
 def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
     """Number of threads → the cores to pin them to. Raises ``InputError`` naming the argument."""
     check_at_least(1, options, "rounds")
     if not 0 < options.seconds_per_round <= 600:
-        raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be 0 … 600")
+        raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be from 0 to 600")
     check_output(options)
     asked = whole_numbers("--threads", options.threads)
     return {threads: choose_cores(threads) for threads in asked}
@@ -97,7 +99,7 @@ def numbers(name: str, text: str) -> list[float]:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"{name} {text}: must be numbers with commas between") from None
+        raise InputError(f"{name} {text}: must be numbers separated by commas") from None
     if not all(0 < value < 1e6 for value in values):
         raise InputError(f"{name} {text}: all must be above 0")
     return list(dict.fromkeys(values))
@@ -109,7 +111,7 @@ def names_among(name: str, text: str, known: Collection[str]) -> list[str]:
     names = list(dict.fromkeys(text.split(",")))
     for found in names:
         if found not in known:
-            raise InputError(f"{name}: {found!r} is not known; there are {', '.join(known)}")
+            raise InputError(f"{name}: {found!r} is unknown: choose from {', '.join(known)}")
     return names
 
 

@@ -57,7 +57,7 @@ def warn_if_busy(found: dict[str, Any]) -> None:
     busy = found["busy_cores"]
     if busy > QUIET_CORES:
         words = f"other programs keep {busy} cores busy"
-        print(f"this machine is busy ({words}): numbers will be off", file=sys.stderr)
+        print(f"this machine is busy ({words}): measurements will be unreliable", file=sys.stderr)
 
 
 def busy_cores() -> float:

@@ -25,7 +25,9 @@ def choose_cores(threads: int) -> list[int]:
     """
     available = sorted(os.sched_getaffinity(0))
     if threads > len(available):
-        raise InputError(f"--threads {threads}: only {len(available)} CPUs may be used here; ask for at most that many")
+        raise InputError(
+            f"--threads {threads}: this process may use only {len(available)} CPUs; give at most that many"
+        )
     first_of_core: list[int] = []
     second_of_core: list[int] = []
     seen: set[str] = set()

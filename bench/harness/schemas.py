@@ -237,7 +237,7 @@ def print_result(
     if output is None:
         return
     path = output / f"{name}.json"
-    remedy = "the result is the last line that was printed, keep that, and give another --output"
+    remedy = "the result is the last line printed: keep it, and give another --output next time"
     check_output(path, is_json_with("bench"), remedy, folder_is_made=True)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -245,6 +245,6 @@ def print_result(
         draw(output)
     except OSError as error:
         raise InputError(
-            f"the result cannot be written to {output} ({error.strerror or error}): it is the last"
-            " line that was printed, keep that"
+            f"the result cannot be written to {output} ({error.strerror or error}): keep the last line printed, which "
+            "is the result"
         ) from error

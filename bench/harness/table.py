@@ -111,7 +111,7 @@ def print_stages(rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints milliseconds per stage of the loader, for rows that have them."""
     stages = sorted({name for row in rows for name in row if name.endswith("_ms")})
     names = [stage.removesuffix("_ms") for stage in stages]
-    table = new_table("ms per image, summed over threads", "method", "crops", "threads", "windowed", *names)
+    table = new_table("CPU ms per image, summed over threads", "method", "crops", "threads", "windowed", *names)
     for row in rows:
         table.add_row(
             row["method"],
@@ -138,7 +138,7 @@ def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[floa
 
 def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
     """Prints the times of a training step and of its parts, and images per second of training and of the loader."""
-    title = "times in ms, their share of a step; medians, below them smallest–largest"
+    title = "times in ms and as a share of a step: medians, below them smallest–largest"
     names = [part.removesuffix("_s").replace("_", " ") for part in parts]
     rates = ("images/s", "of the\nloader", "share")
     table = new_table(title, "preset", "batch", "crops", "step", *names, *rates, padding=0)
@@ -163,7 +163,7 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
 def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]]) -> None:
     """Prints the memory of a training step by its parts, and the fitted lines against the number of crops."""
     console = Console(width=WIDEST, highlight=False, markup=False)
-    title = "one training step, MiB at its peak (activations with all temporaries)"
+    title = "peak memory of one training step in MiB (activations include all temporaries)"
     sizes = ("peak", *MEMORY_PARTS, "kept", "process")
     table = new_table(title, "preset", "batch", "crops", "chunk", "precision", *sizes, "s")
     for row in rows:

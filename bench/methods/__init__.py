@@ -13,8 +13,8 @@ _LOADER = "bench.methods.loader:LoaderPath"
 
 METHODS = {
     "recipe": MethodInfo(
-        "the paper's data path: Pillow decodes the file, ToTensor makes the whole image float, "
-        "resized to the global view, N crops by slicing, both normalised; an image per thread",
+        "the paper's data path: Pillow decodes the file, ToTensor converts the whole image to float, which is "
+        "resized to the global view and sliced into N crops, both normalised; one image per thread",
         "bench.methods.recipe:Recipe",
     ),
     "dali_full": MethodInfo(

@@ -51,7 +51,7 @@ class LoaderPath(Method):
             images += int(batch["is_valid"].sum())
         if images != self._loader.num_samples:
             stats = self._loader.stats()
-            raise RuntimeError(f"{self._loader.num_samples - images} samples gave no pixels: {stats['failed']}")
+            raise RuntimeError(f"{self._loader.num_samples - images} samples could not be decoded: {stats['failed']}")
         return images
 
     def report(self) -> dict[str, float]:

@@ -80,7 +80,7 @@ class OpenCvViews(_WholeFiles):
         cv2 = self._cv2
         image = cv2.imdecode(np.frombuffer(self.encoded(index), np.uint8), cv2.IMREAD_COLOR)
         if image is None:
-            raise ValueError("cv2.imdecode gives nothing")
+            raise ValueError("cv2.imdecode returned no image")
         view = cv2.resize(image, (GLOBAL_SIZE, GLOBAL_SIZE), interpolation=cv2.INTER_AREA)[..., ::-1]
         windows = self.windows_of(copy, index)
         crops = np.zeros((len(windows), CROP_SIZE, CROP_SIZE, 3), np.uint8)

@@ -28,7 +28,7 @@ class SpdlPipeline(PeerPasses):
         except RuntimeError as error:
             if "libspdl" not in str(error):
                 raise
-            reason = "SPDL finds no FFmpeg libraries; install FFmpeg 4 or newer"
+            reason = "SPDL finds no FFmpeg libraries: install FFmpeg 4 or newer"
             raise NotAvailable(reason) from error
 
     def open(self, folder: Path) -> Iterable[Any]:

@@ -172,7 +172,7 @@ def check_audit(document: object) -> Audit:
     audit = versioned_document(document, Audit, FORMAT_VERSION)
     for finding in audit["findings"]:
         if set(finding) != set(FindingRecord.__annotations__):
-            raise ValueError("a finding has a field too many")
+            raise ValueError("a finding has an unknown field")
         if finding["kind"] not in KINDS or finding["severity"] not in SEVERITIES:
             raise ValueError(f"a finding is of kind {finding['kind']!r}, {finding['severity']!r}")
     if audit["severity"] not in SEVERITIES:

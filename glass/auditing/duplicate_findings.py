@@ -20,12 +20,12 @@ MAX_LISTED = 1000
 _MAX_EXAMPLES = 5
 
 _REGROUP = (
-    "look at them, write them to a list with glass audit --write-groups FILE, and build again into another folder "
-    "with --groups FILE, so that they share a split"
+    "check them, write them to a list with glass audit --write-groups FILE, and build again into another folder with "
+    "--groups FILE, so that each pair shares a split"
 )
 _SHOWN = ("source_path", "split", "class_name", "generator", "group", "width", "height")
 _COMPARED = ("sha256", "format", "jpeg_quality", "source_bytes")
-_LEAK = "What a model learned by heart counts as detected, so scores there are too high."
+_LEAK = "Images that the model memorised in training count as detected, so test scores come out too high."
 
 
 def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[DuplicatesRecord, list[Finding]]:
@@ -34,16 +34,15 @@ def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[D
     findings = [
         *_groups(groups_across_splits(dataset)),
         *_pairs(dataset, duplicates.pairs[equal], "duplicates", "the same pixels"),
-        *_pairs(dataset, duplicates.pairs[~equal], "near_duplicates", "the same picture, saved anew or cropped"),
+        *_pairs(dataset, duplicates.pairs[~equal], "near_duplicates", "the same picture, re-saved or cropped"),
     ]
     if found is None:
-        text = "Near duplicates (re-saves, resizes, crops) were not searched."
-        findings.append(Finding("not_searched", INFO, text, "run glass audit"))
+        text = "Near duplicates (re-saves, resizes, crops) were not searched for."
+        findings.append(Finding("not_searched", INFO, text, "run glass audit without --no-near"))
     elif found.compared < found.candidates:
         text = (
-            f"Of {counted(found.candidates, 'pair')} of similar composition the "
-            f"{found.compared:,} nearest "
-            "were compared: larger crops may have been missed."
+            f"Of {counted(found.candidates, 'pair')} of similar composition, only the {found.compared:,} most similar "
+            "were compared: large crops may have been missed."
         )
         findings.append(Finding("not_searched", INFO, text))
     entry: DuplicatesRecord = {
@@ -100,7 +99,7 @@ def _groups(names: list[str]) -> list[Finding]:
     verb = "has" if len(names) == 1 else "have"
     text = f"{counted(len(names), 'group')} {verb} images in more than one split. {_LEAK}"
     examples = tuple((name,) for name in names[:_MAX_EXAMPLES])
-    advice = "leave the split of these images to glass build, or give each group one split"
+    advice = "let glass build choose the split of these images, or assign each group to one split"
     return [Finding("group_across_splits", SERIOUS, text, advice, count=len(names), examples=examples)]
 
 
@@ -122,8 +121,8 @@ def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, wha
         findings.append(_finding(dataset, f"{kind}_across_splits", SERIOUS, text, _REGROUP, pairs[across]))
     if both.any():
         text = _shown(both, "of a real and a generated image", what)
-        advice = "look at them: one of the labels is wrong, or one is an edit of the other; " + (
-            "edits belong into one group"
+        advice = "check them: either a label is wrong, or one image is an edit of the other; " + (
+            "put an image and its edits into one group"
         )
         severity = SERIOUS if kind == "duplicates" else WARNING
         findings.append(_finding(dataset, f"{kind}_of_both_classes", severity, text, advice, pairs[both]))

@@ -7,17 +7,17 @@ __all__ = ["INFO", "KINDS", "SERIOUS", "SEVERITIES", "WARNING", "Finding"]
 SERIOUS, WARNING, INFO = SEVERITIES = ("serious", "warning", "info")
 
 KINDS = {
-    "metadata": "how well all facts about files that show in the pixels separate the classes",
-    "metadata_feature": "one such fact that separates the classes by itself",
-    "not_in_pixels": "facts that separate the classes and are not in the pixels",
+    "metadata": "how well all file properties that leave traces in the pixels separate the classes",
+    "metadata_feature": "one such property that separates the classes by itself",
+    "not_in_pixels": "file properties that separate the classes but leave no trace in the pixels",
     "metadata_generator": "a generator whose files give themselves away",
-    "group_across_splits": "a group whose samples lie in several splits",
+    "group_across_splits": "a group with samples in several splits",
     "duplicates_across_splits": "the same file or the same pixels in several splits",
-    "near_duplicates_across_splits": "one picture, saved anew, in several splits",
+    "near_duplicates_across_splits": "one picture, re-saved, in several splits",
     "duplicates_of_both_classes": "the same pixels as real and as generated",
-    "near_duplicates_of_both_classes": "one picture, saved anew, as real and as generated",
+    "near_duplicates_of_both_classes": "one picture, re-saved, as real and as generated",
     "duplicates_within_split": "the same file or the same pixels more than once in a split",
-    "near_duplicates_within_split": "one picture, saved anew, more than once in a split",
+    "near_duplicates_within_split": "one picture, re-saved, more than once in a split",
     "not_searched": "a search that was skipped, or not finished",
 }
 """Kind of a finding → what it is about."""

@@ -14,9 +14,9 @@ SERIOUS_AUROC = 0.7
 """From this AUROC on, a detector could look good by learning the files alone."""
 
 BELOW_GUESSING = (
-    "Below 0.5 is no better than 0.5. Cross-validation yields it where images are few, or come in "
-    "pairs, one of each class with equal facts: what a model learns from one of a pair is wrong "
-    "about the other."
+    "An AUROC below 0.5 is no better than 0.5. Cross-validation yields such values if there are few images, or if "
+    "images come in pairs, one of each class, with equal file properties: what a model learns from one image of a "
+    "pair is wrong for the other."
 )
 
 _SURE = 4.0  # standard deviations of chance: one in 30,000
@@ -33,10 +33,10 @@ def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, eq
     """
     if audit is None and not (real and generated):
         kind = "real" if real else "generated"
-        text = f"There is only one class, {kind} images: nothing can tell it from the other."
-        return [Finding("not_searched", WARNING, text, "build the shards of both classes")]
+        text = f"There is only one class, {kind} images, so nothing can be compared."
+        return [Finding("not_searched", WARNING, text, "build shards with images of both classes")]
     if audit is None:
-        text = "There are too few scenes (20 of each class are needed) to say whether metadata tell the classes apart."
+        text = "There are too few scenes (20 of each class are needed) to test the properties of the files."
         return [Finding("not_searched", WARNING, text, "audit again with more images")]
     telling = [f for f in audit.features if f.differs and f.in_pixels]
     outside = [f for f in audit.features if f.differs and not f.in_pixels]
@@ -46,8 +46,8 @@ def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, eq
     for name, (auroc, noise) in audit.generators.items():
         if len(audit.generators) > 1 and auroc - 0.5 > max(_SURE * noise, LEAST):
             text = (
-                f"The files of {name} differ from those of real images with AUROC {auroc:.2f}: a "
-                "detector's score on it need not come from what it shows."
+                f"The files of {name} differ from those of real images with AUROC {auroc:.2f}: a detector may "
+                "recognise these files by their format instead of the traces of the generator."
             )
             severity = SERIOUS if auroc >= SERIOUS_AUROC else WARNING
             findings.append(Finding("metadata_generator", severity, text, advice, None, auroc, None))
@@ -65,13 +65,15 @@ def _advice(differs: bool, equalised: str) -> str:
     Matching is suggested only if some fact ``differs``, by the test that matching itself uses. A method that the build
     has already used is not suggested again.
     """
-    ways = ["collect both classes alike"]
+    ways = ["collect the images of both classes in the same way"]
     if differs and not equalised.startswith(MATCHED):
-        ways.append("build the shards with --equalise match, which leaves out what has no counterpart")
+        ways.append(
+            "build the shards with --equalise match, which leaves out images without a counterpart in the other class"
+        )
     if not equalised.startswith(RECOMPRESSED):
-        ways.append("build them with --equalise recompress, which re-encodes both classes alike")
+        ways.append("build them with --equalise recompress, which re-encodes all images in the same way")
     if not differs:
-        ways[0] += " (no single fact differs, so --equalise match would leave nothing out)"
+        ways[0] += " (no single property differs, so --equalise match would leave nothing out)"
     return ", or ".join(ways)
 
 
@@ -81,7 +83,7 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
     measured = f"AUROC {audit.auroc:.2f}, 95 % interval {low:.2f} to {high:.2f}"
     if low <= 0.5 and not telling:
         text = (
-            f"Size, format, compression and the like do not tell the classes apart ({measured}, "
+            f"Size, format, compression and similar file properties do not separate the classes ({measured}, "
             f"{counted(audit.images, 'image')})."
         )
         if below_guessing([audit.auroc]):
@@ -89,12 +91,12 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
         return Finding("metadata", INFO, text, "", None, audit.auroc, audit.interval)
     likely = max((f for f in audit.features if f.in_pixels), key=lambda f: f.importance, default=None)
     name = most.feature if most else likely.feature if likely else None
-    by = f"; what gives it away most is the {FEATURES[name]}" if name else ""
+    by = f"; the strongest cue is the {FEATURES[name]}" if name else ""
     severity = SERIOUS if audit.auroc >= SERIOUS_AUROC else WARNING
     text = (
-        f"The files alone tell real from generated images, without a look at a pixel ({measured}, "
-        f"{counted(audit.images, 'image')}){by}. A detector trained on them may learn the file instead of "
-        "the picture."
+        f"File properties alone, without any pixel, separate real from generated images ({measured}, "
+        f"{counted(audit.images, 'image')}){by}. A detector trained on these images may learn the file properties "
+        "instead of the traces of generators."
     )
     return Finding("metadata", severity, text, advice, name, audit.auroc, audit.interval)
 
@@ -112,9 +114,9 @@ def _cause(telling: Sequence[FeatureAudit]) -> FeatureAudit | None:
 
 def _alone(feature: FeatureAudit, audit: MetadataAudit, advice: str) -> Finding:
     name = FEATURES[feature.feature]
-    says = "alone tells the classes apart"
+    says = "alone separates the classes"
     if feature.auroc - 0.5 <= LEAST:
-        says = "differs between the classes, more than by chance, though it predicts little alone"
+        says = "differs between the classes by more than chance, though alone it predicts little"
     text = (
         f"The {name} {says} (AUROC {feature.auroc:.2f}). Real images: {feature.real}; generated "
         f"images: {feature.generated}."
@@ -122,9 +124,8 @@ def _alone(feature: FeatureAudit, audit: MetadataAudit, advice: str) -> Finding:
     if feature.feature == "quant_digest":
         counts = audit.quant_tables
         text += (
-            f" Distinct tables: {counts['real']:,} in real, {counts['generated']:,} in generated "
-            "images. Tables differ between encoders at the same quality, and lossy images show "
-            "them."
+            f" Distinct tables: {counts['real']:,} in real, {counts['generated']:,} in generated images. Encoders use "
+            "different tables at the same quality, and tables leave traces in lossy images."
         )
     severity = SERIOUS if feature.auroc >= SERIOUS_AUROC else WARNING
     return Finding("metadata_feature", severity, text, advice, feature.feature, feature.auroc, None)
@@ -140,10 +141,10 @@ def _not_in_pixels(audit: MetadataAudit, outside: list[FeatureAudit]) -> list[Fi
     )
     more = f" and {len(outside) - _MOST_LISTED} more" if len(outside) > _MOST_LISTED else ""
     text = (
-        f"The following tells the classes apart but is not in the pixels (AUROC {auroc:.2f}): "
-        f"{facts}{more}. A detector trained here sees pixels alone and cannot learn it."
+        f"These file properties separate the classes but leave no trace in the pixels (AUROC {auroc:.2f}): "
+        f"{facts}{more}. A detector trained on these images sees only pixels and cannot learn them."
     )
-    advice = "nothing for training; do not trust who judges images by it, as it is lost when a picture is saved anew"
+    advice = "nothing for training; do not judge images by these properties, which are lost when an image is re-saved"
     cause = _cause(outside)
     name = cause.feature if cause else None
     return [Finding("not_in_pixels", INFO, text, advice, name, auroc, interval)]

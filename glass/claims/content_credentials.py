@@ -21,7 +21,7 @@ from shards.optional import is_installed, optional
 
 __all__ = ["elsewhere_claim", "read_trust", "signed_claim"]
 
-NEEDS_EXTRA = "it holds Content Credentials; checking them needs the extra: pip install -e '.[c2pa]'"
+NEEDS_EXTRA = "it has Content Credentials; to check them, install the extra: pip install -e '.[c2pa]'"
 _MAX_TRUST_BYTES = 4 << 20
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _PROVENANCE = "http://purl.org/dc/terms/ provenance"
@@ -62,11 +62,11 @@ _REASONS = {
     "assertion.boxesHash.mismatch": _CHANGED,
     "assertion.hashedURI.mismatch": "the manifest was changed after it was signed",
     "assertion.missing": "a part of the manifest is missing",
-    "claimSignature.mismatch": "the signature is not that of the manifest",
+    "claimSignature.mismatch": "the signature does not match the manifest",
     "claimSignature.missing": "the manifest has no signature",
     "claimSignature.outsideValidity": "the signer's certificate was not valid when the manifest was signed",
-    "signingCredential.expired": "the signer's certificate has expired and nobody attests when the manifest was signed",
-    "signingCredential.invalid": "the signer's certificate is not one that may sign manifests",
+    "signingCredential.expired": "the signer's certificate has expired, and no timestamp proves when it signed",
+    "signingCredential.invalid": "the signer's certificate is not allowed to sign manifests",
     "signingCredential.revoked": "the signer's certificate was revoked",
 }
 _UNTRUSTED = "signingCredential.untrusted"
@@ -79,7 +79,7 @@ def read_trust(path: Path) -> str:
     not installed.
     """
     if not is_installed("c2pa"):
-        raise InputError("checking signatures needs the extra: pip install -e '.[c2pa]'")
+        raise InputError("to check signatures, install the extra: pip install -e '.[c2pa]'")
     try:
         with open_regular(path) as file:
             data = file.read(_MAX_TRUST_BYTES + 1)
@@ -92,7 +92,7 @@ def read_trust(path: Path) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError) as error:
-        raise InputError(f"{path} holds no certificates that can be read: give a file in PEM form") from error
+        raise InputError(f"{path} holds no readable certificates: give a file in PEM format") from error
     return text
 
 
@@ -101,7 +101,7 @@ def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
     address = next((value for name, value in properties if name == _PROVENANCE), None)
     if address is None:
         return []
-    says = f"its Content Credentials lie at {quoted(address, 120)}, which is not fetched"
+    says = f"its Content Credentials are at {quoted(address, 120)}, which is not fetched"
     return [Claim("c2pa", "not checked", says)]
 
 
@@ -181,7 +181,7 @@ def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
         seen.add(label)
         sound = sound and not _failures(part.get("validation_results"))
         if kinds := _source_types(manifests[label]):
-            doubt = "" if sound else ", a manifest that does not pass the check"
+            doubt = "" if sound else ", a manifest that fails the check"
             return f"made from a picture whose own manifest says: {source_type_phrase(kinds[0])}{doubt}"
         waiting += [(deeper, sound) for deeper in manifests[label].get("ingredients", [])]
     return "Content Credentials that do not say how the picture came to be"
@@ -207,7 +207,7 @@ def _program(manifest: dict[str, Any]) -> str:
 def _reason(store: dict[str, Any]) -> str:
     codes = _failures(store.get("validation_results"))
     code = next((code for code in codes if code in _REASONS), codes[0] if codes else "")
-    return _REASONS.get(code) or f"it does not pass the check ({plain(code, _NAME) or 'no reason is given'})"
+    return _REASONS.get(code) or f"it fails the check ({plain(code, _NAME) or 'no reason is given'})"
 
 
 def _failures(results: dict[str, Any] | None) -> list[str]:

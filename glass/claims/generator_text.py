@@ -39,7 +39,7 @@ SETTINGS = (
     _Mark("Easy Diffusion", fields=frozenset({"use_stable_diffusion_model"})),
     _Mark("Midjourney", re.compile(rf"\bJob ID: {_UUID}")),
     _Mark(
-        "Stable Diffusion web UI, or a program that writes as it does",
+        "Stable Diffusion web UI, or a program that writes the same text",
         re.compile(r"\bSteps: \d+, (?:Sampler|Schedule type|CFG scale|Seed|Size): "),
     ),
 )

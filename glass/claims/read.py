@@ -18,7 +18,7 @@ from shards.metadata.embedded import holds_manifest
 
 __all__ = ["claims_sentence", "read_claims"]
 
-NO_CLAIM = "the file makes no claim that was looked for"
+NO_CLAIM = "the file makes none of the claims that are searched for"
 
 
 def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:

@@ -15,7 +15,7 @@ PHRASES = {
     "trainedAlgorithmicMedia": "created by a trained model",
     "compositeWithTrainedAlgorithmicMedia": "edited or composed with parts that a trained model created",
     "algorithmicMedia": "created by an algorithm that was trained on no pictures",
-    "compositeSynthetic": "composed of parts of which some are synthetic",
+    "compositeSynthetic": "composed of parts, some of them synthetic",
     "composite": "composed of several parts",
     "compositeCapture": "composed of captures from real life",
     "digitalCapture": "captured from real life by a digital camera",

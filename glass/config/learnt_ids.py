@@ -134,7 +134,7 @@ def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
     path = learnt_path(folder)
     if path is None:
         return None
-    remedy = "copy it again, or move it away, after which nothing is known of what was learnt"
+    remedy = "copy it again, or move it away, after which nobody can tell which images the model learnt from"
     try:
         table = read_parquet(path)
         metadata = table.schema.metadata or {}
@@ -150,5 +150,5 @@ def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}): {remedy}") from error
     if bound_to != weights_sha256:
-        raise InputError(f"{path} belongs to other weights than those beside it: {remedy}")
+        raise InputError(f"{path} belongs to other weights than those in its folder: {remedy}")
     return LearntIds(content_id, chosen_on, identity)

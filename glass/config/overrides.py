@@ -56,13 +56,13 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         if not equals:
             raise InputError(f"--set {override!r} must have the form key=value")
         settings.append((key, text))
-    changed = apply_settings(config, settings, "--set ", "train.py --help lists them all")
+    changed = apply_settings(config, settings, "--set ", "glass train --help lists them all")
     if changed.model.kind == "single_view":
         for name in OF_CROPS_ALONE:
             if getattr(changed.model, name) != getattr(config.model, name):
                 raise InputError(
-                    f"--set model.{name}: a model of kind single_view sees no crops, so it would change nothing:"
-                    " leave it out, or take a preset of kind glass"
+                    f"--set model.{name}: a single_view model sees no crops, so this setting would change nothing: "
+                    "leave it out, or give a preset called glass_…"
                 )
     return changed
 
@@ -106,8 +106,8 @@ def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, 
     if elsewhere:
         words = " ".join(f"--set {quote(setting)}" for setting in elsewhere)  # quoted for a shell, since users copy it
         raise InputError(
-            f"{path} asks for {', '.join(elsewhere)}, from outside this program: if that is what you mean, give "
-            f"{words} beside {option}"
+            f"{path} asks for files, networks or services from elsewhere ({', '.join(elsewhere)}): if you trust it, "
+            f"give {words} beside {option}"
         )
 
 

@@ -84,8 +84,8 @@ class ModelConfig:
     def _check_what_learns(self) -> None:
         if self.freeze_global and (self.kind == "single_view" or self.freeze_local):
             raise InputError(
-                "model.freeze_global and model.freeze_local leave no backbone to learn: unfreeze"
-                " one, or set model.tune_last_blocks=0 instead to train the head alone"
+                "model.freeze_global and model.freeze_local leave no backbone to train: unfreeze one, or set "
+                "model.tune_last_blocks=0 instead to train the head alone"
             )
         if self.lora_rank is not None and self.tune_last_blocks is not None:
             raise InputError("model.lora_rank and model.tune_last_blocks exclude each other: set one to none")
@@ -95,8 +95,9 @@ class ModelConfig:
             if value := getattr(self, name):
                 off = "false" if isinstance(value, bool) else "none"
                 raise InputError(
-                    f"model.share_backbone leaves one backbone, so model.{name} cannot be set: give model.{name}={off}"
-                    " (global_backbone, global_weights, tune_last_blocks and lora_rank are for the one)"
+                    f"with model.share_backbone there is only one backbone, so model.{name} cannot be set: give "
+                    f"model.{name}={off} (global_backbone, global_weights, tune_last_blocks and lora_rank apply to "
+                    "the shared backbone)"
                 )
 
 
@@ -154,8 +155,8 @@ class TrainConfig:
         names = self.tracker_names
         if not all(names) or len(set(names)) < len(names) or "tensorboard" in names:
             raise InputError(
-                f"train.trackers={self.trackers!r} must be names with commas between, as in wandb,mlflow; for"
-                " TensorBoard there is tensorboard=true"
+                f"train.trackers={self.trackers!r} must be names separated by commas, such as wandb,mlflow; for "
+                "TensorBoard, set tensorboard=true"
             )
 
     @property
@@ -172,8 +173,8 @@ class TrainConfig:
             real = generated = math.nan
         if not (0 < real <= MOST_WEIGHT and 0 < generated <= MOST_WEIGHT):
             raise InputError(
-                f"train.class_weights={self.class_weights!r} must be balanced, or two numbers above 0 and up to"
-                f" {MOST_WEIGHT:g}, for real and generated images, as in 1,3"
+                f"train.class_weights={self.class_weights!r} must be balanced, or two numbers above 0 and up to "
+                f"{MOST_WEIGHT:g}, for real and generated images, such as 1,3"
             )
         return real, generated
 
@@ -243,8 +244,8 @@ def config_from_dict(values: dict[str, Any], kind: type = RunConfig, prefix: str
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(
-            f"unknown setting {prefix}{unknown[0]}: the file was written by another version of this"
-            " project, so use that version to read it"
+            f"unknown setting {prefix}{unknown[0]}: another version of this project wrote the file, so read it with "
+            "that version"
         )
     hints = field_types(kind)
     return kind(

@@ -21,9 +21,9 @@ MOST_BYTES = 1 << 20
 MOST_BITS = 63
 """Bits of an integer in TOML, without its sign."""
 HEAD = """\
-# The settings of a run of GLASS. Another run with the same ones:
-#   train.py --config run.toml --data DATA --output NEW
-# --set KEY=VALUE changes single ones; docs/training.md explains the rest.
+# The settings of a run of GLASS. To start another run with the same settings:
+#   glass train --config run.toml --data DATA --output NEW
+# --set KEY=VALUE changes single settings; docs/training.md explains the rest.
 """
 
 
@@ -45,7 +45,7 @@ def run_file_text(config: RunConfig) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         shown = error.object[max(error.start - 60, 0) : error.end].rpartition("\n")[2]
-        raise InputError(f"{shown!r} is no UTF-8, and so cannot stand in run.toml: rename that file") from error
+        raise InputError(f"{shown!r} is not UTF-8, so it cannot be stored in run.toml: rename that file") from error
     return text
 
 
@@ -82,7 +82,7 @@ def read_run_file(
         )
     named = values.pop("preset", None) or None  # "" if the run was not started from a preset
     if preset is not None and named not in (None, preset):
-        raise InputError(f"{path} is of the preset {named!r}, not {preset!r}: leave out --preset")
+        raise InputError(f"{path} has the settings of preset {named!r}, not {preset!r}: leave out --preset")
     if not isinstance(named, str | None):
         raise InputError(f"{path}: preset={named!r}: must be the name of a preset")
     name = preset or named
@@ -90,7 +90,7 @@ def read_run_file(
         raise InputError(f"{path} names no preset: give --preset")
     settings = [(key, _as_typed(path, key, value)) for key, value in values.items()]
     start = load(name)
-    found = apply_settings(start, settings, f"{path}: ", "glass presets NAME shows them all")
+    found = apply_settings(start, settings, f"{path}: ", "glass presets NAME lists them all")
     require_asked(path, "--config", start, found, asked)
     return found
 
@@ -104,13 +104,13 @@ def _flat(path: Path) -> dict[str, Any]:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # skips the byte order mark of Windows editors
         if any(isinstance(value, int) and value.bit_length() > MOST_BITS for value in values.values()):
-            raise ValueError(f"a number in it has more than {MOST_BITS} bits")  # which Python may refuse to print
+            raise ValueError(f"it has a number of more than {MOST_BITS} bits")  # which Python may refuse to print
         return values
     except OSError as error:
-        raise InputError(f"the settings {path} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"the settings file {path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"{path} is no TOML of settings: {what}") from error
+        raise InputError(f"{path} is not a TOML file of settings: {what}") from error
 
 
 def _as_typed(path: Path, key: str, value: Any) -> str:
@@ -119,4 +119,4 @@ def _as_typed(path: Path, key: str, value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int | float | str):
         return str(value)
-    raise InputError(f"{path}: {key}: a setting is a text, a number, or true or false")
+    raise InputError(f"{path}: {key}: a setting must be a text, a number, true or false")

@@ -111,7 +111,7 @@ class RunFolder:
             descriptor = try_lock(self.path / ".lock")
         except OSError as error:
             raise InputError(
-                f"the folder {self.path} cannot be made ({error.strerror}): give another --output"
+                f"the folder {self.path} cannot be created ({error.strerror}): give another --output"
             ) from error
         if descriptor is None:
             raise InputError(
@@ -155,7 +155,8 @@ class RunFolder:
             return read_record(self._record_path)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{self._record_path} is not a run of this version ({error}): give another folder as --output"
+                f"{self._record_path} is not the record of a run of this version ({error}): give another folder as "
+                "--output"
             ) from error
 
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
@@ -222,13 +223,13 @@ class RunFolder:
         for key in [*now, *(key for key in then if key not in now)]:
             if key not in FREE_TO_CHANGE and then.get(key) != now.get(key):
                 raise InputError(
-                    f"{self.path} holds a run with {key}={then.get(key)!r}, not {now.get(key)!r}:"
-                    " give another folder as --output, or the settings it was begun with"
+                    f"{self.path} holds a run with {key}={then.get(key)!r}, not {now.get(key)!r}: give another folder "
+                    "as --output, or the settings with which it was started"
                 )
         if before["data"]["dataset_json_sha256"] != data["dataset_json_sha256"]:
             raise InputError(
-                f"{self.path} holds a run on other data ({before['data']['name']}, now"
-                f" {data['name']}): give another folder as --output"
+                f"{self.path} holds a run on another data set ({before['data']['name']}, now {data['name']}): give "
+                "another folder as --output"
             )
 
     def finish(self, summary: dict[str, Any]) -> None:

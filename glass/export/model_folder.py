@@ -128,8 +128,8 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
         raise InputError(f"{weights} is missing: copy both files of the model, or train again")
     if _sha256(weights) != card["weights_sha256"]:
         raise InputError(
-            f"{weights} is not the file that {folder / CARD_FILE} describes: copy both files of one"
-            " model, or run the training command again if it was interrupted"
+            f"{weights} is not the file that {folder / CARD_FILE} describes: copy both files of the same model, or, "
+            "if its training was interrupted, run the training command again"
         )
     damaged = f"{folder / CARD_FILE} is damaged: copy it again"
     try:
@@ -165,8 +165,8 @@ def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig
         recorded = (card.get("backbones") or {}).get(key)
         if not (isinstance(recorded, str) and timm.is_model(recorded)):
             raise InputError(
-                f"{path}: {key}={asked!r} is no network of timm's, and a model may name no other;"
-                f" if it is your own, write timm's name of it there, under backbones, {key}"
+                f"{path}: {key}={asked!r} is not one of timm's networks, and model folders may name no others; if the "
+                f"model is your own, write timm's name of the network into that file, under backbones, {key}"
             )
         names[key] = recorded
     return replace(config, model=replace(config.model, **names)) if names else config
@@ -177,10 +177,13 @@ def read_model_card(folder: str | Path) -> ModelCard:
     path = Path(folder) / CARD_FILE
     if not path.is_file():
         if (Path(folder) / "run.json").is_file():
-            raise InputError(f"{folder} holds no model yet: its training has finished no epoch, run train.py again")
+            raise InputError(
+                f"{folder} holds no model yet, because its training has not finished an epoch: run the training "
+                "command again"
+            )
         raise InputError(
-            f"there is no model in {folder} ({CARD_FILE} is missing): give the folder of a trained"
-            " run, or train one first"
+            f"there is no model in {folder} ({CARD_FILE} is missing): give the folder of a trained run, or run glass "
+            "train first"
         )
     try:
         card = read_json(path)
@@ -188,7 +191,7 @@ def read_model_card(folder: str | Path) -> ModelCard:
         if version == FORMAT_VERSION:
             return typed_document(card, ModelCard)
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: it is not the description of a model") from error
+        raise InputError(f"{path} is damaged (it does not describe a model): copy it again") from error
     raise InputError(
         f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the"
         " version of this project that wrote it"

@@ -97,8 +97,8 @@ def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: Loade
     here = pixel_record(loader)
     if recorded["rules_version"] != here["rules_version"]:
         warnings.warn(
-            f"{where} was made with other rules for pixels (version"
-            f" {recorded['rules_version']}, here {RULES_VERSION}): its scores do not hold here",
+            f"{where} was trained with other rules for pixels (version {recorded['rules_version']}, here "
+            f"{RULES_VERSION}): its scores are not valid here, so train it again, or use the version that trained it",
             DecoderWarning,
             stacklevel=4,
         )
@@ -106,12 +106,14 @@ def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: Loade
     then, now = recorded["decoders"], here["decoders"]
     same_pixels = _agree(recorded["probe"], here["probe"]) and then.get("crops") == now.get("crops")
     if same_pixels:
-        verdict = "which decode a test file alike: scores should agree"
+        verdict = "which decode a test file to the same pixels: scores should agree"
     else:
-        verdict = "which decode differently: scores may differ"
+        verdict = "which decode to other pixels: scores may differ"
     if then != now or not same_pixels:
         warnings.warn(
-            f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}", DecoderWarning, stacklevel=4
+            f"{where} was trained with {_listed(then)}; this machine has {_listed(now)}, {verdict}",
+            DecoderWarning,
+            stacklevel=4,
         )
 
 

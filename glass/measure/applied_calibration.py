@@ -124,11 +124,11 @@ def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | N
     """Why a calibration does not apply to scores with ``views``; None if it does."""
     if calibration.is_at_bound:
         return (
-            f"the calibration beside the model has the temperature {calibration.temperature:.4g},"
-            " the end of its range, and so calibrates nothing"
+            f"the calibration beside the model has a temperature of {calibration.temperature:.4g},"
+            " the end of its range, so it does not fit the model's scores"
         )
     if calibration.views != views:
-        return f"calibrated for {calibration.views}, not for {views}"
+        return f"the model is calibrated for {calibration.views}, not for {views}"
     return None
 
 

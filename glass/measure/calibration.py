@@ -174,9 +174,13 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
             if calibration.real_below > calibration.threshold:
                 raise ValueError("real_below is above threshold")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: remove it, or calibrate again") from error
+        raise InputError(f"{path} is damaged: remove it, or run glass calibrate again") from error
     if version != FORMAT_VERSION:
-        raise InputError(f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: calibrate again")
+        raise InputError(
+            f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: run glass calibrate again"
+        )
     if calibration.weights_sha256 != weights_sha256:
-        raise InputError(f"{path} was made with other weights than those beside it: calibrate again, or remove it")
+        raise InputError(
+            f"{path} belongs to other weights than those in its folder: run glass calibrate again, or remove it"
+        )
     return calibration

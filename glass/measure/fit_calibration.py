@@ -43,10 +43,13 @@ def fit_calibration(
     """
     margin, label = np.asarray(margin, np.float64), np.asarray(label)
     if not np.isfinite(margin).all():
-        raise InputError("the model gives scores that are not finite: train it again")
+        raise InputError("the model gives scores that are not finite numbers: train it again")
     real, generated = margin[label == 0], margin[label == 1]
     if not len(real) or not len(generated):
-        raise InputError(f"calibrating needs real and generated images: there are {len(real)} and {len(generated)}")
+        raise InputError(
+            f"calibration needs real and generated images, but the split has {len(real)} real and {len(generated)} "
+            "generated: choose another split"
+        )
     temperature = _temperature(real, generated)
     threshold, lower = _thresholds(real, generated, max_fpr, max_misses)
     alarms, misses = int((real >= threshold).sum()), int((generated < lower).sum())
@@ -80,15 +83,14 @@ def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> 
     auroc = float(test.statistic) / (real * generated)
     if test.pvalue > CHANCE + 1e-9:
         return (
-            f"on these {real} real and {generated} generated images the model's scores tell the"
-            f" classes apart no better than chance may (AUROC {auroc:.2f}, p = {test.pvalue:.2g}):"
-            " train it longer, or calibrate on more images"
+            f"on these {real} real and {generated} generated images the model's scores do not separate the classes "
+            f"better than chance could (AUROC {auroc:.2f}, p = {test.pvalue:.2g}): train it longer, or calibrate on "
+            "more images"
         )
     if calibration.is_at_bound:
         return (
-            f"the temperature {calibration.temperature:.4g} is the end of its range"
-            f" ({TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}), not one that fits: the sizes of the"
-            " model's scores say nothing, so train it again"
+            f"the temperature {calibration.temperature:.4g} is the end of its range ({TEMPERATURES[0]:g} to "
+            f"{TEMPERATURES[1]:g}), so no temperature fits the model's scores: train it again"
         )
     return None
 

@@ -110,7 +110,7 @@ def chosen_rows(patterns: Sequence[str]) -> list[Perturbation]:
         return list(PERTURBATIONS.values())
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in PERTURBATIONS):
-            raise InputError(f"--rows {pattern}: there is no such row; there are {', '.join(PERTURBATIONS)}")
+            raise InputError(f"--rows {pattern}: no row matches; choose from {', '.join(PERTURBATIONS)}")
     return [
         row
         for name, row in PERTURBATIONS.items()

@@ -81,9 +81,9 @@ def read_predictions(run: Path, split: str, variant: str = "") -> pa.Table:
         if table.schema.equals(PREDICTION_SCHEMA):
             _check_values(table)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): move it away and evaluate again") from error
+        raise InputError(f"{path} cannot be read ({error}): move it away and run glass evaluate again") from error
     if not table.schema.equals(PREDICTION_SCHEMA):
-        raise InputError(f"{path} does not have the columns of this version: evaluate again")
+        raise InputError(f"{path} does not have the columns of this version: run glass evaluate again")
     return table
 
 

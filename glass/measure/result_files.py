@@ -114,7 +114,7 @@ def evaluation_in(path: Path) -> Evaluation:
         return check_evaluation(read_json(path))
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{path} is not an evaluation of this version ({error}): move it away and evaluate again"
+            f"{path} is not an evaluation of this version ({error}): move it away and run glass evaluate again"
         ) from error
 
 
@@ -131,7 +131,9 @@ def read_robustness(run: Path, split: str, variant: str = "") -> Robustness | No
     try:
         return check_robustness(read_json(path))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a table of this version ({error}): run glass robustness again") from error
+        raise InputError(
+            f"{path} is not a robustness table of this version ({error}): run glass robustness again"
+        ) from error
 
 
 def _path(folder: Path, kind: str, split: str, variant: str) -> Path:

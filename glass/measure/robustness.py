@@ -142,7 +142,9 @@ def _changed_scores(
             batch["sample_key"] = samples.keys(numbers)
             parts[name].append(contender.trained.score([batch]))
     if not all(parts.values()):
-        raise InputError(f"no image of the split could be changed by {row.name}: leave that row out")
+        raise InputError(
+            f"the change {row.name} failed on all images of the split: leave it out, with --rows for the others"
+        )
     return {name: joined(scored) for name, scored in parts.items()}
 
 

@@ -76,7 +76,7 @@ def score(
     finally:
         model.train(was_training)
     if not batches:
-        raise ValueError("the loader gave no batch")
+        raise ValueError("the loader returned no batch")
     own = _stacked(batches)
     return _merged(_gathered(own) if gather else [own])
 

@@ -59,10 +59,10 @@ class TrainedModel:
         """
         name = str(folder) if name is None else name
         if device not in ("auto", "cpu", "cuda"):
-            raise InputError(f"device {device!r} is none of auto, cpu, cuda")
+            raise InputError(f"device {device!r} is unknown: choose auto, cpu or cuda")
         there = torch.cuda.is_available()
         if device == "cuda" and not there:
-            raise InputError("device cuda was asked for, but there is none: use cpu")
+            raise InputError("device cuda was requested, but this machine has no CUDA device: use cpu")
         where: Literal["cpu", "cuda"] = "cuda" if there and device != "cpu" else "cpu"
         card = read_model_card(folder)
         model, config = load_model(folder, where)
@@ -145,8 +145,8 @@ class TrainedModel:
         predictions = score(self.model, batches, self.device, self.precision, gather=False)
         if not np.isfinite(predictions.logits).all():
             raise InputError(
-                f"the model {self.name} gives scores that are not finite: train it again, if it was"
-                " trained in fp16 then with precision=float32"
+                f"the model {self.name} gives scores that are not finite numbers: train it again (with "
+                "precision=float32, if it was trained in fp16)"
             )
         return predictions
 

@@ -83,9 +83,9 @@ def view_costs(backbone: str, precision: str) -> ViewCosts:
     if not is_measured(backbone, precision):
         known = sorted({(row["backbone"], row["precision"]) for row in _read()})
         raise InputError(
-            f"no memory was measured for {backbone} in {precision}: run glass bench memory"
-            " --presets P --save-model for a preset with it (measured are"
-            f" {', '.join(f'{name} in {kind}' for name, kind in known) or 'none'})"
+            f"no memory was measured for {backbone} in {precision}: run glass bench memory --presets P --save-model "
+            "for a preset P that has it (measured so far: "
+            f"{', '.join(f'{name} in {kind}' for name, kind in known) or 'none'})"
         )
     return fitted(_measured(backbone, precision))
 

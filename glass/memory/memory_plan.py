@@ -196,7 +196,7 @@ def advice(config: RunConfig, precision: str, memory_bytes: float, processes: in
     plans = [plan for plan in plans if plan.batch * processes <= whole]
     plans = [plan for plan in plans if whole % (plan.batch * processes) == 0]
     if not plans:
-        return "not even one image at a time fits: take a smaller backbone or freeze one"
+        return "not even one image at a time fits: choose a smaller backbone, or freeze one"
     best = plans[0]
     changes = {
         "loader.global_batch_size": best.batch * processes,

@@ -38,7 +38,6 @@ def shrinking_batches_advised(local_crops: torch.Tensor) -> Iterator[None]:
             raise
         images, crops = local_crops.shape[:2]
         raise DoesNotFit(
-            f"{counted(images, 'image')} of {counted(crops, 'crop')} do not fit into the"
-            " memory: take fewer images at a time (--batch-size, or loader.global_batch_size of the"
-            " run) or fewer crops"
+            f"{counted(images, 'image')} of {counted(crops, 'crop')} do not fit into memory: use fewer images at a "
+            "time (--batch-size, or loader.global_batch_size of the run) or fewer crops"
         ) from error

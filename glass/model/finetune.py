@@ -47,7 +47,7 @@ def checkpoint_activations(backbone: Backbone) -> None:
         backbone.network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError):
         raise InputError(
-            f"model.grad_checkpoint_global: timm has no gradient checkpointing for {_name(backbone)}, set it to false"
+            f"model.grad_checkpoint_global: timm has no gradient checkpointing for {_name(backbone)}: set it to false"
         ) from None
     keep_statistics_in_backward(backbone.network)
 
@@ -71,12 +71,13 @@ def _freeze_but_last_blocks(backbone: Backbone, count: int) -> None:
     blocks = _blocks(backbone.network)
     if not blocks:
         raise InputError(
-            f"model.tune_last_blocks={count}: timm does not count the blocks of {_name(backbone)};"
-            " set model.freeze_global or model.freeze_local for a whole backbone, or choose another"
+            f"model.tune_last_blocks={count}: timm does not divide {_name(backbone)} into blocks; set "
+            "model.freeze_global or model.freeze_local to freeze a whole backbone, or choose another backbone"
         )
     if count > len(blocks):
         raise InputError(
-            f"model.tune_last_blocks={count}: {_name(backbone)} has {len(blocks)} blocks, its stem counted"
+            f"model.tune_last_blocks={count}: {_name(backbone)} has only {len(blocks)} blocks, its stem included: "
+            "give a smaller number"
         )
     backbone.requires_grad_(False)
     for block in blocks[len(blocks) - count :]:
@@ -113,11 +114,11 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
     ]
     if not targets:
         raise InputError(
-            f"model.lora_rank={rank}: {_name(backbone)} has no attention whose projections LoRA"
-            " could correct; take a transformer, or set model.tune_last_blocks instead"
+            f"model.lora_rank={rank}: {_name(backbone)} has no attention projections that LoRA could adapt; choose a "
+            "transformer, or set model.tune_last_blocks instead"
         )
     if importlib.util.find_spec("peft") is None:
-        raise InputError("model.lora_rank needs the extra lora: pip install -e '.[lora]'")
+        raise InputError("model.lora_rank needs an extra: pip install -e '.[lora]'")
     from peft import LoraConfig, inject_adapter_in_model
 
     backbone.requires_grad_(False)
@@ -147,8 +148,8 @@ def _require_reached(backbone: Backbone, targets: list[str]) -> None:
             handle.remove()
     if missed:
         raise InputError(
-            f"model.lora_rank: {_name(backbone)} does not call {min(missed)} but reads its weight,"
-            " which LoRA cannot correct; set model.tune_last_blocks instead"
+            f"model.lora_rank: {_name(backbone)} reads the weight of {min(missed)} without calling the layer, which "
+            "LoRA cannot adapt; set model.tune_last_blocks instead"
         )
 
 

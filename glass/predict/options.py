@@ -30,7 +30,7 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         if self.coverage not in ("sample", "all"):
-            raise InputError(f"coverage={self.coverage!r} is neither sample nor all")
+            raise InputError(f"coverage={self.coverage!r} must be sample or all")
         for name in ("num_crops", "draws", "batch_size", "num_threads"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):

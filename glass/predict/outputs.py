@@ -50,7 +50,7 @@ class Outputs:
         try:
             self.heatmaps.mkdir(exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make the folder {self.heatmaps}: {error.strerror or error}") from error
+            raise InputError(f"cannot create the folder {self.heatmaps}: {error.strerror or error}") from error
         check_new_folder(self.heatmaps, "a new folder for the heat maps")
 
     def check_earlier(self, head: PredictionHead, names: Iterable[str]) -> list[Path]:

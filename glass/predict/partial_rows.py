@@ -31,8 +31,8 @@ def require_no_partial(path: Path) -> None:
     partial = partial_path(path)
     if partial.exists() or partial.is_symlink():
         raise InputError(
-            f"{partial} holds what a run had scored that was stopped, or is still running: move it away or "
-            "delete it, then run this again"
+            f"{partial} holds the results of a prediction that was stopped or is still running: move it away or "
+            "delete it, then run the command again"
         )
 
 

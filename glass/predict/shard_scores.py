@@ -58,4 +58,4 @@ def _batches(dataset: ShardDataset, rows: npt.NDArray[np.int64], config: LoaderC
         with build_loader(dataset.with_splits({"chosen": rows}), "chosen", config) as loader:
             yield from loader
     except InputError as error:
-        logger.warning("shards are read image by image: %s", printable(str(error)))
+        logger.warning("reading the shards image by image, without the loader: %s", printable(str(error)))

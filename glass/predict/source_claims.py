@@ -7,7 +7,7 @@ from shards.images.rejection import RejectedImage
 
 __all__ = ["claims_of"]
 
-_CONVERTED = "nothing that could be read (the shard holds a converted copy of the file)"
+_CONVERTED = "nothing that could be read (the shard has a converted copy of the file)"
 
 
 def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...]:

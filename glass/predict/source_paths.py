@@ -59,7 +59,7 @@ def _matching(pattern: str) -> list[str]:
     try:
         return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
     except RecursionError:
-        raise InputError(f"{pattern} leads through too many folders: give the folder instead of the pattern") from None
+        raise InputError(f"{pattern} matches too many folders: give the folder instead of the pattern") from None
 
 
 def _add_or_note(path: Path, found: FoundImages) -> None:

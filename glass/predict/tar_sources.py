@@ -102,7 +102,7 @@ class _Written:
             "tiled": lambda: ("pixel_sha256", pixel_sha256(pixels).hex()),
         }.get(str(stored), lambda: ("", ""))()
         if found[0] and facts.get(found[0]) not in (None, found[1]):
-            raise RejectedImage("corrupt", "its bytes are not those that were written")
+            raise RejectedImage("corrupt", "its bytes have changed since the shard was written")
 
 
 def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:

@@ -15,7 +15,7 @@ __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line
 
 WARNING = "WARNING: "
 
-LEARNT = {"train": "trained on this very image", "valid": "this very image chose the epoch"}
+LEARNT = {"train": "trained on this image", "valid": "its epoch was chosen on this image, among others"}
 """How the model used an image that it learnt from → remark on its verdict."""
 
 
@@ -25,15 +25,15 @@ def heading(detector: Detector, options: PredictOptions) -> str:
     if calibration is not None:
         alarms = calibration.false_alarms
         return (
-            f"calibrated probability of being generated; from {calibration.threshold:.3f}"
-            f" generated, below {calibration.real_below:.3f} real; false alarms"
-            f" {alarms['low']:.1%} to {alarms['high']:.1%} on images like those calibrated on"
+            f"calibrated probability that the image is generated; {calibration.threshold:.3f} and above: generated, "
+            f"below {calibration.real_below:.3f}: real; false alarms {alarms['low']:.1%} to {alarms['high']:.1%} on "
+            "images like those of the calibration"
         )
     if detector.trained.calibration is not None:
         why = why_not_applicable(detector.trained.calibration, detector.views(options))
     else:
-        why = "the model is not calibrated (glass calibrate)"
-    return f"raw scores, generated from 0.5: {why}"
+        why = "the model is not calibrated (run glass calibrate)"
+    return f"raw scores, 0.5 and above: generated; {why}"
 
 
 def document_head(detector: Detector, options: PredictOptions, model: str) -> PredictionHead:
@@ -99,11 +99,11 @@ def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
     """Whether the model learnt from any of these images; verdicts on such images are not a test."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
-        return "note: which images the model was trained on is not known"
+        return "note: it is unknown which images the model was trained on"
     learnt = sum(bool(use) for use in uses)
     if not learnt:
         return "the model learnt from none of these images"
     return (
-        f"{WARNING}the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: their verdicts"
-        " show what it learnt by heart"
+        f"{WARNING}the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: it may have memorised "
+        "them, so their verdicts are no test"
     )

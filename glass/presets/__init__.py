@@ -17,5 +17,5 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> RunConfig:
     """The settings of the preset ``name``. Raises ``InputError`` listing the presets if there is none of that name."""
     if name not in preset_names():
-        raise InputError(f"there is no preset called {name!r}; there are {', '.join(preset_names())}")
+        raise InputError(f"there is no preset called {name!r}: choose from {', '.join(preset_names())}")
     return importlib.import_module(f"glass.presets.{name}").preset()

@@ -25,9 +25,9 @@ BUDGET_BYTES = 900_000
 """Size limit of all thumbnails together, before base64 adds a third."""
 
 _SENTENCES = {
-    "serious": "Serious: results on this data set would mislead.",
-    "warning": "Something to look at before results are trusted.",
-    "info": "Nothing that should stop you.",
+    "serious": "Serious: results on this data set would be misleading.",
+    "warning": "Check the findings before you trust results on this data set.",
+    "info": "No finding is a reason to distrust results on this data set.",
 }
 
 

@@ -103,7 +103,7 @@ def _latency(curve: InferenceCurve) -> str:
     )
     axes.set(
         xlabel="crops per image at prediction",
-        ylabel="ms, model only, batch of one",
+        ylabel="ms (model only, batch of one)",
         title="latency of an image",
         ylim=(0, None),
     )

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 MIB = 2**20
-FIT_HEAD = ("model", "against crops", "at no crop", "per crop", "95 % interval", "R²")
+FIT_HEAD = ("model", "slope per crop", "intercept (no crops)", "per crop", "95 % interval", "R²")
 BASELINE_HEAD = ("baseline", "batch", "peak memory of a step", "step", "epoch")
 
 Rows = list[list[str]]
@@ -35,7 +35,7 @@ def training_table(study: CropStudy) -> tuple[list[str], Rows]:
         "data wait of an epoch",
         *memory.values(),
         "validation accuracy",
-        "images without grid",
+        "images without a full grid",
     ]
     rows = [
         [

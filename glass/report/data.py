@@ -81,7 +81,7 @@ def report_document(
     for run in runs:
         if run.name in document:
             raise InputError(
-                f"a run cannot be called {run.name!r}: give it a name that is neither taken nor a field of report.json"
+                f"a run cannot be called {run.name!r}: give it a name that no other run and no field of report.json has"
             )
         evaluation = run.evaluation
         document[run.name] = {
@@ -99,7 +99,8 @@ def report_document(
         check_report(document, [run.name for run in runs])
     except ValueError as error:
         raise InputError(
-            f"a run or the data set holds what no report can show ({error}): evaluate the runs again"
+            f"a run or the data set has values that a report cannot show ({error}): run glass evaluate for the runs "
+            "again"
         ) from error
     return document
 

@@ -44,7 +44,7 @@ def heat_map_svg(document: Robustness) -> str:
     """The robustness table as inline SVG, wide enough to read its text; see :func:`glass.report.plots.as_svg`."""
     figure = _figure(document, INK)
     width = round(figure.get_figwidth() * PIXELS_PER_INCH)
-    title = "AUROC and detection at 1 % false alarms for each change and generator"
+    title = "AUROC and detection at ≤ 1 % false alarms, for each change and generator"
     return as_svg(figure, title, finish=False).replace("<svg ", f'<svg style="width: {width}px; max-width: none" ', 1)
 
 

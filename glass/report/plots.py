@@ -85,7 +85,7 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
         edges = np.linspace(0, 1, NUM_ECE_BINS + 1)
         spread.stairs(heights, edges, **style, label=run.name)
     curve.set(
-        xlabel=given_as, ylabel="share that was generated", title="reliability", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
+        xlabel=given_as, ylabel="share of generated images", title="reliability", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
     )
     spread.set(xlabel=given_as, ylabel="share of images", title="how sure", ylim=(0, None))
     for axes in (curve, spread):

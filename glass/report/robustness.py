@@ -12,8 +12,8 @@ from shards.cli.command import printable
 
 __all__ = ["own_robustness", "robustness_summary", "robustness_table"]
 
-HEAD = ("images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator", "false alarms at the threshold")
-DIFFERENCE = "AUROC against the first"
+HEAD = ("images", "AUROC", "detected at ≤ 1 % false alarms", "worst generator", "false alarms at the threshold")
+DIFFERENCE = "AUROC minus the first model's"
 
 
 def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:

@@ -49,8 +49,8 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
     evaluation = read_evaluation(folder, split, variant)
     if evaluation["dataset"]["dataset_json_sha256"] != digest:
         raise InputError(
-            f"{folder} was evaluated on another data set than {dataset.where} (or on it before it "
-            "was rebuilt): give the data set it was evaluated on, or evaluate again"
+            f"{folder} was evaluated on a data set other than {dataset.where}, or before it was rebuilt: give the "
+            "data set of the evaluation, or run glass evaluate again"
         )
     _require_these_weights(folder, evaluation, split, dataset)
     return RunData(
@@ -74,8 +74,8 @@ def _require_these_weights(folder: Path, evaluation: Evaluation, split: str, dat
         return
     if file_sha256(weights) != evaluation["model"]["weights_sha256"]:
         raise InputError(
-            f"{folder} was trained on since its evaluation, which is of other weights: run glass evaluate"
-            f" {folder} --data {dataset.where} --split {split} again"
+            f"{folder} has been trained further since its evaluation, which is of older weights: run glass evaluate "
+            f"{folder} --data {dataset.where} --split {split} again"
         )
 
 
@@ -97,5 +97,7 @@ def _read_epochs(path: Path) -> list[EpochLine]:
             entry = typed_document(parse_json(line), EpochLine, "line")
             by_epoch[entry["epoch"]] = entry
         except ValueError as error:
-            raise InputError(f"{path}, line {number}, is not an epoch's metrics ({error}): remove the line") from error
+            raise InputError(
+                f"{path}, line {number}, does not hold the metrics of an epoch ({error}): remove the line"
+            ) from error
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]

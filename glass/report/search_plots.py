@@ -73,7 +73,7 @@ def _importance(importance: Mapping[str, float]) -> str:
     figure, axes = panel(5.4, 3.6)
     names = sorted(importance, key=lambda name: importance[name])
     axes.barh(names, [importance[name] for name in names], color=run_style(0)["color"])
-    axes.set(xlabel="share of the variance explained (fANOVA)", title="importance")
+    axes.set(xlabel="share of the metric's variance (fANOVA)", title="importance")
     return as_svg(figure, "Importance of the settings")
 
 

@@ -44,9 +44,9 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
         return rows[np.argsort(key[rows], kind="stable")]
 
     orders: dict[str, Callable[[Rows], Rows]] = {
-        "surest mistake": lambda rows: by(support, rows[mistaken[rows]]),
+        "most confident mistake": lambda rows: by(support, rows[mistaken[rows]]),
         "nearest to the threshold": lambda rows: by(abs(probability - threshold), rows),
-        "surest right verdict": lambda rows: by(-support, rows[right[rows]]),
+        "most confident correct verdict": lambda rows: by(-support, rows[right[rows]]),
         "typical": lambda rows: by(abs(support - np.median(support[rows])), rows),
     }
     picks: dict[int, Pick] = {}

@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 IN_SAMPLE_WARNING = (
-    "The threshold was chosen on these very images: accuracy, false alarms and calibration here are"
-    " no test results. Evaluate on another split."
+    "The threshold was chosen on these images, so their accuracy, false alarms and calibration are not test results: "
+    "run glass evaluate on another split."
 )
 
 
@@ -40,7 +40,7 @@ def few_for_roc(samples: Sequence[Samples]) -> str | None:
     if not 0 < real < FEW_PER_POINT:
         return None
     share = f"one false alarm among {counted(real, 'real image')} is {100 / real:.0f} %"
-    return f"Few images: {share}, so read the intervals below, and not single steps of a curve."
+    return f"Few images: {share}, so rely on the intervals below, not on single steps of a curve."
 
 
 def few_for_reliability(samples: Sequence[Samples]) -> str | None:
@@ -49,8 +49,8 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
     if scored >= FEW_PER_BIN * NUM_ECE_BINS:
         return None
     return (
-        f"Few images: {counted(scored, 'image')} in up to {NUM_ECE_BINS} bins, so a zigzag is chance; judge by the"
-        " calibration error and its interval."
+        f"Few images: {counted(scored, 'image')} in up to {NUM_ECE_BINS} bins, so a zigzag curve is chance; rely on "
+        "the calibration error and its interval."
     )
 
 
@@ -61,7 +61,7 @@ def score_word(calibration: AppliedCalibration | None) -> str:
 
 _PROMISES = {
     "kept": "so the promise may hold",
-    "fewer than promised": "so there are fewer than promised",
+    "fewer than promised": "so false alarms are rarer than promised",
     "not kept": "so the promise is not kept",
 }
 """Verdict of a document → its words. "kept" becomes "may hold", since a higher measured rate may be chance."""
@@ -83,18 +83,17 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
         on, (low, high) = promise["calibrated_on"], promise["expected"]
         between = interval_text(promise["rate"], promise["interval"], percent)
         sentences.append(
-            f"Promised: at most {percent(promise['max_fpr'])} false alarms"
-            f" ({on['false_alarms']} of {on['images']} real images calibrated on). Measured:"
-            f" {percent(promise['rate'])}, {promise['false_alarms']} of {promise['images']} real"
-            f" images (95 % interval {between}), where {low} to {high} were to be expected,"
-            f" {_PROMISES.get(promise['verdict'], promise['verdict'])}."
+            f"Promised: at most {percent(promise['max_fpr'])} false alarms ({on['false_alarms']} of {on['images']} "
+            f"real images at calibration). Measured: {percent(promise['rate'])}, "
+            f"{promise['false_alarms']} of {promise['images']} real images (95 % interval {between}), and {low} to "
+            f"{high} were expected, {_PROMISES.get(promise['verdict'], promise['verdict'])}."
         )
     uncertain, decided = calibration.get("uncertain"), calibration.get("decided")
     if uncertain and decided:
         sentences.append(
-            f"Uncertain: {percent(uncertain['real'])} of the real and"
-            f" {percent(uncertain['generated'])} of the generated images. Accuracy on the"
-            f" {decided['images']} decided: {cell(decided['accuracy'], decided['interval'])}."
+            f"Uncertain: {percent(uncertain['real'])} of the real and {percent(uncertain['generated'])} of the "
+            f"generated images. Accuracy on the {decided['images']} images with a decided verdict: "
+            f"{cell(decided['accuracy'], decided['interval'])}."
         )
     return sentences
 
@@ -106,18 +105,21 @@ def learnt_sentence(learnt: Overlap | None) -> str | None:
     """
     if learnt is None:
         return (
-            "Whether the model was trained on any of these images is not known: nothing says which"
-            " images it learnt from."
+            "It is unknown whether the model was trained on any of these images, because it has no record of the "
+            "images it learnt from."
         )
     images = learnt["images"]
     parts = [
         f"{number:,} of these {counted(images, 'image')} {what}"
-        for number, what in ((learnt["train"], "were trained on"), (learnt["valid"], "chose the epoch of this model"))
+        for number, what in (
+            (learnt["train"], "were used to train the model"),
+            (learnt["valid"], "were used to choose its epoch"),
+        )
         if number
     ]
     if not parts:
         return None
-    return f"WARNING: {' and '.join(parts)}: these figures are no test results."
+    return f"WARNING: {' and '.join(parts)}, so these figures are not test results."
 
 
 def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
@@ -134,13 +136,13 @@ def comparison_sentence(comparison: Comparison) -> str:
     run, baseline = comparison["run"], comparison["baseline"]
     difference, interval = comparison["difference"], comparison["interval"]
     if difference is None or interval is None:
-        return f"{run} and {baseline} cannot be compared: one class only, or no images in common."
+        return f"{run} and {baseline} cannot be compared: they share no images, or only images of one class."
     low, high = interval
     where = f"on the same {comparison['images']} images (95 % interval {low:+.3f} to {high:+.3f})"
     if low <= 0 <= high:
         return (
-            f"The AUROC of {run} differs from that of {baseline} by {difference:+.3f} {where}: "
-            "these images do not show which of the two is better."
+            f"The AUROC of {run} differs from that of {baseline} by {difference:+.3f} {where}: these images do not "
+            "show which of the two is better."
         )
     direction = "higher" if difference > 0 else "lower"
     return f"The AUROC of {run} is {abs(difference):.3f} {direction} than that of {baseline} {where}."

@@ -106,7 +106,7 @@ def study_markdown(document: StudyDocument) -> str:
         ),
         "## Tuning",
         _table(SEARCH_HEAD, _search_rows(document)),
-        "## What a crop costs",
+        "## What a crop costs and gains",
         f"Memory is {document['memory_is']}.",
         _table(FIT_HEAD, fit_rows(document)),
         *_crop_parts(document),
@@ -119,7 +119,7 @@ def study_markdown(document: StudyDocument) -> str:
 def _audit_parts(audit: AuditSummary | None) -> list[str]:
     """The findings of the audit of the data set, as Markdown."""
     if audit is None:
-        return ["The data set was not audited: run glass audit."]
+        return ["The data set has not been audited: run glass audit."]
     lines = [f"- {finding['severity']}: {markdown_text(finding['text'])}" for finding in audit["findings"]]
     return ["## The data", f"**{audit_sentence(audit)}**", "\n".join(lines)]
 

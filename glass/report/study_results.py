@@ -31,7 +31,7 @@ def terms_said(row: StudyResult | Comparison) -> str:
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]
     if share is None:
-        return "no search of GLASS to equal"
+        return "without a search of GLASS to match"
     return f"stopped at {int(100 * share)} % of equal compute"  # 99.6 % is not all of it
 
 
@@ -47,14 +47,14 @@ def result_tables(results: Sequence[StudyResult]) -> list[Table]:
     tables: list[Table] = [
         (
             "Detection at few false alarms",
-            "Mean, and Student's 95 % interval of the mean over the seeds.",
+            "Mean over the seeds, with Student's 95 % interval of the mean.",
             ("model", *AT_FEW_HEAD),
             [[result_title(r), *(_with_interval(r["final"]["summary"][m]) for m in AT_FEW)] for r in results],
         ),
         (
             "By generator",
-            "Each generator's images against all real ones, mean ± sd over the seeds. The minimum"
-            " is that of each seed's worst generator.",
+            "Each generator's images against all real images, mean ± sd over the seeds. The minimum is the mean of "
+            "each seed's worst generator.",
             ("model", "images of", "number", "AUROC", *AT_FEW_HEAD),
             [row for r in results for row in _generator_rows(r)],
         ),
@@ -66,8 +66,8 @@ def result_tables(results: Sequence[StudyResult]) -> list[Table]:
         ),
         (
             "Calibration",
-            "Calibrated on the split of that name, tested here: error of the probabilities (ECE)"
-            " before and after, and the false alarms beside those promised.",
+            "Calibrated on the calibration split and measured on the test split: calibration error (ECE) before and "
+            "after, and the false alarms promised and measured.",
             ("model", "ECE before", "ECE after", "promised at most", "false alarms", "promise"),
             [
                 _calibration_row(r, r["final"]["tests"]["calibration"])

@@ -40,8 +40,8 @@ def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool 
         learnt = read_learnt_ids(folder, card["weights_sha256"])
         if learnt is None:
             raise InputError(
-                f"{folder} has no {LEARNT_FILE}: it was trained before runs kept one, or exported"
-                " without it, so leave out --with-learnt-ids"
+                f"{folder} has no {LEARNT_FILE}: it was trained by a version that kept no such file, or exported "
+                "without it; leave out --with-learnt-ids"
             )
         parts[LEARNT_FILE] = learnt.to_bytes(card["weights_sha256"])
     run = folder.parent if folder.name == "model" else None

@@ -39,7 +39,7 @@ def add_endpoint(detector: "Detector") -> None:
 
     def predict(image: str | None) -> str:
         if not image:
-            raise gradio.Error("image is missing: give a file, as handle_file of gradio_client makes one")
+            raise gradio.Error("image is missing: give a file, such as gradio_client's handle_file(PATH)")
         return endpoint_answer(detector, Path(image))
 
     upload, document = gradio.File(type="filepath", visible=False), gradio.Textbox(visible=False)

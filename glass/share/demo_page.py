@@ -75,14 +75,14 @@ def build_page(detector: "Detector", warnings: Sequence[str] = ()) -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise InputError("the page needs an extra: pip install -e '.[demo]'") from error
+        raise InputError("the demo page needs an extra: pip install -e '.[demo]'") from error
     fetch_nothing()
     facts = facts_of(detector, warnings)
     # No telemetry: people may show this page images that they want to keep private.
     with gradio.Blocks(title="Is this image generated?", analytics_enabled=False) as page:
         gradio.Markdown("# Is this image generated?")
         upload = gradio.File(label="An image file", type="filepath", height=120)
-        dense = gradio.Checkbox(label="Also a dense map of attention (slower)", value=False)
+        dense = gradio.Checkbox(label="Also draw a dense map of attention (slower)", value=False)
         verdict = gradio.HTML()
         for event in (upload.change, dense.change):
             event(partial(answer, detector, facts), [upload, dense], [verdict], api_name=False)

@@ -33,12 +33,12 @@ _METRICS = (
 )
 
 _LIMITS = (
-    "It detects traces of the generators it was trained on. Others, newer ones among them, may pass"
-    " unseen; the table per generator says how much results differ between those that were tested.",
-    "The rate of false alarms holds for images like those calibrated on. Edited, filtered, scanned"
-    " or heavily compressed photographs are another kind.",
-    "Re-compression, resizing and sharing weaken the traces. `predict` flags a verdict as unstable"
-    " where a small change of that kind flips it.",
+    "It detects traces of the generators it was trained on. Images of others, such as newer ones, may go undetected; "
+    "the table by generator shows how much results differ between those tested.",
+    "The rate of false alarms holds for images like those of the calibration. It may differ for edited, filtered, "
+    "scanned or heavily compressed photographs.",
+    "Re-compression, resizing and sharing weaken the traces. `predict` flags a verdict as unstable if a small change "
+    "of that kind flips it.",
     "A verdict is a hint, not a proof. Do not use it alone to accuse anyone.",
 )
 
@@ -59,8 +59,8 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
     parts = [
         "---\npipeline_tag: image-classification\ntags:\n- ai-generated-image-detection\n---",
         "# Detector of AI-generated images",
-        f"A `{card['kind']}` model (backbone `{markdown_text(model['global_backbone'])}`) that sees"
-        f" {views}. It says how likely an image is to be AI-generated.{_average(card)}",
+        f"A `{card['kind']}` model (backbone `{markdown_text(model['global_backbone'])}`) that sees {views}. It "
+        f"estimates how likely an image is to be AI-generated.{_average(card)}",
         *([f"**Note on its data:** {markdown_text(card['data_note'])}"] if card.get("data_note") else []),
         "```python\nfrom glass.predict.detector import Detector\n\n"
         'detector = Detector.from_pretrained("THIS MODEL")\n'
@@ -81,14 +81,14 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
 
 def _average(card: ModelCard) -> str:
     decay = card.get("weight_average")
-    return "" if decay is None else f" Its weights are a moving average (decay {decay:g}) over the steps."
+    return "" if decay is None else f" Its weights are a moving average (decay {decay:g}) over the training steps."
 
 
 def _results(run: Path | None, weights_sha256: str) -> list[str]:
     documents = [] if run is None else [evaluation_in(p) for p in sorted(run.glob("evaluation-*.json"))]
     own = [d for d in documents if d["model"]["weights_sha256"] == weights_sha256]
     if not own:
-        return ["Not measured: no evaluation of these weights was at hand when this was written."]
+        return ["Not measured: no evaluation of these weights was available when this card was written."]
     parts = []
     for document in own:
         samples, rows = document["samples"], document["per_generator"]
@@ -127,13 +127,11 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
         return f"Not calibrated: {why}. Scores are raw, and 0.5 is an arbitrary threshold."
     data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
     return (
-        f"On {data['real']} real and {data['generated']} generated images of split"
-        f" `{markdown_text(str(data.get('split')))}`, {calibration.views}: temperature"
-        f" {calibration.temperature:.4g}. Generated from {calibration.threshold:.4f}"
-        f" ({alarms['low']:.1%} to {alarms['high']:.1%} false alarms), real below"
-        f" {calibration.real_below:.4f} ({misses['low']:.1%} to {misses['high']:.1%} of the"
-        " generated), uncertain in between. With another number of crops, coverage or draws there"
-        " is only the raw score."
+        f"On {data['real']} real and {data['generated']} generated images of split "
+        f"`{markdown_text(str(data.get('split')))}`, {calibration.views}: temperature {calibration.temperature:.4g}. "
+        f"Generated from {calibration.threshold:.4f} ({alarms['low']:.1%} to {alarms['high']:.1%} false alarms), real "
+        f"below {calibration.real_below:.4f} ({misses['low']:.1%} to {misses['high']:.1%} of the generated images), "
+        "uncertain in between. With another number of crops, coverage or draws, only raw scores are given."
     )
 
 
@@ -142,13 +140,13 @@ def _views(document: Evaluation) -> str:
     if document["model"]["kind"] == "single_view":
         return ""
     settings = document["settings"]
-    return f" Seen with {settings['num_crops']} crops by {markdown_text(settings['sampling'])}."
+    return f" Measured with {settings['num_crops']} crops, placed by {markdown_text(settings['sampling'])}."
 
 
 def _data(run: Path | None, audit: Path | None) -> list[str]:
     document = _own_audit(run) if audit is None else _given_audit(audit)
     if document is None:
-        return ["Not audited for format bias or duplicates, or the audit was not at hand."]
+        return ["Not audited for format bias or duplicates, or the audit was not available."]
     lines = [_finding(finding) for finding in document["findings"]]
     if not lines:
         return ["The audit of the data found nothing."]
@@ -185,17 +183,17 @@ def _given_audit(path: Path) -> Audit:
     try:
         return check_audit(read_json(path))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no audit: give the file of glass audit --json") from error
+        raise InputError(f"{path} is not an audit: give the file that glass audit --json wrote") from error
 
 
 def _pixels(card: ModelCard) -> str:
     pixels = card.get("pixels")
     if not pixels:
-        return "The decoders that it was trained with are not recorded."
+        return "The decoders used in training are not recorded."
     decoders = ", ".join(f"{name} {version}" for name, version in pixels["decoders"].items())
     return (
-        f"Pixels are RGB, 8 bits, as stored (rules {pixels['rules_version']}), decoded by"
-        f" {markdown_text(decoders)}. Other decoders may give other scores; predicting with them warns."
+        f"Pixels are RGB, 8 bits, as stored (rules {pixels['rules_version']}), decoded by {markdown_text(decoders)}. "
+        "Other decoders may lead to other scores; `predict` warns about them."
     )
 
 

@@ -45,7 +45,7 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
         import onnx
         import onnxscript  # noqa: F401  the exporter asks for it with a longer message
     except ImportError as error:
-        raise InputError("ONNX needs an extra: pip install -e '.[onnx]'") from error
+        raise InputError("ONNX export needs an extra: pip install -e '.[onnx]'") from error
     loader = config.loader
     sides = (3, loader.global_size, loader.global_size)
     example = torch.zeros((2, *sides), dtype=torch.uint8)
@@ -104,8 +104,8 @@ def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any
         assert program is not None
         return program
     raise InputError(
-        "torch cannot write this model as ONNX, for one of its backbones takes what ONNX does not"
-        f" have ({reason}): hand it on with --to or --push, or train another backbone"
+        "torch cannot write this model as ONNX, because one of its backbones uses an operation that ONNX lacks "
+        f"({reason}): share it with --to or --push, or train another backbone"
     )
 
 

@@ -75,9 +75,8 @@ class Budget:
             wanted = config.loader.global_size
             if wanted != stored:
                 raise InputError(
-                    f"--budget {self.name} takes global views of {wanted} pixels, and the shards in"
-                    f" {dataset.where} hold some of {stored}: build them with"
-                    f" glass build --global-size {wanted}"
+                    f"--budget {self.name} needs global views of {wanted} pixels, but the shards in {dataset.where} "
+                    f"have views of {stored}: build them again with glass build --global-size {wanted}"
                 )
             check_trainable(dataset, config)
         hold_back(dataset, "train+valid", self.hold_out, "give a data set with more images")
@@ -140,7 +139,7 @@ BUDGETS = {
             "lr_head=2e-4..5e-4",
         ),
         single_view_search=("batch=8", "dropout=0.0", "lr=4e-4..1e-3"),
-        note="A tiny budget: few trials, few epochs, networks of 0.4 million parameters without"
-        " pretraining. These figures show that the parts work together, and nothing else.",
+        note="A tiny budget: few trials, few epochs, networks of 0.4 million parameters without pretraining. The "
+        "figures show only that the parts work together.",
     ),
 }

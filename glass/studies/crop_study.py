@@ -89,8 +89,8 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
     rows = study.training()
     if not rows:
         raise InputError(
-            f"no number of crops fits into memory ({study.did_not_fit[0]['why']}): give a smaller"
-            " --batch or --set model.crop_chunk=1"
+            f"none of the numbers of crops fits into memory ({study.did_not_fit[0]['why']}): give a smaller --batch "
+            "or --set model.crop_chunk=1"
         )
     document = {
         "format_version": FORMAT_VERSION,

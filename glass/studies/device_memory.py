@@ -35,8 +35,8 @@ def meaning_of_counts() -> str:
     if _on_gpu():
         return "peak of CUDA's allocator"
     return (
-        "tensor_bytes: peak of all tensors alive, counted; process_bytes: tensors that stay plus"
-        " the growth of resident memory during the step, or the pass at prediction"
+        "tensor_bytes: peak of all live tensors, counted; process_bytes: permanent tensors plus the growth of "
+        "resident memory during the step (or, at prediction, the forward pass)"
     )
 
 

@@ -70,8 +70,8 @@ def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
     for key in [*wanted, *then]:
         if then.get(key) != wanted.get(key):
             raise InputError(
-                f"{path.parent} holds {study} with {key}={then.get(key)!r}, not"
-                f" {wanted.get(key)!r}: give another --output, or what it was begun with"
+                f"{path.parent} holds {study} with {key}={then.get(key)!r}, not {wanted.get(key)!r}: give another "
+                "--output, or the value it was started with"
             )
 
 

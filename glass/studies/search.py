@@ -106,7 +106,7 @@ class Search:
         trial = claim.trial
         folder = self.store.trial_folder(trial.number)
         point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
-        logger.info("trial %d%s: %s", trial.number, " (taken up)" if claim.take_ups else "", point)
+        logger.info("trial %d%s: %s", trial.number, " (continued)" if claim.take_ups else "", point)
         value, why = None, _killed_too_often(claim)
         try:
             if why is None:
@@ -171,7 +171,7 @@ class Search:
         """The reason why a trial failed, in a sentence. Raises ``InputError`` after too many failures in a row."""
         if is_out_of_memory(error):
             self._failures = 0
-            logger.warning("%s does not fit: %s", folder.name, safe_text(error))
+            logger.warning("%s does not fit into memory: %s", folder.name, safe_text(error))
             return "out of memory"
         why = safe_words(error)
         self._failures += 1
@@ -196,15 +196,15 @@ class _Best:
     def value(self) -> float:
         """The best value. Raises ``RuntimeError`` before the first epoch."""
         if self._value is None:
-            raise RuntimeError("no epoch was seen")
+            raise RuntimeError("no epoch was finished")
         return self._value
 
     def see(self, value: float | None, metric: str) -> None:
         """Takes the value of an epoch. Raises ``InputError`` if it is None: with one class only, AUROC is undefined."""
         if value is None:
             raise InputError(
-                f"the validation split has no {metric}, because it holds one class only: choose"
-                " another --metric, or build the shards with both classes in it"
+                f"the validation split has no {metric}, because it has images of one class only: choose another "
+                "--metric, or build shards with both classes in that split"
             )
         self._value = value if self._value is None else self._better(self._value, value)
 
@@ -214,8 +214,8 @@ def _killed_too_often(claim: Claim) -> str | None:
     if claim.take_ups <= MAX_TAKE_UPS:
         return None
     return (
-        f"its process was killed {claim.take_ups} times before it finished another epoch, as a"
-        " system does whose memory is full"
+        f"its process was killed {claim.take_ups} times before it finished another epoch, probably because memory ran "
+        "out"
     )
 
 

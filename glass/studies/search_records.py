@@ -199,12 +199,13 @@ def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> Ru
     best = read_document(path, BestParams, "a best.json of glass tune")
     if best["format_version"] != FORMAT_VERSION:
         raise InputError(
-            f"{path} has format_version {best['format_version']}, this version reads {FORMAT_VERSION}: tune again"
+            f"{path} has format_version {best['format_version']}, this version reads {FORMAT_VERSION}: run glass tune "
+            "again"
         )
     if best["preset"] != config.preset:
         raise InputError(
-            f"{path} holds settings for --preset {best['preset']}, not for {config.preset}: give"
-            " the file of a search on this preset"
+            f"{path} holds settings for --preset {best['preset']}, not for {config.preset}: give the best.json of a "
+            "search on this preset"
         )
     settings = best["fixed"] | best["settings"]
     found = apply_overrides(config, [f"{key}={value}" for key, value in settings.items()])

@@ -100,7 +100,8 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
         if name not in dimensions and name not in setting_names(config):
             close = ", ".join(nearest(name, [*dimensions, *setting_names(config)]))
             raise InputError(
-                f"--search {name}: there is no such setting; the nearest are {close} (train.py --help lists them all)"
+                f"--search {name}: there is no such setting; the nearest are {close} (glass train --help lists them "
+                "all)"
             )
         owners = {key: dimension.settings for key, dimension in dimensions.items()}
         name = _named_dimension(name, owners, config.grad_accum_steps)
@@ -130,35 +131,36 @@ def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int
         return name
     if space[owners[0]] != (name,) or (name == "loader.global_batch_size" and steps > 1):
         instead = " or ".join(f"{owner}=…" for owner in owners)
-        raise InputError(f"--search {name}: that is searched already: give --search {instead}")
+        raise InputError(f"--search {name}: another dimension sets this setting: give --search {instead}")
     return owners[0]
 
 
 def _refuse_fixed(name: str) -> None:
     if name in OPTIONS:
-        raise InputError(f"--search {name}: it is the same for all trials: give {OPTIONS[name]}")
+        raise InputError(f"--search {name}: this setting must be the same for all trials: give {OPTIONS[name]}")
     if name in SAME_FOR_ALL:
-        raise InputError(f"--search {name}: trials that differ in it cannot be compared: give --set {name}=…")
+        raise InputError(f"--search {name}: trials with different values cannot be compared: give --set {name}=…")
     if name in FREE_TO_CHANGE:
         raise InputError(
-            f"--search {name}: it changes how fast trials are, or when they stop, and not how good: give --set {name}=…"
+            f"--search {name}: this setting changes the speed or length of trials, not their results: give --set "
+            f"{name}=…"
         )
     if name in ("tensorboard", "train.trackers"):
-        raise InputError(f"--search {name}: trials write none: leave it out")
+        raise InputError(f"--search {name}: trials do not write these: leave it out")
 
 
 def _dimension(name: str, settings: tuple[str, ...], text: str) -> Dimension:
     if ".." not in text:
         options = tuple(_value(part) for part in text.split(","))
         if len(set(options)) != len(options):
-            raise InputError(f"--search {name}={text}: every value once")
+            raise InputError(f"--search {name}={text}: give every value only once")
         return Choice(name, settings, options)
     try:
         low, high = (float(part) for part in text.split(".."))
     except ValueError:
         low = high = 0.0
     if not 0 < low < high:
-        raise InputError(f"--search {name}={text}: give two numbers, 0 < LOW < HIGH, as 1e-6..1e-4")
+        raise InputError(f"--search {name}={text}: give two numbers, 0 < LOW < HIGH, such as 1e-6..1e-4")
     return LogRange(name, settings, low, high)
 
 
@@ -188,12 +190,12 @@ def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
             steps = config.grad_accum_steps
             if not isinstance(value, int):
                 raise InputError(
-                    f"--search batch={value}: a batch is a whole number of images, so give some, as in batch=16,32"
+                    f"--search batch={value}: a batch is a whole number of images: give values such as batch=16,32"
                 )
             if value % steps:
                 raise InputError(
-                    f"a batch of {value} cannot be shared out over grad_accum_steps={steps}: give"
-                    " --search batch=… with multiples of it"
+                    f"a batch of {value} is not divisible by grad_accum_steps={steps}: give --search batch=… with "
+                    f"multiples of {steps}"
                 )
             value //= steps
         pairs += [(key, value) for key in dimension.settings]

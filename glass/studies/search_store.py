@@ -151,9 +151,9 @@ class SearchStore:
         for key in [*settings, *before]:
             if before.get(key) != settings.get(key):
                 raise InputError(
-                    f"{shown_url(url)} holds another study, with {key}={before.get(key)!r} and not"
-                    f" {settings.get(key)!r}: give another --output or --storage, or the settings"
-                    " it was begun with"
+                    f"{shown_url(url)} holds another study, with {key}={before.get(key)!r} and not "
+                    f"{settings.get(key)!r}: give another --output or --storage, or the settings with which it was "
+                    "started"
                 )
 
 
@@ -171,8 +171,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy's, drivers' and file errors have no common ancestor
         raise InputError(
-            f"--storage {shown_url(url)} cannot be opened ({safe_text(error, url)}): give"
-            " sqlite:///FILE, journal:///FILE or a database that Optuna knows"
+            f"--storage {shown_url(url)} cannot be opened ({safe_text(error, url)}): give sqlite:///FILE, "
+            "journal:///FILE or a database that Optuna supports"
         ) from error
 
 
@@ -205,7 +205,7 @@ def _require_journal(path: Path) -> None:
     except ValueError:
         first = None
     if not isinstance(first, dict) or "op_code" not in first:
-        raise ValueError("the file holds something other than a journal")
+        raise ValueError("the file is not a journal of Optuna")
 
 
 @contextmanager

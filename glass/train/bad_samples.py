@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
-_AGAIN = "met before"
+_AGAIN = "found before"
 
 
 class LedgerLoader(Protocol):
@@ -96,7 +96,7 @@ class BadSampleLedger:
                 f"{split} {key}".encode()  # a lone surrogate is valid JSON, but no sample's name
                 self._earlier[split, key] = row
             except (ValueError, KeyError, TypeError, RecursionError):
-                logger.warning("a line of %s is damaged and left out", self.path)
+                logger.warning("ignoring a damaged line of %s", self.path)
 
     def collect(self, split: str, loader: LedgerLoader) -> str | None:
         """Collects the samples of ``split`` that the loaders of all processes found bad since the last call.
@@ -131,7 +131,7 @@ class BadSampleLedger:
             self._write()
             for row in fresh[:3]:
                 logger.warning(
-                    "bad sample %s in %s: %s (%s); it is left out",
+                    "bad sample %s in %s: %s (%s); leaving it out",
                     row["sample_key"],
                     row["shard"],
                     row["reason"],
@@ -149,10 +149,9 @@ class BadSampleLedger:
             return None
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
         return (
-            f"{found:,} of {counted(num_samples, 'sample')} of {split} cannot be read ({listed}), more than"
-            f" max_bad_samples={self.max_share:g} allows: {self.path} names them; mend the shards"
-            " (glass verify tells what is wrong) and run the same command to go on, or"
-            " raise --set max_bad_samples=…"
+            f"{found:,} of {counted(num_samples, 'sample')} of {split} cannot be read ({listed}), more than "
+            f"max_bad_samples={self.max_share:g} allows: {self.path} lists them; repair the shards (glass verify "
+            "shows what is wrong) and run the same command to continue, or raise --set max_bad_samples=…"
         )
 
     def _write(self) -> None:

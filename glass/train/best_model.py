@@ -57,8 +57,8 @@ class BestModel:
             self.export()
             return
         logger.warning(
-            "the model of epoch %d, the best so far, is gone, or was replaced by that of an epoch"
-            " which is trained again: the best is chosen anew from here",
+            "the model of epoch %d, the best so far, is missing, or was replaced by that of a later epoch that is "
+            "now trained again: the best model is chosen among the epochs from here on",
             progress.best["epoch"],
         )
         progress.best = None if progress.step_in_epoch else progress.history[-1]

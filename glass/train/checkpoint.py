@@ -71,8 +71,8 @@ class CheckpointStore:
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             self.remove_unfinished()
             raise InputError(
-                f"the checkpoint {final} cannot be written ({error}): make room or give another"
-                " --output; the checkpoints before it are whole"
+                f"the checkpoint {final} cannot be written ({error}): free some disk space or give another --output; "
+                "earlier checkpoints are intact"
             ) from error
         for old in self._folders()[KEEP:]:
             shutil.rmtree(_renamed(old, GONE))
@@ -102,7 +102,7 @@ class CheckpointStore:
             try:
                 _check(folder)
             except _Damaged as reason:
-                logger.warning("checkpoint %s is damaged (%s): going back", folder, reason)
+                logger.warning("checkpoint %s is damaged (%s): trying the one before it", folder, reason)
             else:
                 for damaged in folders[:place]:
                     self._set_aside(damaged)
@@ -121,7 +121,7 @@ class CheckpointStore:
             aside = folder.with_name(f"damaged-{folder.name}-{number}")
             number += 1
         os.replace(folder, aside)
-        logger.warning("the damaged checkpoint is kept as %s: delete it when you like", aside)
+        logger.warning("the damaged checkpoint is kept as %s; you may delete it", aside)
 
     def _folders(self) -> list[Path]:
         """The checkpoints, newest first. Unfinished ones begin with a dot and are not among them."""
@@ -143,8 +143,8 @@ class CheckpointStore:
             require_sound_machine(error, folder)
             require_openable(folder / MODEL)
             raise InputError(
-                f"the checkpoint {folder} cannot be read ({type(error).__name__}): remove it to go"
-                " on from the one before"
+                f"the checkpoint {folder} cannot be read ({type(error).__name__}): remove it to continue from the one "
+                "before"
             ) from error
 
 

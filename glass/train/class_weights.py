@@ -23,7 +23,7 @@ def class_weights(config: RunConfig, dataset: ShardDataset) -> tuple[float, floa
     real, generated = (int(count) for count in np.bincount(labels, minlength=2)[:2])
     if not (real and generated):
         raise InputError(
-            f"train.class_weights=balanced: split {config.train_split} holds {real:,} real and {generated:,}"
-            " generated images, and one class cannot outweigh none: leave the setting out"
+            f"train.class_weights=balanced: split {config.train_split} holds {real:,} real and {generated:,} "
+            "generated images, but weights need images of both classes: leave the setting out"
         )
     return (real + generated) / (2 * real), (real + generated) / (2 * generated)

@@ -27,7 +27,7 @@ from glass.train.step import Engine, Totals
 __all__ = ["COUNTED_BY_SHAPES", "Step", "count_by_shapes", "without_numbers"]
 
 COUNTED_ON_CPU = "tensor storages alive at the worst moment (CPU; no GPU was measured)"
-COUNTED_BY_SHAPES = "the same on tensors without numbers: what the CPU's operations would allocate"
+COUNTED_BY_SHAPES = "the same on tensors without data: what the CPU's operations would allocate"
 COUNTED_ON_GPU = "torch.cuda.max_memory_allocated"
 
 

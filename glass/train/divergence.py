@@ -29,12 +29,11 @@ def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
 def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) -> None:
     """Raises ``TrainingDiverged`` if any of the ``logits`` of the validation split is not finite."""
     if not np.isfinite(logits).all():
-        _give_up("the scores of the validation split are no longer finite", progress)
+        _give_up("the scores on the validation split are no longer finite numbers", progress)
 
 
 def _give_up(what: str, progress: Progress) -> NoReturn:
     raise TrainingDiverged(
-        f"{what} (epoch {progress.epoch + 1}): train into another --output with"
-        " lower rates (--set optim.lr=…), --set optim.clip_grad_norm=1 or --set"
-        " precision=float32"
+        f"{what} (epoch {progress.epoch + 1}) : train again into another --output with lower learning rates (--set "
+        "optim.lr=…), --set optim.clip_grad_norm=1 or --set precision=float32"
     )

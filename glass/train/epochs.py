@@ -72,7 +72,7 @@ class Trainer:
         if self.accelerator.is_main_process:  # drops the lines of epochs after this checkpoint
             self.folder.write_metrics(progress.history)
         self.best.restore()
-        logger.info("going on from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
+        logger.info("continuing from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
         return True
 
     def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
@@ -106,7 +106,7 @@ class Trainer:
         over = self._is_over()
         if over and self.state.progress.epoch < self.config.epochs:
             waited = counted(self.config.train.patience or 0, "epoch")
-            logger.info("no better %s for %s: training ends", self.config.select_by, waited)
+            logger.info("no better %s for %s: stopping early", self.config.select_by, waited)
         return over
 
     def _is_over(self) -> bool:
@@ -156,7 +156,7 @@ class Trainer:
         """
         groups = grouped(loader, self.config.grad_accum_steps, totals)
         if not self._warm:
-            with report_if_slow("preparing the first step: compiling kernels, reading first samples"):
+            with report_if_slow("preparing the first step: compiling kernels, reading the first samples"):
                 first = next(groups, None)
                 if first is None:
                     return

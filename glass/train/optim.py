@@ -28,7 +28,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
     groups = []
     for name, part in model.named_children():
         if name not in rates:
-            raise ValueError(f"no learning rate is known for the part {name!r} of the model")
+            raise ValueError(f"no learning rate is set for the part {name!r} of the model")
         learning_rate, weight_decay = rates[name]
         params = [parameter for parameter in part.parameters() if parameter.requires_grad]
         groups.append({"name": name, "params": params, "lr": learning_rate, "weight_decay": weight_decay})

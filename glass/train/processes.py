@@ -111,8 +111,8 @@ def _require_all_processes(accelerator: Accelerator) -> None:
     started = os.environ.get("WORLD_SIZE", "1")
     if started != str(accelerator.num_processes):
         raise InputError(
-            f"WORLD_SIZE says {started} processes and Accelerate found {accelerator.num_processes}:"
-            " start them with torchrun or accelerate launch, or unset WORLD_SIZE"
+            f"WORLD_SIZE is {started}, but Accelerate found {accelerator.num_processes} processes: start them with "
+            "torchrun or accelerate launch, or unset WORLD_SIZE"
         )
 
 
@@ -199,9 +199,8 @@ def lost_process(error: BaseException, timeout_s: float) -> str | None:
     if not any(sign in text.lower() for sign in _SIGNS):
         return None
     return (
-        "another process of this run ended, or did not answer for process_timeout_s="
-        f"{timeout_s:g} seconds: look into its log, then run the same command again, it goes on "
-        f"from the last checkpoint ({text[:160]})"
+        f"another process of this run ended, or did not answer for process_timeout_s={timeout_s:g} seconds: check its "
+        f"log, then run the same command again to continue from the last checkpoint ({text[:160]})"
     )
 
 

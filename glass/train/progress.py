@@ -71,7 +71,7 @@ class ProgressDisplay:
         if not self._later:
             return f", {duration(epoch)} left"
         whole = epoch + pace * self._later
-        return f", {duration(epoch)} left in this epoch, {duration(whole)} of training in all"
+        return f", {duration(epoch)} left in this epoch, {duration(whole)} of the whole training"
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def train(
             )
     check_trackers(config)
     weights = class_weights(config, data.dataset)
-    with report_if_slow("asking both backbones whether they take the views"):
+    with report_if_slow("checking whether both backbones accept the views"):
         check_backbones(config)
     accelerator, precision = make_accelerator(config, Path(output))
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
@@ -127,7 +127,7 @@ def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights:
     """
     seed_all(config.seed)
     fetched = with_weights and config.model.pretrained
-    what = "making the model" + (" and fetching its pretrained weights" if fetched else "")
+    what = "creating the model" + (" and fetching its pretrained weights" if fetched else "")
     # One download per machine, not one per process.
     with report_if_slow(what), accelerator.local_main_process_first():
         model = build_model(config, with_weights=with_weights)
@@ -157,8 +157,8 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
     shared = set(config.train_split.split("+")) & set(config.valid_split.split("+"))
     if shared:
         logger.warning(
-            "train_split=%s and valid_split=%s share %s: the best epoch is chosen on what was"
-            " learnt, and its metrics flatter",
+            "train_split=%s and valid_split=%s share %s: the best epoch is chosen on images it was trained on, so "
+            "validation metrics are too good",
             config.train_split,
             config.valid_split,
             ", ".join(sorted(shared)),

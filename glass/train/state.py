@@ -55,7 +55,7 @@ class Progress:
         if not (isinstance(self.history, list) and len(self.history) == self.epoch):
             raise ValueError("history does not have a line per epoch")
         if self.best is not None and self.best not in self.history:
-            raise ValueError("best is no line of history")
+            raise ValueError("best is not a line of history")
         json.dumps(self.history, allow_nan=False)
 
 
@@ -128,8 +128,8 @@ class RunState:
             self._take_up(optimizer, training)
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
-                f"the checkpoint {found} does not hold the state of such a run"
-                f" ({type(error).__name__}: {error}): remove it to go on from the one before"
+                f"the checkpoint {found} does not hold the state of this run ({type(error).__name__}: {error}): "
+                "remove it to continue from the one before"
             ) from error
         return found
 
@@ -140,7 +140,7 @@ class RunState:
         """
         self.optimizer.load_state_dict(optimizer)
         if set(training["schedule"]) != set(self.schedule.state_dict()):
-            raise ValueError("the schedule is another one")
+            raise ValueError("the learning-rate schedule differs")
         self.schedule.load_state_dict(training["schedule"])
         if self.accelerator.scaler and training["scaler"]:
             self.accelerator.scaler.load_state_dict(training["scaler"])
@@ -159,8 +159,8 @@ class RunState:
             set_random_state(states[rank], self.accelerator.device)
             return
         logger.info(
-            "the checkpoint was written by %d processes and there are %d now: the same batches"
-            " follow, with other dropout masks",
+            "the checkpoint was written by %d processes, but there are %d now: the batches stay the same, but "
+            "dropout masks change",
             len(states),
             processes,
         )

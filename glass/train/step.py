@@ -140,8 +140,8 @@ class Engine:
             what = advice(self.config, precision, memory, self.accelerator.num_processes)
         except InputError:  # no step with these backbones was measured
             what = (
-                "take smaller micro-batches (--set loader.global_batch_size=… --set"
-                " grad_accum_steps=…) or --set model.crop_chunk=1"
+                "use smaller micro-batches (--set loader.global_batch_size=… --set grad_accum_steps=…) or --set "
+                "model.crop_chunk=1"
             )
         return (
             f"a step with {counted(images, 'image')} of {counted(crops, 'crop')} does not fit into"

@@ -21,7 +21,7 @@ def check_trackers(config: RunConfig) -> None:
     for name in config.train.tracker_names:
         if name not in LOGGER_TYPE_TO_CLASS:
             known = ", ".join(sorted(set(LOGGER_TYPE_TO_CLASS) - {"tensorboard"}))
-            raise InputError(f"train.trackers={name}: there is no such tracker; there are {known}")
+            raise InputError(f"train.trackers={name}: there is no such tracker; choose from {known}")
         if not filter_trackers([name], logging_dir="."):
             raise InputError(f"train.trackers={name}: the library {name} is not installed: run pip install {name}")
 

@@ -96,7 +96,7 @@ class VerdictPage:
             note=self._note(),
             data_notes=[data_note_line(note) for note in head["data_notes"]],
             left_out=_left_out(self.num_images, len(self._verdicts), len(rows)),
-            looked="Where it looked" if any(len(self._verdicts[n].windows) for n in shown) else "The images",
+            looked="Where the model looked" if any(len(self._verdicts[n].windows) for n in shown) else "The images",
             rows=rows,
             folder=_folder([row.verdict.path for row in rows]),
             thumbnails=any(row.thumbnail for row in rows),
@@ -148,10 +148,10 @@ class VerdictPage:
 def _stability_text(verdicts: Sequence[ImageVerdict]) -> str:
     tried = [verdict.unstable for verdict in verdicts if verdict.unstable is not None]
     if not tried:
-        return "Whether harmless changes would turn a verdict was not tested."
+        return "It was not tested whether harmless changes would flip a verdict."
     if not any(tried):
-        return "No verdict is unstable: harmless changes of an image leave it as it is."
-    return f"{sum(tried):,} of {len(tried):,} verdicts would be turned by a harmless change of the image."
+        return "No verdict is unstable: harmless changes to the images do not flip it."
+    return f"{sum(tried):,} of {len(tried):,} verdicts are unstable: a harmless change to the image would flip them."
 
 
 def _folder(paths: Sequence[str]) -> str:
@@ -166,11 +166,11 @@ def _left_out(asked: int, images: int, rows: int) -> str:
     said = []
     if images > rows:
         said.append(
-            f"This page shows {rows:,} of {counted(images, 'image')}, those with the highest scores; --csv FILE or"
-            " --json FILE holds them all."
+            f"This page shows {rows:,} of {counted(images, 'image')}, those with the highest scores; --csv FILE and "
+            "--json FILE write them all."
         )
     if asked > MOST_THUMBNAILS:
-        said.append(f"Of more than {counted(MOST_THUMBNAILS, 'image')} it has no small pictures.")
+        said.append(f"It has no thumbnails, because there are more than {counted(MOST_THUMBNAILS, 'image')}.")
     return " ".join(said)
 
 
@@ -183,8 +183,8 @@ def _shown_text(rows: Sequence[Row]) -> str:
     if len(pictures) == scored:
         return f"Each image with {what}."
     return (
-        f"The {counted(len(pictures), 'image')} with the highest scores, each with {what}: a page has room for no"
-        " more. Of another image, glass predict MODEL IMAGE --html FILE shows the same."
+        f"The {counted(len(pictures), 'image')} with the highest scores, each with {what}, because a page has room "
+        "for no more. For any other image, run glass predict MODEL IMAGE --html FILE."
     )
 
 

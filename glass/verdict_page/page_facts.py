@@ -45,14 +45,14 @@ def page_facts(
         ("Networks", ", ".join(f"{name} {network}" for name, network in networks.items() if network)),
         ("Trained on", _trained_on(trained.name)),
         ("Calibration", _calibration(detector, options)),
-        ("Looks at", _views(detector, options)),
+        ("Sees", _views(detector, options)),
     ]
     return PageFacts(head, [(name, text) for name, text in rows if text], warnings)
 
 
 _KINDS = {
-    "glass": "which looks at the shrunken image and at crops in full resolution",
-    "single_view": "which looks at the shrunken image alone",
+    "glass": "which sees the shrunken image and crops in full resolution",
+    "single_view": "which sees only the shrunken image",
 }
 
 
@@ -65,24 +65,24 @@ def _trained_on(model: str) -> str:
             return "not recorded with this model"
         data = read_record(record)["data"]
     except (OSError, ValueError) as error:
-        return f"not known: {record} cannot be read ({error})"
-    return f"{data['name']} (dataset.json has the SHA-256 {data['dataset_json_sha256']})"
+        return f"unknown: {record} cannot be read ({error})"
+    return f"{data['name']} (SHA-256 of dataset.json: {data['dataset_json_sha256']})"
 
 
 def _calibration(detector: "Detector", options: PredictOptions) -> str:
     calibration = detector.trained.calibration
     if calibration is None:
-        return "none: run glass calibrate, which chooses a threshold and makes probabilities of scores"
+        return "none: run glass calibrate, which chooses a threshold and turns scores into probabilities"
     if why := why_not_applicable(calibration, detector.views(options)):
         return f"not used: {why}"
     data, alarms, missed = calibration.data, calibration.false_alarms, calibration.called_real
     where = f" of {data['name']}" if "name" in data else ""
     split = f", split {data['split']}" if "split" in data else ""
     return (
-        f"threshold and probabilities were chosen on {counted(data['real'], 'real image')} and"
-        f" {data['generated']:,} generated{where}{split}. On images like these, {percent(alarms['low'])} to"
-        f" {percent(alarms['high'])} of the real ones are called generated, and {percent(missed['low'])} to"
-        f" {percent(missed['high'])} of the generated ones real (95 % intervals)"
+        f"threshold and probabilities were chosen on {counted(data['real'], 'real image')} and {data['generated']:,} "
+        f"generated{where}{split}. On images like these, {percent(alarms['low'])} to {percent(alarms['high'])} of "
+        f"real images are called generated, and {percent(missed['low'])} to {percent(missed['high'])} of generated "
+        "images are called real (95 % intervals)"
     )
 
 

@@ -139,7 +139,7 @@ def edges_of(head: PredictionHead) -> list[Edge]:
     low, high = head["real_below"], head["threshold"]
     low_text, high_text = figure(low, high), figure(high, low)
     if low == high:
-        return [Edge(round(100 * high, 2), f"{high_text}: real below, generated from here on")]
+        return [Edge(round(100 * high, 2), f"real below {high_text}, generated from {high_text} on")]
     return [
         Edge(round(100 * high, 2), f"generated from {high_text} on"),
         Edge(round(100 * low, 2), f"real below {low_text}, uncertain from here"),

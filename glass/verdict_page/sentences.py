@@ -64,8 +64,8 @@ def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
     shown = figure(value, *edges)
     if not head["calibrated"]:
         return (
-            f"The raw score is {shown}. It is no probability: without a calibration for these views, an image is"
-            f" called generated from {high} on, and real below."
+            f"The raw score is {shown}. It is not a probability. Without a calibration for these views, an image is "
+            f"called generated from {high} on, and real below {high}."
         )
     said = f"The calibrated probability that it was generated is {shown}"
     return {
@@ -78,27 +78,27 @@ def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
 def stability_sentence(verdict: ImageVerdict) -> str:
     """A sentence that says whether harmless changes keep the verdict, and which of them would change it."""
     if verdict.unstable is None:
-        return "Whether harmless changes would turn the verdict was not tested."
+        return "It was not tested whether harmless changes would flip the verdict."
     if not verdict.unstable:
-        return f"Stable: harmless changes ({', '.join(verdict.change_verdicts)}) leave the verdict as it is."
+        return f"Stable: harmless changes ({', '.join(verdict.change_verdicts)}) do not flip the verdict."
     turned = [f"{name} → {word}" for name, word in verdict.change_verdicts.items() if word != verdict.verdict]
-    return f"Unstable: a harmless change turns the verdict ({', '.join(turned)})."
+    return f"Unstable: a harmless change flips the verdict ({', '.join(turned)})."
 
 
 def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
     """A sentence that says what the model looked at."""
     size = f"{verdict.width:,} × {verdict.height:,} pixels"
     if not len(verdict.windows):
-        return f"The model looked at the image ({size}) as a whole, shrunk."
+        return f"The model saw the whole image ({size}), shrunk."
     said = (
-        f"The model looked at the image ({size}) as a whole, shrunk, and at {counted(len(verdict.windows), 'crop')} in"
-        f" full resolution, which cover {covered_share(verdict):.3g} % of it."
+        f"The model saw the whole image ({size}), shrunk, and {counted(len(verdict.windows), 'crop')} in full "
+        f"resolution, which cover {covered_share(verdict):.3g} % of it."
     )
     if head["views"]["draws"] > 1:
         low, high = min(verdict.draw_scores), max(verdict.draw_scores)
         said += (
-            f" It drew them {head['views']['draws']} times, with raw scores from {figure(low)} to {figure(high)};"
-            " the first draw is shown."
+            f" Crops were drawn {head['views']['draws']} times, with raw scores from {figure(low)} to {figure(high)}; "
+            "the first draw is shown."
         )
     return said
 
@@ -107,10 +107,12 @@ def learnt_sentence(verdict: ImageVerdict) -> str:
     """A warning if the model learnt from this image; empty if it did not, or if that is not known."""
     if not verdict.learnt:
         return ""
-    return f"This verdict is not a test: the model was {_PAST[verdict.learnt]}." if verdict.learnt in _PAST else ""
+    return (
+        f"This verdict is no test of the model, which was {_PAST[verdict.learnt]}." if verdict.learnt in _PAST else ""
+    )
 
 
-_PAST = {"train": LEARNT["train"], "valid": "chosen by this very image, among others"}
+_PAST = {"train": LEARNT["train"], "valid": "chosen by its score on this image, among others"}
 
 
 def covered_share(verdict: ImageVerdict) -> float:

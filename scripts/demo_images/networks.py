@@ -80,7 +80,7 @@ def require_networks(names: tuple[str, ...]) -> None:
     """Raises ``InputError`` for a name that is unknown and for a package that is not installed."""
     for name in names:
         if name not in NETWORKS:
-            raise InputError(f"--networks: there is no network {name!r}; there are {', '.join(NETWORKS)}.")
+            raise InputError(f"--networks: there is no network {name!r}: choose from {', '.join(NETWORKS)}.")
         _load(NETWORKS[name])
 
 

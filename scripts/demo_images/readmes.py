@@ -23,35 +23,35 @@ _SIMULATION = """\
 These images are a simulation, made by `glass make-demo`.
 
 real/       {scenes} seen by a camera model: colour mosaic, sensor noise, demosaic, sharpening.
-generated/  {scenes} of the same kind, made anew by the last stage of {count} simulated generators:
+generated/  {scenes} of the same kind, rendered by the simulated last stages of {count} generators:
             {names}.
-images.csv  path, label, generator, group; renditions of one scene share a group, which must never
-            be spread over training and test.
+images.csv  path, label, generator, group; renditions of one scene share a group, and the images of a
+            group must never be spread over training and test.
 {note_name}
-            what every verdict shows of a model that learns from these images; glass build reads it.
+            a note that is shown with every verdict of a model trained on these images; glass build reads it.
 
 The classes differ at native resolution only, by how neighbouring pixels are correlated. Sizes,
-formats and qualities are drawn alike for both. A detector that separates them shows that the
+formats and qualities are drawn in the same way for both. A detector that separates them shows that the
 software works. It does not show how well the detector does on images of real generators.
 """
 
 _NETWORKS = """\
-Parts of photographs and what published networks make of them, by `glass make-demo --networks`.
+Parts of photographs, and the same parts rendered again by published networks; made by `glass make-demo --networks`.
 
 real/          parts of the photographs at full resolution; those in real/enlarged were shrunk and enlarged again by
-               a plain filter, 1.2 to 4 times. They are half of the test's real images, and most of the training's:
-               train with --set loader.class_balanced=true.
+               a plain filter, 1.2 to 4 times. These are half of the real images for testing and most of those for
+               training, so train with --set loader.class_balanced=true.
 generated/     parts that were shrunk and enlarged again by a network, at the same size:
 {networks}
-control/       the same parts twice, shrunk and enlarged by Lanczos, a filter that no real image knows, by the
-               factor in the folder's name. They belong to neither class: a detector that calls them generated
-               takes enlargement for a network.
+control/       the same parts, shrunk and enlarged by Lanczos (a filter used for no real image), by the factor in
+               the folder's name. They belong to neither class: a detector that calls them generated mistakes
+               enlargement for the work of a network.
 images.csv     path, label, generator, group, split: all parts of one picture share a group and a split.
-control.csv    the same for the control, whose pictures are all of the test.
+control.csv    the same for the control, whose parts all belong to the test split.
 {note_name}
-               what every verdict shows of a model that learns from these images; glass build reads it.
+               a note that is shown with every verdict of a model trained on these images; glass build reads it.
 
-Sizes, formats, qualities and chroma subsampling are drawn alike for all. Score the control by itself:
+Sizes, formats, qualities and chroma subsampling are drawn in the same way for all. Score the control by itself:
 glass predict RUN {controls}
 """
 

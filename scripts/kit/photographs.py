@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     folder, out = map(Path, words)
     paths = find_photographs(folder, MIN_MEGAPIXELS).paths
     if len(paths) < FEWEST:
-        raise InputError(f"{folder} has {len(paths)} JPEGs, {FEWEST} are needed: give another --photos")
+        raise InputError(f"{folder} has {len(paths)} JPEGs, but {FEWEST} are needed: give another --photos")
     largest = sorted(sorted(paths, key=lambda path: -path.stat().st_size)[:MOST])
     out.mkdir()
     with (out / "images.csv").open("w", newline="", encoding="utf-8") as file:

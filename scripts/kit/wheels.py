@@ -49,7 +49,7 @@ def note(wheels: Path, version: str) -> None:
         require_fits(wheel, version)
         lines.append(f"{_sha256(wheel)}  {wheel.name}\n")
     if not lines:
-        raise Refused(f"there is no wheel in {wheels}: pip has fetched none")
+        raise Refused(f"there is no wheel in {wheels}: pip downloaded none")
     (wheels / SUMS).write_text("".join(lines), encoding="ascii")
 
 
@@ -61,12 +61,12 @@ def unpack(wheels: Path, site: Path) -> None:
     for sha256, wheel in sums:
         path = wheels / wheel
         if not path.is_file() or _sha256(path) != sha256:
-            raise Refused(f"{wheel} is missing or damaged: bring the kit here again")
+            raise Refused(f"{wheel} is missing or damaged: copy the kit here again")
         require_fits(path, version)
         if not _is_installed(name_of(path)):
             _extract(path, site)
             unpacked.append(name_of(path))
-    print(f"unpacked {len(unpacked)} of {len(sums)} wheels, which are missing here: {', '.join(unpacked)}")
+    print(f"unpacked the wheels that this machine lacks, {len(unpacked)} of {len(sums)}: {', '.join(unpacked)}")
 
 
 def name_of(wheel: Path) -> str:
@@ -115,7 +115,7 @@ def _targets(archive: zipfile.ZipFile) -> Iterator[tuple[str, PurePosixPath]]:
         if member.endswith("/"):
             continue
         if path.is_absolute() or ".." in path.parts:
-            raise Refused(f"{archive.filename} has a file outside of it: {member!r}")
+            raise Refused(f"{archive.filename} has a member that would be written outside of the folder: {member!r}")
         if path.parts[0].endswith(".data"):
             if path.parts[1] not in ("purelib", "platlib"):
                 continue

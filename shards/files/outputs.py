@@ -53,7 +53,7 @@ def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, f
     if not path.parent.is_dir():
         if folder_is_made and not path.parent.exists():
             return False
-        raise InputError(f"the folder {path.parent} does not exist: make it first")
+        raise InputError(f"the folder {path.parent} does not exist: create it first")
     exists = path.exists() or path.is_symlink()
     try:
         if exists:

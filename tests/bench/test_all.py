@@ -43,7 +43,7 @@ def test_a_missed_goal_is_reported_and_its_result_kept(benches, tmp_path, capsys
     assert bench_all.main(words) == 1
     out, last = last_line(capsys)
     assert "NOTE scale: ended with exit code 1; its result is kept" in out
-    assert "FAILED doctor: exit code 2 and no result: its last line is no JSON document" in out
+    assert "FAILED doctor: exit code 2, and no result: its last line is not a JSON document" in out
     assert [(run["bench"], run["exit_code"], run["kept"]) for run in last["runs"]] == [
         ("memory", 0, True),
         ("scale", 1, True),
@@ -61,7 +61,7 @@ def test_a_number_that_json_does_not_have_is_no_result(benches, tmp_path, capsys
     ends["scale"] = 0, json.dumps(document)
     words = ["--machine", "m", "--results", str(tmp_path), "--benches", "scale"]
     assert bench_all.main(words) == 1
-    assert "FAILED scale: exit code 0 and no result: NaN is not JSON" in last_line(capsys)[0]
+    assert "FAILED scale: exit code 0, and no result: NaN is not JSON" in last_line(capsys)[0]
 
 
 @pytest.mark.parametrize("name", ["/proc", "{tmp}/file", "{tmp}/file/x", "{tmp}/damaged"])
@@ -86,7 +86,7 @@ def test_a_result_that_cannot_be_kept_any_more_is_printed(benches, tmp_path, cap
     words = ["--machine", "m", "--results", str(tmp_path), "--benches", "scale"]
     assert bench_all.main(words) == 1
     out, _ = last_line(capsys)
-    assert "FAILED scale: exit code 0 and" in out
+    assert "FAILED scale: exit code 0;" in out
     assert "No space left on device" in out
     assert ends["scale"][1] in out.splitlines()
 
@@ -109,11 +109,11 @@ def test_benches_get_what_they_measure_on(benches, synthetic_shards, tmp_path, p
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--machine", "../x"], "names a file"),
-        (["--machine", "m"], "--data SHARDS is needed by loader and train"),
-        (["--machine", "m", "--benches", "remote"], "--data SHARDS is needed by remote"),
-        (["--machine", "m", "--benches", "nothing"], "'nothing' is not known"),
-        (["--machine", "m", "--benches", "all"], "'all' is not known"),
+        (["--machine", "../x"], "becomes a file name"),
+        (["--machine", "m"], "--data SHARDS is required by loader and train"),
+        (["--machine", "m", "--benches", "remote"], "--data SHARDS is required by remote"),
+        (["--machine", "m", "--benches", "nothing"], "'nothing' is unknown"),
+        (["--machine", "m", "--benches", "all"], "'all' is unknown"),
         (["--machine", "m", "--benches", "build", "--photos", "nowhere"], "--photos nowhere: no such"),
         (["--machine", "m", "--benches", "train", "--data", "nowhere"], "nowhere does not exist"),
     ],

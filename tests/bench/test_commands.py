@@ -31,19 +31,19 @@ def test_the_benches_are_listed(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["decod"], "no bench is called 'decod'; there are decode, loader, "),
+        (["decod"], "no bench is called 'decod': choose from decode, loader, "),
         (["decode"], "give --photos DIR, --megapixels"),
         (["decode", "--photos", "nowhere"], "--photos nowhere: no such folder"),
         (["decode", "--megapixels", "3", "--crops", "0"], "--crops 0: all must be above 0"),
         (["decode", "--megapixels", "3", "--crops", "1.5"], "must be whole numbers"),
         (["decode", "--megapixels", "x"], "--megapixels x: must be numbers"),
-        (["decode", "--megapixels", "900"], "must be 0.1 … 200"),
-        (["decode", "--megapixels", "3", "--threads", "4096"], "--threads 4096: only"),
+        (["decode", "--megapixels", "900"], "must be from 0.1 to 200"),
+        (["decode", "--megapixels", "3", "--threads", "4096"], "--threads 4096: this process may use only"),
         (["decode", "--megapixels", "3", "--rounds", "0"], "--rounds 0: must be at least 1"),
         (["decode", "--megapixels", "3", "--images", "1"], "--images 1: must be at least 2"),
-        (["decode", "--megapixels", "3", "--methods", "magic"], "'magic' is not known; there are"),
+        (["decode", "--megapixels", "3", "--methods", "magic"], "'magic' is unknown: choose from"),
         (["decode", "--megapixels", "3", "--output", __file__], "is a file: give a folder"),
-        (["decode", "--seconds-per-cell", "5"], "--seconds-per-cell goes with --formats"),
+        (["decode", "--seconds-per-cell", "5"], "--seconds-per-cell works with --formats only"),
         (["build"], "nothing to measure on"),
         (["loader", "--data", "nowhere"], "nowhere does not exist"),
     ],
@@ -85,7 +85,7 @@ def test_a_mistake_ends_with_exit_code_2():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     names = ", ".join(BENCHES)
-    assert done.stderr == f"error: no bench is called 'magic'; there are {names}\n"
+    assert done.stderr == f"error: no bench is called 'magic': choose from {names}\n"
 
 
 @pytest.mark.slow

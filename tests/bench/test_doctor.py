@@ -44,7 +44,7 @@ def examined(tmp_path, capsys, monkeypatch):
 def test_a_folder_of_shards_must_be_a_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
     for name in ("file", "nowhere"):
-        with pytest.raises(InputError, match=f"--folder .*{name} is no folder"):
+        with pytest.raises(InputError, match=f"--folder .*{name} is not a folder"):
             doctor.main(["--folder", str(tmp_path / name)])
 
 
@@ -89,7 +89,7 @@ def test_the_doctor_answers_every_check(examined, monkeypatch):
     assert "4:2:0, 4:4:4, grey, progressive" in answers["JPEG decoding"][1]
     assert answers["DALI"][0] in ("good", "absent")
     assert set(answers) == set(doctor.CPU_CHECKS)
-    assert lines[-1].startswith("GPU half: not run, for want of a GPU: CUDA, precision, fused")
+    assert lines[-1].startswith("GPU half: not run, because there is no GPU: CUDA, precision, fused")
     assert document["gpu_half"] in lines[-1]
 
 
@@ -150,7 +150,7 @@ def test_the_driver_s_version_is_found(proc, smi, expected, tmp_path, monkeypatc
     ("driver", "cuda", "visible", "verdict", "words"),
     [
         (None, "13.0", None, "absent", "no NVIDIA driver was found"),
-        ("570.86.15", None, None, "slow", "driver 570.86.15 is there, but this torch is built without"),
+        ("570.86.15", None, None, "slow", "driver 570.86.15 is installed, but this torch was built without"),
         ("570.86.15", "13.0", "", "absent", "CUDA_VISIBLE_DEVICES='' shows no device"),
         ("570.86.15", "13.0", None, "slow", "no device can be used: No CUDA GPUs are available"),
     ],

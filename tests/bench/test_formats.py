@@ -173,12 +173,12 @@ def test_formats_are_measured_into_one_document(photographs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([], "--formats is measured on photographs: give --photos DIR"),
-        (["--photos", "{photos}"], r"holds no JPEG to measure on \(3 below 8 megapixels\)"),
+        ([], "--formats measures photographs: give --photos DIR"),
+        (["--photos", "{photos}"], r"contains no JPEG that can be measured \(3 below 8 megapixels\)"),
         (["--photos", "{photos}", "--peers"], "--peers read JPEGs only"),
         (["--photos", "{photos}", "--crops", "1,4"], "takes one number for --crops and one for --threads"),
-        (["--photos", "{photos}", "--megapixels", "0.001"], r"--megapixels 0.001: must be 0.01 … 200"),
-        (["--photos", "{photos}", "--methods", "window"], "--methods: 'window' is not known; there are kept, tiles"),
+        (["--photos", "{photos}", "--megapixels", "0.001"], r"--megapixels 0.001: must be from 0.01 to 200"),
+        (["--photos", "{photos}", "--methods", "window"], "--methods: 'window' is unknown: choose from kept, tiles"),
         (["--photos", "{photos}", "--images", "1"], "--images 1: must be at least 2"),
         (
             ["--photos", "{photos}", "--seconds-per-cell", "0"],
@@ -192,5 +192,5 @@ def test_mistakes_get_one_sentence(photographs, more, message):
 
 
 def test_an_unknown_format_is_named():
-    with pytest.raises(InputError, match="--formats: 'bmp' is not known; there are jpeg, progressive, png"):
+    with pytest.raises(InputError, match="--formats: 'bmp' is unknown: choose from jpeg, progressive, png"):
         main(["decode", "--formats", "bmp", "--photos", "."])

@@ -69,7 +69,7 @@ def test_a_cell_that_fails_costs_no_other():
         ("bad", "failed", "RuntimeError: two lines"),
         ("early", "cut off", "one ended"),
         ("slow", "done", "slept"),
-        ("late", "cut off", "its time was over"),
+        ("late", "cut off", "its time was up"),
     ]
     assert rows[3]["figures"] == {"tests": 1}
 
@@ -78,7 +78,7 @@ def test_parts_without_data_say_so():
     for part in PARTS.values():
         if part.needs_data:
             (_, row) = worker._measured(part, setting(), time.monotonic() + 1)
-            assert (row["state"], row["words"]) == ("skipped", "there is nothing to load: give --data SHARDS")
+            assert (row["state"], row["words"]) == ("skipped", "there are no shards to load: give --data SHARDS")
 
 
 def test_every_part_has_cells_for_every_device_and_a_verdict_on_nothing():
@@ -112,8 +112,8 @@ def test_a_part_that_hangs_or_crashes_keeps_its_rows(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--minutes", "0"], "--minutes 0: must be 0.1 … 600"),
-        (["--data", "nowhere"], "--data nowhere does not exist"),
+        (["--minutes", "0"], "--minutes 0: must be from 0.1 to 600"),
+        (["--data", "nowhere"], "--data nowhere is not an existing folder"),
         (["--out", "nowhere/gpu.json"], "the folder nowhere does not exist"),
     ],
 )

@@ -61,12 +61,12 @@ def test_wheels_that_are_missing_are_unpacked(tmp_path, capsys):
     assert wheels.main(["note", str(folder), VERSION]) == 0
     assert wheels.main(["unpack", str(folder), str(site)]) == 0
     assert sorted(str(path.relative_to(site)) for path in site.rglob("*.py")) == ["more.py", "thing/__init__.py"]
-    assert "unpacked 1 of 2 wheels, which are missing here: thing" in capsys.readouterr().out
+    assert "unpacked the wheels that this machine lacks, 1 of 2: thing" in capsys.readouterr().out
     with (folder / "thing-1.0-py3-none-any.whl").open("ab") as file:
         file.write(b"x")
     assert wheels.main(["unpack", str(folder), str(site)]) == 2
     assert capsys.readouterr().err == (
-        "error: thing-1.0-py3-none-any.whl is missing or damaged: bring the kit here again\n"
+        "error: thing-1.0-py3-none-any.whl is missing or damaged: copy the kit here again\n"
     )
 
 
@@ -76,7 +76,7 @@ def test_a_wheel_writes_nothing_outside(tmp_path, capsys):
     make_wheel(folder, "thing", {"../evil.py": ""})
     assert wheels.main(["note", str(folder), VERSION]) == 0
     assert wheels.main(["unpack", str(folder), str(tmp_path / "site")]) == 2
-    assert "has a file outside of it" in capsys.readouterr().err
+    assert "has a member that would be written outside of the folder" in capsys.readouterr().err
     assert not (tmp_path / "evil.py").exists()
 
 
@@ -153,5 +153,5 @@ def test_a_kit_runs_on_a_machine_with_nothing_else(tmp_path):
     done = run(kit)
     assert time.monotonic() - begun < 60
     assert done.returncode == 2, done.stderr
-    assert done.stderr == "error: no CUDA device is available: give --device cpu, where glass_tiny stands in\n"
-    assert "which are missing here:" in done.stdout
+    assert done.stderr == "error: no CUDA device is available: give --device cpu, which measures glass_tiny instead\n"
+    assert "the wheels that this machine lacks, " in done.stdout

@@ -57,7 +57,7 @@ def test_a_folder_without_photographs_is_a_mistake(folder, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         find_photographs(tmp_path / "nowhere", 1)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no JPEG"):
+    with pytest.raises(InputError, match="contains no JPEG"):
         find_photographs(tmp_path / "empty", 1)
     with pytest.raises(InputError, match="3 below 50 megapixels"):
         find_photographs(folder, 50)

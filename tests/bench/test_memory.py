@@ -91,8 +91,8 @@ def test_lines_and_ratios():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--presets", "glass_huge"], "'glass_huge' is not known; there are"),
-        (["--presets", "single_view_tiny"], "it sees no crops"),
+        (["--presets", "glass_huge"], "'glass_huge' is unknown: choose from"),
+        (["--presets", "single_view_tiny"], "this preset sees no crops"),
         (["--crop-chunk", "0"], "--crop-chunk 0: must be at least 1"),
         (["--batch-size", "-1"], "--batch-size -1: must be at least 1"),
         (["--crops", "0"], "--crops 0: all must be above 0"),

@@ -200,5 +200,5 @@ def test_stage_times_are_those_between_two_snapshots():
 
 
 def test_one_photograph_is_not_enough(tmp_path):
-    with pytest.raises(InputError, match="at least two photographs"):
+    with pytest.raises(InputError, match="at least two different photographs"):
         build_corpus(tmp_path / "one", [tmp_path / "a.jpg"], [1])

@@ -48,7 +48,7 @@ def test_machines_stand_side_by_side(document, tmp_path):
     add(tmp_path, "loader", "machine-b", faster, exit_code=1)
     text = reported(tmp_path)
     assert "100 (90 – 110) | 300 (280 – 310)" in text
-    assert "1 row that not every result has" in text
+    assert "1 row that some results lack" in text
     assert text.count("(busy!)") == 2  # the column, and the note
     assert "machine-b, 1, 1 with 1" in text  # a goal was missed
     page = (tmp_path / "out/bench.html").read_text()
@@ -91,7 +91,7 @@ def test_what_was_not_measured_alike_is_refused(bench, tmp_path):
         value = row[field]
         row[field] = [*value, "x=1"] if isinstance(value, list) else type(value)(2)
         add(folder, bench, "machine-b", other)
-        with pytest.raises(InputError, match="no row in common that was measured alike") as caught:
+        with pytest.raises(InputError, match="share no row that was measured in the same way") as caught:
             reported(folder)
         assert field in str(caught.value)
 
@@ -124,8 +124,8 @@ def test_a_bench_without_common_rows_does_not_stop_the_others(document, tmp_path
     text = reported(tmp_path)
     assert "## scale" in text
     assert "## loader" not in text
-    assert "- the results of loader (machine-a, 1, 1; machine-b, 1, 1) have no row" in text
-    assert "- 1 of doctor are left out" in text
+    assert "- the results of loader (machine-a, 1, 1; machine-b, 1, 1) share no row" in text
+    assert "- 1 of doctor left out" in text
     found = last_line(capsys)
     assert found["compared"] == {"scale": 2}
     assert list(found["refused"]) == ["loader"]

@@ -30,7 +30,7 @@ def test_synthetic_manifests_are_data_sets(tmp_path):
     ("words", "message"),
     [
         (["--rounds", "0"], "--rounds 0: must be at least 1"),
-        (["--samples", "10"], "--samples 10: give whole numbers from 100 up"),
+        (["--samples", "10"], "--samples 10: give whole numbers of at least 100"),
         (["--output", __file__], "is a file: give a folder"),
     ],
 )

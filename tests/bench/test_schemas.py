@@ -36,7 +36,7 @@ def test_a_result_is_printed_also_where_it_cannot_be_written(tmp_path, capsys):
     """After an hour of measuring, the folder may be gone or the disk full."""
     document = made_up_result("scale")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match=r"cannot be written to .*: it is the last line"):
+    with pytest.raises(InputError, match=r"cannot be written to .*: keep the last line"):
         print_result(document, tmp_path / "file/x", "scale")
     assert json.loads(capsys.readouterr().out) == document
 

@@ -100,5 +100,5 @@ def test_the_loss_counts_with_the_forward_pass(synthetic_dataset, monkeypatch):
 
 
 def test_too_few_images_are_reported(synthetic_shards):
-    with pytest.raises(InputError, match="less --steps"):
+    with pytest.raises(InputError, match="fewer --steps"):
         train.main(["--data", str(synthetic_shards), *QUICK[:4], "--steps", "99", *SMALL])

@@ -54,7 +54,7 @@ def test_json_bombs_in_every_place(what, data, tmp_path):
     run = tmp_path / "run"
     (run / "model").mkdir(parents=True)
     (run / "run.json").write_bytes(BOMBS[what])
-    with pytest.raises(InputError, match=r"run\.json is not a run of this version"):
+    with pytest.raises(InputError, match=r"run\.json is not the record of a run of this version"):
         RunFolder(run).is_finished(RunConfig(), {})
     (run / "model" / "config.json").write_bytes(BOMBS[what])
     with pytest.raises(InputError, match=r"config\.json"):

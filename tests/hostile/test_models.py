@@ -46,7 +46,9 @@ def test_a_record_of_a_run_that_lacks_a_part(tmp_path, name):
     record = json.loads(path.read_text())
     del record[name]
     path.write_text(json.dumps(record))
-    with pytest.raises(InputError, match=rf"run\.json is not a run of this version \(document\.{name} is missing\)"):
+    with pytest.raises(
+        InputError, match=rf"run\.json is not the record of a run of this version \(document\.{name} is missing\)"
+    ):
         folder.is_finished(RunConfig(), {"dataset_json_sha256": "a" * 64})
 
 

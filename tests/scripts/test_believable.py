@@ -171,7 +171,7 @@ class TestFilesOfOthers:
         document = json.loads((tmp_path / "out--json").read_text())
         document["model"]["weights_sha256"] = "another"
         (tmp_path / "out--json").write_text(json.dumps(document, indent=1))
-        with pytest.raises(InputError, match="holds verdicts of another model"):
+        with pytest.raises(InputError, match="holds verdicts with another model"):
             predict.main([str(run), first, second, "--json", str(tmp_path / "out--json")])
 
 
@@ -179,7 +179,10 @@ class TestFilesOfOthers:
 class TestImagesThatWereLearnt:
     def test_calibrate_refuses_them(self, run: Path, other_shards: Path) -> None:
         learn(run, other_shards, "calibration", "valid")
-        with pytest.raises(InputError, match=r"^6 of the 6 images of calibration .* trained or"):
+        with pytest.raises(
+            InputError,
+            match=r"^6 of the 6 images of calibration .* were used to train the model or to choose its epoch",
+        ):
             calibrate.main([str(run), "--data", str(other_shards)])
         learn(run, other_shards, "train", "calibration")
         with pytest.raises(InputError, match="never saw"):
@@ -193,17 +196,17 @@ class TestImagesThatWereLearnt:
         with pytest.raises(InputError, match=rf"'something else'.*train .* again .*{LEARNT_FILE}"):
             calibrate.main([str(run), "--data", str(other_shards)])
         (run / LEARNT_FILE).unlink()
-        with pytest.raises(InputError, match="no better than chance"):  # an untrained model
+        with pytest.raises(InputError, match="do not separate the classes better than chance"):  # an untrained model
             calibrate.main([str(run), "--data", str(other_shards)])
-        assert "it is not known whether the model was trained" in capsys.readouterr().out
+        assert "it is unknown whether the model was trained" in capsys.readouterr().out
 
     def test_calibrate_goes_by_images_not_by_names_of_splits(self, run: Path, other_shards: Path) -> None:
         """Splits of another data set may be called as those of training."""
         data = ["--data", str(other_shards), "--split", "valid", "--held-out"]
-        with pytest.raises(InputError, match="was trained or chosen on valid"):
+        with pytest.raises(InputError, match="was trained on valid, or its epoch was chosen there"):
             calibrate.main([str(run), *data])  # nothing but the name is known
         learn(run, other_shards, "train", "test")
-        with pytest.raises(InputError, match="no better than chance"):  # an untrained model
+        with pytest.raises(InputError, match="do not separate the classes better than chance"):  # an untrained model
             calibrate.main([str(run), *data])
 
     def test_evaluate_robustness_and_the_report_mark_them(
@@ -212,7 +215,7 @@ class TestImagesThatWereLearnt:
         data = ["--data", str(synthetic_shards)]
         count = len(ShardDataset.open(synthetic_shards).split_rows("test"))
         all_of_them = {"images": count, "train": count, "valid": 0}
-        for learnt, words in ((None, "is not known"), (all_of_them, "WARNING: ")):
+        for learnt, words in ((None, "It is unknown whether"), (all_of_them, "WARNING: ")):
             if learnt is not None:
                 learn(run, synthetic_shards, "test", "valid")
             assert evaluate.main([str(run), *data, *COMMON]) == 0
@@ -237,7 +240,7 @@ class TestImagesThatWereLearnt:
         assert (learnt["train"], learnt["valid"]) == (0, 0)
         printed = capsys.readouterr().out
         assert "WARNING" not in printed
-        assert "not known" not in printed
+        assert "unknown" not in printed
 
     def test_predict_marks_them_image_by_image(
         self,
@@ -250,7 +253,7 @@ class TestImagesThatWereLearnt:
         files = ["--json", str(tmp_path / "o.json"), "--csv", str(tmp_path / "o.csv")]
         command = [str(run), str(synthetic_images), *files, "--no-stability"]
         assert predict.main(command) == 0
-        assert "which images the model was trained on is not known" in capsys.readouterr().err
+        assert "it is unknown which images the model was trained on" in capsys.readouterr().err
         assert {i["learnt"] for i in json.loads((tmp_path / "o.json").read_text())["images"]} == {None}
         learn(run, synthetic_shards)
         assert predict.main(command) == 0
@@ -263,7 +266,7 @@ class TestImagesThatWereLearnt:
             assert image["learnt"] == (split if split in ("train", "valid") else "")
         learnt = [image for image in images if image["learnt"]]
         assert f"WARNING: the model learnt from {len(learnt)} of these {len(images)}" in shown.err
-        assert shown.out.count("trained on this very image") == sum(image["learnt"] == "train" for image in images)
+        assert shown.out.count("trained on this image") == sum(image["learnt"] == "train" for image in images)
         with (tmp_path / "o.csv").open(newline="") as file:
             assert [row["learnt"] for row in csv.DictReader(file)] == [i["learnt"] for i in images]
 
@@ -282,8 +285,8 @@ class TestCalibrationsThatCalibrateNothing:
     @pytest.mark.parametrize(
         ("margin", "words"),
         [
-            (np.tile([1.0, -1.0, 2.0, -2.0], 50), "no better than chance"),
-            (np.where(np.arange(200) < 100, 1.0, -1.0), "no better than chance"),  # swapped
+            (np.tile([1.0, -1.0, 2.0, -2.0], 50), "do not separate the classes better than chance"),
+            (np.where(np.arange(200) < 100, 1.0, -1.0), "do not separate the classes better than chance"),  # swapped
             (np.where(np.arange(200) < 100, -1e-9, 1e-9), "temperature 0.02 is the end"),
         ],
     )
@@ -302,7 +305,7 @@ class TestCalibrationsThatCalibrateNothing:
 
     def test_the_command_writes_none(self, run: Path, other_shards: Path) -> None:
         """An untrained model; taught by heart it can be calibrated."""
-        with pytest.raises(InputError, match=r"^not calibrated, nothing was written: .*AUROC"):
+        with pytest.raises(InputError, match=r"^not calibrated, and nothing was written: .*AUROC"):
             calibrate.main([str(run), "--data", str(other_shards)])
         assert not (run / "model" / "calibration.json").exists()
         teach_by_heart(run, other_shards, "calibration")
@@ -329,12 +332,12 @@ class TestCalibrationsThatCalibrateNothing:
         assert detector.trained.calibration is not None
         assert detector.calibration_for(PredictOptions()) is None
         assert predict.main([str(run), str(synthetic_images / "real"), "--no-stability"]) == 0
-        assert "raw scores, generated from 0.5: the calibration" in capsys.readouterr().err
+        assert "raw scores, 0.5 and above: generated; the calibration" in capsys.readouterr().err
         assert evaluate.main([str(run), "--data", str(synthetic_shards), *COMMON]) == 0
         document = read_evaluation(run, "test")
         assert document["calibration"] is None
         assert document["threshold"]["value"] == 0.5
-        assert "calibrates nothing" in document["threshold"]["source"]
+        assert "does not fit the model's scores" in document["threshold"]["source"]
 
 
 def test_stability_that_was_not_tested_is_not_called_stable(
@@ -348,8 +351,8 @@ def test_stability_that_was_not_tested_is_not_called_stable(
         assert ("0 unstable" in told) == (not flags and "1 unstable" not in told)
     verdict = ImageVerdict("x", score=0.5, verdict="real", width=1, height=1)
     assert "was not tested" in stability_sentence(verdict)
-    assert "leave the verdict" in stability_sentence(replace(verdict, unstable=False))
-    assert "turns the verdict" in stability_sentence(replace(verdict, unstable=True))
+    assert "do not flip the verdict" in stability_sentence(replace(verdict, unstable=False))
+    assert "flips the verdict" in stability_sentence(replace(verdict, unstable=True))
 
 
 def test_no_change_that_an_image_is_short_enough_for_is_no_test() -> None:
@@ -365,6 +368,6 @@ def test_a_report_calls_a_raw_score_a_raw_score(run: Path, synthetic_shards: Pat
     assert report.main([str(tmp_path), "--run", f"it={run}", *data]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "raw score given" in page
-    assert "called generated at a raw score of" in page
+    assert "images are called generated if their raw score is" in page
     assert ">probability " not in page
     assert "probability given" not in page

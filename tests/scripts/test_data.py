@@ -150,7 +150,7 @@ def test_a_class_without_images_is_reported(tmp_path, empty):
     source = kaggle_folder(tmp_path / "cache")
     (source / "test" / empty / "1.jpg").unlink()
     (source / "test" / empty / "sub").mkdir()
-    with pytest.raises(InputError, match=f"{empty} holds no files: .*give --source"):
+    with pytest.raises(InputError, match=f"{empty} contains no files: .*give --source"):
         download_data.main([str(tmp_path / "out"), "--source", str(source)])
     assert not (tmp_path / "out").exists()
 
@@ -160,5 +160,5 @@ def test_nothing_is_written_over(tmp_path):
     (tmp_path / "mine/file").write_text("mine")
     with pytest.raises(InputError, match="not an empty folder"):
         download_data.main([str(tmp_path / "mine"), "--source", str(tmp_path)])
-    with pytest.raises(InputError, match="holds no test/real"):
+    with pytest.raises(InputError, match="lacks test/real"):
         download_data.main([str(tmp_path / "new"), "--source", str(tmp_path)])

@@ -132,7 +132,7 @@ def test_the_report_shows_what_robustness_found(
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     table = json.loads((run / "robustness-test.json").read_text())
     assert "data:image/png;base64," in page
-    for words in ("JPEG 50", "AUROC against the first", "glass: before", "glass: after"):
+    for words in ("JPEG 50", "AUROC minus the first model's", "glass: before", "glass: after"):
         assert words in page
     (clean, changed) = json.loads((tmp_path / "out" / "report.json").read_text())["glass"]["robustness"]["rows"]
     assert clean["name"] == "clean"
@@ -145,9 +145,9 @@ def test_the_report_shows_what_robustness_found(
     path.write_text(json.dumps(table))
     assert report.main(arguments) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "once images were changed" not in page
+    assert "on changed images" not in page
     path.write_text("{}")
-    with pytest.raises(InputError, match=r"robustness-test\.json is not a table"):
+    with pytest.raises(InputError, match=r"robustness-test\.json is not a robustness table"):
         report.main(arguments)
 
 

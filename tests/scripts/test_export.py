@@ -122,8 +122,8 @@ def test_the_card_tells_what_was_measured(knowing, four_splits, tmp_path):
         "**minimum**",
         "temperature",
         "95 % interval",
-        "Seen with 4 crops",
-        "Seen with 2 crops",
+        "Measured with 4 crops",
+        "Measured with 2 crops",
         "Promised: at most 1.0 %",
     ):
         assert words in card

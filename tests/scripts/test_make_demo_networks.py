@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, without_ncnn, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "demo", photos, "--networks", "cunet")
     assert not (tmp_path / "demo/images.csv").exists()
-    with pytest.raises(InputError, match="part of other images"):
+    with pytest.raises(InputError, match="unfinished images of another command"):
         run(tmp_path / "demo", photos, "--networks", "cunet", "--seed", "1")
 
     def rest(cutting, photo, seed):
@@ -213,7 +213,7 @@ def test_real_images_are_enlarged_in_place_and_not_all_alike():
 
 
 def test_mistakes(photos, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="no network 'dalle'; there are upconv7,"):
+    with pytest.raises(InputError, match="no network 'dalle': choose from upconv7,"):
         run(tmp_path / "a", photos, "--networks", "dalle")
     with pytest.raises(SystemExit):
         make_demo.main([str(tmp_path / "a"), "--networks"])

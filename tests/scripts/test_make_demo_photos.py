@@ -69,6 +69,6 @@ def test_too_few_different_pictures_are_an_error(photos, tmp_path):
     one.mkdir()
     for name in ("picture-0.jpg", "picture-1.jpg"):
         (one / name).write_bytes((photos / name).read_bytes())
-    with pytest.raises(InputError, match="2 usable different pictures and at least 3"):
+    with pytest.raises(InputError, match="2 usable pictures that differ, but at least 3"):
         main([str(tmp_path / "out"), "--photos", str(one), "--images", "12", "--workers", "1"])
     assert not (tmp_path / "out").exists()

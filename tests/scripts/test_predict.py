@@ -130,7 +130,7 @@ def test_a_tar_made_elsewhere(run, paths, tmp_path, capsys):
         assert [member[name] for name in same] == [file[name] for name in same]
         assert member["score"] == pytest.approx(file["score"], abs=1e-5)
     assert members[len(paths)]["reason"] is not None
-    assert "passed over 1 file," in capsys.readouterr().err
+    assert "skipped 1 file without an image extension" in capsys.readouterr().err
 
 
 def test_other_decoders_are_reported(run, paths, tmp_path, capsys):
@@ -142,8 +142,8 @@ def test_other_decoders_are_reported(run, paths, tmp_path, capsys):
     assert predict.main([str(tmp_path / "model"), paths[0], "--no-stability"]) == 0
     shown = capsys.readouterr().err
     assert "warning: " in shown
-    assert "was made with pillow 9.9" in shown
-    assert "decode a test file alike" in shown
+    assert "was trained with pillow 9.9" in shown
+    assert "decode a test file to the same pixels" in shown
     assert "\x1b" not in shown
 
 
@@ -231,10 +231,10 @@ def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
         ([str(run), paths[0], "--coverage", "all", "--sampling", "all"], "and the sampling rule"),
         ([str(run), paths[0], "--json", str(tmp_path / "no" / "x.json")], "does not exist"),
         ([str(run), paths[0], "--csv", str(tmp_path)], "is a folder"),
-        ([str(run), paths[0], "--heatmaps", paths[0]], "cannot make the folder"),
+        ([str(run), paths[0], "--heatmaps", paths[0]], "cannot create the folder"),
     ]
     if not torch.cuda.is_available():
-        cases.append(([str(run), paths[0], "--device", "cuda"], "there is none"))
+        cases.append(([str(run), paths[0], "--device", "cuda"], "no CUDA device"))
     (tmp_path / "link").symlink_to(tmp_path / "empty", target_is_directory=True)
     for csv_name in (tmp_path / "empty" / "x", tmp_path / "link" / "x"):
         twice = ["--json", str(tmp_path / "empty" / "x"), "--csv", str(csv_name)]

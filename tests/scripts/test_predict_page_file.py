@@ -25,9 +25,9 @@ def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_
     assert predict.main([str(spread_run), str(path), str(other), *flags]) == 0
     assert "will be replaced" in capsys.readouterr().err
     before = out.read_bytes()
-    with pytest.raises(InputError, match="verdicts of another model"):
+    with pytest.raises(InputError, match="verdicts with another model"):
         predict.main([str(run), str(path), str(other), *flags])
-    with pytest.raises(InputError, match="holds verdicts on 1 image that are not asked for now"):
+    with pytest.raises(InputError, match="holds verdicts on 1 image that are not among the images given now"):
         predict.main([str(spread_run), str(path), *flags])
     assert out.read_bytes() == before
     text = before.decode()
@@ -51,10 +51,10 @@ def test_verdicts_by_other_views_or_another_calibration_are_kept(spread_run, fil
     command = [str(tmp_path / "model"), str(files[0].path), option, str(out), "--no-stability"]
     assert predict.main(command) == 0
     before = out.read_bytes()
-    with pytest.raises(InputError, match="holds verdicts of another choice of views: give another name"):
+    with pytest.raises(InputError, match="holds verdicts with another choice of views: give another name"):
         predict.main([*command, "--crops", "3"])
     (tmp_path / "model/calibration.json").unlink()
-    with pytest.raises(InputError, match="holds verdicts of another calibration: give another name"):
+    with pytest.raises(InputError, match="holds verdicts with another calibration: give another name"):
         predict.main(command)
     assert out.read_bytes() == before
 
@@ -73,12 +73,12 @@ def test_a_run_that_is_stopped_leaves_the_page_so_far(spread_run, files, tmp_pat
         patch.setattr(verdict_lines, "verdict_line", counting)
         with pytest.raises(KeyboardInterrupt):
             predict.main(arguments)
-    assert f"the 2 rows so far: {out}.partial" in capsys.readouterr().err
+    assert f"stopped; the 2 rows so far are in {out}.partial" in capsys.readouterr().err
     page = Page(partial_path(out).read_text())
     assert "Stopped early: 2 images of 4 were not scored" in page.words
     assert [row.keys[3] for row in page.rows] == seen[:2]
     assert not out.exists()
-    with pytest.raises(InputError, match=r"o\.html\.partial holds what a run had scored"):
+    with pytest.raises(InputError, match=r"o\.html\.partial holds the results of a prediction"):
         predict.main(arguments)
     partial_path(out).unlink()
     assert predict.main(arguments) == 0

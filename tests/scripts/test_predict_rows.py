@@ -74,7 +74,7 @@ def test_every_image_member_of_a_tar_is_a_row(run, paths, tmp_path, capsys):
     assert [name for name, _ in found[8:]] == ["link.png", "out.png"]
     assert "a link" in found[8][1]
     assert "leads out of the tar" in found[9][1]
-    assert "passed over 1 file," in capsys.readouterr().err
+    assert "skipped 1 file without an image extension" in capsys.readouterr().err
 
 
 def test_the_second_of_two_tars_joined_by_cat_is_a_row_with_a_reason(run, paths, tmp_path):
@@ -110,7 +110,7 @@ def test_folders_any_number_deep(tmp_path, paths):
     deep = Path(shutil.copy(paths[0], folders[-1] / "deep.png"))
     try:
         assert [s.name for s in find_images([str(folders[0])]).sources] == [str(deep)]
-        with pytest.raises(InputError, match="leads through too many folders: give the folder"):
+        with pytest.raises(InputError, match="matches too many folders: give the folder"):
             find_images([str(tmp_path / "**/*.png")])
     finally:  # shutil.rmtree cannot
         deep.unlink()
@@ -154,7 +154,7 @@ def test_damaged_bytes_of_a_shard_have_no_verdict(flags, alone, run, data, tmp_p
     out = tmp_path / "o.json"
     assert predict.main([str(run), str(shard), "--json", str(out), *flags]) == 3
     reasons = [image["reason"] for image in json.loads(out.read_text())["images"]]
-    assert [r for r in reasons if r] == ["corrupt: its bytes are not those that were written"]
+    assert [r for r in reasons if r] == ["corrupt: its bytes have changed since the shard was written"]
     assert len(reasons) > 1
 
 
@@ -233,10 +233,10 @@ def test_rows_are_there_as_they_come(run, paths, tmp_path, monkeypatch, capsys):
     assert [float(row["score"]) for row in table] == [image["score"] for image in images]
     assert [partial_path(path).read_text() for path in files] == [as_json, as_csv]
     said = capsys.readouterr().err
-    assert f"the 2 rows so far: {files[0]}.partial and {files[1]}.partial" in said
+    assert f"stopped; the 2 rows so far are in {files[0]}.partial and {files[1]}.partial" in said
     assert not any(path.exists() for path in files)
     flags = ["--json", str(files[0]), "--csv", str(files[1]), "--no-stability"]
-    with pytest.raises(InputError, match=r"o\.json\.partial holds what a run had scored"):
+    with pytest.raises(InputError, match=r"o\.json\.partial holds the results of a prediction"):
         predict.main([str(run), str(paths[0]), *flags])
     for path in files:
         partial_path(path).unlink()

@@ -67,7 +67,7 @@ def test_the_grid_is_the_fields() -> None:
     rows = chosen_rows(["noise-*", "web"])
     assert [row.name for row in rows] == ["clean", "noise-0.015", "noise-0.03", "noise-0.05", "noise-0.075", "web"]
     assert chosen_rows([]) == list(PERTURBATIONS.values())
-    with pytest.raises(InputError, match="no such row"):
+    with pytest.raises(InputError, match="no row matches"):
         chosen_rows(["sepia"])
 
 
@@ -82,7 +82,7 @@ def test_other_decoders_are_reported(
     (tmp_path / "model" / "config.json").write_text(json.dumps(card))
     arguments = [str(tmp_path / "model"), "--data", str(synthetic_shards), "--rows", "jpeg-95"]
     measured(arguments, tmp_path / "out")
-    assert "was made with pillow 9.9" in capsys.readouterr().err
+    assert "was trained with pillow 9.9" in capsys.readouterr().err
 
 
 def test_changes_depend_on_the_images_content_alone() -> None:
@@ -257,7 +257,7 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
         ([str(tmp_path / "none"), *data], "does not exist"),
         ([str(run), "--data", str(tmp_path / "none")], "does not exist"),
         ([str(run), *data, "--split", "tset"], "no split 'tset'"),
-        ([str(run), *data, "--rows", "sepia"], "no such row; there are clean, jpeg-95"),
+        ([str(run), *data, "--rows", "sepia"], "no row matches; choose from clean, jpeg-95"),
         ([*data], "give a model"),
         (["--model", "x", *data], "NAME=MODEL"),
         (["--model", f"a={run}", "--model", f"a={run}", *data], "two models"),
@@ -307,7 +307,7 @@ def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("glass.model.hub._fetch", lambda *_: run / "model")
     arguments = ["someone/model", "--data", str(synthetic_shards), "--rows", "clean"]
-    with pytest.raises(InputError, match=r"someone/model is no folder here.*--output"):
+    with pytest.raises(InputError, match=r"someone/model is not a local folder.*--output"):
         robustness.main(arguments)
     assert not list(tmp_path.iterdir())
     measured(arguments, tmp_path / "out")

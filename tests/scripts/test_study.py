@@ -57,7 +57,7 @@ def test_a_launcher_of_several_processes_is_refused(synthetic_shards, tmp_path, 
     monkeypatch.setenv("WORLD_SIZE", "2")
     module, words = COMMANDS[name]
     out = tmp_path / "out"
-    with pytest.raises(InputError, match=rf"glass {name.replace('_', '-')} is one process and WORLD_SIZE says 2"):
+    with pytest.raises(InputError, match=rf"glass {name.replace('_', '-')} runs in one process, but WORLD_SIZE is 2"):
         module.main(["--data", str(synthetic_shards), "--output", str(out), *words])
     assert not out.exists()
 
@@ -74,14 +74,14 @@ def test_a_launcher_of_several_processes_is_refused(synthetic_shards, tmp_path, 
         ("tune", "epochs=3", "--epochs"),
         ("tune", "select_by=loss", "--metric"),
         ("tune", "loader.num_crops=3", "--search num_crops="),
-        ("tune", "tensorboard=true", "none"),
+        ("tune", "tensorboard=true", "no TensorBoard logs"),
         ("tune", "loader.global_batch_size=3", "--search batch="),
         ("tune", "optim.lr=1e-3", "--search lr_global="),
         ("tune", "label_smoothing=0.1", "--search label_smoothing="),
         ("crop_study", "epochs=3", "--epochs"),
         ("crop_study", "loader.num_crops=3", "--crops"),
         ("crop_study", "loader.global_batch_size=3", "--batch"),
-        ("crop_study", "tensorboard=true", "none"),
+        ("crop_study", "tensorboard=true", "no TensorBoard logs"),
     ],
 )
 def test_what_a_command_sets_itself_is_not_taken_from_set(synthetic_shards, tmp_path, name, setting, instead):
@@ -246,7 +246,7 @@ def test_workers_share_the_gpus_that_are_visible(number, count, visible, gpu):
 def test_a_gpu_that_is_not_there_is_reported(synthetic_shards, tmp_path: Path, name):
     module, words = COMMANDS[name]
     arguments = ["--data", str(synthetic_shards), "--output", str(tmp_path), *words]
-    with pytest.raises(InputError, match="no CUDA device is here"):
+    with pytest.raises(InputError, match="this machine has no CUDA device"):
         module.main([*arguments, "--device", "cuda"])
 
 
@@ -298,7 +298,7 @@ def test_a_worker_that_dies_is_reported(synthetic_shards, tmp_path, monkeypatch,
     words += ["--trials", "2", "--epochs", "2", "--min-epochs", "1", "--workers", "2"]
     assert tune.main(words) == 0
     out = capsys.readouterr().out
-    assert "worker 1 ended with exit code 9: the others did its trials" in out
+    assert "worker 1 ended with exit code 9: the others ran its trials" in out
     assert json.loads((tmp_path / "tuning.json").read_text())["states"]["complete"] == 2
 
 

@@ -155,9 +155,9 @@ def test_what_no_pixel_shows_is_a_finding_of_its_own(columns, dataset):
     assert document["severity"] == "info"
     kinds = {finding["kind"]: finding for finding in document["findings"]}
     assert set(kinds) == {"metadata", "not_in_pixels", "not_searched"}
-    assert "do not tell the classes apart" in kinds["metadata"]["text"]
+    assert "do not separate the classes" in kinds["metadata"]["text"]
     found = kinds["not_in_pixels"]
-    assert "tells the classes apart but is not in the pixels" in found["text"]
+    assert "separate the classes but leave no trace in the pixels" in found["text"]
     assert found["feature"] == next(iter(columns))
     assert found["auroc"] > 0.95
     page = render_audit_html(document).split("not in the pixels</h2>")[1]
@@ -200,8 +200,8 @@ def test_an_auroc_below_a_guess_is_explained(dataset):
     (width,) = [f for f in document["metadata"]["features"] if f["feature"] == "width"]
     assert width["auroc"] < 0.4
     assert not width["differs"]
-    assert "Below 0.5 is no better than 0.5" in render_audit_html(document)
-    assert "Below 0.5" not in render_audit_html(manifest_audit(dataset()))
+    assert "An AUROC below 0.5 is no better than 0.5" in render_audit_html(document)
+    assert "An AUROC below 0.5" not in render_audit_html(manifest_audit(dataset()))
 
 
 def test_leaks_are_serious_and_name_the_files(dataset):
@@ -245,7 +245,7 @@ def test_one_class_is_not_asked_to_bring_more_of_it(label, kind, dataset):
     made = dataset(label=[label] * ROWS, generator=["gan_a" if label else ""] * ROWS)
     (finding,) = [f for f in manifest_audit(made)["findings"] if "class" in f["text"]]
     assert f"only one class, {kind} images" in finding["text"]
-    assert finding["advice"] == "build the shards of both classes"
+    assert finding["advice"] == "build shards with images of both classes"
 
 
 def test_the_page_obeys_no_name(dataset):
@@ -334,7 +334,7 @@ def test_mistakes_are_said(shards_copy: Path, tmp_path: Path) -> None:
     both = ["--json", str(tmp_path / "both"), "--html", str(tmp_path / "link" / "both")]
     with pytest.raises(InputError, match="--json and --html are both"):
         audit.main([str(shards_copy), *both])
-    with pytest.raises(InputError, match=r"audit\.json is for the findings as JSON: give --html another name"):
+    with pytest.raises(InputError, match=r"audit\.json is reserved for the findings as JSON: give --html another name"):
         audit.main([str(shards_copy), "--html", str(shards_copy / "audit.json")])
     (shards_copy / "audit.json").write_text("my own notes")
     with pytest.raises(InputError, match=r"audit\.json was not written by this command"):

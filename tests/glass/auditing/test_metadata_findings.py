@@ -29,7 +29,7 @@ def test_only_what_is_above_a_guess_gives_the_classes_away(
 ) -> None:
     (finding,) = metadata_findings(MetadataAudit(auroc, interval, 0.03, 240, (), {}), 120, 120)
     assert finding.severity == severity
-    assert ("Below 0.5" in finding.text) == explained
+    assert ("An AUROC below 0.5" in finding.text) == explained
 
 
 def feature(name: str, auroc: float, differs: bool = True) -> FeatureAudit:
@@ -62,14 +62,14 @@ def test_match_is_not_advised_where_no_single_fact_differs() -> None:
 def test_no_way_is_advised_that_was_gone(equalised: str, missing: str) -> None:
     for finding in metadata_findings(audited(feature("width", 0.9)), 48, 48, equalised):
         assert missing not in finding.advice
-        assert "collect both classes alike" in finding.advice
+        assert "collect the images of both classes in the same way" in finding.advice
 
 
 def test_metadata_alone_are_for_information() -> None:
     found = metadata_findings(audited(feature("metadata", 0.99), feature("huffman", 0.99), low=0.4), 48, 48)
     assert [(f.kind, f.severity) for f in found] == [("metadata", "info"), ("not_in_pixels", "info")]
     assert found[1].feature == "metadata"
-    assert "is not in the pixels" in found[1].text
+    assert "leave no trace in the pixels" in found[1].text
 
 
 def test_a_fact_that_predicts_little_alone_is_not_said_to_tell() -> None:

@@ -71,7 +71,7 @@ def test_the_system_that_iptc_names():
         (
             "parameters",
             WEB_UI,
-            "settings of Stable Diffusion web UI, or a program that writes as it does (PNG text “parameters”: “a cat"
+            "settings of Stable Diffusion web UI, or a program that writes the same text (PNG text “parameters”: “a cat"
             " Negative prompt: dog Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512”)",
         ),
         ("prompt", COMFY, "settings of ComfyUI (PNG text “prompt”, model “xl.safetensors”)"),
@@ -146,7 +146,7 @@ def test_the_credit_line_of_iim_and_a_comment():
 )
 def test_files_that_make_no_claim(data):
     assert read_claims(data) == []
-    assert claims_sentence([]) == "the file makes no claim that was looked for"
+    assert claims_sentence([]) == "the file makes none of the claims that are searched for"
 
 
 def test_the_sentence():
@@ -163,7 +163,7 @@ def test_what_is_no_image_is_one_sentence():
 def test_a_manifest_without_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(content_credentials, "optional", lambda name: None)
     assert claims_sentence(read_claims(with_marker())) == (
-        "the file says: it holds Content Credentials; checking them needs the extra: pip install -e '.[c2pa]'"
+        "the file says: it has Content Credentials; to check them, install the extra: pip install -e '.[c2pa]'"
         " (not checked)"
     )
 
@@ -171,7 +171,7 @@ def test_a_manifest_without_the_extra_is_named(monkeypatch):
 def test_a_manifest_that_lies_elsewhere_is_not_fetched():
     inside = ' xmlns:d="http://purl.org/dc/terms/" d:provenance="http://example.org/m.c2pa">'
     assert says(with_xmp("JPEG", packet(inside))) == [
-        "its Content Credentials lie at “http://example.org/m.c2pa”, which is not fetched"
+        "its Content Credentials are at “http://example.org/m.c2pa”, which is not fetched"
     ]
 
 

@@ -17,7 +17,7 @@ from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
 from tests.images.claiming_files import PIXELS, SAID, TRAINED, packet, with_chunk, with_xmp
 
-NONE = "the file makes no claim that was looked for"
+NONE = "the file makes none of the claims that are searched for"
 SAYS = f"the file says: {SAID} (not checked)"
 
 
@@ -79,7 +79,7 @@ def test_trust_without_claims_or_without_the_extra(run, paths, tmp_path, monkeyp
     assert stop.value.code == 2
     assert "--trust needs --claims" in capsys.readouterr().err
     monkeypatch.setattr("glass.claims.content_credentials.is_installed", lambda name: False)
-    with pytest.raises(InputError, match=r"needs the extra: pip install -e '\.\[c2pa\]'"):
+    with pytest.raises(InputError, match=r"to check signatures, install the extra: pip install -e '\.\[c2pa\]'"):
         predict.main([str(run), paths[0], "--claims", "--trust", str(tmp_path / "x.pem")])
 
 
@@ -95,6 +95,6 @@ def test_sources_of_predictions(synthetic_dataset, monkeypatch):
     for source in sources:
         converted = forms[source.row] != "source"
         assert [claim.says for claim in claims_of(source)] == (
-            ["nothing that could be read (the shard holds a converted copy of the file)"] if converted else []
+            ["nothing that could be read (the shard has a converted copy of the file)"] if converted else []
         )
     assert {"source"} < set(forms)

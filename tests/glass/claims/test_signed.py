@@ -139,7 +139,7 @@ def test_three_sentences(authority):
     assert sentences == [
         f"the file says: {SAID} (valid but signer unknown)",
         f"the file says: {SAID}, but the file was changed after it was signed (invalid)",
-        "the file makes no claim that was looked for",
+        "the file makes none of the claims that are searched for",
     ]
 
 
@@ -147,13 +147,13 @@ def test_an_altered_manifest(authority):
     signed = authority.sign(picture()).replace(b"Tiny Painter", b"Tall Painter")
     (claim,) = read_claims(signed, authority.pem.decode())
     assert claim.status == "invalid"
-    assert claim.says.endswith("but the signature is not that of the manifest")
+    assert claim.says.endswith("but the signature does not match the manifest")
 
 
 def test_what_another_picture_says_is_no_word_of_the_signer(authority):
     """Whoever signs an edited picture takes the parent's manifest in, whether that passes the check or not."""
     parent = authority.sign(picture())
-    for data, doubt in ((parent, ""), (altered(parent), ", a manifest that does not pass the check")):
+    for data, doubt in ((parent, ""), (altered(parent), ", a manifest that fails the check")):
         (claim,) = read_claims(authority.sign(data, parent=data), authority.pem.decode())
         assert claim.status == TRUSTED
         assert claim.says.startswith(
@@ -190,7 +190,7 @@ def test_no_address_of_a_file_is_asked(authority):
         trust = (authority.pem + revocable.pem).decode()
         (claim,) = read_claims(elsewhere, trust)
         assert claim.status == "not checked"
-        assert claim.says == f"its Content Credentials lie at “{address}/manifest.c2pa”, which is not fetched"
+        assert claim.says == f"its Content Credentials are at “{address}/manifest.c2pa”, which is not fetched"
         # Where the marker is taken for one, the settings alone keep the library off the network.
         assert content_credentials.signed_claim(elsewhere, "JPEG", trust).status == "invalid"
         assert read_claims(signed, trust) == [Claim("c2pa", TRUSTED, SAID)]
@@ -227,8 +227,8 @@ def test_a_list_of_authorities_with_remarks(authority, tmp_path):
     ("content", "sentence"),
     [
         (None, "cannot read .*x.pem: No such file"),
-        (b"", "holds no certificates"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no certificates"),
+        (b"", "holds no readable certificates"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no readable certificates"),
         (bytes(5 << 20), "larger than"),
     ],
     ids=["missing", "empty", "rubbish", "large"],

@@ -176,7 +176,7 @@ def test_an_unknown_key_names_the_nearest_three(key, first):
     named = message.partition("nearest are ")[2].partition(" (")[0].split(", ")
     assert len(named) == 3
     assert set(named) <= set(setting_names(RunConfig()))
-    assert "train.py --help lists them all" in message
+    assert "glass train --help lists them all" in message
 
 
 def test_help_lists_all_settings(capsys):
@@ -221,7 +221,9 @@ def test_a_bad_override_gets_one_sentence_that_names_it(override, words):
 def test_a_setting_of_crops_is_refused_where_none_are_seen(name):
     value = "test_vit" if name == "local_backbone" else "w.safetensors" if name == "local_weights" else "true"
     for config, kind in ((load_preset("single_view_tiny"), []), (RunConfig(), ["model.kind=single_view"])):
-        with pytest.raises(InputError, match=rf"--set model\.{name}: .* sees no crops, so it would change nothing"):
+        with pytest.raises(
+            InputError, match=rf"--set model\.{name}: .* sees no crops, so this setting would change nothing"
+        ):
             apply_overrides(config, [f"model.{name}={value}", *kind])
     assert apply_overrides(load_preset("glass_resnet50"), [f"model.{name}={value}"]).model.kind == "glass"
 

@@ -132,7 +132,7 @@ def test_an_export_has_it_only_where_that_is_asked(synthetic_dataset: ShardDatas
 
 def test_sentences() -> None:
     assert learnt_sentence({"images": 9, "train": 0, "valid": 0}) is None
-    assert "not known" in str(learnt_sentence(None))
+    assert "It is unknown whether" in str(learnt_sentence(None))
     told = str(learnt_sentence({"images": 36, "train": 36, "valid": 0}))
-    assert told.startswith("WARNING: 36 of these 36 images were trained on")
-    assert "chose the epoch" in str(learnt_sentence({"images": 9, "train": 0, "valid": 2}))
+    assert told.startswith("WARNING: 36 of these 36 images were used to train the model")
+    assert "were used to choose its epoch" in str(learnt_sentence({"images": 9, "train": 0, "valid": 2}))

@@ -103,18 +103,21 @@ def test_preset_then_file_then_set(tmp_path):
         ('preset = "glass_tiny"\n[optim]\nlr_hed = 3', "own.toml: optim.lr_hed: there is no such setting"),
         ('preset = "glass_tiny"\nepochs = "many"', "own.toml: epochs=many: must be a whole number"),
         ('preset = "glass_tiny"\nepochs = 0', "epochs=0 must lie between 1 and"),
-        ('preset = "glass_tiny"\nepochs = [3]', "own.toml: epochs: a setting is a text, a number, or true or false"),
-        ('preset = "glass_tiny"\nepochs = 1979-05-27', "own.toml: epochs: a setting is a text"),
+        ('preset = "glass_tiny"\nepochs = [3]', "own.toml: epochs: a setting must be a text, a number, true or false"),
+        ('preset = "glass_tiny"\nepochs = 1979-05-27', "own.toml: epochs: a setting must be a text"),
         ('format_version = 2\npreset = "glass_tiny"', "own.toml has format_version 2, this version reads 1: use"),
         ('preset = "nothing"', "there is no preset called 'nothing'"),
         ("preset = 3", "own.toml: preset=3: must be the name of a preset"),
         ("epochs = 3", "own.toml names no preset: give --preset"),
-        ("epochs = = 3", "own.toml is no TOML of settings: Invalid value"),
-        ("x = " + "[" * 5000, "own.toml is no TOML of settings: it is nested too deeply"),
-        ("[" + "a." * 3000 + "a]\nb = 1", "own.toml is no TOML of settings: it is nested too deeply"),
-        ("epochs = 0x" + "f" * 5000, "own.toml is no TOML of settings: a number in it has more than 63 bits"),
-        ("format_version = 0x" + "f" * 5000, "own.toml is no TOML of settings: a number in it has more than 63 bits"),
-        ("# " + "x" * (1 << 20), "own.toml is no TOML of settings: it has more than 1,048,576 bytes"),
+        ("epochs = = 3", "own.toml is not a TOML file of settings: Invalid value"),
+        ("x = " + "[" * 5000, "own.toml is not a TOML file of settings: it is nested too deeply"),
+        ("[" + "a." * 3000 + "a]\nb = 1", "own.toml is not a TOML file of settings: it is nested too deeply"),
+        ("epochs = 0x" + "f" * 5000, "own.toml is not a TOML file of settings: it has a number of more than 63 bits"),
+        (
+            "format_version = 0x" + "f" * 5000,
+            "own.toml is not a TOML file of settings: it has a number of more than 63 bits",
+        ),
+        ("# " + "x" * (1 << 20), "own.toml is not a TOML file of settings: it has more than 1,048,576 bytes"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(text, sentence, tmp_path):
@@ -136,7 +139,9 @@ def test_a_wrong_file_is_one_sentence(text, sentence, tmp_path):
 def test_a_file_of_a_stranger_names_nothing_elsewhere(tmp_path, key, value):
     section, name = key.split(".")
     path = written(tmp_path, f'preset = "glass_lite0"\n[{section}]\n{name} = "{value}"')
-    with pytest.raises(InputError, match=rf"own\.toml asks for {key}={value}, .*--set {key}={value} beside --config"):
+    with pytest.raises(
+        InputError, match=rf"own\.toml asks for files.* \({key}={value}\): .*--set {key}={value} beside --config"
+    ):
         asked("--config", path)
     config = asked("--config", path, "--set", f"{key}={value}")
     assert flat_settings(config_to_dict(config))[key] == value
@@ -165,18 +170,20 @@ def test_files_that_cannot_be_read(tmp_path):
         asked("--config", tmp_path)
     path = tmp_path / "latin.toml"
     path.write_bytes(b'preset = "caf\xe9"')
-    with pytest.raises(InputError, match=r"latin\.toml is no TOML of settings: 'utf-8'"):
+    with pytest.raises(InputError, match=r"latin\.toml is not a TOML file of settings: 'utf-8'"):
         asked("--config", path)
 
 
 def test_a_file_of_another_preset_is_refused(tmp_path):
     path = written(tmp_path, 'preset = "glass_tiny"')
-    with pytest.raises(InputError, match="is of the preset 'glass_tiny', not 'single_view_tiny': leave out --preset"):
+    with pytest.raises(
+        InputError, match="has the settings of preset 'glass_tiny', not 'single_view_tiny': leave out --preset"
+    ):
         asked("--config", path, "--preset", "single_view_tiny")
 
 
 def test_a_path_that_is_no_text_is_named():
-    with pytest.raises(InputError, match=r"caf.*is no UTF-8, and so cannot stand in run\.toml"):
+    with pytest.raises(InputError, match=r"caf.*is not UTF-8, so it cannot be stored in run\.toml"):
         run_file_text(apply_overrides(load_preset("glass_tiny"), ["model.global_weights=caf\udce9"]))
 
 
@@ -186,7 +193,7 @@ def test_presets_are_listed(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert all(name in text for name in preset_names())
     assert "64 + 4 × 64" in text
-    with pytest.raises(InputError, match="--set changes the settings of a preset: name one"):
+    with pytest.raises(InputError, match="--set changes the settings of a preset: give its NAME"):
         presets.main(["--set", "epochs=3"])
 
 

@@ -111,7 +111,7 @@ class TestNamesOfBackbones:
     def test_one_from_elsewhere_is_refused(self, folder, nobody_asked, key, name):
         for recorded in (None, "hf-hub:someone/net", "no_such_network", 3):
             self.renamed(folder, name, key, **{key: recorded})
-            with pytest.raises(InputError, match=rf"{key}='{name}' is no network of timm's") as caught:
+            with pytest.raises(InputError, match=rf"{key}='{name}' is not one of timm's networks") as caught:
                 load_model(folder, "cpu")
             assert "\n" not in str(caught.value)
 
@@ -148,7 +148,10 @@ class TestMistakes:
     def test_no_model(self, tmp_path):
         self.refused(tmp_path, r"no model in .*config\.json is missing")
         (tmp_path / "run.json").write_text("{}")
-        self.refused(tmp_path, "holds no model yet: its training has finished no epoch, run train.py again")
+        self.refused(
+            tmp_path,
+            "holds no model yet, because its training has not finished an epoch: run the training command again",
+        )
 
     def test_weights_missing(self, folder):
         (folder / "model.safetensors").unlink()

@@ -75,7 +75,7 @@ def unreachable(monkeypatch, tmp_path):
 def test_without_network_one_sentence(monkeypatch, tmp_path, folder):
     unreachable(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="cannot be reached, and the cache does not have"):
+    with pytest.raises(InputError, match="cannot be reached, and the model is not in the cache"):
         hub.model_folder("someone/detector")
     with pytest.raises(InputError, match="cannot be reached"):
         hub.publish(folder, "someone/detector")

@@ -65,7 +65,11 @@ def test_a_promise_is_held_against_as_many_images_as_there_are(
     (first, _) = calibration_sentences(results)
     assert "at most 1.0 % false alarms (3 of 312" in first
     assert f"{alarms} of {images} real images" in first
-    words = {KEPT: "the promise may hold", FEWER: "there are fewer than promised", NOT_KEPT: "the promise is not kept"}
+    words = {
+        KEPT: "the promise may hold",
+        FEWER: "false alarms are rarer than promised",
+        NOT_KEPT: "the promise is not kept",
+    }
     assert first.endswith(f", so {words[verdict]}.")
 
 
@@ -91,7 +95,7 @@ def test_shares_in_doubt_and_accuracy_on_the_decided(calibration: Calibration, d
     assert results["decided"]["interval"] == pytest.approx(list(clopper_pearson(4, 6)))
     text = " ".join(calibration_sentences(results))
     assert "Uncertain: 25.0 % of the real and 40.0 % of the generated" in text
-    assert "on the 6 decided: 0.667" in text
+    assert "on the 6 images with a decided verdict: 0.667" in text
     assert results["before"]["ece"] != results["after"]["ece"]
 
 

@@ -67,7 +67,7 @@ def test_a_device_that_is_not_there_is_refused(untrained_run: Path, monkeypatch:
 
 
 def test_a_device_that_nobody_knows_is_refused(untrained_run: Path) -> None:
-    with pytest.raises(InputError, match="'gpu' is none of auto, cpu, cuda"):
+    with pytest.raises(InputError, match="'gpu' is unknown: choose auto, cpu or cuda"):
         TrainedModel.open(untrained_run / "model", device="gpu")
 
 

@@ -76,7 +76,7 @@ def test_layers_in_another_order(publish):
     tensors = list(their_tensors().items())
     tensors[0], tensors[6] = tensors[6], tensors[0]
     publish(dict(tensors))
-    with pytest.raises(InputError, match="layers of the backbone in their order"):
+    with pytest.raises(InputError, match="layers of the backbone in the expected order"):
         made()
 
 
@@ -84,7 +84,7 @@ def test_layers_in_another_order(publish):
 def test_another_file_beside_it(publish):
     path = publish(their_tensors())
     path.with_name("other.pth").write_bytes(b"")
-    with pytest.raises(InputError, match=r"as its version 0\.1\.0 does"):
+    with pytest.raises(InputError, match=r"that its version 0\.1\.0 has"):
         made()
 
 
@@ -93,7 +93,7 @@ def test_something_else_in_the_place_of_the_file(publish, instead):
     path = publish(their_tensors())
     path.unlink()
     path.mkdir() if instead == "folder" else path.symlink_to("nowhere")
-    with pytest.raises(InputError, match=r"as its version 0\.1\.0 does"):
+    with pytest.raises(InputError, match=r"that its version 0\.1\.0 has"):
         made()
 
 

@@ -154,7 +154,7 @@ def test_checkpointing_the_global_backbone_changes_nothing(backbone):
         (["model.crop_chunk=1.5"], r"model\.crop_chunk=1\.5: must be a whole number or none"),
         (["model.tune_last_blocks=-1"], "must lie between 0"),
         (["model.lora_rank=0"], "must lie between 1"),
-        (["model.freeze_global=true", "model.freeze_local=true"], r"leave no backbone to learn.*tune_last_blocks=0"),
+        (["model.freeze_global=true", "model.freeze_local=true"], r"leave no backbone to train.*tune_last_blocks=0"),
         (["model.lora_rank=2", "model.tune_last_blocks=1"], "exclude each other"),
         (["model.share_backbone=true", "model.freeze_local=true"], "one backbone.*freeze_local"),
         (["model.share_backbone=true", "model.local_backbone=test_vit"], "local_backbone"),
@@ -167,7 +167,7 @@ def test_settings_that_make_no_sense_get_one_sentence(overrides, words):
 
 
 def test_a_baseline_with_everything_frozen_is_refused():
-    with pytest.raises(InputError, match="no backbone to learn"):
+    with pytest.raises(InputError, match="no backbone to train"):
         ModelConfig(kind="single_view", freeze_global=True)
 
 
@@ -177,7 +177,7 @@ def test_a_baseline_with_everything_frozen_is_refused():
         (config("test_resnet", lora_rank=2), "test_resnet has no attention"),
         (config("test_convnext", lora_rank=2), "test_convnext has no attention"),
         (config(tune_last_blocks=99), "tune_last_blocks=99: test_vit has .* blocks"),
-        (config(crop_size=64, share_backbone=True), "views of one size for test_vit"),
+        (config(crop_size=64, share_backbone=True), "crops as large as the global view for test_vit"),
     ],
 )
 def test_a_backbone_without_what_is_asked_for_gets_one_sentence(settings, words):
@@ -189,7 +189,7 @@ def test_a_backbone_without_what_is_asked_for_gets_one_sentence(settings, words)
 def test_blocks_that_timm_does_not_count_get_one_sentence():
     """PiT, PoolFormer and its kin, CSATv2."""
     backbone = create_backbone("pit_ti_224", 64, pretrained=False)
-    with pytest.raises(InputError, match=r"does not count the blocks of pit_ti_224.*freeze_global"):
+    with pytest.raises(InputError, match=r"does not divide pit_ti_224 into blocks.*freeze_global"):
         choose_weights_to_tune(backbone, ModelConfig(tune_last_blocks=1), frozen=False)
     assert all(weight.requires_grad for weight in backbone.parameters())
 

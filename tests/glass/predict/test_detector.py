@@ -106,7 +106,7 @@ def test_a_shard_that_is_gone_costs_no_other(detector, files, synthetic_dataset,
     whole = detector.predict(row_sources(synthetic_dataset, range(len(dataset))), QUICK)
     seen = list(detector.predict_iter([*sources, files[0]], QUICK))
     assert len(seen) == len(sources) + 1
-    assert "shards are read image by image: cannot read shard" in caplog.text
+    assert "reading the shards image by image, without the loader: cannot read shard" in caplog.text
     for source, name, one, other in zip(sources, shard, seen, whole, strict=False):
         assert one.path == source.name
         if name == shard[0]:
@@ -251,10 +251,10 @@ def test_other_decoders_warn(spread_run, tmp_path):
     record = card["pixels"]
     assert record["probe"]["pillow"] == record["probe"]["simplejpeg"]
     cases = [
-        ({"decoders": record["decoders"] | {"pillow": "9.9"}}, "decode a test file alike"),
-        ({"probe": {}}, "decode differently"),
-        ({"decoders": record["decoders"] | {"crops": "nvJPEG of torchvision 0.26"}}, "decode differently"),
-        ({"decoders": record["decoders"] | {"simplejpeg": None}}, "decode a test file alike"),
+        ({"decoders": record["decoders"] | {"pillow": "9.9"}}, "decode a test file to the same pixels"),
+        ({"probe": {}}, "decode to other pixels"),
+        ({"decoders": record["decoders"] | {"crops": "nvJPEG of torchvision 0.26"}}, "decode to other pixels"),
+        ({"decoders": record["decoders"] | {"simplejpeg": None}}, "decode a test file to the same pixels"),
         ({"rules_version": 9}, "other rules for pixels"),
     ]
     for change, words in cases:

@@ -234,7 +234,7 @@ def test_a_page_speaks_of_windows_only_where_there_are_some(tmp_path, files):
     unread = written(run, tmp_path / "n.html", tmp_path / "a.png", tmp_path / "b.png", code=3)
     for words in (page.words, unread.words):
         assert "windows and crops" not in words
-        assert "Where it looked" not in words
+        assert "Where the model looked" not in words
 
 
 def test_the_highest_scores_are_shown_in_detail(spread_run, files, tmp_path, monkeypatch):
@@ -251,7 +251,7 @@ def test_the_highest_scores_are_shown_in_detail(spread_run, files, tmp_path, mon
     assert len(page.all("details")) == 2
     assert {row.keys[3] for row in page.rows if row.cells[3] and _linked(page, row)} == set(ranked[:2])
     assert "The 2 images with the highest scores, each with its windows and crops" in page.words
-    assert "Of more than 6 images it has no small pictures" in page.words
+    assert "It has no thumbnails, because there are more than 6 images" in page.words
     assert "not tested" in page.words
 
 

@@ -53,12 +53,12 @@ def test_the_verdict_stands_beside_its_edges(probability, word, said):
     verdict = ImageVerdict("x", score=0.3, probability=probability, verdict=word)
     assert said.replace("0.2000", "0.200") in verdict_sentence(verdict, HEAD)
     raw = verdict_sentence(replace(verdict, probability=None), HEAD | {"calibrated": False})
-    assert "The raw score is 0.300. It is no probability" in raw
+    assert "The raw score is 0.300. It is not a probability" in raw
 
 
 def test_the_change_that_turns_a_verdict_is_named(detector, files):
     (verdict,) = detector.predict([files[0]])
-    assert stability_sentence(replace(verdict, unstable=None)).endswith("was not tested.")
+    assert stability_sentence(replace(verdict, unstable=None)).startswith("It was not tested")
     assert list(verdict.change_verdicts) == list(CHANGES)
     turned = {**dict.fromkeys(CHANGES, "real"), CHANGES[1]: "uncertain"}
     unstable = replace(verdict, verdict="real", unstable=True, change_verdicts=turned)

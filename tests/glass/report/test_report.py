@@ -147,7 +147,7 @@ def test_a_run_on_other_data_is_refused(write_run: WriteRun, synthetic_dataset: 
     document = json.loads(path.read_text())
     document["dataset"]["dataset_json_sha256"] = "f" * 64
     path.write_text(json.dumps(document))
-    with pytest.raises(InputError, match="another data set"):
+    with pytest.raises(InputError, match="a data set other than"):
         load(folder, synthetic_dataset)
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_was_trained_on_must_be_evaluated_again(
     (folder / "model").mkdir()
     (folder / "model/model.safetensors").write_bytes(b"of a later epoch")
     with pytest.raises(
-        InputError, match=r"was trained on since its evaluation.* glass evaluate .* --split train again"
+        InputError, match=r"has been trained further since its evaluation.* glass evaluate .* --split train again"
     ):
         load(folder, synthetic_dataset)
     evaluation = folder / "evaluation-train.json"

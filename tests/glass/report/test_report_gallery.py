@@ -37,21 +37,21 @@ def test_the_gallery_shows_mistakes_first_and_every_kind() -> None:
     )
     picks = choose_samples(table, 0.5, 0.5)
     assert [(pick.row, pick.reason) for pick in picks[:3]] == [
-        (1, "surest mistake"),
-        (5, "surest mistake"),
+        (1, "most confident mistake"),
+        (5, "most confident mistake"),
         (2, "nearest to the threshold"),  # no image of b is mistaken
     ]
     rows = [pick.row for pick in picks]
     assert len(set(rows)) == len(rows)
-    assert {0, 4, 7} <= set(rows)  # the surest right verdicts of each kind
+    assert {0, 4, 7} <= set(rows)  # the most confident correct verdicts of each kind
     assert picks == choose_samples(table, 0.5, 0.5)
 
 
 def test_what_is_uncertain_is_no_mistake_and_not_right() -> None:
     table = selection_table([0.9, 0.7, 0.1, 0.65, 0.4], [0, 0, 1, 1, 1], ["", "", "a", "a", "a"])
     picks = {pick.row: pick.reason for pick in choose_samples(table, 0.8, 0.3)}
-    assert [picks[0], picks[2]] == ["surest mistake", "surest mistake"]
-    assert not {picks.get(1), picks.get(3), picks.get(4)} & {"surest mistake", "surest right verdict"}
+    assert [picks[0], picks[2]] == ["most confident mistake", "most confident mistake"]
+    assert not {picks.get(1), picks.get(3), picks.get(4)} & {"most confident mistake", "most confident correct verdict"}
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -71,7 +71,7 @@ def test_cards_say_uncertain_where_predict_does(runs: list[RunData], synthetic_d
     document = report_document([run], synthetic_dataset, SPLIT)
     shown = render_html(document, [run], gallery)
     decided = sum(verdict["right"] is not None for _, verdict in verdicts)
-    assert shown.count("✓ right") + shown.count("✗ wrong") == decided
+    assert shown.count("✓ correct") + shown.count("✗ wrong") == decided
     assert len(re.findall("→ uncertain", shown)) == len(verdicts) - decided
 
 
@@ -82,7 +82,7 @@ def test_the_gallery_has_an_end() -> None:
     table = selection_table(rng.random(400).tolist(), label.tolist(), generator)
     picks = choose_samples(table, 0.5, 0.5)
     assert len(picks) == MAX_CARDS
-    assert {pick.reason for pick in picks} == {"surest mistake"}
+    assert {pick.reason for pick in picks} == {"most confident mistake"}
 
 
 def test_crops_come_from_the_place_that_the_frame_marks(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
@@ -115,7 +115,7 @@ def test_a_gallery_without_attention(write_run: WriteRun, synthetic_dataset: Sha
     assert not gallery.has_attention
     assert {window.weight for card in gallery.cards for window in card.windows} == {None}
     document = report_document([run], synthetic_dataset, SPLIT)
-    assert "does not weigh" in render_html(document, [run], gallery)
+    assert "does not weight" in render_html(document, [run], gallery)
 
 
 def test_a_shard_that_is_gone_is_reported(write_run: WriteRun, synthetic_dataset: ShardDataset, tmp_path: Path) -> None:

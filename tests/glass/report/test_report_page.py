@@ -131,7 +131,7 @@ def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
     document = report_document(runs, synthetic_dataset, SPLIT)
     gallery = build_gallery(runs, synthetic_dataset)
     assert document["audit"] is None
-    assert "was not audited" in render_html(document, runs, gallery)
+    assert "has not been audited" in render_html(document, runs, gallery)
     finding = {
         "kind": "metadata",
         "severity": "serious",
@@ -173,13 +173,13 @@ def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
     assert page.index("<summary>1 finding of the audit</summary>") < page.index("&lt;i&gt;format")
     assert "&lt;b&gt;a&lt;/b&gt;\\x1b.png" in page
     assert "&lt;u&gt;JPEG" in page
-    assert "0.200 before, 0.030 after" in page
+    assert "0.200 before and 0.030 after" in page
     assert not {"<i>", "<b>a", "<u>"} & set(re.findall(r"<[biu]>a?", page)) - {"<b>"}
 
 
 def test_curves_of_few_images_say_so(page: str) -> None:
     assert "Few images: one false alarm among" in page
-    assert "so a zigzag is chance" in page
+    assert "so a zigzag curve is chance" in page
     many = {"real": 100, "scored": 300}
     assert few_for_roc([many, many]) is None
     assert few_for_reliability([many]) is None

@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_noted_and_the_study_goes_on(study, data):
 
 def test_where_nothing_fits_a_sentence_says_so(data, tmp_path, monkeypatch):
     make_up_memory(monkeypatch, 1)
-    with pytest.raises(InputError, match=r"no number of crops fits .* smaller --batch"):
+    with pytest.raises(InputError, match=r"none of the numbers of crops fits .* smaller --batch"):
         run_crop_study(data, plan(1, 2), tmp_path)
 
 

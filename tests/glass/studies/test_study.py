@@ -199,7 +199,7 @@ def test_the_report_shows_the_audit_and_what_the_tests_found(document):
     named = copy.deepcopy(document)
     assert named["audit"] is None
     for text in (study_html(named), study_markdown(named)):
-        assert "not audited" in text
+        assert "has not been audited" in text
         for words in ("By generator", "gan_a", "minimum over generators", "≤ 10 % false alarms"):
             assert words in text
         assert "ECE before" not in text  # no split calibration

@@ -54,7 +54,7 @@ def test_a_model_that_was_not_exported_is_exported_when_the_run_goes_on(syntheti
 def test_choosing_on_what_was_learnt_is_reported(synthetic_shards, tmp_path, caplog):
     config = settings("epochs=1", "train_split=train+valid")
     assert train(synthetic_shards, config, tmp_path / "run")
-    assert "share valid: the best epoch is chosen on what was learnt" in caplog.text
+    assert "share valid: the best epoch is chosen on images it was trained on" in caplog.text
 
 
 @pytest.mark.slow  # that one which a checkpoint gives is exported again is tested above
@@ -70,6 +70,6 @@ def test_a_model_that_no_checkpoint_gives_again_is_reported(synthetic_shards, tm
 
     monkeypatch.setattr(RunState, "load", with_the_first_as_best)
     assert train(synthetic_shards, settings(), tmp_path / "run")
-    assert "the model of epoch 1, the best so far, is gone" in caplog.text
+    assert "the model of epoch 1, the best so far, is missing" in caplog.text
     assert best_of(tmp_path / "run")["epoch"] > 1
     assert holds_model(tmp_path / "run/model", best_of(tmp_path / "run"))

@@ -234,7 +234,7 @@ def test_another_runs_folder_is_refused_by_name(begun, key, value):
 
 
 def test_another_data_set_is_refused(begun):
-    with pytest.raises(InputError, match=r"other data \(demo, now else\)"):
+    with pytest.raises(InputError, match=r"another data set \(demo, now else\)"):
         begun.begin(RunConfig(), {"name": "else", "dataset_json_sha256": "b" * 64}, {})
 
 
@@ -316,7 +316,7 @@ def test_who_does_not_get_the_lock_deletes_nothing(begun):
 def test_a_file_where_the_run_should_be(tmp_path):
     (tmp_path / "run").write_text("mine")
     for path in (tmp_path / "run", tmp_path / "run" / "deeper"):
-        with pytest.raises(InputError, match="cannot be made"), RunFolder(path).locked():
+        with pytest.raises(InputError, match="cannot be created"), RunFolder(path).locked():
             pass
 
 
@@ -330,7 +330,7 @@ def test_two_runs_in_one_folder_at_once(begun):
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format_version": 2}'])
 def test_a_damaged_record(begun, text):
     (begun.path / "run.json").write_text(text)
-    with pytest.raises(InputError, match=r"run\.json is not a run of this version \(.+\): give"):
+    with pytest.raises(InputError, match=r"run\.json is not the record of a run of this version \(.+\): give"):
         begun.record()
 
 

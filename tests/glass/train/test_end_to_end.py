@@ -156,7 +156,7 @@ def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         at_step(patch, 4, lambda: os.kill(os.getpid(), number))
         assert train.main(command) == 75
-    assert "run the same command to go on" in capsys.readouterr().out
+    assert "run the same command to continue" in capsys.readouterr().out
     assert signal.getsignal(number) == before
     assert (tmp_path / "checkpoints/step-00000004").is_dir()
     assert train.main(command) == 0

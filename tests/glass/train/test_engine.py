@@ -225,5 +225,5 @@ def test_bf16_trains_on_a_cpu(accelerator):
 def test_more_processes_than_accelerate_sees_are_refused(monkeypatch, tmp_path):
     """Each would train a model of its own into the same folder."""
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="WORLD_SIZE says 2 processes and Accelerate found 1"):
+    with pytest.raises(InputError, match="WORLD_SIZE is 2, but Accelerate found 1"):
         make_accelerator(CONFIG, tmp_path)

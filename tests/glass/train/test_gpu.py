@@ -96,4 +96,4 @@ def test_a_run_on_the_gpu(shards, tmp_path, precision):
     (tmp_path / "run/run.json").write_text(json.dumps(record | {"finished": None}))
     again = run(command)
     assert again.returncode == 0, again.stderr
-    assert "going on from" in again.stderr
+    assert "continuing from" in again.stderr

@@ -22,7 +22,7 @@ class TestMistakes:
         assert "\n" not in str(caught.value)
 
     def test_nothing_given(self):
-        self.refused(r"nothing to train on: run glass build SRC OUT, then")
+        self.refused(r"--data is missing: run glass build SRC OUT, then")
 
     def test_no_preset_or_output(self, synthetic_shards):
         data = ["--data", str(synthetic_shards)]

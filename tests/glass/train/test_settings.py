@@ -74,11 +74,11 @@ class TestPatience:
         config = settings(*still, "train.patience=2")
         stopped = tmp_path / "stopped"
         assert not train(synthetic_shards, config, stopped, on_epoch=stop_after(2))
-        assert "no better loss for 2 epochs: training ends" not in caplog.messages
+        assert "no better loss for 2 epochs: stopping early" not in caplog.messages
         assert train(synthetic_shards, config, stopped)
         assert len(lines(stopped)) == 3
         assert json.loads((stopped / "run.json").read_text())["finished"]["best"]["epoch"] == 1
-        assert caplog.messages.count("no better loss for 2 epochs: training ends") == 1
+        assert caplog.messages.count("no better loss for 2 epochs: stopping early") == 1
         # Killed between its last checkpoint and the note that it is finished.
         record = json.loads((stopped / "run.json").read_text()) | {"finished": None}
         (stopped / "run.json").write_text(json.dumps(record))
@@ -271,13 +271,13 @@ class TestTrackers:
             InputError, match=r"train\.trackers=aim: the library aim is not installed: run pip install aim"
         ):
             train(synthetic_shards, settings("train.trackers=aim"), tmp_path / "run")
-        with pytest.raises(InputError, match=r"train\.trackers=wandbb: there is no such tracker; there are aim, "):
+        with pytest.raises(InputError, match=r"train\.trackers=wandbb: there is no such tracker; choose from aim, "):
             train(synthetic_shards, settings("train.trackers=wandbb"), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("text", ["", "wandb,", "wandb,wandb", "tensorboard"])
     def test_what_they_are_not(self, text):
-        with pytest.raises(InputError, match=r"must be names with commas between"):
+        with pytest.raises(InputError, match=r"must be names separated by commas"):
             TrainConfig(trackers=text)
 
 

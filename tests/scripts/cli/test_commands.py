@@ -93,7 +93,7 @@ def test_summary_says_what_was_built(images, tmp_path, capsys):
     assert f"built {out}: 8 samples in " in captured.out
     (train,) = [line for line in lines if line.startswith("  train")]
     assert re.fullmatch(r"  train +\d+  real \d, generated (\d) \(gan \1\)", train)
-    assert f"rejected 2 images, named in {out / 'rejected.parquet'}:" in lines
+    assert f"rejected 2 images, listed in {out / 'rejected.parquet'}:" in lines
     assert any("1  truncated: the file ends before the image does" in line for line in lines)
     assert any("1  empty_file: the file has no bytes" in line for line in lines)
     assert "images/s" in captured.err

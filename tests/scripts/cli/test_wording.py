@@ -34,8 +34,8 @@ def test_a_build_lists_what_it_stored_otherwise(tmp_path: Path, capsys: pytest.C
         picture(number).save(tmp_path / "in" / name)
     assert main([str(tmp_path / "in"), str(tmp_path / "out"), "--global-size", "16", "--workers", "1"]) == 0
     said = capsys.readouterr().out
-    assert "  stored otherwise, with the same pixels: 3 tiled\n" in said
-    assert "  without entry points into a JPEG: 3 (not a JPEG)\n" in said
+    assert "  stored in another format, with the same pixels: 3 tiled\n" in said
+    assert "  stored without entry points: 3 (not a JPEG)\n" in said
 
 
 @pytest.mark.parametrize("folder", ["shards", "loaders", "glass", "bench", "scripts"])

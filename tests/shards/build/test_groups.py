@@ -163,7 +163,7 @@ def test_two_splits_in_one_group_are_said_where_a_split_is_drawn_out_of_train(im
 def test_a_dry_run_reads_the_list(images, capsys):
     groups = write_groups(images, [(0, "scene"), (8, "scene")])
     assert main([str(images / "list.csv"), "--dry-run", "--groups", str(groups)]) == 0
-    assert f"{groups} groups 2 images: a dry run does not look for them" in capsys.readouterr().out
+    assert f"{groups} groups 2 images, but a dry run does not match them" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"nowhere\.csv cannot be read"):
         main([str(images / "list.csv"), "--dry-run", "--groups", str(images / "nowhere.csv")])
 

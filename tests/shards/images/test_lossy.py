@@ -129,7 +129,7 @@ def test_the_price_stands_in_the_description_and_the_summary(
     assert {"AVIF", "GIF", "JPEG", "JPEG2000", "PNG", "PNG palette", "TIFF lossy", "TIFF palette"} < {
         *document["tiled"]
     }
-    (line,) = [line for line in summary(report, tmp_path) if "bytes as tiles" in line]
+    (line,) = [line for line in summary(report, tmp_path) if "size as tiles" in line]
     assert f"WEBP lossy {after / before:.3g} × (" in line
     assert line.endswith(describe_price(report.info.tiled))
     assert set(sets["keep"].info.tiled) == {"PNG"}

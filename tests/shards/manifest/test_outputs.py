@@ -36,7 +36,7 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
         ("folder", "is a folder"),
         ("pipe", "not a regular file"),
         ("link", "cannot be read"),
-        ("none/file", "does not exist: make it first"),
+        ("none/file", "does not exist: create it first"),
         ("pipe/file", "does not exist"),
     ):
         with pytest.raises(InputError, match=words):
