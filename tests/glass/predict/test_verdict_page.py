@@ -266,6 +266,7 @@ def test_the_member_of_a_tar_is_named_whole(detector):
     assert '<h1 class="name">000 (real/x.jpg)</h1>' in page.html()
 
 
+@pytest.mark.slow  # size alone
 def test_a_page_of_a_thousand_images_stays_small(detector, monkeypatch):
     """Of noise, which nothing compresses: what a page keeps of an image is bounded. All are one image, drawn once."""
     drawn = cache(lambda num_images: picture_of(loaded, verdict, None, num_images))

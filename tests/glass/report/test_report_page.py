@@ -196,6 +196,7 @@ def test_the_colour_of_a_verdict_is_no_other_row_s(page: str) -> None:
     assert not re.search(r"(?<!\.verdict)\.(real|generated|uncertain)\b[^{}]*\{", page)
 
 
+@pytest.mark.slow  # plots are drawn; their colours and texts are tested above
 def test_every_axis_has_a_label_and_loss_its_unit(runs: list[RunData]) -> None:
     loss, auroc = training_svg(runs)
     assert {"loss (nats)", "epoch"} <= set(re.findall(r"<text[^>]*>([^<]*)<", loss))

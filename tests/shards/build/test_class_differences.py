@@ -75,6 +75,7 @@ def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
     assert "did not differ" in dataset.info.equalised
 
 
+@pytest.mark.slow  # a signature, which no pixel shows either, is tested above
 @pytest.mark.parametrize(
     ("hard", "soft"),
     [

@@ -86,6 +86,7 @@ def test_matching_leaves_what_has_a_counterpart(biased, tmp_path):
     assert f"{len(rows)} of 200 images left out" in dataset.info.equalised
 
 
+@pytest.mark.slow  # in test_class_differences they stay by default
 def test_images_that_are_alike_all_stay(tmp_path):
     dataset = build(make_images(tmp_path / "images", 120, alike), tmp_path / "out", "match")
     assert len(dataset) == 120

@@ -149,6 +149,7 @@ def test_shards_sidecars_and_evaluation_agree_with_files(
             assert verdict.windows.tolist() == expected[verdict.content_id].windows.tolist()
 
 
+@pytest.mark.slow  # equal batches of both forms are tested in loaders/test_lossy, scores of all ways in above
 @pytest.mark.parametrize(
     "names",
     [

@@ -261,6 +261,7 @@ def test_a_path_that_was_made_of_a_url_still_is_one(server: Server) -> None:
     assert ShardDataset.open(Path(server.url)).remote is not None
 
 
+@pytest.mark.slow  # two ranks read the cache above; the order of ranks knows no store
 def test_two_ranks_see_what_one_sees(server: Server) -> None:
     config = replace(CONFIG, remote_reads="range")
     alone = [key for batch in batches(server.url, config) for key in batch["sample_key"]]

@@ -78,6 +78,7 @@ def test_a_data_set_of_the_hub_is_built_as_its_copy_is(hub: tuple[str, Hub], tmp
     assert server.counts["parts"] - asked < 20  # the ends of two tables
 
 
+@pytest.mark.slow  # costs alone; the bytes are counted in the test of the hub above
 def test_labels_cost_a_part_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Row(f"{number}.jpg", os.urandom(400_000), number % 2) for number in range(24)]
     with serving_hub(write_tables(tmp_path / "set", rows), monkeypatch) as (url, server):
