@@ -42,14 +42,16 @@ def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.P
             file = held.enter_context(read_or_end(path, lambda: _opened(path, buffer_bytes)))
         metadata, num_bytes = file.metadata, _size_of(path)
         if metadata.num_rows > max(_ROWS_FREELY, _MOST_ROWS_IN_A_BYTE * num_bytes):
-            raise ValueError(f"{counted(metadata.num_rows, 'row')} in {counted(num_bytes, 'byte')}")
+            raise ValueError(f"it claims {counted(metadata.num_rows, 'row')} in {counted(num_bytes, 'byte')}")
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
             raise ValueError(f"{counted(metadata.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}")
         claimed = 0
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
             if group.num_rows > most:
-                raise ValueError(f"a group of {counted(group.num_rows, 'row')}")
+                raise ValueError(
+                    f"a row group of {counted(group.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}"
+                )
             claimed += max(group.total_byte_size, 0)
         if claimed > (most := limit("MAX_PARQUET_BYTES")):
             raise ValueError(f"{claimed:,} bytes unpacked, above GLASS_MAX_PARQUET_BYTES={most}")
