@@ -62,7 +62,10 @@ def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards
             ["--data", str(four_splits), "--split", "valid", "--held-out"],
             "trained on valid, or its epoch was chosen there",
         ),
-        (["--data", str(four_splits), "--split", "train+test", "--held-out"], "chosen on train"),
+        (
+            ["--data", str(four_splits), "--split", "train+test", "--held-out"],
+            "trained on train, or its epoch was chosen there",
+        ),
     ]
     for arguments, words in cases:
         with pytest.raises(InputError, match=words):

@@ -238,7 +238,7 @@ def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(tmp_path / "empty", target_is_directory=True)
     for csv_name in (tmp_path / "empty" / "x", tmp_path / "link" / "x"):
         twice = ["--json", str(tmp_path / "empty" / "x"), "--csv", str(csv_name)]
-        cases.append(([str(run), paths[0], *twice], "--json and --csv are both"))
+        cases.append(([str(run), paths[0], *twice], "--json and --csv both name"))
     for arguments, words in cases:
         with pytest.raises(InputError, match=words) as caught:
             predict.main(arguments)

@@ -39,7 +39,7 @@ def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_
         out.write_text(damaged)
         with pytest.raises(InputError, match="is damaged"):
             predict.main([str(spread_run), str(path), str(other), *flags])
-    with pytest.raises(InputError, match="--csv and --html are both"):
+    with pytest.raises(InputError, match="--csv and --html both name"):
         predict.main([str(spread_run), str(path), "--csv", str(tmp_path / "x"), "--html", str(tmp_path / "x")])
 
 

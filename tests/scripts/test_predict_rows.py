@@ -197,7 +197,7 @@ def test_a_pipe_in_place_of_a_shard_is_waited_for_by_no_command(run, data, tmp_p
 
 def test_an_archive_is_to_be_unpacked(tmp_path, paths):
     (tmp_path / "images.zip").write_bytes(b"PK\3\4" + bytes(60))
-    with pytest.raises(InputError, match=r"images\.zip is packed .* with zip: unpack it to a folder"):
+    with pytest.raises(InputError, match=r"images\.zip is compressed or packed with zip, .*: unpack it to a folder"):
         find_images([str(tmp_path / "images.zip")])
     with tarfile.open(tmp_path / "shard.0", "w") as tar:  # by its bytes, whatever its name
         add(tar, "a.png", paths[0].read_bytes())

@@ -332,7 +332,7 @@ def test_mistakes_are_said(shards_copy: Path, tmp_path: Path) -> None:
     assert mine.read_text() == "my own page"
     (tmp_path / "link").symlink_to(tmp_path)
     both = ["--json", str(tmp_path / "both"), "--html", str(tmp_path / "link" / "both")]
-    with pytest.raises(InputError, match="--json and --html are both"):
+    with pytest.raises(InputError, match="--json and --html both name"):
         audit.main([str(shards_copy), *both])
     with pytest.raises(InputError, match=r"audit\.json is reserved for the findings as JSON: give --html another name"):
         audit.main([str(shards_copy), "--html", str(shards_copy / "audit.json")])

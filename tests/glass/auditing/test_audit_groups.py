@@ -176,7 +176,7 @@ def test_the_list_is_written_over_nothing_of_a_persons(first, tmp_path):
     for arguments, what in (
         ([str(mine)], "was not written by this command"),
         ([str(tmp_path / "groups.txt")], r"give a list of groups as a \.csv or \.parquet file"),
-        ([str(tmp_path / "a.csv"), "--html", str(tmp_path / "a.csv")], "--html and --write-groups are both"),
+        ([str(tmp_path / "a.csv"), "--html", str(tmp_path / "a.csv")], "--html and --write-groups both name"),
     ):
         with pytest.raises(InputError, match=what):
             audit.main([str(first), "--write-groups", *arguments])
