@@ -157,7 +157,7 @@ def read_audit(root: Path) -> Audit | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no audit of this version ({error}): run glass audit {root} again") from error
+        raise InputError(f"{path} is not an audit of this version ({error}): run glass audit {root} again") from error
     own = dataset_json_sha256(root)
     return document if document["dataset"]["dataset_json_sha256"] == own else None
 

@@ -70,7 +70,7 @@ def test_export_gives_the_same_scores_and_a_card(run, paths, tmp_path):
         assert words in card
     assert "secret" not in card  # examples are paths of somebody's images
     audit.write_text('{"findings": []}')
-    with pytest.raises(InputError, match="is no audit"):
+    with pytest.raises(InputError, match="is not an audit"):
         export.main([str(run), "--to", str(tmp_path / "other"), "--audit", str(audit)])
     with pytest.raises(InputError, match="holds files"):
         export.main([str(run), "--to", str(to)])
@@ -85,7 +85,7 @@ def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
         (["--to", str(tmp_path / "file")], "is a file"),
         (["--to", str(tmp_path / "file" / "x")], "cannot write"),
         (["--to", str(to), "--onnx", str(tmp_path / "no" / "m.onnx")], "no does not exist"),
-        (["--to", str(to), "--audit", str(tmp_path / "bad.json")], "is no audit"),
+        (["--to", str(to), "--audit", str(tmp_path / "bad.json")], "is not an audit"),
     ]
     for arguments, words in cases:
         with pytest.raises(InputError, match=words):
