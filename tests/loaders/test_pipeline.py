@@ -243,7 +243,7 @@ def test_state_of_another_run_is_refused(synthetic_shards):
         state = loader.state_dict()
     with (
         build_loader(synthetic_shards, "train", replace(CONFIG, seed=1)) as other,
-        pytest.raises(InputError, match="seed was 606, now 1"),
+        pytest.raises(InputError, match="seed was 606 and is now 1"),
     ):
         other.load_state_dict(state)
 

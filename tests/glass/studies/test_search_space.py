@@ -99,8 +99,8 @@ def test_a_setting_by_its_full_name_is_the_dimension_that_has_it(name):
         ("glass_resnet50", "epochs=2,3", "give --epochs"),
         ("glass_resnet50", "select_by=loss,auroc", "give --metric"),
         ("glass_resnet50", "loader.device=cpu,cuda", "give --device"),
-        ("glass_resnet50", "loader.num_threads=1,2", "how fast .* give --set loader.num_threads="),
-        ("glass_resnet50", "tensorboard=true", "none"),
+        ("glass_resnet50", "loader.num_threads=1,2", "speed .* give --set loader.num_threads="),
+        ("glass_resnet50", "tensorboard=true", "do not write"),
         *(
             ("glass_resnet50", f"{key}=1,2", f"cannot be compared: give --set {key}=")
             for key in (

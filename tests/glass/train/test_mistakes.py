@@ -45,7 +45,7 @@ class TestMistakes:
     def test_views_of_another_size_than_the_shards_hold(self, synthetic_shards, tmp_path):
         """And the folder may be used again with the right setting."""
         wrong = arguments(synthetic_shards, tmp_path / "run", "loader.global_size=96")
-        self.refused(r"global_size=96.*64: give --set loader\.global_size=64", *wrong)
+        self.refused(r"global_size=96.*64 pixels: give --set loader\.global_size=64", *wrong)
         assert not (tmp_path / "run").exists()
         assert train.main(arguments(synthetic_shards, tmp_path / "run", "epochs=1")) == 0
 
