@@ -148,7 +148,7 @@ def decision_threshold(
         f" of {calibration.data.get('split', 'another split')}"
     )
     if chosen_here(calibration, data, split):
-        source = f"{IN_SAMPLE}, which flatters every result that depends on it: {source}"
+        source = f"{IN_SAMPLE}, so every result that depends on it looks too good: {source}"
     return calibration.threshold, source
 
 
