@@ -32,9 +32,9 @@ FOREIGN_FLAGS = {"--slow", "--quiet", "--config_file", "--split-parts", "--split
 
 
 def at_fault(pages: list[Path], faults: Callable[[str], Iterable[Any]]) -> dict[str, list[Any]]:
-    """``faults(text)`` of each page that has any, by its name."""
-    found = {page.name: list(faults(page.read_text(encoding="utf-8"))) for page in pages}
-    return {name: faulty for name, faulty in found.items() if faulty}
+    """``faults(text)`` of each page that has any, by its path."""
+    found = {str(page.relative_to(ROOT)): list(faults(page.read_text(encoding="utf-8"))) for page in pages}
+    return {path: faulty for path, faulty in found.items() if faulty}
 
 
 def anchors_of(page: Path) -> set[str]:
