@@ -21,6 +21,7 @@ from glass.model.backbones import Backbone
 from glass.model.finetune import exported_state
 from glass.model.model import Glass, SingleView, build_model, require_views_run
 from glass.model.timm_library import timm
+from glass.model.unfilled import WithoutRandomWeights
 from shards.errors import InputError, require_openable, require_sound_machine
 from shards.files.atomic import atomic_path, write_text_atomic
 from shards.files.documents import document_text, typed_document
@@ -139,7 +140,8 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
     except InputError as error:
         raise InputError(f"{folder / CARD_FILE}: {error}") from error
     config = _with_own_names(config, card, folder / CARD_FILE)
-    model = build_model(config, with_weights=False, for_training=False)
+    with WithoutRandomWeights():
+        model = build_model(config, with_weights=False, for_training=False)
     load_state(model, _tensors(weights), str(weights))
     try:
         for name, backbone in _backbones(model):
