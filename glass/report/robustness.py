@@ -81,6 +81,6 @@ def _numbers(result: ContenderResults) -> SummaryRowModel:
 def _difference(value: Difference | None) -> str:
     if value is None or value["difference"] is None or value["interval"] is None:
         return ""
-    signed = "{:+.3f}".format
+    signed = "{:+z.3f}".format
     between = interval_text(value["difference"], value["interval"], signed, " to ")
     return f"{signed(value['difference'])} ({between})"

@@ -138,10 +138,10 @@ def comparison_sentence(comparison: Comparison) -> str:
     if difference is None or interval is None:
         return f"{run} and {baseline} cannot be compared: they share no images, or only images of one class."
     low, high = interval
-    where = f"on the same {comparison['images']} images (95 % interval {low:+.3f} to {high:+.3f})"
+    where = f"on the same {comparison['images']} images (95 % interval {low:+z.3f} to {high:+z.3f})"
     if low <= 0 <= high:
         return (
-            f"The AUROC of {run} differs from that of {baseline} by {difference:+.3f} {where}: these images do not "
+            f"The AUROC of {run} differs from that of {baseline} by {difference:+z.3f} {where}: these images do not "
             "show which of the two is better."
         )
     direction = "higher" if difference > 0 else "lower"

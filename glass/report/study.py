@@ -171,7 +171,7 @@ def _comparison_rows(document: StudyDocument) -> Rows:
             "AUROC" if row["metric"] == "auroc" else row["metric"],
             number(row["glass"]),
             number(row["baseline"]),
-            "–" if row["difference"] is None else f"{row['difference']:+.3f}",
+            "–" if row["difference"] is None else f"{row['difference']:+z.3f}",
             interval(row["interval"], "+.3f"),
         ]
         for row in document["comparisons"]

@@ -76,7 +76,7 @@ class GeneratorRow:
 
 def number(value: float | None, digits: int = 3) -> str:
     """``value`` with a fixed number of digits; an en dash if it is None."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:z.{digits}f}"  # z: no -0.000
 
 
 def three_digits(value: float) -> str:
@@ -86,7 +86,7 @@ def three_digits(value: float) -> str:
 
 def percent(value: float | None) -> str:
     """A share as a percentage: 0.034 becomes "3.4 %"; an en dash for None."""
-    return "–" if value is None else f"{100 * value:.1f} %"
+    return "–" if value is None else f"{100 * value:z.1f} %"
 
 
 def duration(seconds: float | None) -> str:

@@ -40,3 +40,7 @@ def test_rounding_keeps_values_inside(show: Callable[[float], str]) -> None:
 )
 def test_measured_figures_have_three_digits(value, shown):
     assert three_digits(value) == shown
+
+
+def test_nothing_is_minus_zero() -> None:
+    assert [number(-0.0004), number(-0.0006), percent(-0.0004)] == ["0.000", "-0.001", "0.0 %"]
