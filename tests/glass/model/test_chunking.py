@@ -298,7 +298,7 @@ TWO_PROCESSES = """
     from torch.nn import functional
     from torch.nn.parallel import DistributedDataParallel
     sys.path.insert(0, sys.argv[1])
-    from test_glass_chunking import made, make_batch
+    from tests.glass.model.test_chunking import made, make_batch
 
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
@@ -333,7 +333,7 @@ def test_two_processes_share_the_gradient(tmp_path, request):
         "--nproc-per-node",
         "2",
         str(script),
-        str(request.path.parent),
+        str(request.config.rootpath),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

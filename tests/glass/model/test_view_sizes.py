@@ -220,7 +220,7 @@ def test_an_encoder_of_maps_is_no_backbone(monkeypatch):
 
 @pytest.mark.slow
 def test_a_real_encoder_of_maps_is_no_backbone():
-    with pytest.raises(InputError, match=r"mobilenetv5_300m_enc gives maps of shape"):
+    with pytest.raises(InputError, match=r"mobilenetv5_300m_enc returns maps of shape"):
         check_views("mobilenetv5_300m_enc", 256, "loader.crop_size")
 
 
