@@ -6,6 +6,7 @@ reach, so stderr is captured during a call, their lines are dropped, and all oth
 """
 
 import ctypes
+import fcntl
 import logging
 import os
 import re
@@ -64,6 +65,9 @@ def _begin() -> None:
         return
     try:
         _Holding.memory = os.memfd_create("stderr")
+        # Without it, writes of two threads at once land on one place of such a file: Linux locks the positions of
+        # files on disks alone, and lines were lost.
+        fcntl.fcntl(_Holding.memory, fcntl.F_SETFL, os.O_APPEND)
     except OSError:
         os.close(_Holding.stderr)
         _Holding.stderr = -1
