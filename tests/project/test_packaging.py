@@ -11,7 +11,9 @@ from collections import Counter
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
+from random import Random
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +142,12 @@ def test_pytest_looks_into_every_folder_of_tests(pytestconfig):
     left_out = pytestconfig.getini("norecursedirs")
     folders = {folder for path in files_of("tests") for folder in path.relative_to(ROOT).parts[:-1]}
     assert [name for name in folders for pattern in left_out if fnmatch(name, pattern)] == []
+
+
+def test_a_collection_within_a_test_hides_no_object():
+    """As Hypothesis registers its generator in CI: it collects garbage, asks who refers to it, and warns if nobody."""
+    random = {"generator": Random()}
+    hypothesis.register_random(random["generator"])
 
 
 def test_no_relative_imports_and_no_vague_names():
