@@ -1,6 +1,6 @@
-"""Makes the allocator keep freed memory, because decoding the next image needs as much again.
+"""Makes the allocator keep freed memory, because decoding the next image needs the same amount again.
 
-glibc takes each block of some megabytes, such as a decoded image, from the kernel, and returns the block when it is
+glibc maps each block of several megabytes, such as a decoded image, from the kernel, and returns the block when it is
 freed. In threads, glibc also returns free memory at the end of their heaps. For images of one megapixel this cost 4,800
 page faults per image, a third of the processor time of WebP and AVIF through the loader (docs/LOG.md, 2026-11-29). The
 heap of a thread is limited to 64 MB, too little for two images of eight megapixels, and is returned whole when it is
@@ -15,9 +15,9 @@ __all__ = ["keep_freed_memory", "return_freed_memory"]
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 KEPT_BYTES = 256 << 20
-"""Most bytes of freed memory at the end of a heap that glibc keeps. More is returned to the kernel."""
+"""glibc keeps at most this many bytes of freed memory at the end of a heap, and returns the rest to the kernel."""
 MMAP_BYTES = 32 << 20
-"""Size in bytes from which glibc takes a block from the kernel by itself: the highest that it allows."""
+"""glibc maps each block of at least this many bytes separately. No higher threshold is allowed."""
 _SMALL = 1 << 16
 _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 
@@ -25,15 +25,15 @@ _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_AREN
 def keep_freed_memory() -> None:
     """Makes glibc keep freed memory, in this process and in threads that start later.
 
-    Does nothing if the environment sets one of glibc's options for this, or with another C library. A second call costs
-    nothing.
+    Does nothing if the environment sets one of glibc's options for this, or if the C library is not glibc. A second
+    call costs nothing.
     """
     if not any(os.environ.get(name) for name in _OF_THE_USER):
         _set({MMAP_THRESHOLD: MMAP_BYTES, TRIM_THRESHOLD: KEPT_BYTES, ARENA_MAX: 1})
 
 
 def return_freed_memory() -> None:
-    """Makes glibc return all free memory to the kernel now, and from now on whatever is freed. For measurements."""
+    """Makes glibc return all free memory to the kernel, now and whenever more is freed. Used for measurements."""
     _set({MMAP_THRESHOLD: _SMALL, TRIM_THRESHOLD: _SMALL})
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

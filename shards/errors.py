@@ -26,7 +26,7 @@ __all__ = [
 
 
 class InputError(Exception):
-    """A person's mistake. The message is one sentence that names the thing and what to do."""
+    """A user's mistake. The message is one sentence that names what is wrong and says what to do."""
 
 
 NO_MEMORY = "there is not enough memory: close other programs, or use fewer workers or threads"
@@ -39,10 +39,10 @@ _CAUSES = {
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EROFS: "the file system is read-only: make it writable",
 }
-"""Error number → the cause, and what to do."""
+"""Error number → text with the cause, and what to do."""
 
 _PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO})
-"""Error numbers of a failing disk or network file system. The next try may succeed."""
+"""Error numbers of a failing disk or network file system. Another try may succeed."""
 
 
 class MachineTrouble(Exception):
@@ -69,7 +69,7 @@ def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
 
 
 def trouble_of(error: BaseException, what: object = "") -> MachineTrouble | None:
-    """``error`` as ``MachineTrouble`` if the machine is at fault, else ``None``.
+    """``error`` converted to ``MachineTrouble`` if the machine is at fault, else ``None``.
 
     ``what`` names the file or thing that was worked on; without it, the message names the file in ``error``.
     """
@@ -106,7 +106,7 @@ def require_sound_machine(error: BaseException, what: object = "") -> None:
 def require_openable(path: Path) -> None:
     """Raises ``MachineTrouble`` if the machine cannot open ``path`` now; other errors are ignored.
 
-    For handlers of errors from libraries that hide the system's error.
+    Handlers call it for errors from libraries that hide the error of the operating system.
     """
     try:
         with path.open("rb"):
@@ -119,8 +119,9 @@ def require_openable(path: Path) -> None:
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
     """Context manager for work on ``what``: raises ``MachineTrouble`` in place of an error that is the machine's fault.
 
-    All other errors pass unchanged. ``MemoryError`` counts as the machine's fault only with ``memory``. Set it only
-    for work whose memory is bounded whatever ``what`` holds; a damaged Parquet file, for one, may ask for any amount.
+    All other errors pass unchanged. ``MemoryError`` counts as the machine's fault only if ``memory`` is
+    true. Set it only for work whose memory is limited whatever ``what`` contains. A damaged Parquet file, for example,
+    may make its reader request any amount.
     """
     try:
         yield

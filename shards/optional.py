@@ -1,4 +1,4 @@
-"""Optional packages: imported where they are used, with an error of one sentence if they are missing."""
+"""Imports optional packages where they are used. If one is missing, the error message is one sentence."""
 
 import importlib
 import importlib.util
@@ -28,7 +28,7 @@ def required(name: str, purpose: str) -> ModuleType:
 
 
 def is_installed(name: str) -> bool:
-    """Whether there is a module ``name``; does not import it."""
+    """Whether a module ``name`` is installed. Does not import it."""
     try:
         return importlib.util.find_spec(name) is not None
     except ImportError:  # raised by the import of a parent package
@@ -36,9 +36,9 @@ def is_installed(name: str) -> bool:
 
 
 def require_installed(name: str, purpose: str) -> None:
-    """Raises the ``InputError`` of :func:`required` if there is no module ``name``, without importing it.
+    """Raises the ``InputError`` of :func:`required` if no module ``name`` is installed. Does not import it.
 
-    Commands call it before their work begins.
+    Commands call it before they begin their work.
     """
     if not is_installed(name):
         raise _missing(name, purpose, "it is not installed")

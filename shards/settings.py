@@ -21,7 +21,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -> None:
-    """Raises ``InputError`` naming the first field of a dataclass whose value is not as declared.
+    """Raises ``InputError`` for the first field of a dataclass whose value does not have the declared type and limits.
 
     The message calls the field ``<prefix>name=value``, or ``--name value`` with ``as_flags``.
     """
@@ -36,7 +36,7 @@ def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -
 
 
 def as_flag(name: str, value: Any) -> tuple[str, str]:
-    """The flag of a setting and its value, as a user types them."""
+    """(flag, value) of a setting as text, as a user types them."""
     if name == "split_shares" and isinstance(value, dict):
         return "--split", ",".join(str(share) for share in value.values())
     return f"--{name.replace('_', '-')}", "''" if value == "" else str(value)
@@ -72,7 +72,7 @@ def _plain(value: Any) -> Any:
 
 
 def _limits(kind: Any) -> Meta | None:
-    """The limits of an annotation, or of the first part of a union that has limits; ``None`` if there are none."""
+    """The limits in an annotation or, for a union, in its first part that has limits; ``None`` if there are none."""
     if get_origin(kind) is Annotated:
         return next(meta for meta in get_args(kind)[1:] if isinstance(meta, Meta))
     parts = get_args(kind) if is_union(kind) else ()
@@ -110,7 +110,7 @@ def describe_type(annotation: Any) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The values that an annotation allows, as text, if they are few enough to list; else empty."""
+    """The values of a boolean, a literal or a union of these, as text; empty for any other annotation."""
     if annotation is bool:
         return ["true", "false"]
     if get_origin(annotation) is Literal:

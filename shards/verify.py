@@ -1,6 +1,6 @@
-"""Checks a data set against itself: at least two records account for every byte of it.
+"""Checks whether the parts of a data set agree with each other: every byte of it is covered by at least two records.
 
-Results are data, not exceptions: a list of findings, each of a fixed kind.
+Disagreements are returned as a list of findings, not raised as exceptions.
 """
 
 import errno
@@ -43,7 +43,7 @@ CHECKS = {
     "global_view": "each stored global view equals one computed again, and has its CRC-32",
     "entry_points": "the entry points of each JPEG equal those computed again, and have their CRC-32",
 }
-"""Check → what is true of the data set if the check finds nothing."""
+"""Name of a check → the statement that holds for the data set if the check finds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def _check_tars(dataset: ShardDataset, info: ShardInfo, records: list[dict[str, 
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file consists of exactly these bytes. A file of another size is not read."""
+    """Whether a file consists of exactly the bytes ``content``. A file of another size is not read."""
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Makes data sets of tars that were made elsewhere: labels, splits, sidecars."""
+"""Makes data sets from tars that were made elsewhere: reads their labels, assigns splits, writes sidecars."""

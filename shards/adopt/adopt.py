@@ -1,4 +1,4 @@
-"""Makes a data set of plain WebDataset tars that were made elsewhere, without rewriting them.
+"""Makes a data set from plain WebDataset tars that were made elsewhere, without rewriting them.
 
 tars ──examine──▶ images with labels ──split──▶ tasks ──workers──▶ sidecar tar, parquet per tar
                                                  ──finish──▶ samples.arrow, dataset.json
@@ -46,12 +46,12 @@ def index_tars(
     progress: bool = True,
     groups: Path | None = None,
 ) -> BuildReport:
-    """Makes a sidecar for each tar in ``paths`` (tars, or folders of tars), and the data set ``out`` over all of them.
+    """Makes a sidecar for each tar in ``paths`` (tars, or folders of tars), and one data set of all of them in ``out``.
 
-    Without ``out``, the data set is written to the folder that was given, or that holds all tars. An interrupted run
-    continues when it is started again. ``groups`` is a list of groups, see ``shards.manifest.group_list``; its groups
-    are joined with the groups of the samples. Raises ``InputError`` for mistakes of the user's, for files that are not
-    tars, and if ``out`` cannot be written.
+    Without ``out``, the data set is written to the only folder in ``paths``, or else to the folder that holds all tars.
+    An interrupted run continues when it is started again. ``groups`` is the path of a list of groups, see
+    ``shards.manifest.group_list``; its groups are joined with the groups of the samples. Raises ``InputError`` if the
+    user made a mistake, if a file is not a tar, or if ``out`` cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -94,7 +94,7 @@ def _index(
 
 
 def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | None) -> dict[str, Any]:
-    """The plan of a run, as values that are written as JSON."""
+    """The plan of a run as JSON values: settings and tars, by which an interrupted run is recognised and continued."""
     states = [(tar.name, tar.path.stat()) for tar in tars]
     return {
         "format_version": FORMAT_VERSION,
@@ -106,9 +106,9 @@ def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | Non
 
 
 def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
-    """Whether a run of this plan was begun in ``out`` before.
+    """Whether a run with this plan was already begun in ``out``.
 
-    Raises ``InputError`` if another run was begun there, or if files of the user's are in the way.
+    Raises ``InputError`` if a run with another plan was begun there, or if a file of the user would be overwritten.
     """
     try:
         before = read_json(out / PLAN_NAME)
@@ -136,12 +136,12 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
 
 
 def _final_names(tars: list[NamedTar]) -> set[str]:
-    """Names of all files of a data set over ``tars``."""
+    """Names of all files that a data set of ``tars`` may consist of, apart from the tars."""
     return {*_OURS, *(f"{tar.stem}{end}" for tar in tars for end in SIDECAR_ENDS)}
 
 
 def _is_done(task: SidecarTask) -> bool:
-    """Whether the sidecar of a task is complete and belongs to the tar as it is now."""
+    """Whether the sidecar of a task is complete and was made from the current contents of the tar."""
     if not task.manifest.exists():
         return False
     info = read_record(task.manifest).info

@@ -1,4 +1,4 @@
-"""Describes to the user how tars made elsewhere were understood, before any writing: ``glass index --dry-run``."""
+"""``glass index --dry-run``: tells the user how tars made elsewhere were understood, before anything is written."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -82,7 +82,7 @@ def _by_number(counts: Counter[str]) -> dict[str, int]:
 
 
 def _left_out(understood: UnderstoodTars) -> list[str]:
-    """Lines about images that are left out, by reason and with an example, and about files that belong to no sample."""
+    """Lines about images that are left out, each reason with an example, and the notes of ``notes_on_contents``."""
     reasons = in_order(Counter(rejection.reason for rejection in understood.rejected))
     example = {rejection.reason: rejection.source_path for rejection in reversed(understood.rejected)}
     lines = [

@@ -33,7 +33,7 @@ class TarImage:
     """An image in a tar, identified by its bytes and not decoded yet."""
 
     source: PackedSource
-    """Its ``split`` is ``""`` until a split is drawn."""
+    """The image's description. Its ``split`` is ``""`` until one is assigned, unless a list gives the split."""
     offset: int
     length: int
 
@@ -48,18 +48,18 @@ class ExaminedTar:
     rejected: list[Rejection] = field(default_factory=list)
     num_samples: int = 0
     passed_over: int = 0
-    """Files that belong to no sample."""
+    """Number of files that belong to no sample."""
     unread: list[str] = field(default_factory=list)
     """Notes on the end of the tar, see ``shards.adopt.listing.TarListing``."""
     evidence: LabelEvidence = field(default_factory=LabelEvidence)
     further: Counter[str] = field(default_factory=Counter)
     """Extension → number of images that were not chosen as the image of their sample."""
     folded: str = ""
-    """One of the images that share a key, if any do."""
+    """Name of one image that was left out because it shares its key with others; ``""`` if there is none."""
     folders: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Folder in the tar, as a tuple of names → number of images directly in it, without folders that are skipped."""
+    """Folder in the tar, as a tuple of names → number of images directly in it. Skipped folders are not counted."""
     keys: set[str] = field(default_factory=set)
-    """Keys of all samples, if labels come from a list."""
+    """Keys of the samples whose images were accepted. Filled only if labels come from a list."""
 
 
 @contextmanager
@@ -110,10 +110,10 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
 
 
 def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
-    """The image of a sample: its member with the first extension of ``image_ext`` that any of its members has.
+    """The image of a sample: among its members with an extension in ``image_ext``, the one whose extension comes first.
 
-    If ``image_ext`` is empty, it is the only member with a known extension of images. Raises ``RejectedImage`` if the
-    sample has no such member, and ``InputError`` if it has several and ``image_ext`` is empty.
+    If ``image_ext`` is empty, it is the only member with a known image extension. Raises ``RejectedImage`` if the
+    sample has no such member, and ``InputError`` if ``image_ext`` is empty and several members have such extensions.
     """
     found = [e for e in image_ext if e in sample.members] if image_ext else []
     if not image_ext:
@@ -165,7 +165,7 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
 
 
 def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
-    """A rejection for each image that is lost, or one rejection for a sample without images."""
+    """Yields a rejection for each image of a sample that was refused with ``error``, or one if it has no images."""
     names = [sample.key]
     if error.reason in ("shared_key", "no_image"):
         names = [m.name for e, m in sample.members.items() if is_image_name(e)] or names

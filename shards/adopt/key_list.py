@@ -40,12 +40,12 @@ class KeyList:
         return {}
 
     def names_of(self, tar: NamedTar) -> list[str]:
-        """The values of the column ``tar`` that refer to this tar, ``""`` last."""
+        """The values of the column ``tar`` that refer to this tar, followed by ``""``, which refers to any tar."""
         listed = {name for name, _ in self.rows}
         return [name for name in tar.known_as if name in listed] + [""]
 
     def require_clear(self, tars: Sequence[NamedTar]) -> None:
-        """Raises ``InputError`` if a value of the column ``tar`` may refer to several of ``tars``."""
+        """Raises ``InputError`` if a value of the column ``tar`` could refer to more than one of ``tars``."""
         known: dict[str, list[str]] = {}
         for tar in tars:
             for name in set(tar.known_as):
@@ -62,8 +62,8 @@ class KeyList:
 def read_key_list(path: Path) -> KeyList:
     """Reads the list in ``path``.
 
-    Raises ``InputError`` if the list cannot be read, if a key occurs twice, or if a split does not exist. The last two
-    messages name the key.
+    Raises ``InputError`` if the list cannot be read, lacks a column or has no rows, if a key occurs twice, or if a row
+    names an unknown split. The last two messages name the key.
     """
     rows: dict[tuple[str, str], Row] = {}
     for row in _rows(path):

@@ -26,15 +26,14 @@ class LabelEvidence:
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(text, label read from it) → number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """(another rule, whether its word is certain, label by that rule, label by the rule in force) → number of
-    samples."""
+    """(another rule, ``Hint.certain``, label by that rule, label by the rule in force) → number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
-    """Rule → number of samples for which it gives a label by a word that may have another meaning."""
+    """Rule → number of samples whose hint by this rule is not ``Hint.plain``, so that it may not mean a class."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
-    """(another rule, whether its word is certain) → the first sample to which the rule in force gives another label."""
+    """(another rule, ``Hint.certain``) → the first sample to which the rule in force gives another label."""
 
     def add(self, where: str, described: Description, hints: Iterable[Hint]) -> None:
-        """Adds a sample. ``where`` names the place of the sample in messages."""
+        """Adds a sample, which messages call ``where``."""
         self.labels[described.text.lower()[:40], described.label] += 1
         for hint in hints:
             self.hints[hint.rule, hint.certain, hint.label, described.label] += 1
@@ -51,7 +50,7 @@ class LabelEvidence:
             self.examples.setdefault(kind, where)
 
     def meaning(self, rules: LabelRules) -> str:
-        """How texts were understood: "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 = generated"."""
+        """Text for the user: "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 = generated"."""
         by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
         shown = [
             f"{text!r} = {CLASS_NAMES[label]} ({number:,})"
@@ -87,7 +86,7 @@ class LabelEvidence:
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
         """(samples to which ``rule`` gives another label, samples with the same label, whether all labels are swapped).
 
-        Zeros and ``False`` if the rule reads a value that is no label, since then its values are no evidence.
+        Returns zeros and ``False`` if the rule reads a value that is no label, since then its values are no evidence.
         """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

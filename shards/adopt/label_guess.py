@@ -13,14 +13,15 @@ __all__ = ["RuleChoice"]
 
 _GUESSED = (*MEMBER_RULES, "folder", "tar")
 _LOOKED_AT = 100
-"""Number of samples with an image on which a guess is based."""
+"""A guess is based on at most this many samples; samples without an image do not count."""
 
 
 class RuleChoice:
     """Looks at the first samples that have an image, then chooses the rules.
 
-    If no rule for labels was given, it takes the rule that finds a label for most samples, and among equals the first.
-    Words that may have another meaning than a class count only if no rule finds an unambiguous word.
+    If the user gave no rule for labels, it takes the rule that finds a label for the most samples. If several rules are
+    equal, it takes the first of them in ``_GUESSED``. Words that may have another meaning than a class count only if no
+    rule finds an unambiguous word.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class RuleChoice:
         return self._seen >= _LOOKED_AT
 
     def look_at(self, texts: SampleTexts, tar: NamedTar) -> None:
-        """Counts a sample that has an image."""
+        """Counts the rules that find a label in a sample. The sample must have an image."""
         self._seen += 1
         sample = texts.sample
         self._with_json |= "json" in sample.members
@@ -66,7 +67,7 @@ class RuleChoice:
                     self._votes[weight][rule] += 1
 
     def rules(self) -> LabelRules:
-        """The chosen rules. Raises ``InputError`` if none fits."""
+        """The chosen rules. Raises ``InputError`` if no rule finds a label."""
         label = self._label
         if label is None:
             votes = self._votes[2] or self._votes[1]

@@ -1,8 +1,9 @@
-"""Rules that give labels, generators and groups of the samples of a tar made elsewhere.
+"""Rules that determine labels, generators and groups for the samples in a tar made elsewhere.
 
-A rule says where a value is read: ``cls`` and ``txt`` in the member of that extension, ``json:KEY`` in a field of the
-``.json`` member (``json:meta.model`` in a nested one), ``folder`` in the folders of the member's name, ``tar`` in the
-name of the tar or of a folder that holds it, ``list`` in a CSV or Parquet list by key.
+A rule says where a value is read from. ``cls`` and ``txt`` are the members with these extensions. ``json:KEY`` is a
+field of the ``.json`` member (``json:meta.model`` is a nested one). ``folder`` is the folders in the member's name.
+``tar`` is the name of the tar or of a folder that holds it. ``list`` is the row with the sample's key in a CSV or
+Parquet list.
 """
 
 import json
@@ -27,7 +28,7 @@ Read = Callable[[TarMember], bytes]
 
 JSON_LABEL_KEYS = ("label", "class_name")
 MEMBER_RULES = ("cls", *(f"json:{key}" for key in JSON_LABEL_KEYS))
-"""Rules that are tried first if none is given, before the names of folders and tars."""
+"""Rules that read a label from a member. In a guess, they win a tie against the names of folders and tars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +39,22 @@ class Description:
     generator: str
     group: str
     split: str
-    """The given split, or ``""``."""
+    """The split that a list gives, or ``""``."""
     text: str
     """The text from which the label was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A sample's label by another rule than the one in force."""
+    """The label that a sample would have by another rule than the rule in force, by which it is labelled."""
 
     rule: str
     label: int | None
-    """The label; ``None`` if the value means none."""
+    """The label; ``None`` if the other rule reads a value that is no label."""
     certain: bool
-    """Whether the value is an unambiguous word for a class in a member; ``False`` for numbers and for other places."""
+    """Whether the value comes from a member and is an unambiguous word for a class. ``False`` for a number or a name."""
     plain: bool = False
-    """Whether the hint is from the name of a folder, tar or field whose words can only mean a class."""
+    """Whether the hint comes from the name of a folder, tar or field whose words can only mean a class."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class LabelRules:
     label: str
     """Rule for labels: ``cls``, ``txt``, ``json:KEY``, ``folder``, ``tar`` or ``list``."""
     generator: str = ""
-    """Rule for generators: ``txt``, ``json:KEY``, or ``""``. Folders and lists give generators too."""
+    """Rule for generators: ``txt``, ``json:KEY``, or ``""`` for none. Folders and lists give generators too."""
     group: str = ""
     words: LabelWords = field(default_factory=LabelWords)
     listed: KeyList = field(default_factory=KeyList)
@@ -77,7 +78,7 @@ class SampleTexts:
         self._json: Any = None
 
     def value(self, rule: str) -> str | None:
-        """The text at the place of ``rule``; ``None`` if there is none.
+        """The text that ``rule`` reads from the members; ``None`` if there is none.
 
         Raises ``RejectedImage`` if the ``.json`` member is not JSON.
         """
@@ -127,9 +128,10 @@ class TarLabels:
             raise RejectedImage("no_label", "in a folder excluded by --skip")
 
     def describe(self, texts: SampleTexts) -> Description:
-        """A sample's description.
+        """Label, generator, group and split of a sample.
 
-        Raises ``RejectedImage`` if the rule for labels finds no value, and ``InputError`` if the value is no label.
+        Raises ``RejectedImage`` if the rule for labels finds no value, and ``InputError`` if the value is no label or
+        if names stand for both classes.
         """
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
@@ -189,7 +191,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """Yields a sample's labels by all other rules."""
+        """Yields the labels that all other rules give to a sample."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:
@@ -212,9 +214,9 @@ class TarLabels:
             yield Hint("tar", by_tar.label, False, by_tar.is_certain)
 
     def votes(self, rule: str, texts: SampleTexts) -> int:
-        """How far a sample supports ``rule``: 2 if the rule finds a label, 0 if it finds nothing.
+        """How strongly a sample supports ``rule``: 2 if the rule finds an unambiguous label, 0 if it finds nothing.
 
-        1 if it finds only words that may have another meaning, or words for both classes.
+        1 if it finds only words that may have another meaning, or words for both classes. A ``.cls`` member gives 2.
         """
         if rule == "cls":
             return 2 * ("cls" in texts.sample.members)
@@ -235,7 +237,7 @@ class TarLabels:
 
 
 def _one_is_generated(rule: str) -> bool:
-    """Whether the name of the field that ``rule`` reads shows that 1 means generated there.
+    """Whether the value 1 means generated in the field that ``rule`` reads, judging by the field's name.
 
     True for ``label`` and ``meta.isAI``; false for ``is_real``, ``not_fake`` and ``score``.
     """

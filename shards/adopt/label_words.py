@@ -27,7 +27,7 @@ from shards.sources.words import Meaning, Words, plain_label
 __all__ = ["LabelWords", "Said", "split_of_name"]
 
 _NETWORKS = frozenset({"realesrgan", "realesrnet", "realsr", "realbasicvsr", "realvis", "realisticvision"})
-"""Generators and networks whose names begin with a word for a class."""
+"""Names of networks that begin with a word for a class. In these names, the word does not count as a label."""
 _LONGEST = 100  # characters of a label, to exclude captions
 
 
@@ -40,10 +40,10 @@ class Said:
     label: int | None
     """The label; ``None`` if there are names of both classes."""
     is_certain: bool = False
-    """Whether the word has no other meaning, or was given by the user."""
+    """Whether the word can only mean a class, or was given by the user."""
     generator: str = ""
     clash: str = ""
-    """The names that mean different classes, for the user; ``""`` if all names agree."""
+    """Text for the user with the names that mean different classes; ``""`` if all names agree."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ class LabelWords:
         self._table.require_matched()
 
     def is_certain(self, written: str) -> bool:
-        """Whether a text has no other meaning than a class. Numbers in members for labels count as certain."""
+        """Whether a text can only mean a class. The numbers 0 and 1 and the words that the user gave count, too."""
         plain = written.strip().lower()
         return self._table.is_certain(plain[:_LONGEST]) or plain in self.values or plain_label(plain) in self._numbers
 
     def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> Said | None:
-        """What the names of folders say; ``None`` if they say nothing.
+        """What the names of ``folders`` say about the label; ``None`` if they say nothing.
 
-        With ``with_numbers``, folders named 0 or 1 count if no folder's name has a word for a class.
+        With ``with_numbers``, a folder named 0 or 1 gives the label if no folder's name has a word for a class.
         """
         meanings = [self._table.of_name(name) for name in folders]
         named = [place for place, name in enumerate(folders) if meanings[place].label is not None]
@@ -128,10 +128,10 @@ class LabelWords:
         return any(label in denied(letters_of(name)) for name in names)
 
     def _said(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> Said:
-        """The label of the folder at ``place``, with the generator.
+        """The label that ``folders[place]`` gives, and the generator.
 
-        The generator is the first folder below that one whose name means no class and no split, and is not made of
-        fillers (words that say nothing, such as ``images``).
+        The generator is the first folder below it whose name means no class and no split, and is not made of fillers
+        (words that say nothing, such as ``images``).
         """
         names = [
             folders[below]
@@ -142,7 +142,7 @@ class LabelWords:
         return Said(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
 
     def of_tar(self, below: str) -> Said | None:
-        """What the name of a tar says about the label or, if it says nothing, what its folders say.
+        """What the name of the tar at ``below`` says about the label or, if it says nothing, what its folders say.
 
         Numbers do not count as labels here, because shards and folders of shards are numbered.
         """
@@ -174,7 +174,8 @@ class LabelWords:
 def split_of_name(tar: str) -> str | None:
     """The split with which the name of a tar begins, as in ``train-000.tar`` and ``val_3.tar``.
 
-    If the name begins with no split, the one that the tar's folders name; ``None`` if they name none, or several.
+    If the name begins with no split, returns the split that the names of the tar's folders give; ``None`` if they give
+    none or several.
     """
     *folders, name = tar.split("/")
     begins = SPLIT_WORDS.get(re.split(r"[^a-z]+", name.lower())[0])

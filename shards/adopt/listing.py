@@ -1,4 +1,4 @@
-"""Lists the contents of a WebDataset tar made elsewhere: samples, their members and where they are.
+"""Lists the contents of a WebDataset tar made elsewhere: the samples, and the names and offsets of their members.
 
 The tar is not trusted and never unpacked. A sample consists of the members that share a key, which is a member's name
 up to the first dot after its last slash. The members of a sample need not be consecutive here.
@@ -56,11 +56,11 @@ class TarListing:
     passed_over: int = 0
     """Number of files without an extension, which belong to no sample."""
     unread: list[str] = field(default_factory=list)
-    """Notes on the end of the tar, one sentence each: no end-of-archive marker, or unread bytes after it."""
+    """One note for each fault at the end of the tar: no end-of-archive marker, or unread bytes after it."""
 
 
 def list_tar(path: Path, last_dot: bool = False) -> TarListing:
-    """Lists a tar (ustar, GNU or PAX) by its headers.
+    """Lists the contents of a tar (ustar, GNU or PAX) from its headers.
 
     A key ends at the first dot of a name or, with ``last_dot``, at its last dot. Bad members are links, devices,
     members whose names lead out of the tar, and all images of a sample in which an extension occurs twice. Raises
@@ -93,7 +93,7 @@ def list_tar(path: Path, last_dot: bool = False) -> TarListing:
 
 
 def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
-    """The images of a sample in which the names ``again`` occurred once more; an image that did is yielded again.
+    """Yields the images of a sample, and once more those that are in ``again``: the names that repeat an extension.
 
     If no member of the sample is an image, yields the names ``again``.
     """

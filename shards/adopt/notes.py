@@ -21,7 +21,8 @@ def notes_on_labels(
 ) -> list[str]:
     """Notes on the rule by which the samples were labelled, and on evidence against it.
 
-    Raises ``InputError`` if labels are contradicted, or if a list does not say to which of several tars a key belongs.
+    Raises ``InputError`` if the evidence contradicts the labels, or if a list does not say to which of several tars a
+    key belongs.
     """
     evidence = LabelEvidence()
     for found in examined:
@@ -57,7 +58,7 @@ def _notes_on_list(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], ru
 
 
 def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
-    """A note, with the remedy, if images were left out because they share a key."""
+    """A note, with the remedy, on images that were left out because they share a key; empty if there are none."""
     folded = [found for found in examined if found.folded]
     lost = sum(r.reason == "shared_key" for found in folded for r in found.rejected)
     if not lost:
@@ -69,12 +70,12 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
 
 
 def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """A note for each tar that has no end-of-archive marker, or has unread bytes after it: "NAME: what and why"."""
+    """A note, with the tar's name, for each tar that has no end-of-archive marker or has unread bytes after it."""
     return [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
 
 
 def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """Notes on the contents of the tars that were skipped."""
+    """Notes on files and images in the tars that were skipped, on tars without samples, and on faulty ends of tars."""
     notes = unread_ends(tars, examined)
     empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
     if empty:

@@ -23,11 +23,11 @@ class IndexSettings:
     """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming the value at fault."""
 
     split: str = "auto"
-    """``name``: the names of the tars begin with their splits. Shares such as ``0.7,0.15,0.15``: splits are drawn.
-    ``auto``: by name if all names begin with a split, else by the default shares."""
+    """``name``: the name of each tar, or of its folder, gives its split. Shares such as ``0.7,0.15,0.15``: splits are
+    drawn at random. ``auto``: as ``name`` if all names give a split, else drawn by the default shares."""
     split_seed: Seed = 606
     label_from: str | None = None
-    """A rule of ``shards.adopt.label_rules``, or the path of a list. ``None``: guessed from the first samples."""
+    """A rule of ``shards.adopt.label_rules``, or the path of a list. ``None``: a rule is guessed from the first samples."""
     generator_from: str | None = None
     group_from: str | None = None
     values: dict[str, int] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class IndexSettings:
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels; models are trained at this size."""
     note: str = ""
-    """What every reader of a verdict must know about the data set, see ``shards.manifest.note``."""
+    """Text that every reader of a verdict must know, see ``shards.manifest.note``; ``""`` for none."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
@@ -68,7 +68,7 @@ class IndexSettings:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values, with the SHA-256 of the list of labels, ``None`` if there is no list."""
+        """The settings as JSON values, with the SHA-256 of the list of labels, which is ``None`` if there is no list."""
         fields = {**asdict(self), "image_ext": list(self.image_ext), "skip": list(self.skip)}
         if not self.skip:  # left out at its default, so that older plans are equal
             del fields["skip"]

@@ -30,7 +30,7 @@ __all__ = ["SidecarTask"]
 
 @dataclass(frozen=True)
 class SidecarTask:
-    """The unit of work of an index: one tar. Can be pickled. Doing it twice gives the same files."""
+    """The task of making the sidecar of one tar. Can be pickled. Doing it twice gives the same files."""
 
     tar: Path
     name: str
@@ -38,7 +38,7 @@ class SidecarTask:
     number: int
     """Number of the tar among all tars, which makes keys unique in the data set."""
     num_bytes: int
-    """Length of the tar in bytes. ``sha256`` and ``images`` describe the same tar."""
+    """Length of the tar in bytes. This, ``sha256`` and ``images`` were determined in the first pass over the tar."""
     sha256: str
     images: tuple[TarImage, ...]
     out: Path
@@ -59,7 +59,7 @@ class SidecarTask:
         return self.out / f"{self.stem}.sidecar.parquet"
 
     def write(self, advance: Callable[[], object]) -> None:
-        """Decodes the images and writes sidecar and manifest.
+        """Decodes the images, and writes the sidecar and its manifest.
 
         ``advance()`` is called after every image; an exception that it raises stops the work. Raises ``OSError`` if the
         files cannot be written, and ``InputError`` if the tar has changed.
@@ -110,4 +110,4 @@ class SidecarTask:
 
 
 class _NoSamples(Exception):
-    """Raised if every image of a tar was rejected."""
+    """Raised if no image of a tar was accepted, so that no sidecar is written."""

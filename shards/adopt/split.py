@@ -35,8 +35,8 @@ def draw_splits(
 ) -> tuple[list[list[TarImage]], list[Rejection]]:
     """Returns the images of each tar with their splits, and everything that was rejected so far.
 
-    ``shares`` is ``None`` if the names of the tars give the splits. Images of equal bytes are rejected if they have
-    both labels. If they were given to several splits, only those in the last of these splits, in the order of
+    ``shares`` is ``None`` if the names of the tars give the splits. Images with the same bytes are rejected if their
+    labels differ. If they were given to several splits, only those in the last of these splits, in the order of
     ``SPLITS``, are kept, so that training never sees images on which the detector is measured. Raises ``InputError`` if
     all images have one label, or if a group was given two splits.
     """
@@ -78,7 +78,7 @@ def draw_splits(
 
 
 def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
-    """The split of every image according to a list or the name of its tar; ``""`` if it must be drawn."""
+    """The split of every image from a list or, if ``by_name``, from its tar's name; ``""`` if it must be drawn."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
     return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]
 
@@ -86,7 +86,7 @@ def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name:
 def _by_content(
     examined: Sequence[ExaminedTar], given: list[list[str]]
 ) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
-    """(SHA-256 → labels of the images with it, SHA-256 → index in ``SPLITS`` of their last given split, else -1)."""
+    """(SHA-256 → labels of the images with these bytes, SHA-256 → index of their last split in ``SPLITS``, or -1)."""
     labels: dict[bytes, set[int]] = {}
     last_split: dict[bytes, int] = {}
     for e, splits in zip(examined, given, strict=True):

@@ -1,4 +1,4 @@
-"""Finds the tars that the user means, and names each in the data set over them."""
+"""Finds the tars that the user means, and gives each a name in the data set."""
 
 import glob
 import os
@@ -28,7 +28,7 @@ class NamedTar:
     stem: str
     """File name of the tar's sidecar without ``.sidecar``, different for all tars."""
     below: str = ""
-    """Path relative to the folder that holds all tars. Names of folders in it may be labels."""
+    """Path relative to the folder that holds all tars. The names of the folders in this path may be labels."""
 
     @property
     def known_as(self) -> list[str]:
@@ -44,8 +44,9 @@ class NamedTar:
 def find_tars(paths: Sequence[Path]) -> list[Path]:
     """The tars that ``paths`` refer to, each once, sorted.
 
-    A folder means all tars below it except sidecars, and a path that does not exist may be a pattern. A link to a tar,
-    as in caches, keeps its own name. Raises ``InputError`` for a path that refers to no tar, and for compressed tars.
+    A folder means all tars below it except sidecars. A path that does not exist may be a pattern with ``*``. A tar that
+    is reached by a link, as in a cache, has the name of the link. Raises ``InputError`` for a path that refers to no
+    tar, and for compressed tars.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -89,7 +90,10 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """The tars below a folder, at any depth. Skips a compressed tar if it lies there uncompressed as well."""
+    """The tars below a folder, at any depth. Skips a compressed tar if the uncompressed tar is beside it.
+
+    Raises ``InputError`` for any other compressed tar, if there are no tars, or if the folder cannot be read.
+    """
     found: list[Path] = []
     compressed: list[Path] = []
     others: list[str] = []
@@ -116,7 +120,7 @@ def _is_compressed(name: str) -> bool:
 
 
 def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
-    """The default folder of a data set over ``tars``: the folder that was given, or the one that holds all of them.
+    """The default folder of the data set of ``tars``: the folder that was given, or the one that holds all of them.
 
     Raises ``InputError`` if the tars are in several folders.
     """
@@ -129,7 +133,7 @@ def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
 
 
 def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
-    """The tars with their names in the data set ``out``."""
+    """The tars at ``paths``, with their names in the data set ``out``."""
     above = Path(os.path.commonpath([path.parent for path in paths])) if paths else out
     stems = _stems(paths)
     return [
@@ -141,7 +145,7 @@ def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
 def _stems(paths: Sequence[Path]) -> list[str]:
     """A name for the sidecar of each tar, all different, even on file systems that ignore case.
 
-    The name is that of the tar without its extension. If another tar has the same, the tar's number comes before it.
+    The name is that of the tar without its extension. If several tars share it, the tar's number is put before it.
     """
     taken = Counter(path.stem.casefold() for path in paths)
     stems: list[str] = []

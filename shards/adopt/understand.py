@@ -25,12 +25,12 @@ __all__ = ["UnderstoodTars", "understand_tars"]
 
 @dataclass(frozen=True)
 class UnderstoodTars:
-    """The images of tars according to one set of rules. Sequences have one entry per tar."""
+    """The images of tars, labelled by one set of rules. Each of the sequences has one entry per tar."""
 
     tars: Sequence[NamedTar]
     examined: Sequence[ExaminedTar]
     images: Sequence[Sequence[TarImage]]
-    """The images that are taken in, with their splits."""
+    """The accepted images, with their splits."""
     rejected: list[Rejection]
     shares: Mapping[str, float] | None
     """Split → share; ``None`` if the names of the tars give the splits."""
@@ -43,7 +43,7 @@ def understand_tars(
 ) -> UnderstoodTars:
     """Reads every tar once, and labels and splits its images.
 
-    Raises ``InputError`` if labels or splits cannot be determined, or if no image can be taken in.
+    Raises ``InputError`` if labels or splits cannot be determined, or if no image is accepted.
     """
     rules = guess_rules(tars, settings)
     rules.listed.require_clear(tars)
@@ -71,7 +71,7 @@ def understand_tars(
 
 
 def _require_no_third_class(examined: Sequence[ExaminedTar], rules: LabelRules) -> None:
-    """Raises ``InputError`` for a folder that may be a third class, see :mod:`shards.sources.third_class`."""
+    """Raises ``InputError`` if a folder may be a third class, see :mod:`shards.sources.third_class`."""
     counts = sum((found.folders for found in examined), Counter[tuple[str, ...]]())
     said: dict[tuple[str, ...], tuple[str, int] | None] = {}
     for folder in counts:

@@ -41,7 +41,7 @@ def called_as(program: str) -> Iterator[None]:
 
 
 def program_name(alone: str) -> str:
-    """The ``prog`` of a parser: the name of :func:`called_as`, or ``alone`` if the command is a program of its own."""
+    """The ``prog`` of a parser: the name set by :func:`called_as`, or ``alone`` if the command was started directly."""
     return _CALLED_AS.get() or alone
 
 
@@ -55,7 +55,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters escaped. Names of files are untrusted, and terminals obey such characters."""
+    """``text`` with control characters escaped. File names are untrusted, and terminals obey such characters."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
@@ -63,9 +63,9 @@ _MARKUP = ("\\", "|", "`", "[", "]", "*")
 
 
 def markdown_text(text: str) -> str:
-    """Untrusted ``text`` as one line of Markdown without markup.
+    """Untrusted ``text`` as one line of Markdown, with all markup escaped.
 
-    The line has no tags, no links and no images (which a reader's browser would fetch), and cannot end a table's cell.
+    The line contains no tags, links or images (which a reader's browser would fetch), and cannot end a table cell.
     """
     escaped = printable(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
     for character in _MARKUP:
@@ -79,10 +79,11 @@ def one_line(text: str) -> str:
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Runs ``main()`` and exits with its code.
+    """Runs ``main()`` and ends the process with the exit code that it returns.
 
-    An ``InputError`` or a fault of the machine is printed as one line and gives exit code 2. A reader that closes
-    stdout or stderr does not change the code. If output is lost, because a disk is full, an error is printed.
+    An ``InputError`` or a fault of the machine is printed as one line and gives exit code 2. If the
+    reader of stdout closes its pipe, the code is 0. If output is lost, for example because a disk is full, an error is
+    printed and the code is not 0.
     """
     keep_freed_memory()
     let_waiting_threads_sleep()
@@ -104,7 +105,10 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _code_of(main: Callable[[], int | None]) -> int:
-    """The exit code of ``main()``. Prints a sentence for a mistake or a fault of the machine, a traceback for a bug."""
+    """Runs ``main()`` and returns its exit code.
+
+    Prints a sentence for a user's mistake or a fault of the machine, and a traceback for a bug.
+    """
     try:
         with explain_silence():
             return main() or 0
@@ -132,7 +136,7 @@ def _code_of(main: Callable[[], int | None]) -> int:
 
 
 def _of_a_file(error: Exception) -> Exception | None:
-    """``error`` as an error of one sentence if a disk fails or a permission is missing, for any file; else ``None``."""
+    """``error`` as an error with a one-sentence message if a disk failed or a permission is missing; else ``None``."""
     if not isinstance(error, OSError):
         return None
     if is_passing(error):

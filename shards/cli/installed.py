@@ -1,6 +1,6 @@
-"""Ends a program with a sentence and exit code 2 if this Python lacks the project's libraries.
+"""When imported, ends the program with a sentence and exit code 2 if this Python lacks the project's libraries.
 
-Every program imports this module first. Libraries are missing, for instance, before the environment is activated.
+Every program imports this module first. Libraries are missing, for example, if the environment is not activated.
 """
 
 import importlib.util

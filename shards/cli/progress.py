@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 BAR_EVERY_S = 0.5
 LOG_EVERY_S = 30.0
-"""Seconds between two lines of progress in a log file. A moving bar is updated so often that it would fill the file."""
+"""Seconds between two lines of progress in a log file. Lines as frequent as updates of a bar would fill the file."""
 
 LOOKS_BEFORE_NOTICE = 3
-"""Number of looks, one a second, that must find a sign before its line is printed. Shorter silences need no line."""
+"""A key of ``SIGNS`` must be found in this many inspections, one per second, before its line is printed."""
 SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
     "/numba/core/": "compiling kernels (once per machine) …",
@@ -32,14 +32,14 @@ SIGNS = {
 """Part of a source file's name on the stack of a thread → the line to print."""
 
 _WHOLE_LINE = "\r\033[K"
-"""Clears the line of a bar, which is drawn again on the next line."""
+"""Control characters that clear the line with a bar. The bar is then drawn again on the next line."""
 
 
 @contextmanager
 def explain_silence(every_s: float = 1.0) -> Iterator[None]:
-    """Context manager: explains each kind of long silence once to a user at a terminal.
+    """Context manager: prints each line of ``SIGNS`` at most once, during a long silence, if stderr is a terminal.
 
-    In a training run of several processes, only the first one explains.
+    In a training run of several processes, only the first process prints.
     """
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
@@ -84,7 +84,7 @@ def _files(frame: FrameType | None) -> Iterator[str]:
 
 
 class _LogFile:
-    """Writes each state of a bar as a line of its own, for streams that are no terminal and cannot redraw a line."""
+    """Writes each state of a bar as a line of its own, for streams that are not terminals and cannot redraw a line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -107,10 +107,10 @@ def progress_bar(
     initial: int = 0,
     delay_s: float = 0.0,
 ) -> "tqdm[T]":
-    """A bar on stderr that counts images, or items of another ``unit``; given ``over``, it iterates over its items.
+    """A bar on stderr, titled ``what``, that counts images, or other items if ``unit`` names them.
 
-    Shows nothing without ``progress``, or if the work ends within ``delay_s``. If stderr is not a terminal but a log
-    file, writes a line every ``LOG_EVERY_S``.
+    Iterating over the bar yields the items of ``over`` and counts them. The bar shows nothing if ``progress`` is false,
+    or if the work ends within ``delay_s``. If stderr is not a terminal, it writes a line every ``LOG_EVERY_S`` seconds.
     """
     from tqdm import tqdm  # importing it takes half the time of --help
 

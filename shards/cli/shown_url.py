@@ -1,8 +1,8 @@
-"""Shows addresses to people without secrets: in everything printed, logged, raised or written to a file.
+"""Removes secrets from addresses in everything that is printed, logged, raised as an error or written to a file.
 
-An address may hold a password before its ``@``, and after its ``?`` a signature that opens a store to anybody who reads
-it. Libraries put whole addresses into messages of their exceptions, even addresses after redirects, so these messages
-go through :func:`without_secrets` too.
+An address may hold a password before its ``@``, and after its ``?`` a signature that gives anybody who reads it access
+to a store. Libraries put whole addresses into the messages of their exceptions, even addresses to which they were
+redirected, so these messages go through :func:`without_secrets` too.
 """
 
 import logging
@@ -13,14 +13,14 @@ __all__ = ["SafeFormatter", "safe_text", "safe_words", "shown_url", "without_sec
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]*")
 _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
-"""Parameters of an address without scheme and host, which is how HTTP libraries name a request."""
+"""Matches the parameters of an address that lacks scheme and host. HTTP libraries write requests like this."""
 
 _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
 """Schemes whose paths may hold an ``@``. In other addresses, such as those of databases, an ``@`` follows a password,
 and the password may hold any character."""
 
 _LEAST_SECRET = 4
-"""A text that repeats this many letters of a password in a row counts as quoting it."""
+"""A text that contains this many consecutive characters of a password counts as quoting it."""
 
 
 def shown_url(url: str) -> str:
@@ -40,12 +40,12 @@ def shown_url(url: str) -> str:
 
 
 def _has_parameters(scheme: str, rest: str) -> bool:
-    """Whether a question mark ends the path. In the path of a local file, it may be a part of a name."""
+    """Whether a question mark begins the parameters. In the path of a local file, it may be part of a name."""
     return not (scheme.lower() == "journal" and rest.startswith("/"))
 
 
 def _is_port(host: str) -> bool:
-    """Whether ``host`` has no colon, or a port after it."""
+    """Whether ``host`` has no colon, or only a port after its colon."""
     if host.startswith("["):  # IPv6
         host = host.partition("]")[2]
     port = host.partition(":")[2]
@@ -53,7 +53,7 @@ def _is_port(host: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """``text`` with all URLs in it shown by :func:`shown_url`.
+    """``text`` with :func:`shown_url` applied to all URLs in it.
 
     Parameters of addresses that lack scheme and host are removed too.
     """
@@ -69,7 +69,7 @@ def _shown_match(found: "re.Match[str]") -> str:
 def safe_text(error: BaseException, url: str = "") -> str:
     """The first line of a library's error about ``url``, without secrets.
 
-    If the error has no message, or its message quotes a part of the password, the name of the error's type.
+    Returns the name of the error's type if there is no message, or if the line quotes a part of a secret in ``url``.
     """
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(url, shown_url(url)) if url else lines[0]
@@ -93,9 +93,9 @@ class SafeFormatter(logging.Formatter):
 
 
 def _secret_parts(url: str) -> Iterator[str]:
-    """All runs of ``_LEAST_SECRET`` letters in the password and in the parameters of ``url``.
+    """Yields all runs of ``_LEAST_SECRET`` characters in the password and in the values of the parameters of ``url``.
 
-    A parser that fails at a part of a password quotes only that part.
+    Runs are needed because a parser that fails at a part of a password quotes only that part.
     """
     _, _, rest = url.partition("://")
     before, at, behind = rest.rpartition("@")

@@ -1,6 +1,6 @@
-"""Makes commands start quickly, and leave the cores to threads that have work.
+"""Makes commands start quickly, and makes waiting threads leave the cores to threads that have work.
 
-Only programs of this project call these functions. Code that imports its packages sets up its own process.
+Only programs of this project call these functions. Other code that imports its packages must set up its process itself.
 """
 
 import gc
@@ -14,9 +14,9 @@ _OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def let_waiting_threads_sleep() -> None:
-    """Makes threads of torch sleep while they wait for one another. Must be called before torch is imported.
+    """Makes torch's threads sleep while they wait for one another. Must be called before torch is imported.
 
-    GNU's OpenMP lets them spin for milliseconds on cores that threads of the loader, or other programs, could use: a
+    GNU's OpenMP makes them spin for milliseconds on cores that threads of the loader, or other programs, could use: a
     first verdict on a busy machine took 1.5 s more processor time (docs/LOG.md, 2026-11-29). Does nothing if the
     environment already sets how they wait.
     """

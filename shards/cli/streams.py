@@ -1,8 +1,8 @@
-"""Printing that survives a stdout or stderr that is closed, full, or lacks characters.
+"""Printing that survives a stdout or stderr that is closed, is full, or cannot show some characters.
 
-Printing must neither end a command half-way nor turn its work into a traceback. Text that cannot be written is dropped,
+A failed print must neither stop a command half-way nor end it with a traceback. Text that cannot be written is dropped,
 and ``Output`` records the loss. Closed descriptors 0 to 2 are opened, so that no file of the user gets one of these
-numbers and then receives the output of some library.
+numbers and then receives what a library prints.
 """
 
 import codecs
@@ -33,7 +33,7 @@ _PLAIN = {
     "│": "|",
     "─": "-",
 }
-"""Replacements of characters that a terminal lacks. Other such characters are shown by their numbers."""
+"""Replacements for characters that a terminal cannot show. Other such characters become backslash escapes."""
 
 _ERRORS = "glass-plain"
 
@@ -51,19 +51,19 @@ codecs.register_error(_ERRORS, _plainly)
 
 @dataclass
 class Output:
-    """What became of the output on stdout."""
+    """Whether the output on stdout was written, lost, or cut short by its reader."""
 
     lost: OSError | None = None
     """The first error that dropped output; ``None`` if everything was written."""
     closed: bool = False
-    """Whether stdout was a pipe whose reader closed it, as ``head`` in ``… | head`` does."""
+    """Whether stdout is a pipe that its reader closed before the end, as ``head`` does."""
 
 
 class _Stream:
     """A text stream whose errors do not end the work: after the first error, output is dropped.
 
-    Errors are recorded in ``output`` if it is given. If the reader of stdout closed its pipe, the error is raised as
-    usual, because nobody needs the rest of the work.
+    Errors are recorded in ``output``, which is given for stdout only. If the reader of stdout closed its pipe, the
+    error is raised as usual, because nobody needs the rest of the work.
     """
 
     def __init__(self, stream: TextIO, output: Output | None) -> None:
@@ -106,7 +106,7 @@ def _to_nowhere(descriptor: int) -> None:
 
 
 def _take_descriptors() -> None:
-    """Opens those of the descriptors 0, 1 and 2 that are closed, on the null device."""
+    """Opens the null device at each of the descriptors 0, 1 and 2 that is closed."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -127,9 +127,9 @@ def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
 
 @contextmanager
 def guarded_streams() -> Iterator[Output]:
-    """Context manager for a whole command: makes printing raise no error except the ``BrokenPipeError`` of stdout.
+    """Context manager for a whole command: printing raises no error except ``BrokenPipeError`` from stdout.
 
-    Writes the rest of the buffers at the end. Yields what became of stdout.
+    Yields the ``Output`` of stdout. Flushes stderr at the end.
     """
     _take_descriptors()
     before, output = (sys.stdout, sys.stderr), Output()

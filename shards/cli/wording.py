@@ -1,4 +1,4 @@
-"""Numbers with their nouns, for people."""
+"""Numbers with nouns or units, as readable text."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def size_in_words(num_bytes: float) -> str:
-    """A size with two digits or more and decimal units: "13 kB", "8.2 MB", "120 GB"."""
+    """A size as text with at least two digits and a decimal unit: "13 kB", "8.2 MB", "120 GB"."""
     units = ["TB", "GB", "MB", "kB", "bytes"]
     while num_bytes >= 999.5 and len(units) > 1:
         num_bytes /= 1000
@@ -27,12 +27,12 @@ def size_in_words(num_bytes: float) -> str:
 
 
 def by_reason(rejected: Mapping[str, int]) -> str:
-    """Counts with their reasons: "3 corrupt, 1 truncated"."""
+    """The number of rejected images for each reason, as text: "3 corrupt, 1 truncated"."""
     return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
 
 
 def counts_line(what: str, counts: Mapping[str, int]) -> str:
-    """A line of a dry run: "  formats    JPEG 1,200, PNG 3". Of many names it shows the first, and counts the rest."""
+    """A line of a dry run: "  formats    JPEG 1,200, PNG 3". If there are many names, it shows the first 12."""
     parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
     left = len(counts) - _MOST_NAMES
     return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")

@@ -18,7 +18,7 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""Number of images that are opened for format and size, evenly spread over all images, or over those cheap to read."""
+"""At most this many images are opened to find their format and size, evenly spaced among those cheap to read."""
 _DEEPEST = 4
 _MOST_LINES = 60
 
@@ -29,7 +29,7 @@ class _Branch:
 
     images: int = 0
     kinds: Counter[tuple[int, str, str]] = field(default_factory=Counter)
-    """(label, generator, split) → images."""
+    """(label, generator, split) → number of images."""
     inside: dict[str, "_Branch"] = field(default_factory=dict)
 
 
@@ -77,7 +77,7 @@ def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
 
 
 def _said(branch: _Branch) -> str:
-    """Class, generator and split of a folder's images, each only if it is the same for all of these images."""
+    """Text with class, generator and split of a folder's images, each only if it is the same for all these images."""
     labels = {label for label, _, _ in branch.kinds}
     generators = {generator for _, generator, _ in branch.kinds}
     splits = {split for _, _, split in branch.kinds}

@@ -1,4 +1,4 @@
-"""Estimates what ``--lossy tiles`` would cost from some images of a source, before anything is built."""
+"""Estimates from some images of a source how many bytes ``--lossy tiles`` would take, before anything is built."""
 
 from collections import Counter
 
@@ -15,14 +15,14 @@ from shards.sources.files import SourceFiles, evenly
 __all__ = ["TilesPrice"]
 
 _MOST_PIXELS = 60_000_000
-"""Most pixels that are stored as tiles to measure their size, which takes about six seconds."""
+"""About this many pixels, at most, are stored as tiles to measure their size. This takes about six seconds."""
 
 
 class TilesPrice:
-    """Collects some images, and estimates the size of all images as they are and as tiles."""
+    """Collects some images, and estimates from them the size of all images, unchanged and as tiles."""
 
     def __init__(self, files: SourceFiles, over: float) -> None:
-        """Estimates for images in ``files``; only those of more than ``over`` megapixels would become tiles."""
+        """The images are in ``files``. Only images of more than ``over`` megapixels would become tiles."""
         self._files, self._over = files, over
         self._looked_at = 0
         self._kinds: Counter[str] = Counter()
@@ -31,7 +31,7 @@ class TilesPrice:
         self._kept_bytes = 0
 
     def look_at(self, name: str, data: bytes, image: ImageFile.ImageFile) -> None:
-        """Adds the image file ``data``, opened as ``image``, to the sample."""
+        """Adds the image ``name`` to the collected ones. ``image`` was opened from its bytes ``data``."""
         self._looked_at += 1
         kind = image.format or ""
         if can_tile_lossy(data, kind, self._over):
@@ -40,9 +40,9 @@ class TilesPrice:
             self._kept_bytes += len(data)
 
     def lines(self, num_images: int) -> list[str]:
-        """Lines with the estimated size of a source of ``num_images`` images, as they are and as tiles.
+        """Lines with the estimated size of all images that would become tiles, unchanged and as tiles.
 
-        No lines if none of the images would become tiles, or none can be decoded. Raises ``InputError`` if a store no
+        ``num_images`` is the number of images in the source. Empty if none of the images would become tiles, or if none can be decoded. Raises ``InputError`` if a store no
         longer answers.
         """
         pixels = sum(self._pixels.values())

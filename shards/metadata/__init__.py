@@ -1,1 +1,1 @@
-"""Facts about an image file other than its pixels: coding, embedded metadata, the bytes that hold pixels."""
+"""Properties of an image file other than its pixels: coding, embedded metadata, the size of the pixel data."""

@@ -1,4 +1,4 @@
-"""How the pixels of a file are coded: chroma subsampling, colour transform, whether lossless, JPEG tables.
+"""How the pixels of a file are coded: chroma subsampling, colour transform, lossless or not, JPEG tables.
 
 Quantisation and chroma subsampling leave traces in the pixels. Huffman tables only pack the bits and change no pixel.
 """
@@ -29,7 +29,7 @@ _IDENTITY = 0  # matrix coefficients that leave RGB as it is
 
 @dataclass(frozen=True, slots=True)
 class CodingFacts:
-    """Facts about coding. ``shards.metadata.facts.ImageFacts`` describes the fields of the same names."""
+    """How the pixels of a file are coded. ``shards.metadata.facts.ImageFacts`` describes the fields."""
 
     subsampling: str = ""
     colour_transform: str = ""
@@ -39,7 +39,7 @@ class CodingFacts:
 
 
 def coding_facts(image: ImageFile.ImageFile, data: bytes, header: JpegHeader | None) -> CodingFacts:
-    """The coding facts of ``image``, which was opened from ``data``; ``header`` is that of a JPEG, else ``None``."""
+    """How the pixels of ``data`` are coded. ``image`` was opened from it; ``header`` is its JPEG header or ``None``."""
     kind = image.format
     if kind == "JPEG":
         return _jpeg(data, header) if header else CodingFacts()
@@ -60,7 +60,7 @@ def _jpeg(data: bytes, header: JpegHeader) -> CodingFacts:
 
 
 def _jpeg_colours(header: JpegHeader) -> str:
-    """The colour transform by libjpeg-turbo's rules, which decide what viewers show."""
+    """The colour transform by the rules of libjpeg-turbo, which decide what viewers show; ``""`` if none applies."""
     count, adobe = len(header.components), header.adobe_transform
     if count == 1:
         return "grey"
@@ -76,7 +76,7 @@ def _jpeg_colours(header: JpegHeader) -> str:
 
 
 def _quant_digest(header: JpegHeader) -> str:
-    """Digest of the quantisation tables in the order of the components, whatever their numbers and precision."""
+    """Digest of the quantisation tables in the order of the components. Table numbers and precision do not affect it."""
     tables = [header.quant_tables.get(component.tq) for component in header.components]
     if any(table is None for table in tables):
         return ""
@@ -117,7 +117,7 @@ def _tiff(image: ImageFile.ImageFile) -> CodingFacts:
 
 
 def _iso(picture: IsoPicture) -> CodingFacts:
-    """Facts of an AVIF or HEIC. ``lossless`` stays ``False``: only the coded bytes show it, and they are not parsed."""
+    """How an AVIF or HEIC is coded. ``lossless`` is always ``False``, since the coded bytes are not parsed."""
     subsampling = ""
     if (av1 := picture.property(b"av1C")) and len(av1) > 2:
         mono, x, y = av1[2] >> 4 & 1, av1[2] >> 3 & 1, av1[2] >> 2 & 1

@@ -1,7 +1,7 @@
 """Names of the metadata embedded in an image file beside the picture. Metadata does not show in the pixels.
 
-Metadata that several formats have gets a name of this project (``Exif``, ``XMP``, ``ICC``, ``C2PA``), all other
-metadata its name in the format (``APP3``, ``pHYs``). The contents are not read: they are untrusted text.
+Metadata that several formats have gets one name for all formats (``Exif``, ``XMP``, ``ICC``, ``C2PA``). Other metadata
+usually gets the name that its format uses (``APP3``, ``pHYs``). The contents are not read: they are untrusted text.
 """
 
 import re
@@ -59,10 +59,10 @@ _TRAILING = "bytes behind the end"
 
 
 def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: JpegHeader | None) -> str:
-    """Names of all metadata in ``data``, sorted and joined by commas; empty if there are none.
+    """The names of the metadata in ``data`` as text, sorted and joined by commas, at most 32; empty if there are none.
 
     ``image`` was opened from ``data``, whose first picture ends at ``end``; ``header`` is the header of a JPEG. Bytes
-    after ``end`` count as metadata.
+    after ``end`` count as metadata, too.
     """
     names = _names(image, data, header)
     if end < len(data):

@@ -1,4 +1,4 @@
-"""Facts about an image file other than its pixels. Manifests record them, and audits compare them."""
+"""Properties of an image file other than its pixels. Manifests record them, and audits compare them."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -35,7 +35,7 @@ _STANDARD_LUMINANCE = np.array(
 
 
 def _scaled_tables() -> np.ndarray:
-    """The tables that libjpeg writes for the qualities 1 … 100. (100, 64) int64."""
+    """(100, 64) int64: the luminance tables that libjpeg writes for the qualities 1 … 100, in zigzag order."""
     quality = np.arange(1, 101)
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     return np.clip((_STANDARD_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)
@@ -46,48 +46,48 @@ _TABLES = _scaled_tables()
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """The facts of one image file, named like the manifest's columns."""
+    """Properties of one image file. The fields are named like the manifest's columns."""
 
     width: int
-    """Pixels, in the stored orientation."""
+    """In pixels, before any rotation by EXIF; the same goes for ``height``."""
     height: int
     format: str
     """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF``, ``HEIF``, ``JXL`` or ``JPEG2000``."""
     mode: str
-    """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
+    """Pillow's mode before the conversion to RGB; with ``;16`` appended for 16-bit colour, as in ``RGB;16``."""
     subsampling: str
-    """Chroma subsampling: ``4:2:0`` …, or ``grey``; empty if pixels are coded as RGB or the file does not state it."""
+    """Chroma subsampling, such as ``4:2:0``, or ``grey``; empty if pixels are coded as RGB or if it is not stated."""
     progressive: bool
-    """Whether a JPEG is progressive."""
+    """Whether the file is a progressive JPEG."""
     restart_interval: int
-    """MCUs between the restart markers of a JPEG, 0 for none."""
+    """Number of MCUs between the restart markers of a JPEG; 0 if it has no restart markers."""
     jpeg_quality: int | None
-    """Estimate, 1 … 100; ``None`` for other formats."""
+    """Estimated quality of a JPEG, 1 … 100; ``None`` for other formats, or if a table is missing."""
     has_exif: bool
-    """Whether the file carries EXIF data of any content."""
+    """Whether the file carries EXIF data, whatever it contains."""
     exif_orientation: int
-    """How a viewer turns the stored pixels, as EXIF numbers it: 1 … 8; 1 if the file does not state it. In HEIC and
-    AVIF the boxes take precedence over EXIF. Recorded, never applied."""
+    """How a viewer must rotate or flip the stored pixels, as a number from 1 to 8 as in EXIF; 1 if the file does not
+    state it. In HEIC and AVIF, the container's boxes take precedence over EXIF. It is recorded, never applied."""
     has_icc: bool
     """Whether a colour profile is embedded. It is not applied."""
     num_frames: int
-    """Frames of an animation, as the file declares them; 2 for a TIFF of two or more pages. Only the first is read."""
+    """Number of frames that the file declares; 2 for a TIFF of two or more pages. Only the first frame is read."""
     bit_depth: int
     """Bits per channel in the file, or per palette index."""
     pixel_bytes: int
-    """Bytes that hold the pixels, see ``shards.metadata.pixel_bytes``; 0 if none are found."""
+    """Number of bytes that hold the pixels, see ``shards.metadata.pixel_bytes``; 0 if none are found."""
     standard_bytes: int
-    """``pixel_bytes`` made comparable between files. For a JPEG, about the number of bytes with the standard's Huffman
-    tables (``shards.jpeg.standard_bits``). 0 for lossless files, where the number would mostly show how hard the file
-    was packed (zlib's level, filters, effort), which leaves no trace in the pixels."""
+    """``pixel_bytes`` made comparable between files. For a JPEG, an estimate of the number of bytes if it used the
+    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files: their number would mostly show how
+    well the file was compressed (zlib's level, filters, effort), which leaves no trace in the pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file does not state it."""
     lossless: bool
-    """Whether the coding changes no pixel; also ``False`` if the file does not state it."""
+    """Whether the coding is lossless; also ``False`` if the file does not state it."""
     quant_digest: str
     """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
     huffman: str
-    """Huffman tables of a JPEG, ``standard`` or ``optimised``, which change no pixel; empty for all other codings."""
+    """``standard`` or ``optimised`` Huffman tables of a JPEG, which change no pixel; empty for all other codings."""
     metadata: str
     """Names of the embedded metadata, such as ``Exif, ICC``; see ``shards.metadata.embedded``."""
 
@@ -95,7 +95,7 @@ class ImageFacts:
 def jpeg_quality(header: JpegHeader) -> int | None:
     """The libjpeg quality, 1 … 100, whose luminance table is nearest to the file's; ``None`` if the file has no table.
 
-    Files of other encoders get the quality of the nearest table too.
+    This also holds for files that another encoder wrote.
     """
     table = header.quant_tables.get(header.components[0].tq)
     if table is None:
@@ -106,7 +106,7 @@ def jpeg_quality(header: JpegHeader) -> int | None:
 
 
 def read_facts(data: bytes) -> ImageFacts:
-    """The facts of an image file. Decodes no pixels, except of a PNG that has no EXIF before them.
+    """The properties of an image file. Decodes no pixels, except in a PNG that has no EXIF before its pixels.
 
     Raises ``RejectedImage`` for data that is not an image.
     """
@@ -114,7 +114,7 @@ def read_facts(data: bytes) -> ImageFacts:
 
 
 def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
-    """The facts of ``image``, which ``open_image`` opened from ``data``.
+    """The properties of ``image``, which ``open_image`` opened from ``data``.
 
     If you decode the image as well, do so first: a PNG may carry its EXIF after the pixels.
     """
@@ -151,7 +151,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
 
 
 def _fitted(facts: ImageFacts) -> ImageFacts:
-    """``facts`` with every number clipped to the range of its column in the manifest, as a file may claim anything."""
+    """``facts`` with every number clipped to the range of its manifest column, since a file may claim any number."""
     numbers = {}
     for field in fields(facts):
         value, kind = getattr(facts, field.name), SAMPLE_SCHEMA.field(field.name).type
@@ -196,7 +196,7 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
 
 
 def _bmp_bits(data: bytes) -> bytes:
-    """The two bytes of a BMP that hold the bits per pixel. In the oldest header, of 12 bytes, they come earlier."""
+    """The two bytes of a BMP that hold the bits per pixel. They come earlier in the oldest header, of 12 bytes."""
     return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
 
 
@@ -216,7 +216,7 @@ def _gif_bits(data: bytes) -> int:
 
 
 def _avif_bits(data: bytes) -> int:
-    """Bits per channel of an AVIF, 8, 10 or 12, from two flags in the third byte of its first ``av1C``."""
+    """Bits per channel of an AVIF, 8, 10 or 12, from two flags in the third byte of its first ``av1C`` box."""
     at = data.find(b"av1C")
     flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
     if not flags & 0x40:
@@ -225,16 +225,16 @@ def _avif_bits(data: bytes) -> int:
 
 
 def _has_exif(image: ImageFile.ImageFile) -> bool:
-    """Whether Pillow found EXIF. In a TIFF, whose tags Pillow calls EXIF too, it has a directory of its own."""
+    """Whether the file has EXIF. In a TIFF, only an EXIF directory counts, since Pillow calls all its tags EXIF."""
     if image.format == "TIFF":
         return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
     return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))
 
 
 def orientation_of(image: ImageFile.ImageFile) -> int:
-    """EXIF's number, 1 … 8, for how a viewer turns an opened image: from the container's boxes, else from EXIF.
+    """The orientation of an opened image as EXIF's number, 1 … 8, from the container's boxes or else from EXIF.
 
-    Damaged metadata counts as 1: it is no reason to lose an image.
+    1 if the metadata is damaged, which is no reason to lose an image.
     """
     value = getattr(image, "file_orientation", 1)
     try:

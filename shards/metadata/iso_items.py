@@ -1,8 +1,8 @@
 """The items of an AVIF or HEIC file: their properties, and the size of the picture.
 
-A file of this kind (ISO 14496-12, 23008-12) holds items. One of them is the picture; others are thumbnails, depth or
-gain maps, EXIF. The picture may be a grid whose tiles are items of their own. Nothing is decoded here, and no number in
-the file is trusted.
+A file in these formats (ISO 14496-12, 23008-12) holds items. One of them is the picture; others are thumbnails, depth
+or gain maps, or EXIF. The picture may be a grid, and then each tile is another item. Nothing is decoded here, and no
+number in the file is trusted.
 """
 
 from dataclasses import dataclass, field
@@ -21,23 +21,23 @@ class IsoItem:
     """An item of the file."""
 
     kind: bytes = b""
-    """``av01``, ``hvc1``, ``grid``, ``Exif``, ``mime`` …"""
+    """The item's type in four letters: ``av01``, ``hvc1``, ``grid``, ``Exif``, ``mime`` or another."""
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     """(name, payload) of each property, such as ``av1C`` or ``irot``, in the file's order."""
     num_bytes: int = 0
     parts: list[int] = field(default_factory=list)
-    """Numbers of the items from which this item is derived."""
+    """Numbers of the items from which this item is composed, such as the tiles of a grid."""
 
 
 @dataclass(frozen=True)
 class IsoPicture:
-    """The primary item and what belongs to it."""
+    """The primary item, which is the picture, and the items that hold its bytes."""
 
     item: IsoItem
     coded: tuple[IsoItem, ...]
     """The items whose bytes hold the picture: the primary item itself, or the tiles of a grid."""
     kinds: frozenset[bytes]
-    """Kinds of all items of the file."""
+    """The ``kind`` of every item of the file."""
 
     @property
     def num_bytes(self) -> int:
@@ -48,7 +48,7 @@ class IsoPicture:
         return sum(item.num_bytes for item in self.coded)
 
     def properties(self, name: bytes) -> list[bytes]:
-        """Payloads of the properties called ``name``, such as ``irot``: the picture's, then those of its first tile."""
+        """Payloads of all properties called ``name``, such as ``irot``: of the picture, then of its first tile."""
         return [
             payload
             for item in dict.fromkeys((self.item, *self.coded[:1]))
@@ -85,7 +85,7 @@ def iso_picture(data: bytes) -> IsoPicture | None:
 
 
 def _coded(items: dict[int, IsoItem], primary: int) -> tuple[IsoItem, ...]:
-    """The coded items that make up the picture, each once. A loop, no recursion, because the file decides the depth."""
+    """The coded items that make up the picture, each once. Not recursive, because the file determines the depth."""
     coded: list[IsoItem] = []
     seen: set[int] = set()
     waiting = [primary]
@@ -104,11 +104,11 @@ def _coded(items: dict[int, IsoItem], primary: int) -> tuple[IsoItem, ...]:
 
 
 class _Cut(ValueError):
-    """Raised when a box ends before its last field."""
+    """A box ends before its last field."""
 
 
 class _Fields:
-    """Reads big-endian numbers out of a box with version and flags."""
+    """Reads big-endian numbers from a box that begins with a version and flags."""
 
     def __init__(self, data: bytes, box: Piece) -> None:
         self.data, self.at, self.end = data, box.start, box.end

@@ -1,7 +1,7 @@
-"""Counts the bytes of an image file that hold its pixels, from which "bits per pixel" is computed.
+"""Counts the bytes of an image file that hold its pixels. "Bits per pixel" is computed from this number.
 
 Everything else in a file (EXIF with a thumbnail, colour profiles, signatures, text, a second picture, bytes after the
-end) takes room and changes no pixel. Counted are
+end) takes room and changes no pixel. These bytes are counted:
 
 =========  ========================================================================
 JPEG       entropy-coded bytes of all scans of the first picture, without restart markers
@@ -39,7 +39,7 @@ _CODESTREAMS = (b"jp2c", b"jxlc", b"jxlp")
 
 
 class Extent(NamedTuple):
-    """Size and end of the first picture in a file."""
+    """Number of bytes of the first picture in a file, and where the picture ends."""
 
     pixel_bytes: int
     """Number of bytes that hold the picture's pixels; 0 if none are found."""
@@ -50,7 +50,7 @@ class Extent(NamedTuple):
 def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:
     """The extent of the first picture in the file ``data``, from which ``image`` was opened.
 
-    Both numbers are within 0 … ``len(data)``, whatever the file says.
+    Both numbers are between 0 and ``len(data)``, whatever the file claims.
     """
     size = len(data)
     counted, end = 0, size
@@ -140,7 +140,7 @@ def _gif(data: bytes) -> int:
 
 
 def _colours(data: bytes, at: int) -> int:
-    """Number of bytes of the colour table that the flags at ``at`` announce."""
+    """Size in bytes of the colour table that the flags at offset ``at`` declare; 0 if they declare none."""
     flags = data[at] if at < len(data) else 0
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
@@ -155,7 +155,7 @@ def _blocks(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _codestream(data: bytes) -> int:
-    """Bytes of the codestream of a JPEG XL or JPEG 2000 file, which may have boxes or be a bare codestream."""
+    """Number of bytes in the codestream of a JPEG XL or JPEG 2000 file, with or without boxes around it."""
     if data[4:8] not in (b"jP  ", b"JXL "):
         return len(data)
     return sum(box.size for box in iso_boxes(data) if box.name in _CODESTREAMS)
