@@ -52,7 +52,7 @@ class Hint:
     label: int | None
     """The label; ``None`` if the other rule reads a value that is no label."""
     certain: bool
-    """Whether the value comes from a member and is an unambiguous word for a class. ``False`` for a number or a name."""
+    """Whether the value is from a member and is an unambiguous word for a class. ``False`` for a number or a name."""
     plain: bool = False
     """Whether the hint comes from the name of a folder, tar or field whose words can only mean a class."""
 

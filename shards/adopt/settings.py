@@ -27,7 +27,7 @@ class IndexSettings:
     drawn at random. ``auto``: as ``name`` if all names give a split, else drawn by the default shares."""
     split_seed: Seed = 606
     label_from: str | None = None
-    """A rule of ``shards.adopt.label_rules``, or the path of a list. ``None``: a rule is guessed from the first samples."""
+    """A rule of ``shards.adopt.label_rules`` or the path of a list; guessed from the first samples if ``None``."""
     generator_from: str | None = None
     group_from: str | None = None
     values: dict[str, int] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class IndexSettings:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values, with the SHA-256 of the list of labels, which is ``None`` if there is no list."""
+        """The settings as JSON values, with the SHA-256 of the list of labels, ``None`` without a list."""
         fields = {**asdict(self), "image_ext": list(self.image_ext), "skip": list(self.skip)}
         if not self.skip:  # left out at its default, so that older plans are equal
             del fields["skip"]

@@ -42,8 +42,8 @@ class TilesPrice:
     def lines(self, num_images: int) -> list[str]:
         """Lines with the estimated size of all images that would become tiles, unchanged and as tiles.
 
-        ``num_images`` is the number of images in the source. Empty if none of the images would become tiles, or if none can be decoded. Raises ``InputError`` if a store no
-        longer answers.
+        ``num_images`` is the number of images in the source. Empty if none of the images would become tiles, or if
+        none can be decoded. Raises ``InputError`` if a store no longer responds.
         """
         pixels = sum(self._pixels.values())
         chosen = evenly(list(self._pixels), max(1, len(self._pixels) * _MOST_PIXELS // max(pixels, 1)))

@@ -76,7 +76,7 @@ def _jpeg_colours(header: JpegHeader) -> str:
 
 
 def _quant_digest(header: JpegHeader) -> str:
-    """Digest of the quantisation tables in the order of the components. Table numbers and precision do not affect it."""
+    """Digest of the quantisation tables in the order of the components, independent of their numbers and precision."""
     tables = [header.quant_tables.get(component.tq) for component in header.components]
     if any(table is None for table in tables):
         return ""

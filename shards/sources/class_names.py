@@ -1,4 +1,4 @@
-"""Names of the classes that numbers stand for, from a file's own schema or from the card of its data set.
+"""Finds the names of the classes that numbers stand for, in a file's own schema or in the card of its data set.
 
 The library ``datasets`` writes the names of classes to the schema of a Parquet file. A card, the ``README.md`` of a
 data set on the Hugging Face hub, has them as YAML before its text. Both come from strangers: a text that is no schema
@@ -20,20 +20,20 @@ from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
 __all__ = ["Card", "ClassNames", "names_in_card", "names_in_schema"]
 
 ClassNames = Mapping[str, Mapping[str, str]]
-"""Column → value, as text → name of the class."""
+"""Column → {value as text → name of the class}."""
 
 _CARD = "README.md"
 _MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards of hundreds of configurations have 100,000
 _MAX_CLASSES = 10_000
 _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""Errors of PyYAML for texts that are not YAML, or have senseless tags or dates."""
+"""Errors that PyYAML raises for texts that are not YAML or have invalid tags or dates."""
 
 
 class _WithoutAliases(yaml.SafeLoader):
     """A YAML loader that refuses aliases (``*name``, which repeats what ``&name`` marks).
 
-    With aliases, 256 kilobytes can name so many columns that reading all of them takes years. To ignore only what has
-    an alias is no remedy: a configuration of the data set that contradicts another one may be among it.
+    With aliases, 256 kilobytes can name so many columns that reading them takes years. Ignoring only the parts with
+    aliases would be wrong: one of them may be a configuration of the data set that contradicts another.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -107,13 +107,13 @@ class Card:
 
     names: ClassNames = field(default_factory=dict)
     shown: str = ""
-    """Path or address of the card, for the user."""
+    """Path or address of the card, as messages show it."""
 
     @staticmethod
     def beside(files: SourceFiles) -> "Card":
         """The card (``README.md``) in the folder of ``files``, or else in the folder above it.
 
-        If neither card names classes, an empty card. Raises ``MachineTrouble`` if the disk fails to deliver a card.
+        Returns an empty card if neither names classes. Raises ``MachineTrouble`` if the disk fails to deliver a card.
         """
         for place in (files, _above(files)):
             if place is None:
@@ -131,7 +131,7 @@ class Card:
     def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
         """Names of classes in the ``schema`` of a file and, for columns without such names there, in this card.
 
-        Raises ``InputError`` if schema and card contradict each other. The message calls the file ``shown``.
+        Raises ``InputError``, which calls the file ``shown``, if schema and card contradict each other.
         """
         for column in schema.keys() & self.names.keys():
             for value in sorted(schema[column].keys() & self.names[column].keys()):

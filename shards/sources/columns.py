@@ -1,6 +1,6 @@
 """Finds the meaning of the columns of a table of images by their names.
 
-Such tables are lists beside images, or files that hold the images.
+The tables are lists beside images, or files that hold the images.
 """
 
 import re
@@ -12,7 +12,7 @@ from shards.errors import InputError
 __all__ = ["LABEL_COLUMNS", "PATH_COLUMNS", "Columns", "Unclear", "find_columns", "plain_name"]
 
 PATH_COLUMNS = ("path", "file_name", "file", "file_path", "image_path", "image_name", "image", "img", "img_path")
-"""Names of columns with paths of files. If a table has several, the one that is listed first here counts."""
+"""Names of columns with paths of files. If a table has several of them, the first in this list counts."""
 LABEL_COLUMNS = (
     *("label", "labels", "label_str", "label_a", "class", "class_name", "label_name", "target", "ground_truth"),
     *("is_fake", "fake", "is_generated", "generated", "is_ai", "ai_generated", "is_ai_generated", "is_synthetic"),
@@ -23,12 +23,12 @@ _GENERATOR_COLUMNS = ("generator", "generator_name", "model", "model_name", "sou
 
 
 class Unclear(InputError):
-    """A table does not give the required information, such as labels. Another table or folder names may give it."""
+    """Raised if a table lacks required information, such as labels. Another table or folder names may supply it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a table by meaning; ``""`` if there is none."""
+    """Names of a table's columns by meaning; ``""`` if the table has no such column."""
 
     path: str = ""
     labels: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ def plain_name(column: str) -> str:
 def find_columns(names: Sequence[str], shown: str = "the table") -> Columns:
     """The columns among ``names`` by meaning, whatever their case and punctuation.
 
-    Raises ``InputError`` if two columns have the same meaning and name. The message calls the table ``shown``.
+    Raises ``InputError``, which calls the table ``shown``, if two of these columns differ only in case and punctuation.
     """
     known: dict[str, list[str]] = {}
     for name in names:

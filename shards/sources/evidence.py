@@ -1,4 +1,4 @@
-"""Finds labels of tables that are swapped, by evidence beside the labels.
+"""Detects that the labels of a table are swapped, by comparing them with other evidence.
 
 A program that numbers folders by their names writes 0 for ``fake`` and 1 for ``real``. The numbers alone do not show
 which of them means ``real``. Other data often do: words in the folder of an image, or the column that names its
@@ -21,9 +21,9 @@ _NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
 
 
 def labels_swapped(labels: np.ndarray, hints: np.ndarray) -> bool:
-    """Whether labels are swapped: ``hints`` contradict them in every row that has both, and these have both classes.
+    """Whether labels are swapped: in all rows with a label and a hint, the two differ, and the hints have both classes.
 
-    ``labels`` and ``hints`` are (rows,), with -1 for a row without one.
+    ``labels`` and ``hints`` are (rows,), with -1 for a row that has none.
     """
     both = (hints >= 0) & (labels >= 0)
     return bool(both.any()) and bool((hints[both] != labels[both]).all()) and len(np.unique(hints[both])) > 1
@@ -33,9 +33,9 @@ class FolderHints(NamedTuple):
     """Labels of images according to the names of their folders."""
 
     labels: np.ndarray
-    """(rows,) int8; -1 if the names give no label, or the labels of both classes."""
+    """(rows,) int8; -1 if the names give no label or name both classes."""
     certain: np.ndarray
-    """(rows,) bool: whether the label is from a word that has no other meaning than a class."""
+    """(rows,) bool: whether the label comes from a word that can only mean a class."""
 
     def repeated(self, counts: np.ndarray) -> "FolderHints":
         """A copy in which entry i occurs ``counts[i]`` times; ``counts`` is (rows,) int."""
@@ -73,9 +73,9 @@ def require_not_swapped(
 ) -> list[str]:
     """A note on rows whose label differs from their hint; none if there are no such rows.
 
-    Raises ``InputError`` if labels are swapped: all rows with a hint differ from it, and the hints are of both classes
-    or from words that have no other meaning. In messages, ``shown`` is the table, ``by`` the origin of the hints,
-    ``where`` gives the place of a row, and ``remedy`` is one more thing that the user can do.
+    Raises ``InputError`` if labels are swapped: every label differs from its hint, and the hints have both classes or
+    are all from words that can only mean a class. Messages call the table ``shown``, the origin of the hints ``by`` and
+    row i ``where(i)``. They suggest ``--label`` or, as another remedy, ``remedy``.
     """
     both = (hints.labels >= 0) & (labels >= 0)
     differ = np.flatnonzero(both & (hints.labels != labels))

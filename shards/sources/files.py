@@ -38,77 +38,79 @@ __all__ = [
 ]
 
 Stamp = tuple[int, int]
-"""(length in bytes, a number that changes when the file is written again), by which a change of the file is noticed."""
+"""(length in bytes, a number that changes when the file is written again). A changed file is noticed by its stamp."""
 
 _AHEAD = 4
-"""Files that a worker prefetches while it works on one file. Few, because they take memory."""
+"""Number of files that a worker prefetches while it works on one file. It is small, because they take memory."""
 
 _ASKED = 100
-"""Number of a list's files that are looked up. If the store holds none of these, it counts as holding none at all."""
+"""About this many of a list's files are looked up in a store. If it has none of these, it counts as having none."""
 
 SCRATCH_NAME = ".build_sources"
-"""Folder in the output of a build for everything unpacked from containers. It is deleted when the build is finished."""
+"""Folder in a build's output for files unpacked from containers. It is deleted when the build is finished."""
 
 
 class SourceFiles(Protocol):
-    """Files by name, with ``/`` between folders. Can be pickled. Thread-safe."""
+    """The files of a source. A name is the path in the source, with ``/`` as separator. Can be pickled. Thread-safe."""
 
     @property
     def at_once(self) -> int:
-        """Number of files worth reading at the same time; 0 if the number of processors decides."""
+        """Number of files that should be read at the same time; 0 for the number of processors."""
 
     def where(self, name: str) -> str:
         """The path or address of a file, for messages."""
 
     def folders(self, folder: str = "") -> list[str]:
-        """The folders directly in ``folder`` (by default, in the root), sorted. Raises ``OSError``."""
+        """Names of the folders directly in ``folder`` (by default, in the root), sorted. Raises ``OSError``."""
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
-        """Yields the files below ``folder`` except hidden ones, each with its stamp if that costs no further request.
+        """Yields (name, stamp) of each file below ``folder`` that is not hidden. Raises ``OSError``.
 
-        Raises ``OSError``.
+        The stamp is ``None`` if finding it would take another request.
         """
 
     def read(self, name: str) -> bytes:
-        """The bytes of an image file. Raises ``RejectedImage``, and ``InputError`` if a store does not answer."""
+        """The bytes of an image file.
+
+        Raises ``RejectedImage`` if the file is at fault, and ``InputError`` if a store does not respond.
+        """
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        """Yields :meth:`read` of each of ``names``, in order. The first error is raised and ends the iteration."""
+        """Yields the result of :meth:`read` for each of ``names``, in order. An error may end the iteration."""
 
     def stamp(self, name: str) -> Stamp | None:
-        """The stamp of a file; ``None`` if it is not known."""
+        """The stamp of a file; ``None`` if it cannot be determined."""
 
     def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
         """:meth:`stamp` of each of ``names``. Requests to a store are made in parallel."""
 
     def has_any(self, names: Sequence[str]) -> bool:
-        """Whether any of the files seems to exist."""
+        """Whether any of the files ``names`` exists. In a store, perhaps only some of them are looked up."""
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
         """Up to ``most`` of ``names``, evenly spaced, that can be read cheaply even before :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
-        """The files that hold several images each, with their stamps.
+        """Name → stamp of each file that holds several images.
 
         The name of an image in a container begins with the container's name and a slash. A container called ``""``
         holds all images of the source.
         """
 
     def only(self, names: Sequence[str]) -> "SourceFiles":
-        """The files for a worker that reads only ``names``, without the data on all other files, of which there may be
-        millions."""
+        """A copy for a worker that reads only ``names``, without the data on other files, which may be millions."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
         """The same files, ready for :meth:`read` in any order.
 
         Unpacks containers into the folder ``SCRATCH_NAME`` of ``out`` if necessary; the next call finds them there.
-        ``advance(n)`` is called after ``n`` images. Raises ``InputError``, and ``OSError`` if ``out`` cannot be
+        ``advance(n)`` is called after every ``n`` images. Raises ``InputError``, and ``OSError`` if ``out`` cannot be
         written.
         """
 
 
 class _OneImageEach:
-    """Methods of sources in which each file holds one image."""
+    """Methods for sources in which each file holds one image."""
 
     __slots__ = ()
 
@@ -256,7 +258,7 @@ def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
 def read_image_file(path: Path) -> bytes:
     """The bytes of a file, with retries if the disk fails. Never blocks on a pipe or a device.
 
-    Raises ``RejectedImage`` if it cannot be read or is too large, and ``MachineTrouble``.
+    Raises ``RejectedImage`` if it cannot be read or is too large, and ``MachineTrouble`` if the machine is at fault.
     """
     try:
         return patiently(lambda: _read_whole(path))
@@ -291,7 +293,7 @@ def require_size(num_bytes: int) -> None:
 
 
 def _stamp(found: StoredFile | None) -> Stamp | None:
-    """The stamp of a file in a store; ``None`` if the store gives nothing that changes with the file."""
+    """The stamp of a file in a store; ``None`` if the store reports nothing that changes with the file."""
     if found is None or found.size is None or not found.token:
         return None
     return found.size, int.from_bytes(sha256(found.token.encode()).digest()[:7], "big")

@@ -1,4 +1,4 @@
-"""Finds the images below a folder, and labels them by the names of folders. Opens no image."""
+"""Finds the images below a folder, and labels them by tables there and by the names of folders. Opens no image."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -35,17 +35,17 @@ class _Found:
     passed_over: Counter[str] = field(default_factory=Counter)
     """Suffix → number of files that were skipped."""
     first_archive: str = ""
-    """One of the archives that were skipped."""
+    """The first archive that was skipped; ``""`` if none was."""
     tables: list[str] = field(default_factory=list)
     """Tables that describe images in the folders, see ``shards.sources.metadata``."""
     lists: list[str] = field(default_factory=list)
-    """Lists, and tables that may have images inside, that were skipped."""
+    """Skipped lists, and skipped tables that may have images inside."""
     dataset_notes: list[str] = field(default_factory=list)
     """Files with notes, see ``shards.sources.note_file``."""
     packed_tables: list[str] = field(default_factory=list)
-    """Lists, and tables with images inside, that were skipped because they are in archives."""
+    """Lists, and tables that may have images inside, which were skipped because they are in archives."""
     skipped: frozenset[str] = frozenset()
-    """Images in folders that the user excluded."""
+    """Images in folders that the user excluded by ``--skip``."""
 
 
 def read_folder(
@@ -53,8 +53,8 @@ def read_folder(
 ) -> SourceList:
     """Finds the images below a folder, at any depth, and labels them by tables in it and by the names of folders.
 
-    ``listed`` are the files below the folder, if the caller knows them. Images without a label from a table or a name
-    are skipped, with a note. Raises ``InputError`` if a class is missing or names contradict each other, and
+    ``listed`` are the files below the folder, if the caller has listed them already. Images without a label from a
+    table or a name are skipped, with a note. Raises ``InputError`` if a class is missing or names contradict each other, and
     ``OSError`` if a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
@@ -89,7 +89,7 @@ def read_folder(
 
 
 def _skip(found: _Found, rules: SourceRules) -> list[str]:
-    """Removes from ``found`` everything in folders that the user excluded. Returns a note on the images there."""
+    """Removes all files in folders that the user excluded from ``found``. Returns a note on the images among them."""
     if not rules.words.skipped:
         return []
 
@@ -211,7 +211,7 @@ def _what_to_give(root: str) -> str:
 
 
 def _held(layout: Layout) -> str:
-    """A clause that lists the folders whose names say no class, for the end of a sentence."""
+    """The end of a sentence that lists the folders whose names give no class; empty if there are none."""
     names = dict.fromkeys(
         "/".join(folder[:2]) + "/" for folder, place in layout.places.items() if place.label is None and folder
     )

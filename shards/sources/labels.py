@@ -2,8 +2,8 @@
 
 A label is never guessed. A word has the meaning that ``shards.sources.words`` knows. A number has the meaning given by
 the names of the classes in the file or in its card, by the name of its column, or by the user, in this order.
-Contradictions are refused: two columns that give different labels, and a number to which the user gave another class
-than the file.
+Contradictions are errors: if two columns give different labels, or if the user gave a number another class than the
+file.
 """
 
 import re
@@ -24,7 +24,7 @@ from shards.sources.words import Words, asked_class, plain_label, truth_of
 __all__ = ["NO_LABEL", "read_labels"]
 
 NO_LABEL = -1
-"""Label of a row without a label."""
+"""The entry for a row without a label in arrays of labels."""
 
 _MOST_VALUES = 12
 _EMPTY = frozenset({"", "nan", "none", "null"})
@@ -38,11 +38,11 @@ class _Column:
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Value → name of its class if the file names it, else the value itself. Values that are no labels are left out."""
+    """Value → name of its class if the file or card gives one, else the value. Values that mean no label are absent."""
     meanings: Mapping[str, int]
     """Value → label, for values that have a meaning."""
     by: str
-    """Where the meanings come from, for the user."""
+    """Text for the user that says where the meanings come from."""
     contested: str = ""
     """A value to which the user gave another class than ``meanings`` do; ``""`` if there is none."""
 
@@ -57,17 +57,17 @@ class _Column:
 
     @property
     def labels(self) -> np.ndarray:
-        """(rows,) int8; ``NO_LABEL`` if a value has no meaning."""
+        """(rows,) int8: the label of each row; ``NO_LABEL`` if its value has no meaning."""
         found = self.values.dictionary.to_pylist()
         of_value = np.array([self.meanings.get(value, NO_LABEL) for value in found], np.int8)
         return of_value[np.asarray(self.values.indices)]
 
     def row_of(self, value: str) -> int:
-        """The first row with a value."""
+        """Number of the first row that contains ``value``."""
         return int(np.flatnonzero(np.asarray(self.values.indices) == self.values.dictionary.index(value).as_py())[0])
 
     def shown(self, value: str) -> str:
-        """A value with the name of its class, for the user."""
+        """Text for the user: ``value``, and the name of its class if it has one."""
         text = self.texts.get(value, value)
         return repr(value[:40]) if text == value else f"{value[:40]!r} ({text[:40]!r})"
 
@@ -80,9 +80,9 @@ def read_labels(
     shown: str,
     where: Callable[[int], str],
 ) -> tuple[np.ndarray, list[str]]:
-    """Reads the columns of labels of a table of texts: (labels (rows,) int8, notes on what the values mean).
+    """Reads the label ``columns`` of a table of texts. Returns (labels (rows,) int8, notes on what the values mean).
 
-    A row without a label has ``NO_LABEL``. In messages, ``shown`` is the table and ``where`` gives the place of a row.
+    A row without a label has ``NO_LABEL``. Messages call the table ``shown`` and row i ``where(i)``.
     Raises ``Unclear`` if no column has a known meaning, and ``InputError`` if two columns, or a column and the user,
     contradict each other.
     """
@@ -115,7 +115,7 @@ def read_labels(
 
 
 def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str, str], shown: str) -> _Column:
-    """Determines the meaning of a column. Raises ``InputError`` if names of classes contradict the column's name."""
+    """Finds what a column's values mean. Raises ``InputError`` if names of classes contradict the column's name."""
     encoded = values.combine_chunks().dictionary_encode()
     texts = {}
     for value in encoded.dictionary.to_pylist():
@@ -153,7 +153,7 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
 
 
 def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
-    """Value → label, for numbers that the user gave a meaning. The meaning of 0 implies that of 1, and vice versa."""
+    """Value → label, for numbers to which the user gave a class. If 0 has a class, 1 has the other, and vice versa."""
     numbers = {}
     for value, text in texts.items():
         for form in (text, value):
@@ -172,7 +172,7 @@ def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
 def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
     """Raises ``InputError`` if a number means the opposite of what the user said about it.
 
-    Raises nothing if a column takes its meanings from the user, since the user may have meant the number there.
+    Raises nothing if another column takes its meanings from the user, since the user may have meant that column.
     """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):

@@ -1,8 +1,8 @@
 """Determines class, split and generator of images from the names of their folders.
 
 On the path from the source to an image, names with a known meaning give class and split, and the remaining names give
-the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``. Contradictions are refused with a
-message that names them. Folders that say no class are skipped with a note.
+the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``, where ``GEN`` is the generator.
+Contradictions are errors whose message names them. Folders whose names give no class are skipped with a note.
 """
 
 from collections import Counter
@@ -20,11 +20,11 @@ from shards.sources.words import Meaning
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
 Folder = tuple[str, ...]
-"""A folder, as the names on its path from the source, the last of which is its own; ``()`` is the source."""
+"""A folder, as the tuple of the names on its path below the source, its own name last; ``()`` is the source."""
 
 _MOST_SHOWN = 5
 _SAY_NOTHING = BESIDE_CLASSES | {word for word, label in CLASS_WORDS.items() if label == 0}
-"""Words in the name of a folder beside real images that keep it from being taken for generated: ``real_faces``."""
+"""A folder beside real images is not taken for generated images if its name has one of these words: ``real_faces``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Place:
     """What the names of a folder say about its images."""
 
     label: int | None
-    """The label; ``None`` if no name says a class."""
+    """The label; ``None`` if no name gives a class."""
     split: str
     generator: str
     """The generator; ``""`` for real images."""
@@ -48,10 +48,10 @@ class Layout:
     counts: Mapping[Folder, int]
     """Number of images directly in each folder."""
     beside_real: bool
-    """Whether no name says "generated", so that folders beside folders of real images were taken for generated."""
+    """Whether no name means generated images, so that folders beside real images were taken for generated."""
 
     def notes(self) -> list[str]:
-        """Notes on how names were understood, and on folders that say no class."""
+        """Notes on how names were understood, and on folders whose names give no class."""
         said: Counter[tuple[int, str]] = Counter()
         silent: Counter[str] = Counter()
         for folder, place in self.places.items():
@@ -105,7 +105,7 @@ def _given(rules: SourceRules, label: int) -> bool:
 
 
 def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> Place:
-    """Class and split of a folder, without its generator."""
+    """Class and split that the names of a folder give. The generator is left empty."""
     shown = "/".join(folder) + "/"
     labelled = [name for name in folder if meanings[name].label is not None]
     named = [name for name in labelled if meanings[name].is_given] or labelled
@@ -136,7 +136,7 @@ def _require_real(folder: Folder, start: int) -> None:
 
 
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
-    """The split that the names of a folder give, ``""`` for none. Raises ``InputError`` if they give two."""
+    """The split that the names of a folder give; ``""`` if they give none. Raises ``InputError`` if they give two."""
     splits = list(dict.fromkeys(meanings[name].split for name in folder if meanings[name].split))
     if not splits or not rules.given_split:
         return ""
@@ -151,8 +151,8 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
 def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
     """Folder without a class → the name by which it is taken for generated images.
 
-    The name is that of the folder itself, or of a folder above it, that lies beside a folder of real images. The folder
-    of real images must be called by a word with no other meaning: ``nature`` may name a scene, so folders beside
+    The name is that of the folder itself, or of a folder above it, if it is beside a folder of real images. The name of
+    the folder of real images must have no other meaning: ``nature`` may name a scene, so folders beside
     ``nature`` are not taken for generated.
     """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
@@ -179,7 +179,7 @@ def _shared_start(names: Sequence[Sequence[str]]) -> int:
 
 
 def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRules) -> str:
-    """The generator of a folder, chosen among ``left``, the names on its path that mean no class and no split.
+    """The generator of a folder, chosen from ``left``: the names on its path that mean no class and no split.
 
     The first ``shared`` names are the same for all images, so they name the source. The generator is the name that
     follows them or, if none follows, the last of them. A level that the user gave for generators takes precedence.
@@ -192,7 +192,7 @@ def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRu
 
 
 def named_generator(folder: Folder, rules: SourceRules) -> str:
-    """The name of the folder at the level that the user gave for generators."""
+    """The folder name at the level that the user gave for generators; ``UNKNOWN_GENERATOR`` if there is none."""
     level = rules.generator_level
     return UNKNOWN_GENERATOR if level is None or level > len(folder) else folder[level - 1]
 

@@ -1,4 +1,4 @@
-"""Notes on links to folders that a source contains more than once. The images of such a folder are read once."""
+"""Notes on links to folders that a source also holds at another path. The images of these folders are read once."""
 
 import os
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ __all__ = ["notes_on_links"]
 def notes_on_links(root: Path, again: Sequence[tuple[str, str]], words: Words) -> list[str]:
     """A note on links in ``root`` to folders that were already read by another path.
 
-    ``again`` holds (link, the other path). Raises ``InputError`` if links place a folder outside of ``root`` in both
-    classes.
+    ``again`` holds (link, the other path). Raises ``InputError`` if links put the same folder, which is outside of
+    ``root``, into both classes.
     """
     inside = os.path.realpath(root)
     for link, way in again:

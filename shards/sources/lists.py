@@ -33,7 +33,7 @@ _REAL_GENERATORS = {"", "real"}
 def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
     """The images of a list. The paths in it are relative to the folder of the list, which is the root of ``files``.
 
-    Raises ``InputError`` naming the line at fault.
+    Raises ``InputError`` for a mistake in the list, and names its line if possible.
     """
     shown = files.where(path.name)
     rows = read_rows(path, shown)
@@ -73,9 +73,9 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
 
 
 def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:
-    """The labels of a table and notes on them, by :func:`read_labels`.
+    """The labels of a table and notes on them, as from :func:`read_labels`.
 
-    Names of classes are from the table's schema and from ``card``. Raises the errors of :func:`read_labels`, and
+    Names of classes come from the table's schema and from ``card``. Raises the errors of :func:`read_labels`, and
     ``InputError`` if the table's column of generators shows that the labels are swapped.
     """
     class_names = card.joined_to(rows.class_names, rows.shown)
@@ -107,7 +107,7 @@ def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
 
 
 def _generator_names(rows: TableRows) -> list[str]:
-    """The values of the column of generators. Numbers are replaced by the names in the file's schema."""
+    """The values of the column of generators. Numbers are replaced by the names that the file's schema gives."""
     column = rows.columns.generator
     names = rows.class_names.get(column, {})
     return [names.get(value.strip(), value) for value in rows.texts(column)]
@@ -158,8 +158,8 @@ def _shown_value(row: dict[str, Any], name: str) -> str:
 def _path(name: str, where: str, files: SourceFiles) -> str:
     """The path that a row names. Raises ``InputError`` if it is not valid.
 
-    A list in a store may only name files beside or below it. Elsewhere, the reader's credentials may give access that
-    the list's author does not have.
+    A list in a store may only name files beside or below it. To other files, the reader's credentials may give access
+    that the list's author does not have.
     """
     if not name or "\0" in name:
         raise InputError(f"{where}: the path is empty or contains a zero byte")
@@ -180,7 +180,7 @@ def _path(name: str, where: str, files: SourceFiles) -> str:
 
 
 def _require_no_other_system(path: str, where: str, files: SourceFiles) -> None:
-    """Raises ``InputError`` if a path separates folders by backslashes, which are characters of a name on Linux."""
+    """Raises ``InputError`` if a path uses backslashes as separators. On Linux, a backslash is part of a name."""
     slashes = path.replace("\\", "/")
     if not files.has_any([path]) and files.has_any([slashes]):
         raise InputError(f"{where}: {path!r} has backslashes, as on Windows: write {slashes!r}")

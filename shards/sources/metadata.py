@@ -2,7 +2,7 @@
 
 The tables are ``metadata.csv``, ``.jsonl`` or ``.parquet`` with a column ``file_name``, as Hugging Face's ImageFolder
 has them. A table takes precedence over the names of folders. But the names must not contradict the table: labels that
-are swapped throughout, and different splits, are refused.
+are swapped throughout, and different splits, are errors.
 """
 
 import posixpath
@@ -27,12 +27,12 @@ from shards.sources.source_list import SourceRules
 __all__ = ["METADATA_NAMES", "Described", "Metadata", "read_metadata"]
 
 METADATA_NAMES = frozenset(f"metadata{suffix}" for suffix in LIST_SUFFIXES)
-"""Names of tables that are read if they are in a folder."""
+"""File names of the tables that are read if a folder of the source holds them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a table says about an image; ``None`` or ``""`` in each field about which the table says nothing."""
+    """A table's row about an image. A field that the table does not give is ``None`` or ``""``."""
 
     label: int | None
     generator: str
@@ -40,24 +40,24 @@ class Described:
     split: str
     """The split, from the table or else from the names of folders."""
     where: str
-    """The place of the row, for the user."""
+    """The table and row, as text for the user."""
 
 
 @dataclass
 class Metadata:
-    """What all tables of a source say."""
+    """The rows of all metadata tables of a source."""
 
     images: dict[str, Described] = field(default_factory=dict)
-    """Path in the source → what its table says."""
+    """Path of an image in the source → its row."""
     notes: list[str] = field(default_factory=list)
     unclear: list[tuple[Unclear, list[str]]] = field(default_factory=list)
-    """(why a table gives no labels, the images that the table names). Folders may label these images instead."""
+    """(error that says why a table gives no labels, images in the table). Folders may label these images instead."""
 
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
         """Notes on tables from which no labels could be read.
 
-        ``labelled`` are the images that have a label from elsewhere. Raises the ``Unclear`` of such a table if an image
-        of the table is not in ``labelled``, or if the data set does not have both classes (``has_both``).
+        ``labelled`` are the images that have a label from elsewhere. Raises the error of such a table if an image in it
+        is not in ``labelled``, or if the data set lacks a class (``has_both`` is false).
         """
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):
@@ -72,7 +72,7 @@ def read_metadata(
     rules: SourceRules,
     skipped: AbstractSet[str] = frozenset(),
 ) -> Metadata:
-    """Reads what ``tables`` say about ``images``; all are names in ``files``. Ignores rows about ``skipped`` images.
+    """Reads the rows of ``tables`` about ``images``. Ignores rows about ``skipped`` images. All are names in ``files``.
 
     Raises ``InputError`` if a table cannot be read, or if tables contradict each other or the folders.
     """
@@ -108,7 +108,7 @@ def _add(
     rules: SourceRules,
     card: Card,
 ) -> Iterator[tuple[int, str, str]]:
-    """Adds the rows of a table to ``found``. Yields (label, path, place of the row) for rows that name an image."""
+    """Adds the rows of a table to ``found``. Yields (label, path, text that names the row) for each image."""
     there = known | skipped
     paths = [_within(folder, name, there) for name in rows.texts(rows.columns.path)]
     named = [row for row, path in enumerate(paths) if path in known]
@@ -145,7 +145,7 @@ def _add(
 
 
 def _within(folder: str, name: str, known: AbstractSet[str]) -> str:
-    """The name in the source of the image that a row names; ``""`` if there is none."""
+    """The path in ``known`` of the image that a table in ``folder`` calls ``name``; ``""`` if there is none."""
     for form in (name, name.replace("\\", "/")):
         if (path := posixpath.normpath(posixpath.join(folder, form))) in known:
             return path

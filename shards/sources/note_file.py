@@ -1,7 +1,7 @@
-"""The note in a file ``dataset_note.txt`` of a source, see :mod:`shards.manifest.note`.
+"""Reads the note for readers of verdicts from files ``dataset_note.txt`` in a source, see :mod:`shards.manifest.note`.
 
-The file is beside a list, or anywhere in a folder or an archive of images. So a build of these images takes the note
-over, and the user need not give it again.
+The file is beside a list, or anywhere in a folder or an archive of images. A build copies the note from it, so that the
+user need not give the note again.
 """
 
 from collections.abc import Iterable
@@ -17,22 +17,22 @@ __all__ = ["NOTE_NAME", "NoteFiles", "note_beside", "notes_among"]
 
 NOTE_NAME = "dataset_note.txt"
 _MOST_BYTES = 1 << 16
-"""Most bytes of a file with a note, including white space. A longer file is not read or, if its length is not known
+"""Maximum size in bytes of a note file, including white space. A larger file is not read or, if its size is not known
 beforehand, not decoded."""
 _REMEDY = "correct it, or give --note, which overrides it"
 
 
 @dataclass(frozen=True, slots=True)
 class NoteFiles:
-    """The files of a source that hold its note. They are read only if the user gave no note, which would replace it."""
+    """The files of a source that hold its note. They are read only if the user gave no note by ``--note``."""
 
     files: SourceFiles
     names: tuple[str, ...] = ()
 
     def read(self) -> str:
-        """The note; ``""`` if there is no file. The notes of several files are joined; equal notes are taken once.
+        """The note; ``""`` if there is no file. The notes of several files are joined, without repetitions.
 
-        Raises ``InputError`` for a file that cannot be read or holds no note.
+        Raises ``InputError`` if a file cannot be read or holds no valid note, or if the joined note is too long.
         """
         notes = dict.fromkeys(_read(self.files, name) for name in self.names)
         joined = " ".join(notes)
@@ -46,7 +46,7 @@ class NoteFiles:
 
 
 def note_beside(files: SourceFiles) -> NoteFiles:
-    """The note beside a list, in the root of ``files``."""
+    """The note file beside a list, in the root of ``files``; empty if there is none."""
     try:
         is_there = files.has_any([NOTE_NAME])
     except InputError:  # a store may refuse to tell that a file is missing

@@ -33,9 +33,9 @@ _MAX_LIST_BYTES = 64 << 30  # most bytes of a list on a web server, whatever len
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:
     """Reads the images of a source, which is a folder, an archive of a folder, or a list, recognised by its suffix.
 
-    ``location`` is a path on this machine or, except for archives, a URL of a store. Raises ``InputError`` for anything
-    else, if labels or splits cannot be determined, and if a word of ``--label`` or ``--skip`` occurs nowhere in the
-    source.
+    ``location`` is a path on this machine or, except for archives, a URL of a store. Raises ``InputError`` if it is
+    anything else, if labels or splits cannot be determined, or if a word of ``--label`` or ``--skip`` occurs nowhere in
+    the source.
     """
     rules = rules or SourceRules()
     sources = _read(location, rules)
@@ -103,7 +103,7 @@ def _read_listed(files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]],
 
 
 def _read_archive(source: Path, rules: SourceRules) -> SourceList:
-    """The images in an archive, which counts as the folder that was packed."""
+    """The images in an archive, which is read like the folder that was packed."""
     archives = FoundArchives(source)
     if archives.take("") is not None:
         sources = read_folder(archives.files, rules)
@@ -116,7 +116,7 @@ def _read_archive(source: Path, rules: SourceRules) -> SourceList:
 
 
 def _read_stored(url: str, rules: SourceRules) -> SourceList:
-    """The images below a URL, or in the list at the URL, which is downloaded first."""
+    """The images below a URL, or those in a list or table at the URL. A list is downloaded first."""
     if is_archive_name(url):
         raise InputError(f"{url} is an archive: download it first, and give the file or its folder")
     if not url.lower().endswith((*LIST_SUFFIXES, *TABLE_SUFFIXES)):

@@ -1,4 +1,4 @@
-"""Reads the rows of a table of images in CSV, JSON lines or Parquet: columns with a meaning, as texts."""
+"""Reads a table of images in CSV, JSON lines or Parquet: the columns whose names have a meaning, as texts."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ __all__ = ["LIST_SUFFIXES", "TableRows", "csv_reader", "is_text_or_number", "rea
 
 LIST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _PLACE = "\0place"
-"""Name of the column with the line or row number of each row in its file."""
+"""Name of an added column with the line or row number of each row in its file."""
 
 _SEPARATORS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 1 << 16  # characters
@@ -34,7 +34,7 @@ Record = Mapping[str, Any]
 
 
 class TableRows:
-    """The rows of a table as columns of texts, and the place of each row."""
+    """The rows of a table as columns of texts, with the line or row number of each row in the file."""
 
     def __init__(self, shown: str, unit: str, columns: Columns, table: pa.Table, class_names: ClassNames) -> None:
         self.shown, self.columns, self.table = shown, columns, table
@@ -43,7 +43,7 @@ class TableRows:
         self._unit = unit
 
     def where(self, row: int) -> str:
-        """The place of a row, for the user."""
+        """Text for the user with the file, and the line or row number in it, of the row ``row``."""
         return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
 
     def texts(self, column: str) -> list[str]:
@@ -76,7 +76,7 @@ def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
 def read_rows(path: Path, shown: str) -> TableRows:
     """Reads the columns of a table that have a meaning here. Messages call the table ``shown``.
 
-    Raises ``Unclear`` if it has no column of paths, and ``InputError`` naming the line that cannot be read.
+    Raises ``Unclear`` if it has no column of paths, and ``InputError`` if it cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -191,7 +191,7 @@ def _parquet_rows(path: Path, shown: str) -> TableRows:
 
 
 def is_text_or_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type may have a meaning: bytes (such as images), lists and structures have none."""
+    """Whether a column of this type may have a meaning. Columns of bytes (as of images), lists and structures do not."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return not binary and not pa.types.is_nested(kind)
@@ -202,7 +202,7 @@ def _as_texts(values: Mapping[str, list[str]]) -> dict[str, pa.Array]:
 
 
 def text_of(value: object) -> str:
-    """A value of a table as it would be written in a CSV file."""
+    """The text of a table's value: ``1`` or ``0`` for a truth value, empty for ``None``."""
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else str(value)

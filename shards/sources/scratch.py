@@ -11,7 +11,10 @@ __all__ = ["open_scratch", "require_room"]
 
 
 def open_scratch(out: Path) -> Path:
-    """Makes the folder if necessary, and removes temporary files of a killed build. The caller holds ``out``'s lock."""
+    """Returns the folder, and makes it if necessary. Removes temporary files of a killed build.
+
+    The caller must hold the lock of ``out``.
+    """
     scratch = out / SCRATCH_NAME
     scratch.mkdir(exist_ok=True)
     remove_temporaries(scratch, lambda _: True)

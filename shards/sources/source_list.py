@@ -1,6 +1,6 @@
-"""The images that a build takes in, as an Arrow table, and the rules by which it was made.
+"""The images that a build packs, as an Arrow table, and the rules by which the table is made.
 
-The table is sorted, so that the order in a directory or a list does not matter.
+The table is sorted, so that the order of files in a folder or list does not matter.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 UNKNOWN_GENERATOR = "unknown"
-"""Generator of generated images with no known generator."""
+"""Name of the generator for generated images whose generator is not known."""
 
 SOURCE_SCHEMA = pa.schema(
     [
@@ -45,14 +45,14 @@ class SourceRules:
 
     words: Words = field(default_factory=Words)
     generator_level: int | None = None
-    """Level of the folder that names the generator; 1 is directly below the source. ``None``: the level is found."""
+    """Level of the folder that names the generator; 1 is directly below the source. ``None``: it is found."""
     given_split: bool = True
-    """Whether splits in folders, files or lists are kept."""
+    """Whether splits given by folders, files or lists are kept. If not, all splits are drawn."""
 
 
 @dataclass(frozen=True)
 class SourceList:
-    """The images that a build takes in."""
+    """The images that a build packs."""
 
     files: SourceFiles
     """The files to which paths are relative."""
@@ -63,14 +63,14 @@ class SourceList:
     notes: list[str] = field(default_factory=list)
     """Notes to show to the user before any image is read: how words were understood, and what was skipped."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    """Path → stamp, for files whose stamps came with the listing of a store."""
+    """Path → stamp, for files whose stamps were in the listing of a store."""
     note_files: NoteFiles | None = None
     """Files with the note for readers of verdicts; ``None`` if there is none."""
     groups: GroupList | None = None
-    """Groups by the contents of files, in addition to the groups in ``table``."""
+    """Groups of images by the SHA-256 of their files, in addition to the groups in ``table``."""
 
     def dataset_note(self) -> str:
-        """The note in files of the source, ``""`` for none, see :meth:`NoteFiles.read`."""
+        """The note in files of the source; ``""`` if there is none. See :meth:`NoteFiles.read`."""
         return "" if self.note_files is None else self.note_files.read()
 
 
@@ -83,7 +83,7 @@ def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
 def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
     """A sentence for each split that was given samples of one class only.
 
-    No sentences if a sample has no split yet (``""``), since a draw may add samples of the other class.
+    Returns no sentences if a sample has no split yet (``""``), since a draw may add samples of the other class.
     """
     pairs = set(zip(splits, labels, strict=True))
     if "" in splits:
@@ -97,7 +97,7 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
 
 
 def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -> list[str]:
-    """Sentences for the user on given splits: only some images have one, one has a single class, or none is train.
+    """Sentences for the user if only some images have a given split, if a split lacks a class, or if none is train.
 
     ``remedy`` says how to have all splits drawn.
     """
@@ -121,7 +121,7 @@ def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -
 
 
 def _counts(kinds: Mapping[tuple[str, int], int], split: str) -> str:
-    """The number of images in a split, and their class if there is only one."""
+    """The number of images in a split as text, with their class if there is only one."""
     found = [(kinds[(split, label)], name) for label, name in enumerate(CLASS_NAMES) if (split, label) in kinds]
     number = f"{sum(count for count, _ in found):,}"
     return f"{number}, all of them {found[0][1]}" if len(found) == 1 else number

@@ -1,4 +1,4 @@
-"""Finds a third class in a data set of two classes: folders beside those of the classes, with names of neither."""
+"""Finds folders that may be a third class: they are beside folders of the two classes, but named after neither."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ BESIDE_CLASSES = frozenset(
     | {"mask", "masks", "meta", "metadata", "misc", "other", "others", "prompts", "readme", "segmentation"}
     | {"thumbnails", "todo", "tmp", "unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
 )
-"""Words in names of folders that are often beside the folders of classes, but are no class."""
+"""Words in the names of folders that are often beside the folders of the classes, but are not a class."""
 
 
 def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], counts: Mapping[_Folder, int]) -> None:
@@ -56,6 +56,6 @@ def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
 
 
 def _form(name: str) -> bool | None:
-    """Whether a word follows the number with which ``name`` begins; ``None`` without a number."""
+    """Whether a word follows the number at the beginning of ``name``; ``None`` if ``name`` does not have this form."""
     number = _NUMBERED.fullmatch(name)
     return None if number is None else bool(number[1])

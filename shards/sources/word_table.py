@@ -1,4 +1,4 @@
-"""The words for classes and splits, and words beside which a word for a class no longer means it, such as ``not``."""
+"""The words for classes and splits, and words such as ``not`` that change the meaning of a class word beside them."""
 
 import re
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ def letters_of(name: str) -> list[str]:
 
 
 def denied(words: Sequence[str]) -> set[int]:
-    """The classes that the words of a name deny, as in ``not_fake`` and ``nonfake``."""
+    """The labels of the classes that the words of a name deny, as in ``not_fake`` and ``nonfake``."""
     glued = (_GLUED.fullmatch(word) for word in words)
     found = {CLASS_WORDS[match["word"]] for match in glued if match}
     if not NEGATIONS.isdisjoint(words):
@@ -121,10 +121,10 @@ def may_be_generated(name: str) -> bool:
 
 
 def sounds_like(words: Sequence[str]) -> bool:
-    """Whether the words of a name are about a likeness, or ask a question: ``real_looking``, ``is_fake``."""
+    """Whether the words of a name only suggest a class (``real_looking``), or ask for it (``is_fake``)."""
     return not _SEEMING.isdisjoint(words)
 
 
 def is_glued_denial(word: str) -> bool:
-    """Whether ``word`` is one like ``notfake``."""
+    """Whether ``word`` is a negation and a class in one word, like ``notfake``."""
     return _GLUED.fullmatch(word) is not None

@@ -41,9 +41,9 @@ _OF_LABELS = frozenset(map(plain_name, LABEL_COLUMNS))
 
 
 def plain_label(text: str) -> str:
-    """A label, given in lower case; other spellings of ``0`` and ``1`` become ``0`` and ``1``.
+    """Converts other spellings of ``0`` and ``1`` in a label, given in lower case, to ``0`` and ``1``.
 
-    JSON and tables write true and false, and a column with missing numbers holds 1.0.
+    JSON and tables write ``true`` and ``false``, and a column with missing numbers holds ``1.0``.
     """
     return _SAME_LABELS.get(text, text)
 
@@ -89,7 +89,7 @@ class Meaning:
     label: int | None = None
     split: str = ""
     is_given: bool = False
-    """Whether the user gave the label for this very name."""
+    """Whether the user gave the label for this name, and not only for one of its words."""
     is_filler: bool = False
     """Whether the name consists of fillers, so that it cannot be the name of a generator or a scene."""
 
@@ -125,7 +125,7 @@ class Words:
     def require_matched(self) -> None:
         """Raises ``InputError`` if a word of ``--label`` or ``--skip`` occurs nowhere in the source.
 
-        Such a word was misspelt, or meant for another source.
+        Such a word is misspelt, or is meant for another source.
         """
         if missing := sorted(self.given.keys() - self.matched):
             word, label = missing[0], CLASS_NAMES[self.given[missing[0]]]
@@ -160,7 +160,7 @@ class Words:
         return Meaning(next(iter(labels), None), next(iter(splits), ""))
 
     def _of_partition(self, column: str, value: str) -> Meaning:
-        """The meaning of a folder named as Hive and Spark do: ``label=fake``, ``is_fake=0``."""
+        """The meaning of a folder ``COLUMN=VALUE``, as Hive and Spark name them: ``label=fake``, ``is_fake=0``."""
         if plain_name(column) == "split":
             return Meaning(split=self.of_name(value).split)
         if plain_name(column) not in _OF_LABELS:
@@ -173,7 +173,7 @@ class Words:
     def of_value(self, text: str) -> int | None:
         """The label that a value in a table, or in a member of a tar, stands for; ``None`` if it stands for none.
 
-        A number stands for a label only if the user said so.
+        A number stands for a label only if the user gave it a class.
         """
         plain = text.strip().lower()
         for form in (plain, plain_label(plain)):
@@ -182,7 +182,7 @@ class Words:
         return self.of_name(plain).label
 
     def is_certain(self, name: str) -> bool:
-        """Whether a name can mean nothing but a class, because its words have no other meaning or the user gave it."""
+        """Whether a name can only mean a class, because its words have no other meaning or the user gave it a class."""
         words = [word for word in letters_of(name) if word not in FILLERS and word not in SPLIT_WORDS]
         return self.of_name(name).is_given or (bool(words) and all(word in CERTAIN for word in words))
 
@@ -192,7 +192,10 @@ class Words:
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, int]:
-    """Parses ``["nature=real", "1=generated"]`` to ``{"nature": 0, "1": 1}``. Raises ``InputError``."""
+    """Parses ``["nature=real", "1=generated"]`` to ``{"nature": 0, "1": 1}``.
+
+    Raises ``InputError`` if a text does not have this form, or if a word is given both classes.
+    """
     labels: dict[str, int] = {}
     for text in texts:
         word, _, name = text.rpartition("=")

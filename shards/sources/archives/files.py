@@ -32,9 +32,9 @@ class Archive:
 
     found: OpenedAs
     opened: OpenedAs
-    """How its members are read."""
+    """The file from which its members are read: the archive itself, or the plain tar to which it was unpacked."""
     num_unpacked: int = 0
-    """Number of bytes of the tar, after unpacking, up to the end of its last member."""
+    """Size in bytes of the unpacked tar up to the end of its last member; 0 for a zip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class PackedFiles:
     root: Path
     archives: Mapping[str, Archive]
     members: Mapping[str, PackedMember]
-    """Name → member."""
+    """Name among the files of the source → member."""
 
     @property
     def _loose(self) -> LocalFiles:
@@ -124,13 +124,13 @@ class PackedFiles:
 
 
 def _path_of(archive: Archive, scratch: Path) -> Path:
-    """Where an archive is unpacked to. The name depends on the state of the archive."""
+    """The path to which an archive is unpacked. It depends on the stamp, so a changed archive is unpacked again."""
     text = f"{archive.found.path.absolute()}\0{archive.found.stamp}"
     return scratch / f"{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.tar"
 
 
 def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Callable[[int], object]) -> OpenedAs:
-    """The plain tar in ``scratch`` to which a gzipped tar is unpacked, unless an earlier run has unpacked it."""
+    """Unpacks a gzipped tar to a plain tar in ``scratch``, unless an earlier run did so. Returns the plain tar."""
     path, source = _path_of(archive, scratch), archive.found.path
     if not path.exists():
         try:
@@ -143,8 +143,8 @@ def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Cal
 
 
 def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advance: Callable[[int], object]) -> None:
-    """Unpacks ``length`` bytes from ``source``. ``ends`` are the sorted ends of its images, to count them for
-    ``advance``."""
+    """Unpacks ``length`` bytes of the tar ``source`` to ``plain``. ``advance(n)`` is called after every ``n`` members,
+    whose ends in the tar are the sorted offsets ``ends``."""
     written = 0
     with open_regular(source) as file, gzip.GzipFile(fileobj=file) as packed:
         while piece := packed.read(min(length - written, _PIECE_BYTES)):

@@ -30,12 +30,12 @@ Members = Sequence[tuple[str, PackedMember]]
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file is an archive, or a part of one, by its name."""
+    """Whether ``name`` has the suffix of an archive or of a part of an archive."""
     return _ARCHIVE.search(name) is not None
 
 
 def without_archive_suffix(name: str) -> str:
-    """An archive's name as the name of a folder: ``ai.tar.gz`` → ``ai``, ``ai.z01`` → ``ai``."""
+    """An archive's name without its suffix: ``ai.tar.gz`` → ``ai``, ``ai.z01`` → ``ai``."""
     return _ARCHIVE.sub("", name)
 
 
@@ -68,13 +68,13 @@ def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Memb
 
 
 def _has_parts(path: Path) -> bool:
-    """Whether the first part of a split zip is beside its last part."""
+    """Whether ``path`` is the last part of a split zip whose first part is beside it."""
     return any(path.with_suffix(suffix).exists() for suffix in (".z01", ".Z01"))
 
 
 @dataclass
 class FoundArchives:
-    """The archives below a folder that is a source, or the archive that is the source, with the name ``""``."""
+    """The archives below the folder ``root``, or ``root`` itself if it is an archive, with the name ``""``."""
 
     root: Path
     archives: dict[str, Archive] = field(default_factory=dict)
@@ -84,11 +84,11 @@ class FoundArchives:
     unread: list[str] = field(default_factory=list)
     """Archives that are skipped because they cannot be read here and a folder of their name is beside them."""
     ends: list[str] = field(default_factory=list)
-    """Notes on the ends of tars."""
+    """Notes on tars whose end is missing, or followed by unread bytes."""
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the user on archives that were skipped, and on the ends of tars."""
+        """Sentences for the user on skipped archives, and on tars whose end is missing or followed by unread bytes."""
         notes = list(self.ends)
         if self.unpacked:
             count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]
@@ -107,7 +107,7 @@ class FoundArchives:
         return PackedFiles(self.root, self.archives, self.members)
 
     def opened_among(self, listed: Iterable[tuple[str, Stamp | None]]) -> Iterator[tuple[str, Stamp | None]]:
-        """Yields the ``listed`` files, and in place of each archive that is read, its members.
+        """Yields the ``listed`` files, but the members of each archive that is read in place of the archive.
 
         Raises the errors of :meth:`take`.
         """
@@ -118,9 +118,9 @@ class FoundArchives:
     def take(self, name: str) -> list[str] | None:
         """Opens the archive ``name`` and returns the names of the files in it; ``None`` if it is not an archive.
 
-        The list is empty if the archive is skipped: it is already unpacked beside itself, or cannot be read here and a
-        folder of its name is beside it. Raises the errors of :func:`open_archive` otherwise, and ``InputError`` if the
-        archive is unpacked only in part.
+        The list is empty if the archive is skipped, because its unpacked files are beside it, or because it cannot be
+        read here and a folder of its name is beside it. Otherwise raises the errors of :func:`open_archive`, and
+        ``InputError`` if only a part of the unpacked files is there.
         """
         path = self.root / name if name else self.root
         try:

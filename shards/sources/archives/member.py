@@ -45,7 +45,7 @@ class PackedMember:
     """Checksum of its bytes; ``None`` in a tar, which has no checksums."""
     deflated: bool = False
     fault: tuple[str, str] | None = None
-    """(reason, detail) if it must not be read."""
+    """(reason, detail) of its rejection if it must not be read, else ``None``."""
 
 
 def plain_name(name: str) -> str:
@@ -64,10 +64,10 @@ def is_hidden(name: str) -> bool:
 
 
 def read_member(archive: OpenedAs, member: PackedMember) -> bytes:
-    """The bytes of a member, at most as many as an image may have.
+    """The bytes of a member.
 
-    Raises ``RejectedImage`` if the member is damaged or must not be read, ``InputError`` if the archive has changed
-    since it was listed, and ``MachineTrouble``.
+    Raises ``RejectedImage`` if the member is damaged, is too large or must not be read, ``InputError`` if the archive
+    has changed since it was listed, and ``MachineTrouble`` if the machine is at fault.
     """
     if member.fault is not None:
         raise RejectedImage(*member.fault)
@@ -112,7 +112,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
 
 
 def _inflated(packed: bytes, member: PackedMember) -> bytes:
-    """The bytes of ``packed``, unpacked: at most one more than the member claims to have, to notice a false claim."""
+    """``packed``, decompressed. Stops one byte after the length that the member claims, to notice a false claim."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         return inflater.decompress(packed, member.num_bytes + 1)

@@ -15,15 +15,15 @@ __all__ = ["list_tar_members"]
 
 _LABEL_SUFFIXES = (".cls", ".json")
 _LOOKED_AT = 1000
-"""Members at the beginning of a tar that decide whether it holds samples."""
+"""If the first this many members of a tar are labelled samples, the rest of the tar is not listed."""
 
 Members = list[tuple[str, PackedMember]]
 
 
 def list_tar_members(path: Path, archive: str, notes: list[str], *, gzipped: bool = False) -> Members | None:
-    """(name, member) of the files in a tar, in its order; ``None`` if it holds WebDataset samples with labels.
+    """(name, member) of each file in a tar, in its order; ``None`` if it holds WebDataset samples with labels.
 
-    A hard link counts as the file that it names. ``fault`` says why a member must not be read. If bytes at the end
+    A hard link counts as the file that it names. A member's ``fault`` says why it must not be read. If bytes at the end
     of the tar are missing or unread, adds a note on them to ``notes``. Raises ``InputError`` if the tar is damaged or
     cut off, or lists too many files.
     """
@@ -60,7 +60,7 @@ def _members(path: Path, archive: str, unread: list[str], gzipped: bool) -> Iter
 
 
 def _are_samples(members: Members) -> bool:
-    """Whether most images have a member ``.cls`` or ``.json`` of the same key beside them."""
+    """Whether more than half of the images have a member ``.cls`` or ``.json`` with the same key."""
     images, labels = [], set()
     for name, _ in members:
         folder, _, base = name.rpartition("/")

@@ -15,15 +15,16 @@ from shards.sources.files import evenly, read_image_file
 __all__ = ["is_unpacked"]
 
 _COMPARED = 20
-"""Members whose bytes are compared, evenly spread over all. All members are compared by name and size."""
+"""The bytes of at most this many members, evenly spaced, are compared. All members are compared by name and size."""
 _COMPARED_GZIPPED = 3
-"""Members of a gzipped tar whose bytes are compared: the first, because everything before a member must be unpacked."""
+"""The same for gzipped tars, where the first members are compared: reading one unpacks everything before it."""
 
 
 def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, PackedMember]]) -> bool:
     """Whether the images of an archive are also unpacked, in ``folder`` or in the folder that holds the archive.
 
-    ``folder`` is named after the archive. Files of the same names and sizes but other bytes are other images. Raises
+    ``folder`` is named after the archive. Files with the same names and sizes but different bytes are different
+    images. Raises
     ``InputError`` if only some of the images are unpacked.
     """
     whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}

@@ -25,7 +25,7 @@ _OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: 
 
 
 def join_parts(path: Path) -> str:
-    """The message for a split zip of which ``path`` is one part."""
+    """The error message for a split zip of which ``path`` is one part."""
     whole = path.with_suffix(".zip").name
     if path.suffix[1:].isdecimal():
         how = f"cat {path.stem}.[0-9]* > whole.zip"
@@ -44,10 +44,10 @@ def has_zip_end(path: Path) -> bool:
 
 
 def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
-    """(name, member) of the files in a zip, in its order; names have ``/`` between folders.
+    """(name, member) of each file in a zip, ordered by offset; names have ``/`` between folders.
 
-    ``fault`` says why a member must not be read. Raises ``InputError`` if the zip is damaged, split, encrypted, packed
-    by a method that is not read here, or lists too many files.
+    A member's ``fault`` says why it must not be read. Raises ``InputError`` if the zip is damaged, is
+    split, lists too many files, or has images that are encrypted or compressed by an unsupported method.
     """
     try:
         infos, directory = read_or_end(path, lambda: _directory(path))
@@ -84,7 +84,7 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
 
 
 def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
-    """(number of this part, bytes of the directory, its offset) from the end of a zip; ``None`` for other files."""
+    """(number of this part, size of the directory in bytes, its offset) from a zip's end; ``None`` for other files."""
     size = file.seek(0, 2)
     start = file.seek(max(size - _LONGEST_END, 0))
     tail = file.read(_LONGEST_END)

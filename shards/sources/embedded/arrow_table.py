@@ -1,6 +1,6 @@
 """Images in a file that the library ``datasets`` wrote, which is an Arrow stream.
 
-One batch, as large as it was written, is in memory at a time. A local file is mapped.
+One batch is in memory at a time. Its size was chosen by the program that wrote the file. A local file is mapped.
 """
 
 import io
@@ -26,13 +26,13 @@ __all__ = ["MappedArrowTable", "StoredArrowTable"]
 _BATCH_BYTES = 4 << 20
 """About this many bytes of images are yielded at a time."""
 _FORGET_BYTES = 64 << 20
-"""Most bytes of a mapped file that stay in memory after they were read, in addition to one batch."""
+"""At most this many bytes of a mapped file, and one batch, stay in memory after they were read."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
-"""The last bytes of an Arrow stream."""
+"""The end mark: the last bytes of every complete Arrow stream."""
 
 
 class _Arrow:
-    """A file with the batches of an Arrow stream."""
+    """The methods that all tables in Arrow streams share."""
 
     schema: pa.Schema
     _shown: str
@@ -66,7 +66,7 @@ class _Arrow:
         return each(self._read(columns), self._shown)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yields the batches. Checks the values of ``columns``, since Arrow's reader follows offsets unchecked."""
+        """Yields the batches. Validates the values of ``columns``, since Arrow's reader does not check offsets."""
         rows, most = 0, limit("MAX_LIST_ROWS")
         for message in pa.ipc.MessageReader.open_stream(self._source()):
             if message.type == "schema":
@@ -86,14 +86,17 @@ class _Arrow:
         raise NotImplementedError
 
     def _forget(self, num_bytes: int) -> None:
-        """Called after this many bytes were processed."""
+        """Called when ``num_bytes`` more bytes were processed, so that their memory can be released."""
 
 
 class MappedArrowTable(_Arrow):
     """An Arrow stream in a file of this machine."""
 
     def __init__(self, path: Path, shown: str) -> None:
-        """Raises ``ValueError`` if the stream has no end mark, ``OSError`` and Arrow's exceptions."""
+        """Raises ``ValueError`` if the stream has no end mark.
+
+        Raises ``OSError`` or Arrow's exceptions if it cannot be read.
+        """
         self._shown, self._read_bytes = shown, 0
         with machine_spared(path):
             self._mapped = read_or_end(path, lambda: map_regular(path))
@@ -121,7 +124,10 @@ class StoredArrowTable(_Arrow):
     """An Arrow stream in a store. All of it is read twice: once for its labels, once for its images."""
 
     def __init__(self, file: RangeFile, shown: str) -> None:
-        """Raises ``ValueError`` if the stream has no end mark, ``InputError``, ``OSError`` and Arrow's exceptions."""
+        """Raises ``ValueError`` if the stream has no end mark.
+
+        Raises ``InputError``, ``OSError`` or Arrow's exceptions if it cannot be read.
+        """
         self._shown, self._file = shown, file
         file.seek(max(file.size() - len(_END), 0))
         _require_end(file.read(len(_END)))
@@ -137,8 +143,8 @@ class StoredArrowTable(_Arrow):
 class _Pieces(io.BufferedReader):
     """A file in a store that is fetched in pieces.
 
-    Arrow requests as many bytes as a message claims to have, and a buffer of that size is allocated. This class limits
-    a request to the rest of the file, so that a false claim takes no memory.
+    Arrow requests as many bytes as a message claims to have, and allocates a buffer of that size. This class limits
+    each request to the rest of the file, so that a false claim allocates no memory.
     """
 
     def __init__(self, file: RangeFile) -> None:

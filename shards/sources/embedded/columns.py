@@ -10,18 +10,18 @@ IMAGE_COLUMNS = (
     *("image", "img", "image_data", "image_bytes", "img_bytes", "image_content", "picture", "photo"),
     *("bytes", "data", "content", "jpg", "jpeg", "png", "webp"),
 )
-"""Names of columns of images. If several columns hold bytes, the one whose name is listed first here counts."""
+"""Names of columns of images. If several columns hold bytes, the one whose name comes first in this list counts."""
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether values of the type are bytes of any length."""
+    """Whether the values of the type are bytes of variable length."""
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _is_image(kind: pa.DataType) -> bool:
     """Whether the type is the structure that the library ``datasets`` uses for images: their bytes, and a path.
 
-    Reads the names of all fields, so that a name that is not UTF-8 fails here and not later.
+    Reads the names of all fields, so that a name that is not UTF-8 raises an error here and not later.
     """
     fields = [kind[place] for place in range(kind.num_fields)] if pa.types.is_struct(kind) else []
     inside = [field.type for field in fields if field.name == "bytes"]
@@ -31,8 +31,8 @@ def _is_image(kind: pa.DataType) -> bool:
 def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
     """The name of the column of images; ``""`` if there is none.
 
-    ``has_paths`` says that another column names files; then a column of bytes counts as images only if its name says
-    so. Raises ``InputError`` if the column cannot be determined, or holds lists of images.
+    ``has_paths`` says that another column names files. Then a column of bytes counts as images only if its name is in
+    ``IMAGE_COLUMNS``. Raises ``InputError`` if the column cannot be determined, or holds lists of images.
     """
     structs = [field.name for field in schema if _is_image(field.type)]
     plain = [field.name for field in schema if is_bytes(field.type)]

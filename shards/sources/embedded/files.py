@@ -1,4 +1,4 @@
-"""Images inside tables as files of a source: named by table and row, ``train.parquet/000000123``.
+"""Presents images inside tables as files of a source, named by table and row: ``train.parquet/000000123``.
 
 A table can be read only from front to back, but a build reads images in a random order. So before the build, the images
 of each table are copied to a file of their own in the build's folder.
@@ -27,8 +27,8 @@ __all__ = ["EmbeddedFiles", "ImageTable", "row_name"]
 
 _DIGITS = 9
 _AT_ONCE, _STORED_AT_ONCE = 2, 4
-"""Tables that are read at the same time, each with a few pieces in memory: two from a disk, so that one is read while
-the images of the other are written; four from a store, because its answers take time."""
+"""Number of tables that are read at the same time, each with a few pieces in memory. From a disk, two, so that one is
+read while the images of the other are written. From a store, four, because its responses take time."""
 _ADDRESSES = (b"http://", b"https://", b"s3://", b"gs://", b"hf://")
 _MOST_SHOWN = 80
 
@@ -43,12 +43,12 @@ class ImageTable:
     """The column that holds the images."""
     num_rows: int
     num_bytes: int
-    """Bytes of all images together, as the file declares them."""
+    """Size of all columns in bytes, as the file declares it."""
     stamp: Stamp
 
     @property
     def spool_name(self) -> str:
-        """Name of the file with the table's images. A table that is written again gets another name."""
+        """Name of the file with the table's images. If the table changes, the name changes."""
         key = f"{self.name}\0{self.column}\0{self.num_rows}\0{self.stamp}"
         return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
 
@@ -65,9 +65,9 @@ class EmbeddedFiles:
     files: SourceFiles
     """The files that contain the tables."""
     tables: Mapping[str, ImageTable]
-    """Name → table."""
+    """Name of a table → table."""
     spools: Path | None = None
-    """Folder with the copied images, once they are prepared."""
+    """Folder with the copied images; ``None`` before :meth:`prepared`."""
 
     @property
     def at_once(self) -> int:
@@ -114,7 +114,7 @@ class EmbeddedFiles:
         return any(name.rpartition("/")[0] in self.tables for name in names)
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """See :meth:`SourceFiles.samples`. Of a row group or batch, only the first row can be read by itself."""
+        """See :meth:`SourceFiles.samples`. Only the first row of a row group or batch can be read cheaply."""
         wanted, found = set(names), list[str]()
         for table in list(self.tables.values())[:: -(-len(self.tables) // most)]:
             with open_table(self.files, table.name) as opened:
@@ -151,7 +151,7 @@ class EmbeddedFiles:
 def _spool(
     files: SourceFiles, table: ImageTable, folder: Path, advance: Callable[[int], object], stopped: threading.Event
 ) -> None:
-    """Copies the images of a table to a file of their own. Raises ``InputError`` if the table has changed."""
+    """Copies the images of a table to one file in ``folder``. Raises ``InputError`` if the table has changed."""
     found = 0
 
     def counted(batches: Iterable[pa.Array]) -> Iterator[pa.Array]:

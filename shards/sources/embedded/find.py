@@ -29,15 +29,16 @@ from shards.sources.words import Words
 __all__ = ["FoundTable", "Listed", "folder_of", "look_into", "missing_parts", "saved_tables", "tables_among"]
 
 Listed = tuple[str, Stamp | None]
-"""(name of a file, its stamp if the listing gave one)."""
+"""(name of a file, its stamp or ``None`` if the listing gave none)."""
 
 _FEW_IMAGES = 100
-"""Most image files beside tables, such as the illustrations of a card. A folder with more is a folder of images."""
+"""A folder with more image files than this is read as a folder of images, even if it holds tables. Fewer image files
+may be illustrations of a card."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
-"""A table with at least this many bytes per row certainly holds images. In any other, a first image is looked for."""
+"""A table with at least this many bytes per row certainly holds images. Other tables are searched for an image."""
 _OF_MANY = re.compile(r"(.*?)[-_.]?\b\d+-of-(\d+)(?:-[0-9a-f]{16})?")
-"""Matches ``train-00000-of-00042``, also with the fingerprint that the Hugging Face hub used to append."""
+"""Matches ``train-00000-of-00042``, with or without the fingerprint that the Hugging Face hub used to append."""
 _NUMBER = re.compile(r"[-_.]?\d+")
 _PART = re.compile(r"(part|shard|chunk|batch|file|parquet)s?([-_.\d].*)?")
 
@@ -45,7 +46,7 @@ _NOT_INSIDE = (
     "its column of images holds only paths to files on its author's machine: write it again with the images inside "
     "(datasets does so in push_to_hub and save_to_disk), or give the folder of the files"
 )
-"""What the user can do about a table without images inside."""
+"""End of an error message about a table without images inside: the cause and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,17 @@ class FoundTable:
 
     images: ImageTable
     texts: pa.Table
-    """Columns that may have a meaning, as texts."""
+    """The other columns that may have a meaning, such as labels, as texts."""
     class_names: ClassNames
     is_empty: bool = False
     """Whether none of its rows holds an image."""
 
 
 def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
-    """(names of the tables among the files of a folder, the entries that were taken from ``listed``).
+    """(names of the tables among the ``listed`` files of a folder, the entries that were taken from ``listed``).
 
-    If the folder holds more than a few image files, there are no names, and the rest of ``listed`` is not taken. Opens
-    no table.
+    If the folder holds more than ``_FEW_IMAGES`` image files, no names are returned, and the rest of ``listed`` is not
+    taken. Opens no table.
     """
     names: list[str] = []
     seen: list[Listed] = []
@@ -81,10 +82,11 @@ def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
 
 
 def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
-    """The tables among ``names`` that belong to the data set, sorted.
+    """The tables that belong to the data set, sorted: those in ``names``, except caches.
 
-    In a folder that ``save_to_disk`` of the library ``datasets`` wrote, these are the tables that its state file names.
-    Tables that ``map()`` left there as caches are not among them. Raises ``InputError`` if a table is missing.
+    In a folder that ``save_to_disk`` of the library ``datasets`` wrote, only the tables that its state file names
+    belong to the data set; other tables there are caches that ``map()`` left. Raises ``InputError`` if a table is
+    missing.
     """
     found: set[str] = set()
     folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}
@@ -109,7 +111,7 @@ def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[s
 
 
 def missing_parts(names: Iterable[str]) -> list[str]:
-    """Notes on tables called ``NAME-00001-of-00042`` with missing parts."""
+    """A note for each table ``NAME`` whose files are called ``NAME-00001-of-00042`` and are not all in ``names``."""
     parts: Counter[tuple[str, int]] = Counter()
     for name in names:
         path = PurePosixPath(name)
@@ -123,7 +125,10 @@ def missing_parts(names: Iterable[str]) -> list[str]:
 
 
 def folder_of(name: str, words: Words) -> Folder:
-    """The folders of a table, then the words of its file name, without numbers and without words such as ``part``."""
+    """The folders of a table, and its file name as another folder, without numbers and words such as ``part``.
+
+    A split at the end of the file name becomes a folder, too: ``ai-train`` → ``ai``, ``train``.
+    """
     path = PurePosixPath(name)
     numbered = _OF_MANY.fullmatch(path.stem)
     stem = _NUMBER.sub("", numbered[1] if numbered else path.stem) if not _PART.fullmatch(path.stem.lower()) else ""
@@ -135,8 +140,8 @@ def folder_of(name: str, words: Words) -> Folder:
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
     """Opens the tables ``names`` and returns those that hold images.
 
-    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. If the column
-    is empty in some rows only, as img2dataset writes it, the build rejects those rows.
+    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. Rows
+    without an image, as img2dataset writes them, are no error here: the build rejects them.
     """
     with ThreadPoolExecutor(files.at_once or 1) as pool:
         found = [table for table in pool.map(lambda name: _look_into(files, name), names) if table is not None]

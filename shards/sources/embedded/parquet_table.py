@@ -58,5 +58,5 @@ class ParquetTable:
         return bytes_of(next(each(read, self._shown)).column(0))[0]
 
     def _leaf(self, column: str) -> str:
-        """The leaf column that stores the bytes of the images, so that the paths beside them are not read."""
+        """The leaf column that stores the images' bytes. Reading only this column skips the paths beside them."""
         return f"{column}.bytes" if pa.types.is_struct(self.schema.field(column).type) else column

@@ -35,14 +35,14 @@ __all__ = ["read_embedded"]
 
 _MOST_SHOWN = 3
 _OF_IMAGES = frozenset({*FILE_SUFFIXES, *TABLE_SUFFIXES, ".csv", ".jsonl", ".zip", ".tar", ".gz"})
-"""Suffixes of files that may hold images, or describe some."""
+"""Suffixes of files that may hold or describe images."""
 
 
 class _Rows(TableRows):
     """The rows of several tables, one table after the other."""
 
     def __init__(self, shown: str, tables: Sequence[FoundTable], files: SourceFiles) -> None:
-        """Raises ``InputError`` if the tables contradict each other."""
+        """Raises ``InputError`` if the tables name their classes differently."""
         names = list(dict.fromkeys(name for table in tables for name in table.texts.column_names))
         everywhere = [name for name in names if all(name in table.texts.column_names for table in tables)]
         found = find_columns(names, shown)
@@ -66,7 +66,7 @@ class _Rows(TableRows):
 
 
 def _column(table: FoundTable, name: str) -> pa.Array:
-    """The column ``name`` of a table; empty texts if the table has no such column."""
+    """The column ``name`` of a table; an empty text in each row if the table has no such column."""
     if name in table.texts.column_names:
         return table.texts.column(name).combine_chunks()
     return pa.array([""] * table.images.num_rows, pa.string())
@@ -90,8 +90,9 @@ def read_embedded(
 ) -> SourceList | None:
     """Reads the images in the tables ``names``; ``None`` if none of them has a column of images.
 
-    ``listed`` are the files of their folder. Raises ``InputError`` if a table cannot be read, if labels cannot be
-    determined or contradict each other, or if a class is missing.
+    ``listed`` are the files in the folder of the tables; empty if the source is a single table. Raises
+    ``InputError`` if a table cannot be read, if labels cannot be determined or contradict each other, or if a class is
+    missing.
     """
     wanted = saved_tables(files, names, {name for name, _ in listed})
     tables = look_into(files, wanted)
@@ -162,7 +163,7 @@ def _described(
 def _labels(
     rows: _Rows, folders: Sequence[Folder], rules: SourceRules, card: Card
 ) -> tuple[np.ndarray, list[str], Unclear | None]:
-    """((rows,) int8 labels by columns, notes, the reason if the columns give no labels, else ``None``)."""
+    """((rows,) int8 labels from the columns, notes, ``Unclear`` if the columns give no labels, else ``None``)."""
     try:
         labels, notes = labels_of(rows, rules, card)
     except Unclear as error:
@@ -175,7 +176,7 @@ def _labels(
 
 
 def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:
-    """A note on tables and images beside the tables that were taken."""
+    """A note on ``listed`` files that may hold or describe images but were skipped; empty if there are none."""
     others = [name for name, _ in listed if name not in tables]
     kinds = Counter(suffix for name in others if (suffix := PurePosixPath(name).suffix.lower()) in _OF_IMAGES)
     if not kinds:

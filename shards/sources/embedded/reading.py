@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 @contextmanager
 def reading(shown: str) -> Iterator[None]:
-    """Context manager for reading a table: raises ``InputError`` for errors that are due to its bytes."""
+    """Context manager for reading a table: raises ``InputError`` for errors that its bytes cause.
+
+    Raises ``MachineTrouble`` if the disk or the machine is at fault.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -31,7 +34,7 @@ def reading(shown: str) -> Iterator[None]:
 
 
 def each(read: Iterator[T], shown: str) -> Iterator[T]:
-    """Yields from an iterator over a table, within :func:`reading`."""
+    """Yields the items of ``read``, an iterator over a table, and converts its errors as :func:`reading` does."""
     while True:
         with reading(shown):
             found = next(read, None)

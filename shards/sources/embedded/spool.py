@@ -1,6 +1,7 @@
 """A file with the images of one table, readable in any order: an Arrow file with one batch per image.
 
-Opening a file of 100,000 images takes 13 ms, and each image 20 µs more than reading its bytes (docs/LOG.md).
+Opening a file of 100,000 images takes 13 ms. Reading an image takes 20 µs more than reading only its bytes
+(docs/LOG.md).
 """
 
 import threading
@@ -16,14 +17,14 @@ __all__ = ["read_spooled", "write_spool"]
 
 _SCHEMA = pa.schema([("image", pa.large_binary())])
 _MOST_OPEN = 32
-"""Most files that a process keeps open. The footer of an open file takes 24 bytes of memory per image."""
+"""A process keeps at most this many files open. The footer of an open file takes 24 bytes of memory per image."""
 
 
 def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int], object]) -> None:
     """Writes ``images``, arrays of bytes, to ``path``, which appears whole or not at all.
 
-    ``advance(n)`` is called after every ``n`` images. Raises ``OSError`` if the file cannot be written, and the errors
-    of the iterable ``images``.
+    ``advance(n)`` is called after every ``n`` images. Raises ``OSError`` if the file cannot be written, and any error
+    that iterating over ``images`` raises.
     """
     with (
         atomic_path(path) as temporary,

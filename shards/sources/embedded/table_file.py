@@ -19,7 +19,7 @@ __all__ = ["LOOK_BYTES", "TABLE_SUFFIXES", "TableFile", "open_table"]
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
 LOOK_BYTES = 1 << 20
-"""Bytes of a column that are read at a time, from a local table, and from any table to get a single image."""
+"""This many bytes of a column are read at a time from a local table, and from any table to get a single image."""
 
 
 class TableFile(Protocol):
@@ -28,26 +28,26 @@ class TableFile(Protocol):
     schema: pa.Schema
 
     def texts(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of some columns, in batches."""
+        """Yields the rows of ``columns``, in batches."""
 
     def images(self, column: str) -> Iterator[pa.Array]:
         """Yields the bytes of the images in a column, a few at a time; null for rows without an image."""
 
     def num_bytes(self) -> int:
-        """Bytes of all columns together, as the file declares them."""
+        """Size of all columns in bytes, as the file declares it."""
 
     def starts(self) -> list[int]:
-        """Rows that :meth:`image_at` can read at little cost, in ascending order; at least the first row."""
+        """Numbers of the rows that :meth:`image_at` can read cheaply, in ascending order; at least the first row."""
 
     def image_at(self, column: str, start: int) -> pa.Scalar:
-        """The image in a row of :meth:`starts`."""
+        """The bytes of the image in the row ``start``, one of :meth:`starts`; null if the row has none."""
 
 
 @contextmanager
 def open_table(files: SourceFiles, name: str, piece_bytes: int = 0) -> Iterator[TableFile]:
     """Context manager: opens a table among the files of a source.
 
-    With ``piece_bytes``, meant for columns of images, columns are read in pieces of that many bytes and not kept.
+    If ``piece_bytes`` is given, columns are read in pieces of that size and not kept; meant for columns of images.
     Raises ``InputError`` if the file is not a table.
     """
     shown, is_parquet = files.where(name), name.lower().endswith(".parquet")
