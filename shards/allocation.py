@@ -17,7 +17,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 KEPT_BYTES = 256 << 20
 """glibc keeps at most this many bytes of freed memory at the end of a heap, and returns the rest to the kernel."""
 MMAP_BYTES = 32 << 20
-"""glibc maps each block of at least this many bytes separately. No higher threshold is allowed."""
+"""glibc maps each block of at least this many bytes separately. It allows no higher threshold."""
 _SMALL = 1 << 16
 _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 

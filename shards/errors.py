@@ -119,9 +119,9 @@ def require_openable(path: Path) -> None:
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
     """Context manager for work on ``what``: raises ``MachineTrouble`` in place of an error that is the machine's fault.
 
-    All other errors pass unchanged. ``MemoryError`` counts as the machine's fault only if ``memory`` is
-    true. Set it only for work whose memory is limited whatever ``what`` contains. A damaged Parquet file, for example,
-    may make its reader request any amount.
+    All other errors pass unchanged. ``MemoryError`` counts as the machine's fault only if ``memory`` is true. Set it
+    only for work whose memory is limited whatever ``what`` contains. A damaged Parquet file, for example, may make its
+    reader request any amount.
     """
     try:
         yield

@@ -110,7 +110,7 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
 
 
 def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
-    """The image of a sample: among its members with an extension in ``image_ext``, the one whose extension comes first.
+    """The image of a sample: its member whose extension comes first in ``image_ext``.
 
     If ``image_ext`` is empty, it is the only member with a known image extension. Raises ``RejectedImage`` if the
     sample has no such member, and ``InputError`` if ``image_ext`` is empty and several members have such extensions.

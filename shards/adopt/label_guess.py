@@ -27,7 +27,7 @@ class RuleChoice:
     def __init__(
         self, label_from: str | None, generator_from: str | None, group_from: str | None, words: LabelWords
     ) -> None:
-        """Raises ``InputError`` for rules that do not exist and for lists that cannot be read."""
+        """Raises ``InputError`` for an unknown rule and for a list that cannot be read."""
         self._generator, self._group, self._words = generator_from, group_from, words
         self._listed, self._label = KeyList(), label_from
         if label_from is not None and label_from.lower().endswith((".csv", ".parquet")):

@@ -93,9 +93,9 @@ def list_tar(path: Path, last_dot: bool = False) -> TarListing:
 
 
 def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
-    """Yields the images of a sample, and once more those that are in ``again``: the names that repeat an extension.
+    """Yields a ``BadMember`` for each image of a sample in which an extension occurs more than once.
 
-    If no member of the sample is an image, yields the names ``again``.
+    ``again`` are the names of the members that repeat an extension. If no member is an image, only these are yielded.
     """
     names = [member.name for member in sample.members.values()] + again
     for name in [name for name in names if is_image_name(name)] or again:

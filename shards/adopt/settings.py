@@ -41,7 +41,7 @@ class IndexSettings:
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels; models are trained at this size."""
     note: str = ""
-    """Text that every reader of a verdict must know, see ``shards.manifest.note``; ``""`` for none."""
+    """Text about the data that every reader of a verdict must know, see ``shards.manifest.note``; ``""`` for none."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)

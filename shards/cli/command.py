@@ -81,9 +81,9 @@ def one_line(text: str) -> str:
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Runs ``main()`` and ends the process with the exit code that it returns.
 
-    An ``InputError`` or a fault of the machine is printed as one line and gives exit code 2. If the
-    reader of stdout closes its pipe, the code is 0. If output is lost, for example because a disk is full, an error is
-    printed and the code is not 0.
+    An ``InputError`` or a fault of the machine is printed as one line and gives exit code 2. If the reader of stdout
+    closes its pipe, the code is 0. If output is lost, for example because a disk is full, an error is printed and the
+    code is not 0.
     """
     keep_freed_memory()
     let_waiting_threads_sleep()

@@ -37,7 +37,7 @@ _WHOLE_LINE = "\r\033[K"
 
 @contextmanager
 def explain_silence(every_s: float = 1.0) -> Iterator[None]:
-    """Context manager: prints each line of ``SIGNS`` at most once, during a long silence, if stderr is a terminal.
+    """Context manager: explains long silences to a user at a terminal. Prints each line of ``SIGNS`` at most once.
 
     In a training run of several processes, only the first process prints.
     """

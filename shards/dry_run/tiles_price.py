@@ -22,7 +22,7 @@ class TilesPrice:
     """Collects some images, and estimates from them the size of all images, unchanged and as tiles."""
 
     def __init__(self, files: SourceFiles, over: float) -> None:
-        """The images are in ``files``. Only images of more than ``over`` megapixels would become tiles."""
+        """``files`` holds the images. Only images of more than ``over`` megapixels would become tiles."""
         self._files, self._over = files, over
         self._looked_at = 0
         self._kinds: Counter[str] = Counter()

@@ -76,7 +76,7 @@ def _jpeg_colours(header: JpegHeader) -> str:
 
 
 def _quant_digest(header: JpegHeader) -> str:
-    """Digest of the quantisation tables in the order of the components, independent of their numbers and precision."""
+    """Digest of the values in the quantisation tables, in the order of the components; empty if a table is missing."""
     tables = [header.quant_tables.get(component.tq) for component in header.components]
     if any(table is None for table in tables):
         return ""

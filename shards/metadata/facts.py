@@ -95,7 +95,7 @@ class ImageFacts:
 def jpeg_quality(header: JpegHeader) -> int | None:
     """The libjpeg quality, 1 … 100, whose luminance table is nearest to the file's; ``None`` if the file has no table.
 
-    This also holds for files that another encoder wrote.
+    Files from other encoders, whose tables may be different, get a quality, too.
     """
     table = header.quant_tables.get(header.components[0].tq)
     if table is None:

@@ -104,7 +104,7 @@ def _coded(items: dict[int, IsoItem], primary: int) -> tuple[IsoItem, ...]:
 
 
 class _Cut(ValueError):
-    """A box ends before its last field."""
+    """Raised if a box ends before its last field."""
 
 
 class _Fields:

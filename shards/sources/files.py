@@ -104,8 +104,8 @@ class SourceFiles(Protocol):
         """The same files, ready for :meth:`read` in any order.
 
         Unpacks containers into the folder ``SCRATCH_NAME`` of ``out`` if necessary; the next call finds them there.
-        ``advance(n)`` is called after every ``n`` images. Raises ``InputError``, and ``OSError`` if ``out`` cannot be
-        written.
+        ``advance(n)`` is called after every ``n`` images. Raises ``InputError`` if a container cannot
+        be unpacked, and ``OSError`` if ``out`` cannot be written.
         """
 
 
@@ -200,7 +200,7 @@ class StoredFiles(_OneImageEach):
                 yield f"{folder}/{name}" if folder else name, _stamp(found)
 
     def read(self, name: str) -> bytes:
-        """See :meth:`SourceFiles.read`. As on a disk, a missing or too long file is rejected as one bad image."""
+        """See :meth:`SourceFiles.read`. As on a disk, a missing or too large file is rejected as one bad image."""
         most = limit("MAX_IMAGE_BYTES")
         try:
             return self.remote.read(name, most)

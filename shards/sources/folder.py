@@ -54,8 +54,8 @@ def read_folder(
     """Finds the images below a folder, at any depth, and labels them by tables in it and by the names of folders.
 
     ``listed`` are the files below the folder, if the caller has listed them already. Images without a label from a
-    table or a name are skipped, with a note. Raises ``InputError`` if a class is missing or names contradict each other, and
-    ``OSError`` if a folder cannot be read.
+    table or a name are skipped, with a note. Raises ``InputError`` if a class is missing or names contradict each
+    other, and ``OSError`` if a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
     listed = files.walk("") if listed is None else listed
@@ -89,7 +89,7 @@ def read_folder(
 
 
 def _skip(found: _Found, rules: SourceRules) -> list[str]:
-    """Removes all files in folders that the user excluded from ``found``. Returns a note on the images among them."""
+    """Removes from ``found`` the files in folders that the user excluded. Returns a note on the images among them."""
     if not rules.words.skipped:
         return []
 

@@ -152,8 +152,8 @@ def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folde
     """Folder without a class → the name by which it is taken for generated images.
 
     The name is that of the folder itself, or of a folder above it, if it is beside a folder of real images. The name of
-    the folder of real images must have no other meaning: ``nature`` may name a scene, so folders beside
-    ``nature`` are not taken for generated.
+    the folder of real images must have no other meaning: ``nature`` may name a scene, so folders beside ``nature`` are
+    not taken for generated.
     """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
     parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}

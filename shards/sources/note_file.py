@@ -1,4 +1,4 @@
-"""Reads the note for readers of verdicts from files ``dataset_note.txt`` in a source, see :mod:`shards.manifest.note`.
+"""Reads the note of a data set from files ``dataset_note.txt`` in its source, see :mod:`shards.manifest.note`.
 
 The file is beside a list, or anywhere in a folder or an archive of images. A build copies the note from it, so that the
 user need not give the note again.

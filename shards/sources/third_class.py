@@ -25,7 +25,7 @@ def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], count
     """Raises ``InputError`` if images are in a folder that may be a third class. Its class is not guessed.
 
     Such a folder is ``edited/`` beside ``real/`` and ``fake/``, or ``2/`` beside ``1/``. ``said`` maps each folder to
-    (the name in its path that says a class, that class), or to ``None``; ``counts`` maps it to its number of images.
+    (the name in its path that gives a class, that class), or to ``None``; ``counts`` maps it to its number of images.
     """
     named: dict[_Folder, dict[int, str]] = {}
     for folder, word in said.items():

@@ -143,8 +143,10 @@ def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Cal
 
 
 def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advance: Callable[[int], object]) -> None:
-    """Unpacks ``length`` bytes of the tar ``source`` to ``plain``. ``advance(n)`` is called after every ``n`` members,
-    whose ends in the tar are the sorted offsets ``ends``."""
+    """Unpacks ``length`` bytes of the tar ``source`` to ``plain``.
+
+    ``ends`` are the sorted offsets at which members end. ``advance(n)`` is called when ``n`` more are unpacked.
+    """
     written = 0
     with open_regular(source) as file, gzip.GzipFile(fileobj=file) as packed:
         while piece := packed.read(min(length - written, _PIECE_BYTES)):

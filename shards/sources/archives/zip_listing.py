@@ -46,8 +46,8 @@ def has_zip_end(path: Path) -> bool:
 def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
     """(name, member) of each file in a zip, ordered by offset; names have ``/`` between folders.
 
-    A member's ``fault`` says why it must not be read. Raises ``InputError`` if the zip is damaged, is
-    split, lists too many files, or has images that are encrypted or compressed by an unsupported method.
+    A member's ``fault`` says why it must not be read. Raises ``InputError`` if the zip is damaged, is split,
+    lists too many files, or has images that are encrypted or compressed by an unsupported method.
     """
     try:
         infos, directory = read_or_end(path, lambda: _directory(path))

@@ -86,7 +86,7 @@ class _Arrow:
         raise NotImplementedError
 
     def _forget(self, num_bytes: int) -> None:
-        """Called when ``num_bytes`` more bytes were processed, so that their memory can be released."""
+        """Called when ``num_bytes`` more bytes have been processed, so that their memory can be released."""
 
 
 class MappedArrowTable(_Arrow):

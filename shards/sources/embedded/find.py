@@ -140,8 +140,8 @@ def folder_of(name: str, words: Words) -> Folder:
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
     """Opens the tables ``names`` and returns those that hold images.
 
-    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. Rows
-    without an image, as img2dataset writes them, are no error here: the build rejects them.
+    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. Rows without
+    an image, as img2dataset writes them, are no error here: the build rejects them.
     """
     with ThreadPoolExecutor(files.at_once or 1) as pool:
         found = [table for table in pool.map(lambda name: _look_into(files, name), names) if table is not None]

@@ -14,7 +14,7 @@ from shards.sources.embedded.reading import each
 __all__ = ["ParquetTable"]
 
 _BATCH_BYTES, _MOST_IN_BATCH = 4 << 20, 256
-"""About how many bytes, and at most how many images, are taken from a page at a time."""
+"""About this many bytes, and at most this many images, are taken from a page at a time."""
 
 
 class ParquetTable:

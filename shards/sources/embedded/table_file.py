@@ -47,8 +47,8 @@ class TableFile(Protocol):
 def open_table(files: SourceFiles, name: str, piece_bytes: int = 0) -> Iterator[TableFile]:
     """Context manager: opens a table among the files of a source.
 
-    If ``piece_bytes`` is given, columns are read in pieces of that size and not kept; meant for columns of images.
-    Raises ``InputError`` if the file is not a table.
+    If ``piece_bytes`` is given, columns are read in pieces of that size, which are not kept in memory. This is meant
+    for columns of images. Raises ``InputError`` if the file is not a table.
     """
     shown, is_parquet = files.where(name), name.lower().endswith(".parquet")
     source: Path | RangeFile
