@@ -48,7 +48,7 @@ def index_tars(
 ) -> BuildReport:
     """Makes a sidecar for each tar in ``paths`` (tars, or folders of tars), and one data set of all of them in ``out``.
 
-    Without ``out``, the data set is written to the only folder in ``paths``, or else to the folder that holds all tars.
+    Without ``out``, the data set is written to ``paths`` if that is one folder, else to the folder that holds all tars.
     An interrupted run continues when it is started again. ``groups`` is the path of a list of groups, see
     ``shards.manifest.group_list``; its groups are joined with the groups of the samples. Raises ``InputError`` if the
     user made a mistake, if a file is not a tar, or if ``out`` cannot be written.
@@ -108,7 +108,7 @@ def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | Non
 def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
     """Whether a run with this plan was already begun in ``out``.
 
-    Raises ``InputError`` if a run with another plan was begun there, or if a file of the user would be overwritten.
+    Raises ``InputError`` if a run with another plan was begun there, or if a user's file would be overwritten.
     """
     try:
         before = read_json(out / PLAN_NAME)

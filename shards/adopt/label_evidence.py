@@ -28,7 +28,7 @@ class LabelEvidence:
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
     """(another rule, ``Hint.certain``, label by that rule, label by the rule in force) → number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
-    """Rule → number of samples whose hint by this rule is not ``Hint.plain``, so that it may not mean a class."""
+    """Rule → number of samples whose hint by this rule is not ``Hint.plain``: it may have another meaning."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
     """(another rule, ``Hint.certain``) → the first sample to which the rule in force gives another label."""
 

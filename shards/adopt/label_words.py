@@ -94,7 +94,7 @@ class LabelWords:
         self._table.require_matched()
 
     def is_certain(self, written: str) -> bool:
-        """Whether a text can only mean a class. The numbers 0 and 1 and the words that the user gave count, too."""
+        """Whether a text can only mean a class. True also for the numbers 0 and 1 and the words that the user gave."""
         plain = written.strip().lower()
         return self._table.is_certain(plain[:_LONGEST]) or plain in self.values or plain_label(plain) in self._numbers
 

@@ -75,7 +75,7 @@ def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> li
 
 
 def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """Notes on files and images in the tars that were skipped, on tars without samples, and on faulty ends of tars."""
+    """Notes on skipped files and images in the tars, on tars without samples, and on faults at the ends of tars."""
     notes = unread_ends(tars, examined)
     empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
     if empty:

@@ -36,7 +36,7 @@ class SidecarTask:
     name: str
     """Name of the tar, relative to the data set's folder."""
     number: int
-    """Number of the tar among all tars, which makes keys unique in the data set."""
+    """Number of the tar among all tars. It is part of the samples' keys, so that they are unique in the data set."""
     num_bytes: int
     """Length of the tar in bytes. This, ``sha256`` and ``images`` were determined in the first pass over the tar."""
     sha256: str

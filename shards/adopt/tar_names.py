@@ -63,8 +63,10 @@ def find_tars(paths: Sequence[Path]) -> list[Path]:
 
 
 def _each_once(tars: Sequence[Path]) -> list[Path]:
-    """``tars`` without links to other tars among them. Raises ``InputError`` if several links lead to one tar that is
-    not among them."""
+    """``tars`` without those that are links to others of them.
+
+    Raises ``InputError`` if several links lead to one tar that is not in ``tars``.
+    """
     taken: dict[Path, Path] = {}
     for tar in sorted(tars, key=lambda tar: tar != tar.resolve()):
         other = taken.setdefault(tar.resolve(), tar)

@@ -29,7 +29,7 @@ SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
     "/numba/core/": "compiling kernels (once per machine) …",
 }
-"""Part of a source file's name on the stack of a thread → the line to print."""
+"""Part of a source file's path → the line to print while such a file is on the stack of a thread."""
 
 _WHOLE_LINE = "\r\033[K"
 """Control characters that clear the line with a bar. The bar is then drawn again on the next line."""

@@ -40,7 +40,7 @@ def shown_url(url: str) -> str:
 
 
 def _has_parameters(scheme: str, rest: str) -> bool:
-    """Whether a question mark begins the parameters. In the path of a local file, it may be part of a name."""
+    """Whether a question mark in ``rest`` begins parameters. In the path of a local file, it may be part of a name."""
     return not (scheme.lower() == "journal" and rest.startswith("/"))
 
 

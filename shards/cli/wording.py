@@ -9,7 +9,7 @@ _MOST_NAMES = 12
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 image", "1,200 images". A noun of several words has its plural at the last word."""
+    """A number with its noun: "1 image", "1,200 images". In a noun of several words, the last word gets the plural."""
     if number == 1:
         return f"1 {noun}"
     before, space, last = noun.rpartition(" ")
@@ -17,7 +17,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def size_in_words(num_bytes: float) -> str:
-    """A size as text with at least two digits and a decimal unit: "13 kB", "8.2 MB", "120 GB"."""
+    """A size as text with a decimal unit and, from 10 bytes, at least two digits: "13 kB", "8.2 MB", "120 GB"."""
     units = ["TB", "GB", "MB", "kB", "bytes"]
     while num_bytes >= 999.5 and len(units) > 1:
         num_bytes /= 1000
@@ -32,7 +32,7 @@ def by_reason(rejected: Mapping[str, int]) -> str:
 
 
 def counts_line(what: str, counts: Mapping[str, int]) -> str:
-    """A line of a dry run: "  formats    JPEG 1,200, PNG 3". If there are many names, it shows the first 12."""
+    """A line of a dry run: "  formats    JPEG 1,200, PNG 3". Shows at most 12 names and the number of the others."""
     parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
     left = len(counts) - _MOST_NAMES
     return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")

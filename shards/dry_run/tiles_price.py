@@ -19,7 +19,7 @@ _MOST_PIXELS = 60_000_000
 
 
 class TilesPrice:
-    """Collects some images, and estimates from them the size of all images, unchanged and as tiles."""
+    """Collects some images, and estimates from them the size of all images that would become tiles."""
 
     def __init__(self, files: SourceFiles, over: float) -> None:
         """``files`` holds the images. Only images of more than ``over`` megapixels would become tiles."""

@@ -49,7 +49,7 @@ class ImageFacts:
     """Properties of one image file. The fields are named like the manifest's columns."""
 
     width: int
-    """In pixels, before any rotation by EXIF; the same goes for ``height``."""
+    """Width in pixels, before any rotation by EXIF. The same holds for ``height``."""
     height: int
     format: str
     """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF``, ``HEIF``, ``JXL`` or ``JPEG2000``."""
@@ -78,7 +78,7 @@ class ImageFacts:
     """Number of bytes that hold the pixels, see ``shards.metadata.pixel_bytes``; 0 if none are found."""
     standard_bytes: int
     """``pixel_bytes`` made comparable between files. For a JPEG, an estimate of the number of bytes if it used the
-    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files: their number would mostly show how
+    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files, because it would mostly show how
     well the file was compressed (zlib's level, filters, effort), which leaves no trace in the pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file does not state it."""
@@ -87,7 +87,7 @@ class ImageFacts:
     quant_digest: str
     """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
     huffman: str
-    """``standard`` or ``optimised`` Huffman tables of a JPEG, which change no pixel; empty for all other codings."""
+    """``standard`` or ``optimised``: the Huffman tables of a JPEG. They change no pixel. Empty for other codings."""
     metadata: str
     """Names of the embedded metadata, such as ``Exif, ICC``; see ``shards.metadata.embedded``."""
 

@@ -1,8 +1,8 @@
 """The source files of a build: below a folder of this machine, or below a URL of a store.
 
 Disk and store give the same bytes for the same names, so that shards do not depend on where the images are stored. But
-their failures differ in meaning: a file that a disk fails to deliver is one bad image, but a store that does not answer
-proves nothing about the image and stops the build.
+their failures differ in meaning: a file that a disk fails to deliver is one bad image. A store that does not respond
+proves nothing about the image, and stops the build.
 """
 
 import os
@@ -61,12 +61,12 @@ class SourceFiles(Protocol):
         """The path or address of a file, for messages."""
 
     def folders(self, folder: str = "") -> list[str]:
-        """Names of the folders directly in ``folder`` (by default, in the root), sorted. Raises ``OSError``."""
+        """Names of the folders directly in ``folder``, sorted. Raises ``OSError`` if it cannot be read."""
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
-        """Yields (name, stamp) of each file below ``folder`` that is not hidden. Raises ``OSError``.
+        """Yields (name, stamp) of each file below ``folder`` that is not hidden.
 
-        The stamp is ``None`` if finding it would take another request.
+        The stamp is ``None`` if finding it would take another request. Raises ``OSError`` if a folder cannot be read.
         """
 
     def read(self, name: str) -> bytes:

@@ -48,7 +48,7 @@ class _Column:
 
     @property
     def unknown(self) -> list[str]:
-        """Values that are labels but have no meaning."""
+        """Values of labels whose meaning is not known."""
         return [value for value in self.texts if value not in self.meanings]
 
     @property
@@ -82,9 +82,9 @@ def read_labels(
 ) -> tuple[np.ndarray, list[str]]:
     """Reads the label ``columns`` of a table of texts. Returns (labels (rows,) int8, notes on what the values mean).
 
-    A row without a label has ``NO_LABEL``. Messages call the table ``shown`` and row i ``where(i)``.
-    Raises ``Unclear`` if no column has a known meaning, and ``InputError`` if two columns, or a column and the user,
-    contradict each other.
+    A row without a label has ``NO_LABEL``. Messages call the table ``shown`` and row i ``where(i)``. Raises ``Unclear``
+    if no column has a known meaning, and ``InputError`` if two columns, or a column and the user, contradict each
+    other.
     """
     if not columns:
         raise Unclear(
@@ -153,7 +153,7 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
 
 
 def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
-    """Value → label, for numbers to which the user gave a class. If 0 has a class, 1 has the other, and vice versa."""
+    """Value → label, for numbers to which the user gave a class. A class for 0 implies the other for 1, and vice versa."""
     numbers = {}
     for value, text in texts.items():
         for form in (text, value):

@@ -45,7 +45,7 @@ class SourceRules:
 
     words: Words = field(default_factory=Words)
     generator_level: int | None = None
-    """Level of the folder that names the generator; 1 is directly below the source. ``None``: it is found."""
+    """Level of the folder that names the generator; 1 is directly below the source. ``None``: any level."""
     given_split: bool = True
     """Whether splits given by folders, files or lists are kept. If not, all splits are drawn."""
 

@@ -56,6 +56,6 @@ def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
 
 
 def _form(name: str) -> bool | None:
-    """Whether a word follows the number at the beginning of ``name``; ``None`` if ``name`` does not have this form."""
+    """Whether a word follows the number that begins ``name``; ``None`` if ``name`` does not match ``_NUMBERED``."""
     number = _NUMBERED.fullmatch(name)
     return None if number is None else bool(number[1])

@@ -110,7 +110,7 @@ class Words:
     """The words of ``given`` and ``skipped`` that have occurred in names and values so far."""
 
     def given_label(self, text: str) -> int | None:
-        """The label that the user gave for a text in lower case; ``None`` for none."""
+        """The label that the user gave for a text in lower case; ``None`` if there is none."""
         if text in self.given:
             self.matched.add(text)
         return self.given.get(text)

@@ -107,7 +107,7 @@ class FoundArchives:
         return PackedFiles(self.root, self.archives, self.members)
 
     def opened_among(self, listed: Iterable[tuple[str, Stamp | None]]) -> Iterator[tuple[str, Stamp | None]]:
-        """Yields the ``listed`` files, but the members of each archive that is read in place of the archive.
+        """Yields the ``listed`` files. Each archive is replaced by its members, or is left out if it is skipped.
 
         Raises the errors of :meth:`take`.
         """

@@ -28,7 +28,7 @@ class OpenedAs:
     path: Path
     stamp: Stamp
     gzipped: bool = False
-    """Whether it is a gzipped tar. Offsets are in the unpacked tar; reading a member unpacks everything before it."""
+    """Whether it is a gzipped tar. Then offsets refer to the unpacked tar, and a read unpacks all bytes before it."""
 
 
 @dataclass(frozen=True, slots=True)

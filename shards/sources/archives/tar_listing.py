@@ -15,7 +15,7 @@ __all__ = ["list_tar_members"]
 
 _LABEL_SUFFIXES = (".cls", ".json")
 _LOOKED_AT = 1000
-"""If the first this many members of a tar are labelled samples, the rest of the tar is not listed."""
+"""Number of members at the beginning of a tar. If these are labelled samples, the other members are not listed."""
 
 Members = list[tuple[str, PackedMember]]
 

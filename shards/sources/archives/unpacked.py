@@ -24,8 +24,7 @@ def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, Pa
     """Whether the images of an archive are also unpacked, in ``folder`` or in the folder that holds the archive.
 
     ``folder`` is named after the archive. Files with the same names and sizes but different bytes are different
-    images. Raises
-    ``InputError`` if only some of the images are unpacked.
+    images. Raises ``InputError`` if only some of the images are unpacked.
     """
     whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}
     images = {name: member for name, member in whole.items() if name.lower().endswith(tuple(FILE_SUFFIXES))}

@@ -38,7 +38,7 @@ def join_parts(path: Path) -> str:
 
 
 def has_zip_end(path: Path) -> bool:
-    """Whether the file ends with the directory of a zip, whatever it begins with. Raises ``OSError``."""
+    """Whether the file ends with a zip's directory, whatever it begins with. Raises ``OSError`` if it cannot be read."""
     with open_regular(path) as file:
         return _end_of_directory(file) is not None
 

@@ -26,7 +26,7 @@ __all__ = ["MappedArrowTable", "StoredArrowTable"]
 _BATCH_BYTES = 4 << 20
 """About this many bytes of images are yielded at a time."""
 _FORGET_BYTES = 64 << 20
-"""At most this many bytes of a mapped file, and one batch, stay in memory after they were read."""
+"""At most this many bytes of a mapped file, and one batch, stay in memory after they have been read."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """The end mark: the last bytes of every complete Arrow stream."""
 

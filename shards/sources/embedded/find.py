@@ -84,9 +84,9 @@ def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
 def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
     """The tables that belong to the data set, sorted: those in ``names``, except caches.
 
-    In a folder that ``save_to_disk`` of the library ``datasets`` wrote, only the tables that its state file names
-    belong to the data set; other tables there are caches that ``map()`` left. Raises ``InputError`` if a table is
-    missing.
+    In a folder that ``save_to_disk`` of the library ``datasets`` wrote, only the tables that are named in its
+    state file belong to the data set; other tables there are caches that ``map()`` left. Raises ``InputError`` if a
+    table is missing.
     """
     found: set[str] = set()
     folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}

@@ -163,7 +163,7 @@ def _described(
 def _labels(
     rows: _Rows, folders: Sequence[Folder], rules: SourceRules, card: Card
 ) -> tuple[np.ndarray, list[str], Unclear | None]:
-    """((rows,) int8 labels from the columns, notes, ``Unclear`` if the columns give no labels, else ``None``)."""
+    """(labels, (rows,) int8, from the columns; notes; the ``Unclear`` error if they give no labels, else ``None``)."""
     try:
         labels, notes = labels_of(rows, rules, card)
     except Unclear as error:

@@ -39,7 +39,7 @@ def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int],
 
 
 def read_spooled(path: Path, row: int) -> pa.Scalar:
-    """The image in a row, null if the row has none. Raises ``OSError`` or an Arrow exception."""
+    """The image in a row, null if the row has none. Raises ``OSError`` or an Arrow exception if it cannot be read."""
     return _opened(str(path), threading.get_ident()).get_batch(row).column(0)[0]
 
 
