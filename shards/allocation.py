@@ -33,7 +33,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Makes glibc return all free memory to the kernel, now and whenever more is freed. Used for measurements."""
+    """Makes glibc return all free memory to the kernel now, and later freed blocks from 64 KiB up. For measurements."""
     _set({MMAP_THRESHOLD: _SMALL, TRIM_THRESHOLD: _SMALL})
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

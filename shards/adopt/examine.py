@@ -25,7 +25,7 @@ from shards.images.rejection import RejectedImage
 
 __all__ = ["ExaminedTar", "TarImage", "examine_tar", "guess_rules", "mapped_tar"]
 
-_MAX_TEXT_BYTES = 1 << 24  # most bytes read of a label member, in case it is an image
+_MAX_TEXT_BYTES = 1 << 24  # at most this much of a label member is read, in case it is an image
 
 
 @dataclass(frozen=True, slots=True)

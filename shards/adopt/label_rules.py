@@ -46,7 +46,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """The label that a sample would get by another rule than the rule in force: the rule that labels the samples."""
+    """The label that a sample would get by another rule than the one by which the samples are labelled."""
 
     rule: str
     label: int | None

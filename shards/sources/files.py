@@ -44,7 +44,7 @@ _AHEAD = 4
 """Number of files that a worker prefetches while it works on one file. It is small, because they take memory."""
 
 _ASKED = 100
-"""About this many of a list's files are looked up in a store. If it has none of these, it counts as having none."""
+"""About this many of a list's files are looked up in a store. If none is there, all count as missing."""
 
 SCRATCH_NAME = ".build_sources"
 """Folder in a build's output for files unpacked from containers. It is deleted when the build is finished."""

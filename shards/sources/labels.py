@@ -153,7 +153,7 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
 
 
 def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
-    """Value → label, for numbers to which the user gave a class. A class for 0 implies the other for 1, and vice versa."""
+    """Value → label, for numbers to which the user gave a class. The class of 0 implies that of 1, and vice versa."""
     numbers = {}
     for value, text in texts.items():
         for form in (text, value):

@@ -24,7 +24,7 @@ Folder = tuple[str, ...]
 
 _MOST_SHOWN = 5
 _SAY_NOTHING = BESIDE_CLASSES | {word for word, label in CLASS_WORDS.items() if label == 0}
-"""A folder beside real images that has one of these words in its name (``real_faces``) is not taken for generated."""
+"""A folder beside real images is not taken for generated if one of these words is in its name: ``real_faces``."""
 
 
 @dataclass(frozen=True, slots=True)

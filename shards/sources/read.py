@@ -27,7 +27,7 @@ from shards.store.folder import as_url
 
 __all__ = ["read_sources"]
 
-_MAX_LIST_BYTES = 64 << 30  # most bytes of a list on a web server, whatever length the server claims
+_MAX_LIST_BYTES = 64 << 30  # maximum size of a list on a web server, whatever length the server claims
 
 
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:

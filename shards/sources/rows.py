@@ -43,7 +43,7 @@ class TableRows:
         self._unit = unit
 
     def where(self, row: int) -> str:
-        """Text for the user with the file, and the line or row number in it, of the row ``row``."""
+        """Text for the user that names the file, and the line or row in it, of the row with this index."""
         return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
 
     def texts(self, column: str) -> list[str]:

@@ -19,7 +19,7 @@ __all__ = ["has_zip_end", "join_parts", "list_zip"]
 _END, _END64 = struct.Struct("<4sHHHHLLH"), struct.Struct("<4sQHHLLQQQQ")
 _LOCATOR_BYTES = 20
 _LONGEST_END = _END.size + (1 << 16) + _LOCATOR_BYTES + _END64.size  # the last record ends with a comment
-_ENTRY_BYTES = 46  # least bytes of an entry
+_ENTRY_BYTES = 46  # minimum size of an entry
 _METHODS = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
 _OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 99: "AES encryption"}
 
@@ -38,7 +38,7 @@ def join_parts(path: Path) -> str:
 
 
 def has_zip_end(path: Path) -> bool:
-    """Whether the file ends with a zip's directory, whatever it begins with. Raises ``OSError`` if it cannot be read."""
+    """Whether a file ends with a zip's directory, however it begins. Raises ``OSError`` if it cannot be read."""
     with open_regular(path) as file:
         return _end_of_directory(file) is not None
 
