@@ -1,7 +1,7 @@
-"""One pass over decoded pixels for everything that needs all of them: hash, global view, channel sums.
+"""Computes everything that needs all pixels in one pass over them: hash, global view and channel sums.
 
-``shards.images.resampling`` makes the view from strips that are still in the cache after hashing. Pillow's ``resize``
-took most of the time of a sample after decoding.
+``shards.images.resampling`` shrinks the pixels strip by strip, while each strip is still in the processor's cache after
+hashing. This replaced Pillow's ``resize``, which took most of the time of a sample after decoding.
 """
 
 import hashlib
