@@ -233,12 +233,15 @@ def _chi_square(table: Array) -> float:
 
 
 def _auroc(table: Array) -> float:
-    """AUROC of a classifier that knows the shares of the classes in each cell of (2, cells) weights."""
+    """AUROC of a score that is the share of class 1 in an image's cell.
+
+    ``table`` (2, cells) has the weights of the classes in each cell.
+    """
     return _ordered_auroc(table[:, np.argsort(table[1] / table.sum(axis=0), kind="stable")])
 
 
 def _ordered_auroc(table: Array) -> float:
-    """AUROC of a score that grows from cell to cell; ``table`` is (2, cells) weights of the classes."""
+    """AUROC of a score that grows from cell to cell; ``table`` (2, cells) has the weights of the classes."""
     real, generated = table / table.sum(axis=1, keepdims=True)
     below = np.cumsum(real) - real
     return float((generated * (below + real / 2)).sum())

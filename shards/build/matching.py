@@ -59,10 +59,10 @@ def match_classes(
 def _draw(
     facts: Mapping[str, np.ndarray], label: np.ndarray, chosen: Mapping[str, int], rank: np.ndarray
 ) -> np.ndarray:
-    """Which images to keep, (n,) bool, so that cells of the ``chosen`` facts hold both classes in proportion.
+    """Returns which images to keep, (n,) bool, so that each cell has the classes in their overall proportion.
 
-    ``chosen`` maps each fact to the factor by which its cells are finer than usual. Of the images in a cell, those with
-    the lowest ``rank`` (n,) are kept.
+    A cell is one combination of the cells of all ``chosen`` facts. ``chosen`` maps each fact to a factor by which its
+    number of cells is increased. In each cell, the images with the lowest ``rank`` (n,) are kept.
     """
     total = [int((label == kind).sum()) for kind in (0, 1)]
     graded = sum(name in GRADED for name in chosen)

@@ -130,7 +130,10 @@ def _targets(samples: Sequence[Splittable], shares: dict[str, float], closed: fr
 
 
 def _cost(unit: _Unit, counts: list[int], targets: list[float]) -> float:
-    """The increase of chi-square if ``unit`` is added to a split with these ``counts`` and ``targets`` by label."""
+    """The increase of a split's chi-square if ``unit`` is added to it.
+
+    ``counts`` and ``targets`` are the present and the wanted numbers of samples in the split, by label.
+    """
     return sum(
         more * (2 * (count - target) + more) / target
         for more, count, target in zip(unit.counts, counts, targets, strict=True)
