@@ -1,7 +1,8 @@
 """Reads a ``.mcu`` member and the header parts that it refers to, inside compiled code.
 
-Member and JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image and fills
-``info``, a small int64 array that the rest of the splice reads; the constants below are indices into it.
+Member and JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image. It writes the
+results to ``info``, a small int64 array that the rest of the splice reads. The constants below are indices into
+``info``. A *status* is ``OK`` or one of the other constants that say why a splice failed.
 :mod:`shards.jpeg.entry_points` documents the format.
 """
 
@@ -69,7 +70,7 @@ def _u16_big(data: np.ndarray, at: Scalar) -> Scalar:
 
 @compiled
 def _crc(data: np.ndarray, start: Scalar, stop: Scalar, crc: Scalar) -> Scalar:
-    """CRC-32 of ``data[start:stop]``, continued from ``crc`` (uint32); the final inversion is left to the caller."""
+    """CRC-32 of ``data[start:stop]``, continued from ``crc`` (uint32). The caller must do the final inversion."""
     for i in range(start, stop):
         crc = CRC_TABLE[(crc ^ data[i]) & uint32(0xFF)] ^ (crc >> uint32(8))
     return crc
@@ -121,7 +122,7 @@ def _read_fixed(mcu: np.ndarray, jpeg_size: Scalar, info: np.ndarray) -> Scalar:
 
 @compiled
 def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -> Scalar:
-    """Length of the header part of ``kind`` at ``at``, or -1 if it does not end by ``end``."""
+    """Length of the header part of kind ``kind`` at offset ``at``, or -1 if it would end after ``end``."""
     length = int64(-1)
     if kind == 0 and at + 9 <= end:
         length = 9 + 3 * int64(jpeg[at + 8])
