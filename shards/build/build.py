@@ -37,7 +37,7 @@ from shards.store.folder import as_url
 __all__ = ["ENGINES", "BuildReport", "build_dataset", "drawn_again"]
 
 ENGINES = ("local", "ray")
-"""Names of the places where workers can run: in processes on this machine, or on a Ray cluster."""
+"""Values of ``engine``. Workers run as processes on this machine (``local``) or on a Ray cluster (``ray``)."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ def _task(
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
     """The note for the user on splits that are drawn from the images of train; an empty list if there are none.
 
-    There are such splits if the source assigns every image to a split, some to train, and none to a split with a share.
+    There are such splits if the source assigns a split to every image, train to some, and leaves a split with a share
+    empty.
     """
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)

@@ -119,8 +119,7 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
 
     ``raw`` maps ``RAW_FACTS`` and ``file_bytes``, the length of the file, to arrays (n,). Names become codes from 0 on.
     Numbers become float64, and -1 if the file does not state them. If a fact has many names, rare names share a code.
-    The mask ``among``, (n,) bool, selects the images among which a name must not be rare; by default, they are all
-    images.
+    The mask ``among``, (n,) bool, selects the images that decide which names are rare; by default, all do.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))

@@ -48,7 +48,7 @@ class Equalised:
     """The result of equalising the classes."""
 
     table: pa.Table
-    """The table of the first pass. Images that were left out now have the reason ``unmatched``."""
+    """The table of the first pass, in which the reason ``unmatched`` marks the images that were left out."""
     description: str
     """Description of what was done, for ``dataset.json``; empty if nothing was done."""
     recompress_quality: int = 0
@@ -160,7 +160,10 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 
 
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
-    """Rejects ``rows`` of ``table``, of ``images`` that were matched on the facts ``differing``. Returns the result."""
+    """Rejects ``rows`` of ``table``, which matching left out. Returns the result.
+
+    ``differing`` names the facts that were matched on, and ``images`` is the number of images before.
+    """
     if not differing:
         return Equalised(table, f"{MATCHED}: the classes did not differ, so all images stay")
     on = ", ".join(differing)

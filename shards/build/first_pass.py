@@ -127,10 +127,10 @@ def image_not_given(path: str, cause: str) -> MachineTrouble:
 
 
 def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
-    """Rejects files of equal bytes if they have both labels or, except in one split, if they were given to several.
+    """Rejects files of equal bytes that contradict each other: with both labels, or given to several splits.
 
-    Files are kept in the last of their splits in the order of ``SPLITS``, so that no image that is kept for measuring
-    is also trained on.
+    Of files given to several splits, those in the last split, in the order of ``SPLITS``, are kept. So no image that is
+    kept for measuring is also trained on.
     """
     rows = list(zip(states, *(table.column(name).to_pylist() for name in ("label", "split")), strict=True))
     labels: dict[bytes, int] = {}

@@ -30,8 +30,8 @@ def compressed_with(start: bytes) -> str:
 def archive_kind(path: Path) -> str:
     """Returns ``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or cannot be opened.
 
-    Raises ``MachineTrouble`` if the machine is at fault, for example if the disk fails. Otherwise an archive that could
-    not be read would be left out unnoticed.
+    Raises ``MachineTrouble`` if the machine is at fault, for example if the disk fails, so that no archive is left out
+    unnoticed because it could not be read.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))
@@ -46,7 +46,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
-    """The message for a user who gives a file packed by the program ``packer``; ``into`` names what to unpack it to."""
+    """The message for a user who gives a file packed by the program ``packer``; ``into`` says where to unpack it."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
         f"{path} is compressed or packed with {packer}, so its members cannot be read where they are: unpack it to "

@@ -28,8 +28,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 WARN_AFTER_S, WARN_AFTER_DOWNLOAD_S = 5.0, 60.0
-"""Seconds to wait for a lock before a warning is logged: in general, since locks are held only briefly, and for the
-lock of a download, which is held until the download ends."""
+"""Seconds to wait for a lock before a warning is logged. The first is for locks that are held only briefly, the second
+for the lock of a download, which is held until the download ends."""
 
 _MOST_COMMAND = 120
 
@@ -131,7 +131,7 @@ def lock_unused(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
 
 
 def names(path: Path, descriptor: int) -> bool:
-    """Whether ``path`` is still the file open as ``descriptor``. Another process may have renamed or deleted it."""
+    """Whether ``path`` still names the file open as ``descriptor``. Another process may have renamed or deleted it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -188,7 +188,7 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 def cannot_write(out: Path, error: OSError) -> str:
     """The message for the user if writing to ``out`` failed with ``error``.
 
-    It names the cause, and the file at fault if that file is elsewhere.
+    It names the cause, and the file at fault if that file is not in ``out``.
     """
     named = error.filename if isinstance(error.filename, str | os.PathLike) else out
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())

@@ -1,7 +1,8 @@
-"""Opens, maps and hashes files of unknown origin. All code uses these functions; they accept only regular files.
+"""Opens, maps and hashes files of unknown origin, without blocking. Only regular files are accepted.
 
 Opening a pipe blocks until another process writes to it, perhaps for ever, and opening a device may do anything. So the
-file's type is checked before it is opened, and again afterwards, since the file may have been replaced in between.
+file's type is checked before it is opened, and again afterwards, since the file may have been replaced in between. All
+code that opens such files uses these functions.
 """
 
 import errno

@@ -1,6 +1,6 @@
-"""Converts JPEGs that must be decoded whole to baseline JPEGs with the same pixels, of which parts can be decoded.
+"""Converts JPEGs without random access to baseline JPEGs with the same pixels and with random access.
 
-Progressive and multi-scan files are coded anew from the same coefficients. Frames of webcams (AVI, MJPEG) use the
+Progressive and multi-scan files are encoded again from the same coefficients. Frames of webcams (AVI, MJPEG) use the
 Huffman tables of the JPEG standard without storing them, so these tables are inserted.
 
 A baseline file also decodes two to four times as fast as a progressive one. jpeglib (libjpeg) reads and writes the

@@ -26,11 +26,11 @@ class PixelFacts(NamedTuple):
     """The results of one pass over an image's pixels."""
 
     sha256: bytes
-    """See ``shards.images.pixels.pixel_sha256``."""
+    """SHA-256 of the pixels, as ``shards.images.pixels.pixel_sha256`` computes it."""
     global_view: np.ndarray
-    """(S, S, 3) uint8, see ``shards.images.pixels.global_view``."""
+    """Global view, (S, S, 3) uint8, as ``shards.images.pixels.global_view`` computes it."""
     channels: dict[str, float]
-    """See ``shards.images.channel_stats``."""
+    """Column → value, as ``shards.images.channel_stats.channel_columns`` returns them."""
 
 
 def pixel_facts(image: Image.Image, size: int) -> PixelFacts:

@@ -29,7 +29,7 @@ _MAX_GROWTH = 1.1
 """Maximum ratio of the size of a lossless image as tiles to its size before. If the tiles are larger, they are
 compressed again at a higher level, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
-"""Formats of drawings and screenshots, whose tiles may be smaller without the predictor."""
+"""Formats of drawings and screenshots, whose tiles may be smaller without TIFF's horizontal predictor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Pillow's plugins for TIFF, AVIF and HEIC without automatic rotation: pixels and metadata as in the file.
 
-Most of Pillow returns pixels as stored and leaves the rotation to the caller. These plugins do not:
+Most of Pillow returns pixels as stored and leaves the rotation to the caller. Its plugins for these three formats do
+not:
 
 - TIFF is rotated when it is loaded, by its orientation tag or its XMP, and the tag is dropped;
 - HEIC is rotated by libheif, by the boxes ``irot`` and ``imir``, and its EXIF orientation is set to 1;

@@ -145,7 +145,7 @@ class TiledImage:
     """
 
     def __init__(self, data: bytes | np.ndarray) -> None:
-        """Checks the directory in ``data``. Raises :class:`BadTiles`."""
+        """Checks the directory in ``data``. Raises :class:`BadTiles` if it is not valid."""
         self._data = memoryview(data)  # type: ignore[arg-type]
         values = self._values()
         if (values[_COMPRESSION], values[_PLANES]) != (_ZSTD, 1):

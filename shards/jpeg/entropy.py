@@ -99,7 +99,7 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Takes only the first symbol at the position. Returns the same values as :func:`_step`.
+    """Like :func:`_step`, but takes only the first symbol of ``entry``, or of the code in ``window`` if ``entry`` is 0.
 
     Needed if the first code is too long for the lookup table, or if the symbols after it belong to the next block.
     """

@@ -91,7 +91,7 @@ class JpegHeader:
     precision: int
     """Bits per sample: 8, or 12 or 16 in files that Pillow does not decode."""
     sof_marker: int
-    """0xC0 baseline, 0xC1 extended sequential, 0xC2 progressive, …"""
+    """Marker of the frame header: 0xC0 for baseline, 0xC1 for extended sequential, 0xC2 for progressive, …"""
     components: tuple[Component, ...]
     scan: Scan
     scan_start: int

@@ -6,7 +6,8 @@ the offsets of the parts of a pair. The tables come from untrusted files: a tabl
 no index leaves its array.
 
 The two big tables (``START``, ``AC``) are indexed by the next ``LOOKUP_BITS`` bits of the scan. Each entry describes
-the symbols whose codes are within these bits. It packs these fields into 32 bits, the lowest first:
+the symbols whose codes are within these bits. It packs these fields, with the widths in parentheses, into 32 bits, the
+lowest first:
 
     bits consumed by all symbols (5) | by the first (5) | reach of all (7) | of the first (7)
     | all end the block (1) | the first does (1)
@@ -136,8 +137,10 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
-    """Writes the entries of single AC codes of up to ``LOOKUP_BITS`` bits to ``words[at:]``, their lengths to
-    ``lengths``."""
+    """Writes entries of single AC codes to ``words[at:]``, and the lengths of these codes to ``lengths``.
+
+    Only codes of up to ``LOOKUP_BITS`` bits get entries. ``count`` is the number of symbols of the table at ``slow``.
+    """
     size = 1 << LOOKUP_BITS
     for i in range(size):
         words[at + i] = 0

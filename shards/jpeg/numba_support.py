@@ -146,20 +146,20 @@ def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
 
 @inlined
 def load64(data: np.ndarray, at: Scalar) -> Scalar:
-    """Loads the eight bytes from index ``at`` (uint64) on as a big-endian number."""
+    """Loads the eight bytes of ``data`` from index ``at`` (uint64) on as a big-endian number."""
     word = load_word(data, at)
     return _swap(word) if LITTLE_ENDIAN else word
 
 
 @inlined
 def store64(data: np.ndarray, at: Scalar, word: Scalar) -> None:
-    """Stores ``word`` to the eight bytes from index ``at`` (uint64) on, as a big-endian number."""
+    """Stores ``word`` to the eight bytes of ``data`` from index ``at`` (uint64) on, as a big-endian number."""
     store_word(data, at, _swap(word) if LITTLE_ENDIAN else word)
 
 
 @inlined
 def load64_little(data: np.ndarray, at: Scalar) -> Scalar:
-    """Loads the eight bytes from index ``at`` (uint64) on as a little-endian number."""
+    """Loads the eight bytes of ``data`` from index ``at`` (uint64) on as a little-endian number."""
     word = load_word(data, at)
     return word if LITTLE_ENDIAN else _swap(word)
 

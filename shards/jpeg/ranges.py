@@ -69,9 +69,9 @@ class Geometry:
 
 
 GEOMETRY = {"grey": (8, 8), "4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16), "4:4:0": (16, 8), "4:1:1": (8, 32)}
-"""Chroma subsampling → height and width of an MCU, as encoders commonly write it.
+"""Chroma subsampling → height and width of an MCU in pixels, as encoders commonly choose them.
 
-This is a guess until the frame header is fetched and confirms or corrects it.
+They serve as a guess until the frame header is fetched, which confirms or corrects it.
 """
 
 

@@ -1,4 +1,4 @@
-"""Reads and describes ``dataset.json``, a summary of a data set that is short enough for people to read.
+"""Defines and reads ``dataset.json``, a summary of a data set that is short enough for people to read.
 
 A build writes it last, so that every folder with this file is a complete data set.
 """

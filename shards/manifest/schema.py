@@ -30,7 +30,8 @@ __all__ = [
 FORMAT_VERSION = 2
 """Version of the format. It is stored in ``dataset.json``, in every manifest and in the plans of builds and indexes.
 
-Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own.
+Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own. The
+versions of this format are:
 
 1: ``content_id`` of the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
 2: ``content_id`` of the pixels, no nulls, a sample's fields of one type in all ``.json`` members

@@ -246,7 +246,7 @@ def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
 
 @inlined
 def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
-    """``width`` (at most 57) bits as int64, from ``bit`` bits after byte ``at`` on."""
+    """Returns ``width`` (at most 57) bits of ``mcu`` as int64, from ``bit`` bits after the start of byte ``at`` on."""
     byte = uint64(at + (bit >> 3))
     word = load64_little(mcu, byte)
     return int64((word >> uint64(bit & 7)) & ((uint64(1) << uint64(width)) - uint64(1)))
@@ -254,7 +254,7 @@ def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
 
 @compiled
 def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Bit position of an entry in the file, at most the end of the scan."""
+    """Bit position in the file of the entry point with number ``entry``; at most the end of the scan."""
     base = _u32(mcu, info[BASES_AT] + 4 * (entry // ENTRIES_PER_BASE))
     bits = _field(mcu, info[ENTRIES_AT], entry * info[ENTRY_BITS], info[POSITION_BITS])
     return min((info[SCAN_START] + base) * 8 + bits, info[SCAN_END] * 8)
@@ -262,7 +262,7 @@ def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
 
 @compiled
 def entry_dc(mcu: np.ndarray, info: np.ndarray, entry: Scalar, dc: np.ndarray) -> None:
-    """Writes the DC predictors of an entry to ``dc`` (int64, one per component)."""
+    """Writes the DC predictors at the entry point with number ``entry`` to ``dc`` (int64, one per component)."""
     bit = entry * info[ENTRY_BITS] + info[POSITION_BITS]
     for c in range(info[COMPONENTS]):
         dc[c] = _field(mcu, info[ENTRIES_AT], bit, info[DC_BITS_AT + c]) + info[DC_LOW_AT + c]

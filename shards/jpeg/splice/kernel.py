@@ -145,9 +145,10 @@ def _write_header(memory: Memory, at: Scalar) -> Scalar:
 
 @compiled
 def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar, Scalar]:
-    """Whether the row's entry points are in order, and the bytes of scratch and output that the row may take.
+    """Returns whether a row's entry points are in order, and the bytes of scratch and of output that it may need.
 
-    A byte of the scan takes two in the output at most, if the shifted bits form an FF that needs stuffing.
+    ``start`` and ``stop`` are the first MCU of the row and the one after its last. A byte of the scan takes at most two
+    in the output, because the shifted bits may form an FF that needs a stuffed zero.
     """
     info = int64_at(work.info, INFO_SIZE)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -162,7 +163,7 @@ def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar
 
 @compiled
 def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
-    """Ends a row with the marker FF ``marker``. After it, the DC predictors start at 0 again."""
+    """Ends a row with a marker whose second byte is ``marker``. After it, the DC predictors start at 0 again."""
     out = bytes_at(work.out, work.out_size)
     at = close_row(out, writer.at, writer.held, writer.count)
     out[at] = uint8(0xFF)

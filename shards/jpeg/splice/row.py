@@ -1,9 +1,9 @@
 """Copies one MCU row of a window as entropy-coded bits, inside compiled code.
 
-An MCU row is a row of JPEG's minimum coded units. It is copied in three steps. The walk starts at the last entry point
-at or before the first MCU wanted, and goes to that MCU. The first DC value of each component is re-coded, since its
-predictor differs in the output. All other bits are copied up to the end of the last MCU wanted. That end is found by a
-walk from the nearest entry point before it. If the source has restart markers inside the row, the row is copied in
+An MCU row is a row of JPEG's minimum coded units. It is copied in three steps. First, a walk from the last entry point
+at or before the first MCU wanted finds that MCU. Second, the first DC value of each component is re-coded, since its
+predictor differs in the output. Third, all other bits are copied up to the end of the last MCU wanted, which is found
+by a walk from the nearest entry point before it. If the source has restart markers inside the row, the row is copied in
 pieces, from marker to marker.
 """
 
