@@ -204,8 +204,8 @@ def _sweep(out: Path) -> None:
 def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -> SourceList:
     """The sources after their containers (files that hold several images each) were unpacked into ``out``.
 
-    ``elsewhere`` says that other machines, which cannot read ``out``, build shards. Then the images cannot be unpacked
-    there, and containers raise ``InputError``.
+    ``elsewhere`` says whether other machines, which cannot read ``out``, build the shards. If so, images cannot be
+    unpacked to ``out``, and containers raise ``InputError``.
     """
     containers = sources.files.containers()
     if not containers:

@@ -2,8 +2,8 @@
 
 A *fact* is a property of a file, such as its format or its JPEG quality. Its values are names or numbers, and they are
 divided into *cells*: one cell per name, or one per range of numbers. ``glass audit`` names the facts that differ, and
-``--equalise match`` leaves out images until no fact differs. Both use this test, so that the audit cannot report
-differences that the build does not see.
+``--equalise match`` leaves out images until no fact that shows in the pixels differs. Both use this test, so that the
+audit cannot report differences that the build does not see.
 
 A fact differs if the difference is too large to be chance (chi-square test of homogeneity over cells, and a rank test
 for numbers), and if the fact separates the classes by more than a minimum. All images of a group together count as one

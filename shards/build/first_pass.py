@@ -108,7 +108,7 @@ def scan(
 
 
 def map_in_threads(function: Callable[[str], T], names: Sequence[str], threads: int) -> Iterator[T]:
-    """Yields ``function(name)`` for each of ``names``, in order. The first error is raised and cancels other calls."""
+    """Yields ``function(name)`` for each of ``names``, in order. The first error is raised and cancels the rest."""
     with ThreadPoolExecutor(threads) as pool:
         try:
             for start in range(0, len(names), _SLICE):

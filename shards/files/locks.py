@@ -86,7 +86,7 @@ def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
 
     Calls ``choose`` again if the path exists already. Closing the descriptor releases the lock. On a file system
     without locks the file stays unlocked; only its name shows which process owns it. Raises ``OSError`` if the file
-    cannot be made.
+    cannot be created.
     """
     while True:
         path = choose()

@@ -61,8 +61,8 @@ def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
 def _add_channels(flat: Any, sums: Any) -> None:
     """Adds each channel's sum and sum of squares over interleaved RGB bytes to ``sums``, (2, 3) int64.
 
-    Takes a sixth of a nanosecond per byte on an Intel Xeon. Sums in arrays of 48 lanes, which the compiler vectorised
-    on an AMD EPYC, took more than one nanosecond there.
+    Takes a sixth of a nanosecond per byte on an Intel Xeon. An earlier version, with sums in arrays of 48 lanes, took
+    more than one nanosecond per byte on it, although the compiler had vectorised that version on an AMD EPYC.
     """
     one, two, three = np.uintp(1), np.uintp(2), np.uintp(3)
     red = green = blue = red_squares = green_squares = blue_squares = np.uint64(0)

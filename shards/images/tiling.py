@@ -1,8 +1,8 @@
 """Decides, from the headers of image files, which images are stored as tiles. Nothing is decoded for this.
 
-Tiles let a crop be read without decoding the whole image. Lossless images take about as many bytes as tiles as they did
-before, so they are tiled by default. Lossy images without random access take many times as many bytes as tiles, so they
-are tiled only with ``--lossy tiles``.
+Tiles let a crop be read without decoding the whole image. Tiling leaves the size of lossless images about the same, so
+they are tiled by default. It makes lossy images many times larger, so those without random access are tiled only with
+``--lossy tiles``.
 """
 
 from dataclasses import dataclass

@@ -82,8 +82,8 @@ class FsspecStore:
     def path(self, name: str) -> str:
         """The path of the file ``name``, which is relative to the folder.
 
-        The name may lead out of the folder, since the tars of an indexed data set may be beside it, but not out of the
-        bucket or host. Raises ``InputError`` if it does.
+        The name may lead out of the folder, since the tars of an indexed data set may be beside it. Raises
+        ``InputError`` if the name leads out of the bucket or host.
         """
         fixed = _authority(self._url, self.root)
         below = self.root[len(fixed) :].strip("/")
