@@ -37,7 +37,7 @@ from shards.store.folder import as_url
 __all__ = ["ENGINES", "BuildReport", "build_dataset", "drawn_again"]
 
 ENGINES = ("local", "ray")
-"""Where the workers run: in processes of this machine, or on a Ray cluster."""
+"""Values of ``engine``. Workers run as processes on this machine (``local``) or on a Ray cluster (``ray``)."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ class BuildReport:
 
     info: DatasetInfo
     finished_before: bool
-    """Whether the folder held this very data set already, so that nothing was done."""
+    """Whether the folder already held the complete data set, so that nothing was done."""
     continued: bool
-    """Whether an interrupted build was completed."""
+    """Whether the build was continued after an interruption."""
     notes: list[str]
-    """Notes for the user: how the sources were understood, what was skipped in them, what a list of groups changed."""
+    """Notes for the user: how the sources were interpreted, what was skipped in them, and what a list of groups
+    changed."""
 
 
 def build_dataset(
@@ -65,18 +66,18 @@ def build_dataset(
     rules: SourceRules | None = None,
     groups: Path | None = None,
 ) -> BuildReport:
-    """Builds the data set ``out`` from ``source``, or continues to build it.
+    """Builds the data set ``out`` from ``source``, or continues to build it after an interruption.
 
-    ``source`` is a path or URL that ``shards.sources.read`` can read; ``rules`` say how it is understood. ``groups`` is
-    a list of groups, see ``shards.manifest.group_list``; its groups are joined with the groups of the source. ``out``
-    is a folder, or a URL of a store (``s3://…``, ``gs://…``). Only new files are written there, each complete when it
-    appears. Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (one of ``ENGINES``) are.
-    With ``progress``, bars are shown on stderr. ``on_note`` is called with each note of the report as soon as it is
-    known; notes on the sources come before any image is read. ``reject_unreadable`` leaves out files that the disk
-    fails to deliver.
+    ``source`` is a path or URL that ``shards.sources.read`` can read; ``rules`` say how it is interpreted. ``groups``
+    is the path of a group list (``shards.manifest.group_list``), whose groups are joined with those of the source.
+    ``out`` is a folder, or a URL of a store (``s3://…``, ``gs://…``). Only new files are written there, and each is
+    complete when it appears. Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (one of
+    ``ENGINES``) are. With ``progress``, bars are shown on stderr. ``on_note`` is called with each note of the report as
+    soon as it is known; notes on the sources come before any image is read. ``reject_unreadable`` leaves out files that
+    the disk fails to deliver.
 
     Raises ``InputError`` for mistakes in the arguments and if the disk is full or read-only, and ``MachineTrouble`` for
-    other faults of the machine. After the fault is mended, the same call continues the build.
+    other faults of the machine. Once the fault is fixed, the same call continues the build.
     """
     sources = read_sources(source, rules)
     settings = replace(settings, note=settings.note or sources.dataset_note())
@@ -159,7 +160,11 @@ def _task(
 
 
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
-    """The note on splits that are drawn out of train, because the source gives images to train but none to them."""
+    """The note for the user on splits that are drawn from the images of train; an empty list if there are none.
+
+    There are such splits if the source assigns a split to every image, train to some, and leaves a split with a share
+    empty.
+    """
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)
     if not missing:
@@ -192,14 +197,15 @@ def _write(
 
 
 def _sweep(out: Path) -> None:
-    """Deletes all temporary files in ``out``. The build holds the lock of ``out``, so they are files of its own."""
+    """Deletes all temporary files in ``out``. No other process is writing them, since the build has locked ``out``."""
     remove_temporaries(out, lambda _: True)
 
 
 def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -> SourceList:
-    """The sources with their containers (files that hold several images each) unpacked into ``out``.
+    """The sources after their containers (files that hold several images each) were unpacked into ``out``.
 
-    Raises ``InputError`` if ``elsewhere``: other machines, which cannot read ``out``, need the images.
+    ``elsewhere`` says whether other machines, which cannot read ``out``, build the shards. If so, images cannot be
+    unpacked to ``out``, and containers raise ``InputError``.
     """
     containers = sources.files.containers()
     if not containers:
@@ -214,13 +220,13 @@ def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -
 
 
 def _remove_scratch(out: Path) -> None:
-    """Removes images that were unpacked from the sources. A finished data set no longer needs them."""
+    """Removes the images that were unpacked from the sources, because a finished data set no longer needs them."""
     if (out / SCRATCH_NAME).exists():
         shutil.rmtree(out / SCRATCH_NAME)
 
 
 def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
-    """Whether a shard is complete. Raises ``InputError`` if it was complete before and is damaged now."""
+    """Whether a shard is complete. Raises ``InputError`` if it was completed earlier but is damaged now."""
     manifest = out / f"{shard.stem}.parquet"
     if store is not None:
         return store.has(manifest.name)

@@ -1,11 +1,13 @@
-"""Tests which facts about the files differ between the two classes. One test serves all callers.
+"""Tests which facts about the image files differ between the two classes.
 
-``glass audit`` names the facts that differ, and ``--equalise match`` leaves out images until no fact differs. With two
-tests, the audit could report differences that the build does not see.
+A *fact* is a property of a file, such as its format or its JPEG quality. Its values are names or numbers, and they are
+divided into *cells*: one cell per name, or one per range of numbers. ``glass audit`` names the facts that differ, and
+``--equalise match`` leaves out images until no fact that shows in the pixels differs. Both use this test, so that the
+audit cannot report differences that the build does not see.
 
-A fact differs if chance does not explain the difference (chi-square test of homogeneity over cells, and a rank test for
-numbers) and if it separates the classes by more than a little. The images of a group count as one image together, as in
-a split.
+A fact differs if the difference is too large to be chance (chi-square test of homogeneity over cells, and a rank test
+for numbers), and if the fact separates the classes by more than a minimum. All images of a group together count as one
+image, as in a split.
 """
 
 from collections.abc import Mapping
@@ -48,8 +50,8 @@ PIXEL_FACTS = {
     "size": "exact size",
     "bits_per_pixel": "number of bits per pixel",
 }
-"""Facts that leave traces in the pixels, so that a detector can learn them → names for display. Causes come before
-their effects: of facts that differ equally, matching takes the first."""
+"""Fact → its name for display, for facts that leave traces in the pixels, so that a detector can learn them. Causes
+come before their effects, because matching takes the first of several facts that differ equally."""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",
@@ -61,7 +63,7 @@ FILE_FACTS = {
     "restart_interval": "restart markers",
     "num_frames": "number of frames",
 }
-"""Facts about the files that leave no trace in the pixels."""
+"""Fact → its name for display, for facts that leave no trace in the pixels."""
 
 FACT_NAMES = {**PIXEL_FACTS, **FILE_FACTS}
 
@@ -78,15 +80,17 @@ GRADED = frozenset(
         "num_frames",
     }
 )
-"""Facts whose values are numbers, where close values are alike. The values of all other facts are names."""
+"""Facts whose values are numbers, so that close values mean similar files. The values of all other facts are names."""
 
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
 RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_bytes", "standard_bytes")
-"""Fields of ``shards.metadata.facts.ImageFacts``, also columns of a manifest, from which all facts are computed."""
+"""Fields of ``shards.metadata.facts.ImageFacts`` from which all facts are computed. A manifest has columns of these
+names."""
 
 LEAST = 0.05
-"""Smallest excess of an AUROC over 0.5 that matters, however certain it is."""
+"""Minimum of AUROC - 0.5 for a fact to differ. Smaller differences do not matter, even if they are certainly not
+chance."""
 
 _LIKELY = 4.0  # standard deviations: chance exceeds it once in 30,000, and some two dozen facts are tested
 _OPEN = ("size", "quant_digest", "metadata")  # facts with any number of names, mostly rare
@@ -100,22 +104,22 @@ class Difference:
     """How far the classes differ in one fact."""
 
     excess: float
-    """Difference beyond chance, in standard deviations."""
+    """Test statistic of the difference, in standard deviations of what chance alone produces."""
     auroc: float
-    """How well the fact separates the classes of these images, 0.5 … 1."""
+    """How well the fact alone separates the classes of these images, 0.5 (not at all) … 1."""
 
     @property
     def counts(self) -> bool:
-        """Whether the difference is larger than chance explains, and large enough to matter."""
+        """Whether the difference is too large to be chance, and large enough to matter."""
         return self.excess > _LIKELY and self.auroc - 0.5 > LEAST
 
 
 def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
-    """Computes each of ``FACT_NAMES``, (n,), from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``.
+    """Returns fact → its values (n,) for each of ``FACT_NAMES``, computed for n images.
 
-    ``file_bytes`` are the lengths of the files. Names become codes from 0 on; numbers become float64, -1 if the file
-    does not state them. If a fact has many names, rare names share a code; the images ``among`` (n,) bool, by default
-    all, determine which names are rare.
+    ``raw`` maps ``RAW_FACTS`` and ``file_bytes``, the length of the file, to arrays (n,). Names become codes from 0 on.
+    Numbers become float64, and -1 if the file does not state them. If a fact has many names, rare names share a code.
+    The mask ``among``, (n,) bool, selects the images that decide which names are rare; by default, all do.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -145,9 +149,10 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 
 
 def scene_numbers(groups: Array) -> Array:
-    """(n,) int64: the number of each image's scene; ``groups`` (n,) are names of groups, ``""`` for none.
+    """Returns the number of each image's scene, (n,) int64.
 
-    Images of a group have the same number. An image without a group has a number of its own.
+    ``groups`` (n,) has the name of each image's group, ``""`` for none. Images of one group have the same number, and
+    each image without a group has a different one.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
@@ -156,11 +161,11 @@ def scene_numbers(groups: Array) -> Array:
 
 
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
-    """(n,) int64: the cell, counted from 0, of each value of the fact ``name``.
+    """Returns the cell, counted from 0, of each value of the fact ``name``: (n,) int64.
 
-    A name's code is its cell. Numbers are divided into bins of about equal counts. The number of bins grows with
-    ``smaller``, the number of images in the smaller class. The number is lower if ``graded``, the number of numeric
-    facts that are divided together, is above 1, and it is multiplied by ``finer``.
+    The cell of a name is its code. Numbers are divided into bins that hold about equally many images; each bin is a
+    cell. The number of bins grows with ``smaller``, the number of images in the smaller class. It is lower if several
+    numeric facts are divided together; ``graded`` is their number. It is multiplied by ``finer``.
     """
     if name not in GRADED:
         return values.astype(np.int64)
@@ -174,7 +179,7 @@ class Classes:
     """The images of both classes, weighted so that each group counts as one image."""
 
     def __init__(self, label: Array, scenes: Array) -> None:
-        """``label`` (n,) is 0 or 1, ``scenes`` (n,) the numbers of scenes."""
+        """``label`` (n,) is 0 or 1; ``scenes`` (n,) are from :func:`scene_numbers`."""
         self.masks = [label == kind for kind in (0, 1)]
         self.weights: list[Array] = []
         self.counts: list[int] = []
@@ -185,9 +190,9 @@ class Classes:
             self.counts.append(len(sizes))
 
     def difference(self, name: str, values: Array) -> Difference:
-        """The difference in the fact ``name``, whose ``values`` (n,) are from :func:`compared_facts`.
+        """The difference between the classes in the fact ``name``. It is zero if all images are of one class.
 
-        If there is only one class, nothing differs.
+        ``values`` (n,) are those of the fact, from :func:`compared_facts`.
         """
         if not min(self.counts):
             return Difference(0.0, 0.5)
@@ -201,7 +206,10 @@ class Classes:
         return Difference(excess, _auroc(table))
 
     def _table(self, codes: Array) -> Array:
-        """Weights (2, cells) of the classes in each cell that is not empty."""
+        """The total weight of each class in each cell that is not empty: (2, cells).
+
+        ``codes`` (n,) are the cells of the images.
+        """
         size = int(codes.max()) + 1
         table = np.stack(
             [np.bincount(codes[mask], weight, size) for mask, weight in zip(self.masks, self.weights, strict=True)]
@@ -210,9 +218,9 @@ class Classes:
 
 
 def _chi_square(table: Array) -> float:
-    """Chi-square of homogeneity of (2, cells) weights, in standard deviations of a normal (Wilson and Hilferty).
+    """Chi-square test of homogeneity of (2, cells) weights. Returns the statistic as a standard normal deviate.
 
-    0 if there is only one cell.
+    The conversion is that of Wilson and Hilferty. The result is 0 if there is only one cell.
     """
     degrees = table.shape[1] - 1
     if degrees < 1:
@@ -224,12 +232,15 @@ def _chi_square(table: Array) -> float:
 
 
 def _auroc(table: Array) -> float:
-    """AUROC of a classifier that knows the shares of the classes in each cell of (2, cells) weights."""
+    """AUROC of a score that is the share of class 1 in an image's cell.
+
+    ``table`` (2, cells) has the weights of the classes in each cell.
+    """
     return _ordered_auroc(table[:, np.argsort(table[1] / table.sum(axis=0), kind="stable")])
 
 
 def _ordered_auroc(table: Array) -> float:
-    """AUROC of (2, cells) weights, with cells in ascending order of the score."""
+    """AUROC of a score that grows from cell to cell; ``table`` (2, cells) has the weights of the classes."""
     real, generated = table / table.sum(axis=1, keepdims=True)
     below = np.cumsum(real) - real
     return float((generated * (below + real / 2)).sum())

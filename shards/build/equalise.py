@@ -1,10 +1,11 @@
-"""Makes the files of both classes look alike, so that a detector must look at the pictures.
+"""Makes the files of both classes alike, so that a detector must learn from the pictures, not from file properties.
 
-``match`` leaves out images until the facts that show in the pixels (format, compression, size and the like, but not
-metadata) have the same distribution in both classes; it changes no pixel. ``recompress`` re-encodes every image of both
-classes as a JPEG of one quality; it changes neither the sizes nor the traces that an earlier compression left.
+There are two methods. ``match`` leaves out images until the properties of the files that show in the pixels (such as
+format, compression and size, but not metadata) have the same distribution in both classes. It changes no pixel.
+``recompress`` re-encodes every image of both classes as a JPEG of one quality. It changes neither the sizes nor the
+traces that an earlier compression left.
 
-Both methods decide once, in the first pass, only from the headers of the files and the seed.
+Both methods decide once, in the first pass, and only from the headers of the files and the seed.
 """
 
 import io
@@ -34,7 +35,7 @@ Method = Literal["none", "match", "recompress"]
 METHODS = get_args(Method)
 
 MATCHED, RECOMPRESSED = "matched sampling", "every image re-encoded"
-"""Beginnings of the descriptions of the two methods in ``dataset.json``."""
+"""How the descriptions that the two methods write to ``dataset.json`` begin."""
 
 _QUALITIES = (50, 95)  # recompress stays between these
 _QUALITY_WITHOUT_JPEGS = 90
@@ -47,11 +48,11 @@ class Equalised:
     """The result of equalising the classes."""
 
     table: pa.Table
-    """The table of the first pass, in which images that are left out have the reason ``unmatched``."""
+    """The table of the first pass, in which the reason ``unmatched`` marks the images that were left out."""
     description: str
-    """Description for ``dataset.json``; empty if nothing was done."""
+    """Description of what was done, for ``dataset.json``; empty if nothing was done."""
     recompress_quality: int = 0
-    """JPEG quality for all images; 0 to leave them as they are."""
+    """JPEG quality at which all images are re-encoded; 0 if they are not re-encoded."""
 
 
 def equalise(
@@ -114,7 +115,7 @@ def equalise(
 def recompressed(data: bytes, quality: int) -> bytes:
     """Re-encodes the image file ``data`` as a baseline JPEG, 4:2:0, without metadata.
 
-    Raises ``RejectedImage`` if it cannot be decoded completely, or is too long for a JPEG.
+    Raises ``RejectedImage`` if it cannot be decoded completely, or has a side that is too long for a JPEG.
     """
     image = open_image(data)
     kind = image.format or ""
@@ -131,7 +132,7 @@ def recompressed(data: bytes, quality: int) -> bytes:
 
 
 def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedImage:
-    """(length of the file, its facts), or why it was rejected."""
+    """Returns (length of the file, its facts), or the error that says why the file was rejected."""
     try:
         data = files.read(name)
         return len(data), read_facts(data)
@@ -140,7 +141,7 @@ def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedIm
 
 
 def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
-    """The columns that :func:`shards.build.class_differences.compared_facts` takes."""
+    """Column → values: the argument ``raw`` of :func:`shards.build.class_differences.compared_facts`."""
     raw = {name: np.array([getattr(facts, name) for _, facts in found]) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.array([facts.jpeg_quality or -1 for _, facts in found], np.int64)
     raw["file_bytes"] = np.array([length for length, _ in found], np.int64)
@@ -148,7 +149,7 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
-    """A JPEG quality that at least most JPEGs of each class reach; a default if there are no JPEGs."""
+    """The JPEG quality for re-encoding: one that most JPEGs of each class reach, or a default if there are no JPEGs."""
     low = [
         np.percentile(known, _LOW_PERCENTILE, method="lower")
         for kind in (0, 1)
@@ -159,7 +160,10 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 
 
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
-    """The result of rejecting ``rows`` of ``table``, after matching on the facts ``differing``."""
+    """Rejects ``rows`` of ``table``, which matching left out. Returns the result.
+
+    ``differing`` names the facts that were matched on, and ``images`` is the number of images before.
+    """
     if not differing:
         return Equalised(table, f"{MATCHED}: the classes did not differ, so all images stay")
     on = ", ".join(differing)
@@ -170,7 +174,7 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
 
 
 def _rejected(table: pa.Table, why: Mapping[int, tuple[str, str]]) -> pa.Table:
-    """``table`` with the rows in ``why`` rejected: row → (reason, detail)."""
+    """``table`` with some rows rejected; ``why`` maps each of these rows to (reason, detail)."""
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
     for row, (new_reason, new_detail) in why.items():
         reason[row], detail[row] = new_reason, new_detail

@@ -53,9 +53,9 @@ def is_finished(out: Path) -> bool:
 
 
 def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str], out: Path) -> DatasetInfo:
-    """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``. All shards must be done.
+    """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``. All shards must be complete.
 
-    Raises the errors of :func:`write_data_set`.
+    ``misnamed`` are files whose names are not valid UTF-8. Raises the errors of :func:`write_data_set`.
     """
     manifests = [out / f"{shard.stem}.parquet" for shard in shards]
     paths, splits = (plan.table.column(name).to_pylist() for name in ("path", "split"))
@@ -79,7 +79,7 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
 def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
     """Raises ``InputError`` if the first pass rejected all images of a class, or all that were given to a split.
 
-    Without them, the data set would not be the one that was asked for. Writes the list of rejects first.
+    The data set without them would not be the one that the user asked for. Before raising, writes the list of rejects.
     """
     lost: dict[str, Counter[str]] = {}
     left: set[str] = set()
@@ -96,7 +96,7 @@ def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
 
 
 def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]:
-    """Files that the first pass rejected, and files whose names are not valid."""
+    """The files that the first pass rejected, and those whose names are not valid UTF-8."""
     found = [
         Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
         for row in plan.table.to_pylist()
@@ -106,13 +106,19 @@ def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]
 
 
 def _kinds(label: int | None, split: str) -> list[str]:
-    """The kinds to which an image belongs, in words: its class and, unless ``""``, the ``split`` that it was given."""
+    """The kinds of image, in words, to which an image belongs: one for its class, one for the split that it was given.
+
+    The first is missing if ``label`` is ``None``, the second if ``split`` is ``""``.
+    """
     of_class = [] if label is None else [f"{CLASS_NAMES[label]} images"]
     return of_class + ([f"images given to the split {split}"] if split else [])
 
 
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
-    """Raises ``InputError`` if a kind in ``lost`` (kind → reason → rejected images) is not in ``left``."""
+    """Raises ``InputError`` if a kind of image in ``lost`` is not in ``left``, so that all images of it were rejected.
+
+    ``lost`` maps each kind that has rejected images to reason → number of rejected images.
+    """
     for kind, reasons in lost.items():
         if kind not in left:
             raise InputError(
@@ -129,15 +135,15 @@ def write_data_set(
     samples_per_shard: int = 0,
     **fields: Any,
 ) -> DatasetInfo:
-    """Writes the data set of the shards with ``manifests``, and returns the contents of ``dataset.json``.
+    """Makes one data set of the shards whose manifests are ``manifests``, and returns the contents of ``dataset.json``.
 
     Joins the manifests into ``samples.arrow``, split after split, then writes the list of rejects and, last of all,
-    ``dataset.json``. ``rejected`` are the images that were assigned to no shard, ``samples_per_shard`` is the limit
-    that was set, 0 for none, and ``given`` maps source paths to the splits that images were given. Other ``fields`` are
-    those of :class:`DatasetInfo`.
+    ``dataset.json``. ``rejected`` are the images that were assigned to no shard. ``samples_per_shard`` is the limit
+    that was set, 0 for none. ``given`` maps the source paths of images to the splits that the source assigned to them.
+    ``fields`` are further fields of :class:`DatasetInfo`.
 
     Raises ``InputError`` if no sample is left, or if all images of a class, or all that were given to a split, were
-    rejected. Only the list of rejects is written then.
+    rejected. In this case, only the list of rejects is written.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -171,7 +177,7 @@ def write_data_set(
 
 
 def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetInfo:
-    """Writes the manifest and, last of all, ``dataset.json``. Returns the contents of the latter."""
+    """Writes the manifest and, last of all, ``dataset.json``. Returns the contents of ``dataset.json``."""
     write_manifest(table, out / MANIFEST_NAME, info.build_id)
     info = replace(info, manifest_sha256=file_sha256(out / MANIFEST_NAME))
     write_text_atomic(out / INFO_NAME, info.to_json())
@@ -192,9 +198,8 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
     """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set. Returns the table as it was written.
 
-    The manifest is one record batch, so that every column is one array of the mapped file. ``build_id`` is that of the
-    ``DatasetInfo`` in ``dataset.json``. Without it, opening the data set does not check that both files belong
-    together.
+    The manifest is one record batch, so that every column is one array of the mapped file. ``build_id`` is the one of
+    ``dataset.json``. If it is empty, opening the data set does not check that the two files belong together.
     """
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)
@@ -205,7 +210,7 @@ def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
 
 
 def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
-    """Writes the list of rejects, sorted by path. Returns the number of rejects by reason."""
+    """Writes the list of rejects, sorted by path. Returns reason → number of rejects."""
     rows = [
         (
             rejection.source_path,
@@ -225,12 +230,12 @@ def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
 
 
 def in_order(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Reason → images, in the order of ``REASONS`` and without zeros."""
+    """Returns ``reasons`` (reason → number of images) in the order of ``REASONS`` and without zeros."""
     return {reason: reasons[reason] for reason in REASONS if reasons.get(reason)}
 
 
 def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
-    """The ``counts`` of ``dataset.json``, from a manifest."""
+    """Computes ``counts`` of ``dataset.json`` from a manifest: split → counts of its samples."""
     columns = (table.column(name).to_pylist() for name in ("split", "label", "generator"))
     samples = Counter(zip(*columns, strict=True))
     counts = {}
@@ -244,11 +249,11 @@ def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
 
 
 def stored_as_counts(table: pa.Table) -> dict[str, int]:
-    """Stored form → samples, from a manifest."""
+    """Returns stored form → number of samples in a manifest."""
     return dict(sorted(Counter(table.column("stored_as").to_pylist()).items()))
 
 
 def not_indexable_counts(table: pa.Table) -> dict[str, int]:
-    """Reason → samples without entry points, from a manifest."""
+    """Returns reason → number of samples in a manifest that have no entry points for that reason."""
     found = Counter(table.column("not_indexable").to_pylist())
     return {reason: found[reason] for reason in sorted(filter(None, found))}

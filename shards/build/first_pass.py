@@ -1,6 +1,6 @@
 """The first pass over the images: reads every file once, to determine its identity and its format.
 
-The split depends on the contents of all files, so it is drawn only after this.
+The split depends on the contents of all files, so it is drawn after this pass.
 """
 
 import hashlib
@@ -55,10 +55,11 @@ class FileState:
 
 
 def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: Tiling = _ALL_KEPT) -> FileState:
-    """Reads one file and recognises its format. A file that is not a usable image is returned with a reason.
+    """Reads one file and recognises its format. The result has a reason if the file is not a usable image.
 
-    ``known`` is the file's stamp, if the caller knows it; ``tiling`` decides which images become tiles. Thread-safe.
-    Raises ``InputError`` if a store does not answer, and ``MachineTrouble`` if the machine cannot read the file now.
+    ``known`` is the file's stamp, if the caller knows it; ``tiling`` decides whether the image is stored as tiles.
+    Thread-safe. Raises ``InputError`` if a store does not answer, and ``MachineTrouble`` if the machine is at fault. If
+    the disk fails to deliver the file, the reason is ``io``.
     """
     try:
         # Take the stamp before the bytes: if the file changes in between, an old stamp makes it be read again.
@@ -78,15 +79,15 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: T
 def scan(
     sources: SourceList, threads: int, advance: Callable[[int], object], tiling: Tiling, reject_unreadable: bool = False
 ) -> pa.Table:
-    """Examines every file of ``sources`` in ``threads`` threads, and returns a table of ``SCAN_SCHEMA``.
+    """Examines every file of ``sources`` in ``threads`` threads, and returns a table with the schema ``SCAN_SCHEMA``.
 
-    The table has the rows of ``sources`` in their order, with what was found. ``tiling`` decides which images become
-    tiles; ``advance(n)`` is called after every ``n`` files.
+    The table has the rows of ``sources`` in their order, with the results added. ``tiling`` decides which images are
+    stored as tiles; ``advance(n)`` is called after every ``n`` files.
 
-    Files of equal bytes are rejected if they have both labels. If they were given to several splits, only those in the
-    last of these splits, in the order of ``SPLITS``, are kept. If the disk fails to deliver a file,
-    ``reject_unreadable`` rejects it; otherwise ``MachineTrouble`` is raised, as for other faults of the machine. Raises
-    ``InputError`` if a store does not answer.
+    Files of equal bytes are rejected if some are labelled real and others generated. If they were given to several
+    splits, only those in the last of these splits, in the order of ``SPLITS``, are kept. If the disk fails to deliver a
+    file, ``reject_unreadable`` rejects it; otherwise ``MachineTrouble`` is raised, as for other faults of the machine.
+    Raises ``InputError`` if a store does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
@@ -126,9 +127,10 @@ def image_not_given(path: str, cause: str) -> MachineTrouble:
 
 
 def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
-    """Rejects files of equal bytes with both labels and, of those given to several splits, all outside the last one.
+    """Rejects files of equal bytes that contradict each other: with both labels, or given to several splits.
 
-    The last split is meant in the order of ``SPLITS``, so that no image kept for measuring is trained on.
+    Of files given to several splits, those in the last split, in the order of ``SPLITS``, are kept. So no image that is
+    kept for measuring is also trained on.
     """
     rows = list(zip(states, *(table.column(name).to_pylist() for name in ("label", "split")), strict=True))
     labels: dict[bytes, int] = {}
@@ -152,6 +154,6 @@ def _place(split: str) -> int:
 
 
 def _again(state: FileState, reason: str) -> FileState:
-    """The rejection of an image whose bytes occur more than once."""
+    """Returns ``state`` rejected for ``reason``: an image whose bytes occur more than once."""
     detail = f"SHA-256 {state.sha256.hex()[:16]}…"
     return FileState(state.num_bytes, state.mtime_ns, state.sha256, reason=reason, detail=detail)

@@ -35,7 +35,7 @@ _PLACES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The members and the manifest row of an image."""
+    """The members and the manifest row of one sample."""
 
     members: tuple[tuple[str, bytes], ...]
     """(extension, content) in the order of ``shards.manifest.schema.MEMBERS``."""
@@ -46,7 +46,10 @@ class Sample:
 def build_sample(
     data: bytes, source: PackedSource, key: str, shard: str, global_size: int, keep_progressive: bool = False
 ) -> Sample:
-    """Decodes the image file ``data`` once and makes a sample of it. Raises ``RejectedImage``."""
+    """Decodes the image file ``data`` once and makes a sample of it.
+
+    Raises ``RejectedImage`` if the image cannot be used.
+    """
     # Importing Numba takes a second, which commands that build nothing should not spend.
     from shards.images.pixel_pass import pixel_facts
 
@@ -94,17 +97,17 @@ def build_sample(
 
 
 def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the ``.json`` member: label, identity and facts, from the manifest ``row``.
+    """The fields of a sample's ``.json`` member, from its manifest ``row``: label, identity and image properties.
 
-    These are all columns except those that locate the sample or hold its checksums; content id and hashes are
-    hexadecimal. A field has the same type in all members: ``""``, 0 or ``False`` takes the place of null, since readers
+    These are all columns except those that locate the sample or hold its checksums. The content id and hashes are
+    hexadecimal. A field has the same type in all members: null is replaced by ``""``, 0 or ``False``, since readers
     such as Hugging Face's ``datasets`` infer the types of columns from the first few samples.
     """
     return {field.name: _json_value(field, row[field.name]) for field in SAMPLE_SCHEMA if field.name not in _PLACES}
 
 
 def _json_value(field: pa.Field, value: Any) -> str | int | float | bool:
-    """``value`` of a column as a JSON value of the column's type; null becomes ``""``, 0 or ``False``."""
+    """The ``value`` of a column as a JSON value of the column's type; null becomes ``""``, 0 or ``False``."""
     if field.name == "content_id":
         return content_id_hex(value)
     if pa.types.is_boolean(field.type):
@@ -117,7 +120,7 @@ def _json_value(field: pa.Field, value: Any) -> str | int | float | bool:
 
 
 def encode_global_view(view: np.ndarray) -> bytes:
-    """The ``.global.npy`` member of a (S, S, 3) uint8 view."""
+    """The bytes of the ``.global.npy`` member for a global view, (S, S, 3) uint8."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(view))
     return buffer.getvalue()
@@ -126,8 +129,8 @@ def encode_global_view(view: np.ndarray) -> bytes:
 def check_sample(record: dict[str, Any], members: dict[str, bytes], global_size: int) -> Iterator[tuple[str, str]]:
     """Yields (key of ``shards.verify.CHECKS``, detail) for each fault of a stored sample.
 
-    ``record`` is its row of the manifest; ``members`` has the bytes of its members by their names in
-    ``shards.manifest.schema.MEMBERS``.
+    ``record`` is the sample's row of the manifest. ``members`` maps the names in ``shards.manifest.schema.MEMBERS`` to
+    the bytes of its members.
     """
     data = members["image"]
     if zlib.crc32(data) != record["image_crc32"]:

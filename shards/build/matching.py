@@ -1,10 +1,11 @@
-"""Chooses images to leave out so that facts that show in the pixels have the same distribution in both classes.
+"""Chooses images to leave out, so that facts that show in the pixels have the same distribution in both classes.
 
-This is coarsened exact matching: facts are divided into cells, and in each cell as many images of each class are kept
-as the proportion of the classes allows, drawn by a seeded hash. Only facts in which the classes differ
-(``shards.build.class_differences``) are matched on, because every additional fact costs images. After each round, all
-facts that show in the pixels are tested again on the remaining images. Facts that leave no trace in the pixels, such as
-metadata, are never matched on: leaving out images because of them could make the pictures differ.
+This is coarsened exact matching. The values of facts, such as the JPEG quality, are divided into cells. In each cell,
+images of both classes are kept in the overall proportion of the classes; a seeded hash decides which. Only facts in
+which the classes differ (``shards.build.class_differences``) are matched on, because every additional fact costs
+images. After each round, all facts that show in the pixels are tested again on the remaining images. Facts that leave
+no trace in the pixels, such as metadata, are never matched on: leaving out images because of them could make the
+pictures differ.
 """
 
 import hashlib
@@ -24,10 +25,10 @@ def match_classes(
 ) -> tuple[np.ndarray, list[str]]:
     """Returns which images to keep, (n,) bool, and the names of the facts that were matched on.
 
-    ``raw`` is what ``compared_facts`` takes, (n,) each; ``label`` (n,) is 0 or 1, ``scenes`` (n,) are numbers of
-    scenes, ``hashes`` identify the images. Keeps the proportion of the classes. The result depends only on the set of
-    images, not on their order. If the classes have nothing in common, no image of one of them is kept. If there is only
-    one class, all images are kept.
+    ``raw`` is the argument of ``compared_facts``. ``label`` (n,) is 0 or 1, ``scenes`` (n,) are from ``scene_numbers``,
+    and ``hashes`` identify the images. The images that are kept have the same proportion of the classes as all images.
+    The result depends only on the set of images, not on their order. If the classes have no cell in common, no image of
+    at least one class is kept. If there is only one class, all images are kept.
     """
     if len(np.unique(label)) < 2:
         return np.ones(len(label), bool), []
@@ -58,10 +59,10 @@ def match_classes(
 def _draw(
     facts: Mapping[str, np.ndarray], label: np.ndarray, chosen: Mapping[str, int], rank: np.ndarray
 ) -> np.ndarray:
-    """Which images to keep, (n,) bool, so that cells of the ``chosen`` facts hold both classes in proportion.
+    """Returns which images to keep, (n,) bool, so that each cell has the classes in their overall proportion.
 
-    ``chosen`` maps each fact to the factor by which its cells are finer than usual. Of the images in a cell, those with
-    the lowest ``rank`` (n,) are kept.
+    A cell is one combination of the cells of all ``chosen`` facts. ``chosen`` maps each fact to a factor by which its
+    number of cells is increased. In each cell, the images with the lowest ``rank`` (n,) are kept.
     """
     total = [int((label == kind).sum()) for kind in (0, 1)]
     graded = sum(name in GRADED for name in chosen)

@@ -31,15 +31,16 @@ class PackedSource:
     group: str
     split: str
     tiled: bool = False
-    """Whether it is stored as a tiled TIFF."""
+    """Whether the image is stored as a tiled TIFF."""
     recompress_quality: int = 0
-    """Quality at which the image is re-encoded as a JPEG; 0 if it is not re-encoded."""
+    """JPEG quality at which the image is re-encoded; 0 if it is not re-encoded."""
 
     @property
     def stored_format(self) -> str:
-        """The image format in the shard, such as ``JPEG``: a key of ``EXTENSIONS``.
+        """The format of the image in the shard, such as ``JPEG``: a key of ``EXTENSIONS``.
 
-        If the image is tiled or re-encoded, this is not ``format``, the format of the source file.
+        ``format``, in contrast, is the format of the source file. The two may differ if the image is tiled or
+        re-encoded.
         """
         if self.recompress_quality:
             return "JPEG"
@@ -48,17 +49,17 @@ class PackedSource:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """The unit of work of a build: one shard and its images, in order."""
+    """One shard that a build is to write, with its images in order."""
 
     number: int
-    """Number of the shard among the shards of all splits, which makes keys unique in the data set."""
+    """Number of the shard, counted over all splits, so that the keys of samples are unique in the data set."""
     split: str
     format: str
     sources: tuple[PackedSource, ...]
 
     @property
     def stem(self) -> str:
-        """File name of the tar, its index and its manifest, without the extension."""
+        """File name, without the extension, that the tar, its index and its manifest share."""
         return f"{self.split}-{self.number:06d}"
 
     @property
@@ -68,14 +69,15 @@ class ShardPlan:
 
 
 def sample_key(shard: int, index: int) -> str:
-    """The key of the sample at index ``index`` of a shard: 12 digits."""
+    """The key of the sample with the index ``index`` in the shard with the number ``shard``: 12 digits."""
     return f"{shard:06d}{index:06d}"
 
 
 def pack(sources: Iterable[PackedSource], samples_per_shard: int, seed: int) -> list[ShardPlan]:
-    """Distributes images to shards of at most ``samples_per_shard`` samples.
+    """Distributes images over shards of at most ``samples_per_shard`` samples.
 
-    The result depends only on the set of images, not on their order. Raises ``InputError`` for too many shards.
+    The result depends only on the set of images, not on their order. Raises ``InputError`` if there are more than
+    ``MAX_SHARDS`` shards.
     """
     piles: dict[tuple[int, int], list[PackedSource]] = {}
     formats = list(EXTENSIONS)

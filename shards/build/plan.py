@@ -1,7 +1,7 @@
 """The plan of a build, stored in the output folder so that the build can be continued.
 
-The plan holds the settings and the first pass over the sources. A later run in the same folder continues the same
-build, or stops with a sentence that says what has changed.
+The plan holds the settings and the first pass over the sources. A later run in the same folder continues the build, or
+stops with a sentence that says what has changed since.
 """
 
 import io
@@ -42,23 +42,23 @@ _SETTINGS = b"settings"
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """Settings and first pass of a build."""
+    """The settings of a build, and the results of its first pass."""
 
     settings: BuildSettings
     written_by: dict[str, str]
     """Versions of the programs on which the bytes of shards depend."""
     table: pa.Table
-    """What the first pass found, one row per source file, with the columns of ``SCAN_SCHEMA``."""
+    """Results of the first pass: one row per source file, with the schema ``SCAN_SCHEMA``."""
     equalised: str = ""
-    """Description of what was done to make the classes alike."""
+    """Description of what was done to make the files of both classes alike; empty if nothing was done."""
     recompress_quality: int = 0
-    """JPEG quality for all images; 0 to leave them as they are."""
+    """JPEG quality at which all images are re-encoded; 0 if they are not re-encoded."""
     containers: Mapping[str, Stamp] = field(default_factory=dict)
     """Source files that hold several images each, with their stamps."""
 
 
 class PlanRecord(TypedDict):
-    """The plan without its table, stored in the metadata of the file."""
+    """The plan without its table. It is stored in the metadata of the plan's Parquet file."""
 
     format_version: int
     settings: dict[str, Any]
@@ -89,7 +89,7 @@ def make_plan(
     advance: Callable[[int], object],
     reject_unreadable: bool = False,
 ) -> BuildPlan:
-    """Does the first pass over ``sources``, and equalises the classes. Writes nothing."""
+    """Makes the first pass over ``sources``, and equalises the classes if ``settings`` say so. Writes nothing."""
     containers = sources.files.containers()
     table = with_groups(scan(sources, threads, advance, settings.tiling, reject_unreadable), sources.groups)
     decided = equalise(
@@ -101,7 +101,7 @@ def make_plan(
 
 
 def write_plan(plan: BuildPlan, out: Path) -> None:
-    """Writes the plan to ``out``, which belongs to this build from then on."""
+    """Writes the plan to the folder ``out``, which belongs to this build from then on."""
     record: PlanRecord = {
         "format_version": FORMAT_VERSION,
         "settings": asdict(plan.settings),
@@ -117,7 +117,7 @@ def write_plan(plan: BuildPlan, out: Path) -> None:
 
 
 def read_plan(out: Path) -> BuildPlan | None:
-    """The plan of the build that was begun in ``out``, or ``None``. Raises ``InputError`` if it is damaged."""
+    """The plan in the folder ``out``; ``None`` if no build was begun there. Raises ``InputError`` if it is damaged."""
     path = out / PLAN_NAME
     try:
         with open_parquet(path) as file:
@@ -141,9 +141,9 @@ def read_plan(out: Path) -> BuildPlan | None:
 
 
 def _require_known_words(table: pa.Table) -> None:
-    """Raises ``ValueError`` for unknown formats, splits and reasons.
+    """Raises ``ValueError`` if ``table`` has an unknown format, split or reason.
 
-    The plan may come from a store, and formats and splits become parts of file names.
+    This is a check for safety: the plan may come from a store, and formats and splits become parts of file names.
     """
     for column, known in (("format", EXTENSIONS), ("split", SPLITS), ("reason", REASONS)):
         for word in table.column(column).unique().to_pylist():
@@ -152,7 +152,7 @@ def _require_known_words(table: pa.Table) -> None:
 
 
 def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
-    """The shards of a build, as a pure function of the plan."""
+    """The shards of a build. They depend on nothing but ``plan``."""
     settings = plan.settings
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
     given = frozenset(row["split"] for row in taken)
@@ -178,9 +178,10 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
 
 
 def with_groups(table: pa.Table, groups: GroupList | None) -> pa.Table:
-    """``table`` with the groups of a list joined to its column ``group``, by its column ``sha256``.
+    """``table`` after the groups in its column ``group`` were joined with those of the group list ``groups``.
 
-    Raises ``InputError`` if the list names none of the images.
+    Images are identified by the column ``sha256``. If ``groups`` is ``None``, ``table`` is returned unchanged. Raises
+    ``InputError`` if the list names none of the images.
     """
     if groups is None:
         return table

@@ -1,4 +1,4 @@
-"""Checks what has changed since the build in a folder was begun, before it is continued."""
+"""Before a build is continued, checks that nothing has changed since it was begun."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -19,9 +19,10 @@ __all__ = ["require_unchanged"]
 
 
 def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
-    """Raises ``InputError`` naming what differs from the build that was begun in ``out``.
+    """Raises ``InputError`` if settings, sources or versions differ from the build that was begun in ``out``.
 
-    Versions of programs matter only until the build is finished: other versions could write other bytes.
+    The message names the differences. Versions of programs matter only until the build is finished, because other
+    versions could write other bytes.
     """
     changes = [
         _setting_change(name, before, now)
@@ -64,9 +65,9 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
 
 
 def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
-    """(files whose contents differ from the plan, files that can be read now but could not when the plan was made).
+    """Returns two lists: files whose contents have changed since the plan, and files that have become readable.
 
-    Reads only files whose stamps differ from the plan.
+    Reads only files whose stamps differ from those in the plan.
     """
     names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
     columns = [plan.table.column(name).to_pylist() for name in names]
@@ -90,7 +91,7 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
 
 
 def _parents(name: str) -> Iterator[str]:
-    """Yields the folders or containers that hold a file, and ``""`` at the end."""
+    """Yields the folders and containers that hold a file, from the innermost outwards, and ``""`` at the end."""
     while name:
         name = name.rpartition("/")[0]
         yield name

@@ -1,8 +1,9 @@
-"""Builds shards on the machines of a Ray cluster. The bytes are the same on any machines.
+"""Builds shards on the machines of a Ray cluster. The bytes do not depend on the machines.
 
-A task is one shard. Ray restarts the task of a lost worker or machine elsewhere. A shard appears whole or not at all,
-and doing a task twice gives the same bytes. Every machine needs the same versions of this project installed, and
-sources and output at the same paths (on a shared file system) or in a store.
+A task is one shard. If a worker or a machine is lost, Ray restarts its task elsewhere. A shard appears whole or not at
+all, and doing a task twice gives the same bytes. Every machine needs the same version of this project and of the
+libraries that determine the bytes. Sources and output must be in a store, or at the same paths on all machines (on a
+shared file system).
 """
 
 import os
@@ -16,10 +17,11 @@ from shards.errors import InputError, MachineTrouble
 __all__ = ["write_shards_on_ray"]
 
 _RESTARTS = 5
-"""How often a task is restarted if its worker or machine is lost."""
+"""Maximum number of times that a task is restarted because its worker or machine was lost."""
 
 _AHEAD = 2
-"""Tasks per processor that are handed to Ray at a time. A hundred thousand at once would fill its memory."""
+"""Number of tasks per processor that are handed to Ray at a time. A hundred thousand at once would fill Ray's
+memory."""
 
 _POLL_S = 0.5
 
@@ -30,8 +32,9 @@ def write_shards_on_ray(
     """Writes all shards, the largest first. ``advance(n)`` is called with the number of images of each finished shard.
 
     Joins the cluster at ``RAY_ADDRESS``. Without that variable, starts a cluster on this machine that uses ``workers``
-    processors. ``versions`` maps each program on which the bytes depend to its version here; a machine with other
-    versions ends the build. The first error ends the build and is raised. Shards that were finished by then stay.
+    processors. ``versions`` maps each program on which the bytes depend to its version on this machine; a machine with
+    other versions ends the build with an error. The first error ends the build and is raised. Shards that were finished
+    by then stay.
     """
     ordered = iter(sorted(tasks, key=lambda task: -task.num_images))
     with _cluster(workers) as ray:
@@ -77,7 +80,7 @@ def _some(tasks: Iterator[Task], count: int) -> Iterator[Task]:
 
 
 def _result(ray: Any, reference: Any) -> None:
-    """Raises the original error of a failed task."""
+    """Raises the original error of a task if it has failed. ``reference`` is Ray's reference to the task."""
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -95,7 +98,7 @@ def _result(ray: Any, reference: Any) -> None:
 def _cluster(workers: int) -> Iterator[Any]:
     """Context manager: joins a Ray cluster, or starts one on this machine, and yields Ray.
 
-    At the end, leaves a cluster that was joined, and stops one that was started. If the caller has joined a cluster
+    At the end, leaves a cluster that was joined, and stops one that was started. If this process has joined a cluster
     already, that one is used and stays joined.
     """
     try:

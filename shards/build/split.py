@@ -1,12 +1,12 @@
 """Assigns each sample to a split: train, valid, test or calibration.
 
-The split is *label-stratified*: each label is divided by the shares separately. Neither groups nor exact duplicates
-cross splits. The result is a pure function of the seed, the shares and the set of (content, label, group), whatever the
-order of the files.
+The split is *label-stratified*: the samples of each label are divided by the shares separately. Neither groups nor
+exact duplicates cross splits. The result depends only on the seed, the shares and the set of (content, label, group),
+not on the order of the files.
 
-Groups are assigned one by one, the largest first, groups of equal size in a seeded random order. Each goes to the split
-whose counts are then closest to its target counts in the sense of chi-square: the sum over labels of (count - target)²
-/ target. For groups of one sample this is the Sainte-Laguë apportionment.
+Groups are assigned one by one, the largest first, and groups of equal size in a seeded random order. Each goes to the
+split for which the distance from the target counts grows least. The distance of a split is chi-square: the sum over
+labels of (count - target)² / target. If all groups have one sample, the result is the Sainte-Laguë apportionment.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ class Splittable:
     sha256: bytes
     label: int
     group: str = ""
-    """Samples of one group share a split; ``""`` for no group."""
+    """Name of the sample's group, ``""`` for none. All samples of a group go to the same split."""
     split: str = ""
-    """The split given in the list; ``""`` to draw one."""
+    """The split that the source assigns to the sample; ``""`` if it is to be drawn."""
     name: str = ""
-    """Name of the sample, only for messages."""
+    """Name of the sample, used only in error messages."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,10 @@ class _Unit:
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Parses ``"0.7,0.15,0.15"``, or with a fourth share for calibration, to split → share. Raises ``InputError``."""
+    """Parses ``"0.7,0.15,0.15"`` and returns split → share. Raises ``InputError`` if ``text`` is not valid.
+
+    A fourth number is the share of calibration.
+    """
     try:
         shares = [float(part) for part in text.split(",")]
     except ValueError:
@@ -60,10 +63,10 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
-    """The splits that have a share but were given no image, so that they must be drawn out of train.
+    """The splits that have a share but no image in the source, so that their images must be drawn from those of train.
 
-    ``given`` holds the splits that images were given, and ``""`` if an image has none. The result is empty unless every
-    image was given a split, and some were given train.
+    ``given`` holds the splits that the source assigns to images, and ``""`` if it assigns none to some image. The
+    result is empty unless the source assigns a split to every image, and train to some.
     """
     if "" in given or TRAIN not in given:
         return []
@@ -77,12 +80,13 @@ def assign_splits(
     closed: frozenset[str] = frozenset(),
     again: str = "",
 ) -> list[str]:
-    """The split of each sample, in the order of ``samples``.
+    """Returns the split of each sample, in the order of ``samples``.
 
-    A split that a sample was given holds for all of its group, and counts towards the shares. No sample is drawn into a
-    split in ``closed``; the other splits then divide the samples outside of ``closed`` by their shares. Samples that
-    were given to the split ``again`` are drawn as if they had no split. Raises ``InputError`` if a group or content was
-    given two splits.
+    If the source assigns a split to a sample, it applies to all samples of its group, and these count towards the
+    shares. No sample is drawn into a split in ``closed``; the other splits then divide the samples outside of
+    ``closed`` in proportion to their shares. Samples that the source assigns to the split ``again`` are drawn as if
+    they had no split. Raises ``InputError`` if the source assigns two splits to samples of one group or of equal
+    content.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}
@@ -126,7 +130,10 @@ def _targets(samples: Sequence[Splittable], shares: dict[str, float], closed: fr
 
 
 def _cost(unit: _Unit, counts: list[int], targets: list[float]) -> float:
-    """The increase of chi-square if ``unit`` is added to a split with these ``counts`` and ``targets`` by label."""
+    """The increase of a split's chi-square if ``unit`` is added to it.
+
+    ``counts`` and ``targets`` are the present and the wanted numbers of samples in the split, by label.
+    """
     return sum(
         more * (2 * (count - target) + more) / target
         for more, count, target in zip(unit.counts, counts, targets, strict=True)

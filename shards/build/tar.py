@@ -1,4 +1,4 @@
-"""Writes a tar of samples through WebDataset's ``TarWriter``, with the same bytes every time."""
+"""Writes a tar of samples through WebDataset's ``TarWriter``, so that equal samples always give equal bytes."""
 
 import hashlib
 from contextlib import suppress
@@ -11,7 +11,7 @@ from shards.optional import required
 __all__ = ["Member", "ShardTar", "dali_index"]
 
 Member = tuple[str, int, int, str]
-"""(extension, offset of the content in the tar, length, file name)."""
+"""Location of a member: (extension, offset of its content in the tar, length of the content, file name)."""
 
 _BLOCK = 512
 _MTIME = 315_532_800  # 1 January 1980: GNU tar warns that 1970 is implausibly old
@@ -21,8 +21,8 @@ _BUFFER_BYTES = 1 << 20
 class _HashedFile:
     """A file that hashes everything written to it.
 
-    After a failed write, further writes do nothing. The tar is lost then, but tarfile still writes its closing blocks,
-    which would hide the first error behind others.
+    After a failed write, further writes do nothing. The tar is lost anyway, but tarfile still writes its closing
+    blocks, and their errors would hide the first one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,10 +54,10 @@ class _HashedFile:
 
 
 class ShardTar:
-    """Writes samples one after the other. Use it as a context manager.
+    """Writes samples to a tar, one after the other. Use it as a context manager.
 
-    Times, owners and modes are fixed, so equal samples give equal bytes. ``sha256`` and ``num_bytes`` are final after
-    closing.
+    Times, owners and modes of members are fixed, so equal samples give equal bytes. ``sha256`` and ``num_bytes`` are
+    final after closing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +70,7 @@ class ShardTar:
         self._position = 0
 
     def write(self, key: str, members: tuple[tuple[str, bytes], ...]) -> list[Member]:
-        """Appends the members of a sample in the given order. Returns where they are in the tar."""
+        """Appends the members (extension, content) of a sample in the given order. Returns their locations."""
         placed = []
         for extension, content in members:
             # One call per member: within a call TarWriter sorts the names.
@@ -104,7 +104,7 @@ class ShardTar:
 
 
 def dali_index(samples: list[list[Member]]) -> str:
-    """The text of the ``.idx`` file that DALI's WebDataset reader needs (version 1.2)."""
+    """The text of the ``.idx`` file, in version 1.2 of its format, that DALI's WebDataset reader needs."""
     lines = [f"v1.2 {len(samples)}"]
     for members in samples:
         lines.append(" ".join(f"{ext} {start} {size} {name}" for ext, start, size, name in members))

@@ -37,15 +37,15 @@ class UploadedShardTask:
     task: ShardTask
     url: str
     elsewhere: bool
-    """Whether the task may run on another machine than the one that began the build. Then it works in a folder of its
-    own, which the settings of the machine that runs it determine, and deletes that folder at the end."""
+    """Whether the task may run on another machine than the one that began the build. In this case, it creates a
+    temporary folder in the cache folder of the machine that runs it, works there, and deletes the folder at the end."""
 
     @property
     def num_images(self) -> int:
         return self.task.num_images
 
     def write(self, advance: Callable[[], object]) -> None:
-        """Writes the shard, uploads tar, index and manifest in this order, and deletes tar and index."""
+        """Writes the shard, uploads its tar, index and manifest in this order, and deletes the local tar and index."""
         if self.elsewhere:
             with _own_folder(RemoteSettings.from_environment().folder / "builds") as folder:
                 self._write(replace(self.task, out=folder), advance)
@@ -68,9 +68,9 @@ class UploadedShardTask:
 
 @contextmanager
 def _own_folder(parent: Path) -> Iterator[Path]:
-    """Context manager: makes a folder for one task and deletes it at the end.
+    """Context manager: creates a folder for one task, yields its path, and deletes it at the end.
 
-    The folder is locked meanwhile, so that the next task recognises and deletes the folders of killed processes.
+    The folder is locked until then. Folders without a lock were left by killed processes, and are deleted first.
     """
     parent.mkdir(parents=True, exist_ok=True)
     for path in parent.glob(f"{_TASK_PREFIX}*"):
@@ -90,7 +90,10 @@ class RemoteOutput:
     """The store to which a build writes, and its local working folder."""
 
     def __init__(self, url: str, plan_name: str) -> None:
-        """Raises ``InputError`` if the store holds files but no build that was begun, or cannot be written to."""
+        """Connects to the store at ``url``. ``plan_name`` is the file name of a build's plan.
+
+        Raises ``InputError`` if the store cannot be written to, or if it holds files but no plan of a build.
+        """
         self.remote = RemoteFolder(url)
         if url.startswith(("http://", "https://", "hf://")):
             raise InputError(f"{self.remote} can be read but not written: build into a folder, or into s3:// or gs://")
@@ -105,7 +108,7 @@ class RemoteOutput:
             )
 
     def pull(self) -> None:
-        """Downloads the state of the build. The store's state counts: local files that it lacks are deleted."""
+        """Downloads the plan and the manifests of the build, and deletes local files that the store does not have."""
         self.folder.mkdir(parents=True, exist_ok=True)
         small = {n for n in self._there if n == self._plan_name or n.endswith(".parquet")}
         for path in list(self.folder.iterdir()):
@@ -114,7 +117,7 @@ class RemoteOutput:
         self.pull_manifests(small)
 
     def pull_manifests(self, names: Iterable[str]) -> None:
-        """Downloads the manifests among ``names`` that the local folder lacks, since other machines uploaded them."""
+        """Downloads those of ``names`` that are not in the local folder, because other machines uploaded them."""
         missing = [name for name in names if not within(self.folder, name).exists()]
         most = self.remote.settings.cache_bytes
 
@@ -130,16 +133,16 @@ class RemoteOutput:
         return name in self._there
 
     def task(self, task: ShardTask, elsewhere: bool) -> UploadedShardTask:
-        """The task that writes a shard and uploads it."""
+        """Returns a task that does ``task``, which writes a shard, and then uploads the shard."""
         return UploadedShardTask(task, self.remote.url, elsewhere)
 
     def push(self, *names: str) -> None:
-        """Uploads files of the folder, in this order."""
+        """Uploads files of the local folder one by one, in the given order."""
         for name in names:
             self.remote.write(self.folder / name, name)
 
     def info(self) -> DatasetInfo:
-        """The description of the finished data set in the store."""
+        """Downloads and returns the description (``dataset.json``) of the finished data set in the store."""
         data = self.remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
         info = parse_info(data, f"{self.remote}/{INFO_NAME}")
         write_bytes_atomic(self.folder / INFO_NAME, data)
@@ -147,5 +150,5 @@ class RemoteOutput:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the store holds a finished data set."""
+        """Whether the store held a finished data set when the build began."""
         return self.has(INFO_NAME)

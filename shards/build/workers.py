@@ -1,4 +1,4 @@
-"""Builds shards in several processes. The bytes are the same for any number of processes."""
+"""Builds shards in several processes. The bytes of the shards do not depend on the number of processes."""
 
 import multiprocessing
 import os
@@ -26,12 +26,12 @@ class _Stopped(Exception):
 
 
 class _Channel:
-    """Values that a worker shares with the main process. One per worker, set at its start."""
+    """State of a worker process, set at its start. The worker shares ``done`` and ``stop`` with the main process."""
 
     done: "Synchronized[int]"
     stop: "Synchronized[int]"
     silent: ExitStack
-    """Context that explains long silences in the first worker, until its first image is done."""
+    """Context that tells the user about long silences. The first worker leaves it after its first image."""
 
 
 class Task(Protocol):
@@ -41,13 +41,13 @@ class Task(Protocol):
     def num_images(self) -> int: ...
 
     def write(self, advance: Callable[[], object]) -> None:
-        """Does the work. ``advance()`` is called after every image, and stops the work if it raises an exception."""
+        """Does the work. Calls ``advance()`` after every image; an exception from it stops the work."""
 
 
 def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:
-    """Writes all shards, the largest first. ``advance(n)`` is called after ``n`` more images.
+    """Writes all shards, the largest first. ``advance(n)`` is called whenever ``n`` more images are done.
 
-    The first error stops all workers after their current image, and is raised. Shards that were finished by then stay.
+    The first error stops all workers after their current image, and is raised. Shards that were complete by then stay.
     """
     ordered = sorted(tasks, key=lambda task: -task.num_images)
     if min(workers, len(ordered)) <= 1:
@@ -76,7 +76,7 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Context manager for calls that start processes: raises ``MachineTrouble`` that explains their errors."""
+    """Context manager for starting processes: raises ``MachineTrouble`` with an explanation if that fails."""
     try:
         yield
     except OSError as error:
@@ -109,14 +109,17 @@ def _start_worker(done: Any, stop: Any, started: Any) -> None:
 
 
 def obey_parent() -> None:
-    """Called in a worker at its start: makes the worker end when the main process ends, in whatever way, not before."""
+    """Makes this worker end when the main process ends, however that ends, and makes it ignore Ctrl-C.
+
+    Called at the worker's start.
+    """
     # Ctrl-C reaches all processes of the terminal. The main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:
-    """Ends this worker when the main process has ended, so that it does not write alongside a later build."""
+    """Waits until the main process ends, then ends this worker, so that it does not write during a later build."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for_handles([parent.sentinel])

@@ -1,4 +1,4 @@
-"""Writes one shard: tar, DALI index and, last of all, the manifest that marks it as done."""
+"""Writes one shard: tar, DALI index and, last of all, the manifest that marks the shard as complete."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ _RECORD = b"shard"
 
 
 class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of ``rejected.parquet``: an image that was not taken in."""
+    """A row of ``rejected.parquet``: an image that was not taken into the data set."""
 
     source_path: str
     label: int | None
@@ -47,7 +47,7 @@ class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, source: PackedSource, reason: str, detail: str) -> "Rejection":
-        """The rejection of ``source``."""
+        """Makes the rejection of the image ``source``."""
         return cls(source.path, source.label, source.generator, reason, detail)
 
 
@@ -55,22 +55,22 @@ class ShardRecord(Struct, frozen=True):
     """The description of a whole shard, stored in the metadata of its Parquet file."""
 
     info: ShardInfo
-    """The shard. If all images were rejected, its ``samples`` is 0 and there is no tar."""
+    """Description of the tar. If all images were rejected, its ``samples`` is 0 and there is no tar."""
     rejected: tuple[Rejection, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """Writes one shard. Can be pickled. Doing it twice gives the same files."""
+    """The task of writing one shard. Can be pickled. Doing it twice gives the same files."""
 
     plan: ShardPlan
     files: SourceFiles
-    """Access to the source files."""
+    """Reads the source files."""
     out: Path
     global_size: int
     keep_progressive: bool = False
     reject_unreadable: bool = False
-    """Whether to continue without a source that the disk fails to deliver."""
+    """Whether to reject an image that the disk fails to deliver, instead of ending the build."""
 
     @property
     def manifest(self) -> Path:
@@ -81,7 +81,7 @@ class ShardTask:
         return len(self.plan.sources)
 
     def write(self, advance: Callable[[], object]) -> None:
-        """Writes the shard, see :func:`write_shard`."""
+        """Writes the shard as :func:`write_shard` does."""
         write_shard(self, advance)
 
 
@@ -93,7 +93,7 @@ def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
     """Builds the shard of ``task``. ``advance()`` is called after every image; an exception from it stops the work.
 
     Raises ``OSError`` if the files cannot be written, ``InputError`` if a source has changed since the first pass, and
-    ``MachineTrouble``. Files appear whole or not at all.
+    ``MachineTrouble`` if the machine is at fault. Files appear whole or not at all.
     """
     plan = task.plan
     rows: list[dict[str, Any]] = []
@@ -144,7 +144,10 @@ def _add(
 def _read_again(
     task: ShardTask, source: PackedSource, contents: Iterator[bytes], rejected: list[Rejection]
 ) -> bytes | None:
-    """The next of ``contents``, which are the bytes of ``source``; ``None`` if the image is rejected."""
+    """Takes the bytes of ``source`` from ``contents`` and checks that they have not changed since the first pass.
+
+    Returns ``None``, and appends to ``rejected``, if the disk failed to deliver them and ``task`` allows that.
+    """
     path = task.files.where(source.path)
     try:
         data = next(contents)
@@ -164,7 +167,7 @@ def _read_again(
 
 
 def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: ShardRecord) -> None:
-    """Writes a shard's Parquet file, which marks the shard as done."""
+    """Writes a shard's manifest ``rows`` and ``record`` to its Parquet file, which marks the shard as complete."""
     text = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
     metadata = {**(SAMPLE_SCHEMA.metadata or {}), _RECORD: text.encode()}
     table = pa.Table.from_pylist(list(rows), schema=SAMPLE_SCHEMA.with_metadata(metadata))
@@ -174,7 +177,7 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
 
 
 def read_shard_manifest(manifest: Path) -> pa.Table:
-    """The rows of a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if it is not ours."""
+    """The rows of a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if it is damaged."""
     try:
         table = read_parquet(manifest)
         require_manifest_format(table.schema, manifest)
@@ -186,7 +189,7 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
 
 
 def read_record(manifest: Path) -> ShardRecord:
-    """The description in a shard's Parquet file. Raises ``InputError`` if it is not ours."""
+    """The record in the metadata of a shard's Parquet file. Raises ``InputError`` if the file is damaged."""
     try:
         require_regular(manifest)
         with machine_spared(manifest):

@@ -1,1 +1,1 @@
-"""Files: atomic writes, locks, safe JSON, Parquet and Arrow, outputs."""
+"""Reads and writes files: atomic writes, locks, safe readers of JSON, Parquet and Arrow, checks of outputs."""

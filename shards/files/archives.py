@@ -23,14 +23,15 @@ def _by_start(start: bytes, kinds: dict[bytes, str]) -> str:
 
 
 def compressed_with(start: bytes) -> str:
-    """The program (zip, 7z, rar, gzip …) that writes files beginning with the eight bytes ``start``, or ``""``."""
+    """The program (zip, 7z, gzip …) that packed the file whose first eight bytes are ``start``; ``""`` if none did."""
     return _by_start(start, _COMPRESSED | _ARCHIVES)
 
 
 def archive_kind(path: Path) -> str:
-    """``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or may not be read.
+    """Returns ``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or cannot be opened.
 
-    Raises ``MachineTrouble``, also if the disk fails: an archive that is not recognised would be left out unnoticed.
+    Raises ``MachineTrouble`` if the machine is at fault, for example if the disk fails, so that no archive is left out
+    unnoticed because it could not be read.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))
@@ -45,7 +46,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
-    """The message for a user who gives a file packed by the program ``packer``; ``into`` says what to give instead."""
+    """The message for a user who gives a file packed by the program ``packer``; ``into`` says where to unpack it."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
         f"{path} is compressed or packed with {packer}, so its members cannot be read where they are: unpack it to "

@@ -1,8 +1,8 @@
 """Reads untrusted manifests. Refuses compressed manifests, and checks every index and offset in a manifest.
 
-Arrow's readers trust values: they follow the offsets of a text column and the codes of a dictionary column unchecked,
-and unpack compressed buffers to whatever size these claim. Here offsets, codes and buffers are checked first, so that a
-damaged or hostile ``samples.arrow`` gives an error instead of a crash or a full memory.
+Arrow's readers trust the values in a file: they follow the offsets of a text column and the codes of a dictionary
+column unchecked, and unpack compressed buffers to whatever size the file claims. Here offsets, codes and buffers are
+checked first, so that a damaged or hostile ``samples.arrow`` causes an error instead of a crash or exhausted memory.
 """
 
 import mmap
@@ -21,17 +21,18 @@ _MAGIC = b"ARROW1\0\0"
 _HEADER_FIELD, _HEADER_TYPE_FIELD = 2, 1
 _DICTIONARY, _RECORDS = 2, 3
 _MAX_MESSAGES = 4096
-"""Most IPC messages in a file. A manifest has one for its schema, one per dictionary column, and one for all rows."""
+"""Maximum number of IPC messages in a file. A manifest has one for its schema, one per dictionary column, and one for
+all rows."""
 _CHECKED_ROWS = 1_000_000
-"""Rows of a text column that are checked at a time, to limit the pages in memory."""
+"""Number of rows of a text column that are checked at a time. It limits how many pages of the file are in memory."""
 
 
 def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
-    """Maps the table of an Arrow IPC file without copying it, checks all values, and returns (table, its memory map).
+    """Maps an Arrow IPC file without copying it, checks all its values, and returns (its table, its memory map).
 
-    Raises ``OSError``, an Arrow exception or ``ValueError``. The check reads columns of texts and names once, and
-    releases their pages again: at ten million rows the texts alone are 0.9 GB, which a training never reads
-    (docs/LOG.md, ``bench scale``).
+    Raises ``OSError`` if the file cannot be read, and an Arrow exception or ``ValueError`` if it is damaged or
+    compressed. The check reads the columns of texts and of names once, and then releases their pages: at ten million
+    rows the texts alone are 0.9 GB, and a training run never reads them (docs/LOG.md, ``bench scale``).
     """
     with machine_spared(path):
         mapped = read_or_end(path, lambda: map_regular(path))
@@ -47,9 +48,9 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
-    """A text column in slices, any other column whole.
+    """Yields the parts of ``column`` to check one by one: slices of a text column, or any other column whole.
 
-    A slice of a dictionary column still has the whole dictionary, which would be checked again for each slice.
+    Dictionary columns are not sliced, because each slice has the whole dictionary, which would be checked every time.
     """
     step = _CHECKED_ROWS if pa.types.is_string(column.type) else max(1, len(column))
     for start in range(0, max(1, len(column)), step):
@@ -57,7 +58,7 @@ def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
 
 
 def _require_plain(data: pa.Buffer) -> None:
-    """Raises ``ValueError`` for compressed buffers, which could claim any size, and for files that are not Arrow's."""
+    """Raises ``ValueError`` if ``data`` is not an Arrow file or has compressed buffers, which could claim any size."""
     if len(data) < 16 or data.slice(0, 8) != pa.py_buffer(_MAGIC):
         raise ValueError("not an Arrow file")
     reader = pa.ipc.MessageReader.open_stream(data.slice(8))
@@ -91,7 +92,7 @@ def is_compressed(metadata: pa.Buffer) -> bool:
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Offset of a field of a FlatBuffer's table; 0 if the field is absent."""
+    """Offset in ``data`` of field ``number`` of the FlatBuffer table at ``table``; 0 if the field is absent."""
     vtable = table - int.from_bytes(_bytes(data, table, 4), "little", signed=True)
     place = 4 + 2 * number
     if place + 2 > int.from_bytes(_bytes(data, vtable, 2), "little"):

@@ -1,7 +1,8 @@
-"""Writes files so that they appear whole or not at all: under a temporary name that is changed at the end.
+"""Writes files so that they appear whole or not at all: under a temporary name, then renamed.
 
-A temporary name holds the host, the process and a random number, because containers that share a folder may agree in
-host and process. The writer locks its file, so a file without a lock was left by a killed process.
+A temporary name holds the host, the process and a random number, because containers that share a folder may have equal
+host names and process numbers. The writer locks its file, so a temporary file without a lock was left behind by a
+killed process.
 """
 
 import os
@@ -17,14 +18,15 @@ from shards.files.locks import lock_unused, new_locked_file
 __all__ = ["atomic_path", "final_name", "remove_temporaries", "write_bytes_atomic", "write_text_atomic"]
 
 _TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-\d+-[0-9a-f]{8}|\d+)\.tmp")
-"""A temporary name. The groups are the final name and the host. Older versions wrote the process without a host."""
+"""Matches a temporary name. Its groups are the final name and the host. Older versions wrote names without the host."""
 
 _LONGEST_HOST, _LONGEST_NAME = 40, 190
-"""Most bytes of host and final name in a temporary name, to keep it below the limit of file systems."""
+"""Maximum number of bytes of the host and of the final name in a temporary name. They keep it within the 255 bytes that
+file systems allow."""
 
 _SETTLED_S = 3600.0
-"""Seconds without a write after which a temporary file of another host belongs to no living process. A lock that is
-free does not show that, because not all file systems share locks between hosts."""
+"""Seconds without a write after which a temporary file of another host belongs to no living process. A free lock alone
+does not prove this, because not all file systems share locks between hosts."""
 
 
 def _host() -> str:
@@ -38,9 +40,10 @@ def _temporary_beside(path: Path) -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Context manager for writing ``path``: yields an empty temporary file beside it, renamed to ``path`` at the end.
+    """Context manager for writing ``path``: yields a temporary file, which is renamed to ``path`` at the end.
 
-    If the block fails, the temporary file is deleted, and ``path`` stays as it was.
+    The temporary file is empty at first, and in the same folder. If the block fails, it is deleted, and ``path`` stays
+    as it was.
     """
     temporary, held = new_locked_file(lambda: _temporary_beside(path))
     try:
@@ -60,7 +63,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path`` so that readers see either the old file or the new one, never a part."""
+    """Writes ``data`` to ``path`` so that readers see either the old file or the complete new one."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -71,13 +74,13 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def final_name(name: str) -> str | None:
-    """The final name of a file with the temporary ``name``; ``None`` if ``name`` is not a temporary one."""
+    """The final name of the file whose temporary name is ``name``; ``None`` if ``name`` is not a temporary name."""
     found = _TEMPORARY.fullmatch(name)
     return found[1] if found else None
 
 
 def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
-    """Deletes temporary files that killed processes left in ``folder``, if ``is_ours`` accepts their final names.
+    """Deletes temporary files that killed processes left in ``folder``, if ``is_ours`` is true for their final names.
 
     Temporary files of running processes stay, whatever their host.
     """
@@ -91,7 +94,7 @@ def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
 
 
 def _is_settled(path: Path) -> bool:
-    """Whether a temporary file is of this host, or was last written to more than ``_SETTLED_S`` seconds ago."""
+    """Whether this host wrote a temporary file, or nobody has written to it for ``_SETTLED_S`` seconds."""
     found = _TEMPORARY.fullmatch(path.name)
     if found is None or found[2] in (None, _host()):
         return True

@@ -1,4 +1,4 @@
-"""CRC-32 of bytes: by isal, or by zlib, at about a ninth of the speed, if isal is not installed."""
+"""CRC-32 of bytes, computed by isal or, if isal is not installed, by zlib at about a ninth of the speed."""
 
 import logging
 import zlib
@@ -19,7 +19,7 @@ Data = bytes | npt.NDArray[np.uint8]
 
 
 def crc32(data: Data) -> int:
-    """The CRC-32 of ``data``, 0 … 2³² - 1, equal to ``zlib.crc32``."""
+    """The CRC-32 of ``data``, 0 … 2³² - 1, as ``zlib.crc32`` computes it."""
     return _fastest()(data)
 
 

@@ -1,9 +1,10 @@
 """JSON documents of declared types, checked before they are written and when they are read.
 
-Records that code works with are ``msgspec.Struct``s (or dataclasses); a document is converted to them. Tables of
-results that are only put together and shown are ``TypedDict``s; a document is only checked against them, and keeps
-fields that the type does not name. With both kinds, mypy knows the fields, and the error for a document that does not
-fit names the first place at fault and its value: ``document.rows[3].models.first.auroc = 'x' is not a number``.
+Two kinds of types are used. Records that code works with are ``msgspec.Struct``s (or dataclasses), and a document is
+converted to them. Tables of results that are only assembled and shown are ``TypedDict``s. A document is only checked
+against these, and keeps fields that the type does not name. With both kinds, mypy knows the fields. If a document does
+not fit its type, the error names the first field at fault and its value: ``document.rows[3].models.first.auroc = 'x' is
+not a number``.
 """
 
 import json
@@ -35,9 +36,9 @@ __all__ = [
 MAX_FLOAT = 1.7976931348623157e308
 
 Number = Annotated[float, Meta(ge=-MAX_FLOAT, le=MAX_FLOAT)]
-"""A finite number, whole or not."""
+"""Type of a finite number, an integer or a float."""
 Interval = Annotated[list[Number], Meta(min_length=2, max_length=2)] | None
-"""[low, high]; ``None`` if the interval is not defined."""
+"""Type of an interval, ``[low, high]``; ``None`` if the interval is not defined."""
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 Kind = TypeVar("Kind")
@@ -58,10 +59,10 @@ _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `
 
 
 def typed_document(values: object, kind: type[Kind], where: str = "document") -> Kind:
-    """Converts ``values``, made of dicts, lists and plain values, to ``kind``, or checks them if it is a ``TypedDict``.
+    """Returns ``values`` converted to the type ``kind``, or unchanged but checked if ``kind`` is a ``TypedDict``.
 
-    Raises ``ValueError`` naming the first place that is missing, unknown or of another type. The message calls the
-    whole document ``where``.
+    ``values`` is made of dicts, lists and plain values. Raises ``ValueError`` naming the first field that is missing,
+    unknown or of another type. The message calls the whole document ``where``.
     """
     fault = _fault(values, kind)
     if fault is not None:
@@ -73,7 +74,7 @@ def typed_document(values: object, kind: type[Kind], where: str = "document") ->
 
 
 def versioned_document(values: object, kind: type[Kind], version: int) -> Kind:
-    """Like :func:`typed_document`, but reports another ``format_version`` than ``version`` before any other fault."""
+    """Like :func:`typed_document`, but first reports a ``format_version`` that is not ``version``."""
     found = values.get("format_version") if isinstance(values, dict) else None
     if type(found) is int and found != version:
         raise ValueError(f"format_version {found} is not {version}")
@@ -97,7 +98,7 @@ def _fault(values: object, kind: type[Any]) -> str | None:
 
 
 def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
-    """msgspec's message in our words, with the names of all keys and the value at fault."""
+    """msgspec's message ``fault`` reworded, with the full path of the field at fault and its value."""
     parts = _FAULT.fullmatch(fault)
     assert parts is not None
     place, value = _place(values, kind, fault, parts["path"] or "")
@@ -117,12 +118,12 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
 
 
 def _start_of(value: object) -> str:
-    """The beginning of ``value`` as text, at a cost that does not depend on its size and depth."""
+    """The beginning of ``value`` as text, at a cost that does not grow with its size or depth."""
     return (reprlib.repr(value) if isinstance(value, list | dict) else str(value))[:60]
 
 
 def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str, object]:
-    """Path to the value of which msgspec reports ``fault``, including keys that msgspec leaves out, and that value."""
+    """(path of the value for which msgspec reports ``fault``, that value). The path has the keys that msgspec omits."""
     steps: list[Any] = []
     for step in _STEP.finditer(path):
         if step["any_key"]:
@@ -134,7 +135,7 @@ def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str,
 
 
 def _key_at_fault(values: object, kind: type[Any], fault: str, steps: list[Any]) -> str:
-    """The first key of the object at ``steps`` whose value is at fault, found by bisection."""
+    """The first key, in the object at the path ``steps``, whose value causes ``fault``; found by bisection."""
     entries = list(_part(values, steps).items())
     while len(entries) > 1:
         half = entries[: len(entries) // 2]
@@ -150,7 +151,7 @@ def _part(values: Any, steps: list[Any]) -> Any:
 
 
 def _with_part(values: Any, steps: list[Any], part: object) -> Any:
-    """A copy of ``values`` with ``part`` at ``steps``. Only containers on the way there are copied."""
+    """A copy of ``values`` with ``part`` at the path ``steps``. Only the containers along the path are copied."""
     if not steps:
         return part
     inner = _with_part(values[steps[0]], steps[1:], part)
@@ -160,9 +161,9 @@ def _with_part(values: Any, steps: list[Any], part: object) -> Any:
 
 
 def read_document(path: Path, kind: type[Kind], what: str, remedy: str = "") -> Kind:
-    """Reads the document in ``path`` as a ``kind``.
+    """Reads the document in ``path`` and returns it as a ``kind``.
 
-    Raises ``InputError`` if it is missing or does not fit. The message calls it ``what`` ("a …") and ends in
+    Raises ``InputError`` if it is missing or does not fit ``kind``. The message calls it ``what`` ("a …") and ends in
     ``remedy``.
     """
     try:

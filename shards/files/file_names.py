@@ -1,7 +1,8 @@
 """Checks untrusted strings that become file names, both where they are read and where they are used.
 
-A description, a manifest, a plan or a listing from a store may hold anything. A string that names a file must be a
-plain name, which stays in the folder that it is joined to, or a digest.
+The description of a data set, a manifest, the plan of a build or a listing from a store may contain any string. One
+that names a file must be a digest or a plain name, so that the file is directly in the folder that the name is joined
+to.
 """
 
 import os
@@ -14,11 +15,11 @@ __all__ = ["is_digest", "is_file_name", "is_relative_path", "within"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
-"""Limits of Linux, in bytes."""
+"""Longest name of a file and longest path on Linux, in bytes."""
 
 
 def is_digest(text: str) -> bool:
-    """Whether ``text`` is a SHA-256 as we write it: 64 hexadecimal digits in lower case."""
+    """Whether ``text`` is a SHA-256 as this project writes it: 64 hexadecimal digits in lower case."""
     return _DIGEST.fullmatch(text) is not None
 
 
@@ -33,7 +34,7 @@ def is_relative_path(text: str) -> bool:
 
 
 def within(folder: Path, name: str) -> Path:
-    """The path of file ``name`` in ``folder``. Raises ``InputError`` if the name is not a plain one."""
+    """The path of the file ``name`` in ``folder``. Raises ``InputError`` if ``name`` is not a plain name."""
     if not is_file_name(name):
         raise InputError(
             f"{name[:100]!r} is not the name of a file in a folder: the file that names it is damaged or not to be "

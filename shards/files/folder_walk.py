@@ -16,9 +16,9 @@ def walk_folder(
     """Yields (folder, sorted names of its files) for ``root`` and all folders below it. Skips hidden files and folders.
 
     Links to folders are followed last, and no folder is visited twice. So a folder below ``root`` is listed at its own
-    path, not at the path of a link. A folder that cannot be listed raises ``OSError``; given ``on_error``, that
-    function gets the error instead, and the folder is skipped. ``on_again`` gets the path of each link to a folder that
-    was visited before, and the path at which the folder was visited.
+    path, not at the path of a link. If a folder cannot be listed, ``on_error`` is called with the ``OSError`` and the
+    folder is skipped; without ``on_error``, the error is raised. For each link to a folder that was visited before,
+    ``on_again`` is called with the path of the link and the path at which the folder was visited.
     """
     seen: dict[tuple[int, int], str] = {}
     waiting, linked = [str(root)], deque[str]()

@@ -1,7 +1,7 @@
 """Size limits for untrusted input files; larger files are refused.
 
-The limits bound how much memory a file of a few kilobytes can make a program allocate, and are far above what data
-needs. The environment variable ``GLASS_<NAME>`` overrides the default of each.
+Without them, a file of a few kilobytes could make a program allocate any amount of memory. They are far above what real
+data needs. The environment variable ``GLASS_<NAME>`` overrides the default of the limit ``<NAME>``.
 """
 
 import os
@@ -11,7 +11,8 @@ from shards.errors import InputError
 __all__ = ["MOST_THREADS", "limit"]
 
 MOST_THREADS = 1024
-"""Most threads in one process. Beyond some number a system refuses more, and OpenMP then ends the process silently."""
+"""Maximum number of threads in one process. If a system refuses to start more threads, OpenMP ends the process
+silently."""
 
 _DEFAULTS = {
     "MAX_IMAGE_BYTES": 2 << 30,  # one image file; 200 megapixels of 16 bits are 1.6 GB
@@ -26,7 +27,7 @@ _DEFAULTS = {
 
 
 def limit(name: str) -> int:
-    """The limit called ``name``. Raises ``InputError`` if its environment variable is not a whole number."""
+    """Value of the limit ``name``. Raises ``InputError`` if its environment variable is not a whole number."""
     text = os.environ.get(f"GLASS_{name}", "")
     if not text:
         return _DEFAULTS[name]

@@ -1,6 +1,6 @@
-"""Locks on files and folders between the processes of a machine. All of them end with the process.
+"""Locks on files and folders between the processes of a machine. A process that ends loses all its locks.
 
-A process that is stopped but not ended keeps its locks. So a process that has waited for some seconds logs the lock and
+A process that is suspended keeps its locks. So a process that has waited for a lock for some seconds logs the lock and
 its holder once, and continues to wait.
 """
 
@@ -28,17 +28,18 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 WARN_AFTER_S, WARN_AFTER_DOWNLOAD_S = 5.0, 60.0
-"""Seconds to wait before the warning. Locks are held for moments, except while a shard is fetched."""
+"""Seconds to wait for a lock before a warning is logged. The first is for locks that are held only briefly, the second
+for the lock of a download, which is held until the download ends."""
 
 _MOST_COMMAND = 120
 
 
 @contextmanager
 def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
-    """Context manager that holds an exclusive lock on a file, made if missing, and yields its descriptor.
+    """Context manager that creates a file if it is missing, locks it exclusively, and yields its descriptor.
 
-    Waits for the lock if another process holds it. Logs that process after ``patience_s`` seconds (None:
-    ``WARN_AFTER_S``).
+    Waits for the lock if another process holds it, and logs that process after ``patience_s`` seconds. If
+    ``patience_s`` is ``None``, it is ``WARN_AFTER_S``.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -50,11 +51,11 @@ def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
 
 @contextmanager
 def locked_or_waited(path: Path) -> Iterator[int | None]:
-    """Context manager that locks a file exclusively and yields its descriptor, or waits for the lock's holder.
+    """Context manager that locks a file exclusively and yields its descriptor, or waits until its holder is done.
 
-    Yields ``None`` if it had to wait. Makes the file if it is missing. To wait, it takes a shared lock, which it drops
-    when the block ends. Waiting for an exclusive lock could last too long: the other process may keep a shared lock on
-    the finished file for as long as it runs.
+    Yields ``None`` if it had to wait. Creates the file if it is missing. It waits for a shared lock, which it holds
+    until the block ends. Waiting for an exclusive lock could last too long, since the other process may keep a shared
+    lock on the finished file for as long as it runs.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -68,9 +69,9 @@ def locked_or_waited(path: Path) -> Iterator[int | None]:
 
 
 def try_lock(path: Path) -> int | None:
-    """Opens a file, which is made if missing, and locks it exclusively; ``None`` if another process holds the lock.
+    """Creates a file if it is missing, and locks it exclusively without waiting.
 
-    Returns the descriptor. Closing it releases the lock.
+    Returns its descriptor, or ``None`` if another process holds the lock. Closing the descriptor releases the lock.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     with _closed_on_error(descriptor):
@@ -81,10 +82,11 @@ def try_lock(path: Path) -> int | None:
 
 
 def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
-    """Makes a new, empty file at a path from ``choose`` and locks it. Returns the path and the descriptor.
+    """Creates an empty file at a path that ``choose`` returns, and locks it. Returns the path and the descriptor.
 
-    Calls ``choose`` again if the path is taken. Closing the descriptor releases the lock. On a file system without
-    locks the file stays unlocked, and only its name shows its owner. Raises ``OSError`` if the file cannot be made.
+    Calls ``choose`` again if the path exists already. Closing the descriptor releases the lock. On a file system
+    without locks the file stays unlocked; only its name shows which process owns it. Raises ``OSError`` if the file
+    cannot be created.
     """
     while True:
         path = choose()
@@ -100,10 +102,10 @@ def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
 
 
 def open_shared(path: Path) -> int | None:
-    """Opens a file or folder with a shared lock, so that :func:`lock_unused` refuses it.
+    """Opens a file or folder with a shared lock, so that :func:`lock_unused` fails for it.
 
-    Returns a descriptor, or ``None`` if the file was deleted meanwhile. The lock lasts until the descriptor and all its
-    duplicates are closed.
+    Returns its descriptor, or ``None`` if the file was deleted or replaced while this process waited for the lock. The
+    lock lasts until the descriptor and all its duplicates are closed.
     """
     descriptor = os.open(path, os.O_RDONLY)
     with _closed_on_error(descriptor):
@@ -129,7 +131,7 @@ def lock_unused(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
 
 
 def names(path: Path, descriptor: int) -> bool:
-    """Whether ``path`` still names the open file. Another process may have renamed or deleted it."""
+    """Whether ``path`` still names the file open as ``descriptor``. Another process may have renamed or deleted it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -137,7 +139,10 @@ def names(path: Path, descriptor: int) -> bool:
 
 
 def holder(path: Path) -> str:
-    """Who holds a file's lock, as far as the system knows: "process 17, which is stopped (python train.py)"."""
+    """Text naming the process that holds a file's lock: "process 17, which is stopped (python train.py)".
+
+    The text is vague if the system does not know the process.
+    """
     found = None
     with suppress(OSError):
         found = _holding_process(os.stat(path))
@@ -147,7 +152,10 @@ def holder(path: Path) -> str:
 
 
 def _taken(descriptor: int, kind: int) -> bool:
-    """Tries to take the lock without waiting. Returns whether it succeeded."""
+    """Tries to lock the open file without waiting. Returns whether it succeeded.
+
+    ``kind`` is ``LOCK_SH`` or ``LOCK_EX``.
+    """
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -156,7 +164,7 @@ def _taken(descriptor: int, kind: int) -> bool:
 
 
 def _wait_for(path: Path, descriptor: int, kind: int, patience_s: float) -> None:
-    """Takes the lock, waiting if it must. Logs the holder after ``patience_s`` seconds."""
+    """Locks the open file, waiting as long as necessary. Logs the lock's holder after ``patience_s`` seconds."""
     if _taken(descriptor, kind):
         return
     warning = threading.Timer(patience_s, _warn, (path,))
@@ -175,9 +183,9 @@ def _warn(path: Path) -> None:
 def _holding_process(status: os.stat_result) -> int | None:
     """The process that holds the lock on the file with this ``status``, from /proc/locks; ``None`` if it is not clear.
 
-    Lines are such as "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF"; those of waiting processes have an arrow after
-    the number. If no line has the file's device, since some file systems show another there than ``stat``, the inode
-    alone decides.
+    A line of /proc/locks reads "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF". A line of a waiting process has an
+    arrow after the number and is ignored. Some file systems show another device there than ``stat`` does. So if no line
+    matches device and inode, the only line with the file's inode counts.
     """
     device = (os.major(status.st_dev), os.minor(status.st_dev))
     alike = []

@@ -1,7 +1,7 @@
-"""Checks before the work whether an output can be written, and whether an existing file may be replaced.
+"""Checks, before a command starts its work, whether its output can be written and may replace an existing file.
 
-Every command calls :func:`check_output` for each file that it will write, or :func:`make_folder` for its folder. An
-existing file is replaced only if its contents show that a command of this project wrote it; any other is left alone.
+Every command calls :func:`check_output` for each file that it will write, or :func:`make_folder` for its output folder.
+An existing file is replaced only if its contents show that a command of this project wrote it; any other is left alone.
 """
 
 import errno
@@ -33,20 +33,21 @@ __all__ = [
 ]
 
 Ours = Callable[[Path], bool]
-"""A function that returns whether an existing file is of the kind that a command writes. May raise ``OSError``."""
+"""A function that returns whether the file at a path looks like one that the command wrote. May raise ``OSError``."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_FOLDER = (*_DISK_FULL, errno.EROFS)
 
 HEAD_BYTES = 4096
-"""Number of bytes at the beginning of a file in which the mark of this project's commands is looked for."""
+"""Number of bytes at the beginning of a file that :func:`holds_mark` searches for the mark of a command."""
 
 
 def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
-    """Checks that ``path`` can be written, and returns whether it holds a file of ours, which will be replaced.
+    """Checks that ``path`` can be written. Returns whether it is an existing file of ours, which will be replaced.
 
-    Raises ``InputError``, ending in ``remedy``, if ``path`` cannot be written, or holds a file that ``ours`` does not
-    accept. With ``folder_is_made`` the folder of ``path`` may be missing, since the command makes it.
+    Raises ``InputError`` with a message that ends in ``remedy`` if ``path`` cannot be written, or is a file for which
+    ``ours`` is false. With ``folder_is_made`` the folder of ``path`` may be missing, since the command creates it
+    later.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file, or move the folder away")
@@ -67,7 +68,10 @@ def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, f
 
 
 def require_different(files: Mapping[str, Path]) -> None:
-    """Raises ``InputError`` if two options name the same file, by whatever path; ``files`` maps options to paths."""
+    """Raises ``InputError`` if two options name the same file.
+
+    ``files`` maps options to paths. Different paths may lead to the same file.
+    """
     for (option, path), (other, same) in combinations(files.items(), 2):
         if os.path.realpath(path) == os.path.realpath(same):
             raise InputError(f"{option} and {other} both name {same}: give each its own file")
@@ -86,7 +90,7 @@ def _not_writable(folder: Path, error: OSError, remedy: str) -> str:
 
 
 def check_new_folder(folder: Path, what: str = "a new folder") -> None:
-    """Raises ``InputError`` if ``folder`` is a file or holds anything. Does not make it."""
+    """Raises ``InputError`` unless ``folder`` is missing or an empty folder. Does not create it."""
     try:
         taken = folder.is_dir() and any(folder.iterdir())
     except OSError as error:
@@ -98,7 +102,7 @@ def check_new_folder(folder: Path, what: str = "a new folder") -> None:
 
 
 def starts_with(start: str) -> Ours:
-    """Returns the ``Ours`` that accepts files whose first bytes are ``start``."""
+    """Returns the :data:`Ours` that accepts files whose first bytes are ``start`` in UTF-8."""
 
     def ours(path: Path) -> bool:
         return _head(path, len(start.encode())) == start.encode()
@@ -107,14 +111,15 @@ def starts_with(start: str) -> Ours:
 
 
 def holds_mark(mark: str) -> Ours:
-    """Returns the ``Ours`` that accepts files with ``mark``, such as the generator of a page, in their first 4 kB."""
+    """Returns the :data:`Ours` that accepts files with ``mark`` in their first ``HEAD_BYTES`` bytes."""
     return lambda path: mark.encode() in _head(path, HEAD_BYTES)
 
 
 def is_json_with(*names: str, check: Callable[[object], object] | None = None) -> Ours:
-    """Returns the ``Ours`` that accepts JSON objects with all fields ``names``.
+    """Returns the :data:`Ours` that accepts files with a JSON object that has all fields ``names``.
 
-    If ``check`` is given, it must not raise ``ValueError``, ``KeyError`` or ``TypeError`` for the object.
+    If ``check`` is given, it is called with the object. The file is refused if ``check`` raises ``ValueError``,
+    ``KeyError`` or ``TypeError``.
     """
 
     def ours(path: Path) -> bool:
@@ -132,7 +137,7 @@ def is_json_with(*names: str, check: Callable[[object], object] | None = None) -
 
 
 def is_parquet_with(names: Iterable[str]) -> Ours:
-    """Returns the ``Ours`` that accepts Parquet files with all columns ``names``."""
+    """Returns the :data:`Ours` that accepts Parquet files with all columns ``names``."""
     wanted = set(names)
 
     def ours(path: Path) -> bool:
@@ -156,7 +161,7 @@ def _head(path: Path, length: int) -> bytes:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Context manager that locks the folder ``out`` against a second build, at most until the process ends.
+    """Context manager that locks the folder ``out``, so that no second build writes to it.
 
     Raises ``InputError`` if another build holds the lock.
     """
@@ -169,9 +174,9 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path, option: str = "--output") -> None:
-    """Makes the folder for the result of long work, before the work; ``option`` is the flag that names it.
+    """Creates the output folder of a command before its long work starts; ``option`` is the flag that names the folder.
 
-    Raises ``InputError`` if the folder cannot be made or written to.
+    Raises ``InputError`` if the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +186,10 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> str:
-    """The message for the user after work that writes to ``out`` failed: the machine's fault, or the file at fault."""
+    """The message for the user if writing to ``out`` failed with ``error``.
+
+    It names the cause, and the file at fault if that file is not in ``out``.
+    """
     named = error.filename if isinstance(error.filename, str | os.PathLike) else out
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
     if error.errno in _DISK_FULL:
@@ -198,7 +206,7 @@ def cannot_write(out: Path, error: OSError) -> str:
 
 
 def _on_one_line(path: Path, folder: Path) -> bool:
-    """Whether ``path`` is in ``folder``, or ``folder`` in ``path``."""
+    """Whether ``path`` equals ``folder``, is below it, or contains it."""
     return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 

@@ -17,23 +17,23 @@ from shards.files.regular_file import require_regular
 __all__ = ["open_parquet", "read_parquet"]
 
 _ROWS_FREELY = 1_000_000
-"""Rows that a file of any size may claim."""
+"""Number of rows that a file may claim however small it is."""
 _MOST_ROWS_IN_A_BYTE = 8
-"""Most rows per byte of the file, in files that claim more than ``_ROWS_FREELY``. A useful row has a digest, a path or
-an image, which takes bytes however it is packed. Empty rows may take no room in the file, but take 100 bytes of memory
-each."""
+"""Maximum number of rows per byte of a file that claims more than ``_ROWS_FREELY`` rows. A useful row has a digest, a
+path or an image, which takes some bytes however well it is compressed. Empty rows may take no space in the file, but
+take 100 bytes of memory each."""
 
 
 @contextmanager
 def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.ParquetFile]:
-    """Context manager that opens a Parquet file and reads its footer. ``path`` may also be a reader of a remote file.
+    """Context manager that opens a Parquet file and reads its footer. ``path`` may also be an open remote file.
 
-    With ``buffer_bytes``, columns are read in pieces of that many bytes and pages are not kept; pyarrow otherwise keeps
-    the whole file in memory, even when it is read in batches.
+    With ``buffer_bytes``, columns are read in pieces of that many bytes, and pieces are not kept after use. Without it,
+    pyarrow keeps the whole file in memory, even when it is read in batches.
 
     Raises ``OSError`` or an Arrow exception if it is not a Parquet file, and ``ValueError`` if it claims more rows or
-    bytes than ``shards.files.limits`` allow. Files that this project writes have checksums: reading changed bytes
-    raises ``OSError``.
+    bytes than ``shards.files.limits`` allow. Files that this project writes have checksums, so that reading changed
+    bytes raises ``OSError``.
     """
     if isinstance(path, Path):
         require_regular(path)
@@ -67,7 +67,7 @@ def _opened(path: Path | RawIOBase, buffer_bytes: int) -> pq.ParquetFile:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """The whole table, or its ``columns``, with checked values. Raises the errors of :func:`open_parquet`."""
+    """The table, or only its ``columns``. All values are checked. Raises the errors of :func:`open_parquet`."""
     with open_parquet(path) as file:
         table = file.read(columns)
     table.validate(full=True)

@@ -1,7 +1,7 @@
 """Retries reads that failed because of a disk or a network file system.
 
-``EIO`` and ``ESTALE`` are often gone a second later: a server is back, a cable is plugged in again. So such a read is
-tried again, after pauses that double, before it counts as failed.
+The causes of errors such as ``EIO`` and ``ESTALE`` are often gone a second later: a server is back, or a cable is
+plugged in again. So such a read is repeated, after pauses that double, before it counts as failed.
 """
 
 import random
@@ -22,7 +22,7 @@ _FIRST_PAUSE_S = 0.1
 
 @dataclass
 class Clock:
-    """The time and randomness that waiting needs. Tests replace them."""
+    """The clock, the sleep function and the source of randomness for retries. Tests replace them."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
@@ -31,13 +31,13 @@ class Clock:
 
 
 CLOCK = Clock()
-"""The clock of this process. Tests replace it."""
+"""The clock that all retries in this process use. Tests replace it."""
 
 
 def patiently(read: Callable[[], T]) -> T:
-    """Returns ``read()``, calling it up to ``TRIES`` times over a second and a half while the disk fails.
+    """Returns ``read()``. While the disk fails, repeats the call up to ``TRIES`` times within a second and a half.
 
-    Raises the last error of the disk, and any other error of ``read`` at once.
+    Raises the disk's error if the last call fails too. Any other error of ``read`` is raised at once.
     """
     for attempt in range(TRIES - 1):
         try:
@@ -52,8 +52,8 @@ def patiently(read: Callable[[], T]) -> T:
 def read_or_end(path: object, read: Callable[[], T]) -> T:
     """Returns ``read()``, which reads the file ``path``, with the retries of :func:`patiently`.
 
-    For files that all further work depends on: raises ``MachineTrouble`` if the disk fails at every try, so that a file
-    that could not be read is never reported as damaged. Other errors pass unchanged.
+    Use it for files on which all further work depends. If the disk fails at every try, it raises ``MachineTrouble``, so
+    that a file that could not be read is never reported as damaged. Other errors pass unchanged.
     """
     try:
         return patiently(read)

@@ -1,7 +1,8 @@
-"""The one way to open, map or hash a file of unknown origin: only regular files, without blocking.
+"""Opens, maps and hashes files of unknown origin, without blocking. Only regular files are accepted.
 
-Opening a pipe blocks until somebody writes to it, perhaps for ever; a device may do anything. So the file's type is
-checked before it is opened, and again afterwards, since the file may have been replaced in between.
+Opening a pipe blocks until another process writes to it, perhaps for ever, and opening a device may do anything. So the
+file's type is checked before it is opened, and again afterwards, since the file may have been replaced in between. All
+code that opens such files uses these functions.
 """
 
 import errno
@@ -20,7 +21,8 @@ __all__ = ["file_sha256", "map_regular", "open_regular", "require_regular"]
 def open_regular(path: Path | str) -> io.BufferedReader:
     """Opens ``path`` for reading bytes. Never blocks.
 
-    Raises ``OSError`` if it is missing, or is a folder, a pipe, a device or a socket, and ``MachineTrouble``.
+    Raises ``OSError`` if it is missing, or is a folder, a pipe, a device or a socket. Raises ``MachineTrouble`` if the
+    machine is at fault, for example if this process cannot open more files.
     """
     require_regular(path)
     with machine_spared(path):
@@ -34,22 +36,22 @@ def open_regular(path: Path | str) -> io.BufferedReader:
 
 
 def map_regular(path: Path | str) -> mmap.mmap:
-    """Maps the bytes of ``path`` for reading.
+    """Maps the file ``path`` into memory for reading.
 
-    Raises as :func:`open_regular` does, and ``ValueError`` for an empty file, which cannot be mapped.
+    Raises the errors of :func:`open_regular`, and ``ValueError`` for an empty file, which cannot be mapped.
     """
     with open_regular(path) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def file_sha256(path: Path | str) -> str:
-    """SHA-256 of the whole file, 64 hexadecimal digits. Raises as :func:`open_regular` does."""
+    """SHA-256 of the whole file, 64 hexadecimal digits. Raises the errors of :func:`open_regular`."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_regular(path: Path | str) -> None:
-    """Raises the errors of :func:`open_regular` without opening ``path``, for files that a library opens."""
+    """Raises the errors of :func:`open_regular` without opening ``path``. For files that a library opens."""
     with machine_spared(path):
         status = os.stat(path)
     _require(status, path)

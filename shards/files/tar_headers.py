@@ -1,8 +1,8 @@
 """Reads the headers of a tar made elsewhere, one after the other. The tar is not trusted and never unpacked.
 
 Python's ``tarfile`` trusts sizes: a negative one makes it loop, and a long name may claim gigabytes. So sizes are
-checked here, and a header may not be longer than a limit. ``tarfile`` also takes a senseless header for the end of the
-tar, so what follows the last member is checked as well.
+checked here, and the length of a header is limited. ``tarfile`` also mistakes an invalid header for the end of the tar,
+so the bytes after the last member are checked as well.
 """
 
 import gzip
@@ -25,24 +25,29 @@ from shards.files.regular_file import open_regular
 __all__ = ["member_fault", "most_unpacked", "walk_tar"]
 
 _RECORD_BYTES = 1 << 20
-"""Most zeros that may follow the end of a tar, to fill its last record. GNU tar writes records of 10 kB by default."""
+"""Maximum number of zero bytes that may follow the end of a tar. They fill its last record; GNU tar writes records of
+10 kB by default."""
 
 _UNPACKED_FREELY = 64 << 20
-"""Bytes that a packed file of any size may unpack to."""
+"""Number of bytes to which a compressed file may unpack, however small it is."""
 
 
 def most_unpacked(num_packed: int) -> int:
-    """Most bytes that ``num_packed`` bytes may unpack to. Images are compressed already, so more would be an attack."""
+    """Maximum number of bytes to which ``num_packed`` bytes may unpack.
+
+    Images are compressed already, so more would be an attack.
+    """
     return max(_UNPACKED_FREELY, limit("MAX_UNPACKED_RATIO") * num_packed)
 
 
 def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = False) -> Iterator[tarfile.TarInfo]:
-    """Yields the headers of all members in the order of the file, and keeps none of them.
+    """Yields the headers of all members in their order in the tar, and keeps none of them in memory.
 
-    With ``gzipped``, the tar may be compressed by gzip; offsets are then in the unpacked tar. Appends a note to
-    ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
+    With ``gzipped``, the tar may be compressed by gzip; offsets then count in the unpacked tar. Appends a note for the
+    user to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
 
-    Raises ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble``.
+    Raises ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble`` if
+    the machine is at fault.
     """
     try:
         num_bytes, beginning = read_or_end(path, lambda: _size_and_beginning(path))
@@ -83,7 +88,7 @@ def _size_and_beginning(path: Path) -> tuple[int, bytes]:
 
 
 def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
-    """The least number of bytes that a member takes in the tar. A sparse member takes fewer than its size."""
+    """Lower bound of the number of bytes that a member takes in the tar. A sparse member takes fewer than its size."""
     if not info.issparse():
         return info.size
     return max(tar.offset - info.offset_data - tarfile.BLOCKSIZE + 1, 0)
@@ -99,7 +104,7 @@ def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
 
 
 def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
-    """A note on the end of a tar whose last member ends at ``offset``; empty if the tar ends properly.
+    """A note for the user about the end of a tar whose last member ends at ``offset``; empty if the tar ends properly.
 
     Raises ``InputError`` if a damaged header follows the last member.
     """
@@ -146,7 +151,10 @@ _LONG_NUMBER = re.compile(rb"\d{256}")
 
 
 def member_fault(info: tarfile.TarInfo) -> tuple[str, str]:
-    """(reason, detail) why a member cannot be taken in; empty strings for a sound member."""
+    """Returns (reason, detail) if a member cannot become a sample, and two empty strings for a sound member.
+
+    ``reason`` is a key of ``shards.images.rejection.REASONS``.
+    """
     if info.issparse():
         return "unsafe_member", "stored as a sparse file: pack the tar without --sparse"
     if not info.isreg():

@@ -1,7 +1,7 @@
-"""Converts JPEGs that cannot be read from the middle to baseline JPEGs that can, with the same pixels.
+"""Converts JPEGs without random access to baseline JPEGs with the same pixels and with random access.
 
-Progressive and multi-scan files are coded anew from the same coefficients. Frames of webcams (AVI, MJPEG) use the
-standard's Huffman tables without storing them, so these tables are inserted.
+Progressive and multi-scan files are encoded again from the same coefficients. Frames of webcams (AVI, MJPEG) use the
+Huffman tables of the JPEG standard without storing them, so these tables are inserted.
 
 A baseline file also decodes two to four times as fast as a progressive one. jpeglib (libjpeg) reads and writes the
 coefficients. All application and comment segments (JFIF, Adobe, EXIF, ICC, XMP) are kept, except the directory of a
@@ -33,13 +33,14 @@ __all__ = ["NotConvertible", "to_baseline"]
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
 MAX_PIXELS = 64_000_000
-"""Larger images stay as they are: several copies of their coefficients would fill the memory."""
+"""Maximum number of pixels of an image that is converted. Several copies of the coefficients of a larger one would fill
+the memory."""
 
 _METADATA_MARKER = re.compile(rb"\xff[\xe0-\xef\xfe]")
 
 
 class NotConvertible(Exception):
-    """A JPEG that stays as it is. ``reason`` is a short phrase."""
+    """Raised for a JPEG that cannot be converted, and so is stored unchanged. ``reason`` is a short phrase."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -50,9 +51,9 @@ def to_baseline(jpeg: bytes) -> bytes:
     """Converts ``jpeg`` to a baseline JPEG of one scan, with the same pixels.
 
     The result is read back: its coefficients and its pixels, decoded by Pillow, are compared with those of ``jpeg``.
-    Raises ``NotConvertible`` if anything differs or libjpeg refuses the file. Raises ``MachineTrouble`` if the machine
-    is at fault, since the stored form must not depend on how full a disk was. Not thread-safe, because jpeglib keeps
-    global state.
+    Raises ``NotConvertible`` if anything differs, if the image is too large, or if libjpeg refuses the file. Raises
+    ``MachineTrouble`` if the machine is at fault, because the form in which an image is stored must not depend on, for
+    example, how full a disk is. Not thread-safe, because jpeglib keeps global state.
     """
     try:
         source, jpeg = jpeg, _with_tables(jpeg, read_header(jpeg))
@@ -95,9 +96,10 @@ def _checked(source: bytes, converted: bytes) -> bytes:
 
 
 def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
-    """``jpeg`` with the standard's Huffman tables in place of tables that its scan names but the file does not define.
+    """``jpeg`` with the standard's Huffman tables added for those that its scan uses but the file does not define.
 
-    libjpeg-turbo, and so Pillow, uses the standard's tables for a sequential file without tables.
+    libjpeg-turbo, and therefore Pillow, also uses the standard's tables when it decodes a sequential file without
+    tables.
     """
     scan = header.scan
     needed = {*scan.dc_tables, *(16 + number for number in scan.ac_tables)}
@@ -146,12 +148,12 @@ def _payload(jpeg: bytes, segment: Segment) -> bytes:
 
 
 def _marked(jpeg: bytes, segment: Segment) -> bytes:
-    """The segment including its marker and length, which are the four bytes before its payload."""
+    """The bytes of ``segment`` in ``jpeg``, including its marker and length: the four bytes before the payload."""
     return jpeg[segment.offset - 4 : segment.offset + segment.length]
 
 
 def _without(jpeg: bytes, segments: list[Segment]) -> bytes:
-    """The file without ``segments``."""
+    """The bytes of ``jpeg`` without ``segments``."""
     parts, end = [], 0
     for segment in segments:
         parts.append(jpeg[end : segment.offset - 4])
@@ -172,7 +174,7 @@ def _read(jpeg: bytes) -> Any:
 def _memory_file() -> Iterator[str]:
     """Context manager: yields the path of an empty file in memory.
 
-    libjpeg takes paths, and does not report why it could not write to one.
+    libjpeg takes paths, not buffers, and does not report why it could not write to a path.
     """
     descriptor = os.memfd_create("baseline.jpg")
     try:
@@ -196,14 +198,14 @@ def _content(path: str) -> bytes:
 
 
 def _same_coefficients(one: Any, other: Any) -> bool:
-    """Whether the coefficients of all planes and the quantisation tables of all components are equal."""
+    """Whether two JPEGs have equal coefficients in all planes and equal quantisation tables for all components."""
     planes = zip((one.Y, one.Cb, one.Cr, one.K), (other.Y, other.Cb, other.Cr, other.K), strict=True)
     tables = zip(one.qt[one.quant_tbl_no], other.qt[other.quant_tbl_no], strict=True)
     return all(np.array_equal(a, b) for pairs in (planes, tables) for a, b in pairs)
 
 
 def _pixels(jpeg: bytes) -> np.ndarray:
-    """Pillow's pixels before any conversion, so that CMYK is compared in all four channels."""
+    """The pixels of ``jpeg`` as Pillow decodes them, not converted to RGB, so that CMYK keeps its four channels."""
     try:
         image = open_image(jpeg)
         with rejecting(jpeg):

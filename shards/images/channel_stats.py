@@ -1,4 +1,4 @@
-"""Mean and standard deviation per channel over all pixels of an image, as in the manifest.
+"""Computes the manifest's mean and standard deviation of each colour channel over all pixels of an image.
 
 Both are computed from integer sums, so that every machine and every order of addition gives the same bits.
 """
@@ -12,14 +12,16 @@ __all__ = ["CHANNELS", "CHANNEL_COLUMNS", "channel_columns", "channel_stats"]
 
 CHANNELS = ("red", "green", "blue")
 CHANNEL_COLUMNS = tuple(f"{channel}_{what}" for channel in CHANNELS for what in ("mean", "sd"))
-"""Columns of the manifest, in grey levels of 0 … 255."""
+"""Names of the manifest's columns for the mean and standard deviation of each channel. Values are in levels of 0 …
+255."""
 
 
 def channel_columns(pixels: int, sums: Sequence[int], squares: Sequence[int]) -> dict[str, float]:
-    """Name → value of the columns ``CHANNEL_COLUMNS``.
+    """Name → value for each of ``CHANNEL_COLUMNS``.
 
-    ``pixels`` is the number of pixels; ``sums`` and ``squares`` are, per channel, the sums of the values and of their
-    squares. The standard deviation divides by n, the number of pixels, so that it can be pooled exactly over images.
+    ``pixels`` is the number of pixels. ``sums`` has the sum of the values of each channel, and ``squares`` the sum of
+    their squares. The standard deviation divides by the number of pixels, not by that number minus one, so that
+    standard deviations of images can be pooled exactly.
     """
     columns = {}
     for channel, total, square in zip(CHANNELS, sums, squares, strict=True):
@@ -29,7 +31,7 @@ def channel_columns(pixels: int, sums: Sequence[int], squares: Sequence[int]) ->
 
 
 def channel_stats(image: Image.Image) -> dict[str, float]:
-    """:func:`channel_columns` of an RGB Pillow image, computed from its histogram: slow and simple."""
+    """The :func:`channel_columns` of an RGB Pillow image, computed from its histogram, which is slow but simple."""
     histogram = image.histogram()
     counts = [histogram[256 * place : 256 * (place + 1)] for place in range(len(CHANNELS))]
     return channel_columns(

@@ -1,7 +1,7 @@
-"""The pieces of which image files consist: chunks of PNG and RIFF, boxes of ISO media files.
+"""Lists the pieces of which image files consist: chunks of PNG and RIFF files, boxes of ISO media files.
 
-Every length in a file is untrusted. A piece that claims to be longer than its container ends where the container ends,
-and every step of a walk advances by at least one header.
+Every length in a file is untrusted. A piece that claims to be longer than its container is cut off at the end of the
+container. Every step advances by at least one header, so that no file can cause an endless loop.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _RIFF_START = 12  # after RIFF, the length and WEBP
 
 
 class Piece(NamedTuple):
-    """A chunk or box; ``data[start:end]`` is its payload."""
+    """A chunk or box of the file ``data``; ``data[start:end]`` is its payload."""
 
     name: bytes
     start: int
@@ -22,12 +22,12 @@ class Piece(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the payload."""
+        """Number of bytes of the payload."""
         return self.end - self.start
 
 
 def png_chunks(data: bytes) -> Iterator[Piece]:
-    """The chunks of a PNG, up to and including IEND."""
+    """Yields the chunks of a PNG, up to and including IEND."""
     at = _PNG_START
     while at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
@@ -39,7 +39,7 @@ def png_chunks(data: bytes) -> Iterator[Piece]:
 
 
 def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -> Iterator[Piece]:
-    """The chunks of a WebP, or of ``data[start:end]``, a part of one."""
+    """Yields the chunks of the WebP ``data``, or only those in ``data[start:end]``."""
     end = min(len(data), int.from_bytes(data[4:8], "little") + 8) if end is None else end
     at = start
     while at + 8 <= end:
@@ -49,7 +49,7 @@ def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -
 
 
 def webp_pictures(data: bytes) -> Iterator[Piece]:
-    """The ``VP8`` and ``VP8L`` chunks of a WebP, including those inside the frames of an animation."""
+    """Yields the ``VP8`` and ``VP8L`` chunks of a WebP, including those inside the frames of an animation."""
     for chunk in riff_chunks(data):
         # The chunks of a frame follow its header of 16 bytes.
         inside = riff_chunks(data, chunk.start + 16, chunk.end) if chunk.name == b"ANMF" else (chunk,)
@@ -57,9 +57,9 @@ def webp_pictures(data: bytes) -> Iterator[Piece]:
 
 
 def iso_boxes(data: bytes, start: int = 0, end: int | None = None, whole: bool = False) -> Iterator[Piece]:
-    """The boxes in ``data[start:end]`` of an ISO media file (AVIF, HEIC, JPEG XL, JPEG 2000).
+    """Yields the boxes in ``data[start:end]`` of an ISO media file (AVIF, HEIC, JPEG XL, JPEG 2000).
 
-    Ends at the first box of an impossible length; with ``whole``, also at a box that is cut off.
+    Stops before the first box with an impossible length and, with ``whole``, before the first box that is cut off.
     """
     end = len(data) if end is None else end
     at = start

@@ -1,8 +1,9 @@
-"""Suppresses the lines that image libraries print on stderr, which name no file.
+"""Suppresses the messages that image libraries print on stderr.
 
-Faults of a file also raise exceptions, which are reported with the file's name, and a set of images may have thousands
-of harmless oddities ("extraneous bytes"). libtiff has a switch for its messages. libjpeg and libpng have none within
-reach, so stderr is captured during a call, their lines are dropped, and all other lines are printed afterwards.
+They are of no use: they do not name the file, and a data set may have thousands of harmless oddities ("extraneous
+bytes"). Faults of a file also raise exceptions, which are reported with the file's name. libtiff has a switch for its
+messages. Those of libjpeg and libpng cannot be switched off from Python. So stderr is captured during a call of these
+libraries, their lines are dropped, and all other lines are printed afterwards.
 """
 
 import ctypes
@@ -31,7 +32,7 @@ _lock = threading.Lock()
 
 
 class _Holding:
-    """State of the capture, one for the process, as there is one stderr."""
+    """State of the capture of stderr. It is shared by all threads, because a process has only one stderr."""
 
     depth = 0
     stderr = -1
@@ -42,8 +43,9 @@ class _Holding:
 def messages_held_back() -> Iterator[None]:
     """Context manager for calls of libjpeg or libpng: drops the lines that they print on stderr.
 
-    Other output on stderr appears at the end. Takes about 20 µs. Thread-safe: stderr of all threads is captured while
-    one of them is inside. If a library ends the process meanwhile, its last lines are lost.
+    All other output on stderr is delayed until the end of the block. Entering and leaving take about 20 µs together.
+    Thread-safe: stderr of all threads is captured while any thread is in such a block. If a library ends the process
+    during the block, the lines captured so far are lost.
     """
     with _lock:
         if not _Holding.depth:
@@ -94,9 +96,9 @@ def _end() -> None:
 
 @cache
 def libtiff_silenced() -> bool:
-    """Switches off the messages of libtiff in the library that Pillow loaded. Returns whether the library was found.
+    """Switches off the messages of the libtiff that Pillow loaded. Returns whether that library was found.
 
-    Pillow leaves libtiff's own handlers in place, and raises the errors as well.
+    No error is lost: Pillow raises an exception for each, although it leaves libtiff's printing on.
     """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
@@ -125,7 +127,7 @@ _warnings_lock = threading.RLock()
 def quiet() -> Iterator[None]:
     """Context manager: suppresses Python's warnings, such as Pillow's about damaged metadata.
 
-    One thread at a time enters it, because the filters of warnings belong to the process.
+    Only one thread at a time can be in the block, because the filters of warnings belong to the process.
     """
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The image formats that can be read, how they are recognised, and how to open one safely with Pillow.
+"""Lists the image formats that can be read, recognises the format of a file, and opens images safely with Pillow.
 
 The format is determined by the first bytes, never by the file name. Opening reads only the header, so that the limit on
 pixels is enforced before anything is decoded.
@@ -68,7 +68,7 @@ FILE_SUFFIXES = frozenset(
         ".jph",
     }
 )
-"""Suffixes, in lower case, of the files in a folder that are taken for images."""
+"""File name suffixes, in lower case. Files in a folder that have one of them are taken for images."""
 
 # The plugins are called directly rather than through Image.open, so that the first bytes decide the
 # format, a multi-picture JPEG is read as its first picture, and Pillow's own pixel limit raises no
@@ -125,11 +125,11 @@ def _sniff_iso_media(data: bytes) -> str | None:
 
 @contextmanager
 def rejecting(data: bytes) -> Iterator[None]:
-    """Context manager: raises :class:`RejectedImage` for anything that Pillow raises on the file ``data``.
+    """Context manager: raises :class:`RejectedImage` in place of any exception of Pillow about the file ``data``.
 
     Damaged files make Pillow raise nearly every kind of exception, from ``SyntaxError`` to ``struct.error``, so all are
-    converted. ``KeyboardInterrupt`` and the like pass unchanged, as do errors that are the machine's fault:
-    ``MemoryError`` and ``MachineTrouble``.
+    converted. Exceptions that are not errors, such as ``KeyboardInterrupt``, pass unchanged. Errors that are the
+    machine's fault are raised as ``MemoryError`` or ``MachineTrouble``.
     """
     try:
         yield
@@ -155,7 +155,7 @@ def _is_cut(error: Exception, data: bytes) -> bool:
 
 
 def known_format(data: bytes) -> str:
-    """:func:`sniff_format`, but raises ``RejectedImage`` with the reason if the format is unknown."""
+    """Like :func:`sniff_format`, but raises ``RejectedImage`` with the reason if the format is unknown."""
     if not data:
         raise RejectedImage("empty_file")
     if kind := sniff_format(data):
@@ -166,10 +166,10 @@ def known_format(data: bytes) -> str:
 
 
 def open_image(data: bytes) -> ImageFile.ImageFile:
-    """Opens an image at its first frame and reads its header, not its pixels. ``.format`` is a key of ``EXTENSIONS``.
+    """Opens the first frame of an image and reads its header, not its pixels.
 
-    Raises ``RejectedImage`` if ``data`` is not an image of these formats, has a damaged header, or has more than
-    ``MAX_PIXELS`` pixels. Thread-safe.
+    The ``.format`` of the result is a key of ``EXTENSIONS``. Raises ``RejectedImage`` if ``data`` is not an image of
+    one of these formats, has a damaged header, or has more than ``MAX_PIXELS`` pixels. Thread-safe.
     """
     kind = known_format(data)
     if kind == "TIFF":
@@ -186,10 +186,11 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
 
 
 def count_frames(image: ImageFile.ImageFile) -> int:
-    """Number of frames of an opened animation; 2 for a TIFF of two or more pages; else 1.
+    """Number of frames of an opened animation; 2 for a TIFF of two or more pages; 1 for any other image.
 
-    Only the first frame is ever read, so damage in later frames rejects no image. The pages of a TIFF are not counted,
-    because each has a directory anywhere in the file, and walking through all of them can take hours.
+    Only the first frame is ever read, so an image is not rejected for damage in later frames. The pages of a TIFF are
+    not all counted, because the directory of each page may be anywhere in the file, and following all of them can take
+    hours.
     """
     if image.format == "TIFF":
         return 1 + bool(getattr(image, "is_animated", False))

@@ -1,7 +1,7 @@
 """Reads the head of a JPEG XL codestream (ISO 18181-1): size, orientation and depth, without decoding.
 
-The plugin decodes JPEG XL as soon as it opens a file, and rotates the pixels. The limit on pixels must be enforced
-before that, and the rotation undone afterwards, which needs the size and the orientation.
+Pillow's plugin for JPEG XL decodes a file as soon as it opens it, and rotates the pixels. The size is needed to enforce
+the limit on pixels before that, and the orientation is needed to undo the rotation afterwards.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 
 
 
 class BadJxl(ValueError):
-    """The bytes are not JPEG XL, or end within its head."""
+    """The bytes are not a JPEG XL file, or end inside its head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +28,17 @@ class JxlHeader:
     """Width of the stored pixels, before ``orientation`` turns them."""
     height: int
     orientation: int
-    """How a viewer turns the stored pixels, as in EXIF: 1 … 8."""
+    """How a viewer rotates or flips the stored pixels: 1 … 8, as in EXIF."""
     animated: bool
     bit_depth: int
     """Bits per sample, integer or float, up to 64."""
     has_icc: bool
-    """Whether a colour profile is embedded; ``False`` if unusual extra channels precede the field that says so."""
+    """Whether a colour profile is embedded. Also ``False`` if unusual extra channels precede the field, so that it is
+    not read."""
 
 
 class _Bits:
-    """Reads fields of bits, lowest bit first, and numbers in the codings of the standard."""
+    """Reads bit fields, lowest bit first, and numbers in the codings of the JPEG XL standard."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "little"), 8 * len(data)
@@ -51,12 +52,12 @@ class _Bits:
         return value
 
     def number(self, choices: tuple[tuple[int, int], ...]) -> int:
-        """Reads a number. Two bits select an entry of ``choices``: how many bits to read, and the offset to add."""
+        """Reads a number. Two bits select an entry (bits to read, offset to add) of ``choices``."""
         count, offset = choices[self.take(2)]
         return self.take(count) + offset
 
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """Reads a size and returns it as (width, height)."""
         small = self.take(1)
         height = 8 * (self.take(5) + 1) if small else self.number(_SIZES)
         ratio = self.take(3)
@@ -67,7 +68,7 @@ class _Bits:
 
 
 def read_jxl_header(data: bytes) -> JxlHeader:
-    """Reads the head of a JPEG XL file, either a bare codestream or in a container. Raises :class:`BadJxl`."""
+    """Reads the head of a JPEG XL file: a bare codestream, or one in a container. Raises :class:`BadJxl`."""
     head = _codestream_head(data)
     if head[:2] != b"\xff\x0a":
         raise BadJxl("no codestream")

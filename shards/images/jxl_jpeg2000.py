@@ -1,6 +1,6 @@
-"""Readers of JPEG XL, by a plugin for Pillow, and of JPEG 2000, by Pillow, that return the pixels as stored.
+"""Reads JPEG XL, through a plugin for Pillow, and JPEG 2000, through Pillow, with the pixels as stored.
 
-They undo the plugin's rotation, add metadata that Pillow leaves out, and reject images that Pillow decodes wrongly.
+The readers undo the plugin's rotation, add metadata that Pillow omits, and reject images that Pillow decodes wrongly.
 """
 
 import io
@@ -24,7 +24,10 @@ _EXIF_UUID = b"JpgTiffExif->JP2"
 
 
 class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
-    """A JPEG 2000 of up to 8 bits per channel. Deeper images are rejected: Pillow 13 turns their white to black."""
+    """A JPEG 2000 of up to 8 bits per channel.
+
+    Deeper images are rejected, because Pillow 13 turns their white to black.
+    """
 
     bit_depth = 8
 
@@ -41,7 +44,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
             raise RejectedImage("unsupported_mode", f"JPEG 2000 of {self.bit_depth} bits")
 
     def _depths(self, data: bytes) -> list[int]:
-        """Number of bits of each component, plus 128 if the component is signed. Also reads the metadata."""
+        """Reads the metadata. Returns the number of bits of each component, plus 128 if the component is signed."""
         at = 0 if data.startswith(CODESTREAM) else -1
         for name, start, end in iso_boxes(data, 0, len(data) if at < 0 else 0, whole=True):
             if name == b"jp2c" and at < 0:
@@ -68,7 +71,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
 
 
 def jxl_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """Returns the reader of JPEG XL. Raises ``RejectedImage`` if the extra is not installed."""
+    """Returns a function that opens a JPEG XL file. Raises ``RejectedImage`` if the extra for it is not installed."""
     try:
         return _jxl_class()
     except ImportError:
@@ -124,9 +127,10 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
 
 
 def _decoded(decode: Callable[[], None]) -> None:
-    """Runs ``decode``, and raises ``ValueError`` for a panic of the plugin, which is written in Rust.
+    """Runs ``decode``, and raises ``ValueError`` in place of a panic of the plugin, which is written in Rust.
 
-    A panic is a ``BaseException`` but not an ``Exception``.
+    Python sees a panic as a ``BaseException`` that is not an ``Exception``, so that handlers of errors would not catch
+    it.
     """
     try:
         decode()

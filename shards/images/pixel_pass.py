@@ -1,7 +1,7 @@
-"""One pass over decoded pixels for everything that needs all of them: hash, global view, channel sums.
+"""Computes everything that needs all pixels in one pass over them: hash, global view and channel sums.
 
-``shards.images.resampling`` makes the view from strips that are still in the cache after hashing. Pillow's ``resize``
-took most of the time of a sample after decoding.
+``shards.images.resampling`` shrinks the pixels strip by strip, while each strip is still in the processor's cache after
+hashing. This replaced Pillow's ``resize``, which took most of the time of a sample after decoding.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ class PixelFacts(NamedTuple):
     """The results of one pass over an image's pixels."""
 
     sha256: bytes
-    """See ``shards.images.pixels.pixel_sha256``."""
+    """SHA-256 of the pixels, as ``shards.images.pixels.pixel_sha256`` computes it."""
     global_view: np.ndarray
-    """(S, S, 3) uint8, see ``shards.images.pixels.global_view``."""
+    """Global view, (S, S, 3) uint8, as ``shards.images.pixels.global_view`` computes it."""
     channels: dict[str, float]
-    """See ``shards.images.channel_stats``."""
+    """Column → value, as ``shards.images.channel_stats.channel_columns`` returns them."""
 
 
 def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
@@ -61,8 +61,8 @@ def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
 def _add_channels(flat: Any, sums: Any) -> None:
     """Adds each channel's sum and sum of squares over interleaved RGB bytes to ``sums``, (2, 3) int64.
 
-    Takes a sixth of a nanosecond per byte on an Intel Xeon. Sums in arrays of 48 lanes, which the compiler vectorised
-    on an AMD EPYC, took more than one nanosecond there.
+    Takes a sixth of a nanosecond per byte on an Intel Xeon. An earlier version, with sums in arrays of 48 lanes, took
+    more than one nanosecond per byte on it, although the compiler had vectorised that version on an AMD EPYC.
     """
     one, two, three = np.uintp(1), np.uintp(2), np.uintp(3)
     red = green = blue = red_squares = green_squares = blue_squares = np.uint64(0)

@@ -1,9 +1,9 @@
-"""The pixels of a file: RGB, 8 bits, as stored. Pillow is the reference decoder.
+"""Decodes image files to RGB of 8 bits with Pillow, which is the reference decoder of this project.
 
-In all formats, orientation (EXIF, tags, boxes) is not applied, and is undone where a plugin applies it
-(``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``). Alpha is dropped, palettes and grey are expanded,
-CMYK is converted by Pillow, 16 bits are scaled to 8 (value / 257, rounded), and ICC profiles are ignored. An animation
-is read as its first frame, an APNG as its default image, even if that is not a frame.
+Pixels are returned as stored. In all formats, orientation (EXIF, tags, boxes) is not applied, and is undone where a
+plugin applies it (``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``). Alpha is dropped, palettes and
+grey are expanded, CMYK is converted by Pillow, 16 bits are scaled to 8 (value / 257, rounded), and ICC profiles are
+ignored. An animation is read as its first frame, an APNG as its default image, even if that is not a frame.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ _CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 def decode_rgb(data: bytes) -> np.ndarray:
     """The pixels of an image file: (height, width, 3) uint8, read-only.
 
-    Raises ``RejectedImage`` with a reason if they cannot all be decoded. Thread-safe.
+    Raises ``RejectedImage`` with a reason if some of them cannot be decoded. Thread-safe.
     """
     return np.asarray(load_rgb(open_image(data), data))
 
 
 def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
-    """Decodes ``image``, which :func:`shards.images.formats.open_image` opened from ``data``, to RGB.
+    """Decodes ``image``, which :func:`shards.images.formats.open_image` opened from ``data``, and returns it as RGB.
 
-    The metadata of ``image`` can still be read afterwards. Raises ``RejectedImage``.
+    The metadata of ``image`` can still be read afterwards. Raises ``RejectedImage`` if the pixels cannot be decoded.
     """
     with rejecting(data):
         if is_sixteen_bit(image):
@@ -51,14 +51,15 @@ def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
 
 
 def shrink(image: Image.Image, size: int) -> np.ndarray:
-    """:func:`global_view` of an RGB Pillow image: (size, size, 3) uint8."""
+    """The :func:`global_view` of an RGB Pillow image: (size, size, 3) uint8."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
 def global_view(rgb: np.ndarray, size: int) -> np.ndarray:
     """The whole image resized to (size, size, 3) uint8, aspect ratio not kept.
 
-    ``rgb`` is (height, width, 3) uint8. Bilinear with antialiasing, equal to Pillow's ``resize``.
+    ``rgb`` is (height, width, 3) uint8. The filter is bilinear with antialiasing, and the result equals that of
+    Pillow's ``resize``.
     """
     return resized(rgb, size, size)
 
@@ -66,10 +67,10 @@ def global_view(rgb: np.ndarray, size: int) -> np.ndarray:
 def pixel_sha256(pixels: np.ndarray | Image.Image) -> bytes:
     """SHA-256 of the pixels of a (height, width, 3) uint8 array or an RGB Pillow image.
 
-    The input is height and width as little-endian uint32 (8 bytes), then the rows from the top, each pixel as red,
-    green, blue. The first 8 bytes determine the length of the rest, so that images of different shapes never have the
-    same input. Nothing else of a file is covered: files of equal pixels have the same hash, whatever their metadata or
-    format. Its first 64 bits are the content id.
+    The hash is computed over height and width as little-endian uint32 (8 bytes), then the rows from the top, each pixel
+    as red, green, blue. Images of different shapes differ in the first 8 bytes. Nothing else in a file is hashed, so
+    that files with equal pixels have the same hash whatever their metadata or format. The first 64 bits of the hash are
+    the content id.
     """
     if isinstance(pixels, np.ndarray):
         digest = hashlib.sha256(struct.pack("<II", *pixels.shape[:2]))

@@ -1,9 +1,9 @@
-"""Why an image is not taken into a data set: a fixed list of reasons with their meanings."""
+"""Defines the reasons why an image is not taken into a data set, and the error that carries one."""
 
 __all__ = ["MAX_PIXELS", "REASONS", "RejectedImage"]
 
 MAX_PIXELS = 200_000_000
-"""Images with more pixels are rejected before they are decoded."""
+"""Maximum number of pixels of an image. Larger images are rejected before they are decoded."""
 
 REASONS = {
     "unreadable": "the file is missing or cannot be read",
@@ -29,7 +29,7 @@ REASONS = {
 
 
 class RejectedImage(Exception):
-    """An image that cannot be used: ``reason`` is a key of ``REASONS``, ``detail`` gives details."""
+    """Raised for an image that cannot be used. ``reason`` is a key of ``REASONS``; ``detail`` is text or empty."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         if reason not in REASONS:

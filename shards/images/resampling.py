@@ -1,9 +1,9 @@
-"""Pillow's ``resize`` in compiled code: the same bits in a fraction of the time.
+"""Pillow's ``resize`` in compiled code: the same result, bit for bit, in a fraction of the time.
 
-The integer arithmetic is the same: weights of the widened filter in 22-bit fixed point, applied first along the rows,
-rounded to 8 bits, and then down the columns. Pillow handles one pixel at a time. Here, along the rows, one weight is
-multiplied with four values (a pixel and the red of the next) in each of four rows at once; down the columns, the
-compiler vectorises the loop.
+The integer arithmetic is Pillow's: the weights of the filter are in 22-bit fixed point. They are applied along the rows
+first, the result is rounded to 8 bits, and then they are applied down the columns. Pillow handles one pixel at a time.
+Along the rows, the code here multiplies one weight with 16 values at once: four neighbouring bytes (a pixel and the red
+of the next) in each of four rows. Down the columns, the compiler vectorises the loop.
 """
 
 from typing import Any
@@ -21,8 +21,9 @@ __all__ = ["filter_weights", "resample_columns", "resample_rows", "resampled"]
 
 Pixels = npt.NDArray[np.uint8]
 Weights = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""Weights of a pass to ``target`` pixels: (target, 2) index of the first source pixel and number of source pixels for
-each target pixel; (target, K) weights of these source pixels in fixed point, K at least the largest number of them."""
+"""Filter weights for resizing one axis to ``target`` pixels, as two arrays. The first, (target, 2), has the index of
+the first source pixel and the number of source pixels for each target pixel. The second, (target, K), has the
+fixed-point weights of these source pixels; K is at least the largest number of them."""
 
 _PRECISION_BITS = 22
 _HALF = 1 << (_PRECISION_BITS - 1)
@@ -30,9 +31,10 @@ _ROWS = 4
 
 
 def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, int], cubic: bool = False) -> Pixels:
-    """``part`` (top, left, height, width) of ``pixels`` (H, W, 3) resized to ``size`` (height, width).
+    """Returns ``part`` (top, left, height, width) of ``pixels`` (H, W, 3) resized to ``size`` (height, width).
 
-    Not for sizes with ``columns_come_first``. Rows of ``pixels`` may be apart in memory, as in a part of an image.
+    Only the part is computed. Not to be used if ``columns_come_first`` is true for the sizes, because Pillow's result
+    differs then. ``pixels`` may have gaps between its rows in memory, as a part of a larger image does.
     """
     top, left, height, width = part
     if pixels.strides[1:] != (3, 1):
@@ -51,7 +53,7 @@ def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, 
 
 
 def resample_rows(pixels: Pixels, weights: Weights, out: Pixels) -> None:
-    """Resizes rows: ``pixels`` (R, W, 3), contiguous within a row, to ``out`` (R, 3 × target), contiguous."""
+    """Resizes along the rows: ``pixels`` (R, W, 3), contiguous within a row, to ``out`` (R, 3 × target), contiguous."""
     num_rows, width = pixels.shape[:2]
     source = pixels.__array_interface__["data"][0]
     target, pitch = out.__array_interface__["data"][0], out.shape[1]
@@ -69,7 +71,7 @@ def resample_rows(pixels: Pixels, weights: Weights, out: Pixels) -> None:
 
 @cached
 def filter_weights(source: int, target: int, cubic: bool) -> Any:
-    """``Weights`` of Pillow's bilinear or bicubic filter: its ``precompute_coeffs``, operation by operation."""
+    """The ``Weights`` of Pillow's bilinear or bicubic filter, computed exactly as by Pillow's ``precompute_coeffs``."""
     scale = source / target
     widened = max(scale, 1.0)
     support = 2.0 * widened if cubic else widened
@@ -105,8 +107,9 @@ def filter_weights(source: int, target: int, cubic: bool) -> Any:
 def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count: Any, out: Any, out_pitch: Any) -> Any:
     """Computes one pixel at the address ``out``, and the pixels at the same column of the next three rows.
 
-    Each pixel is the sum of ``count`` source pixels from the address ``source`` on, times the int32 weights at the
-    address ``weights``, rounded to 8 bits. ``pitch`` and ``out_pitch`` are the bytes from row to row.
+    Each pixel is the sum of ``count`` source pixels, from the address ``source`` on, multiplied by the int32 weights at
+    the address ``weights``; it is rounded to 8 bits. ``pitch`` and ``out_pitch`` are the distances between rows in
+    bytes, in the source and in the output.
     """
     byte, word = ir.IntType(8), ir.IntType(32)
     four_words, levels, values = (
@@ -154,9 +157,9 @@ def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count
 
 @cached
 def _resample_rows(source: int, pitch: int, num_rows: int, starts: Any, weights: Any, out: int, out_pitch: int) -> None:
-    """Resizes ``num_rows`` rows, a multiple of four, from the address ``source`` to ``out``.
+    """Resizes along ``num_rows`` rows, a multiple of four, from the address ``source`` to the address ``out``.
 
-    ``pitch`` and ``out_pitch`` are the bytes from row to row.
+    ``pitch`` and ``out_pitch`` are the distances between rows in bytes, in the source and in the output.
     """
     for row in range(0, num_rows, _ROWS):
         for x in range(starts.shape[0]):
@@ -172,7 +175,7 @@ def _resample_rows(source: int, pitch: int, num_rows: int, starts: Any, weights:
 
 @cached
 def resample_columns(rows: Any, starts: Any, weights: Any, out: Any) -> None:
-    """Resizes columns: ``rows`` (height, N) uint8 to ``out`` (target, N)."""
+    """Resizes down the columns: ``rows`` (height, N) uint8 to ``out`` (target, N)."""
     sums = np.empty(rows.shape[1], np.int32)
     for y in range(starts.shape[0]):
         sums[:] = _HALF

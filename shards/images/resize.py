@@ -1,4 +1,4 @@
-"""Resizes decoded pixels with Pillow's results, bit for bit: by Pillow at first, then by compiled kernels."""
+"""Resizes pixels exactly as Pillow does. A process uses Pillow at first, and compiled kernels after many pixels."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +10,13 @@ Pixels = npt.NDArray[np.uint8]
 
 _PILLOWS_SHARE = 50_000_000
 """Number of pixels that a process resizes with Pillow before it loads the kernels. Pillow takes 5 ns more per pixel
-(bicubic: 20 ns), but loading Numba takes half a second to a second, which a few images are not worth."""
+(bicubic: 20 ns), but loading Numba takes half a second to a second, which does not pay for a few images."""
 
 _by_pillow = 0
 
 
 def resized(pixels: Pixels, width: int, height: int, *, cubic: bool = False) -> Pixels:
-    """``pixels`` (H, W, 3) uint8 resized to (``height``, ``width``, 3) with antialiasing, equal to Pillow's ``resize``.
+    """``pixels`` (H, W, 3) uint8 resized to (``height``, ``width``, 3) with antialiasing, as by Pillow's ``resize``.
 
     The filter is bilinear or, with ``cubic``, bicubic. The result may be read-only.
     """
@@ -26,7 +26,7 @@ def resized(pixels: Pixels, width: int, height: int, *, cubic: bool = False) -> 
 def resized_part(
     pixels: Pixels, width: int, height: int, top: int, left: int, tall: int, wide: int, *, cubic: bool = False
 ) -> Pixels:
-    """A part of the result of :func:`resized`: the (``tall``, ``wide``, 3) pixels from (``top``, ``left``) on."""
+    """The part of the result of :func:`resized` that begins at (``top``, ``left``): (``tall``, ``wide``, 3) pixels."""
     global _by_pillow
     if not parts_are_cheap(pixels, width, height):
         _by_pillow += pixels.shape[0] * pixels.shape[1]
@@ -39,14 +39,15 @@ def resized_part(
 
 
 def parts_are_cheap(pixels: Pixels, width: int, height: int) -> bool:
-    """Whether :func:`resized_part` computes only the part, and not the whole result."""
+    """Whether :func:`resized_part` now computes only the part, and not the whole resized image."""
     return _by_pillow >= _PILLOWS_SHARE and not columns_come_first(pixels.shape[:2], (height, width))
 
 
 def columns_come_first(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Whether Pillow 13 resizes vertically before horizontally; ``source`` and ``target`` begin with (height, width).
+    """Whether Pillow 13 resizes vertically first; ``source`` and ``target`` begin with (height, width).
 
-    That order rounds differently from the kernels here. Pillow before version 13 never used it.
+    The kernels here always resize horizontally first, so that their rounding would differ. Pillow before version 13
+    never resized vertically first.
     """
     (height, width), (target_height, target_width) = source, target
     return target_height < height and height - target_height > 2 * (width - target_width)

@@ -1,8 +1,8 @@
-"""Images of 16 bits per channel, converted exactly: value / 257, rounded.
+"""Converts images of 16 bits per channel to 8 bits exactly: value / 257, rounded.
 
-Pillow keeps 16 bits for grey only. It drops the low byte of 16-bit colour; for half of all values, the high byte is off
-by one from value / 257. Pillow's raw decoders can keep the low byte instead (with the byte order swapped). So colour is
-decoded twice, and the two bytes are joined.
+Pillow keeps 16 bits only in grey images. In colour images it keeps only the high byte of each value, which differs by
+one from value / 257, rounded, for half of all values. Pillow's raw decoders can be made to keep the low byte instead,
+by swapping the byte order. So colour images are decoded twice, and the two bytes of each value are joined.
 """
 
 import sys
@@ -22,12 +22,12 @@ _WHITE_IS_ZERO = 0
 
 
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """uint16 → uint8 of the same shape: value / 257, rounded to the nearest. 257 is odd, so there are no ties."""
+    """Converts uint16 to uint8 of the same shape: value / 257, rounded. There are no ties, because 257 is odd."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """The layout of a pixel in the terms of Pillow's decoder, such as ``RGB;16B``; ``""`` if unknown."""
+    """Pillow's name for the layout of a stored pixel, its "raw mode", such as ``RGB;16B``; ``""`` if unknown."""
     if not image.tile:
         return ""
     arguments: Any = image.tile[0][3]
@@ -38,8 +38,8 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
     """Whether an opened, not yet loaded image has integer channels of more than 8 bits.
 
-    Decided by what the file says about its samples. Pillow's raw modes mislead: it calls a BMP of 5-6-5 bits
-    ``BGR;16``, and a separate plane of 16 bits ``R``.
+    The bit depth that the file itself states decides, because Pillow's raw modes are misleading: that of a BMP with
+    5-6-5 bits is ``BGR;16``, and that of a separate plane of 16 bits is ``R``.
     """
     if image.mode in _GREY_MODES:
         return True
@@ -50,10 +50,10 @@ def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
 
 
 def sixteen_bit_to_rgb(image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]) -> Image.Image:
-    """The 8-bit RGB image of an opened PNG or TIFF of 16 bits; alpha is dropped.
+    """Converts an opened PNG or TIFF of 16 bits per channel to an 8-bit RGB image. Alpha is dropped.
 
-    ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts that are not supported (12 bits; CMYK or
-    premultiplied alpha of 16 bits).
+    ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts that are not supported: 12 bits, and 16
+    bits with CMYK or premultiplied alpha.
     """
     raw_mode = _raw_mode(image)
     if image.mode in _GREY_MODES:
@@ -87,14 +87,14 @@ def _grey_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
 
 
 def _orders(order: str) -> tuple[str, str]:
-    """Endings of raw modes that select the high and the low byte of values stored in ``order``."""
+    """The endings of the raw modes that decode the high and the low byte of values in the byte order ``order``."""
     if order == "16N":  # libtiff returns values in the machine's byte order
         order = "16L" if sys.byteorder == "little" else "16B"
     return ("16L", "16B") if order == "16L" else ("16B", "16L")
 
 
 def _decode_as(image: ImageFile.ImageFile, raw_mode: str) -> np.ndarray:
-    """Decodes ``image`` with another raw mode of the same pixel size: (H, W, channels) uint8."""
+    """Decodes ``image`` with another raw mode of the same pixel size. Returns (H, W, channels) uint8."""
     tiles = []
     for tile in image.tile:
         rest = tile.args[1:] if isinstance(tile.args, tuple) else ()

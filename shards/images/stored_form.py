@@ -1,9 +1,10 @@
-"""The form in which a shard stores an image: the bytes of its member, and its entry points.
+"""Chooses the form in which a shard stores an image, and makes the bytes of its member and its entry points.
 
-``source`` means the bytes of the source file. Two kinds of images are stored in another form with the same pixels, so
-that a crop can be read from the middle of the file. Progressive JPEGs, and JPEGs of webcams without Huffman tables,
-become ``baseline`` JPEGs with the same coefficients. Lossless images, and with ``--lossy tiles`` others
-(``shards.images.tiling``), become ``tiled`` TIFFs. Both conversions are checked by decoding the result.
+The form ``source`` is the bytes of the source file. Two kinds of images are stored in another form with the same
+pixels, so that a crop can be read without decoding the rest of the image. Progressive JPEGs, and JPEGs of webcams
+without Huffman tables, become ``baseline`` JPEGs with the same coefficients. Lossless images, and with ``--lossy
+tiles`` other images too (``shards.images.tiling``), become ``tiled`` TIFFs. Both conversions are checked by decoding
+the result.
 """
 
 from dataclasses import dataclass
@@ -18,17 +19,17 @@ from shards.images.tiling import can_tile
 __all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
-"""``stored_as`` → format of the member, for stored forms in which it differs from the format of the source. Only
+"""``stored_as`` → format of the stored image, for forms whose format may differ from that of the source. Only
 ``recompressed`` has other pixels than the source (``shards.build.equalise``); its manifest row describes the new
 file."""
 
 # Reasons for a lack of entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Factor by which a lossless image may grow as tiles. If it grows more, its tiles are compressed harder, which takes
-ten times as long."""
+"""Maximum ratio of the size of a lossless image as tiles to its size before. If the tiles are larger, they are
+compressed again at a higher level, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
-"""Formats of drawings and screenshots, whose tiles may be smaller without the predictor."""
+"""Formats of drawings and screenshots, whose tiles may be smaller without TIFF's horizontal predictor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,14 @@ class StoredImage:
     entry_points: bytes
     """The ``.mcu`` member; empty if there are no entry points."""
     not_indexable: str | None
-    """Why there are no entry points."""
+    """Why there are no entry points; ``None`` if there are some."""
 
 
 def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
     """Chooses the form in which to store the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
     With ``tiled``, the image becomes a tiled TIFF. A JPEG that is progressive or lacks Huffman tables becomes a
-    baseline JPEG unless ``keep_progressive``. Everything else stays as it is, as does an image whose conversion fails.
+    baseline JPEG unless ``keep_progressive``. All other images, and those whose conversion fails, are stored unchanged.
     """
     if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
@@ -61,9 +62,9 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 
 
 def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
-    """The tiled TIFF of the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
+    """The tiled TIFF made from the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
-    Returns ``None`` if this project's reader or Pillow decodes other pixels from the TIFF.
+    The TIFF is checked: the result is ``None`` if this project's reader or Pillow decodes other pixels from it.
     """
     from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 
@@ -80,7 +81,7 @@ def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
 
 
 def _as_baseline(data: bytes) -> bytes | None:
-    """The baseline JPEG of ``data``; ``None`` if it cannot be converted without loss."""
+    """The baseline JPEG made from ``data``; ``None`` if it cannot be converted without loss."""
     from shards.images.baseline import NotConvertible, to_baseline
 
     try:
@@ -90,7 +91,7 @@ def _as_baseline(data: bytes) -> bytes | None:
 
 
 def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
-    """(``.mcu`` member of a stored image, ``None``), or (no bytes, the reason why the image has no entry points).
+    """Returns (``.mcu`` member of a stored image, ``None``), or (no bytes, the reason why there are no entry points).
 
     ``kind`` is the format of ``data``, the stored bytes.
     """
@@ -106,5 +107,5 @@ def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
 
 
 def member_extension(stored_as: str, kind: str) -> str:
-    """The extension of an image member, given ``stored_as`` and ``format`` of the manifest."""
+    """The extension of an image member whose manifest row has ``stored_as`` and, as ``format``, ``kind``."""
     return EXTENSIONS[STORED_FORMATS.get(stored_as, kind)]

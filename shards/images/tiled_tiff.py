@@ -1,8 +1,8 @@
-"""Writes lossless images as tiled TIFFs and reads windows of them, so that a crop costs only its own tiles.
+"""Writes lossless images as tiled TIFFs and reads windows of them, decoding only the tiles that a window touches.
 
-A PNG must be decoded from its top to its bottom. Here every tile of 128 × 128 pixels is compressed by itself (zstd
-after TIFF's horizontal predictor), and only the tiles that a window touches are decoded. Pillow, libtiff and tifffile
-open such a file like any other TIFF. docs/LOG.md compares formats and tile sizes. A file consists of
+A PNG must be decoded from the top down to the crop. Here every tile of 128 × 128 pixels is compressed separately (zstd
+after TIFF's horizontal predictor). Pillow, libtiff and tifffile open such a file like any other TIFF. docs/LOG.md
+compares formats and tile sizes. A file consists of
 
     header | directory of 12 tags | offsets and lengths of the tiles | the tiles, row by row
 
@@ -24,12 +24,12 @@ from shards.jpeg.kernel_cache import cached
 __all__ = ["BadTiles", "TiledImage", "encode_tiled", "head_bytes"]
 
 TILE_SIZE = 128
-"""Side of a tile in pixels. Smaller tiles compress less; larger ones make a crop decode more."""
+"""Side of a tile in pixels. Smaller tiles compress worse; with larger ones, a crop decodes more pixels."""
 
 MAX_TILE_SIZE = 1024
 LEVELS = (9, 19)
-"""Levels of zstd. The second level takes ten times as long as the first, and is tried only if the first does not
-compress enough."""
+"""Compression levels of zstd. The second level takes ten times as long as the first, and is tried only if the first
+does not compress enough."""
 
 _ALIGNMENT = 16  # TIFF requires multiples of it as sides of tiles
 _ZSTD, _NO_PREDICTOR, _HORIZONTAL = 50000, 1, 2
@@ -59,14 +59,14 @@ _BEGIN = b"II*\0"
 
 
 class BadTiles(ValueError):
-    """The bytes are not a TIFF as :func:`encode_tiled` writes it, or are damaged. The message says where."""
+    """The bytes are not a TIFF written by :func:`encode_tiled`, or are damaged. The message says where."""
 
 
 def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = LEVELS) -> bytes:
     """Encodes (height, width, 3) uint8 pixels as a TIFF file.
 
-    Grey pixels are stored as one channel. If the file is larger than ``wanted_bytes``, other settings are tried
-    (``levels`` of zstd, without the predictor), and the smallest file is returned.
+    If all pixels are grey, one channel is stored. Each of the zstd ``levels`` is tried with and without the predictor,
+    until a file has at most ``wanted_bytes`` bytes. If none has, the smallest file is returned.
     """
     if (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., :1]
@@ -115,7 +115,10 @@ def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
 
 
 def _directory(values: dict[int, list[int]]) -> bytes:
-    """Header and directory, followed by the lists that do not fit into directory entries."""
+    """The bytes of header and directory, and of the lists of values that do not fit into directory entries.
+
+    ``values`` maps each tag to its list of values.
+    """
     entries, lists = b"", b""
     for tag, kind in _TAGS:
         packed = struct.pack(f"<{len(values[tag])}{_FORMAT[kind]}", *values[tag])
@@ -135,14 +138,14 @@ def head_bytes(height: int, width: int) -> int:
 
 
 class TiledImage:
-    """An opened file of :func:`encode_tiled`. Opening checks the directory and reads no tile.
+    """An opened file that :func:`encode_tiled` wrote. Opening checks the directory and reads no tile.
 
-    Safe to use from several threads. ``data`` may be any one-dimensional buffer of bytes. Of a mapped file, only the
-    pages with the directory and with the tiles that are read get touched.
+    Safe to use from several threads. ``data`` may be any one-dimensional buffer of bytes. If it is a mapped file, only
+    the pages of the directory and of the tiles that are read are loaded.
     """
 
     def __init__(self, data: bytes | np.ndarray) -> None:
-        """Checks the directory in ``data``. Raises :class:`BadTiles`."""
+        """Checks the directory in ``data``. Raises :class:`BadTiles` if it is not valid."""
         self._data = memoryview(data)  # type: ignore[arg-type]
         values = self._values()
         if (values[_COMPRESSION], values[_PLANES]) != (_ZSTD, 1):
@@ -166,14 +169,14 @@ class TiledImage:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, 3): the shape of the image as an array."""
+        """The shape of the image as an array: (height, width, 3)."""
         return self.height, self.width, 3
 
     def read(self, windows: np.ndarray, outs: list[np.ndarray]) -> None:
-        """Copies ``windows``, (K, 4) of (top, left, height, width), into ``outs``: K uint8 arrays (H, W, 3).
+        """Copies ``windows``, (K, 4): top, left, height, width, into ``outs``, K uint8 arrays (H, W, 3).
 
-        An array may be larger than its window; the rest of it stays as it is. Raises :class:`BadTiles` for windows that
-        are not inside the image and for damaged tiles.
+        An array may be larger than its window; the rest of the array stays unchanged. Raises :class:`BadTiles` for
+        windows that are not inside the image and for damaged tiles.
         """
         # Tile by tile, not window by window: a tile is copied to all its windows while it is in the processor's
         # cache, and only one decoded tile is in memory at a time.
@@ -196,24 +199,24 @@ class TiledImage:
         return pixels
 
     def bytes_touched(self, windows: np.ndarray) -> int:
-        """Number of bytes of the file that :meth:`read` reads for ``windows``, (K, 4) of (top, left, height, width)."""
+        """Number of bytes that :meth:`read` reads from the file for ``windows``, (K, 4): top, left, height, width."""
         numbers = {number for window in windows.tolist() for number in self._touched(window)}
         listed = 8 * len(self._offsets) + _DIRECTORY_BYTES
         return listed + sum(int(self._lengths[number]) for number in numbers)
 
     def byte_ranges(self, windows: np.ndarray) -> np.ndarray:
-        """(n, 2) int64, start and end of each tile that :meth:`read` reads for ``windows``, (K, 4)."""
+        """Start and end in the file, (n, 2) int64, of each tile that :meth:`read` reads for ``windows``, (K, 4)."""
         numbers = sorted({n for window in windows.tolist() for n in self._touched(window)})
         starts, lengths = self._offsets[numbers], self._lengths[numbers]
         return np.stack([starts, starts.astype(np.int64) + lengths], axis=1).astype(np.int64)
 
     @property
     def first_tile(self) -> int:
-        """Offset of the first tile. Header, directory and lists come before it."""
+        """Offset of the first tile in the file. Header, directory and lists come before it."""
         return int(self._offsets.min())
 
     def _touched(self, window: list[int]) -> list[int]:
-        """Numbers of the tiles that a window touches."""
+        """The numbers of the tiles that ``window``, (top, left, height, width), touches."""
         top, left, height, width = window
         bottom, right = top + height, left + width
         if not (0 <= top < bottom <= self.height and 0 <= left < right <= self.width):
@@ -226,7 +229,7 @@ class TiledImage:
         ]
 
     def _values(self) -> dict[int, int]:
-        """Tag → its value. For a tag with a list of several numbers, it is the offset of the list."""
+        """Tag → its value or, if the tag has several values, the offset of the list of them."""
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):
@@ -269,7 +272,7 @@ _OF_THREAD = threading.local()
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
-    """This thread's decompressor. Reusing it saves about a tenth of the time of four crops."""
+    """The decompressor of this thread. Reusing it saves about a tenth of the time that four crops take."""
     found = getattr(_OF_THREAD, "decompressor", None)
     if found is None:
         found = _OF_THREAD.decompressor = zstandard.ZstdDecompressor()
@@ -282,8 +285,8 @@ def _copy(
 ) -> None:
     """Copies the pixels that a tile (h, w, 1 or 3) and a window have in common to the window's ``out`` (H, W, 3).
 
-    The three channels are summed side by side, modulo 256, so that they do not wait for one another: half the time.
-    Unsigned indices need no handling of negative ones: a quarter less time.
+    Two things save time. The three channels are summed (modulo 256, to undo the predictor) in parallel, which halves
+    the time. The indices are unsigned, so that Numba need not handle negative ones, which saves a quarter.
     """
     zero, one, two = np.uintp(0), np.uintp(1), np.uintp(2)
     last = np.uintp(tile.shape[2] - 1)  # for grey, all three are the same channel

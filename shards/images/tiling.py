@@ -1,8 +1,8 @@
-"""Decides which images are stored as tiles, by their headers, before anything is decoded.
+"""Decides, from the headers of image files, which images are stored as tiles. Nothing is decoded for this.
 
-Lossless images take about as many bytes as before, so they are tiled by default. Lossy images without random access
-also cost a whole decode per crop, but as tiles they take many times the bytes: they are tiled only with ``--lossy
-tiles``.
+Tiles let a crop be read without decoding the whole image. Tiling leaves the size of lossless images about the same, so
+they are tiled by default. It makes lossy images many times larger, so those without random access are tiled only with
+``--lossy tiles``.
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ _TIFF_COMPRESSIONS = frozenset({"raw", "packbits", "tiff_lzw", "tiff_deflate", "
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Which images a build stores as tiles. Images of several frames are never tiled."""
+    """Settings that say which images a build stores as tiles. Images of several frames are never tiled."""
 
     lossless: bool = True
     """Whether to tile the images for which :func:`can_tile` is true."""
     lossy: bool = False
     """Whether to tile the images for which :func:`can_tile_lossy` is true."""
     lossy_over: float = 0.0
-    """Megapixels that a lossy image must exceed to be tiled."""
+    """Number of megapixels that a lossy image must exceed to be tiled."""
 
     def takes(self, data: bytes, kind: str) -> bool:
         """Whether to tile the image file ``data`` of format ``kind``; ``False`` for damaged files."""
@@ -56,9 +56,10 @@ def can_tile(data: bytes, kind: str) -> bool:
 def can_tile_lossy(data: bytes, kind: str, over: float = 0.0) -> bool:
     """Whether the image file ``data`` of format ``kind`` is a lossy image that gets random access only as tiles.
 
-    The image must also have one frame and more than ``over`` megapixels. JPEGs get it only as tiles if they are
-    arithmetic-coded or CMYK; all others have entry points, or get them as baseline JPEGs. Palette images and GIFs count
-    as lossy here. Reads only the header, but all of a JPEG XL. ``False`` for damaged files.
+    The image must also have one frame and more than ``over`` megapixels. Of the JPEGs, only arithmetic-coded and CMYK
+    ones need tiles for random access; all others have entry points, or get them as baseline JPEGs. Palette images and
+    GIFs count as lossy here. Reads only the header, except for a JPEG XL, which is read whole. ``False`` for damaged
+    files.
     """
     if kind == "JPEG" and not _jpeg_without_windows(data):
         return False
@@ -80,12 +81,12 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
 
 
 def _first_stream(data: bytes) -> bytes:
-    """Name of the first chunk of a WebP that says how it is coded; ``ANIM`` for animations."""
+    """The name of the first chunk of a WebP that shows its coding; ``ANIM`` for animations."""
     return next((chunk.name for chunk in riff_chunks(data) if chunk.name in (b"VP8L", b"VP8 ", b"ANIM")), b"")
 
 
 def _is_lossless(image: ImageFile.ImageFile) -> bool:
-    """Whether an opened PNG, BMP or TIFF is lossless."""
+    """Whether an opened PNG, BMP or TIFF is lossless, and has neither a palette nor one-bit pixels."""
     if image.format == "TIFF" and image.info.get("compression") not in _TIFF_COMPRESSIONS:
         return False
     return image.mode in _MODES

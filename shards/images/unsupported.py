@@ -1,7 +1,7 @@
-"""Names the kind of a file that cannot be read here, so that a sound image is not called damaged.
+"""Names the kind of a file that this project cannot read, so that an intact image is not reported as damaged.
 
-Called only after opening or decoding has failed, so that nothing readable is refused for its kind. Reads only headers,
-and checks every length.
+It is used only after opening or decoding has failed, so that no readable file is refused for its kind. It reads only
+headers, and checks every length.
 """
 
 import io
@@ -70,7 +70,7 @@ _COMPRESSIONS = {
 }
 _SELDOM_BUILT_IN = frozenset({6, 32809, 34676, 34677})
 _OPTIONAL = {34925: "lzma", 50000: "zstd", 50001: "webp"}
-"""Compressions that a libtiff may be built without, with Pillow's names for them."""
+"""TIFF compressions that may be missing from a build of libtiff: tag value → Pillow's name."""
 
 _FORMATS = {2: "signed integers", 3: "floats", 5: "complex", 6: "complex"}
 _PHOTOMETRICS = {
@@ -85,10 +85,10 @@ _PHOTOMETRICS = {
 
 
 def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | None:
-    """The kind of ``data`` in words, such as ``12-bit JPEG``, if it is an image of a kind that is not read here.
+    """The kind of ``data`` in words, such as ``12-bit JPEG``, if images of that kind cannot be read here.
 
-    ``None`` if the image seems to be damaged instead. ``kind`` is the format by the first bytes
-    (``shards.images.formats``), ``None`` if unknown; ``error`` is the message of the decoder.
+    Returns ``None`` if the image seems to be damaged instead. ``kind`` is its format by ``sniff_format``, ``None`` if
+    unknown; ``error`` is the message of the decoder.
     """
     if kind is None:
         return _other_format(data)

@@ -1,1 +1,1 @@
-"""Random-access JPEG: header, Huffman codes, the walk through the scan, entry points."""
+"""Random access to JPEGs: reads headers and Huffman codes, walks scans, and makes entry points."""

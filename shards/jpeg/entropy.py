@@ -1,12 +1,12 @@
-"""Walks the bits of a sequential JPEG scan in code compiled by Numba: finds the blocks, makes no pixels.
+"""Finds where each block of a sequential JPEG scan begins, without computing pixels, in code compiled by Numba.
 
-The walk works on *unstuffed* bytes, without stuffed zeros and markers, which ``unstuff`` copies from the file, mostly
-eight at a time. A scratch array has at least ``SLACK`` bytes after the last valid bit, so that words can be read
-without a check for the end. The bits are untrusted: the walk stops at the first invalid code, at a coefficient beyond
-the block, and at the end of the bits.
+The walk works on *unstuffed* bytes: ``unstuff`` copies them from the file without stuffed zeros and markers, mostly
+eight at a time. The array of unstuffed bytes must have at least ``SLACK`` bytes after the last valid bit, so that words
+can be read without a check for the end. The bits are untrusted. The walk stops at the first invalid code, at a
+coefficient beyond the block, and at the end of the bits.
 
-Bit positions and indices into hot arrays are uint64, because Numba then omits its handling of negative indices. They
-must not meet an int64: ``uint64 + int64`` becomes a float.
+Bit positions and indices into frequently used arrays are uint64, because Numba then omits its handling of negative
+indices. They must not be combined with an int64, because Numba turns ``uint64 + int64`` into a float.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ DC_SHIFT = np.uint64(64 - DC_BITS)
 
 @inlined
 def has_ff(word: Scalar) -> bool:
-    """Whether one of the eight bytes is FF."""
+    """Whether one of the eight bytes of ``word`` is FF."""
     return ((word & LOW_SEVEN) + ONES) & word & HIGH != uint64(0)
 
 
@@ -46,9 +46,10 @@ def has_ff(word: Scalar) -> bool:
 def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: Scalar) -> tuple[Scalar, Scalar]:
     """Copies ``data[start:end]`` to ``out[at:]`` without stuffed zeros, up to the first marker.
 
-    Returns where it stopped in ``data`` (at ``end``, or at the FF of a marker) and in ``out``. The caller ensures ``end
-    <= data.size`` and ``at + (end - start) + 8 <= out.size``. An FF in the last place counts as data, since the byte
-    that distinguishes a stuffed zero from a marker is outside the range.
+    Returns the offsets after the last byte read from ``data`` (``end``, or the offset of a marker's FF) and after the
+    last byte written to ``out``. The caller must ensure ``end <= data.size`` and ``at + (end - start) + 8 <=
+    out.size``. An FF in the last byte counts as data, since the byte that distinguishes a stuffed zero from a marker is
+    outside the range.
     """
     while start + U8 <= end:
         word = load_word(data, start)
@@ -81,7 +82,10 @@ def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: S
 
 @compiled
 def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Scalar]:
-    """Offset after the restart marker at ``at``, which fill bytes may precede, and its number, or -1 for no marker."""
+    """Returns the offset after the restart marker at ``at``, and its number, 0 … 7; -1 if there is no marker.
+
+    Fill bytes (FF) may precede the marker.
+    """
     if at >= end or data[at] != uint8(0xFF):
         return at, int64(-1)
     while at < end and data[at] == uint8(0xFF):
@@ -95,9 +99,9 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Takes only the first symbol of a lookup. Returns the same as :func:`_step`.
+    """Like :func:`_step`, but takes only the first symbol of ``entry``, or of the code in ``window`` if ``entry`` is 0.
 
-    Needed if the first code is too long for the table, or if the next symbols are of the next block.
+    Needed if the first code is too long for the lookup table, or if the symbols after it belong to the next block.
     """
     if entry == uint64(0):
         top = int64(window >> uint64(48))
@@ -110,7 +114,10 @@ def _step_alone(
 
 @inlined
 def _step(words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Looks up the next symbols. Returns bits consumed, coefficients reached (65: invalid), whether the block ends."""
+    """Looks up the next symbols of a block, of which ``k`` coefficients are done.
+
+    Returns the bits consumed, the coefficients done now (65 if the code is invalid), and 1 if the block ends, else 0.
+    """
     entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
     reach = k + ((entry >> uint64(10)) & uint64(127))
     if entry == uint64(0) or reach > U64:
@@ -130,9 +137,10 @@ def walk_blocks(
 ) -> Scalar:
     """Walks ``num_blocks`` blocks from bit ``position`` on, where an MCU starts.
 
-    ``pairs`` (uint64) gives, for every block of an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to
-    the bit position of block i, and ``starts[num_blocks]`` to the position after the last block. Returns the latter, or
-    ``BROKEN`` at an invalid code or if the walk passes ``limit`` (in bits; ``bits`` has ``SLACK`` more bytes).
+    ``pairs`` (uint64) has, for every block of an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to the
+    bit position of block i, and ``starts[num_blocks]`` to the position after the last block. Returns that last
+    position, or ``BROKEN`` at an invalid code or if the walk passes ``limit``. ``limit`` is the number of valid bits;
+    ``SLACK`` more bytes must follow them in ``bits``.
     """
     k = uint64(0)
     done_blocks = uint64(0)
@@ -177,7 +185,7 @@ def walk_blocks(
 
 @inlined
 def dc_at(bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray) -> tuple[Scalar, Scalar]:
-    """The DC difference coded at ``position``, and the number of bits of its code and value together."""
+    """Returns the DC difference coded at bit ``position``, and the number of bits of its code and value together."""
     window = load64(bits, position >> U3) << (position & U7)
     entry = uint64(words[pair + uint64(DC) + (window >> DC_SHIFT)])
     if entry == uint64(0):
@@ -204,7 +212,7 @@ def sum_dc(
 ) -> None:
     """Adds the DC differences of the walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64, by component).
 
-    Block ``first`` starts an MCU; ``components`` (uint64) gives the component of every block of an MCU.
+    Block ``first`` must be the first of an MCU. ``components`` (uint64) has the component of every block of an MCU.
     """
     block = uint64(0)
     per_mcu = uint64(pairs.size)

@@ -1,10 +1,10 @@
-"""The ``.mcu`` member of a sample: the places at which the entropy-coded scan of its JPEG can be entered.
+"""Makes the ``.mcu`` member of a sample: the places at which a decoder can enter the scan of its JPEG.
 
-``build_entry_points`` walks the scan once. Entry j holds the bit position at which MCU ``j * mcus_per_entry`` starts,
-and the DC predictors there. MCUs are counted in the order of the scan, so that the entry of any MCU is found by
-arithmetic, without a table of rows, however large the image. ``mcus_per_entry`` is chosen per file so that entries are
-a given number of bits apart on average. To reach a window at a random place, a splice then walks half of that distance
-on average, however unevenly the bits are spread (measured in docs/LOG.md).
+``build_entry_points`` walks the entropy-coded scan once. Entry j holds the bit position at which MCU (minimum coded
+unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in the order of the scan. So the
+entry for any MCU can be computed without a table of rows, however large the image is. ``mcus_per_entry`` is chosen per
+file so that entries are a given number of bits apart on average. To reach a random window, a splice then walks half of
+that distance on average, however unevenly the bits are distributed over the image (measured in docs/LOG.md).
 
 Format 1, little-endian, no padding between the parts:
 
@@ -89,7 +89,7 @@ KERNEL_REASONS = {
 
 
 class NotIndexable(ValueError):
-    """Raised for a JPEG that has to be decoded whole. ``reason`` is one of ``NOT_INDEXABLE_REASONS``."""
+    """Raised for a JPEG that must be decoded whole. ``reason`` is one of ``NOT_INDEXABLE_REASONS``."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -99,8 +99,8 @@ class NotIndexable(ValueError):
 def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
     """Walks ``jpeg`` once and returns its ``.mcu`` member, with entries about ``spacing_bits`` apart.
 
-    Takes about the time of one full decode and the memory of the file's size. Releases the GIL. Raises
-    :class:`NotIndexable`.
+    Takes about as long as one full decode, and about as much memory as the file is large. Releases the GIL. Raises
+    :class:`NotIndexable` if the JPEG cannot have entry points.
     """
     try:
         header = read_header(jpeg)
@@ -126,14 +126,14 @@ def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
 
 
 def blocks_per_mcu(header: JpegHeader) -> tuple[int, ...]:
-    """Number of 8×8 blocks of each component in an MCU. If there is only one component, its MCU is one block."""
+    """Number of 8×8 blocks of each component in an MCU. If there is only one component, an MCU is one block."""
     if len(header.components) == 1:
         return (1,)
     return tuple(component.h * component.v for component in header.components)
 
 
 def num_mcus(header: JpegHeader) -> int:
-    """The number of MCUs in the whole image, including those that reach beyond its edges."""
+    """Number of MCUs in the whole image, including those that reach beyond its edges."""
     h, v = header.max_sampling if len(header.components) > 1 else (1, 1)
     return -(-header.width // (8 * h)) * -(-header.height // (8 * v))
 
@@ -164,7 +164,10 @@ def _require_indexable(header: JpegHeader, length: int) -> None:
 
 
 def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
-    """The Huffman tables of all components joined, and (components, 2, 2) start and end of each DC and AC table."""
+    """Returns the Huffman tables of all components in one uint8 array, and where each table is in it.
+
+    The second array, (components, 2, 2), has start and end of the DC table and of the AC table of each component.
+    """
     joined = bytearray()
     where = np.zeros((len(header.components), 2, 2), np.int64)
     for c, numbers in enumerate(zip(header.scan.dc_tables, header.scan.ac_tables, strict=True)):
@@ -176,7 +179,7 @@ def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _require_scan_end(jpeg: bytes, scan_end: int, status: int) -> None:
-    """Raises ``NotIndexable`` if the walk failed, or if anything but the end of the image follows the scan."""
+    """Raises ``NotIndexable`` if the walk failed, or if more than the end of the image follows the scan."""
     if status != INDEXED:
         raise NotIndexable(KERNEL_REASONS[status])
     marker = jpeg[scan_end : scan_end + 256].lstrip(b"\xff")[:1]
@@ -187,7 +190,7 @@ def _require_scan_end(jpeg: bytes, scan_end: int, status: int) -> None:
 
 
 def _references(header: JpegHeader) -> list[tuple[int, int, int]]:
-    """(kind, offset, length) of the header parts that a spliced JPEG repeats."""
+    """Returns (kind, offset, length) for each header part that a spliced JPEG repeats."""
     parts = [(KIND_FRAME, header.sof_offset - 3, 3 + 6 + 3 * len(header.components))]
     parts.append((KIND_SCAN, header.sos_offset, 4 + 2 * len(header.components)))
     if header.jfif_offset is not None:
@@ -254,7 +257,7 @@ def _write(jpeg: bytes, header: JpegHeader, scan_end: int, mcus_per_entry: int, 
 
 
 def _pack(fields: np.ndarray, widths: list[int]) -> bytes:
-    """Packs the rows of ``fields`` into bits: column i takes ``widths[i]`` bits per row, lowest bit first."""
+    """Packs ``fields`` row by row into bits. Column i takes ``widths[i]`` bits per row, lowest bit first."""
     bits = np.empty((len(fields), sum(widths)), np.uint8)
     column = 0
     for field, width in enumerate(widths):

@@ -20,7 +20,7 @@ SUBSAMPLING_NAMES: dict[tuple[float, float], str] = {
 
 
 class BadJpeg(ValueError):
-    """The bytes are not a JPEG, or its header contradicts itself. The message names the place."""
+    """The bytes are not a JPEG, or the header contradicts itself. The message says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A colour component as the frame header lists it."""
+    """A colour component, with the values that the frame header has for it."""
 
     id: int
     h: int
@@ -43,12 +43,12 @@ class Component:
     v: int
     """Vertical sampling factor, 1 … 4."""
     tq: int
-    """Number of its quantisation table, 0 … 3."""
+    """Number of the component's quantisation table, 0 … 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The payload of a frame header."""
+    """The contents of a frame header."""
 
     precision: int
     """Bits per sample."""
@@ -59,27 +59,27 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class QuantTable:
-    """A quantisation table in force at the first scan. ``offset`` points to its Pq/Tq byte."""
+    """A quantisation table that applies to the first scan. ``offset`` is that of its Pq/Tq byte in the file."""
 
     offset: int
     length: int
-    """Bytes from ``offset`` on: 65 for 8-bit values, 129 for 16-bit values."""
+    """Number of bytes from ``offset`` on: 65 for 8-bit values, 129 for 16-bit values."""
     values: tuple[int, ...]
     """64 values in zigzag order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The first scan header."""
+    """The contents of the first scan header."""
 
     components: tuple[int, ...]
     """Indices into ``JpegHeader.components``, in the order of the scan."""
     dc_tables: tuple[int, ...]
     ac_tables: tuple[int, ...]
     spectral: tuple[int, int]
-    """First and last coefficient, (0, 63) for a sequential file."""
+    """First and last coefficient that the scan codes; (0, 63) in a sequential file."""
     approximation: int
-    """The byte Ah/Al, 0 for a sequential file."""
+    """The byte Ah/Al; 0 in a sequential file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +91,20 @@ class JpegHeader:
     precision: int
     """Bits per sample: 8, or 12 or 16 in files that Pillow does not decode."""
     sof_marker: int
-    """0xC0 baseline, 0xC1 extended sequential, 0xC2 progressive, …"""
+    """Marker of the frame header: 0xC0 for baseline, 0xC1 for extended sequential, 0xC2 for progressive, …"""
     components: tuple[Component, ...]
     scan: Scan
     scan_start: int
     """Offset of the first entropy-coded byte."""
     restart_interval: int
-    """MCUs between restart markers, 0 for none."""
+    """Number of MCUs between restart markers; 0 if there are no markers."""
     adobe_transform: int | None
-    """Colour transform of the last Adobe marker (0 none, 1 YCbCr, 2 YCCK), ``None`` without one."""
+    """Colour transform in the last Adobe marker: 0 none, 1 YCbCr, 2 YCCK. ``None`` if there is no Adobe marker."""
     jfif_offset: int | None
-    """Offset of a JFIF marker's payload, ``None`` without one. With a JFIF marker, three components are YCbCr."""
+    """Offset of a JFIF marker's payload; ``None`` if there is none. In a file with a JFIF marker, three components are
+    YCbCr."""
     adobe_offset: int | None
-    """Offset of the last Adobe marker's payload, ``None`` without one."""
+    """Offset of the last Adobe marker's payload; ``None`` if there is none."""
     segments: tuple[Segment, ...]
     """All marker segments in order, including frame and scan header."""
     sof_offset: int
@@ -112,7 +113,7 @@ class JpegHeader:
     """Offset of the scan header's payload (the number of components)."""
     quant_tables: dict[int, QuantTable]
     huffman_tables: dict[int, tuple[int, int]]
-    """``class << 4 | number`` → (offset, length) of the table from its Tc/Th byte on."""
+    """``class << 4 | number`` → (offset, length) of the table. The table begins with its Tc/Th byte."""
 
     @property
     def has_jfif(self) -> bool:
@@ -141,18 +142,18 @@ class JpegHeader:
 
     @property
     def num_scans_at_least(self) -> int:
-        """2 if the first scan cannot be the only one, else 1."""
+        """2 if the file must have more than one scan, else 1."""
         whole = len(self.scan.components) == len(self.components) and self.scan.spectral[1] == 63
         return 1 if whole and not self.progressive else 2
 
     @property
     def max_sampling(self) -> tuple[int, int]:
-        """Largest horizontal and vertical sampling factor."""
+        """Largest horizontal and largest vertical sampling factor of all components."""
         return max(c.h for c in self.components), max(c.v for c in self.components)
 
     @property
     def subsampling(self) -> str:
-        """Chroma subsampling such as "grey" or "4:2:0", or if it has no name all factors: "2x2,1x1,2x1"."""
+        """Chroma subsampling as text: its name, such as "grey" or "4:2:0", or all factors: "2x2,1x1,2x1"."""
         if len(self.components) == 1:
             return "grey"
         luma, *rest = self.components

@@ -1,8 +1,8 @@
 """Reads the header of a JPEG, up to its first scan, and checks every length.
 
-The parser follows the rules of libjpeg, because libjpeg-turbo decides what the pixels are: rubbish between segments is
-skipped, the last definition of a table counts, and anything that libjpeg would refuse raises :class:`BadJpeg`. Pixels
-are not decoded here.
+The parser follows the rules of libjpeg, because libjpeg-turbo is the decoder that defines the pixels. It skips stray
+bytes between segments, uses the last definition of a table, and raises :class:`BadJpeg` for everything that libjpeg
+would refuse. It decodes no pixels.
 """
 
 import struct
@@ -24,13 +24,13 @@ MAX_SEGMENTS = 10_000
 def read_header(data: bytes | memoryview | np.ndarray) -> JpegHeader:
     """Parses ``data`` up to the first scan. ``data`` may be cut off anywhere after the scan header.
 
-    An array must be one-dimensional uint8. Raises :class:`BadJpeg`.
+    If ``data`` is an array, it must be one-dimensional uint8. Raises :class:`BadJpeg` if the header is not valid.
     """
     return SegmentParser(memoryview(data)).parse()  # type: ignore[arg-type]
 
 
 def read_frame(payload: bytes) -> Frame:
-    """Parses the payload of a frame header. Raises :class:`BadJpeg`, but not for a size of 0."""
+    """Parses the payload of a frame header. Raises :class:`BadJpeg` if it is not valid. A size of 0 is allowed."""
     if len(payload) < 9:
         raise BadJpeg("frame header too short")
     count = payload[5]
@@ -47,7 +47,7 @@ def read_frame(payload: bytes) -> Frame:
 
 
 class SegmentParser:
-    """Reads marker segments one after another, and keeps the tables and settings that are in force."""
+    """Reads marker segments one after another, and keeps the tables and settings that currently apply."""
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
@@ -73,7 +73,7 @@ class SegmentParser:
             self.take(segment)
 
     def segment(self, position: int) -> Segment:
-        """The next marker segment at or after ``position``."""
+        """Finds the next marker segment at or after ``position``, adds it to ``segments``, and returns it."""
         marker, position = self._marker(position)
         while marker in STANDALONE:
             marker, position = self._marker(position)
@@ -91,7 +91,7 @@ class SegmentParser:
         return segment
 
     def _marker(self, position: int) -> tuple[int, int]:
-        """Second byte of the next marker and the offset after it. Skips rubbish and fill bytes."""
+        """Returns the second byte of the next marker and the offset after it. Skips stray bytes and fill bytes."""
         while True:
             while position < len(self.data) and self.data[position] != 0xFF:
                 chunk = bytes(self.data[position : position + 65536])
@@ -106,7 +106,7 @@ class SegmentParser:
                 return self.data[position - 1], position
 
     def take(self, segment: Segment) -> None:
-        """Puts a frame header, a table or another setting in ``segment`` in force. Ignores segments of other kinds."""
+        """Reads a frame header, a table or another setting from ``segment``, and keeps it. Ignores other segments."""
         marker, start = segment.marker, segment.offset
         payload = bytes(self.data[start : start + min(segment.length, 16)])
         if marker in SOF_ALL:
@@ -176,7 +176,7 @@ class SegmentParser:
         )
 
     def scan(self, segment: Segment) -> Scan:
-        """Parses the scan header in ``segment``. The frame header must have been taken before."""
+        """Parses the scan header in ``segment``. The frame header must have been read by :meth:`take` before."""
         payload = bytes(self.data[segment.offset : segment.offset + min(segment.length, 12)])
         count = payload[0] if payload else 0
         if not 1 <= count <= 4 or segment.length != 4 + 2 * count:

@@ -1,18 +1,21 @@
-"""Huffman tables of a JPEG as lookup tables that decode several symbols at once, compiled by Numba.
+"""Builds, from the Huffman tables of a JPEG, lookup tables that decode several symbols at once. Compiled by Numba.
 
-A *pair* is the DC and the AC table of one component. ``build_pair`` lays it out in ``PAIR_WORDS`` words of a flat
-uint32 array, so that all tables of a file are one array; the offsets below locate the parts of a pair. The tables come
-from untrusted files: a table that libjpeg refuses is refused, and no index leaves its array.
+A *pair* is the DC and the AC table of one component. ``build_pair`` writes its lookup tables to ``PAIR_WORDS`` words of
+a uint32 array, which holds the pairs of all components one after the other. The constants ``START`` to ``ENCODER`` are
+the offsets of the parts of a pair. The tables come from untrusted files: a table that libjpeg refuses is refused, and
+no index leaves its array.
 
-An entry of the two big tables (``START``, ``AC``) is indexed by the next ``LOOKUP_BITS`` bits and packs these fields
-into 32 bits, the lowest first:
+The two big tables (``START``, ``AC``) are indexed by the next ``LOOKUP_BITS`` bits of the scan. Each entry describes
+the symbols whose codes are within these bits. It packs these fields, with the widths in parentheses, into 32 bits, the
+lowest first:
 
     bits consumed by all symbols (5) | by the first (5) | reach of all (7) | of the first (7)
     | all end the block (1) | the first does (1)
 
-The *reach* of a symbol is the number of coefficients that it covers; for an end of block it is one. So at coefficient
-``k``, all symbols of an entry belong to this block if ``k + reach <= 64``. Entries of ``START`` begin with a DC symbol,
-those of ``AC`` with an AC symbol. An entry of 0 means that the first code is longer than ``LOOKUP_BITS``, or invalid.
+The *reach* of a symbol is the number of coefficients that it covers; that of an end of block counts as one. So if
+decoding is at coefficient ``k``, all symbols of an entry belong to the current block if ``k + reach <= 64``. Entries of
+``START`` begin with a DC symbol, those of ``AC`` with an AC symbol. An entry of 0 means that the first code is longer
+than ``LOOKUP_BITS``, or invalid.
 """
 
 import numpy as np
@@ -52,7 +55,9 @@ PAIR_WORDS = ENCODER + 16
 
 @compiled
 def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
-    """Fills the parts for long codes at ``words[slow:]`` from ``table`` (Tc/Th byte, 16 counts, symbols).
+    """Writes to ``words[slow:]`` the table in which :func:`_find` looks up codes of any length.
+
+    ``table`` is the Huffman table in the file: Tc/Th byte, 16 counts, symbols.
 
     Returns the number of symbols, or 0 if libjpeg would refuse the table: no symbol, codes that overflow their length,
     or a code of all ones.
@@ -80,7 +85,7 @@ def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
 
 @compiled
 def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
-    """Length and symbol of the code at the start of ``window`` (16 bits); length 0 if there is none."""
+    """Length and symbol of the code at the start of ``window`` (16 bits); length 0 if no code matches."""
     for length in range(1, 17):
         if window < int64(words[slow + length]):
             at = (window >> (16 - length)) + int64(words[slow + 17 + length])
@@ -90,7 +95,7 @@ def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
-    """Entry of one AC code; 0 for a symbol that a sequential scan does not use."""
+    """Makes the entry of a single AC code; 0 for a symbol that a sequential scan does not use."""
     run, size = symbol >> 4, symbol & 15
     if size == 0 and run != 0 and run != 15:
         return uint32(0)
@@ -100,7 +105,7 @@ def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
 
 @compiled
 def _dc_entry(length: Scalar, symbol: Scalar) -> Scalar:
-    """Entry of one DC code; 0 for a category that 8-bit samples never need."""
+    """Makes the entry of a single DC code; 0 for a category that 8-bit samples never need."""
     if symbol > MAX_DC_CATEGORY:
         return uint32(0)
     return _pack(length + symbol, 1, 0)
@@ -113,7 +118,7 @@ def _pack(bits: Scalar, reach: Scalar, eob: Scalar) -> Scalar:
 
 @compiled
 def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> Scalar:
-    """Entry of the first code in ``window`` (16 bits, int64); 0 if there is none."""
+    """Makes the entry of the first code in ``window`` (16 bits, int64), however long it is; 0 if no code matches."""
     if is_dc:
         length, symbol = _find(words, pair + SLOW_DC, window)
         return _dc_entry(length, symbol) if length > 0 else uint32(0)
@@ -123,7 +128,7 @@ def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> 
 
 @compiled
 def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
-    """Code length | category << 8 of the DC code at the start of ``window`` (16 bits); 0 if there is none."""
+    """Returns ``length | category << 8`` of the DC code at the start of ``window`` (16 bits); 0 if no code matches."""
     length, symbol = _find(words, pair + SLOW_DC, window)
     if length == 0 or symbol > MAX_DC_CATEGORY:
         return uint32(0)
@@ -132,8 +137,10 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
-    """Writes the entries of single AC codes of up to ``LOOKUP_BITS`` bits to ``words[at:]``, their lengths to
-    ``lengths``."""
+    """Writes entries of single AC codes to ``words[at:]``, and the lengths of these codes to ``lengths``.
+
+    Only codes of up to ``LOOKUP_BITS`` bits get entries. ``count`` is the number of symbols of the table at ``slow``.
+    """
     size = 1 << LOOKUP_BITS
     for i in range(size):
         words[at + i] = 0
@@ -158,7 +165,7 @@ def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, len
 
 @compiled
 def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarray) -> Scalar:
-    """Adds AC symbols to ``entry``, as long as their whole codes are in the bits of ``index`` that are left."""
+    """Adds to ``entry`` the AC symbols that follow in ``index``, as long as whole codes are in its remaining bits."""
     mask = (1 << LOOKUP_BITS) - 1
     bits = int64(entry) & 31
     reach = (int64(entry) >> 10) & 127
@@ -187,10 +194,10 @@ def build_pair(
     singles: np.ndarray,
     lengths: np.ndarray,
 ) -> bool:
-    """Lays out a pair at ``words[pair : pair + PAIR_WORDS]``. Returns whether the tables are valid.
+    """Writes the lookup tables of a pair to ``words[pair : pair + PAIR_WORDS]``. Returns whether the tables are valid.
 
-    ``dc_table`` and ``ac_table`` are uint8, from the Tc/Th byte on, at least 17 bytes. ``singles`` (uint32) and
-    ``lengths`` (uint8) are scratch arrays of ``1 << LOOKUP_BITS`` elements.
+    ``dc_table`` and ``ac_table`` are uint8 arrays of at least 17 bytes that begin with the Tc/Th byte. ``singles``
+    (uint32) and ``lengths`` (uint8) are scratch arrays of ``1 << LOOKUP_BITS`` elements.
     """
     num_dc = _canonical(dc_table, words, pair + SLOW_DC)
     num_ac = _canonical(ac_table, words, pair + SLOW_AC)
@@ -213,7 +220,10 @@ def build_pair(
 
 @compiled
 def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
-    """Fills ``START`` and ``DC``. ``singles`` and ``lengths`` are those of the AC table, for symbols that follow."""
+    """Fills the parts ``START`` and ``DC`` of a pair.
+
+    ``singles`` and ``lengths`` are those of the AC table. They are needed for the AC symbols that follow a DC symbol.
+    """
     code = 0
     first = 0
     slow = pair + SLOW_DC
@@ -245,8 +255,9 @@ def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarra
 def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
     """Writes a copy of the DC table that has all categories 0 … 11 to ``out`` (uint8, at least 17 + 256 bytes).
 
-    Categories that ``table`` lacks get codes of 16 bits after all its codes, so that no existing code changes. The code
-    of all ones stays free, because decoders reject it. Returns the length in bytes, or 0 if there is no room.
+    Missing categories get codes of 16 bits after all existing codes, so that no existing code changes. The code of all
+    ones is not used, because decoders reject it. Returns the length of the copy in bytes, or 0 if there are not enough
+    free codes.
     """
     code = 0
     count = 0
@@ -273,7 +284,7 @@ def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
 
 @compiled
 def _fill_encoder(words: np.ndarray, pair: Scalar, num_dc: Scalar) -> None:
-    """Fills ``ENCODER`` with code | length << 16 of every DC category, as in the table that ``augment_dc`` writes."""
+    """Sets ``ENCODER`` to ``code | length << 16`` for every DC category, as in the table that ``augment_dc`` writes."""
     for category in range(16):
         words[pair + ENCODER + category] = 0
     slow = pair + SLOW_DC

@@ -1,13 +1,13 @@
 """Caches compiled kernels on disk, under keys that cover all source code compiled into them.
 
 Numba caches compiled code beside the sources or in the user's cache folder, and raises an error if it can write to
-neither: in a container with ``--user``, or under a read-only home. Here a folder for temporary files is tried next,
-then no cache is used, with one warning.
+neither, for example in a container with ``--user`` or with a read-only home folder. This module then tries a folder for
+temporary files. If that fails too, it uses no cache. In both cases it logs one warning.
 
-Numba also considers cached code valid as long as the kernel's own file is unchanged, even if the kernel calls into
-other files or uses their constants. So such a kernel is defined inside a function that takes the function's own
-:func:`source_digest` as an argument. The kernel refers to the digest, so that it is in the kernel's closure, which is
-part of the cache's key.
+Numba also considers cached code valid as long as the kernel's own file is unchanged, even if the kernel calls functions
+in other files or uses their constants. So a kernel that does this is defined inside a function, here ``_compile``,
+which gets its own :func:`source_digest` as an argument. The kernel refers to the digest, so that the digest is in the
+kernel's closure, which is part of the cache's key.
 
     def _compile(digest: str):
         @cached
@@ -44,20 +44,23 @@ __all__ = ["cached", "reached", "source_digest"]
 logger = logging.getLogger(__name__)
 
 _FOREIGN = frozenset({"numba", "numpy", "llvmlite", "builtins", "typing"})
-"""Packages whose versions Numba itself checks, or whose code is not compiled into kernels."""
+"""Packages whose code is left out of digests, because Numba checks their versions or does not compile them into
+kernels."""
 
 _PATIENCE_S = 300.0
-"""Seconds to wait for a lock before a warning. Compiling takes up to a minute on a busy machine, and the process that
-holds the lock is mostly a worker of the same build."""
+"""Seconds to wait for a lock before a warning. The wait is long because the process that holds the lock is usually a
+worker of the same build, and compiles for up to a minute on a busy machine."""
 
 _NONE = "GLASS_KERNELS_ARE_NOT_KEPT"
-"""Environment variable that tells processes started by this one not to cache, and not to repeat the warning."""
+"""Name of the environment variable that tells processes started by this one to use no cache and not to repeat the
+warning."""
 
 
 def cached(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """``numba.njit(nogil=True, cache=True)`` that also works where nothing can be cached.
+    """Decorator like ``numba.njit(nogil=True, cache=True)`` that also works where nothing can be cached.
 
-    If several processes need a kernel at once, one compiles it and the others wait.
+    ``options`` are passed to ``numba.njit``. If several processes need a kernel at once, one compiles it and the others
+    wait.
     """
     if function is None:
         return partial(cached, **options)
@@ -110,7 +113,10 @@ def _cache_of(function: Callable[..., Any]) -> Any:
 
 
 def _temporary_folder() -> str | None:
-    """A folder that only this user can write to: cached code is executed, so it must not come from anybody else."""
+    """Returns a folder for cached code; ``None`` if there is none that only this user can access.
+
+    Cached code is executed, so it must not come from anybody else.
+    """
     try:
         folder = Path(tempfile.gettempdir()) / f"glass-kernels-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -122,13 +128,13 @@ def _temporary_folder() -> str | None:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache. If code cannot be read from it or written to it, the code is compiled anew without an error."""
+    """Numba's cache, except that code that cannot be read from it is compiled again, and failed writes are ignored."""
 
     _said = False
 
     @property
     def lock_path(self) -> Path:
-        """The file whose lock a process holds while it loads or compiles the kernel."""
+        """Path of the file that a process locks while it loads or compiles the kernel."""
         return Path(self.cache_path) / f"{self._impl.filename_base}.lock"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -198,7 +204,10 @@ def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
 
 
 def _plain_function(value: Any) -> FunctionType | None:
-    """The Python function behind a compiled function or an intrinsic, else ``None``: nothing else is compiled in."""
+    """The Python function behind a compiled function or an intrinsic; ``None`` for anything else.
+
+    No other functions are compiled into kernels.
+    """
     for name in ("py_func", "_defn"):
         plain = getattr(value, name, None)
         if isinstance(plain, FunctionType):
@@ -207,7 +216,7 @@ def _plain_function(value: Any) -> FunctionType | None:
 
 
 def _named(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """(name, value) of each name that ``function``, or a function inside it, refers to."""
+    """Yields (name, value) for each global or closure variable that ``function``, or a function inside it, uses."""
     names = {name for code in _codes(function.__code__) for name in code.co_names}
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for name, cell in cells:
@@ -240,7 +249,7 @@ def _text(value: Any) -> str:
 
 
 def _file_of(kind: type) -> Iterator[str]:
-    """The file of ``kind`` if it is a class of this project, such as a named tuple."""
+    """Yields the source file of ``kind`` if it is a class of this project, such as a named tuple."""
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     if file and kind.__module__.split(".")[0] not in _FOREIGN and "site-packages" not in file:

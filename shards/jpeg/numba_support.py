@@ -1,9 +1,12 @@
-"""Support for all compiled kernels: access to memory by address. ``shards.jpeg.kernel_cache`` caches the kernels.
+"""Helpers for all compiled kernels: decorators, and access to memory by address.
 
-Kernels take memory as addresses and lengths, because with array arguments they would be compiled once for read-only and
-once for writable arrays. The caller of a kernel keeps the memory alive. The functions that a kernel calls are
-``compiled`` or ``inlined``: without the GIL, and without Numba's reference counting, which costs atomic instructions at
-every call and for every array attribute (it took a third of the time of a splice). So they allocate nothing.
+A kernel is a compiled function that Python calls; ``shards.jpeg.kernel_cache`` caches kernels. Kernels take memory as
+addresses and lengths. With array arguments, they would be compiled twice, for read-only and for writable arrays. The
+caller of a kernel must keep the memory alive.
+
+The functions that a kernel calls have the decorator ``compiled`` or ``inlined``. These run them without the GIL and
+without Numba's reference counting. Reference counting costs atomic instructions at every call and for every array
+attribute, and took a third of the time of a splice. Without it, such functions must not allocate memory.
 """
 
 import sys
@@ -36,15 +39,18 @@ __all__ = [
 compiled = partial(njit, nogil=True, _nrt=False)
 inlined = partial(njit, nogil=True, _nrt=False, forceinline=True)
 pasted = partial(njit, nogil=True, inline="always")
-"""Decorator for functions that return an array, which functions with the decorator ``compiled`` must not do. Numba
-copies such a function into its callers before it infers types."""
+"""Decorator for functions that return an array. Functions with the decorator ``compiled`` must not return arrays. Numba
+copies a ``pasted`` function into its callers before it infers types."""
 
 Scalar = Any
-"""An integer inside a kernel: uint64 where it indexes or holds bits, int64 elsewhere."""
+"""Type of an integer inside a kernel: uint64 for indices and bits, int64 for everything else."""
 
 
 def _view(element: Any) -> Any:
-    """Makes a compiled function (address, length) → array of ``element`` over the memory at that address."""
+    """Makes a function for compiled code that returns, for an address and a length, the memory there as an array.
+
+    ``element`` is the type of the array's elements. The memory is not copied.
+    """
 
     @intrinsic
     def view(typing_context: Any, address: Any, length: Any) -> Any:
@@ -116,9 +122,9 @@ SEVEN = np.uint64(7)
 def load_word(data: np.ndarray, at: Scalar) -> Scalar:
     """Loads the eight bytes of the uint8 array ``data`` from index ``at`` (uint64) on, as a uint64.
 
-    The byte order is the machine's. This is a single load by construction, since LLVM does not always merge eight loads
-    of a byte. With Numba's bounds checks (``NUMBA_BOUNDSCHECK=1``) the first and the last index are checked; otherwise
-    the caller ensures them.
+    The byte order is the machine's. An intrinsic makes this a single load, because LLVM does not always merge eight
+    loads of one byte each. With Numba's bounds checks (``NUMBA_BOUNDSCHECK=1``) the first and the last index are
+    checked. Without them, the caller must ensure that both are inside ``data``.
     """
     if CHECKED:
         data[at]
@@ -140,20 +146,20 @@ def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
 
 @inlined
 def load64(data: np.ndarray, at: Scalar) -> Scalar:
-    """Loads the eight bytes from index ``at`` (uint64) on as a big-endian number."""
+    """Loads the eight bytes of ``data`` from index ``at`` (uint64) on as a big-endian number."""
     word = load_word(data, at)
     return _swap(word) if LITTLE_ENDIAN else word
 
 
 @inlined
 def store64(data: np.ndarray, at: Scalar, word: Scalar) -> None:
-    """Stores ``word`` to the eight bytes from index ``at`` (uint64) on, as a big-endian number."""
+    """Stores ``word`` to the eight bytes of ``data`` from index ``at`` (uint64) on, as a big-endian number."""
     store_word(data, at, _swap(word) if LITTLE_ENDIAN else word)
 
 
 @inlined
 def load64_little(data: np.ndarray, at: Scalar) -> Scalar:
-    """Loads the eight bytes from index ``at`` (uint64) on as a little-endian number."""
+    """Loads the eight bytes of ``data`` from index ``at`` (uint64) on as a little-endian number."""
     word = load_word(data, at)
     return word if LITTLE_ENDIAN else _swap(word)
 
@@ -161,7 +167,7 @@ def load64_little(data: np.ndarray, at: Scalar) -> Scalar:
 def address_of(array: np.ndarray) -> int:
     """The memory address of ``array``. Raises ``ValueError`` if the array is not C-contiguous.
 
-    The caller keeps the array alive while the address is in use.
+    The caller must keep the array alive while the address is in use.
     """
     if not array.flags.c_contiguous:
         raise ValueError(f"need a contiguous array, not strides {array.strides}")

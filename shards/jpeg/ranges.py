@@ -1,9 +1,9 @@
 """Computes, from the entry points alone, which bytes of a JPEG a splice reads.
 
-The ``.mcu`` member locates every entry point in the file. So the ranges of the file that windows need are known before
-a byte of the image is fetched: the header parts that spliced files repeat, the bytes that identify the file, and for
-each MCU row of a window the bytes from the entry point before it to the one after it. :mod:`shards.jpeg.entry_points`
-documents the format.
+The ``.mcu`` member says where in the file every entry point is. So the byte ranges that windows need are known before a
+byte of the image is fetched. These are the header parts that spliced files repeat, the bytes that identify the file,
+and, for each row of MCUs (minimum coded units) in a window, the bytes from the entry point before it to the one after
+it. :mod:`shards.jpeg.entry_points` documents the format.
 """
 
 from dataclasses import dataclass
@@ -37,14 +37,14 @@ __all__ = [
 
 Bytes = npt.NDArray[np.uint8]
 Ranges = npt.NDArray[np.int64]
-"""(n, 2) int64: start and end of each range, as byte offsets in the JPEG, half-open."""
+"""Type of byte ranges, (n, 2) int64: start and end of each, as offsets in the JPEG. The end is exclusive."""
 
 SLACK = 16
-"""Extra bytes to fetch after a range, because the splice reads words of eight bytes and looks for markers."""
+"""Number of extra bytes to fetch after a range, because the splice reads words of eight bytes and looks for markers."""
 
 MARGIN = 4
-"""Pixels around a window that chroma upsampling may need: up to two for the interpolation itself, and more so that
-each component has the three samples without which libjpeg-turbo does not interpolate."""
+"""Number of pixels on each side of a window that chroma upsampling may need. The interpolation itself needs up to two.
+More are needed to give each component three samples, because libjpeg-turbo does not interpolate with fewer."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0
@@ -69,9 +69,9 @@ class Geometry:
 
 
 GEOMETRY = {"grey": (8, 8), "4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16), "4:4:0": (16, 8), "4:1:1": (8, 32)}
-"""Chroma subsampling → height and width of an MCU, as encoders commonly write it.
+"""Chroma subsampling → height and width of an MCU in pixels, as encoders commonly choose them.
 
-This is a guess until the frame header is fetched and confirms or corrects it.
+They serve as a guess until the frame header is fetched, which confirms or corrects it.
 """
 
 
@@ -88,10 +88,13 @@ class IndexHead:
     bases_at: int
     entries_at: int
     references: tuple[tuple[int, int], ...]
-    """(kind, offset in the JPEG) of each referenced header part."""
+    """(kind, offset in the JPEG) of each header part that spliced files repeat."""
 
     def positions(self, mcu: Bytes, entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Byte offset in the JPEG at which each entry in ``entries`` (indices) begins, at most the end of the scan."""
+        """Returns the byte offset in the JPEG of each entry point in ``entries``, which are indices.
+
+        ``mcu`` is the whole member. Offsets are at most the end of the scan.
+        """
         base_at = self.bases_at + 4 * (entries // ENTRIES_PER_BASE)
         base = _words(mcu, base_at, 4)
         bit = entries * self.entry_bits
@@ -102,7 +105,7 @@ class IndexHead:
 
 
 def _words(data: Bytes, at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.uint64]:
-    """The little-endian numbers of ``size`` bytes at the offsets ``at``."""
+    """Reads a little-endian number of ``size`` bytes at each of the offsets ``at`` in ``data``."""
     taken = np.zeros((len(at), 8), np.uint8)
     taken[:, :size] = data[at[:, None] + np.arange(size)]
     return taken.view("<u8")[:, 0]
@@ -111,7 +114,7 @@ def _words(data: Bytes, at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.
 def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
     """Parses the fixed part of ``mcu``, a ``.mcu`` member, for a JPEG of ``jpeg_length`` bytes.
 
-    Returns ``None`` if the member is damaged or of another file. A splice would refuse such a member too.
+    Returns ``None`` if the member is damaged or belongs to another file. A splice would refuse such a member too.
     """
     if mcu.size < HEADER.size:
         return None
@@ -142,7 +145,7 @@ def header_ranges(head: IndexHead) -> Ranges:
 
 
 def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
-    """The geometry according to the frame header (SOF) of ``jpeg``. No other bytes of ``jpeg`` need be present.
+    """Reads the geometry from the frame header (SOF) of ``jpeg``. No other bytes of ``jpeg`` need be valid.
 
     Returns ``None`` if the header is missing, damaged, or gives a size of 0.
     """
@@ -163,7 +166,7 @@ def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
 
 
 def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]) -> Ranges | None:
-    """The ranges of the scan that ``windows`` need, one per window and MCU row.
+    """The ranges of the scan that are needed for ``windows``, one per window and MCU row.
 
     ``windows`` is (N, 4) int32: top, left, height, width in pixels. Returns ``None`` if the entry points do not fit
     ``geometry``.
@@ -206,5 +209,5 @@ def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
 
 
 def covers(ranges: Ranges, needed: Ranges, limit: int) -> bool:
-    """Whether ``ranges``, which must be coalesced, contain everything in ``needed`` below ``limit``."""
+    """Whether ``ranges``, which must be coalesced, contain all bytes of ``needed`` that are below ``limit``."""
     return np.array_equal(coalesced(np.concatenate([ranges, needed]), 0, limit), ranges)

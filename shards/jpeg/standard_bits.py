@@ -1,9 +1,10 @@
-"""Estimates how long the scan of a JPEG would be with the standard's Huffman tables.
+"""Estimates how long the scan of a JPEG would be with the Huffman tables of the JPEG standard.
 
-Optimised tables make a file of the same pixels about a tenth smaller, and the file of a small or smooth image a third
-smaller. To compare files by their pixels, their lengths are converted to lengths with the standard's tables. The file's
-own tables suffice for this. The rarer a symbol is, the longer its optimised code, so code lengths give the shares of
-the symbols. Each block has one end-of-block symbol, so the share of that symbol gives the number of symbols in a block.
+With optimised Huffman tables, a file with the same pixels is about a tenth smaller, and a third smaller if the image is
+small or smooth. So file sizes are comparable only after conversion to sizes with the standard's tables. The file's own
+tables are enough for this conversion. Rarer symbols have longer optimised codes, so that the code lengths reveal the
+shares of the symbols. Each block has one end-of-block symbol, so that its share reveals the number of symbols per
+block.
 """
 
 import io
@@ -28,7 +29,7 @@ _PROGRESSIVE, _ARITHMETIC = 1.06, 1.12
 def standard_tables() -> dict[int, bytes]:
     """``class << 4 | number`` → the Huffman table of the standard (annex K.3), as libjpeg writes it.
 
-    A table is the number of codes of 1 … 16 bits, then the symbols.
+    A table consists of 16 bytes, the numbers of codes of 1 … 16 bits, and then the symbols.
     """
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "JPEG")
@@ -65,7 +66,10 @@ def standard_scale(data: bytes, header: JpegHeader) -> float:
 
 
 def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) -> tuple[float, float]:
-    """Expected bits of ``blocks`` blocks by ``table``, and by ``usual``, including the bits that follow the codes."""
+    """Expected number of bits of ``blocks`` blocks if coded by ``table``, and if coded by ``usual``.
+
+    Both include the bits that follow the codes. ``ends_block`` says whether the tables are AC tables.
+    """
     lengths = _lengths(table)
     share = np.where(lengths > 0, 0.5**lengths, 0.0)
     share /= max(share.sum(), 1e-9)
@@ -77,7 +81,7 @@ def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) ->
 
 
 def _lengths(table: bytes) -> np.ndarray:
-    """Length in bits of the code of each of 256 symbols; 0 for symbols without a code."""
+    """Length in bits of the code that ``table`` has for each of 256 symbols; 0 for symbols without a code."""
     lengths = np.zeros(256)
     codes = np.repeat(np.arange(1, _LONGEST + 1), list(table[:_LONGEST]))
     symbols = np.frombuffer(table[_LONGEST : _LONGEST + len(codes)], np.uint8)

@@ -1,6 +1,7 @@
 """Walks a scan once when shards are built: finds where every n-th MCU starts, and the DC values there.
 
-Compiled by Numba. :mod:`shards.jpeg.entry_points` checks the header, calls this and writes the format.
+The code is compiled by Numba. :mod:`shards.jpeg.entry_points` checks the header, calls ``index_scan``, and writes the
+entry points.
 """
 
 from typing import Any
@@ -38,10 +39,10 @@ def _unstuff_scan(
 ) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     """Copies the scan from ``start`` on to ``out`` without stuffed zeros and restart markers.
 
-    ``gaps[i]`` becomes (offset in ``out`` at which bytes were dropped, bytes dropped so far), and ``ends[i]`` the
-    offset in ``out`` at which restart interval i ends. Returns the offset in ``data`` of the marker that ends the scan
-    (or ``data.size``), and the numbers of bytes in ``out``, of gaps and of intervals. 0 intervals mean that restart
-    markers are out of order.
+    Sets ``gaps[i]`` to (offset in ``out`` at which bytes were dropped, number of bytes dropped up to there), and
+    ``ends[i]`` to the offset in ``out`` at which restart interval i ends. Returns the offset in ``data`` of the marker
+    that ends the scan (or ``data.size``), the number of bytes in ``out``, the number of gaps, and the number of
+    intervals. If the restart markers are out of order, the number of intervals is 0.
     """
     size = uint64(data.size)
     position = start
@@ -91,7 +92,10 @@ def _add_dc(
     dc: np.ndarray,
     extremes: np.ndarray,
 ) -> None:
-    """Adds DC differences as ``sum_dc`` does, and widens ``extremes`` (4, 2) int64 to every DC value on the way."""
+    """Adds DC differences to ``dc`` as ``sum_dc`` does, and updates the extremes of the DC values.
+
+    ``extremes`` (4, 2) int64 has the minimum and the maximum for each component.
+    """
     block = uint64(0)
     for i in range(num_blocks):
         difference, _ = entropy.dc_at(bits, starts[i], pairs[block], words)
@@ -121,10 +125,11 @@ def _walk_scan(
     points: np.ndarray,
     extremes: np.ndarray,
 ) -> bool:
-    """Fills ``points`` (n, 5) int64 with the bit position in ``bits`` and four DC values at every entry.
+    """Fills ``points`` (n, 5) int64 with the bit position in ``bits`` and the four DC values of every entry point.
 
-    ``starts`` (uint64, one more than the blocks between entries) and ``dc`` (4 zeros) are scratch arrays. Returns
-    whether the scan is sound: all MCUs are there, and only padding precedes restart markers.
+    There is an entry point at every ``every``-th MCU. ``starts`` (uint64; its length is the number of blocks between
+    entry points, plus one) and ``dc`` (4 zeros) are scratch arrays. Returns whether the scan is intact: all MCUs are
+    there, and only padding precedes restart markers.
     """
     per_mcu = uint64(pairs.size)
     position = uint64(0)
@@ -157,7 +162,10 @@ def _walk_scan(
 
 @compiled
 def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -> None:
-    """Converts bit positions in the unstuffed bytes to positions in the file, counted from the start of the scan."""
+    """Converts bit positions in ``points`` from the unstuffed bytes to the file.
+
+    In the file, they count from the start of the scan. ``gaps`` says where bytes were dropped.
+    """
     gap = uint64(0)
     dropped = int64(0)
     for i in range(points.shape[0]):
@@ -170,10 +178,10 @@ def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -
 
 @njit(nogil=True)
 def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray) -> tuple[Any, Any, Scalar]:
-    """Builds the pairs of tables (``shards.jpeg.huffman``) of all components.
+    """Builds the pairs of lookup tables (``shards.jpeg.huffman``) of all components in ``words``.
 
-    Returns pair and component of every block of an MCU, and a status. ``table_at`` (components, 2, 2) holds start and
-    end of each DC and AC table in ``tables``.
+    Returns the offset of the pair of every block of an MCU, the component of every block, and a status. ``table_at``
+    (components, 2, 2) has start and end of each DC and AC table in ``tables``.
     """
     singles = np.empty(1 << LOOKUP_BITS, np.uint32)
     lengths = np.empty(1 << LOOKUP_BITS, np.uint8)

@@ -1,1 +1,1 @@
-"""The manifest and the description of a data set. Builds write them, everything else reads them."""
+"""The manifest and the description of a data set. Builds write them, and all other code reads them."""

@@ -21,7 +21,7 @@ MANIFEST_NAME = "samples.arrow"
 
 
 class ShardDataset:
-    """A folder of shards, read-only. Row numbers count through ``samples.arrow``, split after split.
+    """A data set opened for reading. Rows are numbered as in ``samples.arrow``, from 0 on, split after split.
 
     Safe to share between threads. The tars are opened by the loaders, not here.
     """
@@ -77,22 +77,26 @@ class ShardDataset:
         return int(self.table.num_rows)
 
     def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
-        """The same data set with more splits: name → row numbers, int64, in the order in which they are to be read."""
+        """The same data set with additional splits.
+
+        ``splits`` maps the name of each to its row numbers, int64, in the order in which they are to be read.
+        """
         own_splits = {**self._own_splits, **splits}
         return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
 
     def forget_pages(self) -> None:
-        """Releases the memory of the manifest's pages that were read. The next access reads them from the file again.
+        """Releases the memory that the manifest's pages take. The next access reads them from the file again.
 
-        For code that reads every row once.
+        Meant for code that reads every row only once.
         """
         if self._mapped is not None:
             self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
-        """A column of names as (codes (rows,) int32, names): row i has the name ``names[codes[i]]``.
+        """Returns the column ``name`` as (codes (rows,) int32, names): row i has the value ``names[codes[i]]``.
 
-        Code -1 stands for null. Raises ``InputError`` for any other kind of column.
+        A code of -1 means null. Raises ``InputError`` if the column does not hold names, that is, is not
+        dictionary-encoded.
         """
         column = self._array(name)
         if not pa.types.is_dictionary(column.type):
@@ -101,10 +105,10 @@ class ShardDataset:
         return codes.to_numpy(zero_copy_only=not column.null_count), column.dictionary.to_pylist()
 
     def column(self, name: str) -> np.ndarray:
-        """A column as an array over all rows.
+        """Returns the column ``name`` as an array with one value per row.
 
-        Numbers are views of the mapped file; hashes are (rows, 32) uint8; names and texts are object arrays. Null is
-        ``None`` in names and -1 in numbers.
+        Numbers are views of the mapped file; hashes are (rows, 32) uint8; names and texts are object arrays. Null
+        becomes ``None`` in names and -1 in numbers.
         """
         column = self._array(name)
         if pa.types.is_dictionary(column.type):
@@ -122,8 +126,8 @@ class ShardDataset:
     def split_rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, (n,) int64, ascending; ``"train+valid"`` joins splits.
 
-        Splits of :meth:`with_splits` keep their order. Raises ``InputError`` for an unknown split; the message lists
-        the splits.
+        Splits added by :meth:`with_splits` keep the order that they were given. Raises ``InputError`` for an unknown
+        split; the message lists the splits.
         """
         if split in self._own_splits:
             return self._own_splits[split]
@@ -160,16 +164,17 @@ class ShardDataset:
 
     @property
     def where(self) -> str:
-        """How messages name the data set: by its folder, or by its address in a store.
+        """The name of the data set in messages: its folder, or its address in a store.
 
-        Never by the folder of the cache that keeps its description.
+        For a data set in a store, ``root`` is a folder in the cache, which would mean nothing to the user.
         """
         return str(self.root if self.remote is None else self.remote)
 
     def require_local(self) -> None:
         """Raises ``InputError`` if the shards are in a store.
 
-        Code that reads shards without a loader calls this before it works or prints anything.
+        Code that reads shards without a loader cannot read from stores. It calls this before it does or prints
+        anything.
         """
         if self.remote is not None:
             raise InputError(
@@ -189,10 +194,11 @@ class ShardDataset:
 
 
 def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_store: bool) -> None:
-    """Raises ``InputError`` if the manifest names a shard that may be outside of the data set.
+    """Raises ``InputError`` if the manifest ``table`` names a shard that may be outside of the data set.
 
-    The names in ``dataset.json`` have been checked. A local manifest may also name another file in the data set's
-    folder, but never a path that leads out of the folder. In a store, only shards in ``dataset.json`` may be requested.
+    The names in ``dataset.json`` have been checked before. A local manifest may also name another file in the data
+    set's folder, but not a path that leads out of it. In a store, only the shards that ``dataset.json`` names are
+    allowed. The message calls the manifest ``shown``.
     """
     known = {shard.name for shard in info.shards}
     for chunk in table.column("shard").chunks:

@@ -1,7 +1,8 @@
 """Fetches the description and the manifest of a data set in a store, and keeps them on the local disk.
 
-``dataset.json`` is read anew at every opening. The manifest is kept in a folder named by the digests of the address and
-of ``dataset.json``: it is fetched once per machine, and a data set that was built again gets another folder.
+``dataset.json`` is fetched every time a data set is opened. The manifest is kept in a folder whose name has the digests
+of the address and of ``dataset.json``. So it is fetched only once per machine, and a data set that was built again gets
+another folder.
 """
 
 import hashlib
@@ -23,9 +24,9 @@ __all__ = ["fetch_description", "name_of", "shard_cache"]
 
 
 def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
-    """Returns a local folder with ``dataset.json`` and the manifest of the data set.
+    """Fetches ``dataset.json`` and the manifest of a data set, and returns the local folder that holds them.
 
-    Raises ``InputError`` if the store fails to deliver them or they cannot be written to the disk.
+    Raises ``InputError`` if the store does not deliver them or they cannot be written to the disk.
     """
     try:
         description = remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
@@ -57,7 +58,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
 def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
     """Raises ``InputError`` if the fetched manifest is not the one that was written with ``dataset.json``.
 
-    Deletes the local ``dataset.json`` then, so that the next opening fetches both again.
+    In this case, it first deletes the local ``dataset.json``, so that both files are fetched again the next time.
     """
     if info.describes(folder / manifest_name):
         return
@@ -69,7 +70,7 @@ def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, mani
 
 
 def name_of(root: Path) -> str:
-    """The name of a data set: for a folder of the cache, the last part of its address, else the name of ``root``."""
+    """The name of the data set in ``root``: the last part of its address in a store, or else the folder's name."""
     try:
         with open_regular(root / _ADDRESS) as file:
             address = file.read(_MOST_ADDRESS).decode(errors="replace")
@@ -79,14 +80,16 @@ def name_of(root: Path) -> str:
 
 
 _ADDRESS, _MOST_ADDRESS = ".address", 4096
-"""Name of the file with a data set's address, in its folder of the cache, and most bytes to read of this file."""
+"""Name of the file that holds a data set's address, in the data set's cache folder, and the maximum number of bytes
+that are read from it."""
 
 _in_use: dict[Path, int] = {}
-"""Folder → descriptor that locks it against deletion while this process lives, because its manifest is mapped."""
+"""Cache folder → open descriptor whose lock keeps the folder from being deleted while this process lives. The process
+may have mapped the manifest in it."""
 
 
 def _use(folder: Path) -> None:
-    """Keeps ``folder`` from being deleted to make room in the cache. Makes it if it is missing."""
+    """Creates ``folder`` if it is missing, and keeps it from being deleted to make room in the cache."""
     while (descriptor := _in_use.get(folder)) is None or not names(folder, descriptor):
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -96,7 +99,10 @@ def _use(folder: Path) -> None:
 
 
 def _download(remote: RemoteFolder, name: str, path: Path) -> None:
-    """Fetches the manifest. The cache makes room for the bytes that arrive, not for the size that the store claims."""
+    """Fetches the manifest ``name`` to ``path``.
+
+    Other files in the cache are deleted only for bytes that have arrived, never for the size that the store claims.
+    """
     found, cache = remote.stat(name), shard_cache(remote)
     if found is None:
         raise InputError(f"{remote}/{name} is missing: run glass build again to write it")
@@ -121,7 +127,8 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 def shard_cache(remote: RemoteFolder) -> ShardCache:
     """The cache of whole shards on this machine, shared by all data sets.
 
-    The folders of manifests and of builds count towards its limit. To make room, those that nobody uses are deleted.
+    The folders of manifests and of builds count towards its size limit. To make room, folders that no process uses are
+    deleted.
     """
     folder = remote.settings.folder
     others = (folder / "datasets", folder / "builds")

@@ -27,7 +27,8 @@ from shards.manifest.groups import joined_groups
 __all__ = ["GroupList", "check_group_output", "read_group_list", "write_group_list"]
 
 _COLUMNS = ("sha256", "group", "source_path")
-"""Columns: the SHA-256 in hexadecimal, the name of the group, and the file's path, which only people read."""
+"""Columns of a list: the SHA-256 in hexadecimal, the name of the group, and the file's path. The path is there for
+people; programs ignore it."""
 _READ = _COLUMNS[:2]
 
 
@@ -37,20 +38,21 @@ class GroupList:
 
     path: Path
     groups: Mapping[bytes, tuple[str, ...]]
-    """SHA-256 of a file → the groups that its rows name, sorted. Several groups of one file are joined into one."""
+    """SHA-256 of a file → the groups that the list's rows for this file name, sorted. Groups that share a file are
+    joined into one."""
 
     @property
     def digest(self) -> str:
-        """Digest of the contents in hexadecimal, independent of the order of the rows."""
+        """Digest of the contents, in hexadecimal. It does not depend on the order of the rows."""
         rows = sorted((sha256.hex(), names) for sha256, names in self.groups.items())
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def joined(self, hashes: Sequence[bytes], given: Sequence[str]) -> list[str]:
-        """The group of each image, ``""`` for none, after the groups of images and list are joined.
+        """Joins the groups of this list with the groups of images. Returns the group of each image, ``""`` for none.
 
-        ``hashes`` are the SHA-256 of the images' files, and ``given`` the groups that the images have already, ``""``
-        for none. Equal names, given or listed, mean one group. Raises ``InputError`` if the list names none of the
-        images.
+        ``hashes`` has the SHA-256 of each image's file, and ``given`` the group that the image already has, ``""`` for
+        none. Equal names mean the same group, whether they are in ``given`` or in the list. Raises ``InputError`` if
+        the list names none of the images.
         """
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):
@@ -61,7 +63,7 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """A note for the user: how many images with these SHA-256 the list names, and how many other images."""
+        """A note for the user: how many files with these ``hashes`` the list names, and how many others it names."""
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
         rest = f"; {counted(gone, 'image')} in the list not found here" if gone else ""
@@ -71,8 +73,8 @@ class GroupList:
 def read_group_list(path: Path) -> GroupList:
     """Reads the list in ``path``. Rows without a group are ignored.
 
-    Raises ``InputError`` if the list cannot be read, lacks a column, or has a ``sha256`` that is no SHA-256; the
-    message names the first such row.
+    Raises ``InputError`` if the list cannot be read, lacks a column, or has a ``sha256`` that is not 64 hexadecimal
+    digits; the message names the first such row.
     """
     _require_suffix(path)
     try:
@@ -107,14 +109,14 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def check_group_output(path: Path) -> None:
-    """Raises ``InputError`` if no list can be written to ``path``. Only an earlier list may be replaced."""
+    """Raises ``InputError`` if a list cannot be written to ``path``. Of existing files, only a list may be replaced."""
     _require_suffix(path)
     is_csv = path.suffix.lower() == ".csv"
     check_output(path, starts_with(",".join(_COLUMNS)) if is_csv else is_parquet_with(_COLUMNS))
 
 
 def write_group_list(path: Path, rows: Sequence[tuple[bytes, str, str]]) -> None:
-    """Writes (SHA-256, group, source path) of each image. Raises ``OSError``."""
+    """Writes ``rows``, (SHA-256, group, source path) for each image. Raises ``OSError`` if that fails."""
     listed = [(sha256.hex(), group, source) for sha256, group, source in rows]
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".csv":

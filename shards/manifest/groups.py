@@ -1,4 +1,4 @@
-"""Groups: samples that belong together, such as renditions of one scene, and so share a split."""
+"""Forms groups: sets of samples that belong together, such as renditions of one scene, and so share a split."""
 
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -6,9 +6,10 @@ __all__ = ["joined_groups", "tied"]
 
 
 def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
-    """For each item, the index of the first item that it is tied to; its own index if it stands alone.
+    """Returns, for each item, the index of the first item that it is tied to; its own index if there is none before it.
 
-    Two items are tied if they share any of their ``ties``, directly or through other items.
+    ``ties`` has a collection of values for each item. Two items are tied if they share a value, directly or through a
+    chain of other items.
     """
     parents: list[int] = []
     first: dict[Hashable, int] = {}
@@ -28,12 +29,12 @@ def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
 
 
 def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_names: Sequence[str]) -> list[str]:
-    """The group of each item after items that share a tie were put into one group.
+    """Puts items that share a tie into one group. Returns the group of each item.
 
-    ``given`` holds the groups that the items had before, ``""`` for none. A string among the ``ties`` of an item means
-    the given group of that name. A joined group takes the alphabetically first of its items' given names or, if none
-    was given, of their ``new_names``, so that the result does not depend on the order of the items. An item with
-    neither group nor tie gets its new name.
+    ``given`` has the group that each item had before, ``""`` for none. ``ties`` has a collection of values for each
+    item; items that share one are tied. A string among them also ties the item to the given group of that name. A
+    joined group takes the alphabetically first of its items' given names or, if none was given, of their ``new_names``,
+    so that the result does not depend on the order of the items. An item with neither group nor tie gets its new name.
     """
     roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
     named: dict[int, tuple[bool, str]] = {}

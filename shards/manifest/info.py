@@ -1,6 +1,6 @@
-"""``dataset.json``: what a data set holds, small enough to read by eye.
+"""Defines and reads ``dataset.json``, a summary of a data set that is short enough for people to read.
 
-A build writes it last, so that a folder with it is complete.
+A build writes it last, so that every folder with this file is a complete data set.
 """
 
 import hashlib
@@ -26,17 +26,18 @@ INFO_NAME = "dataset.json"
 
 
 class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """One tar of the data set. Raises ``ValueError`` for an unsafe name, and for a digest that is malformed or missing.
+    """One tar of a data set. An unsafe name, or a digest that is malformed or missing, raises ``ValueError``.
 
-    Our own tars and sidecars are in the data set's folder; a tar made elsewhere may be in a folder beside it.
+    The tars and sidecars that this project writes are in the data set's folder. A tar made elsewhere may be in another
+    folder.
     """
 
     name: str
-    """File name, such as ``train-000012.tar``; for a tar made elsewhere, its path from the data set's folder."""
+    """File name, such as ``train-000012.tar``; for a tar made elsewhere, its path relative to the data set's folder."""
     split: str
-    """The split of all its samples; for a tar made elsewhere possibly several: ``train+test``."""
+    """The split of all samples in the tar. A tar made elsewhere may have samples of several: ``train+test``."""
     format: str
-    """The format of all its images, as they are stored; for a tar made elsewhere possibly several: ``JPEG+PNG``."""
+    """The format in which all its images are stored. A tar made elsewhere may have several: ``JPEG+PNG``."""
     samples: Count
     num_bytes: Count
     sha256: str
@@ -62,17 +63,17 @@ class SplitCounts(Struct, frozen=True, forbid_unknown_fields=True):
     real: Count
     generated: Count
     generators: Mapping[str, Count]
-    """Generator → its samples."""
+    """Generator → number of its samples in the split."""
 
 
 class TiledBytes(Struct, frozen=True, forbid_unknown_fields=True):
-    """Bytes of samples of one kind before and after they were stored as tiles."""
+    """Size of all images of one source format before and after they were stored as tiles."""
 
     samples: Count
     source_bytes: Count
-    """Bytes of the images as they came."""
+    """Total size of the source files, in bytes."""
     tiled_bytes: Count
-    """Bytes of the same images as tiled TIFF, in the shards."""
+    """Total size of the same images as tiled TIFFs in the shards, in bytes."""
 
 
 class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,21 +83,21 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """Side of the stored global views in pixels."""
     split_seed: Count
     split_shares: Mapping[str, int | Number]
-    """Split → share that the user asked for. A whole number stays an ``int``, since :attr:`build_id` depends on the
-    text of each number. A list of images with a ``split`` column overrides the shares."""
+    """Split → share that the user set. If the source is a list with a ``split`` column, that column overrides the
+    shares. A whole number stays an ``int``, because :attr:`build_id` depends on the text of each number."""
     samples_per_shard: Count
     num_samples: Count
     counts: Mapping[str, SplitCounts]
-    """Split → counts, for splits with samples."""
+    """Split → counts of its samples. Splits without samples are left out."""
     not_indexable: Mapping[str, Count]
-    """Reason → samples whose entry points are empty."""
+    """Reason → number of samples that have no entry points for that reason."""
     rejected: Mapping[str, Count]
-    """Reason → images that were not taken in; ``rejected.parquet`` lists them."""
+    """Reason → number of images that were rejected for it. ``rejected.parquet`` lists them."""
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, Count] = {}
-    """Stored form (see ``shards.images.stored_form``) → samples."""
+    """Stored form (see ``shards.images.stored_form``) → number of samples."""
     tiled: Mapping[str, TiledBytes] = {}
-    """Format of the source (see ``shards.manifest.tiled_bytes``) → bytes of its images before and after tiling."""
+    """Source format (see ``shards.manifest.tiled_bytes``) → size of its images before and after tiling."""
     equalised: str = ""
     """Description of what was done so that the files of both classes look alike; empty if nothing was done."""
     written_by: Mapping[str, str] = {}
@@ -104,7 +105,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     note: Note = ""
     """What every reader of a verdict must know about a model trained on this data set; empty if there is no note."""
     manifest_sha256: str = ""
-    """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets from before this field."""
+    """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets that were built before this field existed."""
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -114,8 +115,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     def build_id(self) -> str:
         """Identity of the build, in hexadecimal.
 
-        ``samples.arrow`` holds the same identity, so that opening a data set can check at no cost whether description
-        and manifest belong together.
+        ``samples.arrow`` holds the same identity, so that opening a data set can check, without hashing a file, whether
+        description and manifest belong together.
         """
         shards = [[shard.name, shard.sha256, shard.sidecar_sha256] for shard in self.shards]
         build = [self.split_seed, sorted(self.split_shares.items()), shards]
@@ -124,7 +125,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     def describes(self, manifest: Path) -> bool:
         """Whether ``manifest`` is the file that was written together with this description.
 
-        Reads all of the manifest to compare its hash; ``True`` if this description has no hash. Raises ``OSError``.
+        Reads all of the manifest to compare its SHA-256. ``True`` if this description has no SHA-256. Raises
+        ``OSError`` if the manifest cannot be read.
         """
         return not self.manifest_sha256 or file_sha256(manifest) == self.manifest_sha256
 
@@ -137,10 +139,10 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_info(folder: Path, shown: str = "") -> DatasetInfo:
-    """Reads ``folder/dataset.json``.
+    """Reads ``dataset.json`` in ``folder``.
 
-    Raises ``InputError`` if the file is missing, or is not what this project writes. The message names the file as
-    ``shown``, such as its address in a store, or else by its path.
+    Raises ``InputError`` if the file is missing, or has contents that this project would not write. The message names
+    the file as ``shown``, for example its address in a store, or by its path if ``shown`` is empty.
     """
     path = folder / INFO_NAME
     shown = shown or str(path)
@@ -155,9 +157,9 @@ def read_info(folder: Path, shown: str = "") -> DatasetInfo:
 
 
 def parse_info(data: bytes, shown: str) -> DatasetInfo:
-    """The contents of a ``dataset.json``, which messages name as ``shown``.
+    """Parses ``data``, the bytes of a ``dataset.json``. Messages name the file as ``shown``.
 
-    The file may come from anyone: raises ``InputError`` if it has fields or values that no build writes.
+    The file is untrusted. Raises ``InputError`` if it has fields or values that no build writes.
     """
     try:
         fields: dict[str, Any] = parse_json(data)
@@ -179,9 +181,9 @@ def _names_sidecars(fields: Mapping[str, Any]) -> bool:
 
 
 def _require_digest(text: str, needed: bool) -> None:
-    """Raises ``ValueError`` unless ``text`` is a SHA-256 in hexadecimal, or empty where none is ``needed``.
+    """Raises ``ValueError`` unless ``text`` is a SHA-256 in hexadecimal. It may be empty if it is not ``needed``.
 
-    Digests become names of files in the cache.
+    This is a check for safety: digests become names of files in the cache.
     """
     if not is_digest(text) and (needed or text):
         raise ValueError(f"{text[:100]!r} is not a SHA-256 of 64 hexadecimal digits")

@@ -28,20 +28,21 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
-"""Version of the format, in ``dataset.json``, in every manifest and in the plans of builds and indexes.
+"""Version of the format. It is stored in ``dataset.json``, in every manifest and in the plans of builds and indexes.
 
-Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own.
+Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own. The
+versions of this format are:
 
 1: ``content_id`` of the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
 2: ``content_id`` of the pixels, no nulls, a sample's fields of one type in all ``.json`` members
 """
 
 IDENTITY = "pixels"
-"""What a ``content_id`` identifies. Files outside a data set that hold content ids, such as the learnt ids of a run,
-hold this word too, because only ids of the same kind can be compared."""
+"""The kind of a ``content_id``: it identifies an image by its pixels. Files outside a data set that hold content ids,
+such as the learnt ids of a run, also hold this word, because only ids of the same kind can be compared."""
 
 REJECTED_NAME = "rejected.parquet"
-"""File of a data set that lists the images that were not taken in, with the reasons."""
+"""Name of the file, in a data set, that lists the images that were rejected, with the reasons."""
 
 BUILD_ID = b"build_id"
 """Key in the metadata of ``samples.arrow``. Its value is the ``build_id`` of the ``dataset.json`` beside the file."""
@@ -51,10 +52,11 @@ SPLITS = (TRAIN, VALID, TEST, CALIBRATION)
 """All splits, in the order of their rows in ``samples.arrow``."""
 
 CLASS_NAMES = ("real", "generated")
-"""``label`` → ``class_name``; 1, generated, is the positive class."""
+"""Class names, indexed by ``label``. Label 1, generated, is the positive class."""
 
 MEMBERS = ("image", "json", "global", "mcu")
-"""Members of a sample in their order in the tar. Columns ``<name>_offset`` and ``<name>_length`` locate their bytes."""
+"""Members of a sample, in their order in the tar. The manifest's columns ``<name>_offset`` and ``<name>_length`` locate
+their bytes."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -120,15 +122,15 @@ def content_id(pixel_sha256: bytes) -> int:
 
 
 def content_id_hex(identity: int) -> str:
-    """A content id as documents write it: 16 hexadecimal digits, the first of the hash of the pixels.
+    """A content id as text for JSON documents: the first 16 hexadecimal digits of the hash of the pixels.
 
-    Documents do not write it as a number, because JavaScript and spreadsheets round integers of 64 bits.
+    It is not written as a number, because JavaScript and spreadsheets round integers of 64 bits.
     """
     return f"{identity & (2**64 - 1):016x}"
 
 
 def content_id_from_hex(text: str) -> int:
-    """The content id that :func:`content_id_hex` wrote. Raises ``ValueError`` for anything else."""
+    """Parses a content id written by :func:`content_id_hex`. Raises ``ValueError`` for anything else."""
     if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
         raise ValueError(f"{text[:40]!r} is not a content id of 16 hexadecimal digits")
     return content_id(bytes.fromhex(text))
@@ -140,10 +142,10 @@ _NEWER = "use the version of the program that wrote it"
 
 
 def require_format(where: object, version: Any, sidecars: bool = False) -> None:
-    """Raises ``InputError`` unless ``version``, found in ``where``, is the one that this program reads.
+    """Raises ``InputError`` unless ``version``, the format version in the file ``where``, is ``FORMAT_VERSION``.
 
-    ``version`` may be of any type, since it comes from a file. With ``sidecars``, ``where`` describes tars that were
-    made elsewhere, and the message advises to index them again.
+    ``version`` may be of any type, since it comes from an untrusted file. Set ``sidecars`` if the data set was made by
+    indexing tars; the message then advises to index them again, not to build again.
     """
     known = isinstance(version, int) and not isinstance(version, bool)
     if known and version == FORMAT_VERSION:
@@ -157,7 +159,7 @@ def require_format(where: object, version: Any, sidecars: bool = False) -> None:
 def require_manifest_format(schema: pa.Schema, where: object) -> None:
     """Applies :func:`require_format` to the version in a manifest's schema: ``samples.arrow`` or a shard's Parquet.
 
-    A schema without a version passes: callers compare the columns.
+    A schema without a version is accepted, because callers compare the columns anyway.
     """
     text = (schema.metadata or {}).get(b"format_version")
     if text is not None:

@@ -1,7 +1,7 @@
-"""Statistics of a data set from its manifest alone: counts, sizes, formats, channels, rejects.
+"""Computes statistics of a data set from its manifest alone: counts, sizes, formats, channels, rejects.
 
-Statistics are given per class, and per generator of the generated class. A million samples take seconds, because all
-that needs pixels was computed when the shards were built.
+There are statistics for each class, and for each generator of the generated class. A million samples take seconds,
+because everything that needs pixels was computed when the shards were built.
 """
 
 from collections import Counter
@@ -21,20 +21,21 @@ from shards.manifest.schema import CLASS_NAMES, REJECTED_NAME
 __all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "DataStatistics", "GroupStatistics", "data_statistics"]
 
 UNNAMED = "(unnamed)"
-"""Stands in for a generator that is not known."""
+"""Name shown for a generator that is not known."""
 HISTOGRAM_EDGES = {
     "megapixels": [0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 200.0],
     "aspect_ratio": [0.0, 0.25, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 4.0, 1e9],
     "brightness": [float(edge) for edge in range(0, 257, 16)],
 }
-"""Edges of half-open bins; the last bin is closed. Brightness is the mean of an image's channel means, 0 … 255."""
+"""Property → edges of its histogram's bins. Bins include their lower edge only; the last bin includes both.
+``brightness`` is the mean of an image's channel means, 0 … 255."""
 TEXTS = ("format", "mode", "subsampling", "stored_as")
 
 Array = npt.NDArray[Any]
 
 
 class SizeStatistics(TypedDict):
-    """Statistics of a side of the images, in pixels."""
+    """Statistics of the widths or of the heights of images, in pixels."""
 
     mean: Number
     median: Number
@@ -43,14 +44,14 @@ class SizeStatistics(TypedDict):
 
 
 class ChannelStatistics(TypedDict):
-    """Mean and standard deviation over all pixels of all images, in grey levels of 0 … 255."""
+    """Mean and standard deviation of a colour channel over all pixels of all images, in levels of 0 … 255."""
 
     mean: Number
     sd: Number
 
 
 class ClassCounts(TypedDict):
-    """Numbers of images by class."""
+    """Number of images in each class."""
 
     real: int
     generated: int
@@ -86,17 +87,18 @@ class DataStatistics(TypedDict):
     samples: int
     splits: dict[str, ClassCounts]
     edges: Edges
-    """Edges of the histograms' bins."""
+    """Edges of the bins of the histograms: ``HISTOGRAM_EDGES``."""
     rejected: dict[str, int]
-    """Reason → images."""
+    """Reason → number of images rejected for it."""
     rejected_by_group: dict[str, dict[str, int]]
-    """Group, or "unknown" → reason → images."""
+    """Group (as in ``groups``), or "unknown" if the class is not known → reason → number of rejected images."""
     groups: dict[str, GroupStatistics]
-    """Statistics of "real", "generated" and "generated/<generator>". Groups without images are left out."""
+    """Group → statistics of its images. The groups are "real", "generated" and one "generated/<generator>" per
+    generator. Groups without images are left out."""
 
 
 def data_statistics(dataset: ShardDataset) -> DataStatistics:
-    """Statistics of ``dataset`` from its manifest. Raises ``InputError`` if ``rejected.parquet`` cannot be read."""
+    """Computes the statistics of ``dataset``. Raises ``InputError`` if ``rejected.parquet`` cannot be read."""
     label = dataset.column("label")
     generator, generators = dataset.codes("generator")
     split, splits = dataset.codes("split")
@@ -123,7 +125,7 @@ def data_statistics(dataset: ShardDataset) -> DataStatistics:
 
 
 class _Columns:
-    """The columns from which every group is described."""
+    """The manifest's columns from which the statistics of every group are computed."""
 
     def __init__(self, dataset: ShardDataset) -> None:
         self.width, self.height = dataset.column("width"), dataset.column("height")
@@ -140,7 +142,7 @@ class _Columns:
         }
 
     def describe(self, chosen: Array) -> GroupStatistics:
-        """Statistics of the images in ``chosen``, (rows,) bool, of which at least one is true."""
+        """Statistics of the images selected by the mask ``chosen``, (rows,) bool. At least one must be true."""
         quality = self.quality[chosen]
         known = quality[quality > 0]
         return {
@@ -177,7 +179,10 @@ def _size(values: Array) -> SizeStatistics:
 
 
 def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
-    """Mean and standard deviation over all pixels of all images, from those of each image."""
+    """Mean and standard deviation over the pixels of all images.
+
+    ``pixels``, ``mean`` and ``sd`` have the number of pixels, the mean and the standard deviation of each image.
+    """
     weight = pixels / pixels.sum()
     overall = float((weight * mean).sum())
     variance = float((weight * (sd**2 + (mean - overall) ** 2)).sum())
@@ -185,7 +190,7 @@ def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
 
 
 def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
-    """Group, or "unknown" if the class is not known → reason → images that were not taken in."""
+    """Group, or "unknown" if the class is not known → reason → number of rejected images."""
     path = dataset.root / REJECTED_NAME
     if not path.is_file():
         return {}
@@ -207,5 +212,5 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
 
 
 def _group_name(generator: str | None) -> str:
-    """Name of the group of one generator's images."""
+    """Name of the group of images by ``generator``."""
     return f"{CLASS_NAMES[1]}/{generator or UNNAMED}"

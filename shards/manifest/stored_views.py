@@ -1,4 +1,4 @@
-"""Reads the stored global views of a data set, by row of the manifest."""
+"""Reads the stored global views of a data set. A view is selected by its row in the manifest."""
 
 import io
 import mmap
@@ -16,10 +16,10 @@ __all__ = ["StoredViews", "global_view_header"]
 
 
 def global_view_header(global_size: int) -> bytes:
-    """The bytes that every ``KEY.global.npy`` of this size begins with.
+    """The bytes with which every ``KEY.global.npy`` of this size begins.
 
-    The header of a stored view is compared with these bytes and never parsed: ``np.load`` would run a tokenizer over
-    the header of an untrusted file, and open a file that begins like a zip as an archive.
+    The header of a stored view is compared with these bytes and never parsed. ``np.load`` is not used, because it would
+    run a tokenizer over the header of an untrusted file, and open a file that begins like a zip as an archive.
     """
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((global_size, global_size, 3), np.uint8))
@@ -48,9 +48,9 @@ class StoredViews:
         return len(self._offset)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """The view of a row, (S, S, 3) uint8, read-only.
+        """The global view of a row: (S, S, 3) uint8, read-only.
 
-        Raises ``InputError`` if the shard is missing, or holds anything but a view at the view's place.
+        Raises ``InputError`` if the shard is missing, or if the bytes at the view's offset are not a view.
         """
         name = self._names[self._shard[row]]
         start, size = int(self._offset[row]), self._dataset.info.global_size

@@ -1,4 +1,4 @@
-"""What tiling costs: bytes of images in the source and as tiled TIFFs, by their format in the source."""
+"""Computes what tiling costs: the size of images in the source and as tiled TIFFs, by source format."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ _BOTH = frozenset({"WEBP", "TIFF"})  # formats with a lossless and a lossy mode
 
 
 def tiled_bytes(table: pa.Table) -> dict[str, TiledBytes]:
-    """Source format → number of images stored as tiled TIFF, and their bytes before and after.
+    """Returns source format → number of images stored as tiled TIFF, and their size before and after.
 
-    ``table`` is a manifest. ``WEBP`` and ``TIFF`` are split into ``lossless`` and ``lossy``. Palette images of PNG, BMP
-    and TIFF are counted apart, since they grow by another factor than full colour.
+    ``table`` is a manifest. ``WEBP`` and ``TIFF`` have separate entries for lossless and lossy images. Palette images
+    in PNG, BMP and TIFF have entries of their own, because they grow by another factor than full-colour images.
     """
     names = ("format", "mode", "lossless", "source_bytes", "image_length")
     tiled = table.filter(pc.equal(table.column("stored_as"), "tiled")).select(names)
@@ -39,7 +39,7 @@ def _name(kind: str, mode: str, lossless: bool) -> str:
 
 
 def describe_price(tiled: Mapping[str, TiledBytes]) -> str:
-    """A text such as "WEBP lossy 13.1 × (8.2 MB → 107 MB), PNG 0.98 × (…)", the greatest factor first."""
+    """Text such as "WEBP lossy 13.1 × (8.2 MB → 107 MB), PNG 0.98 × (5 MB → 4.9 MB)", the greatest factor first."""
     ratios = {name: price.tiled_bytes / max(price.source_bytes, 1) for name, price in tiled.items()}
     return ", ".join(
         f"{name} {ratios[name]:.3g} × ({size_in_words(tiled[name].source_bytes)} → "

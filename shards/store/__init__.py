@@ -1,1 +1,1 @@
-"""Object stores and web servers, and the local cache of their files."""
+"""Reads and writes files in object stores, reads files on web servers, and caches them on the local disk."""

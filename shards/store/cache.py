@@ -1,12 +1,14 @@
-"""A cache of whole shards on the local disk, limited in size and shared by all processes of a machine.
+"""A cache of whole shards on the local disk, limited in size and shared by all processes on a machine.
 
 A shard's file is named by its SHA-256, so nothing in the cache is ever outdated. While a process fetches a shard, it
-holds the lock of ``NAME.part``. Other processes wait for the lock and then find the shard. A part without a lock is
-left over from a crash. To make room, the file opened longest ago is deleted. A file that a process has mapped is never
-deleted: its space would not become free, and would no longer be counted.
+writes to ``NAME.part`` and holds the lock of that file. Other processes wait for the lock and then find the shard. A
+``.part`` file without a lock is left over from a crash. To make room, the file that was opened longest ago is deleted.
+A file that a process has mapped is never deleted, because its space would not become free but would no longer be
+counted.
 
-A file gets its name only after its checksum was compared and its bytes were synced to the disk. Later damage on the
-disk shows in the checksums of samples; :meth:`ShardCache.drop_damaged` then checks the whole file.
+A file gets its final name only after its SHA-256 was compared with the expected one and its bytes were synced to the
+disk. If the file is damaged on the disk later, the checksums of its samples no longer match;
+:meth:`ShardCache.drop_damaged` then checks the whole file.
 """
 
 import mmap
@@ -31,14 +33,15 @@ __all__ = ["ShardCache"]
 Bytes = npt.NDArray[np.uint8]
 
 _ATTEMPTS = 3
-"""Attempts to download a shard whose checksum is wrong."""
+"""Maximum number of downloads of a shard whose checksum is wrong every time."""
 
 
 class ShardCache:
-    """Files of known SHA-256 in ``folder``, which take up to ``max_bytes`` together with the folders ``others``.
+    """A cache in ``folder`` of files with known SHA-256. Together with ``others``, they take at most ``max_bytes``.
 
-    The subfolders of ``others`` are used and deleted as a whole. Safe to use from several threads and processes of one
-    machine. The folder must not be on a network file system, whose locks are unreliable.
+    ``others`` are further folders; each of their subfolders is kept or deleted as a whole. Safe to use from several
+    threads and processes on one machine. ``folder`` must not be on a network file system, because the locks there are
+    unreliable.
     """
 
     def __init__(self, folder: Path, max_bytes: int, others: Sequence[Path] = ()) -> None:
@@ -46,15 +49,16 @@ class ShardCache:
 
     @property
     def max_bytes(self) -> int:
-        """Limit of the size of all files together."""
+        """Maximum total size of all files, in bytes."""
         return self._max_bytes
 
     def mapped(self, sha256: str, num_bytes: int, fetch: Callable[[Path], None], name: str) -> tuple[Bytes, bool]:
-        """Returns the file's bytes as a read-only map, and whether it had to be fetched.
+        """Returns the bytes of a file as a read-only memory map, and whether the file had to be fetched.
 
-        ``fetch(path)`` writes to the file at ``path``, and calls :meth:`grow` before it writes beyond the first
-        ``PIECE_BYTES``. Messages call the file ``name``. Raises ``InputError`` if the disk is full, if the file is
-        larger than the cache, if its bytes have another checksum, or if ``sha256`` is not a SHA-256 in hexadecimal.
+        If it has to be fetched, ``fetch(path)`` is called. It must write to the existing file ``path``, and call
+        :meth:`grow` before it writes beyond the first ``PIECE_BYTES``. Messages call the file ``name``. Raises
+        ``InputError`` if the disk is full, if the file is larger than the cache, if its bytes have another checksum, or
+        if ``sha256`` is not a SHA-256 in hexadecimal.
         """
         path = self._path(sha256)
         self.require_fits(num_bytes, name, "or read ranges (loader.remote_reads=range)")
@@ -69,9 +73,9 @@ class ShardCache:
             raise InputError(cannot_write(self._folder, error)) from error
 
     def require_fits(self, num_bytes: int, name: str, instead: str = "") -> None:
-        """Raises ``InputError`` if a file is larger than the whole cache, before other files are deleted for it.
+        """Raises ``InputError`` if a file is larger than the whole cache. Called before other files are deleted for it.
 
-        ``instead`` says what else the user can do.
+        ``instead`` is added to the message and says what else the user can do.
         """
         if num_bytes > self._max_bytes:
             raise InputError(
@@ -80,7 +84,7 @@ class ShardCache:
             )
 
     def grow(self, path: Path, num_bytes: int) -> None:
-        """Makes room for a file that is being fetched and extends it to ``num_bytes``, unless it is that long already.
+        """Makes room for a file that is being fetched and extends it to ``num_bytes``, if it is shorter.
 
         Other files are deleted only for bytes that have arrived, never for the length that a store claims.
         """
@@ -100,11 +104,14 @@ class ShardCache:
         return self._folder / f"{sha256}.tar"
 
     def holds(self, sha256: str) -> bool:
-        """Whether the file is in the cache now."""
+        """Whether the file with this SHA-256 is in the cache now."""
         return self._path(sha256).exists()
 
     def drop_damaged(self, sha256: str) -> bool:
-        """Deletes the file if it has another SHA-256, or if the disk cannot read it. Returns whether it was deleted."""
+        """Deletes the file named ``sha256`` if its bytes have another SHA-256 or cannot be read.
+
+        Returns whether it was deleted.
+        """
         path = self._path(sha256)
         try:
             if file_sha256(path) == sha256:
@@ -150,11 +157,11 @@ class ShardCache:
 
     @contextmanager
     def room_for(self, wanted: int, own: Path | None = None) -> Iterator[None]:
-        """Context manager: deletes unused files until ``wanted`` bytes fit.
+        """Context manager: deletes unused files until a file of ``wanted`` bytes fits into the cache.
 
-        Keeps the cache locked while the block makes a file of that length. ``own`` is that file if it exists already;
-        its bytes are not counted twice. Raises ``InputError``, before anything is deleted, if ``wanted`` exceeds the
-        limit of the cache.
+        Keeps the cache locked while the block creates or extends that file. If the file exists already, ``own`` is its
+        path, so that its bytes are not counted twice. Raises ``InputError``, before anything is deleted, if ``wanted``
+        exceeds the limit of the cache.
         """
         self.require_fits(wanted, "the file to fetch")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +170,7 @@ class ShardCache:
             yield
 
     def _make_room(self, wanted: int, own: Path | None) -> None:
-        """Deletes parts without a writer, and unused files, least recently used first, until ``wanted`` bytes fit."""
+        """Deletes abandoned ``.part`` files, then the least recently used files, until ``wanted`` more bytes fit."""
         kept: list[tuple[int, int, Path]] = []
         total = 0
         for path in self._folder.iterdir():
@@ -188,7 +195,7 @@ class ShardCache:
 
 
 def _map(path: Path, num_bytes: int) -> Bytes | None:
-    """The file as a read-only map, with its time of use set to now; ``None`` if it is missing or was truncated."""
+    """Maps a file read-only and sets its time of use to now. Returns ``None`` if it is missing or was truncated."""
     try:
         descriptor = open_shared(path)
         if descriptor is None:
@@ -213,7 +220,7 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
 
 
 def _delete(path: Path) -> bool:
-    """Deletes a file or folder unless a process uses it. Returns whether it is gone."""
+    """Deletes a file or folder unless a process uses it. Returns whether it no longer exists."""
     try:
         with lock_unused(path):
             if path.is_dir():

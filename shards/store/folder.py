@@ -1,8 +1,9 @@
 """Folders in object stores and on web servers: ``s3://``, ``gs://``, ``http(s)://``, ``hf://``.
 
-All requests go through :class:`RemoteFolder`. fsspec speaks the protocols; this module adds what runs of several days
-need: a time limit for every request, retries with growing pauses, checks of the length of every answer, counts, and a
-one-sentence error if the store does not answer. Credentials are found as each store's own tools find them.
+All requests go through :class:`RemoteFolder`. fsspec implements the protocols. This module adds what runs of several
+days need: a time limit for every request, retries with growing pauses, checks of the length of every response, counts
+of requests and bytes, and a one-sentence error if the store does not respond. Credentials are looked up in the same
+places as by each store's own tools.
 """
 
 import re
@@ -31,13 +32,14 @@ _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "hu
 
 
 class RemoteUnavailable(InputError):
-    """The store did not deliver a file, and retries failed or cannot help. The message names the file and the cause."""
+    """The store did not deliver a file, and retries failed or cannot help. The message names file and cause."""
 
 
 def as_url(location: str | Path) -> str | None:
     """``location`` as a URL of a protocol that can be read; ``None`` if it is a path.
 
-    A ``Path`` made from a URL, as on command lines, lacks one of the two slashes after the scheme; it is restored.
+    A ``Path`` made from a URL, for example on a command line, has lost one of the two slashes after the scheme. That
+    slash is restored.
     """
     text = str(location)
     found = _URL.match(text)
@@ -45,14 +47,19 @@ def as_url(location: str | Path) -> str | None:
 
 
 class RemoteFolder:
-    """Files under a URL. Names are relative to it. Safe to use from several threads, but not across a fork.
+    """Files below a URL. Names of files are relative to it.
+
+    Safe to use from several threads, but not in a process forked after it was made.
 
     Methods raise ``RemoteUnavailable`` if the store does not deliver, and ``InputError`` for a name that leads out of
     the bucket or host.
     """
 
     def __init__(self, url: str, settings: RemoteSettings | None = None, clock: Clock | None = None) -> None:
-        """Opens no connection yet. Raises ``InputError`` if the protocol's library is missing."""
+        """Prepares access to ``url``, but opens no connection yet.
+
+        Raises ``InputError`` if the library for the protocol is missing or ``url`` is not valid.
+        """
         self.settings = settings or RemoteSettings.from_environment()
         self.url = url
         self.counts: Counter[str] = Counter()
@@ -76,11 +83,11 @@ class RemoteFolder:
         self._store = kind(system, root, url, self.settings)
 
     def __str__(self) -> str:
-        """The URL as shown to people, without password and signature."""
+        """The URL as messages show it, without password and signature."""
         return shown_url(self.url)
 
     def read(self, name: str, most: int) -> bytes:
-        """Reads a whole file of at most ``most`` bytes. A longer file is refused before it is in memory."""
+        """Reads a whole file of at most ``most`` bytes. A longer file is refused before all of it is in memory."""
         path = self._store.path(name)
         return self._fetched(self._retried(name, lambda: self._store.read(path, most)))
 
@@ -97,13 +104,14 @@ class RemoteFolder:
         return self._fetched(self._retried(name, request)) if stop > start else b""
 
     def parts(self, num_bytes: int) -> list[tuple[int, int]]:
-        """The ranges in which a file of that size is downloaded: (start, end) each."""
+        """The byte ranges, (start, end) each, in which a file of ``num_bytes`` bytes is downloaded."""
         return [(s, min(s + PIECE_BYTES, num_bytes)) for s in range(0, num_bytes, PIECE_BYTES)]
 
     def has_ranges(self, name: str) -> bool:
-        """Whether the store answers a request for a part of a file with only that part.
+        """Whether the store responds to a request for a part of a file with only that part.
 
-        Reads only the head of the answer, so that no server can turn this into the download of a file.
+        From a web server, only the head of the response is read, so that the server cannot make this a download of the
+        whole file.
         """
         path = self._store.path(name)
         return self._retried(name, lambda: self._store.has_ranges(path))
@@ -111,8 +119,8 @@ class RemoteFolder:
     def stream(self, name: str, to: Path, num_bytes: int | None, most: int, grow: Grow = lambda _: None) -> None:
         """Downloads a whole file of at most ``most`` bytes to ``to`` with one request, for stores without ranges.
 
-        ``num_bytes`` is its length if that is known. ``grow(n)`` is called before the file grows to ``n`` bytes, and
-        may make room for them.
+        ``num_bytes`` is the length of the file if known. ``grow(n)`` is called before the local file grows to ``n``
+        bytes, and may make room on the disk.
         """
         path = self._store.path(name)
         limit = most if num_bytes is None else min(num_bytes, most)
@@ -127,7 +135,7 @@ class RemoteFolder:
         self._count(bytes_fetched=to.stat().st_size)
 
     def write(self, path: Path, name: str) -> None:
-        """Uploads a file. The store shows either the whole file or none."""
+        """Uploads the local file ``path`` as ``name``. Others see either the whole file in the store or none."""
         expected, to = path.stat().st_size, self._store.path(name)
 
         def request() -> None:
@@ -154,7 +162,7 @@ class RemoteFolder:
         return None if found is None else found.size
 
     def children(self) -> list[tuple[str, bool]]:
-        """(name, whether it is a folder) of each entry directly in the folder, sorted; empty without such a folder."""
+        """(name, whether it is a folder) for each entry of this folder, sorted; empty if the folder does not exist."""
         path = self._store.path("")
         try:
             return self._retried("", lambda: self._store.children(path))
@@ -169,7 +177,10 @@ class RemoteFolder:
         return self._retried(folder, lambda: self._store.tree(path))
 
     def _retried(self, name: str, request: Callable[[], T]) -> T:
-        """Calls ``request`` until it succeeds. Gives up at once if another attempt cannot help."""
+        """Calls ``request``, which concerns the file ``name``, until it succeeds, and returns its result.
+
+        Gives up at once if another attempt cannot help.
+        """
 
         def on_try(again: bool) -> None:
             self._count(requests=1, retries=int(again))
@@ -203,7 +214,7 @@ class RemoteFolder:
 
 
 def _options(scheme: str, settings: RemoteSettings) -> dict[str, Any]:
-    """Options for the file system of ``scheme`` that leave retries and time limits to this project."""
+    """Options for fsspec's file system of ``scheme``. They leave retries and time limits to this project."""
     if scheme in ("s3", "s3a"):
         # Enough connections for all requests at once. Listings must not be cached.
         seconds = settings.timeout_s

@@ -1,7 +1,7 @@
-"""Requests to a store through fsspec, one request per call where the protocol allows it.
+"""Sends requests to a store through fsspec, one request per call where the protocol allows it.
 
-Retries and counts are added by :class:`shards.store.folder.RemoteFolder`. A path is as fsspec writes it, beginning with
-the bucket or the host.
+:class:`shards.store.folder.RemoteFolder` adds retries and counts. A *path* has the form that fsspec uses: it begins
+with the bucket or the host.
 """
 
 import posixpath
@@ -22,11 +22,12 @@ Grow = Callable[[int], object]
 """A function that is called with the number of bytes to which a file on the local disk is about to grow."""
 
 PIECE_BYTES = 8 << 20
-"""Bytes per request of a download, which must arrive within the time limit. Large enough to make the latency
-negligible, and small enough that repeating a request costs little."""
+"""Number of bytes that one request of a download fetches; they must arrive within the time limit. The number is large
+enough to make the latency negligible, and small enough that repeating a request costs little."""
 
 _USUAL_BYTES = 64 << 20
-"""Assumed length of a file of unknown length that is read whole, to set its time limit."""
+"""Length, in bytes, that is assumed for a file of unknown length, in order to set the time limit for reading it
+whole."""
 
 _LISTING_S = 3600.0
 """Time limit of a listing, in seconds. Listing a folder of ten million files takes half of this time."""
@@ -35,14 +36,14 @@ _TOKENS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "creat
 
 
 class ShortAnswer(OSError):
-    """An answer of another length than requested."""
+    """A response whose length is not the requested one."""
 
 
 class TooLong(Exception):
-    """A file or an answer is longer than allowed. Another attempt does not help."""
+    """A file or a response is longer than allowed. Another attempt does not help."""
 
     def __init__(self, text: str, num_bytes: int | None = None) -> None:
-        """``num_bytes`` is the length, if it is known."""
+        """``num_bytes`` is the length of the file or response, if known."""
         super().__init__(text)
         self.num_bytes = num_bytes
 
@@ -54,7 +55,7 @@ class StoredFile:
     size: int | None
     """Length in bytes; ``None`` if the store does not give it."""
     token: str
-    """A text that changes when the file is written again; empty if the store gives no such text."""
+    """Text, such as an ETag, that changes when the file is written again; empty if the store gives none."""
 
 
 def require_length(num_bytes: int | None, most: int) -> None:
@@ -67,7 +68,7 @@ class FsspecStore:
     """Files of any protocol that fsspec supports."""
 
     def __init__(self, system: Any, root: str, url: str, settings: RemoteSettings) -> None:
-        """``system`` is fsspec's file system, ``root`` the folder as fsspec writes it, ``url`` its URL."""
+        """``system`` is fsspec's file system, ``root`` the path of the folder, and ``url`` its URL."""
         from fsspec.asyn import AsyncFileSystem
 
         self.system, self.root, self.settings = system, root, settings
@@ -79,9 +80,10 @@ class FsspecStore:
             system.retries = 1  # retries are added by RemoteFolder
 
     def path(self, name: str) -> str:
-        """The path of a file in the folder, or beside it in the same bucket or on the same host, where tars may be.
+        """The path of the file ``name``, which is relative to the folder.
 
-        Raises ``InputError`` for any other name.
+        The name may lead out of the folder, since the tars of an indexed data set may be beside it. Raises
+        ``InputError`` if the name leads out of the bucket or host.
         """
         fixed = _authority(self._url, self.root)
         below = self.root[len(fixed) :].strip("/")
@@ -94,11 +96,14 @@ class FsspecStore:
         return f"{fixed}{joined}" if joined not in ("", ".") else fixed.rstrip("/")
 
     def has_ranges(self, path: str) -> bool:
-        """Whether a request for a part of a file is answered with only that part."""
+        """Whether the store responds to a request for a part of a file with only that part."""
         return len(self._call("cat_file", path, start=0, end=1, **self._exactly)) == 1
 
     def read(self, path: str, most: int) -> bytes:
-        """Reads a whole file. Raises ``TooLong`` above ``most`` bytes, before the transfer if the length is known."""
+        """Reads a whole file. Raises ``TooLong`` if it has more than ``most`` bytes.
+
+        If the store gives the length, that happens before the transfer.
+        """
         size = self.stat(path).size
         if size == 0:
             return b""  # the range request below would fail on an empty file
@@ -112,14 +117,15 @@ class FsspecStore:
         return data
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
-        """Reads the bytes ``start`` … ``stop - 1``."""
+        """Reads the bytes ``start`` … ``stop - 1`` of a file."""
         data: bytes = self._call("cat_file", path, start=start, end=stop, **self._exactly)
         return data
 
     def save(self, path: str, to: Path, most: int, grow: Grow) -> None:
         """Downloads a whole file to ``to`` with one request.
 
-        ``grow(n)`` is called before the file grows to ``n`` bytes. Raises ``TooLong`` above ``most`` bytes.
+        ``grow(n)`` is called before the file grows to ``n`` bytes. Raises ``TooLong`` if the file has more than
+        ``most`` bytes.
         """
         size = self.stat(path).size
         require_length(size, most)
@@ -127,21 +133,24 @@ class FsspecStore:
         self._call("get_file", path, str(to), limit_s=self._limit_s(size or 0))
 
     def put(self, path: Path, to: str) -> None:
-        """Uploads a file. The store shows either the whole file or none."""
+        """Uploads the local file ``path`` to ``to``. Others see either the whole file in the store or none."""
         # A limit of our own is needed besides botocore's for sockets: a socket that was reset during an
         # upload may block for ever.
         self._call("put_file", str(path), to, limit_s=self._limit_s(path.stat().st_size))
         self.system.invalidate_cache()
 
     def stat(self, path: str) -> StoredFile:
-        """The store's description of a file. Raises ``FileNotFoundError`` and ``IsADirectoryError``."""
+        """The store's description of a file.
+
+        Raises ``FileNotFoundError`` if there is none at ``path``, and ``IsADirectoryError`` for a folder.
+        """
         info = self._call("info", path)
         if info["type"] == "directory":
             raise IsADirectoryError(path)
         return _described(info)
 
     def children(self, path: str) -> list[tuple[str, bool]]:
-        """(name, whether it is a folder) of each entry directly in the folder ``path``."""
+        """(name, whether it is a folder) for each entry directly in the folder ``path``."""
         self.system.invalidate_cache()  # other processes write here too
         return self._listed(path)
 
@@ -191,7 +200,7 @@ class FsspecStore:
 
 
 def _authority(url: str, root: str) -> str:
-    """The part of ``root`` that no name can change: scheme and host, bucket, or repository."""
+    """The beginning of ``root`` that every path must keep: scheme and host, bucket, or repository."""
     scheme = urlsplit(url).scheme
     if scheme in ("http", "https"):
         start = root.index("://") + 3

@@ -1,8 +1,9 @@
-"""Files on a web server: like :class:`shards.store.fsspec_store.FsspecStore`, but no answer is trusted.
+"""Reads files on a web server as :class:`shards.store.fsspec_store.FsspecStore` does, but trusts no response.
 
-fsspec's own calls for ``http://`` read into memory whatever a server sends, for up to five minutes, and treat every
-error of a server as a missing file. So the requests are made here, on fsspec's session and loop. A body is read in
-pieces, each within the time limit, up to the length that was requested.
+fsspec's own calls for ``http://`` read everything that a server sends into memory, for up to five minutes, and treat
+every error of a server as a missing file. So this module makes the requests itself, on fsspec's session and event loop.
+The body of a response is read in pieces. Each piece must arrive within the time limit, and at most the requested length
+is read.
 """
 
 import asyncio
@@ -23,13 +24,13 @@ __all__ = ["HttpStore"]
 
 _LINK = re.compile(r"""<a\s[^>]{0,200}?href=["']([^"']{1,2000})""", re.IGNORECASE)
 _MAX_PAGE_BYTES = 64 << 20
-"""Most bytes of a page that lists a folder, enough for some hundred thousand files."""
+"""Maximum size in bytes of a web page that lists a folder. It is enough for some hundred thousand files."""
 
 _MAX_DEPTH, _MAX_FOLDERS = 64, 100_000
-"""Most levels of folders, and most folders, that are visited."""
+"""Maximum depth and maximum number of the folders that a listing visits."""
 
 _IS_LENGTH = re.compile(r"[0-9]{1,18}")
-"""A usable ``Content-Length``. A longer number, which no disk could hold, counts as no length."""
+"""Matches a usable ``Content-Length``. A number with more digits is ignored, because no disk could hold such a file."""
 
 _NO_HEAD = (403, 405, 501)
 """Status codes with which some servers refuse HEAD requests although they deliver files (signed links, small
@@ -77,9 +78,9 @@ class HttpStore(FsspecStore):
         return self._wait_for(ask())
 
     def _tree(self, path: str) -> dict[str, StoredFile]:
-        """Follows the links of pages that list folders, the newest link first.
+        """Lists all files below a folder by following links from page to page, the link found last first.
 
-        In this order, pages that link to each other for ever soon lead too deep, which raises ``TooLong``.
+        In this order, pages that link to each other endlessly soon exceed the maximum depth, which raises ``TooLong``.
         """
         found: dict[str, StoredFile] = {}
         top = path.rstrip("/") + "/"
@@ -107,7 +108,7 @@ class HttpStore(FsspecStore):
         return unquote(path)
 
     def _listed(self, path: str) -> list[tuple[str, bool]]:
-        """The entries directly in the folder. Its page may link to anything; links to other places are ignored."""
+        """The entries directly in the folder, from the links on its page. Links that lead elsewhere are ignored."""
         folder = path.rstrip("/") + "/"
         page = self._wait_for(self._body(folder, None, _MAX_PAGE_BYTES)).decode(errors="replace")
         links = (urljoin(folder, html.unescape(link)) for link in _LINK.findall(page))
@@ -125,10 +126,10 @@ class HttpStore(FsspecStore):
             return b"".join([piece async for piece in self._pieces(answer, most)])
 
     async def _pieces(self, answer: Any, most: int) -> AsyncIterator[bytes]:
-        """Yields the body in pieces. Raises ``TooLong`` above ``most`` bytes.
+        """Yields the body of a response in pieces. Raises ``TooLong`` if it has more than ``most`` bytes.
 
-        If the server gives a length above ``most``, no body is read. If it gives no length, reading ends soon after
-        ``most`` bytes.
+        If the server states a length above ``most``, the body is not read at all. If it states no length, reading stops
+        soon after ``most`` bytes.
         """
         require_length(_described(answer.headers).size, most)
         total = 0
@@ -149,7 +150,11 @@ class HttpStore(FsspecStore):
     async def _answer(
         self, method: str, path: str, bounds: tuple[int, int] | None = None, final: tuple[int, ...] = ()
     ) -> AsyncIterator[Any]:
-        """Context manager: yields the answer with its head. Raises for error statuses except those in ``final``."""
+        """Context manager: sends a request and yields the response, of which only the head was read.
+
+        ``bounds`` are the first byte wanted and the end of the range. Error statuses raise an exception, except those
+        in ``final``.
+        """
         from aiohttp import ClientTimeout
 
         headers = {"Accept-Encoding": "identity"}  # lengths must be those of the files

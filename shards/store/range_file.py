@@ -1,4 +1,4 @@
-"""A file in a store that can be read at any position, with a request of its own for each part."""
+"""A file in a store as a Python file object that can be read at any position. Each read is one request."""
 
 import io
 from typing import Any, Self
@@ -9,20 +9,21 @@ __all__ = ["RangeFile"]
 
 
 class RangeFile(io.RawIOBase):
-    """A file below a :class:`RemoteFolder`, read by byte ranges. Nothing is cached: buffer it for small reads.
+    """A file below a :class:`RemoteFolder`, read by byte ranges.
 
-    Not thread-safe. Raises ``RemoteUnavailable`` if the store does not deliver.
+    Nothing is cached, so wrap it in a buffer for small reads. Not thread-safe. Raises ``RemoteUnavailable`` if the
+    store does not deliver.
     """
 
     def __init__(self, remote: RemoteFolder, name: str, num_bytes: int) -> None:
-        """``num_bytes`` is the length of the file."""
+        """``name`` is relative to ``remote``; ``num_bytes`` is the length of the file."""
         self._remote, self._name, self._size, self._at = remote, name, num_bytes, 0
 
     @classmethod
     def open(cls, remote: RemoteFolder, name: str) -> Self:
         """Opens the file ``name`` and requests its length from the store.
 
-        Raises ``RemoteUnavailable`` if the store fails, gives no length, or does not answer requests for parts.
+        Raises ``RemoteUnavailable`` if the store fails, gives no length, or does not serve parts of files.
         """
         size = remote.size(name)
         if size is None or not remote.has_ranges(name):
@@ -54,7 +55,10 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        """Reads as any file. Allocates no more than the rest of the file, however large ``size`` is."""
+        """Reads up to ``size`` bytes, or the rest of the file if ``size`` is negative.
+
+        Allocates no more memory than the rest of the file needs, however large ``size`` is.
+        """
         left = max(self._size - self._at, 0)
         return super().read(left if size < 0 else min(size, left)) or b""
 

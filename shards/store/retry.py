@@ -1,8 +1,8 @@
-"""Decides when a request is repeated, and when another attempt cannot help.
+"""Repeats failed requests after pauses, unless another attempt cannot help.
 
-Pauses double, so that a store in trouble gets fewer requests. Each pause is multiplied by a random factor, so that a
-thousand processes that saw the same fault do not return at the same instant. A store that requests a pause
-(``Retry-After``) gets it, up to the longest pause.
+Pauses double, so that an overloaded store gets fewer requests. Each pause is multiplied by a random factor, so that a
+thousand processes that failed together do not all retry at the same instant. If the store requests a pause
+(``Retry-After``), that time is added, up to the longest pause.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ _FINAL = (
 _FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
 _LONGEST_DATE = 100
 _LONGEST_S = 86_400.0
-"""Longest pause, in seconds, that is read from an answer. The settings usually allow less."""
+"""Maximum pause, in seconds, that is taken from a response. The settings usually allow less."""
 
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
 
@@ -48,11 +48,11 @@ class GaveUp(Exception):
 
 
 def retry(request: Callable[[], T], settings: RemoteSettings, clock: Clock, on_try: Callable[[bool], object]) -> T:
-    """Calls ``request`` until it succeeds, with pauses. Returns its result.
+    """Calls ``request`` until it succeeds, with pauses between attempts. Returns its result.
 
-    ``on_try(again)`` is called before each attempt; ``again`` is true from the second on. Raises ``GaveUp`` after
-    ``settings.attempts`` attempts, or at once if another attempt cannot help. Raises the ``OSError`` or ``MemoryError``
-    itself if this machine is at fault: its disk is full, or it has no file descriptors left.
+    ``on_try(again)`` is called before each attempt; ``again`` is true from the second attempt on. Raises ``GaveUp``
+    after ``settings.attempts`` attempts, or at once if another attempt cannot help. Raises the ``OSError`` or
+    ``MemoryError`` itself if this machine is at fault: its disk is full, or it has no file descriptors left.
     """
     started = clock.now()
     for attempt in range(1, settings.attempts + 1):
@@ -76,7 +76,7 @@ def _pause_s(error: Exception, attempt: int, settings: RemoteSettings, clock: Cl
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
+    """Whether the request that failed with ``error`` may succeed later."""
     if isinstance(error, RuntimeError) and str(error).startswith("cannot schedule new futures"):
         return False  # this process is ending
     status = getattr(error, "status", None)
@@ -86,9 +86,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _asked_for_s(error: BaseException | None) -> float:
-    """Seconds of the pause that the store requested in the answer's headers; 0 if it did not.
+    """The pause in seconds that the store requested in the headers of its response; 0 if it requested none.
 
-    With aiohttp, the error has the headers. With s3fs, the botocore error that caused s3fs's error has them.
+    An error of aiohttp has the headers itself. An error of s3fs has as its cause an error of botocore, which has them.
     """
     while error is not None:
         headers: Any = getattr(error, "headers", None)
@@ -102,9 +102,9 @@ def _asked_for_s(error: BaseException | None) -> float:
 
 
 def retry_after_s(text: str) -> float:
-    """The seconds that a ``Retry-After`` header requests, as a number or as a date.
+    """The pause in seconds that ``text``, the value of a ``Retry-After`` header, requests as a number or as a date.
 
-    At most ``_LONGEST_S``, and 0 if ``text`` cannot be parsed.
+    At most ``_LONGEST_S``; 0 if ``text`` cannot be parsed.
     """
     if text.strip().isdecimal():
         return float(min(int(text.strip()[:9]), _LONGEST_S))

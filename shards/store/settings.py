@@ -1,6 +1,6 @@
-"""How this machine reads from stores.
+"""Settings for how this machine reads from stores.
 
-These settings belong to the machine, not to a run: they come from the environment, and no record of a run has them.
+They belong to the machine, not to a run: they come from environment variables, and are not recorded with a run.
 """
 
 import math
@@ -23,7 +23,7 @@ _VARIABLES = {
 
 
 def processes_here() -> int:
-    """Number of processes of a training run on this machine, as their launcher gives it. They share one cache."""
+    """Number of processes of this training run on this machine, as set by the launcher. They share one cache."""
     text = os.environ.get("LOCAL_WORLD_SIZE", "")
     return max(int(text), 1) if text.isdecimal() else 1
 
@@ -35,22 +35,22 @@ def _default_folder() -> Path:
 
 @dataclass(frozen=True)
 class RemoteSettings:
-    """Limits for reading from stores. Raises ``InputError`` naming the value at fault."""
+    """Limits for reading from stores. An invalid value raises ``InputError`` naming it."""
 
     cache_folder: Path | None = None
     """Local folder for manifests and whole shards, shared by the processes of a machine. It must be on a disk of this
     machine. If ``None``, the folder is ``glass-hires`` in the user's cache folder."""
     cache_gigabytes: float = 100.0
-    """Limit of the cache in units of 10⁹ bytes. Files in use may exceed it."""
+    """Maximum size of the cache in units of 10⁹ bytes. It may be larger while all its files are in use."""
     connections: int = 32
-    """Most requests at once, per process."""
+    """Maximum number of simultaneous requests per process."""
     timeout_s: float = 60.0
     """Time limit, in seconds, for a request of up to 8 MiB, and for each 8 MiB of a longer one."""
     attempts: int = 10
-    """Most attempts of a request. The pauses between 10 attempts add up to about 51 s, or more if the store requests
-    longer pauses."""
+    """Maximum number of attempts per request. The pauses between 10 attempts add up to about 51 s, or more if the store
+    requests longer pauses."""
     longest_pause_s: float = 30.0
-    """Longest pause in seconds, even if the store requests more."""
+    """Longest pause between attempts in seconds, even if the store requests more."""
 
     def __post_init__(self) -> None:
         for name, low in (("cache_gigabytes", 0), ("timeout_s", 0), ("longest_pause_s", 0)):
@@ -64,10 +64,10 @@ class RemoteSettings:
 
     @classmethod
     def from_environment(cls) -> "RemoteSettings":
-        """The defaults, changed by environment variables.
+        """Returns the default settings, changed by environment variables.
 
-        They are ``GLASS_CACHE_DIR``, ``GLASS_CACHE_GB``, ``GLASS_REMOTE_CONNECTIONS``, ``GLASS_REMOTE_TIMEOUT_S``,
-        ``GLASS_REMOTE_ATTEMPTS`` and ``GLASS_REMOTE_LONGEST_PAUSE_S``.
+        The variables are ``GLASS_CACHE_DIR``, ``GLASS_CACHE_GB``, ``GLASS_REMOTE_CONNECTIONS``,
+        ``GLASS_REMOTE_TIMEOUT_S``, ``GLASS_REMOTE_ATTEMPTS`` and ``GLASS_REMOTE_LONGEST_PAUSE_S``.
         """
         found: dict[str, object] = {}
         for field in fields(cls):
@@ -83,7 +83,7 @@ class RemoteSettings:
 
     @property
     def folder(self) -> Path:
-        """The cache folder in effect."""
+        """The cache folder: ``cache_folder`` or, if that is ``None``, the default."""
         return self.cache_folder or _default_folder()
 
     @property

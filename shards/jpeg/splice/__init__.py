@@ -1,1 +1,1 @@
-"""Cuts windows out of a JPEG's bit stream: index, rows of MCUs, header, kernel."""
+"""Cuts windows out of a JPEG's bit stream without decoding: reads the index, copies rows of MCUs, writes headers."""

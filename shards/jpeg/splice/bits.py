@@ -1,8 +1,8 @@
 """Writes entropy-coded bits, inside compiled code.
 
-The functions take and return ``(at, held, count)``: ``at`` is the offset of the next byte in ``out``, and the low
-``count`` (below 8) bits of ``held`` come next but do not fill a byte yet. The caller ensures room in ``out``: 16 bytes,
-and twice the bytes copied, because every byte written may be an FF that takes a stuffed zero.
+The functions take and return ``(at, held, count)``: ``at`` is the offset of the next byte in ``out``. The low ``count``
+(below 8) bits of ``held`` come next, but do not fill a byte yet. The caller must ensure that ``out`` has room for 16
+bytes plus twice the bytes copied, because every byte written may be an FF that needs a stuffed zero.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ U64 = np.uint64(64)
 
 @inlined
 def _bits64(data: np.ndarray, position: Scalar) -> Scalar:
-    """64 bits from bit ``position`` on. Reads nine bytes."""
+    """The 64 bits of ``data`` from bit ``position`` on. Reads nine bytes."""
     byte = position >> U3
     shift = position & U7
     return (load64(data, byte) << shift) | (uint64(data[byte + U8]) >> (U8 - shift))
@@ -49,7 +49,7 @@ def put_bits(
 
 @compiled
 def _put_word(out: np.ndarray, at: Scalar, word: Scalar) -> Scalar:
-    """Appends eight bytes one by one, with a stuffed zero after each FF."""
+    """Appends the eight bytes of ``word``, with a stuffed zero after each FF. Returns the offset after them."""
     for i in range(8):
         byte = uint8(word >> uint64(56 - 8 * i))
         out[at] = byte
@@ -96,7 +96,7 @@ def copy_bits(
 
 @compiled
 def close_row(out: np.ndarray, at: Scalar, held: Scalar, count: Scalar) -> Scalar:
-    """Fills the last byte with ones, and returns the offset after it."""
+    """Fills the rest of the last byte with ones, and returns the offset after it."""
     if count > uint64(0):
         padding = U8 - count
         at, _, _ = put_bits(out, at, held, count, (U1 << padding) - U1, padding)

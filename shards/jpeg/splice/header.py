@@ -1,8 +1,8 @@
 """Writes the header of a spliced JPEG and caches the lookup tables of its source, inside compiled code.
 
-``words`` caches ``SLOTS`` sets of lookup tables. The key of a set is made of the bytes of the file's Huffman tables.
-Most files of a camera or a program share their tables, and building a set takes as long as splicing a crop. A cache
-belongs to one thread at a time.
+A set of lookup tables is made from the Huffman tables of one file. The array ``words`` caches ``SLOTS`` sets, because
+most files from one camera or program have the same Huffman tables, and building a set takes as long as splicing a crop.
+The bytes of the Huffman tables are the key of a set. Only one thread at a time may use a cache.
 """
 
 import numpy as np
@@ -42,8 +42,8 @@ FNV_PRIME = np.uint32(16777619)
 def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
     """Offset at which the Huffman table at ``at`` ends.
 
-    ``open_index`` has checked that the table ends inside the file. The offset is limited here once more, because a
-    mapped file may change.
+    ``open_index`` has checked that the table ends inside the file. The offset is limited here once more, because
+    another process may change a mapped file.
     """
     end = at + 17
     for i in range(1, 17):
@@ -55,8 +55,8 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
     """Writes everything that the lookup tables depend on to ``key``, and returns its length.
 
-    For each component, the key has the numbers of its two tables and, unless an earlier component uses the same two
-    tables, the tables themselves.
+    For each component, the key has the numbers of its two tables. The tables themselves follow, unless an earlier
+    component uses the same two.
     """
     size = int64(0)
     for c in range(info[COMPONENTS]):
@@ -92,7 +92,7 @@ def find_tables(
     singles: np.ndarray,
     lengths: np.ndarray,
 ) -> Scalar:
-    """Offset in ``words`` of this file's set of tables; -1 for an invalid table. Builds a set that is not cached yet.
+    """Offset in ``words`` of this file's set of tables, which is built if it is not cached; -1 for an invalid table.
 
     ``keys`` (``SLOTS * KEY_BYTES``) and ``key_sizes`` (``SLOTS``) identify the sets in the cache. ``key``, ``singles``
     and ``lengths`` are scratch arrays.
@@ -142,7 +142,7 @@ def layout(info: np.ndarray, tables: Scalar, blocks: np.ndarray) -> Scalar:
 
 @compiled
 def _segment(out: np.ndarray, at: Scalar, marker: Scalar, length: Scalar) -> Scalar:
-    """Writes the marker and the length of a segment with ``length`` bytes of payload. Returns the offset after them."""
+    """Writes marker and length of a segment whose payload has ``length`` bytes. Returns the offset after the two."""
     out[at] = uint8(0xFF)
     out[at + 1] = uint8(marker)
     out[at + 2] = uint8((length + 2) >> 8)
@@ -159,7 +159,10 @@ def _copy(data: np.ndarray, start: Scalar, length: Scalar, out: np.ndarray, at: 
 
 @compiled
 def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: Scalar, completed: np.ndarray) -> Scalar:
-    """Writes a segment for every table in use. Returns the end, or -1 if a DC table has no room for all categories."""
+    """Writes a DHT segment for every Huffman table in use. Returns the offset after them.
+
+    Returns -1 if a DC table has no free codes for the categories that it lacks.
+    """
     used = int64(0)
     for c in range(info[COMPONENTS]):
         used |= 1 << info[DC_OF + c] | 16 << info[AC_OF + c]
@@ -185,8 +188,8 @@ def template(
 
     ``completed`` (uint8, ``MAX_TABLE_BYTES``) is scratch space. With ``restarts`` the header has a DRI segment.
 
-    Returns the length of the header and two offsets in it: of the height and width, and of the restart interval (0
-    without ``restarts``). The length is -1 if a DC table has no room for the categories that it lacks.
+    Returns the length of the header, the offset in it of height and width, and the offset of the restart interval (0
+    without ``restarts``). The length is -1 if a DC table has no free codes for the categories that it lacks.
     """
     out[0] = uint8(0xFF)
     out[1] = uint8(0xD8)

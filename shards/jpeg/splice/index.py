@@ -1,7 +1,8 @@
 """Reads a ``.mcu`` member and the header parts that it refers to, inside compiled code.
 
-Member and JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image and fills
-``info``, a small int64 array that the rest of the splice reads; the constants below are indices into it.
+Member and JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image. It writes the
+results to ``info``, a small int64 array that the rest of the splice reads. The constants below are indices into
+``info``. A *status* is ``OK`` or one of the other constants that say why a splice failed.
 :mod:`shards.jpeg.entry_points` documents the format.
 """
 
@@ -69,7 +70,7 @@ def _u16_big(data: np.ndarray, at: Scalar) -> Scalar:
 
 @compiled
 def _crc(data: np.ndarray, start: Scalar, stop: Scalar, crc: Scalar) -> Scalar:
-    """CRC-32 of ``data[start:stop]``, continued from ``crc`` (uint32); the final inversion is left to the caller."""
+    """CRC-32 of ``data[start:stop]``, continued from ``crc`` (uint32). The caller must do the final inversion."""
     for i in range(start, stop):
         crc = CRC_TABLE[(crc ^ data[i]) & uint32(0xFF)] ^ (crc >> uint32(8))
     return crc
@@ -121,7 +122,7 @@ def _read_fixed(mcu: np.ndarray, jpeg_size: Scalar, info: np.ndarray) -> Scalar:
 
 @compiled
 def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -> Scalar:
-    """Length of the header part of ``kind`` at ``at``, or -1 if it does not end by ``end``."""
+    """Length of the header part of kind ``kind`` at offset ``at``, or -1 if it would end after ``end``."""
     length = int64(-1)
     if kind == 0 and at + 9 <= end:
         length = 9 + 3 * int64(jpeg[at + 8])
@@ -245,7 +246,7 @@ def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
 
 @inlined
 def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
-    """``width`` (at most 57) bits as int64, from ``bit`` bits after byte ``at`` on."""
+    """Returns ``width`` (at most 57) bits of ``mcu`` as int64, from ``bit`` bits after the start of byte ``at`` on."""
     byte = uint64(at + (bit >> 3))
     word = load64_little(mcu, byte)
     return int64((word >> uint64(bit & 7)) & ((uint64(1) << uint64(width)) - uint64(1)))
@@ -253,7 +254,7 @@ def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
 
 @compiled
 def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Bit position of an entry in the file, at most the end of the scan."""
+    """Bit position in the file of the entry point with number ``entry``; at most the end of the scan."""
     base = _u32(mcu, info[BASES_AT] + 4 * (entry // ENTRIES_PER_BASE))
     bits = _field(mcu, info[ENTRIES_AT], entry * info[ENTRY_BITS], info[POSITION_BITS])
     return min((info[SCAN_START] + base) * 8 + bits, info[SCAN_END] * 8)
@@ -261,7 +262,7 @@ def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
 
 @compiled
 def entry_dc(mcu: np.ndarray, info: np.ndarray, entry: Scalar, dc: np.ndarray) -> None:
-    """Writes the DC predictors of an entry to ``dc`` (int64, one per component)."""
+    """Writes the DC predictors at the entry point with number ``entry`` to ``dc`` (int64, one per component)."""
     bit = entry * info[ENTRY_BITS] + info[POSITION_BITS]
     for c in range(info[COMPONENTS]):
         dc[c] = _field(mcu, info[ENTRIES_AT], bit, info[DC_BITS_AT + c]) + info[DC_LOW_AT + c]

@@ -1,4 +1,4 @@
-"""Turns windows of JPEGs into small JPEGs, inside compiled code: one call for a batch, without the GIL."""
+"""Turns windows of JPEGs into small JPEGs, inside compiled code. One call handles a batch, without the GIL."""
 
 from typing import Any, NamedTuple
 
@@ -64,14 +64,15 @@ class Memory(NamedTuple):
     """Addresses, and sizes in elements, of all arrays that a call reads and writes, as uint64."""
 
     images: Any
-    """uint64, 4 per image: address and size of its JPEG, address and size of its entry points."""
+    """uint64, 4 per image: address and size of its JPEG, address and size of its ``.mcu`` member."""
     windows: Any
     """int32, 4 per window: top, left, height, width."""
     image_of: Any
     """int64, one per window: index of its image."""
     num_windows: Any
     offsets: Any
-    """int64, one more than windows. Part of the result, like ``origin``, ``size`` and ``status`` (see ``Spliced``)."""
+    """int64, (``num_windows`` + 1,). Filled by the call, as are ``origin``, ``size`` and ``status``; ``Spliced``
+    documents them."""
     origin: Any
     size: Any
     status: Any
@@ -99,10 +100,10 @@ class Memory(NamedTuple):
 
 @compiled
 def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
-    """Sets ``area`` to the window with its margin, from whole MCUs on. False if the window leaves the image.
+    """Sets ``area`` to the MCUs that hold a window and its margin. Returns false if the window leaves the image.
 
-    At the right and the bottom, whole MCUs are copied. But the declared size of the image ends with the margin, and
-    decoders skip the pixels beyond it.
+    The small JPEG gets whole MCUs. But its declared size ends with the margin at the right and at the bottom, so that
+    decoders skip the pixels beyond.
     """
     top, left = int64(window[0]), int64(window[1])
     bottom, right = top + int64(window[2]), left + int64(window[3])
@@ -126,7 +127,7 @@ def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
 
 @compiled
 def _write_header(memory: Memory, at: Scalar) -> Scalar:
-    """Copies the image's template to ``out[at:]`` and inserts the size of this window. Returns the end."""
+    """Copies the image's template to ``out[at:]`` and inserts the size of this window. Returns the offset after it."""
     opened, area = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.area, AREA_SIZE)
     head, out = bytes_at(memory.head, HEADER_BYTES), bytes_at(memory.out, memory.out_size)
     for i in range(opened[HEAD_SIZE]):
@@ -144,9 +145,10 @@ def _write_header(memory: Memory, at: Scalar) -> Scalar:
 
 @compiled
 def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar, Scalar]:
-    """Whether the row's entry points are in order, and the bytes of scratch and output that the row may take.
+    """Returns whether a row's entry points are in order, and the bytes of scratch and of output that it may need.
 
-    A byte of the scan takes two in the output at most, if the shifted bits form an FF that needs stuffing.
+    ``start`` and ``stop`` are the first MCU of the row and the one after its last. A byte of the scan takes at most two
+    in the output, because the shifted bits may form an FF that needs a stuffed zero.
     """
     info = int64_at(work.info, INFO_SIZE)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -161,7 +163,7 @@ def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar
 
 @compiled
 def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
-    """Ends a row with a marker. The DC predictors start at 0 after it."""
+    """Ends a row with a marker whose second byte is ``marker``. After it, the DC predictors start at 0 again."""
     out = bytes_at(work.out, work.out_size)
     at = close_row(out, writer.at, writer.held, writer.count)
     out[at] = uint8(0xFF)
@@ -174,10 +176,10 @@ def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
 
 @compiled
 def _splice_area(work: Work, area: np.ndarray, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends all MCU rows of an area and the EOI marker.
+    """Appends all MCU rows of an area, then the EOI marker, to the output from offset ``at`` on.
 
-    Returns (status, end of the output, 0), or (``MORE_ROOM``, size of scratch, size of output) if an array is too
-    small.
+    Returns (status, offset after the output, 0). If an array is too small, returns (``MORE_ROOM``, size of scratch
+    needed, size of output needed).
     """
     info, last = int64_at(work.info, INFO_SIZE), int64_at(work.last, 4)
     writer = Writer(at, uint64(0), uint64(0))
@@ -206,7 +208,7 @@ def _splice_area(work: Work, area: np.ndarray, restarts: bool, at: Scalar) -> tu
 
 @compiled
 def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
-    """Opens an image: checks its index, finds its tables, writes its template, and fills ``opened``."""
+    """Opens an image: checks its index, finds its tables, writes its header template, and fills ``opened``."""
     opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
     images = uint64_at(memory.images, uint64(4 * (image + 1)))
     jpeg = bytes_at(images[4 * image], images[4 * image + 1])
@@ -238,7 +240,7 @@ def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
 
 @compiled
 def _splice_window(memory: Memory, window: Scalar, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends one window of the opened image. Returns the same as ``_splice_area``."""
+    """Appends the JPEG of one window of the opened image to the output. Returns the same as ``_splice_area``."""
     opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
     area = int64_at(memory.area, AREA_SIZE)
     windows = int32_at(memory.windows, uint64(4) * memory.num_windows)
@@ -303,10 +305,10 @@ def _splice_windows(memory: Memory, window: Scalar, restarts: bool) -> tuple[Sca
 def _compile(digest: str) -> Any:
     @cached(_nrt=False)
     def kernel(memory: Memory, window: Scalar, restarts: bool) -> Any:
-        """Splices windows from ``window`` on.
+        """Splices windows, beginning with number ``window``, until all are done or an array is too small.
 
-        Returns (next window, bytes of scratch, bytes of output). If windows remain, the caller makes arrays of at least
-        these sizes and calls again.
+        Returns (next window, size of scratch needed, size of output needed), sizes in bytes. If windows remain, the
+        caller must make arrays of at least these sizes and call again.
         """
         _ = digest
         return _splice_windows(memory, window, restarts)

@@ -1,4 +1,4 @@
-"""All entry points of a JPEG as bit positions, which show how its bits are spread over the image."""
+"""Reads the bit positions of all entry points of a JPEG, which show how its bits are distributed over the image."""
 
 from typing import Any, NamedTuple
 
@@ -27,20 +27,20 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class EntryPositions(NamedTuple):
-    """Bit positions of all entries of an index."""
+    """Bit positions of all entry points of a JPEG."""
 
     positions: npt.NDArray[np.int64]
-    """(n + 1,) bit positions in the file of the n entries and of the end of the scan, non-decreasing."""
+    """(n + 1,) bit positions in the file: of the n entry points, and of the end of the scan. They never decrease."""
     mcus_per_entry: int
     mcus_per_row: int
     num_mcus: int
 
 
 def read_positions(jpeg: Bytes, mcu: Bytes) -> EntryPositions | None:
-    """Reads the positions of a ``.mcu`` member; both arguments are 1-D.
+    """Reads the positions of the entry points in ``mcu``, the ``.mcu`` member of ``jpeg``. Both are 1-D arrays.
 
-    Returns ``None`` if the member is empty, damaged or of another file. Reads only the header of the JPEG and the
-    beginning of its scan.
+    Returns ``None`` if the member is empty, damaged or belongs to another file. Reads only the header of the JPEG and
+    the beginning of its scan.
     """
     info = np.zeros(INFO_SIZE, np.int64)
     # An entry takes at least one bit of the member, so this is enough whatever the member claims.
@@ -71,7 +71,7 @@ def _compile(digest: str) -> Any:
         out_at: Scalar,
         out_size: Scalar,
     ) -> Any:
-        """Opens the index and writes all positions. Returns a status of the splice."""
+        """Opens the index, and writes all positions to the array at address ``out_at``. Returns a status."""
         _ = digest
         jpeg, mcu = bytes_at(jpeg_at, jpeg_size), bytes_at(mcu_at, mcu_size)
         info = int64_at(info_at, uint64(INFO_SIZE))

@@ -1,9 +1,10 @@
 """Copies one MCU row of a window as entropy-coded bits, inside compiled code.
 
-A row is copied in these steps: start at the last entry point at or before the first MCU wanted, and walk to that MCU;
-re-code the first DC value of each component; copy all other bits up to the end of the last MCU wanted. That end is
-found by a walk from the nearest entry point before it. If the source has restart markers inside the row, the row is
-copied in pieces, from marker to marker.
+An MCU row is a row of JPEG's minimum coded units. It is copied in three steps. First, a walk from the last entry point
+at or before the first MCU wanted finds that MCU. Second, the first DC value of each component is re-coded, since its
+predictor differs in the output. Third, all other bits are copied up to the end of the last MCU wanted, which is found
+by a walk from the nearest entry point before it. If the source has restart markers inside the row, the row is copied in
+pieces, from marker to marker.
 """
 
 from typing import Any, NamedTuple
@@ -50,7 +51,7 @@ BLOCKS_SIZE = FIRST + 4
 
 
 class Work(NamedTuple):
-    """Addresses (and sizes, where they vary) of everything that a row needs."""
+    """Addresses of all arrays that copying a row needs, and the sizes of those whose size varies."""
 
     jpeg: Any
     jpeg_size: Any
@@ -61,7 +62,7 @@ class Work(NamedTuple):
     words_size: Any
     blocks: Any
     per_mcu: Any
-    """Blocks per MCU."""
+    """Number of blocks per MCU."""
     bits: Any
     """Unstuffed bytes of the current piece."""
     bits_size: Any
@@ -69,9 +70,9 @@ class Work(NamedTuple):
     """Bit positions of the blocks walked; ``STARTS_SIZE`` elements."""
     state: Any
     dc: Any
-    """DC predictors in the source, 4 × int64."""
+    """Current DC predictors in the source, 4 × int64."""
     last: Any
-    """DC predictors in the output, 4 × int64."""
+    """Current DC predictors in the output, 4 × int64."""
     out: Any
     out_size: Any
 
@@ -86,7 +87,7 @@ class Writer(NamedTuple):
 
 @compiled
 def end_byte(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Offset in the file after the byte that holds the last bit before ``entry``."""
+    """Offset in the file up to which bytes are needed to have all bits before the entry point ``entry``."""
     if entry >= info[ENTRIES]:
         return uint64(info[SCAN_END])
     return uint64(min((entry_position(mcu, info, entry) >> 3) + 1, info[SCAN_END]))
@@ -119,7 +120,10 @@ def _words(work: Work) -> Any:
 
 @inlined
 def _load(work: Work, bound: Scalar, at: Scalar) -> bool:
-    """Unstuffs the file from the current byte up to ``bound`` or a marker into ``bits[at:]``. Sets ``LIMIT``."""
+    """Copies the file, from the current byte up to ``bound`` or a marker, unstuffed to ``bits[at:]``.
+
+    Sets ``LIMIT`` to the number of bits. Returns false if ``bound`` is not valid or ``bits`` is too small.
+    """
     state = _state(work)
     start = state[BYTE]
     if bound < start or bound > work.jpeg_size:
@@ -134,7 +138,7 @@ def _load(work: Work, bound: Scalar, at: Scalar) -> bool:
 
 @compiled
 def _walk(work: Work, position: Scalar, num_blocks: Scalar) -> Scalar:
-    """Walks ``num_blocks`` blocks of the current bits from ``position`` on, where an MCU starts."""
+    """Walks ``num_blocks`` blocks of the current bits as ``walk_blocks`` does. An MCU must start at ``position``."""
     starts = uint64_at(work.starts, STARTS_SIZE)
     limit = _state(work)[LIMIT]
     return walk_blocks(_bits(work), limit, position, num_blocks, _pairs(work), _words(work), starts)
@@ -142,7 +146,7 @@ def _walk(work: Work, position: Scalar, num_blocks: Scalar) -> Scalar:
 
 @compiled
 def _sum_dc(work: Work, first_mcu: Scalar, stop_mcu: Scalar) -> None:
-    """Adds the DC differences of walked MCUs to the DC predictors in the source."""
+    """Adds the DC differences of the walked MCUs ``first_mcu`` … ``stop_mcu - 1`` to the source's DC predictors."""
     component_of = uint64_at(work.blocks, BLOCKS_SIZE)[COMPONENT_OF:FIRST]
     starts = uint64_at(work.starts, STARTS_SIZE)
     sum_dc(
@@ -159,7 +163,7 @@ def _sum_dc(work: Work, first_mcu: Scalar, stop_mcu: Scalar) -> None:
 
 @compiled
 def _cross_restart(work: Work, mcu: Scalar) -> bool:
-    """Steps over the restart marker before ``mcu``. False if the current bits do not end at a restart marker."""
+    """Steps over the restart marker before MCU ``mcu``. Returns false if the current bits do not end at a marker."""
     state = _state(work)
     if state[LIMIT] < state[END] or state[LIMIT] - state[END] > U7:
         return False
@@ -176,7 +180,10 @@ def _cross_restart(work: Work, mcu: Scalar) -> bool:
 
 @compiled
 def _enter(work: Work, here: Scalar) -> bool:
-    """Goes to the last entry point at or before MCU ``here``, then over all restart markers up to ``here``."""
+    """Goes to the last entry point at or before MCU ``here``, then over all restart markers up to ``here``.
+
+    Returns false if the bits or the index are damaged.
+    """
     info, state = _info(work), _state(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
     every, restart = info[EVERY], info[RESTART]
@@ -199,10 +206,11 @@ def _enter(work: Work, here: Scalar) -> bool:
 
 @inlined
 def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
-    """Unstuffs the file from the current byte to the end of the piece.
+    """Unstuffs the file from the current byte to the end of the piece. Returns false if that fails.
 
-    ``tail`` is the last entry point of the piece. ``jump`` says that this entry point comes after the first MCU wanted;
-    its position in the bits is then stored in ``TAIL_BIT``. ``exact`` says that the piece ends at this entry point.
+    ``tail`` is the last entry point of the piece. ``jump`` says whether this entry point comes after the first MCU
+    wanted; if so, its position in the bits is stored in ``TAIL_BIT``. ``exact`` says whether the piece ends at this
+    entry point.
     """
     state, info = _state(work), _info(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -221,7 +229,7 @@ def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
 
 @compiled
 def _recode(work: Work, pair: Scalar, value: Scalar, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the DC difference ``value``. False if there is no code for it."""
+    """Appends the DC difference ``value``, coded by table ``pair``. Returns false if there is no code for it."""
     magnitude = abs(value)
     category = int64(0)
     while category <= MAX_DC_CATEGORY and magnitude >> category > 0:
@@ -247,9 +255,9 @@ def _copy(work: Work, start: Scalar, end: Scalar, writer: Writer) -> Writer:
 
 @inlined
 def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar, Writer]:
-    """Appends the MCU that starts with walked block ``block``, up to the first DC value of its last component.
+    """Appends the MCU whose first block is the walked block ``block``, up to the first DC value of its last component.
 
-    Returns whether it is sound, the position of the bit after that value, and the writer.
+    Returns whether the bits are valid, the position of the bit after that value, and the writer.
     """
     blocks = uint64_at(work.blocks, BLOCKS_SIZE)
     starts = uint64_at(work.starts, STARTS_SIZE)
@@ -273,7 +281,10 @@ def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar,
 
 @inlined
 def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool) -> bool:
-    """Walks from the entry point ``tail`` to the end of the piece. Sets the DC values at that end if ``needed``."""
+    """Finds the end of the piece by a walk from the entry point ``tail``. Returns false if the bits are damaged.
+
+    If ``needed``, sets the DC predictors in the source to those at that end.
+    """
     state, info = _state(work), _info(work)
     num_mcus = uint64(stop - tail * info[EVERY])
     state[END] = state[TAIL_BIT]
@@ -289,7 +300,10 @@ def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool)
 
 @compiled
 def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the MCUs ``here`` … ``stop - 1``, between which the source has no restart marker."""
+    """Appends the MCUs ``here`` … ``stop - 1``, between which the source has no restart marker.
+
+    Returns whether the bits and the index are valid, and the writer. ``needed`` is as in ``splice_row``.
+    """
     info, state = _info(work), _state(work)
     every, restart = info[EVERY], info[RESTART]
     # An entry point at a restart comes after the marker, so it does not show where the bits before it end.
@@ -328,9 +342,11 @@ def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: 
 
 @compiled
 def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the MCUs ``start`` … ``stop - 1`` to the output. Returns false if the bits or the index are damaged.
+    """Appends the MCUs ``start`` … ``stop - 1`` to the output.
 
-    ``Work.last`` points to the DC predictors in the output; if ``needed``, those after the row are stored there.
+    Returns whether the bits and the index are valid, and the writer. ``Work.last`` points to the DC predictors in the
+    output. If ``needed``, the predictors after the row are stored there; the next row needs them unless a restart
+    marker comes first.
     """
     restart = _info(work)[RESTART]
     if not _enter(work, start):

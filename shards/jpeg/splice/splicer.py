@@ -1,9 +1,9 @@
-"""Windows of JPEGs as small JPEGs of their own, made by copying bits: no pixels are decoded.
+"""Makes small JPEGs from windows of JPEGs by copying bits, without decoding pixels. This is called *splicing*.
 
 The pixels of the crop inside a spliced JPEG equal those of a full decode by the same decoder, bit for bit, as long as
-the JPEG is the one that was indexed. An index that is incomplete, or of another file or version, is refused before use.
-Bits of the scan that are damaged later are found only by the shard's checksum: a splice of them is memory-safe, but its
-pixels may be wrong.
+the JPEG is the one that was indexed. An index that is incomplete, or belongs to another file or version, is refused
+before use. If the scan is damaged later, only the shard's checksum shows it. Splicing damaged bits is memory-safe, but
+the pixels may be wrong.
 """
 
 from collections import deque
@@ -30,7 +30,8 @@ STATUS_REASONS = (
     "corrupt scan",  # or an index with wrong positions
     "window outside the image",
 )
-"""Meaning of each value of ``Spliced.status``. All but "ok" require a full decode."""
+"""Meaning of each value of ``Spliced.status``. If it is not "ok", the window has no JPEG, and the image must be decoded
+whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ class Spliced:
     """The small JPEGs of a batch, one per window, joined in one buffer."""
 
     data: np.ndarray
-    """uint8; ``data[offsets[i]:offsets[i + 1]]`` is the JPEG of window i, empty if it failed. At least ``TAIL_BYTES``
-    bytes without meaning follow the last one, because libjpeg-turbo is faster with a buffer that reaches this far
+    """uint8; ``data[offsets[i]:offsets[i + 1]]`` is the JPEG of window i, empty if its splice failed. At least
+    ``TAIL_BYTES`` arbitrary bytes follow the last JPEG, because libjpeg-turbo is faster if the buffer reaches this far
     beyond the end of an image."""
     offsets: np.ndarray
-    """(n + 1,) int64: where the JPEG of each window begins in ``data``, and the end of the last."""
+    """(n + 1,) int64: offsets in ``data`` at which the JPEGs begin, and the end of the last one."""
     origin: np.ndarray
     """(n, 2) int32: row and column of the window's first pixel in the decoded small JPEG."""
     size: np.ndarray
@@ -51,13 +52,13 @@ class Spliced:
     """(n,) int32: index into ``STATUS_REASONS``; 0 if the splice succeeded."""
 
     def jpeg(self, window: int, slack: int = 0) -> memoryview:
-        """The JPEG of a window, followed by the next ``slack`` (at most ``TAIL_BYTES``) bytes of the buffer."""
+        """The bytes of a window's JPEG, and the ``slack`` (at most ``TAIL_BYTES``) bytes after them in the buffer."""
         start, stop = self.offsets[window], self.offsets[window + 1]
         return self.data[start : stop + slack].data
 
 
 class _Workspace:
-    """Cached lookup tables of recent files, and scratch arrays. Belongs to one call at a time."""
+    """Lookup tables of recent files, and scratch arrays. Only one call at a time uses a workspace."""
 
     def __init__(self) -> None:
         # Names are those of Memory's fields.
@@ -84,10 +85,10 @@ class _Workspace:
 
 
 class Splicer:
-    """Splices windows. Any number of threads may use one object at once; the GIL is released.
+    """Splices windows. Releases the GIL, and any number of threads may use one object at the same time.
 
-    With ``restarts``, every MCU row of the output ends with a restart marker, so that a decoder can find the rows
-    without decoding them. libjpeg-turbo decodes such files more slowly.
+    With ``restarts``, every MCU row of the output but the last ends with a restart marker, so that a decoder can find
+    the rows without decoding them. libjpeg-turbo decodes such files more slowly.
     """
 
     def __init__(self, restarts: bool = False) -> None:
@@ -103,11 +104,11 @@ class Splicer:
     def splice_batch(
         self, jpegs: Sequence[np.ndarray], mcus: Sequence[np.ndarray], windows: np.ndarray, image_of: np.ndarray
     ) -> Spliced:
-        """Splices ``windows[i]`` = (top, left, height, width) out of ``jpegs[image_of[i]]``.
+        """Splices ``windows[i]``, (top, left, height, width), from the image ``jpegs[image_of[i]]``, for all i.
 
-        ``jpegs`` and ``mcus`` are contiguous uint8 arrays, such as views of a memory map; only the bytes needed are
-        read. Windows of the same image should be consecutive. For bad input, ``Spliced.status`` of the window says what
-        is wrong.
+        ``mcus`` are the ``.mcu`` members of ``jpegs``. All are contiguous uint8 arrays, such as views of a memory map;
+        only the bytes needed are read. Splicing is fastest if windows of the same image are consecutive. If a window
+        cannot be spliced, its ``Spliced.status`` says why.
         """
         windows = np.ascontiguousarray(windows, np.int32)
         image_of = np.ascontiguousarray(image_of, np.int64)
