@@ -1,4 +1,5 @@
-"""The detector, under its former path, which cards of published models name: see :mod:`glass.predict.detector`."""
+"""The detector under its former path, which the cards of published models name. It is in
+:mod:`glass.predict.detector`."""
 
 from glass.predict.detector import Detector
 

@@ -1,7 +1,7 @@
 """The scores of a split joined with the manifest: a table with one row per image.
 
-It is stored as ``predictions-<split>.parquet`` in a run's folder, so that later questions (another threshold, a
-calibration, two models compared on the same images) need no second scoring.
+It is stored as ``predictions-<split>.parquet`` in a run's folder, so that another threshold, a calibration, or a
+comparison of two models on the same images needs no second scoring.
 """
 
 from pathlib import Path

@@ -51,7 +51,7 @@ class RobustnessRow(TypedDict):
     undecodable: int
     models: dict[str, ContenderResults]
     differences: dict[str, Difference]
-    """AUROC of each further model minus that of the first."""
+    """Name of each model but the first → its AUROC minus that of the first."""
 
 
 class WorstRow(TypedDict):
@@ -84,7 +84,8 @@ class Robustness(TypedDict):
 
 
 def check_robustness(document: object) -> Robustness:
-    """``document`` as a robustness table. Raises ``ValueError`` naming the first entry that is not as declared."""
+    """``document`` as a robustness table. Raises ``ValueError`` naming the first entry that does not match
+    :class:`Robustness`."""
     table = versioned_document(document, Robustness, FORMAT_VERSION)
     models = set(table["models"])
     if not models or not table["rows"]:
