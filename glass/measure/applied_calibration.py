@@ -97,7 +97,7 @@ class AppliedCalibration(TypedDict):
     older documents, as are ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
     data: NotRequired[CalibrationData]
     in_sample: NotRequired[bool]
-    """Whether the threshold was chosen on the split that is evaluated here, or on a part of it."""
+    """Whether the threshold was chosen on images of the split that is evaluated."""
     promise: NotRequired[Promise | None]
     """Null if ``in_sample`` is true, or if there are no real images."""
     uncertain: NotRequired[Uncertain]
@@ -108,7 +108,7 @@ class AppliedCalibration(TypedDict):
 
 
 def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
-    """Whether the threshold was chosen on ``split`` of the data set at ``data``, or on a part of that split."""
+    """Whether the threshold was chosen on images in ``split`` of the data set at ``data``."""
     chosen = calibration.data
     if chosen.get("dataset_json_sha256") != dataset_json_sha256(data):
         return False

@@ -16,7 +16,7 @@ __all__ = ["LEVEL", "Difference", "bootstrap_intervals", "clusters", "paired_dif
 
 LEVEL = 0.95
 
-# Limit of weights in a block of draws (8 bytes each, with about ten such arrays in memory at a time).
+# Maximum number of weights in a block of draws (8 bytes each; about ten such arrays are in memory at a time).
 MAX_WEIGHTS_PER_BLOCK = 2_000_000
 
 Array = npt.NDArray[Any]

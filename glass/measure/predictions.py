@@ -29,7 +29,7 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("group", pa.string()),
         pa.field("probability", pa.float64()),  # of "generated"; calibrated where the model is
         pa.field("logits", pa.list_(pa.float32())),  # real, generated
-        pa.field("attention_weights", pa.list_(pa.float32())),  # one per window; null without
+        pa.field("attention_weights", pa.list_(pa.float32())),  # one per window; null for a model without attention
         pa.field("crop_windows", pa.list_(pa.list_(pa.int32()))),  # top, left, height, width
         pa.field("source_path", pa.string()),  # relative to the folder the shards were built from
     ]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RealSlice", "real_slices"]
 
-_LEAST = 10  # images of a kind; with fewer, a rate says nothing
-_MOST_FOLDERS = 12  # if there are more, folders are probably scenes, and nobody would read so many rows
+_LEAST = 10  # minimum number of images of a kind; with fewer, a rate says nothing
+_MOST_FOLDERS = 12  # if there are more, each is probably a scene, and nobody would read a row for each
 _COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif", "source_path")
 
 

@@ -26,8 +26,10 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class RunningStatistics:
-    """The running means, variances and batch counts of the BatchNorm layers of ``network`` that are in training
-    mode."""
+    """Copies and restores running means, variances and batch counts of BatchNorm layers.
+
+    They are those layers of ``network`` that are in training mode.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         layers = [
@@ -46,7 +48,7 @@ class RunningStatistics:
         return bool(self.moments)
 
     def copy(self) -> list[torch.Tensor]:
-        """A copy of the present values."""
+        """Copies of the present values."""
         return [buffer.clone() for buffer in (*self.moments, *self.counts)]
 
     def restore(self, values: list[torch.Tensor]) -> None:
@@ -65,7 +67,8 @@ class RunningStatistics:
 
 
 def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int) -> torch.Tensor:
-    """Features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, from ``crop_chunk`` crops of each image at a time.
+    """Features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, computed from ``crop_chunk`` crops of each image at
+    a time.
 
     The gradient is exact; the module's docstring describes BatchNorm.
     """
@@ -108,7 +111,7 @@ def as_images(crops: torch.Tensor) -> torch.Tensor:
 
 
 def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
-    """The current autocast, but each chunk casts the weights for itself.
+    """The current autocast without its cache, so that each chunk casts the weights anew.
 
     If the chunks shared one cast, their gradients would be summed in half precision.
     """
@@ -126,7 +129,7 @@ def keep_statistics_in_backward(network: nn.Module) -> None:
     kept: dict[nn.Module, AbstractContextManager[None]] = {}
 
     def enter(layer: nn.Module, _: object) -> None:
-        # In a compiled graph the second run leaves out the update of the statistics by itself.
+        # In a compiled graph the second run does not update the statistics anyway.
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
             kept[layer] = RunningStatistics(layer).unchanged()
             kept[layer].__enter__()

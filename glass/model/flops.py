@@ -1,4 +1,4 @@
-"""Compute of a training run in floating-point operations, which do not depend on the machine."""
+"""Counts the floating-point operations of a training run, which do not depend on the machine."""
 
 from dataclasses import replace
 from functools import cache
@@ -16,7 +16,8 @@ BACKWARD = 2
 
 
 def training_flops(config: RunConfig, images: int) -> float:
-    """Floating-point operations of training on ``images`` images (epochs × images of the split), forward and backward.
+    """Number of floating-point operations to train on ``images`` images (epochs × images of the split), forward and
+    backward.
 
     Counts the matrix products and convolutions of the model, with PyTorch's counter.
     """

