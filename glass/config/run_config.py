@@ -123,8 +123,8 @@ class OptimConfig:
     wd_local: Step = 0.0
     """Weight decay of the local backbone."""
     wd_head: Step = 0.0
-    """Weight decay of attention and head. In the study it is 0 for GLASS, and equal to the backbone's for the
-    baseline."""
+    """Weight decay of attention and head. In the study (arXiv 2601.00141) it is 0 for GLASS, and equal to the
+    backbone's for the baseline."""
     lr_min: Step = 1e-6
     """Final learning rate of the cosine schedule; a rate that starts below it stays constant."""
     clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
@@ -190,7 +190,7 @@ class RunConfig:
     """
 
     preset: str = ""
-    """Name of the preset that these settings started from."""
+    """Name of the preset that these settings started from; ``""`` if there was none."""
     model: ModelConfig = field(default_factory=ModelConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -198,8 +198,8 @@ class RunConfig:
     epochs: Positive = 50
     """Number of passes over the training split."""
     seed: Seed = 0
-    """Seed of the initial weights and of dropout. ``loader.seed`` is the seed of the order of images and of their
-    windows. The option ``--seed`` sets both."""
+    """Seed of the initial weights and of dropout. ``loader.seed`` is the seed of the order of the images and of the
+    choice of windows. The option ``--seed`` sets both."""
     label_smoothing: Rate = 0.1
     """Share of each training target that is spread evenly over both classes."""
     grad_accum_steps: Positive = 1

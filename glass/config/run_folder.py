@@ -193,8 +193,8 @@ class RunFolder:
     def note_backbones(self, backbones: dict[str, Any]) -> None:
         """Records the backbones in ``run.json``.
 
-        ``backbones`` maps each backbone to timm's ``name`` and to the ``weights_sha256`` that it started from
-        (:func:`glass.model.backbones.weights_digest`).
+        ``backbones`` maps the name of each backbone to its ``name`` in timm and the ``weights_sha256`` of its initial
+        weights (:func:`glass.model.backbones.weights_digest`).
         """
         record = self.record()
         assert record is not None

@@ -2,7 +2,7 @@
 
 Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink, but most updates change
 no pixel. So besides the versions, the record holds digests of pixels that were decoded and shrunk from one small JPEG.
-They show whether an update matters.
+They show whether an update changes pixels.
 """
 
 import base64

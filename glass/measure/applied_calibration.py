@@ -60,7 +60,7 @@ class Promise(TypedDict):
 
     max_fpr: Number
     calibrated_on: _CalibratedOn
-    """Numbers of the real images on which the threshold was chosen, and of false alarms among them."""
+    """Number of real images on which the threshold was chosen, and number of false alarms among them."""
     images: int
     """Number of real images in this split."""
     false_alarms: int
@@ -73,7 +73,7 @@ class Promise(TypedDict):
 
 
 class Uncertain(TypedDict):
-    """Share of each class in the band of doubt."""
+    """For each class, the share of its images that are in the band of doubt."""
 
     real: Number | None
     generated: Number | None

@@ -42,11 +42,11 @@ def bootstrap_intervals(
 
     ``label`` and ``probability`` are (n,), and ``groups`` holds n group names. *Scenes* are resampled, with
     replacement: the samples of a group are drawn together, because errors on images of one scene are correlated, and
-    treating them as independent makes intervals too narrow. A sample with the group ``""`` counts as a scene, as does
-    every sample if ``groups`` is None. The draws are not stratified by class, because a class with few scenes would
-    then hardly vary. A draw in which a metric is undefined is left out for that metric, and a metric that is undefined
-    in more than half the draws has the interval None. An interval of width zero means that no draw showed an error, not
-    that errors are impossible.
+    treating them as independent makes intervals too narrow. A sample with the group ``""`` counts as a separate scene,
+    as does every sample if ``groups`` is None. The draws are not stratified by class, because a class with few scenes
+    would then hardly vary. A draw in which a metric is undefined is left out for that metric, and a metric that is
+    undefined in more than half the draws has the interval None. An interval of width zero means that no draw showed an
+    error, not that errors are impossible.
     """
     table = _table(label, probability, threshold, groups)
     blocks = [weighted_metrics_sorted(w, table) for w in _weights(table, draws, seed)]

@@ -83,8 +83,8 @@ class SplitImages:
 def changed_batches(
     images: SplitImages, row: Perturbation, threads: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
-    """Applies the change ``row`` to ``images``. Yields row numbers in the manifest (n,) and the n changed images, 1 … 8
-    at a time.
+    """Yields the images of a split after the change ``row``, in batches of n ≤ 8: (row numbers in the manifest (n,), n
+    images).
 
     Images that could not be read or changed are left out. ``threads`` threads prepare one batch ahead of the consumer.
     """

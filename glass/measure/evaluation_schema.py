@@ -132,7 +132,7 @@ class Evaluation(Results):
     settings: EvaluationSettings
     timing: Timing
     versions: dict[str, Any]
-    """Distribution → version."""
+    """Name of an installed distribution → its version."""
     calibration: NotRequired[AppliedCalibration | None]
     """Null if no calibration applied. Absent in older documents, as are ``missing``, ``learnt`` and ``real_slices``."""
     missing: NotRequired[list[dict[str, Any]]]

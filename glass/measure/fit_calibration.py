@@ -1,11 +1,11 @@
 """Chooses a calibration from a model's scores of images that are kept for this purpose.
 
 *Temperature*: the temperature T minimises the negative log-likelihood of softmax(logits / T). The targets are Platt's
-(n+1)/(n+2) instead of 1, so that T stays above 0 if the classes are perfectly separated. *Threshold*: at most 1 % of
-the real images may be false alarms. Of all such thresholds, the one that detects most generated images is chosen; if
+(n+1)/(n+2) instead of 1, so that T stays above 0 if the classes are perfectly separated. *Threshold*: of all thresholds
+at which at most 1 % of the real images are false alarms, the one that detects most generated images is chosen. If
 several detect equally many, it is the middle between the lowest detected score and the highest real score below it.
-*Band of doubt*: it ends at the threshold, and begins at the highest score of a generated image such that at most 5 % of
-the generated images score lower. Below the band the verdict is "real".
+*Band of doubt*: it ends at the threshold. It begins at the score of a generated image: the highest one such that at
+most 5 % of the generated images score lower. Below the band the verdict is "real".
 """
 
 import math

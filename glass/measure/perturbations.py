@@ -21,8 +21,8 @@ from shards.errors import InputError
 __all__ = ["CLEAN", "PERTURBATIONS", "Perturbation", "chosen_rows"]
 
 PERTURBATION_PURPOSE = 5 << 32
-"""``purpose`` of the random streams of these changes. Training uses other purposes, so no training image has the same
-noise."""
+"""``purpose`` in :func:`loaders.order.randomness.stream` for these changes. Training uses other purposes, so no
+training image has the same noise."""
 
 CLEAN = "clean"
 

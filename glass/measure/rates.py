@@ -1,8 +1,9 @@
 """Confidence intervals of shares of images, and prediction intervals for counts of new images.
 
 The bootstrap gives no interval for a rate of 0 or 1, since no draw can contain errors that the sample lacks. So the
-intervals of shares are those of Clopper and Pearson. Errors on images of one scene are correlated, so n images count
-only as the number of independent images whose share would vary as much (Korn and Graubard 1998).
+intervals of shares are those of Clopper and Pearson. Errors on images of one scene are correlated, so these intervals
+are computed as if there were fewer images: the number of independent images whose share would vary as much (Korn and
+Graubard 1998).
 """
 
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def metric_intervals(
 ) -> dict[str, list[float] | None]:
     """The interval of every metric: :func:`rate_interval` for shares of images, the bootstrap for all others.
 
-    The bootstrap also serves the shares whose threshold or denominator is random (detection at few false alarms,
+    The bootstrap is also used for shares whose threshold or denominator is random (detection at few false alarms,
     precision), because it describes their spread better. But if such a metric is 0 in every draw or 1 in every draw,
     its interval is that of :func:`rate_interval`.
     """

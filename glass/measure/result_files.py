@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 EVALUATION, ROBUSTNESS = "evaluation", "robustness"
-"""The kinds of results. The name of a file of results begins with its kind."""
+"""The kinds of results. The name of a result file begins with its kind."""
 
 OUR_EVALUATION = is_json_with("split", "model", "dataset", "metrics")
 OUR_PREDICTIONS = is_parquet_with(("sample_key", "label", "probability"))
@@ -147,8 +147,7 @@ def _ending(digest: str) -> str:
 
 
 def _digest_in(path: Path, entry: str) -> str | None:
-    """The SHA-256 of ``dataset.json`` that the JSON file at ``path`` states under ``entry``; None if it cannot be
-    read."""
+    """The SHA-256 of ``dataset.json`` that the JSON file at ``path`` holds under ``entry``; None if there is none."""
     try:
         document: Any = read_json(path)
         digest = document[entry]["dataset_json_sha256"]

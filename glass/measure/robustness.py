@@ -70,7 +70,8 @@ def measure_robustness(
     seed: int = 0,
     progress: bool = False,
 ) -> Robustness:
-    """The robustness document of ``models`` on ``rows``; the first row is the clean row, the unchanged images.
+    """The robustness document of ``models``, measured on the changes ``rows``. The first row is the clean one, without
+    a change.
 
     ``threads`` threads decode and change images; ``loader_threads`` threads read the images of the clean row (None: as
     in training). ``draws`` and ``seed`` are those of the bootstrap. Raises ``InputError`` for a split that is missing

@@ -80,7 +80,7 @@ class Robustness(TypedDict):
     worst: dict[str, WorstRow]
     timing: RobustnessTiming
     versions: dict[str, Any]
-    """Distribution → version."""
+    """Name of an installed distribution → its version."""
 
 
 def check_robustness(document: object) -> Robustness:

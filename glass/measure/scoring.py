@@ -24,9 +24,9 @@ class Predictions:
     """A model's scores of n samples, in the order of the loader."""
 
     sample_key: list[str]
-    """n sample keys, by which the samples are found in their data set."""
+    """n sample keys, by which the samples can be found in their data set."""
     content_id: Array
-    """(n,) int64, by which images with equal pixels are recognised."""
+    """(n,) int64 content ids. Images with equal pixels have the same id."""
     label: Array
     """(n,) int64, 1 generated, 0 real."""
     logits: Array
@@ -126,7 +126,10 @@ def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _merged(parts: list[dict[str, Any]]) -> Predictions:
-    """The predictions of all ranks in the loader's order: a global batch is rank 0's part, then rank 1's, and so on."""
+    """The predictions of all ranks in the loader's order.
+
+    A global batch consists of the part of rank 0, then that of rank 1, and so on.
+    """
 
     def in_order(name: str) -> Array:
         joined = np.stack([part[name] for part in parts], axis=1)  # (batches, ranks, B, …)

@@ -1,4 +1,4 @@
-"""Stores the memory of measured training steps, and derives the cost of one view from it.
+"""Stores the memory of measured training steps, and derives from it how much memory one view needs.
 
 ``memory_model.json`` beside this file holds rows of ``glass bench memory --save-model``. The memory that autograd keeps
 grows by a fixed number of bytes with every view (a global view or a crop of the same size, through the same
@@ -75,7 +75,7 @@ def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
 
 
 def is_measured(backbone: str, precision: str) -> bool:
-    """Whether steps with at least two numbers of crops were measured for this architecture and precision."""
+    """Whether steps with at least two different numbers of crops were measured for this architecture and precision."""
     return len({row["num_crops"] for row in _plain(_measured(backbone, precision))}) > 1
 
 
@@ -92,8 +92,10 @@ def view_costs(backbone: str, precision: str) -> ViewCosts:
 
 
 def fitted(rows: Sequence[Row]) -> ViewCosts:
-    """The costs, fitted as a straight line to those ``rows`` that have no chunks, with at least two numbers of
-    crops."""
+    """The costs, fitted as a straight line to those ``rows`` that have no chunks.
+
+    These must have at least two different numbers of crops.
+    """
     plain = _plain(rows)
     images = np.array([row["batch_size"] for row in plain], float)
     views = images * np.array([row["num_crops"] + 1 for row in plain], float)

@@ -1,4 +1,4 @@
-"""Estimates, from measurements, which batch, number of crops and chunk fit into a GPU's memory."""
+"""Estimates, from measurements, which batch size, number of crops and chunk size fit into a GPU's memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -148,8 +148,8 @@ class Planner:
     def errors(self) -> list[tuple[Row, float]]:
         """(row, estimated peak / measured peak) for the measured rows of this pair of backbones.
 
-        The estimate excludes the moving average, which was never measured. Empty if the two backbones differ or there
-        are no crops.
+        The estimate excludes the moving average, which was never measured. The list is empty if the two backbones
+        differ or there are no crops.
         """
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)

@@ -29,7 +29,7 @@ def reset_peak_rss(pid: int | str = "self") -> None:
 
 
 class ProcessPeak:
-    """Measures how far this process's resident memory rises at its peak within a context."""
+    """Measures the peak growth of this process's resident memory within a context."""
 
     growth_bytes = 0.0
 

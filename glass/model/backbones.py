@@ -24,7 +24,8 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 HIGH_PASS_GAIN = 8.0
-"""Factor by which a photograph without its low frequencies is amplified, to about its original amplitude."""
+"""Factor by which an image is multiplied once its low frequencies are removed. It brings a photograph back to about its
+original amplitude."""
 
 
 class Backbone(nn.Module):

@@ -1,16 +1,16 @@
-"""Passes crops through a backbone a few at a time, with the memory that a few need.
+"""Passes crops through a backbone a few at a time, so that memory is needed for only these few.
 
 The activations of a chunk are dropped after its forward pass and computed again in the backward pass; only its features
-are kept. The last chunk keeps its activations, because the backward pass begins with it. So one chunk of activations is
-in memory at any moment, and all chunks but the last are computed twice.
+are kept. The last chunk keeps its activations, because the backward pass begins with it. So the activations of only one
+chunk are in memory at any moment, and all chunks but the last are computed twice.
 
 Where crops do not influence each other, the result equals that of one pass over all crops: dropout and stochastic depth
 draw the same masks again, and the gradients of all chunks are summed in float32 even if the network computes in half
 precision. In BatchNorm layers crops do influence each other:
 
 * a chunk is normalised by the mean and variance of its own B · ``crop_chunk`` crops;
-* the running statistics move once per forward pass, towards the mean of the chunks' means and variances, weighted
-  by their numbers of crops. Computing a chunk again does not move them.
+* the running statistics are updated once per forward pass, towards the mean of the chunks' means and variances,
+  weighted by their numbers of crops. Computing a chunk again does not update them.
 """
 
 from collections.abc import Iterator

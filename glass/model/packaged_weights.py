@@ -25,7 +25,7 @@ author, and each contains one ``.pth`` file."""
 
 
 def packaged_file(setting: str, backbone: str) -> Path:
-    """The weights file that ``setting`` (``package:NAME``) names, for timm's ``backbone``.
+    """The weights file that ``setting`` (``package:NAME``) names, for the timm network ``backbone``.
 
     The package is located and the checksum of its file verified; none of its code is run. Raises ``InputError`` for an
     unknown name, another backbone, a package that is not installed, and a damaged file.

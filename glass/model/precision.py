@@ -46,7 +46,7 @@ def precision_in_use(trained: str, device: torch.device | str) -> str:
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[None]:
-    """A context in which models compute in ``precision``, a result of :func:`resolve_precision`."""
+    """A context in which models compute in ``precision``, as returned by :func:`resolve_precision`."""
     if precision == "float32":
         return nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16

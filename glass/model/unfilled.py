@@ -12,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["WithoutRandomWeights"]
 
 _FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "erfinv_", "kaiming_normal_", "kaiming_uniform_"})
-"""Names of the functions that fill a tensor with random numbers, or turn these into weights, in place. Each returns the
-tensor."""
+"""Names of the functions that fill a tensor with random numbers, or turn these numbers into weights, in place. Each
+returns the tensor."""
 
 
 class WithoutRandomWeights(TorchFunctionMode):

@@ -131,9 +131,9 @@ def _problem(name: str, size: int) -> _Problem | None:
 
 @contextmanager
 def _meta() -> Iterator[None]:
-    """Context manager for temporary networks.
+    """Context manager: networks inside are created on the meta device, without gradients or warnings.
 
-    They are created on the meta device, without gradients or warnings; the random state is restored at the end.
+    The random state is restored at the end.
     """
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device("meta"), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -154,7 +154,7 @@ def _shape(found: Any) -> str:
 
 @contextmanager
 def _spatial_layers(network: nn.Module) -> Iterator[list[_Reduction]]:
-    """Context manager: returns a list to which every layer that slides a window over square maps is added when it
+    """Context manager: yields a list to which every layer that slides a window over square maps is added when it
     runs."""
     seen: list[_Reduction] = []
 

@@ -1,4 +1,4 @@
-r"""The resize-only baseline with one ConvNeXt-T, with the best settings of the study.
+r"""The resize-only baseline with one ConvNeXt-T, with the best settings of the study (arXiv 2601.00141).
 
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset single_view_convnext_tiny --output RUN

@@ -3,7 +3,8 @@
 ``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's message, and the epoch in
 which it was first met. The file holds no times, so equal runs on equal data write equal files. A bad sample is masked
 in every batch and never replaced by another. A run that is continued tries to read its bad samples again and counts
-those that are still bad. So a run that ended because it had too many ends again, unless the shards were repaired.
+those that are still bad. So if a run ended because too many samples were bad, it ends again when it is continued,
+unless the shards were repaired.
 """
 
 import json

@@ -80,7 +80,7 @@ class CheckpointStore:
         return final
 
     def remove_unfinished(self) -> None:
-        """Deletes what a killed process was writing or deleting.
+        """Deletes the remains of checkpoints that a killed process was writing or deleting.
 
         If the process was killed while it replaced a checkpoint by a newer one of the same step, the old one is
         restored.

@@ -49,7 +49,7 @@ def _make_batch(config: RunConfig, device: torch.device) -> dict[str, Any]:
 
 
 class Step:
-    """A training step that can be taken: a model, its optimiser with its state, and a batch."""
+    """Everything that one training step needs: a model, its optimiser with its state, and a batch."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -153,10 +153,8 @@ def count_by_shapes(config: RunConfig) -> dict[str, Any]:
 
 @contextmanager
 def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
-    """Context manager: a :class:`Step` that is created and taken inside has tensors without values.
-
-    The tensors have shapes and storage sizes.
-    """
+    """Context manager: a :class:`Step` that is created and taken inside has tensors with shapes and storage sizes but
+    no values."""
     with (
         mode,
         mock.patch.object(run, "build_model", _model_without_numbers),

@@ -76,7 +76,7 @@ class Trainer:
         return True
 
     def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
-        """Reads again the samples that an earlier part of the run could not read.
+        """Tries to read again the samples that an earlier part of the run could not read.
 
         Raises ``InputError`` if more of them than allowed are still bad.
         """
@@ -194,7 +194,7 @@ class Trainer:
         """Records the samples that could not be read, and raises ``InputError`` if there are more than allowed.
 
         With ``save`` it saves a checkpoint first, so that the run continues from here once the shards are repaired.
-        Without ``save`` the run continues from the checkpoint before.
+        Without ``save`` the run continues from the previous checkpoint.
         """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),

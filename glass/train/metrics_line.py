@@ -3,8 +3,8 @@
 The entries are ``epoch`` (from 1), ``step`` (optimiser steps since the start), ``train_loss`` (label smoothing
 included), ``train_accuracy``, ``train_images``, ``valid_loss`` (nats, no smoothing), ``valid_*`` for each metric of
 ``glass.measure.metrics``, and ``lr_*`` per parameter group. ``train_time_s`` and ``images_per_s`` are those of training
-alone, and ``data_wait_s`` is the part of this time spent waiting for batches. ``epoch_time_s`` is the sum of
-``train_time_s`` and ``valid_time_s``. With a GPU there is ``peak_vram_bytes``. Undefined metrics are null.
+alone; ``data_wait_s`` is the part of ``train_time_s`` that was spent waiting for batches. ``epoch_time_s`` is the sum
+of ``train_time_s`` and ``valid_time_s``. With a GPU there is ``peak_vram_bytes``. Undefined metrics are null.
 """
 
 import math

@@ -15,9 +15,9 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
     """One parameter group for each part of the network, with ``name``, ``lr`` and ``weight_decay``.
 
     ``Glass`` has four groups: global backbone, local backbone, attention pool and head. The last two both have
-    ``lr_head`` and ``wd_head`` (0 in the study). ``SingleView`` has global backbone and head. Every trained parameter
-    is in exactly one group, and the weight decay of a group applies to all of its parameters, as in the study. Raises
-    ``ValueError`` for a part without a learning rate.
+    ``lr_head`` and ``wd_head`` (0 in the study, arXiv 2601.00141). ``SingleView`` has global backbone and head. Every
+    trained parameter is in exactly one group, and the weight decay of a group applies to all of its parameters, as in
+    the study. Raises ``ValueError`` for a part without a learning rate.
     """
     rates = {
         "global_backbone": (config.lr_global, config.wd_global),
