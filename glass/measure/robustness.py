@@ -70,12 +70,11 @@ def measure_robustness(
     seed: int = 0,
     progress: bool = False,
 ) -> Robustness:
-    """The robustness document of ``models``, measured on the changes ``rows``. The first row is the clean one, without
-    a change.
+    """The robustness document of ``models``, measured on the changes ``rows``. The first row must be the clean one.
 
-    ``threads`` threads decode and change images; ``loader_threads`` threads read the images of the clean row (None: as
-    in training). ``draws`` and ``seed`` are those of the bootstrap. Raises ``InputError`` for a split that is missing
-    or holds nothing readable, and for a model whose scores are not finite.
+    ``threads`` threads decode and change images; ``loader_threads`` threads read the unchanged images of the clean row
+    (None: as in training). ``draws`` and ``seed`` are those of the bootstrap. Raises ``InputError`` for a split that is
+    missing or holds nothing readable, and for a model whose scores are not finite.
     """
     start = time.perf_counter()
     contenders = {name: _contender(trained, loader_threads, dataset, split) for name, trained in models.items()}

@@ -1,4 +1,4 @@
-"""Recognises errors that mean exhausted memory, of a GPU or of the machine, and turns them into advice."""
+"""Recognises errors that mean that the memory of a GPU or of the machine is exhausted, and turns them into advice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

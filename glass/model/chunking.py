@@ -26,9 +26,9 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class RunningStatistics:
-    """Copies and restores running means, variances and batch counts of BatchNorm layers.
+    """Copies and restores the running means, variances and batch counts of BatchNorm layers.
 
-    They are those layers of ``network`` that are in training mode.
+    Only those layers of ``network`` count that are in training mode.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -128,8 +128,8 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
 def _client_errors() -> tuple[type[Exception], ...]:
     """The exceptions of the hub's client and of the HTTP library that it uses.
 
-    The exceptions of ``requests`` are subclasses of ``OSError``. The client uses ``httpx`` since its version 1 and
-    ``httpx2`` since its version 2, whose exceptions are not.
+    The exceptions of ``requests`` are subclasses of ``OSError``. Those of ``httpx`` and ``httpx2`` are not; the client
+    uses ``httpx`` since its version 1 and ``httpx2`` since its version 2.
     """
     from huggingface_hub import errors
 
