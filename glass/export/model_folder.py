@@ -1,9 +1,9 @@
 """A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
 
-A verdict depends on the weights and on ``config.json``, which holds the label names, the settings of views and crops
-with the seed of the windows, each backbone's timm name and the mean and standard deviation by which it normalises
-pixels, the rules and decoders that determine the pixels, all settings of the run, versions, and the SHA-256 of the
-weights file.
+A score depends on the weights and on ``config.json``, which holds the label names, the settings of views and crops with
+the seed of the windows, each backbone's timm name and the mean and standard deviation by which it normalises pixels,
+the rules and decoders that determine the pixels, all settings of the run, versions, and the SHA-256 of the weights
+file.
 """
 
 from dataclasses import replace

@@ -27,8 +27,8 @@ def training_flops(config: RunConfig, images: int) -> float:
 
 
 def _plain(config: RunConfig) -> RunConfig:
-    """``config`` with every setting that does not change the count set to a fixed value, so that equal counts share a
-    cache entry."""
+    """``config`` with all settings that do not change the count at fixed values, so that runs with the same count share
+    a cache entry."""
     loader = replace(config.loader, num_crops=1, global_batch_size=1, seed=0)
     model = replace(config.model, pretrained=False, dropout=0.0)
     return RunConfig(model=model, loader=loader)
