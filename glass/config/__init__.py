@@ -1,1 +1,1 @@
-"""Settings of a run, records of what it learnt from, and its folder."""
+"""The settings of a training run, the record of the images that it learnt from, and its folder."""

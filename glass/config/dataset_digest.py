@@ -1,4 +1,4 @@
-"""Identifies a data set by its content, wherever it is stored, and carries its note for readers of results."""
+"""Identifies a data set by its content, wherever it is stored, and reads its note for readers of results."""
 
 import hashlib
 from pathlib import Path
@@ -20,8 +20,8 @@ class DatasetDigest(TypedDict):
     dataset_json_sha256: str
     """SHA-256 of ``dataset.json``, which contains the digests of the shards."""
     note: NotRequired[Note]
-    """What a reader of any verdict must know about the data set. Absent if the data set has no note, and in older
-    documents."""
+    """Text that every reader of a verdict must know, such as that the images are a simulation. Absent if the data set
+    has no note, and in older documents."""
 
 
 def dataset_digest(root: Path) -> DatasetDigest:
@@ -34,5 +34,5 @@ def dataset_digest(root: Path) -> DatasetDigest:
 
 
 def dataset_json_sha256(root: Path) -> str:
-    """SHA-256 of the ``dataset.json`` in ``root``, which is not checked."""
+    """SHA-256 of the ``dataset.json`` in ``root``. The content of the file is not checked."""
     return hashlib.sha256(read_json_bytes(root / INFO_NAME)).hexdigest()

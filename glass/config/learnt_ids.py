@@ -1,8 +1,9 @@
-"""Records which images a model learnt from, so that results on them are not mistaken for a test.
+"""Records which images a model learnt from, so that results on them are not mistaken for results on new images.
 
-A run keeps ``learnt_ids.parquet``: the content ids of the images that it was trained on, and of those that chose its
-epoch (validation). An exported model contains the file only on request: with the ids, anyone who has an image can find
-out whether the model learnt from that image. The file then states the digest of the weights to which it belongs.
+A run keeps ``learnt_ids.parquet``: the content ids of the images that it was trained on, and of the validation images
+by which its best epoch was chosen. An exported model contains the file only on request, because the ids reveal to
+anyone who has an image whether the model learnt from it. The file of an exported model also holds the digest of the
+model's weights.
 
 The columns are ``content_id`` (int64, ascending, unique) and ``chosen_on`` (bool: used only to choose the epoch). The
 metadata hold ``format_version``, ``identity`` (how ids are computed, ``shards.manifest.schema.IDENTITY``), and, in an
@@ -30,7 +31,7 @@ __all__ = ["LEARNT_FILE", "LearntIds", "Overlap", "learnt_path", "overlap", "rea
 LEARNT_FILE = "learnt_ids.parquet"
 FORMAT_VERSION = 1
 TRAINED_ON, CHOSEN_BY = "train", "valid"
-"""The ways in which a model may have used an image."""
+"""How a model used an image: to train on it, or only to choose its epoch."""
 
 _SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
 
@@ -38,14 +39,14 @@ Ids = npt.NDArray[np.int64]
 
 
 class Overlap(TypedDict):
-    """How many images of a set a model learnt from."""
+    """How many images of a given set a model learnt from."""
 
     images: int
-    """All images of the set."""
+    """Number of images in the set."""
     train: int
-    """Those that the model was trained on."""
+    """Number of these images that the model was trained on."""
     valid: int
-    """Those that were used only to choose the model's epoch."""
+    """Number of these images that were used only to choose the model's epoch."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,14 @@ class LearntIds:
     content_id: Ids
     """(n,) int64, ascending, unique."""
     chosen_on: npt.NDArray[np.bool_]
-    """(n,) bool: whether the image only served to choose the epoch; the model was trained on the others."""
+    """(n,) bool: True if the image served only to choose the epoch, False if the model was trained on it."""
     identity: str = IDENTITY
     """How the ids were computed; only ids that were computed in the same way can be compared."""
 
     @classmethod
     def of_splits(cls, dataset: ShardDataset, train: str, valid: str) -> "LearntIds":
-        """The ids of a run that trains on the split ``train`` and chooses its epoch by the split ``valid``."""
+        """The ids for a run that trains on the split ``train`` of ``dataset`` and chooses its epoch by the split
+        ``valid``."""
         ids = dataset.column("content_id")
         trained = np.unique(ids[dataset.split_rows(train)])
         chosen = np.setdiff1d(ids[dataset.split_rows(valid)], trained)
@@ -71,7 +73,7 @@ class LearntIds:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether the ids were computed in the way in which this version computes the content ids of data sets."""
+        """Whether the ids were computed by the same method as the content ids of this version's data sets."""
         return self.identity == IDENTITY
 
     def uses(self, content_id: npt.ArrayLike) -> npt.NDArray[np.int8]:
@@ -93,7 +95,8 @@ class LearntIds:
     def to_bytes(self, weights_sha256: str = "") -> bytes:
         """The content of ``learnt_ids.parquet``.
 
-        ``weights_sha256`` is the digest of the weights of the exported model that the file is for; ``""`` for a run.
+        ``weights_sha256`` is the digest of the weights if the file is for an exported model, and ``""`` if it is for a
+        run.
         """
         metadata = {"format_version": str(FORMAT_VERSION), "identity": self.identity}
         if weights_sha256:
@@ -128,8 +131,8 @@ def learnt_path(folder: Path) -> Path | None:
 def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
     """The images that the model in ``folder`` learnt from.
 
-    None if that is not known, because an earlier version wrote the run or the model was exported without the ids.
-    Raises ``InputError`` if the file is damaged or belongs to other weights than ``weights_sha256``.
+    None if they are not known, because an earlier version wrote the run or the model was exported without the ids.
+    Raises ``InputError`` if the file is damaged or was written for weights with a digest other than ``weights_sha256``.
     """
     path = learnt_path(folder)
     if path is None:

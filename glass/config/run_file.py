@@ -19,7 +19,7 @@ __all__ = ["read_run_file", "run_file_text"]
 FORMAT_VERSION = 1
 MOST_BYTES = 1 << 20
 MOST_BITS = 63
-"""Bits of an integer in TOML, without its sign."""
+"""Maximum number of bits of an integer in the file, without its sign: TOML integers have 64 bits."""
 HEAD = """\
 # The settings of a run of GLASS. To start another run with the same settings:
 #   glass train --config run.toml --data DATA --output NEW
@@ -70,8 +70,8 @@ def read_run_file(
 
     The preset is ``preset`` or, if that is None, the one that the file names. ``load`` returns the settings of a preset
     by its name; ``asked`` are the arguments of ``--set`` (see :func:`require_asked`). Raises ``InputError`` if the file
-    cannot be read, is of another version, names another preset than ``preset``, or holds a setting that does not exist
-    or has an unsuitable value; also if neither ``preset`` nor the file names a preset.
+    cannot be read, has another format version, names another preset than ``preset``, or holds a setting that does not
+    exist or has an unsuitable value; also if neither ``preset`` nor the file names a preset.
     """
     values = _flat(path)
     version = values.pop("format_version", FORMAT_VERSION)
@@ -96,7 +96,7 @@ def read_run_file(
 
 
 def _flat(path: Path) -> dict[str, Any]:
-    """The values of the file by dotted key."""
+    """The values in the TOML file at ``path`` by dotted key. Raises ``InputError`` if the file cannot be read."""
     try:
         with machine_spared(path), open_regular(path) as file:
             data = file.read(MOST_BYTES + 1)
@@ -114,7 +114,7 @@ def _flat(path: Path) -> dict[str, Any]:
 
 
 def _as_typed(path: Path, key: str, value: Any) -> str:
-    """The value as a user would type it on the command line."""
+    """``value`` as the text that a user would type on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float | str):

@@ -1,8 +1,8 @@
 """The folder of a training run: its settings, its progress, and its model.
 
-``run.json`` (settings, data, versions, hardware, whether finished), ``run.toml`` (the settings, for another run),
-``learnt_ids.parquet`` (which images it learns from), ``metrics.jsonl`` (a line per epoch), ``checkpoints/``, ``model/``
-(the exported model of the best epoch), ``tensorboard/``.
+The folder holds ``run.json`` (settings, data, versions, hardware, whether the run is finished), ``run.toml`` (the
+settings, for another run), ``learnt_ids.parquet`` (which images it learns from), ``metrics.jsonl`` (a line per epoch),
+``checkpoints/``, ``model/`` (the exported model of the best epoch), and ``tensorboard/``.
 """
 
 import json
@@ -38,15 +38,17 @@ FREE_TO_CHANGE = frozenset(
 
 WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
-"""Names of the files that training writes into the run's folder, and of those that training writes into ``model/``.
-An evaluation or a calibration may write other files into both folders at the same time."""
+"""``WRITTEN_UNDER_THE_LOCK`` names the files that training writes into the run's folder, ``MODEL_FILES`` those that it
+writes into ``model/``. Only their leftovers may be deleted, because an evaluation or a calibration may be writing other
+files into both folders at the same time."""
 
 
 class TrainedOn(DatasetDigest):
     """The data set of a run."""
 
     path: NotRequired[str]
-    """Folder or address of the data set at the time of training, to find its audit. Absent in older documents."""
+    """Folder or address of the data set at the time of training, by which its audit is found. Absent in older
+    documents."""
 
 
 class RunRecord(TypedDict):
@@ -58,16 +60,18 @@ class RunRecord(TypedDict):
     """The settings, see :func:`glass.config.run_config.config_to_dict`."""
     data: TrainedOn
     environment: NotRequired[dict[str, Any]]
-    """The hardware and system that it runs on."""
+    """The hardware and system that the run uses."""
     versions: NotRequired[dict[str, str]]
     backbones: NotRequired[dict[str, Any] | None]
-    """For each backbone timm's ``name`` and the ``weights_sha256`` that it started from; null before the first step."""
+    """Name of a backbone → its ``name`` in timm and the ``weights_sha256`` of its initial weights; null before the
+    first step."""
     finished: dict[str, Any] | None
-    """``best``, the metrics of the epoch that is kept, and ``steps``, the number of steps; null before the end."""
+    """``best``, the metrics of the epoch that is kept, and ``steps``, the number of steps; null until the run is
+    finished."""
 
 
 class EpochLine(TypedDict):
-    """A line of ``metrics.jsonl``, with the entries that are read again."""
+    """A line of ``metrics.jsonl``. Only the entries that this project reads back are declared."""
 
     epoch: int
     """Number of the epoch, from 1."""
@@ -86,13 +90,13 @@ class EpochLine(TypedDict):
 def read_record(path: Path) -> RunRecord:
     """The content of the ``run.json`` at ``path``.
 
-    Raises ``OSError``, or ``ValueError`` naming the first entry that is not as declared.
+    Raises ``OSError``, or ``ValueError`` naming the first entry that does not match :class:`RunRecord`.
     """
     return versioned_document(read_json(path), RunRecord, FORMAT_VERSION)
 
 
 class RunFolder:
-    """Paths and records of one run. Only the main process writes."""
+    """Paths and records of one run. Of the processes of a run, only the main one may write."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -101,9 +105,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Context manager: creates the folder, locks it against other trainings, and deletes leftover temporary files.
+        """Context manager: creates the folder, locks it against other training runs, and deletes leftover temporary
+        files.
 
-        Raises ``InputError`` if the folder cannot be created, holds something else, or is in use.
+        Raises ``InputError`` if the folder cannot be created, holds something other than a run, or is in use.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -160,10 +165,11 @@ class RunFolder:
             ) from error
 
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
-        """Writes ``run.json`` and, for a new run, ``run.toml``; an existing run must have the same settings and data.
+        """Writes ``run.json`` and, for a new run, ``run.toml``.
 
-        ``data`` is the digest of the data set and its ``path``; ``environment`` is the hardware and system. Raises
-        ``InputError`` naming the first difference if the folder belongs to another run.
+        A run that is finished or has a checkpoint can only be continued with the same data and settings, apart from
+        those in ``FREE_TO_CHANGE``. Otherwise raises ``InputError`` naming the first difference. ``data`` is the digest
+        of the data set and its ``path``; ``environment`` is the hardware and system.
         """
         before = self.record()
         goes_on = before is not None and self._worth_keeping(before)
@@ -187,8 +193,8 @@ class RunFolder:
     def note_backbones(self, backbones: dict[str, Any]) -> None:
         """Records the backbones in ``run.json``.
 
-        ``backbones`` maps each backbone to timm's ``name`` and to the ``weights_sha256`` that it started from
-        (:func:`glass.model.backbones.weights_digest`).
+        ``backbones`` maps the name of each backbone to its ``name`` in timm and the ``weights_sha256`` of its initial
+        weights (:func:`glass.model.backbones.weights_digest`).
         """
         record = self.record()
         assert record is not None
@@ -196,7 +202,8 @@ class RunFolder:
         self._write(record)
 
     def is_finished(self, config: RunConfig, data: DatasetDigest) -> bool:
-        """Whether this very run was finished before. Raises ``InputError`` as :meth:`begin` does."""
+        """Whether the folder holds a finished run with these settings and data. Raises ``InputError`` as :meth:`begin`
+        does."""
         record = self.record()
         if record is None or not self._worth_keeping(record):
             return False
@@ -213,7 +220,7 @@ class RunFolder:
         return any(self.checkpoints.glob("step-*"))
 
     def _worth_keeping(self, record: RunRecord) -> bool:
-        """Whether the run may only be continued with its own settings, because it is finished or has a checkpoint."""
+        """Whether ``record`` is of a run that is finished or has a checkpoint, and so must keep its settings."""
         return record["finished"] is not None or self.has_checkpoints()
 
     def _check_same(self, before: RunRecord, config: RunConfig, data: DatasetDigest) -> None:

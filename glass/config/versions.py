@@ -11,7 +11,7 @@ DISTRIBUTIONS = ("glass-hires", "torch", "timm", "accelerate", "numpy", "pillow"
 
 @cache
 def installed_versions() -> dict[str, str]:
-    """Distribution name → version, and ``python``; libraries that are not installed are left out."""
+    """Distribution name → version, and ``python`` → its version; libraries that are not installed are left out."""
     versions = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:

@@ -1,1 +1,1 @@
-"""The former place of the detector, kept because cards of published models name this path."""
+"""The former location of the detector, kept because the cards of published models refer to it."""

@@ -1,4 +1,7 @@
-"""The detector, under its former path, which cards of published models name: see :mod:`glass.predict.detector`."""
+"""Makes the detector importable under its former path, which the cards of published models name.
+
+It is now defined in :mod:`glass.predict.detector`.
+"""
 
 from glass.predict.detector import Detector
 

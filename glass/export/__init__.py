@@ -1,1 +1,1 @@
-"""A trained model as files, and the rules that determine its pixels."""
+"""Saves a trained model as files, and records the rules and decoders that determine its pixels."""

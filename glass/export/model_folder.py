@@ -1,8 +1,9 @@
 """A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
 
-``config.json`` holds everything besides the weights that a verdict depends on: label names, settings of views and crops
-with their seed, each backbone's timm name and the mean and standard deviation by which it normalises pixels, the rules
-and decoders that determine the pixels, all settings of the run, versions, and the SHA-256 of the weights file.
+A score depends on the weights and on ``config.json``, which holds the label names, the settings of views and crops with
+the seed of the windows, each backbone's timm name and the mean and standard deviation by which it normalises pixels,
+the rules and decoders that determine the pixels, all settings of the run, versions, and the SHA-256 of the weights
+file.
 """
 
 from dataclasses import replace
@@ -47,14 +48,15 @@ class ModelCard(TypedDict):
     views: dict[str, Any]
     """The loader settings that determine what the model sees."""
     normalisation: dict[str, Any]
-    """Backbone → ``mean`` and ``std`` of each channel."""
+    """Name of a backbone → ``mean`` and ``std`` of each channel."""
     backbones: NotRequired[dict[str, Any] | None]
-    """Backbone → timm's name of it. Absent in older models."""
+    """Name of a backbone → its name in timm. Absent in older models."""
     weights_sha256: str
     chosen: NotRequired[dict[str, Any] | None]
-    """Epoch and metrics for which these weights were chosen."""
+    """Epoch of these weights and its metrics, by which the epoch was chosen; null if they were not recorded."""
     data_note: NotRequired[Note]
-    """What a reader of the model's verdicts must know about the training data. Absent if the data set has no note."""
+    """Text that every reader of the model's verdicts must know about the training data. Absent if the data set has no
+    note."""
     weight_average: NotRequired[float | None]
     """Decay of the moving average of the weights; null if the weights are not an average."""
     config: dict[str, Any]
@@ -73,9 +75,9 @@ def save_model(
 ) -> None:
     """Writes ``model`` into ``folder``.
 
-    ``chosen`` records why these weights were chosen (epoch, metrics); ``data_note`` is the note of the training data.
-    Each file is replaced atomically, the weights first. If the process is killed between the two, :func:`load_model`
-    refuses the folder, so weights are never used with the settings of another model.
+    ``chosen`` records the epoch of these weights and its metrics; ``data_note`` is the note of the training data. Each
+    file is replaced atomically, the weights first. If the process is killed between the two, :func:`load_model` refuses
+    the folder, so weights are never used with the settings of another model.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}
@@ -154,7 +156,7 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
 
 
 def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig:
-    """``config``, with timm's name from ``card`` in place of each backbone name that timm lacks (``hf-hub:…``).
+    """``config`` with each backbone name that timm lacks (``hf-hub:…``) replaced by the timm name in ``card``.
 
     A model may only name networks that timm contains: opening a stranger's model must not fetch or read a network from
     elsewhere. Raises ``InputError`` if ``card`` gives no timm name for such a backbone.

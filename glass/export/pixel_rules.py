@@ -1,7 +1,8 @@
-"""What determines the pixels that a model was trained on: rules, decoder versions, and digests of a decoded test file.
+"""Records what determined the pixels that a model was trained on: rules, decoder versions, and digests of test pixels.
 
-Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink. Since most updates change
-nothing, the record holds, besides the versions, digests of the pixels that were decoded and shrunk from one small JPEG.
+Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink, but most updates change
+no pixel. So besides the versions, the record holds digests of pixels that were decoded and shrunk from one small JPEG.
+They show whether an update changes pixels.
 """
 
 import base64
@@ -58,15 +59,15 @@ class PixelRecord(TypedDict):
 
 
 class DecoderWarning(UserWarning):
-    """The pixels may differ from those that the model was trained with."""
+    """Warns that pixels may differ from those that the model was trained with."""
 
 
 @cache
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
     """The rules, decoders and digests of the test file, for ``config.json`` of an exported model.
 
-    ``loader`` are the settings by which the model's crops are decoded. A decoder on a GPU is recorded under ``crops``,
-    because its pixels may differ.
+    ``loader`` holds the settings by which the model's crops are decoded. A decoder on a GPU is recorded under
+    ``crops``, because its pixels may differ.
     """
     pillow, simplejpeg = decode_rgb(PROBE_JPEG), optional("simplejpeg")
     versions = installed_versions()
@@ -89,8 +90,8 @@ def pixel_record(loader: LoaderConfig) -> PixelRecord:
 def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: LoaderConfig) -> None:
     """Warns with :class:`DecoderWarning` if the rules or the decoders of ``loader`` differ from those ``recorded``.
 
-    ``where`` names the model in the message. A model without a record causes no warning. The warning refers to the
-    frame three levels up, the caller of the function that opens the model.
+    ``where`` names the model in the message. A model without a record causes no warning. The warning is attributed to
+    the frame three levels up, the caller of the function that opens the model.
     """
     if recorded is None:
         return
@@ -140,7 +141,7 @@ def print_decoder_warnings() -> Iterator[list[str]]:
 
 
 def _agree(recorded: dict[str, Any], here: dict[str, Any]) -> bool:
-    """Whether all digests that both records have are equal.
+    """Whether the two records agree in every digest that both contain.
 
     The digest of Pillow must be in both records; that of simplejpeg may be missing in one.
     """

@@ -1,9 +1,9 @@
-"""The effect of a calibration on other images than its own: threshold, promise, band of doubt.
+"""The effect of a calibration on images other than those that it was fitted to: threshold, promise, band of doubt.
 
-The promise is a rate of false alarms. The threshold was chosen on a few hundred real images, and a test has a few
-hundred others, so a test may exceed the promised rate by chance alone; :func:`glass.measure.rates.expected_counts`
-gives the limits within which chance explains the count. On the images on which the threshold was chosen, the promise
-holds by construction, so it is not measured there.
+The promise is the highest rate of false alarms that a calibration was made for. The threshold was chosen on a few
+hundred real images, and a test has a few hundred others, so a test may exceed the promised rate by chance alone.
+:func:`glass.measure.rates.expected_counts` gives the limits within which chance explains the count. On the images on
+which the threshold was chosen, the promise holds by construction, so it is not measured there.
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ KEPT, FEWER, NOT_KEPT = "kept", "fewer than promised", "not kept"
 
 
 class Quality(TypedDict):
-    """Three measures of how well probabilities fit."""
+    """Three measures of how well probabilities match the labels."""
 
     ece: Number | None
     nll: Number | None
@@ -60,7 +60,7 @@ class Promise(TypedDict):
 
     max_fpr: Number
     calibrated_on: _CalibratedOn
-    """The real images on which the threshold was chosen."""
+    """Number of real images on which the threshold was chosen, and number of false alarms among them."""
     images: int
     """Number of real images in this split."""
     false_alarms: int
@@ -68,12 +68,12 @@ class Promise(TypedDict):
     rate: Number
     interval: Interval
     expected: Annotated[list[int], Meta(min_length=2, max_length=2)]
-    """[low, high]: numbers of false alarms that chance explains."""
+    """[low, high]: the range of numbers of false alarms that chance alone explains."""
     verdict: str
 
 
 class Uncertain(TypedDict):
-    """Share of each class in the band of doubt."""
+    """For each class, the share of its images that are in the band of doubt."""
 
     real: Number | None
     generated: Number | None
@@ -93,13 +93,13 @@ class AppliedCalibration(TypedDict):
     temperature: Number
     false_alarms: MeasuredRate
     real_below: NotRequired[Number]
-    """Lower end of the band of doubt: from this probability up to the threshold, a verdict is "uncertain". Absent in
+    """Lower end of the band of doubt: from this probability up to the threshold, the verdict is "uncertain". Absent in
     older documents, as are ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
     data: NotRequired[CalibrationData]
     in_sample: NotRequired[bool]
-    """Whether the threshold was chosen on these very images."""
+    """Whether the threshold was chosen on images of the split that is evaluated."""
     promise: NotRequired[Promise | None]
-    """Null if ``in_sample``, or without real images."""
+    """Null if ``in_sample`` is true, or if there are no real images."""
     uncertain: NotRequired[Uncertain]
     decided: NotRequired[Decided]
     before: Quality
@@ -116,12 +116,12 @@ def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
 
 
 def applicable(calibration: Calibration | None, views: ViewSettings) -> Calibration | None:
-    """``calibration`` if it applies to scores with ``views``, else None."""
+    """``calibration`` if it applies to scores computed with ``views``, else None."""
     return None if calibration is None or why_not_applicable(calibration, views) else calibration
 
 
 def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | None:
-    """Why a calibration does not apply to scores with ``views``; None if it does."""
+    """The reason, as text, why ``calibration`` does not apply to scores computed with ``views``; None if it does."""
     if calibration.is_at_bound:
         return (
             f"the calibration beside the model has a temperature of {calibration.temperature:.4g},"
@@ -135,7 +135,7 @@ def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | N
 def decision_threshold(
     calibration: Calibration | None, views: ViewSettings, data: Path, split: str
 ) -> tuple[float, str]:
-    """(threshold, its origin in words) for a model that sees ``views`` of the images in ``split``.
+    """(threshold, text that says where it comes from) for a model that sees ``views`` of the images in ``split``.
 
     ``data`` is the folder of the data set.
     """
@@ -188,7 +188,7 @@ def _quality(label: np.ndarray, probability: np.ndarray) -> Quality:
 
 
 def _promise(calibration: Calibration, alarms: np.ndarray, groups: np.ndarray) -> Promise | None:
-    """Compares the promised rate with the measured one; None without real images."""
+    """Compares the promised rate with the measured one; returns None if there are no real images."""
     images, count = len(alarms), int(alarms.sum())
     if not images:
         return None

@@ -16,14 +16,14 @@ __all__ = ["LEVEL", "Difference", "bootstrap_intervals", "clusters", "paired_dif
 
 LEVEL = 0.95
 
-# Limit of weights in a block of draws (8 bytes each, with about ten such arrays in memory at a time).
+# Maximum number of weights in a block of draws (8 bytes each; about ten such arrays are in memory at a time).
 MAX_WEIGHTS_PER_BLOCK = 2_000_000
 
 Array = npt.NDArray[Any]
 
 
 class Difference(TypedDict):
-    """How much better one model is than another; null if undefined."""
+    """How much better one model is than another. Undefined values are null."""
 
     difference: Number | None
     interval: Interval
@@ -40,12 +40,13 @@ def bootstrap_intervals(
 ) -> dict[str, list[float] | None]:
     """95 % percentile intervals ``[low, high]`` of every metric of ``binary_metrics``.
 
-    ``label`` and ``probability`` are (n,), ``groups`` (n,) names. *Scenes* are resampled, with replacement: the samples
-    of a group are drawn together, because errors on images of one scene are correlated, and treating them as
-    independent makes intervals too narrow. A sample with the group ``""`` is a scene by itself, as is every sample if
-    ``groups`` is None. The draws are not stratified by class: a class with few scenes would never vary. A draw for
-    which a metric is undefined is left out for that metric, and a metric undefined in more than half the draws has the
-    interval None. An interval of width zero means that no draw showed an error, not that there can be none.
+    ``label`` and ``probability`` are (n,), and ``groups`` holds n group names. *Scenes* are resampled, with
+    replacement: the samples of a group are drawn together, because errors on images of one scene are correlated, and
+    treating them as independent makes intervals too narrow. A sample with the group ``""`` counts as a separate scene,
+    as does every sample if ``groups`` is None. The draws are not stratified by class, because a class with few scenes
+    would then hardly vary. A draw in which a metric is undefined is left out for that metric, and a metric that is
+    undefined in more than half the draws has the interval None. An interval of width zero means that no draw showed an
+    error, not that errors are impossible.
     """
     table = _table(label, probability, threshold, groups)
     blocks = [weighted_metrics_sorted(w, table) for w in _weights(table, draws, seed)]
@@ -92,9 +93,9 @@ def _table(label: Array, probability: Array, threshold: float, groups: Sequence[
 
 
 def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
-    """(n,) int64: the number of the scene of each of ``count`` samples.
+    """(n,) int64: for each of the ``count`` = n samples, the number of its scene.
 
-    Samples of one group have one number; a sample without a group has a number of its own.
+    Samples of the same group share a number; a sample without a group has a number that no other sample has.
     """
     if groups is None:
         return np.arange(count)
@@ -106,10 +107,10 @@ def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
 
 
 def _weights(table: SortedSamples, draws: int, seed: int) -> Iterator[Array]:
-    """Yields blocks (draws, n) of weights: how often each draw contains the scene of each sample.
+    """Yields blocks of weights, (draws in the block, n): how often each draw contains the scene of each sample.
 
-    Scenes are numbered independently of the order of scores, so two models' tables of the same samples get the same
-    draws.
+    The number of a scene does not depend on the order of scores, so the tables of two models on the same samples get
+    the same draws.
     """
     if not len(table.label) or draws < 1:
         return

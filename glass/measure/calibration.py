@@ -1,7 +1,7 @@
-"""A calibration: the temperature, threshold and band of doubt that give scores their meaning, and its file.
+"""The temperature, threshold and band of doubt that turn scores into verdicts, and the file that stores them.
 
 A calibration belongs to the weights, and to the views (number of crops, coverage, draws, sampling rule) with which it
-was made; scores with other views remain raw scores. It is stored as ``calibration.json`` beside the model.
+was made. Scores computed with other views are not calibrated. It is stored as ``calibration.json`` beside the model.
 """
 
 import json
@@ -36,7 +36,7 @@ FORMAT_VERSION = 1
 CALIBRATION_FILE = "calibration.json"
 TEMPERATURES = (0.02, 50.0)
 AT_THE_END = 1.001
-"""A fitted temperature within this factor of an end of TEMPERATURES was limited by that range."""
+"""A fitted temperature counts as limited by the range TEMPERATURES if it is within this factor of either end."""
 
 Array = npt.NDArray[Any]
 
@@ -64,7 +64,7 @@ class MeasuredRate(TypedDict):
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """The settings that determine what the model sees of an image and that a user can choose."""
+    """The settings that determine what the model sees of an image, as far as a user can choose them."""
 
     num_crops: int
     sampling: str
@@ -72,7 +72,7 @@ class ViewSettings:
     """``sample``: ``num_crops`` windows; ``all``: a window in every cell of the grid. For ``all``, ``num_crops`` is 64,
     the largest number of cells, and ``sampling`` is ``all``."""
     draws: int = 1
-    """Number of draws of windows whose logits are averaged."""
+    """Number of draws of windows per image; their logits are averaged."""
 
     def __str__(self) -> str:
         if self.coverage == "all":
@@ -86,14 +86,14 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The meaning of one model's scores of images seen with ``views``.
+    """Turns the scores that one model gives with ``views`` into probabilities and verdicts.
 
     A margin is logit(generated) - logit(real). The file also holds ``rules`` and ``versions``.
     """
 
     temperature: Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
     threshold: Share
-    """Calibrated probability from which on the verdict is "generated"."""
+    """Calibrated probability at or above which the verdict is "generated"."""
     real_below: Share
     """Calibrated probability below which the verdict is "real"; at most ``threshold``."""
     views: ViewSettings
@@ -111,7 +111,7 @@ class Calibration:
 
     @property
     def num_alarms(self) -> int:
-        """Number of real images that are called generated, among the images of the calibration."""
+        """Number of images that are called generated among the real images of the calibration."""
         return round(self.false_alarms["rate"] * self.data["real"])
 
     @property
@@ -130,7 +130,7 @@ class Calibration:
 
 
 def verdict_of(probability: float, threshold: float, real_below: float) -> str:
-    """``generated`` from ``threshold`` on, ``real`` below ``real_below``, ``uncertain`` in between."""
+    """``generated`` at or above ``threshold``, ``real`` below ``real_below``, ``uncertain`` in between."""
     if probability >= threshold:
         return "generated"
     return "real" if probability < real_below else "uncertain"

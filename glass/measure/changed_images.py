@@ -1,4 +1,4 @@
-"""The images of a split, decoded and changed in one way, a few at a time and one batch ahead."""
+"""Decodes the images of a split and applies one change to each, in small batches, one batch ahead of the consumer."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +20,7 @@ from shards.manifest.dataset import ShardDataset
 __all__ = ["ChangedImage", "SplitImages", "changed_batches"]
 
 IMAGES_AT_A_TIME = 8
-"""Number of changed images in a batch. A second batch is prepared meanwhile."""
+"""Number of changed images in a batch. While one batch is scored, the next one is prepared."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class SplitImages:
     """The images of a split, in the loader's order without shuffling."""
 
     def __init__(self, dataset: ShardDataset, split: str, *, with_detail: bool) -> None:
-        """``with_detail``: whether a sampling rule needs the detail of files (``loaders.windows.detail``). Reading
-        it takes time."""
+        """``with_detail`` says whether a sampling rule needs the detail of files (``loaders.windows.detail``), which
+        takes time to read."""
         self._with_detail = with_detail
         self.rows = dataset.split_rows(split)
         self.samples = SampleTable(dataset)
@@ -47,9 +47,9 @@ class SplitImages:
         self._checksums = Checksums(len(dataset))
 
     def changed(self, row: int, perturbation: Perturbation) -> ChangedImage | None:
-        """The changed image of row ``row`` of the manifest.
+        """The image in row ``row`` of the manifest after ``perturbation``.
 
-        None if it cannot be read, decoded or saved, or if its bytes fail their checksum.
+        None if the image cannot be read, decoded or saved, or if its bytes fail their checksum.
         """
         samples = self.samples
         where = int(samples.image.offset[row]), int(samples.image.length[row])
@@ -83,7 +83,8 @@ class SplitImages:
 def changed_batches(
     images: SplitImages, row: Perturbation, threads: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
-    """Yields rows of the manifest (n,) and their n changed images, 1 … 8 at a time.
+    """Yields the images of a split after the change ``row``, in batches of n ≤ 8: (row numbers in the manifest (n,), n
+    images).
 
     Images that could not be read or changed are left out. ``threads`` threads prepare one batch ahead of the consumer.
     """

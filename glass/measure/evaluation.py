@@ -36,7 +36,7 @@ __all__ = ["EvaluationOptions", "evaluate_run", "evaluate_table"]
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """The settings of an evaluation; None keeps the setting of the run."""
+    """The settings of an evaluation; a setting of None keeps that of the run."""
 
     device: str = "auto"
     """"cpu", "cuda", or "auto": the GPU if there is one."""
@@ -56,10 +56,10 @@ class EvaluationOptions:
 def evaluate_run(
     run: Path, dataset: ShardDataset, split: str, options: EvaluationOptions
 ) -> tuple[Evaluation, pa.Table]:
-    """Scores ``split`` with the exported model of ``run``: (document, table of predictions).
+    """Scores ``split`` with the exported model of ``run``; returns (document, table of predictions).
 
-    Windows are those of epoch 0, so a score is a function of image, weights and seed. Raises ``InputError`` for a
-    missing split, a run without a model, or settings that the loader refuses; warns with ``DecoderWarning`` if pixels
+    Windows are those of epoch 0, so a score depends only on image, weights and seed. Raises ``InputError`` for a
+    missing split, a run without a model, or settings that the loader rejects; warns with ``DecoderWarning`` if pixels
     may differ from those in training.
     """
     rows = dataset.split_rows(split)
@@ -97,7 +97,7 @@ def evaluate_run(
 def _scores(
     trained: TrainedModel, dataset: ShardDataset, split: str, config: LoaderConfig, progress: bool
 ) -> tuple[Predictions, list[dict[str, Any]]]:
-    """(scores, samples without a score). Raises ``InputError`` if no sample has a score."""
+    """(scores, rows about the samples without a score). Raises ``InputError`` if no sample has a score."""
     with build_loader(dataset, split, config) as loader:
         predictions = trained.score(progress_bar(None, f"scoring {split}", progress, over=loader, unit=" batches"))
         missing = bad_sample_rows(loader.bad_samples(), split)
@@ -111,10 +111,10 @@ def _scores(
 def evaluate_table(
     table: pa.Table, threshold: float = THRESHOLD, source: str = UNCALIBRATED, draws: int = 1000, seed: int = 0
 ) -> Results:
-    """The measured parts of the document, from a table of PREDICTION_SCHEMA.
+    """The measured parts of the evaluation document, computed from ``table``, which has PREDICTION_SCHEMA.
 
-    The result depends only on the table, ``threshold`` (``source`` is its origin in words), ``draws`` and ``seed``. The
-    number of undecodable images is not in the table, so it is 0 here.
+    The result depends only on the table, ``threshold`` (``source`` is text that says where it comes from), ``draws``
+    and ``seed``. The number of undecodable images is not in the table, so it is 0 here.
     """
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""The types of all entries of ``evaluation-<split>.json``, because a report shows all of them.
+"""The types of ``evaluation-<split>.json``. Every entry is declared, because a report shows all of them.
 
 Types of computed parts, such as :class:`glass.measure.generators.PerGenerator`, are declared beside the code that
 computes them.
@@ -33,7 +33,8 @@ __all__ = [
 
 FORMAT_VERSION = 1
 MAX_DRAWS = 1_000_000
-"""Most bootstrap draws in a document. A limit is needed, because a report repeats the draws of its document."""
+"""Maximum number of bootstrap draws in a document. A report repeats as many draws as the document states, so the number
+needs a limit."""
 
 
 class MeasuredModel(TypedDict):
@@ -44,7 +45,7 @@ class MeasuredModel(TypedDict):
     weights_sha256: str
     """Digest of ``model.safetensors``."""
     chosen: dict[str, Any] | None
-    """The epoch of the weights and why it was chosen, as training recorded it; null if it was not recorded."""
+    """The epoch of the weights and its metrics, by which it was chosen; null if they were not recorded."""
     weight_average: NotRequired[float]
     """Decay of the moving average of the weights; absent if the weights are not an average."""
     data_note: NotRequired[Note]
@@ -52,7 +53,7 @@ class MeasuredModel(TypedDict):
 
 
 class EvaluationSettings(TypedDict):
-    """The precision, and those loader settings that this project reads from a document. A document has all of them."""
+    """The precision, and those loader settings that this project reads back. A document holds all loader settings."""
 
     num_crops: int
     crop_size: int
@@ -63,15 +64,15 @@ class EvaluationSettings(TypedDict):
 
 
 class Threshold(TypedDict):
-    """The probability from which on an image is called generated."""
+    """The probability at or above which an image is called generated."""
 
     value: Number
     source: str
-    """Origin of the threshold, in words. The threshold is 0.5 until a model is calibrated."""
+    """Where the threshold comes from, as text. The threshold is 0.5 until a model is calibrated."""
 
 
 class Samples(TypedDict):
-    """Numbers of images."""
+    """Numbers of images and scenes."""
 
     scored: int
     real: int
@@ -79,7 +80,7 @@ class Samples(TypedDict):
     scenes: int
     """Number of scenes, the units that the bootstrap resamples."""
     undecodable: int
-    """Number of images in the split without a score."""
+    """Number of images in the split that have no score."""
 
 
 class Bootstrap(TypedDict):
@@ -131,7 +132,7 @@ class Evaluation(Results):
     settings: EvaluationSettings
     timing: Timing
     versions: dict[str, Any]
-    """Distribution → version."""
+    """Name of an installed distribution → its version."""
     calibration: NotRequired[AppliedCalibration | None]
     """Null if no calibration applied. Absent in older documents, as are ``missing``, ``learnt`` and ``real_slices``."""
     missing: NotRequired[list[dict[str, Any]]]
@@ -142,5 +143,6 @@ class Evaluation(Results):
 
 
 def check_evaluation(document: object) -> Evaluation:
-    """``document`` as an evaluation. Raises ``ValueError`` naming the first entry that is not as declared."""
+    """``document`` as an evaluation. Raises ``ValueError`` naming the first entry that does not match
+    :class:`Evaluation`."""
     return versioned_document(document, Evaluation, FORMAT_VERSION)

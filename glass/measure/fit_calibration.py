@@ -1,11 +1,11 @@
-"""Chooses a calibration on images of their own.
+"""Chooses a calibration from a model's scores of images that are kept for this purpose.
 
 *Temperature*: the temperature T minimises the negative log-likelihood of softmax(logits / T). The targets are Platt's
 (n+1)/(n+2) instead of 1, so that T stays above 0 if the classes are perfectly separated. *Threshold*: of all thresholds
-with at most 1 % false alarms among the real images, the one that detects most; if several detect equally many, the
-middle between the lowest detected score and the highest real score below it. *Band of doubt*: it begins at the highest
-score of a generated image that has at most 5 % of the generated images below it, and ends at the threshold; below the
-band the verdict is "real".
+at which at most 1 % of the real images are false alarms, the one that detects most generated images is chosen. If
+several detect equally many, it is the middle between the lowest detected score and the highest real score below it.
+*Band of doubt*: it ends at the threshold. It begins at the score of a generated image: the highest one such that at
+most 5 % of the generated images score lower. Below the band the verdict is "real".
 """
 
 import math
@@ -70,7 +70,8 @@ def fit_calibration(
 
 
 def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> str | None:
-    """Why ``calibration``, fitted to (n,) margins and labels, is of no use; None if it is sound.
+    """The reason, as text, why ``calibration``, fitted to (n,) margins and labels, must not be used; None if it is
+    sound.
 
     The model must rank the classes better than chance (one-sided test of Mann and Whitney), and the temperature must be
     inside its range.
@@ -134,7 +135,7 @@ def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float
 
 
 def _rate(count: int, total: int) -> MeasuredRate:
-    """A share with its Clopper-Pearson interval."""
+    """The share ``count`` / ``total`` with its Clopper-Pearson interval."""
     low, high = clopper_pearson(count, total)
     return {"rate": count / total, "low": low, "high": high}
 

@@ -1,4 +1,4 @@
-"""Results by generator: a row for each generator, with its images against all real images."""
+"""Results by generator: for each generator, metrics of its images against all real images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -27,7 +27,7 @@ GENERATOR_METRICS = ("auroc", "ap", *FPR_LIMITS, "recall")
 """The metrics in a row of :func:`per_generator`."""
 
 UNNAMED = "(unnamed)"
-"""Name of the row for generated images without a known generator."""
+"""Name of the row for generated images whose generator is not known."""
 
 if TYPE_CHECKING:  # for mypy, since code reads these by metric names that are not literals
     GeneratorMetrics = dict[str, float | None]
@@ -60,16 +60,16 @@ class RealRow(TypedDict):
 
 
 class PerGenerator(TypedDict):
-    """A row per generator, with its images against *all* real images, and a row for the real images."""
+    """One row per generator, which compares its images with *all* real images, and one row for the real images."""
 
     generators: dict[str, GeneratorRow]
     """Name of a generator → its row, sorted by name."""
     real: RealRow
     mean: GeneratorMetrics
-    """Mean over generators, each with equal weight, however many images it has."""
+    """Mean of each metric over generators; each generator has equal weight, however many images it has."""
     minimum: GeneratorMetrics
     worst: str | None
-    """The generator with the lowest AUROC."""
+    """Name of the generator with the lowest AUROC; null if no generator has an AUROC."""
 
 
 def per_generator(

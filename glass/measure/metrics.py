@@ -34,7 +34,7 @@ class Roc(TypedDict):
 
 
 class ReliabilityBin(TypedDict):
-    """A bin of the probability of "generated"."""
+    """The images whose probability of "generated" is in one bin."""
 
     low: Number
     high: Number
@@ -45,7 +45,7 @@ class ReliabilityBin(TypedDict):
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
-    """The metrics of ``METRIC_NAMES`` as floats; None if undefined (without samples, all are).
+    """The metrics of ``METRIC_NAMES`` as floats. Undefined metrics are None; without samples, all are.
 
     ``label`` (n,) is 0 or 1, ``probability`` (n,) in [0, 1]; an image is flagged as generated if its probability is at
     least ``threshold``. Raises ``ValueError`` for other values. The definitions are those of
@@ -59,11 +59,11 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
 
 
 def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc | None:
-    """The ROC curve from (0, 0) to (1, 1) by falling threshold; None if only one class is present.
+    """The ROC curve from (0, 0) to (1, 1) in order of descending threshold; None if only one class is present.
 
     Points on a straight stretch are left out. If more than ``max_points`` points remain, about ``max_points`` of them
-    are kept, evenly spaced along the curve; each belongs to a probability that occurs. The first threshold is above
-    every score, and is stored as 1 + the highest probability.
+    are kept, evenly spaced along the curve. The threshold of each point is a value of ``probability``, except that of
+    the first point, which is above every score and is stored as 1 + the highest probability.
     """
     label, probability = checked_samples(label, probability)
     if not 0 < label.sum() < len(label):
@@ -85,10 +85,10 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
 
 def reliability_bins(label: Array, probability: Array) -> list[ReliabilityBin]:
-    """15 equal bins of the probability of "generated", and the share of generated images in each; empty bins are left
-    out.
+    """15 bins of equal width for the probability of "generated", with the share of generated images in each.
 
-    The bins are of probability, not confidence, so that a bias towards one class is visible.
+    Empty bins are left out. The bins divide the probability, not the confidence, so that a bias towards one class is
+    visible.
     """
     label, probability = checked_samples(label, probability)
     numbers = np.minimum((probability * NUM_ECE_BINS).astype(np.int64), NUM_ECE_BINS - 1)

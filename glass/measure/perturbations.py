@@ -1,8 +1,8 @@
 """The changes of test images with which the robustness of a detector is measured.
 
-These changes are the grid that the literature reports (JPEG, WebP, blur, resizing, noise, saving twice) and two chains
-that imitate shared images. All random choices are seeded by the image's content, so a change gives the same image for
-every model, on every machine, in any order.
+These changes are the ones that the literature reports (JPEG, WebP, blur, resizing, noise, saving twice), and two chains
+that imitate images shared on the web. All random choices are seeded by the image's content, so a change gives the same
+image for every model, on every machine, in any order.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,29 +21,29 @@ from shards.errors import InputError
 __all__ = ["CLEAN", "PERTURBATIONS", "Perturbation", "chosen_rows"]
 
 PERTURBATION_PURPOSE = 5 << 32
-"""``purpose`` of the random streams of the grid; training uses other purposes, so no training image had the same
-noise."""
+"""``purpose`` in :func:`loaders.order.randomness.stream` for these changes. Training uses other purposes, so no
+training image has the same noise."""
 
 CLEAN = "clean"
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One change of images: a row of the robustness table."""
+    """One change that is applied to images: a row of the robustness table."""
 
     name: str
     title: str
     """Name for display."""
     operations: Callable[[Size, U64], tuple[Operation, ...]]
-    """(size of the image, two random draws of the image) → operations on it."""
+    """Maps the size of an image and its two random numbers to the operations that change it."""
 
     def change(self, size: Size, content_id: int) -> Change:
-        """The change for an image of ``size`` (height, width) with this content."""
+        """The change for an image with this ``size`` (height, width) and content id."""
         random = draws(stream(0, 0, [content_id], PERTURBATION_PURPOSE), 2)[0]
         return Change.of(self.operations(size, random), size)
 
     def on_image(self, pixels: npt.NDArray[np.uint8], content_id: int) -> npt.NDArray[np.uint8]:
-        """The changed image of ``pixels`` (H, W, 3) uint8.
+        """The image ``pixels``, (H, W, 3) uint8, after the change.
 
         Raises ``ValueError`` or ``OSError`` if a format cannot hold an image of that size.
         """
@@ -54,7 +54,7 @@ Make = Callable[[Size, U64], tuple[Operation, ...]]
 
 
 def _always(*operations: Operation) -> Make:
-    """The same operations for every image."""
+    """Returns a function that gives the same ``operations`` for every image."""
     return lambda size, random: operations
 
 
@@ -67,7 +67,7 @@ def _noisy(deviation: float) -> Make:
 
 
 def _saved_twice(size: Size, random: U64) -> tuple[Operation, ...]:
-    """Two JPEG qualities from 50 to 95."""
+    """Saves as JPEG twice, each time with a random quality from 50 to 95."""
     return tuple(Jpeg(50 + int(quality)) for quality in bounded(random, 46))
 
 
@@ -98,13 +98,13 @@ def _grid() -> list[Perturbation]:
 
 
 PERTURBATIONS: dict[str, Perturbation] = {row.name: row for row in _grid()}
-"""Name → row, in the order of the table."""
+"""Name → perturbation, in the order of the robustness table."""
 
 
 def chosen_rows(patterns: Sequence[str]) -> list[Perturbation]:
     """The rows whose names match one of ``patterns`` ("jpeg-*"), and always ``clean``, in the order of the table.
 
-    Without patterns, all rows. Raises ``InputError`` for a pattern that matches nothing.
+    Without patterns, returns all rows. Raises ``InputError`` for a pattern that matches nothing.
     """
     if not patterns:
         return list(PERTURBATIONS.values())

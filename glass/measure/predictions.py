@@ -1,7 +1,7 @@
 """The scores of a split joined with the manifest: a table with one row per image.
 
-It is stored as ``predictions-<split>.parquet`` in a run's folder, so that later questions (another threshold, a
-calibration, two models compared on the same images) need no second scoring.
+It is stored as ``predictions-<split>.parquet`` in a run's folder, so that another threshold, a calibration, or a
+comparison of two models on the same images needs no second scoring.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("group", pa.string()),
         pa.field("probability", pa.float64()),  # of "generated"; calibrated where the model is
         pa.field("logits", pa.list_(pa.float32())),  # real, generated
-        pa.field("attention_weights", pa.list_(pa.float32())),  # one per window; null without
+        pa.field("attention_weights", pa.list_(pa.float32())),  # one per window; null for a model without attention
         pa.field("crop_windows", pa.list_(pa.list_(pa.int32()))),  # top, left, height, width
         pa.field("source_path", pa.string()),  # relative to the folder the shards were built from
     ]

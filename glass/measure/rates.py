@@ -1,8 +1,9 @@
 """Confidence intervals of shares of images, and prediction intervals for counts of new images.
 
-The bootstrap gives no interval for a rate of 0 or 1, since no draw can show what the sample lacks. So the intervals of
-shares are those of Clopper and Pearson. Errors on images of one scene are correlated, so n images count as the number
-of independent images whose share would vary as much (Korn and Graubard 1998).
+The bootstrap gives no interval for a rate of 0 or 1, since no draw can contain errors that the sample lacks. So the
+intervals of shares are those of Clopper and Pearson. Errors on images of one scene are correlated, so these intervals
+are computed as if there were fewer images: the number of independent images whose share would vary as much (Korn and
+Graubard 1998).
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ TAIL = (1 - LEVEL) / 2
 
 
 def clopper_pearson(count: float, total: float) -> tuple[float, float]:
-    """The 95 % interval of a rate, if ``count`` of ``total`` independent images had the property."""
+    """The 95 % confidence interval of a rate, if ``count`` of ``total`` independent images have the property."""
     from scipy.stats import beta  # takes a second to import, and most commands count nothing
 
     low = float(beta.ppf(TAIL, count, total - count + 1)) if count > 0 else 0.0
@@ -42,7 +43,7 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
         return None
     scenes, rate = clusters(groups, len(hit)), float(hit.mean())
     if 0 < rate < 1:
-        spread = np.bincount(scenes, hit - rate)  # of each scene; their squares make the variance
+        spread = np.bincount(scenes, hit - rate)  # of each scene; the sum of their squares gives the variance
         alone = rate * (1 - rate) * len(hit) ** 2 / float(spread @ spread + 1e-12)
     else:
         alone = float(scenes.max() + 1)
@@ -55,9 +56,9 @@ def metric_intervals(
 ) -> dict[str, list[float] | None]:
     """The interval of every metric: :func:`rate_interval` for shares of images, the bootstrap for all others.
 
-    If the threshold or the denominator is random, too (detection at few false alarms, precision), the bootstrap
-    describes the spread better. But if such a metric is 0 in every draw or 1 in every draw, its interval is that of
-    :func:`rate_interval`, too.
+    The bootstrap is also used for shares whose threshold or denominator is random (detection at few false alarms,
+    precision), because it describes their spread better. But if such a metric is 0 in every draw or 1 in every draw,
+    its interval is that of :func:`rate_interval`.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label
@@ -82,9 +83,10 @@ def expected_counts(count: int, total: int, new_total: int) -> tuple[int, int]:
     """A 95 % prediction interval for how many of ``new_total`` new images score above a threshold.
 
     The threshold was chosen on ``total`` other images, of which ``count`` are above it. Whatever the distribution of
-    the scores, the rate above the k-th highest of n draws is Beta(k, n - k + 1). A threshold between the k-th and the
-    next score is between two such rates, and the count of new images between two beta-binomials. A confidence interval
-    of the rate is narrower, since it describes an infinite test set; the count in a small test set varies more.
+    the scores, the share of new images above the k-th highest of n scores has the distribution Beta(k, n - k + 1). A
+    threshold between the k-th and the next score is between two such shares, and the count of new images is between two
+    beta-binomials. A confidence interval of the rate is narrower, since it describes an infinite test set; the count in
+    a small test set varies more.
     """
     from scipy.stats import betabinom
 

@@ -1,7 +1,7 @@
 """False alarms on kinds of real images: by source folder, format, JPEG quality, size and EXIF.
 
-A detector that calls one real image in a hundred generated may do so with one in five of those that were sent through a
-messenger. The manifest gives the kind of each image; sizes and qualities are divided into thirds.
+A detector may call one real image in a hundred generated, and yet one in five of those that were sent through a
+messenger. The kinds of an image follow from its row in the manifest. Sizes and qualities are divided into thirds.
 """
 
 from collections import Counter
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RealSlice", "real_slices"]
 
-_LEAST = 10  # images of a kind; with fewer, a rate says nothing
-_MOST_FOLDERS = 12  # if there are more, folders are probably scenes, and nobody would read so many rows
+_LEAST = 10  # minimum number of images of a kind; with fewer, a rate says nothing
+_MOST_FOLDERS = 12  # if there are more, each is probably a scene, and nobody would read a row for each
 _COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif", "source_path")
 
 
@@ -37,7 +37,7 @@ class RealSlice(TypedDict):
 def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> list[RealSlice]:
     """The false alarms on each kind of real images, one row per kind.
 
-    ``table`` has ``glass.measure.predictions.PREDICTION_SCHEMA``; real images with a probability of at least
+    ``table`` has ``glass.measure.predictions.PREDICTION_SCHEMA``. Real images with a probability of at least
     ``threshold`` are false alarms. Kinds with fewer than 10 images, and kinds that contain all real images, are left
     out.
     """
@@ -78,7 +78,10 @@ def _slices(facts: dict[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[n
 
 
 def _by_folder(paths: npt.NDArray[Any]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-    """Kinds by source folder, which often separates sources or ways of capture; none if there are too many folders."""
+    """(name of a kind, (n,) mask of its images) for each source folder; none if there are too many folders.
+
+    A folder often contains the images from one source or one camera.
+    """
     folders = np.array([str(PurePosixPath(path).parent) for path in paths], dtype=object)
     counts = Counter(folders.tolist())
     if len(counts) > _MOST_FOLDERS:

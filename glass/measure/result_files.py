@@ -3,8 +3,8 @@
 ``evaluation-<split>.json`` and ``robustness-<split>.json`` are results on the data set that the run was trained on,
 according to its ``run.json``; in a folder without ``run.json``, they are results on the data set that was measured
 first. The names of results on any other data set include its digest, the first 12 digits of the SHA-256 of its
-``dataset.json``: ``evaluation-<split>-of-<digits>.json``. A file keeps its name even if this rule would now give
-another name, and is found under it.
+``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and is still found, even if
+this rule would now give it another name.
 """
 
 from pathlib import Path
@@ -39,20 +39,21 @@ __all__ = [
 ]
 
 EVALUATION, ROBUSTNESS = "evaluation", "robustness"
-"""Kinds of results; their file names begin with them."""
+"""The kinds of results. The name of a result file begins with its kind."""
 
 OUR_EVALUATION = is_json_with("split", "model", "dataset", "metrics")
 OUR_PREDICTIONS = is_parquet_with(("sample_key", "label", "probability"))
 
 DIGITS = 12
-"""Digits of the digest in a name: 48 bits suffice for the few data sets on which one model is measured."""
+"""Number of digits of the digest in a file name: 48 bits suffice for the few data sets on which one model is
+measured."""
 
 
 def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
     """The end of the file name for new results on the data set with ``digest``, the SHA-256 of its ``dataset.json``.
 
-    The end is ``variant``. If the name with this end belongs to results on another data set, ``-of-<12 digits>``
-    follows.
+    The end is ``variant``, followed by ``-of-<12 digits>`` if the name without these digits is reserved for another
+    data set.
     """
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
     own = _digest_in(folder / "run.json", "data")
@@ -63,7 +64,8 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
     """The end of the file name of existing results on the data set with ``digest``, see :func:`named_of`.
 
-    The end is ``variant`` alone if no results have the digest in their name.
+    The end is ``variant`` alone if no file name contains the digest, or if the file without the digest holds these
+    results.
     """
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
@@ -145,7 +147,7 @@ def _ending(digest: str) -> str:
 
 
 def _digest_in(path: Path, entry: str) -> str | None:
-    """The digest of the data set that a JSON document names; None if it names none or cannot be read."""
+    """The SHA-256 of ``dataset.json`` that the JSON file at ``path`` holds under ``entry``; None if there is none."""
     try:
         document: Any = read_json(path)
         digest = document[entry]["dataset_json_sha256"]

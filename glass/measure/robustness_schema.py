@@ -51,7 +51,7 @@ class RobustnessRow(TypedDict):
     undecodable: int
     models: dict[str, ContenderResults]
     differences: dict[str, Difference]
-    """AUROC of each further model minus that of the first."""
+    """Name of each model but the first → its AUROC minus that of the first."""
 
 
 class WorstRow(TypedDict):
@@ -80,11 +80,12 @@ class Robustness(TypedDict):
     worst: dict[str, WorstRow]
     timing: RobustnessTiming
     versions: dict[str, Any]
-    """Distribution → version."""
+    """Name of an installed distribution → its version."""
 
 
 def check_robustness(document: object) -> Robustness:
-    """``document`` as a robustness table. Raises ``ValueError`` naming the first entry that is not as declared."""
+    """``document`` as a robustness table. Raises ``ValueError`` naming the first entry that does not match
+    :class:`Robustness`."""
     table = versioned_document(document, Robustness, FORMAT_VERSION)
     models = set(table["models"])
     if not models or not table["rows"]:

@@ -1,4 +1,4 @@
-"""Scores a split with a model: deterministic, complete, in the loader's order."""
+"""Scores all readable images of a split with a model, deterministically and in the loader's order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ __all__ = ["Predictions", "joined", "score"]
 
 Array = npt.NDArray[Any]
 GENERATED = 1
-"""Index of the logit for "generated", and value of that label."""
+"""Index of the logit for "generated", and the value of that label."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Predictions:
     """A model's scores of n samples, in the order of the loader."""
 
     sample_key: list[str]
-    """n keys, which locate the samples in their data set."""
+    """n sample keys, by which the samples can be found in their data set."""
     content_id: Array
-    """(n,) int64, which identify the samples' pixels."""
+    """(n,) int64 content ids. Images with equal pixels have the same id."""
     label: Array
     """(n,) int64, 1 generated, 0 real."""
     logits: Array
@@ -60,9 +60,9 @@ def score(
 ) -> Predictions:
     """Scores every valid sample of ``loader`` with ``model``, whose training mode is restored at the end.
 
-    ``precision`` is that of ``RunConfig``. Fillers and samples that could not be decoded are left out. With a process
-    group and ``gather``, all ranks call this function together, each with its own loader, and each gets all
-    predictions. Raises ``ValueError`` if the loader gives no batch, ``DoesNotFit`` if the memory is too small for a
+    ``precision`` is the setting of ``RunConfig``. Fillers and samples that could not be decoded are left out. With a
+    process group and ``gather``, all ranks call this function together, each with its own loader, and each gets all
+    predictions. Raises ``ValueError`` if the loader yields no batch, ``DoesNotFit`` if the memory is too small for a
     batch.
     """
     number_format, _ = resolve_precision(precision, device)
@@ -82,7 +82,7 @@ def score(
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """The predictions of all ``parts``, which come from one model and calibration, one after the other."""
+    """The concatenated predictions of all ``parts``, which come from one model and calibration."""
 
     def column(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
@@ -126,7 +126,10 @@ def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _merged(parts: list[dict[str, Any]]) -> Predictions:
-    """The predictions of all ranks in the loader's order: a global batch is rank 0's part, then rank 1's, and so on."""
+    """The predictions of all ranks in the loader's order.
+
+    A global batch consists of the part of rank 0, then that of rank 1, and so on.
+    """
 
     def in_order(name: str) -> Array:
         joined = np.stack([part[name] for part in parts], axis=1)  # (batches, ranks, B, …)

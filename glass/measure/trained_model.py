@@ -34,7 +34,7 @@ class TrainedModel:
     """A model with its settings, calibration and record of learnt images."""
 
     name: str
-    """Its name in messages."""
+    """Name of the model in messages."""
     model: Glass | SingleView
     """The network, in evaluation mode on ``device``."""
     config: RunConfig
@@ -42,9 +42,9 @@ class TrainedModel:
     card: ModelCard
     """The content of its ``config.json``."""
     calibration: Calibration | None
-    """Its calibration; None if it has none or it was not read."""
+    """Calibration of the model; None if it has none or was opened with ``calibrated=False``."""
     learnt: LearntIds | None
-    """The images that it learnt from; None if they are not known."""
+    """The images that the model learnt from; None if they are not known."""
     device: Literal["cpu", "cuda"]
 
     @classmethod
@@ -78,7 +78,7 @@ class TrainedModel:
 
     @property
     def precision(self) -> str:
-        """The precision that the model computes in, as a setting of ``glass.model.precision``."""
+        """The ``precision`` setting with which the model computes (``auto``, ``bf16``, ``fp16`` or ``float32``)."""
         return precision_in_use(self.config.precision, self.device)
 
     @property
@@ -88,7 +88,7 @@ class TrainedModel:
 
     @property
     def identity(self) -> MeasuredModel:
-        """The model as documents record it."""
+        """The entry that describes the model in documents."""
         identity: MeasuredModel = {
             "kind": self.config.model.kind,
             "weights_sha256": self.weights_sha256,
@@ -103,7 +103,7 @@ class TrainedModel:
     def views(
         self, num_crops: int | None = None, sampling: str | None = None, coverage: str = "sample", draws: int = 1
     ) -> ViewSettings:
-        """The settings of what the model sees of an image; None keeps the setting of the model's training.
+        """The settings that determine what the model sees of an image; None keeps the setting of the model's training.
 
         ``num_crops`` crops are drawn by the rule ``sampling``, in ``draws`` independent draws; ``coverage="all"`` takes
         crops that cover the whole image instead. Raises ``InputError`` if the model sees no crops and an argument asks
@@ -129,7 +129,7 @@ class TrainedModel:
         """The settings of a deterministic loader for ``views``, on the model's device; all other settings are those of
         the run.
 
-        ``changes`` are further fields; a field of None keeps the setting of the run.
+        ``changes`` maps further fields to their values; a value of None keeps the setting of the run.
         """
         given = {name: value for name, value in (changes or {}).items() if value is not None}
         return self.config.loader.for_evaluation(
@@ -151,19 +151,19 @@ class TrainedModel:
         return predictions
 
     def calibration_for(self, views: ViewSettings) -> Calibration | None:
-        """The model's calibration if it applies to scores with ``views``, else None."""
+        """The model's calibration if it applies to scores computed with ``views``, else None."""
         return applicable(self.calibration, views)
 
     def data_notes(self, views: ViewSettings) -> list[str]:
         """The notes of the data sets that the model learnt from and was calibrated on, for readers of verdicts; may be
         empty.
 
-        The data set of the calibration counts only if the calibration applies to scores with ``views``.
+        The data set of the calibration counts only if the calibration applies to scores computed with ``views``.
         """
         calibration = self.calibration_for(views)
         notes = [self.card.get("data_note"), None if calibration is None else calibration.data.get("note")]
         return list(dict.fromkeys(note for note in notes if note))
 
     def threshold_for(self, views: ViewSettings, data: Path, split: str) -> tuple[float, str]:
-        """(threshold, its origin in words) for ``split`` of the data set in ``data``."""
+        """(threshold, text that says where it comes from) for ``split`` of the data set in ``data``."""
         return decision_threshold(self.calibration, views, data, split)

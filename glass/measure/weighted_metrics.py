@@ -26,7 +26,7 @@ NUM_ECE_BINS = 15
 FPR_LIMITS = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05, "tpr_at_fpr_10": 0.10}
 NLL_CLIP = 1e-7
 LIKELIER = 0.5
-"""From this probability on "generated" is the likelier class, whatever the threshold."""
+"""At or above this probability, "generated" is the likelier class, whatever the threshold."""
 
 METRIC_NAMES = (
     "accuracy",
@@ -55,7 +55,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class SortedSamples:
-    """Samples in descending order of probability, with the values that the metrics need."""
+    """Samples in descending order of probability, with the values from which the metrics are computed."""
 
     label: Array  # (n,) float64, 0 or 1
     probability: Array  # (n,) float64
@@ -171,7 +171,7 @@ def _threshold_metrics(counts: dict[str, Array]) -> dict[str, Array]:
 
 
 def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, real: Array) -> dict[str, Array]:
-    """The metrics that depend only on the order of the scores; samples with equal scores are ranked together."""
+    """The metrics that depend only on the order of the scores. Samples with equal scores share a rank."""
     hits = np.cumsum(np.add.reduceat(weights * table.label, table.tie_starts, axis=1), axis=1)
     alarms = np.cumsum(np.add.reduceat(weights * (1 - table.label), table.tie_starts, axis=1), axis=1)
     tpr, fpr = hits / generated[:, None], alarms / real[:, None]

@@ -1,1 +1,1 @@
-"""Memory of a training or prediction step: counted, predicted before it runs, and advice if it does not fit."""
+"""Counts the memory of a training or prediction step, predicts it in advance, and advises if it does not fit."""

@@ -28,17 +28,16 @@ def storage_bytes(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
 
 
 class LiveStorages(TorchDispatchMode):
-    """Dispatch mode: records the storages that are live, and those that were live when their total size was
-    greatest."""
+    """Dispatch mode: records which storages are live now, and which were live when their total size was greatest."""
 
     def __init__(self, known: Iterable[torch.Tensor], weights: Iterable[torch.Tensor] = ()) -> None:
-        """``known`` are tensors that exist already; ``weights`` are the tensors for which gradients are computed."""
+        """``known`` are tensors that exist already; ``weights`` are the tensors whose gradients are counted."""
         super().__init__()
         shapes = [tuple(weight.shape) for weight in weights]
         self._gradient_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         self.gradients: set[int] = set()
         """Serial numbers of the storages that the backward pass created in the shape of a weight. They include the
-        gradients of single chunks, before these are summed."""
+        gradients of each chunk, before these are summed."""
         self.bytes = 0
         self.peak_bytes = 0
         self.at_peak: dict[int, int] = {}
@@ -86,8 +85,10 @@ class LiveStorages(TorchDispatchMode):
 
 
 class CudaAllocator:
-    """Context manager: the bytes that CUDA's allocator has given out, and their peak. Entry and exit wait for the
-    GPU."""
+    """Context manager: measures how many bytes CUDA's allocator has given out, and their peak.
+
+    Entry and exit wait for the GPU.
+    """
 
     gradient_bytes = 0
     """Always 0: the allocator cannot distinguish gradients from activations."""
@@ -103,7 +104,7 @@ class CudaAllocator:
 
     @property
     def bytes(self) -> int:
-        """Bytes given out now."""
+        """Number of bytes that the allocator has given out at present."""
         return torch.cuda.memory_allocated()
 
 
@@ -129,6 +130,6 @@ class KeptStorages:
             yield
 
     def bytes_beside(self, others: Iterable[int]) -> int:
-        """Bytes of all saved storages except ``others``, given by address."""
+        """Bytes of all saved storages except those whose addresses are in ``others``."""
         left_out = set(others)
         return sum(size for key, size in self.bytes_by_storage.items() if key not in left_out)

@@ -1,4 +1,4 @@
-"""Memory of measured training steps, and the cost of one view that follows from it.
+"""Stores the memory of measured training steps, and derives from it how much memory one view needs.
 
 ``memory_model.json`` beside this file holds rows of ``glass bench memory --save-model``. The memory that autograd keeps
 grows by a fixed number of bytes with every view (a global view or a crop of the same size, through the same
@@ -48,9 +48,9 @@ class ViewCosts:
     bytes_per_view: float
     """Bytes that autograd keeps for one view of one image."""
     fixed_bytes: float
-    """Bytes kept whatever the batch: the weights cast to half precision, the head."""
+    """Bytes kept whatever the batch size: the weights cast to half precision, the head."""
     reserve_bytes: float
-    """The largest excess of a measured peak over the sum of its parts, caused by temporary buffers."""
+    """The largest amount by which a measured peak exceeds the sum of its parts. Temporary buffers cause it."""
     image_size: int
     """Pixels per side of the measured views."""
     measured: tuple[Row, ...]
@@ -58,7 +58,8 @@ class ViewCosts:
 
 
 def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
-    """Merges ``rows`` of the bench into ``memory_model.json``, in place of older rows of the same steps.
+    """Merges ``rows`` of ``glass bench memory`` into ``memory_model.json``, where they replace older rows of the same
+    steps.
 
     Rows of presets with changed settings are left out. ``environment`` gives the date and the version of torch. Returns
     the path of the file.
@@ -74,7 +75,7 @@ def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
 
 
 def is_measured(backbone: str, precision: str) -> bool:
-    """Whether steps with at least two numbers of crops were measured for this architecture and precision."""
+    """Whether steps with at least two different numbers of crops were measured for this architecture and precision."""
     return len({row["num_crops"] for row in _plain(_measured(backbone, precision))}) > 1
 
 
@@ -91,7 +92,10 @@ def view_costs(backbone: str, precision: str) -> ViewCosts:
 
 
 def fitted(rows: Sequence[Row]) -> ViewCosts:
-    """The costs by a straight line through the rows without chunks; these must have at least two numbers of crops."""
+    """The costs, fitted as a straight line to those ``rows`` that have no chunks.
+
+    These must have at least two different numbers of crops.
+    """
     plain = _plain(rows)
     images = np.array([row["batch_size"] for row in plain], float)
     views = images * np.array([row["num_crops"] + 1 for row in plain], float)
@@ -107,7 +111,7 @@ def fitted(rows: Sequence[Row]) -> ViewCosts:
 
 
 def _measured(backbone: str, precision: str) -> list[Row]:
-    """The rows of this architecture and precision; only those of a GPU, if there are any."""
+    """The rows of this architecture and precision. If some were measured on a GPU, only those."""
     rows = [row for row in _read() if row["backbone"] == backbone and row["precision"] == precision]
     on_gpu = [row for row in rows if row["device"] != "cpu"]
     return on_gpu or rows

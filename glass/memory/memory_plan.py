@@ -1,4 +1,4 @@
-"""Estimates, from measurements, which batch, number of crops and chunk fit into a GPU's memory."""
+"""Estimates, from measurements, which batch size, number of crops and chunk size fit into a GPU's memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", 
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
-"""Share of the memory left by CUDA that tensors can use: the blocks of CUDA's allocator are never all full. Assumed,
-not measured."""
+"""Share of the memory not used by CUDA itself that tensors can use. It is below 1, because the blocks of CUDA's
+allocator are never all full. Assumed, not measured."""
 USED_BY_CUDA_BYTES = GIB // 2
 """Memory of CUDA's context, kernels and workspaces. Assumed, not measured."""
 FROZEN_SHARE = 0.15
 """Activations of a frozen view, as a share of those of a trained view. Assumed, not measured."""
 FEWEST_WITH_BATCHNORM = 8
-"""Fewest images whose global views should pass through a BatchNorm layer together."""
+"""Minimum number of images whose global views should pass through a BatchNorm layer together."""
 COUNTED_BATCH, COUNTED_CROPS = 4, (1, 4)
-"""Batch size and numbers of crops of the steps that are counted for a backbone without measurements."""
+"""Batch size and numbers of crops of the steps whose memory is counted for a backbone that was not measured."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes at the peak of a step, by use."""
+    """Bytes at the peak of a step, by what they are used for."""
 
     weights: float
     gradients: float
@@ -48,7 +48,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """One way to run a training step."""
+    """A combination of settings with which a training step fits into memory."""
 
     batch: int
     """Images per micro-step on one device."""
@@ -57,17 +57,17 @@ class Plan:
     crop_chunk: int | None
     estimate: Estimate
     relative_cost: float
-    """Arithmetic of a step relative to the same step without chunks; a view's backward pass counts as two forward
+    """Arithmetic of a step as a multiple of the same step without chunks. A view's backward pass counts as two forward
     passes."""
 
 
 def usable_bytes(memory_bytes: float) -> float:
-    """The bytes of a GPU's memory that tensors may take."""
+    """The part of a GPU's memory that tensors may use, in bytes."""
     return max(memory_bytes - USED_BY_CUDA_BYTES, 0) * USABLE_SHARE
 
 
 class Planner:
-    """Estimates the steps of one configuration.
+    """Estimates the memory of training steps with one configuration.
 
     For a backbone that was not measured in this precision, ``count`` counts the memory of a step (see
     :func:`glass.train.counted_step.count_by_shapes`). If ``count`` is None, such a backbone raises ``InputError``.
@@ -95,7 +95,7 @@ class Planner:
         self.local_learns = self.has_crops and self.local_gradients_bytes > 0
 
     def estimate(self, batch: int, crops: int, crop_chunk: int | None) -> Estimate:
-        """The estimate of a step with ``batch`` images of ``crops`` crops each on one device."""
+        """The estimated memory of a step with ``batch`` images of ``crops`` crops each on one device."""
         together = min(crop_chunk or crops, crops) if self.has_crops else 0
         per_image = self._kept(self.global_costs, self.config.loader.global_size, self.global_learns)
         if self.has_crops:
@@ -118,7 +118,7 @@ class Planner:
         )
 
     def relative_cost(self, crops: int, crop_chunk: int | None) -> float:
-        """Arithmetic of a step with chunks of ``crop_chunk`` crops, relative to the same step without chunks."""
+        """Arithmetic of a step with chunks of ``crop_chunk`` crops, as a multiple of the same step without chunks."""
         if not self.local_learns or crop_chunk is None or crop_chunk >= crops:
             return 1.0
         last = crops % crop_chunk or crop_chunk
@@ -126,11 +126,11 @@ class Planner:
         return (plain + crops - last) / plain
 
     def plans(self, limit_bytes: float, crops: int) -> list[Plan]:
-        """The plans that fit into ``limit_bytes`` of tensors, the best first.
+        """The plans whose tensors fit into ``limit_bytes``, the best first.
 
-        There is one plan, with the largest chunk that fits, for each batch that divides the configured batch. The plans
-        are ordered by the arithmetic of a step, then by batch, the largest first; plans with too few images for
-        BatchNorm come last.
+        For each batch size that divides the configured one, there is one plan, with the largest chunk that fits. The
+        plans are ordered by the arithmetic of a step, then by batch size, the largest first; plans with too few images
+        for BatchNorm come last.
         """
         config = self.config
         whole = config.loader.global_batch_size * config.grad_accum_steps
@@ -146,10 +146,10 @@ class Planner:
         return sorted(found, key=lambda plan: (plan.batch < few, plan.relative_cost, -plan.batch))
 
     def errors(self) -> list[tuple[Row, float]]:
-        """Measured rows of this pair of backbones, each with the ratio of estimate to measurement.
+        """(row, estimated peak / measured peak) for the measured rows of this pair of backbones.
 
-        The estimate excludes the moving average, which was never measured. Empty if the backbones differ or there are
-        no crops.
+        The estimate excludes the moving average, which was never measured. The list is empty if the two backbones
+        differ or there are no crops.
         """
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)
@@ -179,7 +179,8 @@ class Planner:
         return costs.bytes_per_view * area * (1.0 if learns else FROZEN_SHARE)
 
     def _fixed(self) -> float:
-        """Bytes kept whatever the batch. They were measured with two backbones, so one backbone counts half."""
+        """Bytes kept whatever the batch size. They were measured with two backbones, so a single backbone counts
+        half."""
         one_backbone = not self.has_crops or self.config.model.share_backbone
         fixed = self.global_costs.fixed_bytes / 2 + self.local_costs.fixed_bytes / 2
         reserve = max(self.global_costs.reserve_bytes, self.local_costs.reserve_bytes)
@@ -187,7 +188,7 @@ class Planner:
 
 
 def advice(config: RunConfig, precision: str, memory_bytes: float, processes: int = 1) -> str:
-    """The settings that should fit, as ``--set …`` to add, or the advice to take a smaller backbone if none fits.
+    """Text with the ``--set`` options that should fit, or with the advice to choose a smaller backbone if nothing fits.
 
     Raises ``InputError`` if the backbones were not measured.
     """

@@ -1,4 +1,4 @@
-"""Recognises exhausted memory, of a GPU or of the machine, and turns it into advice."""
+"""Recognises errors that mean that the memory of a GPU or of the machine is exhausted, and turns them into advice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Peak of a process's resident memory, as the operating system counts it."""
+"""The peak of a process's resident memory, as the operating system counts it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +12,10 @@ __all__ = ["ProcessPeak", "peak_rss_bytes", "reset_peak_rss"]
 
 
 def peak_rss_bytes(pid: int | str = "self") -> int:
-    """Peak of a process's resident memory since it began or since :func:`reset_peak_rss`; 0 if the system does not
-    report it."""
+    """Peak of a process's resident memory in bytes, since it began or since :func:`reset_peak_rss`.
+
+    0 if the system does not report it.
+    """
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -21,20 +23,22 @@ def peak_rss_bytes(pid: int | str = "self") -> int:
 
 
 def reset_peak_rss(pid: int | str = "self") -> None:
-    """Sets the peak to the memory that is resident now, so that earlier work does not count."""
+    """Sets the recorded peak to the present resident memory, so that earlier work does not count."""
     with suppress(OSError):  # not permitted in some containers: the mark then covers preparation too
         Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
 
 class ProcessPeak:
-    """Peak growth of this process's resident memory in a context."""
+    """Measures the peak growth of this process's resident memory within a context."""
 
     growth_bytes = 0.0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Context manager: measures ``growth_bytes``. Inside, freed memory returns to the system at once, which costs
-        speed."""
+        """Context manager: measures ``growth_bytes``, the peak within the context minus the memory at its start.
+
+        Inside, freed memory returns to the system at once, which costs speed.
+        """
         return_freed_memory()
         reset_peak_rss()
         before = psutil.Process().memory_info().rss

@@ -1,8 +1,8 @@
 """timm networks by name: resolves a name to an architecture, and creates the network without its classifier.
 
 A timm name (``resnet50.tv_in1k``) is enough to create the network on any machine. For ``hf-hub:…`` and ``local-dir:…``
-a description is fetched first. The description names a timm network, and runs and exported models record this network's
-name.
+a description is fetched first. The description contains the timm name of the network, which runs and exported models
+record.
 """
 
 import difflib
@@ -22,7 +22,8 @@ from shards.errors import InputError
 __all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
 
 SET_BY_US = frozenset({"num_classes", "img_size"})
-"""Arguments of a network that its description may contain, because this module replaces them by its own."""
+"""Arguments that the description of a network may contain, because this module sets them to values of its own
+anyway."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Architecture:
     """Whether the network takes only the image size that it was created for, as transformers with a position
     table do."""
     description: Mapping[str, Any] | None = None
-    """timm's settings (``pretrained_cfg``) of weights from a hub or a folder; None for a plain timm name."""
+    """timm's settings (``pretrained_cfg``) for weights from a hub or a folder; None for a plain timm name."""
 
 
 @cache
@@ -66,7 +67,7 @@ def create_network(name: str, image_size: int, *, pretrained: bool = False) -> n
 
 
 def feature_width(network: nn.Module) -> int:
-    """Length of the feature vector of an image.
+    """Length of the feature vector that ``network`` returns for an image.
 
     A few networks (MobileNetV3) widen the vector in a layer before the classifier.
     """
@@ -74,7 +75,7 @@ def feature_width(network: nn.Module) -> int:
 
 
 def classifier_keys(name: str, image_size: int, network: nn.Module) -> set[str]:
-    """The names of the classifier's tensors: timm's weights for ``name`` have them, ``network`` lacks them.
+    """The names of the classifier's tensors, which timm's weights for ``name`` contain and ``network`` lacks.
 
     timm itself names only the last layer of a classifier, and many classifiers have more layers.
     """

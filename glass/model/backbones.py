@@ -24,7 +24,8 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 HIGH_PASS_GAIN = 8.0
-"""Factor that brings a photograph without its low frequencies back to about its original amplitude."""
+"""Factor by which an image is multiplied once its low frequencies are removed. It brings a photograph back to about its
+original amplitude."""
 
 
 class Backbone(nn.Module):
@@ -41,7 +42,7 @@ class Backbone(nn.Module):
         self.high_pass = high_pass
         self.embed_dim: int = feature_width(network)
         self.architecture: str | None = None
-        """timm's name of the network, even if it was requested by another name."""
+        """timm's name of the network, even if the network was requested by another name."""
         self.weights_sha256: str | None = None
         """:func:`weights_digest` of the weights that the network started from; None if they were random."""
         # Not persistent: they belong to the architecture and not to the weights.
@@ -69,8 +70,10 @@ class Backbone(nn.Module):
         return not any(parameter.requires_grad for parameter in self.network.parameters())
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As ``torch.nn.Module.train``, but parts with only frozen weights stay in evaluation mode, which freezes their
-        BatchNorm statistics, too."""
+        """As ``torch.nn.Module.train``, but parts that have only frozen weights stay in evaluation mode.
+
+        Evaluation mode also freezes their BatchNorm statistics.
+        """
         super().train(mode)
         if mode:
             for module in self.network.modules():
@@ -100,10 +103,10 @@ class Backbone(nn.Module):
 
 
 def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
-    """Subtracts the 3 × 3 binomial mean and amplifies the rest; (B, 3, H, W) to the same shape, edges mirrored.
+    """Subtracts the 3 × 3 binomial mean and multiplies the rest by :data:`HIGH_PASS_GAIN`. Edges are mirrored.
 
-    It adds slices instead of calling a convolution: autocast would run a convolution in half precision, where a
-    difference of neighbouring pixels is lost.
+    Takes and returns (B, 3, H, W). It adds slices instead of calling a convolution: autocast would run a convolution in
+    half precision, where a difference of neighbouring pixels is lost.
     """
     mirrored = functional.pad(images, (1, 1, 1, 1), mode="reflect")
     rows = mirrored[..., :-2, :] + 2 * mirrored[..., 1:-1, :] + mirrored[..., 2:, :]
@@ -117,8 +120,8 @@ def create_backbone(
     """The timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels, channels-last.
 
     ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) with the weights to start from. If
-    it is None, ``pretrained`` downloads timm's weights. Raises ``InputError`` for an unknown name, weights that cannot
-    be obtained, and weights of another network.
+    it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name,
+    weights that cannot be obtained, and weights of another network.
     """
     network = _create(name, image_size, pretrained and weights is None)
     if weights is not None:
@@ -136,7 +139,7 @@ def create_backbone(
 def weights_digest(network: nn.Module) -> str:
     """SHA-256 over the name, dtype, shape and bytes of every tensor, sorted by name.
 
-    It identifies the numbers, whatever file format they were loaded from.
+    It depends only on the tensors, not on the file format from which they were loaded.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
@@ -179,7 +182,7 @@ def _can_be_made(name: str, image_size: int) -> bool:
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a ``.safetensors`` or torch file, by name. No code that a torch file contains is run.
 
-    Raises ``InputError`` if the file is missing or holds anything else.
+    Raises ``InputError`` if the file is missing or does not contain tensors by name.
     """
     if not path.is_file():
         raise InputError(f"the weights file {path} does not exist")
@@ -205,7 +208,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _starting_weights(network: nn.Module, name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
-    """The tensors that the setting ``weights`` stands for, and the file they were read from."""
+    """The tensors that the setting ``weights`` refers to, and the file that they were read from."""
     if not weights.startswith(PREFIX):
         return read_weights(Path(weights)), Path(weights)
     path = packaged_file(weights, name)
@@ -215,7 +218,7 @@ def _starting_weights(network: nn.Module, name: str, weights: str) -> tuple[dict
 def _load_weights(
     network: nn.Module, name: str, state: dict[str, torch.Tensor], path: Path, may_be_left: set[str]
 ) -> None:
-    """Loads ``state`` by timm's own function, which renames keys and resizes position tables.
+    """Loads ``state`` into ``network`` by timm's own function, which renames keys and resizes position tables.
 
     Raises ``InputError`` if a tensor of the network is missing, or if ``state`` holds a tensor that is neither in the
     network nor in ``may_be_left``.

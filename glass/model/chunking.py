@@ -1,16 +1,16 @@
-"""Passes crops through a backbone a few at a time, with the memory that a few need.
+"""Passes crops through a backbone a few at a time, so that memory is needed for only these few.
 
 The activations of a chunk are dropped after its forward pass and computed again in the backward pass; only its features
-are kept. The last chunk keeps its activations, because the backward pass begins with it. So one chunk of activations is
-in memory at any moment, and all chunks but the last are computed twice.
+are kept. The last chunk keeps its activations, because the backward pass begins with it. So the activations of only one
+chunk are in memory at any moment, and all chunks but the last are computed twice.
 
 Where crops do not influence each other, the result equals that of one pass over all crops: dropout and stochastic depth
 draw the same masks again, and the gradients of all chunks are summed in float32 even if the network computes in half
 precision. In BatchNorm layers crops do influence each other:
 
 * a chunk is normalised by the mean and variance of its own B · ``crop_chunk`` crops;
-* the running statistics move once per forward pass, towards the mean of the chunks' means and variances, weighted
-  by their numbers of crops. Computing a chunk again does not move them.
+* the running statistics are updated once per forward pass, towards the mean of the chunks' means and variances,
+  weighted by their numbers of crops. Computing a chunk again does not update them.
 """
 
 from collections.abc import Iterator
@@ -26,8 +26,10 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class RunningStatistics:
-    """The running means, variances and batch counts of the BatchNorm layers of ``network`` that are in training
-    mode."""
+    """Copies and restores the running means, variances and batch counts of BatchNorm layers.
+
+    Only those layers of ``network`` count that are in training mode.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         layers = [
@@ -46,7 +48,7 @@ class RunningStatistics:
         return bool(self.moments)
 
     def copy(self) -> list[torch.Tensor]:
-        """A copy of the present values."""
+        """Copies of the present values."""
         return [buffer.clone() for buffer in (*self.moments, *self.counts)]
 
     def restore(self, values: list[torch.Tensor]) -> None:
@@ -65,7 +67,8 @@ class RunningStatistics:
 
 
 def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int) -> torch.Tensor:
-    """Features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, from ``crop_chunk`` crops of each image at a time.
+    """Features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, computed from ``crop_chunk`` crops of each image at
+    a time.
 
     The gradient is exact; the module's docstring describes BatchNorm.
     """
@@ -108,7 +111,7 @@ def as_images(crops: torch.Tensor) -> torch.Tensor:
 
 
 def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
-    """The current autocast, but each chunk casts the weights for itself.
+    """The current autocast without its cache, so that each chunk casts the weights anew.
 
     If the chunks shared one cast, their gradients would be summed in half precision.
     """
@@ -126,7 +129,7 @@ def keep_statistics_in_backward(network: nn.Module) -> None:
     kept: dict[nn.Module, AbstractContextManager[None]] = {}
 
     def enter(layer: nn.Module, _: object) -> None:
-        # In a compiled graph the second run leaves out the update of the statistics by itself.
+        # In a compiled graph the second run does not update the statistics anyway.
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
             kept[layer] = RunningStatistics(layer).unchanged()
             kept[layer].__enter__()

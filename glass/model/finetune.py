@@ -29,7 +29,8 @@ ADAPTER = "default"
 
 
 def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: bool) -> None:
-    """Freezes the weights that ``model`` excludes from training, or all weights if ``frozen``. May add LoRA layers.
+    """Freezes the weights that the settings ``model`` exclude from training, or all weights if ``frozen``. May add LoRA
+    layers.
 
     Raises ``InputError`` if the backbone lacks the blocks or layers that the settings name.
     """
@@ -53,7 +54,7 @@ def checkpoint_activations(backbone: Backbone) -> None:
 
 
 def exported_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict of ``model`` without LoRA layers: their corrections are added to the weights."""
+    """The state dict of ``model`` without LoRA layers. Their corrections are added to the weights that they correct."""
     state = model.state_dict()
     for name, layer in _lora_layers(model):
         merged = layer.base_layer.weight.detach() + layer.get_delta_weight(ADAPTER).detach()
@@ -129,7 +130,7 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
 
 
 def _require_reached(backbone: Backbone, targets: list[str]) -> None:
-    """Raises ``InputError`` if the network never calls one of the layers ``targets``.
+    """Raises ``InputError`` if the network never calls one of the layers that ``targets`` names.
 
     Some networks (BEiT, EVA with separate biases) read the weight of a projection and never call the layer. The LoRA
     correction of such a layer would silently learn nothing.

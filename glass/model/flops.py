@@ -1,4 +1,4 @@
-"""Compute of a training run in floating-point operations, which do not depend on the machine."""
+"""Counts the floating-point operations of a training run, which do not depend on the machine."""
 
 from dataclasses import replace
 from functools import cache
@@ -16,7 +16,8 @@ BACKWARD = 2
 
 
 def training_flops(config: RunConfig, images: int) -> float:
-    """Floating-point operations of training on ``images`` images (epochs × images of the split), forward and backward.
+    """Number of floating-point operations to train on ``images`` images (epochs × images of the split), forward and
+    backward.
 
     Counts the matrix products and convolutions of the model, with PyTorch's counter.
     """
@@ -26,8 +27,8 @@ def training_flops(config: RunConfig, images: int) -> float:
 
 
 def _plain(config: RunConfig) -> RunConfig:
-    """``config`` with every setting that does not change the count set to a fixed value, so that the cache can
-    be used."""
+    """``config`` with all settings that do not change the count at fixed values, so that runs with the same count share
+    a cache entry."""
     loader = replace(config.loader, num_crops=1, global_batch_size=1, seed=0)
     model = replace(config.model, pretrained=False, dropout=0.0)
     return RunConfig(model=model, loader=loader)

@@ -1,7 +1,7 @@
 """The model hub: downloads and publishes detectors, as files that need no pickle.
 
-Before the hub is used, one request finds out whether it answers: the hub's client retries for four minutes before it
-gives up, even if the files are in its cache.
+Before the hub is used, one request checks whether it responds. Otherwise the hub's client would retry for four minutes
+before it gives up, even if the files are in its cache.
 """
 
 import importlib
@@ -24,12 +24,13 @@ MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.m
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 PROBE_TIMEOUT_S = 10.0
-"""Time limit of the request in seconds, enough for a slow network; without a network it fails within milliseconds."""
+"""Time limit in seconds of the request that checks whether the hub responds. It is long enough for a slow network;
+without a network the request fails within milliseconds."""
 
 
 @contextmanager
 def cache_only_if_unreachable() -> Iterator[None]:
-    """Context manager: while the hub does not answer, its client reads only from its cache."""
+    """Context manager: if the hub does not respond, its client reads only from its cache in this context."""
     constants = huggingface_hub.constants
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
@@ -40,7 +41,7 @@ def cache_only_if_unreachable() -> Iterator[None]:
 
 
 def _answers(endpoint: str) -> bool:
-    """Whether ``endpoint`` answers an HTTP request, with the proxies and certificates of the hub's client."""
+    """Whether ``endpoint`` responds to an HTTP request, with the proxies and certificates of the hub's client."""
     try:
         get_session().head(endpoint, timeout=PROBE_TIMEOUT_S)
     except Exception:  # of whichever HTTP library the client was built on
@@ -53,7 +54,7 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
 
     ``path_or_hub_id`` is a local path or ``user/name`` on the hub; an existing path takes precedence. ``revision``
     applies to the hub only. Raises ``InputError`` if there is no such model, or if the hub cannot be reached and the
-    cache lacks the model.
+    model is not in the cache.
     """
     here = local_folder(path_or_hub_id)
     return _fetch(str(path_or_hub_id), revision) if here is None else here
@@ -127,8 +128,8 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
 def _client_errors() -> tuple[type[Exception], ...]:
     """The exceptions of the hub's client and of the HTTP library that it uses.
 
-    The exceptions of ``requests`` are ``OSError``. The client uses ``httpx`` since its version 1 and ``httpx2`` since
-    its version 2; the exceptions of these two are no ``OSError``.
+    The exceptions of ``requests`` are subclasses of ``OSError``. Those of ``httpx`` and ``httpx2`` are not; the client
+    uses ``httpx`` since its version 1 and ``httpx2`` since its version 2.
     """
     from huggingface_hub import errors
 

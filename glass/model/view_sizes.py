@@ -22,15 +22,15 @@ from shards.errors import InputError
 __all__ = ["check_views", "require_runs"]
 
 STEPS = (16, 32, 56, 64)
-"""Sizes to suggest are multiples of these: networks that restrict the size need multiples of their total stride, or
-of this stride times the size of an attention window."""
+"""Suggested sizes are multiples of these. Networks that restrict the size need multiples of their total stride, or of
+this stride times the size of an attention window."""
 SMALL_RIM = 3
-"""A size is not refused if overlapping windows leave up to this many pixels at the edge unread."""
+"""Number of pixels at the edge that overlapping windows may leave unread. If they leave more, the size is refused."""
 
 
 @dataclass(frozen=True)
 class _Reduction:
-    """A layer that slides a square window over maps. All sizes are side lengths in pixels of the layer's input."""
+    """A layer that slides a square window over feature maps. All sizes are in pixels of the layer's input, per side."""
 
     size: int
     kernel: int
@@ -45,16 +45,17 @@ class _Reduction:
         return (self.size + 2 * self.padding - reach - 1) // self.stride + 1
 
     def last_input(self, output: int) -> int:
-        """The last row of the input that row ``output`` of the layer's output depends on."""
+        """The index of the last input row on which row ``output`` of the layer's output depends."""
         last = output * self.stride - self.padding + self.dilation * (self.kernel - 1)
         return min(last, self.size - 1)
 
 
 def check_views(name: str, size: int, setting: str) -> None:
-    """Raises ``InputError`` if the network ``name`` returns no vector for views of this size, or ignores their edges.
+    """Raises ``InputError`` if the network ``name`` returns no vector for views of this size, or does not read their
+    edges.
 
-    ``name`` is timm's, ``size`` is in pixels per side, and ``setting`` is the key that sets it. The message suggests
-    sizes nearby that fit.
+    ``name`` is timm's name, ``size`` is in pixels per side, and ``setting`` is the key that sets the size. The message
+    suggests sizes nearby that fit.
     """
     problem = _problem(name, size)
     if problem is None:
@@ -93,8 +94,11 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
 
 @dataclass(frozen=True)
 class _Problem:
-    """Why a size does not fit a network: the words for the message, the rows left unread, the step between sizes that
-    fit, or the kind of output if that is no vector."""
+    """The reason why a size does not fit a network.
+
+    It consists of the words for the message, the number of rows left unread, and the step between sizes that fit; or of
+    the kind of output, if that is no vector.
+    """
 
     words: str = ""
     rim: int = 0
@@ -127,8 +131,10 @@ def _problem(name: str, size: int) -> _Problem | None:
 
 @contextmanager
 def _meta() -> Iterator[None]:
-    """Context manager for throw-away networks: on the meta device, without gradients or warnings, and with the random
-    state restored at the end."""
+    """Context manager: networks inside are created on the meta device, without gradients or warnings.
+
+    The random state is restored at the end.
+    """
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device("meta"), torch.no_grad():
         warnings.simplefilter("ignore")
         yield
@@ -148,7 +154,8 @@ def _shape(found: Any) -> str:
 
 @contextmanager
 def _spatial_layers(network: nn.Module) -> Iterator[list[_Reduction]]:
-    """Context manager: the layers that slide a window over square maps, in the order in which they run."""
+    """Context manager: yields a list to which every layer that slides a window over square maps is added when it
+    runs."""
     seen: list[_Reduction] = []
 
     def note(layer: Any, inputs: tuple[torch.Tensor, ...], _: object) -> None:
@@ -180,9 +187,9 @@ def _side(value: int | tuple[int, ...]) -> int:
 def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
     """(Number of rows at the end of an image of ``size`` pixels that no patch reaches, width of a patch in pixels).
 
-    Patches lie side by side: the window of the layer is as large as its stride, and no later layer reads the same
-    pixels. So the rows after the last patch are lost, unless earlier layers have mixed them in. Overlapping windows may
-    lose some rows, too; up to :data:`SMALL_RIM` of them, as in Inception's stem, are accepted.
+    Patches lie side by side: the window of the layer that cuts them is as large as its stride, and no later layer reads
+    the same pixels. So the rows after the last patch are lost, unless earlier layers have mixed them in. Overlapping
+    windows may lose some rows, too; up to :data:`SMALL_RIM` of them, as in Inception's stem, are accepted.
     """
     path: list[_Reduction] = []
     side = size
@@ -218,7 +225,10 @@ def _sentence(problem: _Problem, name: str, size: int, setting: str) -> str:
 
 
 def _sizes_that_fit(name: str, size: int, steps: tuple[int, ...]) -> list[int]:
-    """The nearest size below ``size`` and the nearest above it that fit, among multiples of ``steps``."""
+    """The nearest smaller and the nearest larger size that fit ``name``, among multiples of ``steps``.
+
+    A size is left out if none fits on its side of ``size``.
+    """
     below = {size // step * step for step in steps} - {0, size}
     above = {size // step * step + step for step in steps}
     fitting = []

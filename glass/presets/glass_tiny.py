@@ -18,7 +18,7 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The settings; epochs and batch size are those of ``single_view_tiny``."""
+    """The settings. Epochs and batch size are those of ``single_view_tiny``."""
     return RunConfig(
         preset="glass_tiny",
         model=ModelConfig(

@@ -3,11 +3,12 @@ r"""GLASS with two ViT-B/16, with the best settings of the study (arXiv 2601.001
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_vit_base --output RUN
 
-Hardware, time and score: unmeasured here. On a small GPU, divide the batch of 64 into micro-steps:
+The hardware that it needs, its time and its score were not measured in this project. On a small GPU, divide the batch
+of 64 into micro-steps:
 ``--set loader.global_batch_size=8 --set grad_accum_steps=8``.
 
-timm has no ViT equal to torchvision's, which the study used: the architecture and the number of
-parameters are the same (171.70 M), the ImageNet-1k weights are not.
+The study used torchvision's ViT, which timm does not have. This preset uses timm's ViT, with the same architecture and
+number of parameters (171.70 M) but different ImageNet-1k weights.
 """
 
 from glass.config.run_config import ModelConfig, OptimConfig, RunConfig

@@ -1,10 +1,10 @@
-r"""The resize-only baseline with one ConvNeXt-T, with the best settings of the study.
+r"""The resize-only baseline with one ConvNeXt-T, with the best settings of the study (arXiv 2601.00141).
 
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset single_view_convnext_tiny --output RUN
 
-Hardware, time and score: unmeasured here. The study tuned this baseline with half the trials that
-it gave GLASS.
+The hardware that it needs, its time and its score were not measured in this project. The study tuned this baseline
+with half as many trials as GLASS.
 """
 
 from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
@@ -17,7 +17,7 @@ WEIGHT_DECAY = 2.1340317672e-6
 
 
 def preset() -> RunConfig:
-    """The settings of the study's final runs; one rate and one decay for all parameters."""
+    """The settings of the study's final runs, with one learning rate and one weight decay for all parameters."""
     return RunConfig(
         preset="single_view_convnext_tiny",
         model=ModelConfig(kind="single_view", global_backbone="convnext_tiny.fb_in1k", dropout=0.1),

@@ -14,8 +14,8 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The settings; epochs and batch size are those of ``glass_tiny``, the rate is that of ``glass_tiny``'s local
-    backbone."""
+    """The settings. Epochs and batch size are those of ``glass_tiny``, and the learning rate of the backbone is that of
+    the local backbone in ``glass_tiny``."""
     return RunConfig(
         preset="single_view_tiny",
         model=ModelConfig(kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0),

@@ -1,13 +1,13 @@
-r"""The resize-only baseline with one ViT-B/16, with the best settings of the study.
+r"""The resize-only baseline with one ViT-B/16, with the best settings of the study (arXiv 2601.00141).
 
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset single_view_vit_base --output RUN
 
-Hardware, time and score: unmeasured here. The study tuned this baseline with half the trials that
-it gave GLASS.
+The hardware that it needs, its time and its score were not measured in this project. The study tuned this baseline
+with half as many trials as GLASS.
 
-timm has no ViT equal to torchvision's, which the study used: the same architecture, other
-ImageNet-1k weights.
+The study used torchvision's ViT, which timm does not have. This preset uses timm's ViT, with the same architecture but
+different ImageNet-1k weights.
 """
 
 from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
@@ -20,7 +20,7 @@ WEIGHT_DECAY = 4.3692798107e-4
 
 
 def preset() -> RunConfig:
-    """The settings of the study's final runs; one rate and one decay for all parameters."""
+    """The settings of the study's final runs, with one learning rate and one weight decay for all parameters."""
     return RunConfig(
         preset="single_view_vit_base",
         model=ModelConfig(kind="single_view", global_backbone="vit_base_patch16_224.augreg_in1k", dropout=0.1),

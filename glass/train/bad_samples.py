@@ -1,9 +1,10 @@
-"""The samples that a run could not read: recorded, counted over all processes, and limited.
+"""Records the samples that a run could not read, counts them over all processes, and limits their number.
 
 ``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's message, and the epoch in
 which it was first met. The file holds no times, so equal runs on equal data write equal files. A bad sample is masked
-in every batch and never replaced by another. A run that is continued reads its bad samples again and counts those that
-are still bad. So a run that ended at its limit ends there again when it is started again.
+in every batch and never replaced by another. A run that is continued tries to read its bad samples again and counts
+those that are still bad. So if a run ended because too many samples were bad, it ends again when it is continued,
+unless the shards were repaired.
 """
 
 import json
@@ -35,7 +36,7 @@ _AGAIN = "found before"
 
 
 class LedgerLoader(Protocol):
-    """The part of a loader's interface that the ledger uses."""
+    """The part of a loader's interface that :class:`BadSampleLedger` uses."""
 
     @property
     def num_samples(self) -> int: ...
@@ -43,7 +44,7 @@ class LedgerLoader(Protocol):
 
 
 def allowed_bad_samples(share: float, num_samples: int) -> int:
-    """How many of ``num_samples`` samples of a split may be bad: the share ``share`` of them, rounded down.
+    """How many of the ``num_samples`` samples of a split may be bad: the share ``share`` of them, rounded down.
 
     At least one is allowed unless ``share`` is 0, so that one bad image never ends a run on a small split.
     """
@@ -51,7 +52,7 @@ def allowed_bad_samples(share: float, num_samples: int) -> int:
 
 
 def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
-    """Those of ``rows`` whose samples still cannot be read by a loader with the settings ``config``."""
+    """Those of ``rows`` whose samples still cannot be read, by a loader with the settings ``config``."""
     places = _place_of_keys(dataset, {str(row["sample_key"]) for row in rows})
     if not places:
         return []
@@ -65,25 +66,27 @@ def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> 
 
 
 def _place_of_keys(dataset: ShardDataset, keys: set[str]) -> dict[str, int]:
-    """Sample key → row of the manifest, for those of ``keys`` that the data set has."""
+    """Sample key → row number in the manifest, for those of ``keys`` that the data set contains."""
     column = dataset.table.column("sample_key")
     found = pc.indices_nonzero(pc.is_in(column, pa.array(keys, pa.string())))
     return dict(zip(column.take(found).to_pylist(), found.to_pylist(), strict=True))
 
 
 class BadSampleLedger:
-    """Records bad samples. Each process has one; all call :meth:`collect` together, and the main process writes the
-    file."""
+    """Records the bad samples of a run.
+
+    Each process has one ledger. All processes call :meth:`collect` together, and the main process writes the file.
+    """
 
     def __init__(self, path: Path, accelerator: Any, max_share: float) -> None:
         self.path, self.accelerator, self.max_share = path, accelerator, max_share
         self._rows: dict[tuple[str, str], Row] = {}
         """(split, key) → row, of the bad samples that this run's processes found; equal on all processes."""
         self._earlier: dict[tuple[str, str], Row] = {}
-        """Rows that the file held when the run was continued. They are written again, but they count only once
-        :meth:`count_still_bad` has found them still bad, since the shards may have been repaired."""
+        """Rows that the file held when the run was continued. They are written again, but they count only if
+        :meth:`count_still_bad` finds that they are still bad, since the shards may have been repaired."""
         self._collected: dict[str, int] = {}
-        """Split → number of its loader's bad samples that this process has collected."""
+        """Split → number of bad samples that this process has collected from the loader of the split."""
 
     def load_earlier(self) -> None:
         """Reads the file that an earlier part of the same run wrote; damaged lines are left out with a warning."""
@@ -109,9 +112,10 @@ class BadSampleLedger:
         return self._count(split, new, loader.num_samples)
 
     def count_still_bad(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
-        """Reads the samples of ``split`` from :meth:`load_earlier` again, and counts those that are still bad.
+        """Tries to read those samples of ``split`` again that :meth:`load_earlier` listed, and counts those that are
+        still bad.
 
-        All processes call it together. Returns what :meth:`collect` returns.
+        All processes call it together. Returns a summary or None, as :meth:`collect` does.
         """
         rows = [row for (of, _), row in self._earlier.items() if of == split]
         return self._count(split, _still_bad(rows, dataset, config), num_samples)
@@ -142,7 +146,7 @@ class BadSampleLedger:
         return self._summary(split, num_samples)
 
     def _summary(self, split: str, num_samples: int) -> str | None:
-        """The message for the user if too many samples of ``split`` are bad, else None."""
+        """The message for the user if too many samples of ``split`` are bad; None if not."""
         reasons = Counter(row["reason"] for (of, _), row in self._rows.items() if of == split)
         found = sum(reasons.values())
         if found <= allowed_bad_samples(self.max_share, num_samples):

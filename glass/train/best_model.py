@@ -17,14 +17,16 @@ logger = logging.getLogger(__name__)
 
 
 class BestModel:
-    """Chooses and exports the best model. Each process has one; all call its methods together, and the main process
-    writes."""
+    """Chooses and exports the best model.
+
+    Each process has one instance. All processes call its methods together, and the main process writes.
+    """
 
     def __init__(self, config: RunConfig, state: RunState, folder: RunFolder) -> None:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Whether the epoch with the metrics ``line`` is the best so far; the best epoch is remembered."""
+        """Whether the epoch with the metrics ``line`` is the best so far. If it is, it is recorded as the best."""
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line
@@ -33,8 +35,8 @@ class BestModel:
     def export(self) -> None:
         """Writes ``model/`` if the last finished epoch is the best so far.
 
-        Call it after the checkpoint of the epoch is written, so that no run resumes from before an epoch whose model
-        was exported.
+        Call it only after the checkpoint of the epoch is written. Otherwise a run might continue from before an epoch
+        whose model was exported.
         """
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:

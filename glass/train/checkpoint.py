@@ -2,8 +2,8 @@
 
 ``RUN/checkpoints/step-00000120/`` holds ``model.safetensors``; ``optimizer.pt`` and ``training.pt`` (tensors and plain
 containers, read with ``weights_only=True``); and, written last, ``checkpoint.json`` with the SHA-256 of the others. The
-newest ``KEEP`` are kept. If the newest is damaged, the one before it is used, and the damaged one is renamed to
-``damaged-step-00000120``.
+``KEEP`` newest checkpoints are kept. If the newest is damaged, the one before it is used, and the damaged one is
+renamed to ``damaged-step-00000120``.
 """
 
 import json
@@ -32,7 +32,8 @@ KEEP = 2
 """Number of checkpoints that are kept: the newest, and the one before it."""
 MODEL, OPTIMIZER, TRAINING, INDEX = ("model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json")
 REPLACED, GONE = ".replaced.tmp", ".gone.tmp"
-"""Suffixes of checkpoints that a newer one of the same step replaces, and of those that are being deleted."""
+"""Suffixes of checkpoints that are being replaced by a newer one of the same step, and of checkpoints that are being
+deleted."""
 
 
 class _Damaged(Exception):
@@ -79,7 +80,7 @@ class CheckpointStore:
         return final
 
     def remove_unfinished(self) -> None:
-        """Deletes what a killed process was writing or deleting.
+        """Deletes the remains of checkpoints that a killed process was writing or deleting.
 
         If the process was killed while it replaced a checkpoint by a newer one of the same step, the old one is
         restored.
@@ -94,8 +95,9 @@ class CheckpointStore:
     def newest(self) -> Path | None:
         """The newest undamaged checkpoint; None if there is no checkpoint at all.
 
-        Damaged checkpoints that are newer are renamed, with a warning: somebody may want to look at them, but they must
-        not count among the ``KEEP``. Raises ``InputError`` if all checkpoints are damaged.
+        Damaged checkpoints that are newer are renamed, with a warning. They are not deleted, because somebody may want
+        to examine them, but they must not count among the ``KEEP``. Raises ``InputError`` if all checkpoints are
+        damaged.
         """
         folders = self._folders()
         for place, folder in enumerate(folders):
@@ -124,7 +126,7 @@ class CheckpointStore:
         logger.warning("the damaged checkpoint is kept as %s; you may delete it", aside)
 
     def _folders(self) -> list[Path]:
-        """The checkpoints, newest first. Unfinished ones begin with a dot and are not among them."""
+        """The folders of the checkpoints, newest first. Unfinished ones, whose names begin with a dot, are left out."""
         return sorted(self.folder.glob("step-*"), reverse=True)
 
     @staticmethod
@@ -149,8 +151,10 @@ class CheckpointStore:
 
 
 def _renamed(folder: Path, ending: str) -> Path:
-    """Renames a checkpoint that is about to be deleted, and returns its new path. Half deleted under its old name, it
-    would count as damaged."""
+    """Renames a checkpoint that is about to be deleted, and returns its new path.
+
+    If a process were killed while deleting it under its old name, the rest would count as a damaged checkpoint.
+    """
     name = "." + folder.name.removeprefix(".").removesuffix(REPLACED) + ending
     renamed = folder.with_name(name)
     shutil.rmtree(renamed, ignore_errors=True)
@@ -159,7 +163,7 @@ def _renamed(folder: Path, ending: str) -> Path:
 
 
 def _load_plain(path: Path) -> Any:
-    """Tensors and plain containers from a file of ``torch.save``.
+    """Loads tensors and plain containers from a file that ``torch.save`` wrote.
 
     Raises ``ValueError`` if its zip archive has compressed or overlapping members, which could expand to any size.
     """

@@ -1,7 +1,7 @@
 """Counts the memory of one training step, as ``train.py`` takes it: on a GPU, on a CPU, or by shapes.
 
-By shapes, the step runs on tensors without values. Nothing is computed, so counting takes seconds and little memory for
-a network of any size.
+To count by shapes, the step runs on tensors that have a shape but no values. Nothing is computed, so counting takes
+seconds and little memory for a network of any size.
 """
 
 import os
@@ -49,7 +49,7 @@ def _make_batch(config: RunConfig, device: torch.device) -> dict[str, Any]:
 
 
 class Step:
-    """A model, its optimiser with its state, a batch, and the training step over it."""
+    """Everything that one training step needs: a model, its optimiser with its state, and a batch."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -67,7 +67,7 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
 
     def take(self) -> None:
-        """Takes one optimiser step; on a GPU it waits for the end of the step."""
+        """Takes one optimiser step; on a GPU, waits until the step is finished."""
         self.engine.step([self.batch], self.totals)
         if self.device.type == "cuda":
             torch.cuda.synchronize()
@@ -75,7 +75,7 @@ class Step:
     def count_by_storages(self, peak: ProcessPeak | None = None) -> dict[str, Any]:
         """Takes a step and counts the bytes of the live storages and of those that autograd keeps.
 
-        ``peak`` adds the process's resident memory. This is for a CPU, or for tensors without values
+        With ``peak``, also measures the process's resident memory. Use this on a CPU, or with tensors without values
         (:func:`without_numbers`).
         """
         known = [*self.model.parameters(), *self.model.buffers(), *self._optimiser_state()]
@@ -86,12 +86,14 @@ class Step:
         return found | {"process_peak_bytes": still + peak.growth_bytes if peak else None}
 
     def count_by_allocator(self) -> dict[str, Any]:
-        """Takes a step and reads CUDA's allocator, which does not separate gradients from activations."""
+        """Takes a step and returns the bytes that CUDA's allocator reports; it does not separate gradients from
+        activations."""
         found = self._count(CudaAllocator())
         return found | {"process_peak_bytes": torch.cuda.max_memory_reserved()}
 
     def _count(self, meter: LiveStorages | CudaAllocator) -> dict[str, Any]:
-        """Takes a step under ``meter`` and returns the bytes at its peak, by use."""
+        """Takes a step while ``meter`` watches, and returns the bytes at the peak of the step, by what they are used
+        for."""
         parts = {
             "weights": storage_bytes([*self.model.parameters(), *self.model.buffers()]),
             "optimiser": storage_bytes(self._optimiser_state()),
@@ -120,7 +122,7 @@ class Step:
         return [value for state in self.optimizer.state.values() for value in _tensors(state.values())]
 
     def described(self, figures: dict[str, Any], counted_by: str | None = None) -> dict[str, Any]:
-        """``figures`` with the way of counting, the device, the precision and the image sizes."""
+        """``figures`` together with the method of counting, the device, the precision and the image sizes."""
         on_gpu = self.device.type == "cuda"
         model, loader = self.config.model, self.config.loader
         return {
@@ -163,9 +165,9 @@ def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
 
 
 def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Module:
-    """The network of ``config`` with fake tensors.
+    """The network for ``config`` with fake tensors, which have no values.
 
-    The network is built outside the fake tensor mode, because timm reads values of tensors meanwhile.
+    The network is built outside the fake tensor mode, because timm reads values of tensors while it builds a network.
     """
     with unset_fake_temporarily(), torch.device("meta"):
         model = build_model(config, with_weights=with_weights)

@@ -1,4 +1,4 @@
-"""Detects a training that has diverged, by values that are no longer finite."""
+"""Detects a training run that has diverged: its loss or scores are no longer finite."""
 
 import math
 from typing import NoReturn
@@ -13,7 +13,8 @@ __all__ = ["TrainingDiverged", "require_finite_loss", "require_finite_scores"]
 
 
 class TrainingDiverged(InputError):
-    """Loss or scores are no longer finite. The settings of this run are at fault; other runs of a study may go on."""
+    """Loss or scores are no longer finite. Because the settings of this run are at fault, other runs of a study may
+    continue."""
 
 
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
@@ -27,7 +28,7 @@ def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
 
 
 def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) -> None:
-    """Raises ``TrainingDiverged`` if any of the ``logits`` of the validation split is not finite."""
+    """Raises ``TrainingDiverged`` if any of the ``logits``, those of the validation split, is not finite."""
     if not np.isfinite(logits).all():
         _give_up("the scores on the validation split are no longer finite numbers", progress)
 

@@ -29,15 +29,15 @@ __all__ = ["CHECK_EVERY", "Trainer"]
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 10
-"""Steps between two checks of the loss, which wait for the device, and between two exchanges among the processes about
-whether to stop."""
+"""Number of steps between two checks of the loss, each of which waits for the device, and between two exchanges in
+which the processes agree whether to stop."""
 
 
 class Trainer:
-    """Trains the epochs of ``config``; each process has one.
+    """Trains the epochs of ``config``; each process has one trainer.
 
-    It saves a checkpoint after each epoch and, if given, every ``checkpoint_every`` steps. ``on_epoch`` is called with
-    the metrics of each epoch and ends the run by returning False.
+    It saves a checkpoint after each epoch and, if ``checkpoint_every`` is given, every ``checkpoint_every`` steps.
+    ``on_epoch`` is called with the metrics of each epoch and ends the run by returning False.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Trainer:
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer, class_weights)
 
     def resume(self) -> bool:
-        """Continues from the newest checkpoint, which it logs; returns False if there is none."""
+        """Continues from the newest checkpoint and logs which one it is; returns False if there is none."""
         if self.accelerator.is_main_process:
             self.store.remove_unfinished()
         self.ledger.load_earlier()
@@ -76,7 +76,7 @@ class Trainer:
         return True
 
     def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
-        """Reads again the samples that an earlier part of the run could not read.
+        """Tries to read again the samples that an earlier part of the run could not read.
 
         Raises ``InputError`` if more of them than allowed are still bad.
         """
@@ -91,7 +91,8 @@ class Trainer:
     def fit(self) -> bool:
         """Trains until the last epoch or until patience runs out, and returns True.
 
-        Returns False if a signal or ``on_epoch`` stopped it before; a checkpoint to continue from is then saved.
+        Returns False if a signal or ``on_epoch`` stopped it earlier. It has then saved a checkpoint from which the run
+        can continue.
         """
         with StopSignal() as stop:
             while not self._is_over():
@@ -110,8 +111,8 @@ class Trainer:
         return over
 
     def _is_over(self) -> bool:
-        """Whether the run is finished. It depends on the history alone, so that a continued run ends at the
-        same epoch."""
+        """Whether the run is finished. It depends on the history alone, so that a continued run ends at the same
+        epoch."""
         progress, patience = self.state.progress, self.config.train.patience
         if progress.epoch >= self.config.epochs:
             return True
@@ -152,7 +153,7 @@ class Trainer:
     def _groups(self, loader: BatchLoader, totals: Totals) -> Iterator[list[dict[str, Any]]]:
         """Yields the batches of each step, and logs the reason if the first step of the process is slow.
 
-        Before it, kernels are compiled and chosen and readers start, which may take half a minute.
+        Before and during this step, kernels are compiled and chosen and readers start, which may take half a minute.
         """
         groups = grouped(loader, self.config.grad_accum_steps, totals)
         if not self._warm:
@@ -176,8 +177,7 @@ class Trainer:
         )
 
     def _look(self, display: ProgressDisplay) -> None:
-        """Advances the display. Every ``CHECK_EVERY`` steps it reads the loss, requires it to be finite, and
-        shows it."""
+        """Advances the display. Every ``CHECK_EVERY`` steps, reads the loss, requires it to be finite, and shows it."""
         progress, totals = self.state.progress, self.state.totals
         if progress.step % CHECK_EVERY:
             display.advance()
@@ -191,10 +191,10 @@ class Trainer:
         self.accelerator.log({"train/loss": seen["loss"]}, step=progress.step)
 
     def _require_readable(self, save: bool = True) -> None:
-        """Records the samples that could not be read, and raises ``InputError`` if they exceed the limit.
+        """Records the samples that could not be read, and raises ``InputError`` if there are more than allowed.
 
         With ``save`` it saves a checkpoint first, so that the run continues from here once the shards are repaired.
-        Without ``save`` the run continues from the checkpoint before.
+        Without ``save`` the run continues from the previous checkpoint.
         """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),
@@ -207,9 +207,9 @@ class Trainer:
         raise InputError("; ".join(summary for summary in summaries if summary))
 
     def _stopped(self, stop: StopSignal, number: int) -> bool:
-        """Whether to stop at step, or validation batch, ``number``.
+        """Whether to stop at step ``number``, or at validation batch ``number``.
 
-        A single process may stop at any step or batch; several processes agree on it at every ``CHECK_EVERY``-th.
+        A single process may stop at any step or batch. Several processes agree only at every ``CHECK_EVERY``-th one.
         """
         if self.accelerator.num_processes == 1:
             return stop.received is not None
@@ -218,8 +218,8 @@ class Trainer:
     def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
         """Validates the epoch, records its metrics, and advances the schedule.
 
-        Returns None if a signal stopped the validation, which may take longer than the time until a kill. The position
-        is then still the epoch's last step, and a continued run begins with the validation.
+        Returns None if a signal stopped the validation, since it may take longer than a cluster waits between signal
+        and kill. The position is then still the epoch's last step, and a continued run begins with the validation.
         """
         state, progress = self.state, self.state.progress
         trained = state.totals.read(self.accelerator)

@@ -1,10 +1,10 @@
 """A line of ``metrics.jsonl`` with the results of one epoch, its text for the log, and its comparison with others.
 
-``epoch`` (from 1), ``step`` (optimiser steps since the start), ``train_loss`` (label smoothing included),
-``train_accuracy``, ``train_images``, ``valid_loss`` (nats, no smoothing), ``valid_*`` for each metric of
-``glass.measure.metrics``, ``lr_*`` per parameter group, ``images_per_s`` and ``train_time_s`` of the training part, of
-which ``data_wait_s`` was spent waiting for batches, ``valid_time_s``, ``epoch_time_s`` of both, and on a GPU
-``peak_vram_bytes``. Undefined metrics are null.
+The entries are ``epoch`` (from 1), ``step`` (optimiser steps since the start), ``train_loss`` (label smoothing
+included), ``train_accuracy``, ``train_images``, ``valid_loss`` (nats, no smoothing), ``valid_*`` for each metric of
+``glass.measure.metrics``, and ``lr_*`` per parameter group. ``train_time_s`` and ``images_per_s`` are those of training
+alone; ``data_wait_s`` is the part of ``train_time_s`` that was spent waiting for batches. ``epoch_time_s`` is the sum
+of ``train_time_s`` and ``valid_time_s``. With a GPU there is ``peak_vram_bytes``. Undefined metrics are null.
 """
 
 import math
@@ -30,8 +30,8 @@ def epoch_line(
 ) -> Line:
     """The line of the epoch that has just been validated.
 
-    ``trained`` is the result of ``totals.read``, ``valid`` that of ``binary_metrics``, and ``groups`` are the parameter
-    groups of the optimiser.
+    ``trained`` is the result of ``totals.read``, ``valid`` is that of ``binary_metrics``, and ``groups`` are the
+    parameter groups of the optimiser.
     """
     line: Line = {
         "epoch": progress.epoch + 1,
@@ -56,18 +56,19 @@ def epoch_line(
 def is_better(line: Line, best: Line | None, select_by: str) -> bool:
     """Whether ``line`` is better than ``best``, or there is no ``best`` yet.
 
-    Compares the validation metric ``select_by`` (``valid_*`` without the prefix), then, on a tie, AUROC, then loss. A
-    lower loss is better, and so is a higher value of every other metric; an undefined value (None) is worst. If all are
-    equal, ``best`` stays.
+    Compares the validation metric ``select_by`` (the entry ``valid_*`` without the prefix), then, on a tie, AUROC, then
+    loss. A lower loss is better, and so is a higher value of every other metric; an undefined value (None) is worst. If
+    all are equal, ``best`` stays.
     """
     return best is None or _rank(line, select_by) > _rank(best, select_by)
 
 
 def epochs_without_gain(history: list[Line], select_by: str) -> int:
-    """Number of epochs since the one with the best validation metric ``select_by``, the first of equal ones.
+    """Number of epochs since the one with the best validation metric ``select_by``; of equally good epochs, the first
+    counts.
 
     A tie counts as no gain, unlike in :func:`is_better`: an improvement that the metric does not show is no reason to
-    train on.
+    continue training.
     """
     values = [_value(line, select_by) for line in history]
     return len(values) - 1 - values.index(max(values)) if values else 0
@@ -78,7 +79,8 @@ def _rank(line: Line, select_by: str) -> tuple[float, ...]:
 
 
 def _value(line: Line, name: str) -> float:
-    """A validation metric, with its sign chosen so that higher is better; an undefined one is minus infinity."""
+    """The validation metric ``name``, with its sign chosen so that higher is better; minus infinity if it is
+    undefined."""
     value = line[f"valid_{name}"]
     sign = -1.0 if name == "loss" else 1.0
     return -math.inf if value is None else sign * value

@@ -1,4 +1,4 @@
-"""AdamW with a learning rate for each part of the network, and the cosine schedule that lowers them."""
+"""AdamW with a learning rate for each part of the network, and the cosine schedule that lowers these rates."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,10 +14,10 @@ __all__ = ["build_optimizer", "build_schedule", "parameter_groups"]
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
     """One parameter group for each part of the network, with ``name``, ``lr`` and ``weight_decay``.
 
-    ``Glass`` has four: global backbone, local backbone, attention pool and head, the last two both at ``lr_head`` with
-    ``wd_head`` (0 in the study). ``SingleView`` has global backbone and head. Every trained parameter is in exactly one
-    group, and the weight decay of a group applies to all of its parameters, as in the study. Raises ``ValueError`` for
-    a part without a learning rate.
+    ``Glass`` has four groups: global backbone, local backbone, attention pool and head. The last two both have
+    ``lr_head`` and ``wd_head`` (0 in the study, arXiv 2601.00141). ``SingleView`` has global backbone and head. Every
+    trained parameter is in exactly one group, and the weight decay of a group applies to all of its parameters, as in
+    the study. Raises ``ValueError`` for a part without a learning rate.
     """
     rates = {
         "global_backbone": (config.lr_global, config.wd_global),
@@ -41,7 +41,8 @@ def build_optimizer(groups: Iterable[dict[str, Any]]) -> torch.optim.AdamW:
 
 
 class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
-    """torch's cosine, but a rate below the minimum stays constant, where torch raises it to the minimum."""
+    """torch's cosine schedule, except that a rate below the minimum stays constant, whereas torch raises it to the
+    minimum."""
 
     def get_lr(self) -> list[float | torch.Tensor]:
         return [
@@ -53,7 +54,7 @@ class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
 def build_schedule(
     optimizer: torch.optim.Optimizer, epochs: int, lr_min: float
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """A half cosine from each group's rate to ``lr_min``, to be stepped once after each epoch.
+    """A half cosine from each group's learning rate to ``lr_min``. Its ``step`` must be called once after each epoch.
 
     Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2; a group whose rate is ``lr_min`` or
     less, such as 0, keeps its rate.

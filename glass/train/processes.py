@@ -1,8 +1,8 @@
 """The processes, devices and precision of a run, and the two ways in which its processes end early.
 
 On a signal from a cluster or a keyboard, the run stops after its step, with a checkpoint. If one process is lost, the
-others end, too, since every step needs the sum over all. The others notice the loss at the next exchange: at once if
-the connection breaks, after ``process_timeout_s`` if the process hangs.
+others end, too, since every step needs the sum of the gradients of all processes. The others notice the loss at the
+next exchange: at once if the connection breaks, after ``process_timeout_s`` if the process hangs.
 """
 
 import logging
@@ -64,8 +64,8 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
     cuda = run_device().type == "cuda"
     precision, reason = resolve_precision(config.precision, run_device())
     accelerator = Accelerator(
-        # Without this Accelerate does not see the other processes of a run on CPUs: each would
-        # train a model of its own.
+        # Without this Accelerate does not see the other processes of a run on CPUs, and each would
+        # train a separate model.
         cpu=not cuda,
         # The preset decides, not a config file of Accelerate.
         mixed_precision=ACCELERATE_NAMES[precision],
@@ -98,15 +98,15 @@ def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
 
 
 def any_process(accelerator: Accelerator, wish: bool) -> bool:
-    """Whether ``wish`` is true on any process; the answer is the same on all of them."""
+    """Whether ``wish`` is true on any process; the result is the same on all of them."""
     flag = torch.tensor(float(wish), device=accelerator.device)
     return bool(accelerator.reduce(flag, "sum").item())
 
 
 def _require_all_processes(accelerator: Accelerator) -> None:
-    """Raises ``InputError`` if Accelerate sees another number of processes than were started.
+    """Raises ``InputError`` if Accelerate does not see exactly the processes that were started.
 
-    Each process would otherwise train a separate model, all in one folder.
+    Otherwise each process would train a separate model, all in one folder.
     """
     started = os.environ.get("WORLD_SIZE", "1")
     if started != str(accelerator.num_processes):
@@ -119,8 +119,8 @@ def _require_all_processes(accelerator: Accelerator) -> None:
 def _set_cpu_threads(config: RunConfig) -> None:
     """Sets torch's threads to ``config.cpu_threads``, or under a launcher to this process's share of the cores.
 
-    ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 if the user has not set it, which leaves the other
-    cores idle. Without a launcher, torch's own choice is kept.
+    ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 if the user has not set it, which would leave the
+    other cores idle. Without a launcher, torch's own choice is kept.
     """
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
@@ -158,11 +158,12 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
 
 
 class StopSignal:
-    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`, a second one acts as usual.
+    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`, a second one has its usual
+    effect.
 
-    Each of the three signals counts separately, because clusters warn with one signal and end with another: the second
-    signal must not interrupt the checkpoint that the first one asked for. Enter it in the main thread, and only around
-    code that checks :attr:`received`.
+    Each of the three signals counts separately, because clusters warn with one signal and end a job with another: the
+    second signal must not interrupt the checkpoint that the first one asked for. Enter the context in the main thread,
+    and only around code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:
@@ -192,7 +193,7 @@ class StopSignal:
 
 
 def lost_process(error: BaseException, timeout_s: float) -> str | None:
-    """A sentence for the user if ``error`` means that another process was lost; None for any other error."""
+    """Text for the user if ``error`` means that another process was lost; None for any other error."""
     if not isinstance(error, RuntimeError):  # all errors of torch.distributed are
         return None
     text = " ".join(str(error).split())
@@ -205,8 +206,7 @@ def lost_process(error: BaseException, timeout_s: float) -> str | None:
 
 
 def end_at_once(message: str, code: int) -> NoReturn:
-    """Prints ``message`` and exits at once, without cleanup, because some threads are still waiting for the lost
-    process."""
+    """Prints ``message`` and exits at once, without cleanup, because some threads still wait for the lost process."""
     rank = os.environ.get("RANK", "0")
     sys.stdout.flush()
     sys.stderr.write(f"error: process {rank}: {message}\n")

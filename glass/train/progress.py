@@ -23,7 +23,7 @@ AFTER_S = 1.0
 class ProgressDisplay:
     """Shows how many of the ``total`` steps of an epoch are done, and the time left for the whole run.
 
-    ``later`` is the number of steps in the epochs that follow.
+    ``later`` is the number of steps in all epochs that follow.
     """
 
     def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
@@ -43,8 +43,8 @@ class ProgressDisplay:
         self._bar.close()
 
     def advance(self, **seen: float) -> None:
-        """Counts one more step; ``seen`` is empty or holds ``loss``, ``images_per_s`` and ``wait_share`` (0 … 1), to
-        show."""
+        """Counts one more step. To update the text shown, pass all of ``loss``, ``images_per_s`` and ``wait_share`` (0
+        … 1)."""
         self._done += 1
         self._bar.update(1)
         if self._timed_from is None:  # the first step warms up: its time is not typical
@@ -61,7 +61,8 @@ class ProgressDisplay:
             logger.info("%s, step %d/%d: %s", self._title, self._done, self._total, text)
 
     def _left(self) -> str:
-        """The time left, estimated from the pace of all steps but the first; empty after only one step."""
+        """Text with the time left, estimated from the pace of all steps but the first; empty if only one step was
+        taken."""
         first, since = self._timed_from or (self._done, 0.0)
         steps = self._done - first
         if not steps:
@@ -87,7 +88,7 @@ def report_if_slow(what: str) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """A time in words, as exact as an estimate is: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
+    """A duration as text, rounded as suits an estimate: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
 
     >>> duration(11_980)
     '3 h 20 min'

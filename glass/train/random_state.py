@@ -33,7 +33,7 @@ def get_random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """The inverse of :func:`get_random_state`; a state of CUDA is ignored on a CPU."""
+    """Restores what :func:`get_random_state` returned. On a CPU, the state of CUDA's generator is ignored."""
     random.setstate(state["python"])
     inner = state["numpy"]["state"]
     key = inner["key"].numpy().astype(np.uint32)

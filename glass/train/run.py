@@ -1,4 +1,4 @@
-"""A training run put together from its parts: processes, data, model, folder, epochs.
+"""Sets up a training run from its parts: processes, data, model, folder, epochs.
 
 Accelerate prepares the model, the optimiser and the schedule, but not the loaders, which divide the work among the
 ranks themselves.
@@ -56,10 +56,11 @@ def train(
 ) -> bool:
     """Trains on the shards in ``data`` into the folder ``output``, or continues the run there.
 
-    ``OpenShards`` stay open, so that many runs on the same data can share them. ``checkpoint_every`` steps adds
-    checkpoints to those at the end of each epoch; ``on_epoch`` is called with the metrics of each epoch and ends the
-    run by returning False; ``trackers`` receive the curves in addition to those that the settings name. Returns whether
-    the run is finished. Raises ``InputError`` for unsuitable data, settings or folders, and for a full disk.
+    ``OpenShards`` stay open, so that many runs on the same data can share them. With ``checkpoint_every``, a checkpoint
+    is also saved every ``checkpoint_every`` steps, not only at the end of each epoch. ``on_epoch`` is called with the
+    metrics of each epoch and ends the run by returning False. ``trackers`` receive the curves in addition to the
+    trackers that the settings name. Returns whether the run is finished. Raises ``InputError`` for unsuitable data,
+    settings or folders, and for a full disk.
     """
     if not isinstance(data, OpenShards):
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
@@ -166,7 +167,7 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
 
 
 def _backbones(model: Any) -> dict[str, Any]:
-    """The backbones of ``model``, in the form that :meth:`RunFolder.note_backbones` takes."""
+    """For each backbone of ``model``, the entry that :meth:`RunFolder.note_backbones` records."""
     return {
         name: {"name": part.architecture, "weights_sha256": part.weights_sha256}
         for name, part in model.named_children()
@@ -175,13 +176,14 @@ def _backbones(model: Any) -> dict[str, Any]:
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:
-    """Whether the weights will come from a checkpoint, according to the disk of the main process."""
+    """Whether the weights will come from a checkpoint. The main process checks its disk and tells the others."""
     return broadcast_object_list([folder.has_checkpoints()])[0]
 
 
 def _average(model: Any, decay: float | None) -> Any:
     """A moving average of all weights and statistics; None without ``decay``.
 
-    Its decay grows from a low value, so that the first steps, far from the later weights, fade fast.
+    Its decay grows from a low value, so that the weights of the first steps, which are far from the final ones, lose
+    their influence fast.
     """
     return None if decay is None else timm.utils.ModelEmaV3(model, decay, use_warmup=True)

@@ -1,4 +1,4 @@
-"""The state from which a run continues exactly: gathered from all processes, and restored."""
+"""Gathers from all processes the state from which a run continues exactly, and restores it."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ class Progress:
     step_in_epoch: int = 0
     """Steps taken in the unfinished epoch."""
     best: dict[str, Any] | None = None
-    """The line of ``history`` whose model is exported."""
+    """The line of ``history`` that belongs to the exported model."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One line per finished epoch, as in ``metrics.jsonl``."""
 
@@ -92,18 +92,18 @@ class RunState:
         return self.plain_model if self.average is None else self.average.module
 
     def follow(self) -> None:
-        """Updates the moving average with the weights of the last step; those of the first step are copied."""
+        """Updates the moving average with the weights after the last step. At the first step, copies them instead."""
         if self.average is not None:
             self.average.update(self.plain_model, self.progress.step)
 
     def save(self, store: CheckpointStore) -> None:
-        """Saves a checkpoint of the state after the last optimiser step; the main process writes it."""
+        """Saves a checkpoint of the state after the last optimiser step. Only the main process writes."""
         scaler = self.accelerator.scaler
         training = {
             "progress": dict(vars(self.progress)),
             "schedule": self.schedule.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
-            # Between two epochs there is no position: the next one starts afresh.
+            # Between two epochs there is no position to save: the next epoch starts at its beginning.
             "loader": self.loader.state_dict() if self.progress.step_in_epoch else None,
             "totals": self.totals.state(self.accelerator),
             "random": gather_object([get_random_state(self.accelerator.device)]),
@@ -134,9 +134,9 @@ class RunState:
         return found
 
     def _take_up(self, optimizer: dict[str, Any], training: dict[str, Any]) -> None:
-        """Restores all but the weights. Raises an exception of any type if the states do not fit this run.
+        """Restores everything but the weights. Raises an exception of any type if the states do not fit this run.
 
-        The checksums of a checkpoint prove that its files are undamaged, not that they fit.
+        The checksums of a checkpoint prove only that its files are undamaged, not that they fit.
         """
         self.optimizer.load_state_dict(optimizer)
         if set(training["schedule"]) != set(self.schedule.state_dict()):

@@ -1,7 +1,8 @@
 """The optimiser step, whose result does not depend on how samples are divided into micro-steps and processes.
 
-The loss of a step is the sum over its valid samples divided by their number over all micro-steps and all processes. So
-the fillers at the end of an epoch (:mod:`loaders.order.order`) do not count. A step does not wait for the device.
+The loss of a step is the sum of the losses of its valid samples, divided by the number of these samples in all
+micro-steps and all processes. So the fillers at the end of an epoch (:mod:`loaders.order.order`) do not count. A step
+does not wait for the device.
 """
 
 import time
@@ -25,8 +26,10 @@ Batch = dict[str, Any]
 
 
 class Totals:
-    """Sums over the epoch so far, of this process. They stay on the device, because reading them waits for the
-    device."""
+    """Sums over the samples that this process has trained on in the present epoch.
+
+    They stay on the device, because reading them waits for the device.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
@@ -34,19 +37,21 @@ class Totals:
         self.data_wait_s = 0.0
 
     def add(self, losses: torch.Tensor, correct: torch.Tensor, is_valid: torch.Tensor) -> None:
-        """Adds the samples of a batch, each argument (B,): loss, whether the prediction is right, whether the sample
-        counts."""
+        """Adds the samples of a batch.
+
+        Each argument is (B,): the loss, whether the prediction is right, and whether the sample counts.
+        """
         columns = torch.stack([losses.detach(), correct.to(losses.dtype), is_valid.to(losses.dtype)])
         self._sums += columns.sum(dim=1, dtype=torch.float64)
 
     def read(self, accelerator: Any) -> dict[str, float]:
-        """``loss`` (mean), ``accuracy`` and ``samples`` over all processes; waits for the device."""
+        """``loss`` (mean), ``accuracy`` and ``samples`` (their number) over all processes. Waits for the device."""
         loss, correct, samples = accelerator.reduce(self._sums.clone(), "sum").tolist()
         samples_or_one = max(samples, 1.0)
         return {"loss": loss / samples_or_one, "accuracy": correct / samples_or_one, "samples": samples}
 
     def state(self, accelerator: Any) -> dict[str, Any]:
-        """The sums over all processes and the times of this one, for a checkpoint."""
+        """For a checkpoint: the sums over all processes, and the training and waiting times of this process."""
         return {
             "sums": accelerator.reduce(self._sums.clone(), "sum").cpu(),
             "train_time_s": self.train_time_s,
@@ -54,7 +59,8 @@ class Totals:
         }
 
     def load_state(self, state: dict[str, Any], is_main_process: bool) -> None:
-        """Restores :meth:`state`. The main process takes the sums over all processes; the others start at 0."""
+        """Restores what :meth:`state` returned. The main process takes the sums over all processes; the others start at
+        0."""
         self._sums.copy_(state["sums"] if is_main_process else torch.zeros(3))
         self.train_time_s = float(state["train_time_s"])
         self.data_wait_s = float(state["data_wait_s"])
@@ -81,10 +87,11 @@ class Engine:
         self.class_weights = None if class_weights is None else torch.tensor(class_weights, device=accelerator.device)
 
     def step(self, batches: list[Batch], totals: Totals) -> None:
-        """Takes one optimiser step over ``batches`` (its micro-steps, at least one), and adds it to ``totals``.
+        """Takes one optimiser step over ``batches`` (its micro-steps, at least one), and adds its samples to
+        ``totals``.
 
-        All processes call it with equally many batches. It does not wait for the device. If the memory is too small,
-        raises ``DoesNotFit``, which names settings that should fit.
+        All processes call it with the same number of batches. It does not wait for the device. If the memory is too
+        small, raises ``DoesNotFit``, which names settings that should fit.
         """
         try:
             self._step(batches, totals)
@@ -121,7 +128,7 @@ class Engine:
         losses = functional.cross_entropy(logits, label, reduction="none", label_smoothing=self.config.label_smoothing)
         if self.class_weights is not None:
             losses = losses * self.class_weights[label]
-        # ``where`` and not a product with the mask: a NaN of a sample that does not count must not spread.
+        # ``where`` and not a product with the mask, so that a NaN from a sample that does not count does not spread.
         losses = torch.where(is_valid, losses, torch.zeros_like(losses))
         self.accelerator.backward(losses.sum() * scale)
         correct = (logits.detach().argmax(dim=1) == label) & is_valid
@@ -150,7 +157,7 @@ class Engine:
 
 
 def grouped(loader: Iterable[Batch], size: int, totals: Totals) -> Iterator[list[Batch]]:
-    """Yields lists of ``size`` batches (the last may be shorter); the time spent fetching is added to ``totals``.
+    """Yields lists of ``size`` batches (the last list may be shorter). The time spent fetching is added to ``totals``.
 
     ``Accelerator.accumulate`` is not used for this: it cannot see where an epoch ends with a loader that Accelerate has
     not prepared, and would carry the last micro-steps into the next epoch.

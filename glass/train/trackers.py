@@ -31,8 +31,8 @@ def start_trackers(
 ) -> None:
     """Starts all trackers, including ``others``, and records the settings in all but TensorBoard.
 
-    ``step`` is the step from which the run continues. TensorBoard then hides what an earlier attempt wrote after that
-    step; in the other trackers a continued run is a new run, whose steps begin at ``step``.
+    ``step`` is the step from which the run continues. TensorBoard then hides the curves of an earlier attempt after
+    that step. In the other trackers a continued run is a new run, whose steps begin at ``step``.
     """
     made: list[GeneralTracker] = []
     if config.tensorboard:

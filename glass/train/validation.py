@@ -21,13 +21,13 @@ def validation_scores(
     """The model's scores of the validation split, gathered from all processes and equal on each; None if stopped.
 
     ``is_stopped`` is called with the index of each batch before the batch is scored, and must return the same on all
-    processes. ``precision`` is that of the run's settings. With several processes the model's buffers, such as running
+    processes. ``precision`` is the setting of the run. With several processes the model's buffers, such as running
     statistics, become those of the main process.
     """
     model = state.judged_model
     if state.accelerator.num_processes > 1:
-        # Each process has updated its own batch statistics since the last exchange; what is
-        # validated must be what is exported, so the main process's count for all.
+        # Each process has updated its own batch statistics since the last exchange. The model that is
+        # validated must be the one that is exported, so all processes take those of the main process.
         for buffer in model.buffers():
             distributed.broadcast(buffer, src=0)
     try:
