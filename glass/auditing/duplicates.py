@@ -154,8 +154,8 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """The largest distance at which two of ``images`` pictures become a candidate pair. A larger one finds larger crops,
-    but the number of unrelated pairs grows with the square of the number of images."""
+    """The largest distance at which two of ``images`` pictures become a candidate pair. A larger one would find larger
+    crops, but the number of unrelated pairs grows with the square of the number of images."""
     return 1.1 if images <= 5_000 else 0.9 if images <= 50_000 else 0.7
 
 

@@ -1,4 +1,5 @@
-"""Turns an image into the rows that a detector scores: one for each draw of the image and of its harmless changes."""
+"""Turns an image into the rows that a detector scores: one row for each draw of windows in the image, and one for each
+draw in each harmlessly changed copy of it."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ __all__ = ["PreparedImage", "every_cell", "prepare"]
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image as rows of batches: the draws of the image itself, then the draws of each of ``changes``."""
+    """An image as rows to be batched: first the draws of the image itself, then the draws of each of ``changes``."""
 
     rows: list[ImageViews]
     changes: tuple[str, ...]
@@ -33,9 +34,9 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
-    """The rows of an image, or the reason why it cannot be read. The image itself is dropped.
+    """Returns the rows of an image, or the reason why it cannot be read. The decoded image is not kept.
 
-    May run in many threads at a time. Raises ``MachineTrouble``.
+    May run in several threads at a time. Raises ``MachineTrouble`` if memory or a disk fails.
     """
     try:
         with machine_spared(source.name, memory=True):
@@ -68,6 +69,6 @@ def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions
 
 
 def every_cell(config: LoaderConfig, height: int, width: int) -> LoaderConfig:
-    """``config`` with a crop from every cell of the grid that tiles an image of this size: 1 … 64 crops."""
+    """``config``, changed to take a crop from every cell of the grid that tiles an image of this size: 1 … 64 crops."""
     rows, columns = grid_shape(np.array([height]), np.array([width]), config.crop_size)
     return replace(config, num_crops=int(rows[0] * columns[0]), sampling="all")
