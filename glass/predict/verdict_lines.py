@@ -61,7 +61,7 @@ def document_head(detector: Detector, options: PredictOptions, model: str) -> Pr
 
 
 def data_note_line(note: str) -> str:
-    """One of the model's ``data_notes`` as a line of text, which begins by stating that it concerns the model's data."""
+    """One of the model's ``data_notes`` as a line of text that begins with "Note on the data of this model"."""
     return f"Note on the data of this model: {one_line(note)}"
 
 
@@ -96,7 +96,7 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """Text that states from how many of these images the model learnt. Verdicts on such images do not test the model."""
+    """Text that states how many of these images the model learnt from. Verdicts on such images are not a test of it."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"

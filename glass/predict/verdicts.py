@@ -89,7 +89,7 @@ class ImageVerdict:
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
-    """Whether a harmless change leads to another verdict, even if only to ``uncertain``; None if this was not tested."""
+    """Whether a harmless change leads to another verdict, even if only ``uncertain``; None if this was not tested."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
@@ -150,8 +150,8 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
 
 
 def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
-    """The columns of ``predict --csv``. ``claims`` adds a column for the files' claims, ``data_notes`` one for the notes
-    on the model's data."""
+    """The columns of ``predict --csv``. ``claims`` adds a column for the files' claims, ``data_notes`` one for notes on
+    the model's data."""
     return (*CSV_COLUMNS, *(["claims"] if claims else []), *(["data_notes"] if data_notes else []))
 
 
