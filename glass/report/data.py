@@ -64,7 +64,7 @@ FORMAT_VERSION = 1
 def report_document(
     runs: Sequence[RunData], dataset: "ShardDataset", split: str, note: str | None = None
 ) -> dict[str, Any]:
-    """The content of ``report.json``, which this module's docstring describes. The first run is compared with all others.
+    """The content of ``report.json``, which this module's docstring describes. The first run is compared with the rest.
 
     Raises ``InputError`` if a run has the same name as a field of the document or as another run, or if the files of a
     run hold invalid values.

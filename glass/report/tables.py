@@ -123,8 +123,8 @@ def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
 
 
 def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
-    """Rows for the result of ``glass.measure.generators.per_generator``: one for each generator, one each for their mean
-    and minimum, and one for the real images."""
+    """Rows for the result of ``glass.measure.generators.per_generator``: one for each generator, then their mean, their
+    minimum, and the real images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(

@@ -1,4 +1,4 @@
-"""The endpoint of ``glass demo`` for programs. Its response to an uploaded file is the JSON of ``glass predict --json``."""
+"""The endpoint of ``glass demo`` for programs. It responds to an uploaded file with the JSON of ``predict --json``."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -47,8 +47,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Row:
-    """An image on the page. If it could not be read, ``verdict`` holds the reason, and only it, ``number`` and ``claims``
-    are set."""
+    """An image on the page. If it could not be read, ``verdict`` holds the reason, and only ``number``, ``verdict`` and
+    ``claims`` are set."""
 
     number: int
     verdict: ImageVerdict

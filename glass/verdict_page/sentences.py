@@ -39,8 +39,8 @@ def value_of(verdict: ImageVerdict) -> float:
 def figure(value: float, *edges: float) -> str:
     """``value``, 0 … 1, as text with three decimals, or with more if it would otherwise look equal to one of ``edges``.
 
-    At most ``MOST_DIGITS`` decimals are shown. A value above 0 that rounds to 0 is shown as ``<0.001``, and a value below
-    1 that rounds to 1 as ``>0.999``.
+    At most ``MOST_DIGITS`` decimals are shown. A value above 0 that rounds to 0 is shown as ``<0.001``; a value below 1
+    that rounds to 1, as ``>0.999``.
     """
     for digits in range(3, MOST_DIGITS):
         shown = _rounded(value, digits)
