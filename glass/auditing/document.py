@@ -115,9 +115,9 @@ class DuplicatesRecord(TypedDict):
 
     same_file: Count
     same_pixels: Count
-    """Pairs with equal pixels, including pairs of equal files."""
+    """Number of pairs with equal pixels, including pairs of equal files."""
     near: Count | None
-    """Pairs of near duplicates. If they were not searched for, ``near``, ``candidates`` and ``compared`` are null."""
+    """Number of near-duplicate pairs. Without a search for them, ``near``, ``candidates`` and ``compared`` are null."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]

@@ -145,7 +145,7 @@ def near_duplicates(
         candidates = candidates[_worth_comparing(dataset, candidates)]
         limit = max(_CONFIRMED_AT_LEAST, _CONFIRMED_PER_IMAGE * len(views))
         compared = candidates[:limit]
-        # Sorted, so that neighbouring pairs share a picture, whose pyramid is then computed once.
+        # Sorted, so that consecutive pairs share a picture and its pyramid is computed only once.
         compared = compared[np.lexsort((compared[:, 1], compared[:, 0]))]
         chunks = [compared[i : i + _CHUNK] for i in range(0, len(compared), _CHUNK)]
         scores = np.concatenate([np.empty((0, 2)), *pool.map(partial(_scores, views), chunks)])
@@ -169,7 +169,7 @@ def _worth_comparing(dataset: ShardDataset, pairs: np.ndarray) -> np.ndarray:
 
 
 def _scores(views: StoredViews, pairs: np.ndarray) -> np.ndarray:
-    """``same_picture_scores`` of each pair, (m, 2) float64, in whichever order of the two images scores better."""
+    """``same_picture_scores`` of each pair, (m, 2) float64. Both orders of its images are tried; the better counts."""
     from glass.auditing.align_pictures import grey_pyramid, same_picture_scores
 
     kept: OrderedDict[int, list[np.ndarray]] = OrderedDict()

@@ -81,14 +81,14 @@ class MetadataAudit:
     interval: tuple[float, float]
     """95 % interval of ``auroc``, by resampling scenes."""
     noise: float
-    """Standard deviation of the AUROC of random scores, given this number of scenes."""
+    """Standard deviation that the AUROC of random scores would have for the number of scenes in the data set."""
     images: int
     """Number of images that were used: all, or a random part of a large set."""
     features: tuple[FeatureAudit, ...]
     """All features that vary, including those that leave no trace in the pixels, sorted by decreasing AUROC."""
     generators: dict[str, tuple[float, float]]
-    """Generator → (AUROC of its images against all real images, standard deviation that chance alone gives it), by the
-    model that is given all file properties that leave traces in the pixels."""
+    """Generator → (AUROC of its images against all real images, standard deviation of this AUROC for random scores).
+    The scores are those of the model that is given all file properties that leave traces in the pixels."""
     not_in_pixels: OutsideAudit | None = None
     """Separation by the file properties that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)
@@ -203,8 +203,8 @@ def _cross_validate(
     """Cross-validates a model with the features ``table`` (n, k) and returns (scores, loss).
 
     Each sample is scored, in [0, 1], by the fold's model that was not trained on the sample's scene: scores (n,). With
-    ``shuffled``, the loss (k,) tells for each feature how much the AUROC falls, on average over the folds, when the
-    feature is shuffled among the scored samples. Otherwise the loss is 0.
+    ``shuffled``, the loss (k,) of each feature is how much the AUROC falls, on average over the folds, when the feature
+    is shuffled among the scored samples. Otherwise the loss is 0.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 

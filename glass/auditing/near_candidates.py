@@ -23,7 +23,7 @@ _SIDE, _FREQUENCIES = 16, 6
 _CELL = 1.5  # width of a cell, in the units of the distances above
 _PER_CELL = 4.0  # average number of unrelated pictures in a cell
 _CHANCE = 0.39  # probability that unrelated pictures agree in one coordinate of a cell
-_WINDOW = 64  # neighbours compared in a crowded cell, such as that of all white pictures
+_WINDOW = 64  # number of neighbours compared in a crowded cell
 _FLAT = 1.0  # standard deviation in grey levels below which a picture has no composition
 
 
@@ -39,7 +39,7 @@ def describe(greys: np.ndarray) -> np.ndarray:
     """(n, 35) float32: a vector of length 1 for each of the (n, 16, 16) uint8 grey pictures; zeros for a flat one."""
     rows = _transform()
     across, down = np.meshgrid(np.arange(_FREQUENCIES), np.arange(_FREQUENCIES))
-    # High frequencies are weak in photographs but as informative, so they are amplified a little.
+    # In photographs, high frequencies are weaker than low ones but as informative, so they are amplified a little.
     weights = np.sqrt(np.maximum(np.hypot(across, down), 1.0))
     parts = []
     for start in range(0, len(greys), 65536):

@@ -40,7 +40,7 @@ class Claim(msgspec.Struct, frozen=True):
     """Result of checking the claim's signature. Text without a signature, which anyone can write, is ``not
     checked``."""
     says: Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
-    """The claim in words, always as :func:`plain` text."""
+    """The claim as readable text, always the result of :func:`plain`."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "says", plain(self.says))

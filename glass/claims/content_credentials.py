@@ -98,7 +98,7 @@ def read_trust(path: Path) -> str:
 
 
 def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
-    """If the XMP ``properties`` name a URL of the manifest, one claim that the manifest is stored there; else empty."""
+    """Returns one claim that the manifest is stored at a URL, if the XMP ``properties`` name one; else no claim."""
     address = next((value for name, value in properties if name == _PROVENANCE), None)
     if address is None:
         return []
@@ -154,7 +154,7 @@ def _context(trust: str | None) -> Any:
 
 
 def _said(store: dict[str, Any]) -> str:
-    """A phrase that names the claim of the active manifest in ``store``, the program that wrote it, and its signer."""
+    """A phrase that states the claim of the active manifest in ``store``, the program that wrote it, and its signer."""
     active = store["manifests"][store["active_manifest"]]
     own = _source_types(active)
     what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _said_of_parts(store["manifests"], active)

@@ -95,12 +95,12 @@ class Detector:
     def _from_shards(
         self, dataset: ShardDataset, sources: list[MemberSource], options: PredictOptions
     ) -> Iterator[ImageVerdict]:
-        from glass.predict.shard_scores import scores_of_rows  # the loader takes a second to import, files need none
+        from glass.predict.shard_scores import scores_of_rows  # not needed for files, and slow: it imports the loader
 
         done = 0
         rows = [source.row for source in sources]
         for place, scores in scores_of_rows(self.trained, dataset, rows, self._loader_config(options)):
-            if done < place:  # the loader masked those in between; read one by one, each gives its reason
+            if done < place:  # the loader could not read those in between; read one by one, each gives its reason
                 yield from self._from_sources(sources[done:place], options)
             yield self._verdict(sources[place], scores, options)
             done = place + 1

@@ -42,7 +42,7 @@ _MCU = 16
 """Side of an MCU in pixels: the square that a JPEG with halved chroma codes as a unit."""
 
 _CHROMA_REACH = 2
-"""How many pixels away from a pixel a decoder may read chroma to interpolate the pixel's own."""
+"""A decoder that interpolates the chroma of a pixel reads chroma up to this many pixels away."""
 
 _SHARPEST = 5
 """Width in pixels below which libjpeg repeats halved chroma instead of interpolating it."""
@@ -136,6 +136,6 @@ def _part_of_jpeg(pixels: Pixels, top: int, left: int, height: int, width: int) 
     first_row, first_column = (max(edge - _CHROMA_REACH, 0) // _MCU * _MCU for edge in (top, left_edge))
     last_row, last_column = (
         -(-(edge + _CHROMA_REACH) // _MCU) * _MCU for edge in (top + height, left + width)
-    )  # slices end at the image
+    )  # may exceed the image; slices then end at its edge
     part = decode_file(_jpeg(pixels[first_row:last_row, first_column:last_column]))
     return part[top - first_row :, left - first_column :][:height, :width]

@@ -21,7 +21,7 @@ class ImageScores:
     margins: npt.NDArray[np.float64]
     """(K,) the margin for each of the K draws of windows."""
     windows: npt.NDArray[np.int32]
-    """(n, 4) windows of the first draw, without masked ones: top, left, height, width in source pixels."""
+    """(n, 4) windows of the first draw: top, left, height, width in source pixels. Empty windows are left out."""
     attention: npt.NDArray[np.float32] | None
     """(n,) attention weights of these windows; None for a model without attention."""
     size: tuple[int, int]
@@ -34,8 +34,11 @@ class ImageScores:
 def verdict_on(
     name: str, scores: ImageScores, calibration: Calibration | None, learnt: LearntIds | None
 ) -> ImageVerdict:
-    """The verdict on the image ``name``. ``calibration`` must have been made for the views that were scored; None: the
-    verdict comes from the raw score. ``learnt`` tells whether the model learnt from this image."""
+    """The verdict on the image ``name``.
+
+    ``calibration`` must have been made for the views that were scored; without one, the verdict is based on the raw
+    score. ``learnt`` records which images the model learnt from, if that is known.
+    """
     margin = float(np.mean(scores.margins))
     verdict = _word(margin, calibration)
     after = {change: _word(changed, calibration) for change, changed in scores.changes.items()}

@@ -130,8 +130,8 @@ class PixelSource:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Returns ``image`` with its transparent colour marked as opaque, so that its pixels keep this colour, as those of
-    files do (see ``shards.images.pixels.load_rgb``). The caller's image is not changed."""
+    """Returns ``image`` without the mark that makes one colour transparent. Pixels of that colour then keep it, as in
+    images from files (see ``shards.images.pixels.load_rgb``). The caller's image is not changed."""
     if "transparency" not in image.info:
         return image
     plain = image.copy()

@@ -30,7 +30,7 @@ __all__ = [
     "write_json",
 ]
 
-FORMAT, FORMAT_VERSION = "glass-predictions", 2  # 1: content ids as integers, of files' bytes
+FORMAT, FORMAT_VERSION = "glass-predictions", 2  # in version 1, content ids were integers, computed from files' bytes
 _JSON_START = f'{{\n "format": "{FORMAT}"'
 _CSV_START = ",".join(CSV_COLUMNS[:4])
 """The beginning of every CSV file that ``predict`` writes. Later versions added columns only after these."""
@@ -124,7 +124,8 @@ def page_record(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> str:
 def read_page_record(path: Path) -> tuple[MadeBy, list[str]]:
     """Reads (what the verdicts of a page depend on, the paths of its images) from the page's record.
 
-    Raises ``OSError``, or ``ValueError``, ``KeyError`` or ``TypeError`` if the record is missing or damaged.
+    Raises ``OSError`` if the page cannot be read, and ``ValueError``, ``KeyError`` or ``TypeError`` if the record is
+    missing or damaged.
     """
     after = read_json_bytes(path).partition(_RECORD_START.encode())[2]
     record = parse_json(after.partition(_RECORD_END.encode())[0])

@@ -43,7 +43,7 @@ def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) 
             return _prepared(source, config, options)
     except RejectedImage as error:
         return error
-    except (OSError, ValueError) as error:  # no image may cost the others their verdicts
+    except (OSError, ValueError) as error:  # one bad image must not prevent the verdicts on the others
         require_sound_machine(error, source.name)
         return RejectedImage("corrupt", f"{type(error).__name__}: {error}")
 
@@ -62,7 +62,7 @@ def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions
     if options.stability:
         changes = harmless_changes(image.pixels, rows[0].global_view, with_file=rule.reads_files)
     for changed in changes.values():
-        # Detail is stored per cell, a share of the image, so that of the original holds for a changed copy.
+        # Detail is stored for cells that are fractions of the image, so the original's applies to a changed copy, too.
         rows += rows_of(changed.image, rule.detail_of_file(changed.encoded) or detail)
     height, width = image.pixels.shape[:2]
     return PreparedImage(rows, tuple(changes), (height, width), image.content_id)

@@ -28,5 +28,5 @@ def _is_converted(source: MemberSource) -> bool:
     """Whether the shard stores other bytes than the source file had. A signature of the file would not match them."""
     if source.dataset is None:
         return False
-    # One row, not the column as an array: that is as long as the data set, and would be built for each image.
+    # Reads one row. Converting the column to an array would, for each image, build one as long as the data set.
     return source.dataset.table.column("stored_as")[source.row].as_py() != "source"

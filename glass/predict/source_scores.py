@@ -23,7 +23,8 @@ from shards.images.pixels import RejectedImage
 __all__ = ["score_covering_row", "scores_of_sources"]
 
 COVERING_STEP = 8
-"""With ``coverage="all"``, the number of crops in a row is padded to a multiple of this, so that few shapes occur."""
+"""With ``coverage="all"``, the number of crops in a row is padded to a multiple of this, so that the model's inputs have
+few different shapes."""
 
 Attention = npt.NDArray[np.float32] | None
 Scored = tuple[ImageSource, ImageScores | RejectedImage]
@@ -40,7 +41,7 @@ def scores_of_sources(
     rows_per_image = options.draws * (1 + len(CHANGES) if options.stability else 1)
     batch_size = 1 if options.coverage == "all" else config.global_batch_size
     whole = batch_size // math.gcd(batch_size, rows_per_image)  # images that fill batches
-    # Where images are few per batch, several batches at a time give all threads something to decode.
+    # If a batch holds few images, a chunk of several batches keeps all threads busy with decoding.
     step = whole * -(-2 * options.num_threads // whole)
     waiting: deque[list[tuple[ImageSource, Future[PreparedImage | RejectedImage]]]] = deque()
     with ThreadPoolExecutor(options.num_threads, thread_name_prefix="predict") as pool:

@@ -117,7 +117,7 @@ def baseline_rows(document: StudyDocument) -> Rows:
 
 
 def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
-    """The text ``low to high``, with both ends divided by ``scale`` and formatted by ``form``; a dash for None."""
+    """The text ``low to high``, with both ``values`` divided by ``scale`` and formatted by ``form``; a dash if None."""
     if values is None:
         return "–"
     return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"

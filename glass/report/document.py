@@ -74,7 +74,7 @@ class Comparison(Difference):
 
 
 class Report(TypedDict):
-    """The fields of ``report.json``. Besides these it has a :class:`RunReport` under the name of each run."""
+    """The fields of ``report.json``. In addition, it has a :class:`RunReport` under the name of each run."""
 
     format_version: int
     created: str

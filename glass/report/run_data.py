@@ -38,7 +38,7 @@ class RunData:
     predictions: pa.Table
     """The predictions on the split, a table with ``glass.measure.predictions.PREDICTION_SCHEMA``."""
     robustness: Robustness | None = None
-    """The robustness table; None if there is none for the same weights and data."""
+    """The robustness table; None if there is none for the weights and data of ``evaluation``."""
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:

@@ -129,7 +129,7 @@ class _Scale:
 
 
 def _scale(dimension: Mapping[str, Any], values: Sequence[Any]) -> _Scale:
-    """The axis for a ``dimension`` of the search space. If this is empty, the axis covers only ``values``."""
+    """The axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis covers only ``values``."""
     if "low" in dimension:
         low, high = math.log10(dimension["low"]), math.log10(dimension["high"])
         powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)

@@ -59,7 +59,7 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
 
 
 def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[Rows]:
-    """Rows of the real images, then of each generator in the order of names; classes without images are left out."""
+    """One array of rows for the real images, then one for each generator, sorted by name. Empty arrays are left out."""
     generator = predictions["generator"].to_numpy(zero_copy_only=False)
     kinds = [np.flatnonzero(label == 0)]
     for name in sorted(set(generator[label == 1])):

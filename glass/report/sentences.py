@@ -55,7 +55,7 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
 
 
 def score_word(calibration: AppliedCalibration | None) -> str:
-    """What to call the scores of an evaluation with this ``calibration`` entry: ``raw score`` or ``probability``."""
+    """The name for the scores of an evaluation with this ``calibration`` entry: ``raw score`` or ``probability``."""
     return "raw score" if calibration is None else "probability"
 
 

@@ -29,8 +29,8 @@ def result_title(row: StudyResult) -> str:
 
 def terms_said(row: StudyResult | Comparison) -> str:
     """The terms on which the settings were searched, as text: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
-    ``equal compute`` relative to GLASS. If the baseline's search stopped early, the text states the share of GLASS's
-    compute that it used."""
+    ``equal compute`` (equal to the search of GLASS). If a search for equal compute stopped early, the text states which
+    share of that compute it used."""
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]

@@ -64,7 +64,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorRow:
-    """One row of a table by generator, as text."""
+    """One row of the table of results by generator, as text."""
 
     name: str
     images: str
@@ -80,7 +80,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def three_digits(value: float) -> str:
-    """``value`` as text with three significant digits. No digit before the decimal point is dropped."""
+    """``value`` as text with three significant digits; from 100 on, as a whole number."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

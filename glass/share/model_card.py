@@ -166,8 +166,7 @@ def _finding(finding: FindingRecord) -> str:
 def _own_audit(run: Path | None) -> Audit | None:
     """The audit of the data set that ``run`` was trained on.
 
-    Returns None if the data set is no longer there, has changed since the training, or was not audited, and if it is
-    not known.
+    Returns None if the data set is not known, is no longer there, has changed since the training, or was not audited.
     """
     try:
         record = None if run is None else RunFolder(run).record()

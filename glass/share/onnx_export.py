@@ -98,7 +98,7 @@ def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             try:
                 program = torch.onnx.export(model, inputs, **options)
-            except Exception as error:  # of a dozen types, each naming a place inside torch
+            except Exception as error:  # may be of a dozen types, each with a message about torch's internals
                 reason = _innermost(error)
                 continue
         assert program is not None

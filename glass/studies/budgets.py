@@ -129,8 +129,8 @@ BUDGETS = {
         max_trials=12,
         draws=200,
         any_global_size=True,
-        # The study's learning rates are for pretrained weights and teach a new network nothing. Two
-        # trials find no rates either, so the ranges are narrow, around the tiny presets'.
+        # The study's learning rates suit pretrained weights; with them, a new network learns nothing. Two trials are
+        # too few to find better rates, so the ranges are narrow, around the rates of the tiny presets.
         glass_search=(
             "batch=8",
             "dropout=0.0",

@@ -1,8 +1,8 @@
-"""Measures what one more crop per image costs and gains: trains, and predicts with one trained model, with N crops.
+"""Measures what one more crop per image costs and gains in training, and in prediction with one trained model.
 
-This is repeated for each number N. Each N has its own folder, so an interrupted study continues. Straight lines are
-fitted to memory and time as functions of N, as in the reference study. An N for which the memory does not suffice is
-recorded and left out.
+Both are measured for each number N of crops. Each N has its own folder, so an interrupted study continues. Straight
+lines are fitted to memory and time as functions of N, as in the reference study. An N for which the memory does not
+suffice is recorded and left out.
 """
 
 import math
@@ -121,7 +121,7 @@ class _Parts:
         self.did_not_fit: list[NotFitting] = []
 
     def training(self) -> list[TrainingRow]:
-        """A row for each number of crops for which the memory suffices in training."""
+        """Measures training and returns a row for each number of crops for which the memory suffices."""
         plan = self.plan
 
         def measured(crops: int) -> TrainingRow:
@@ -141,7 +141,7 @@ class _Parts:
         return rows
 
     def inference(self, trained: Sequence[int]) -> InferenceCurve:
-        """The inference curve of one model, chosen from those trained with the numbers of crops ``trained``."""
+        """Measures the inference curve of one of the models that were trained with the numbers of crops ``trained``."""
         plan, chosen = self.plan, self.plan.curve_model(trained)
 
         def measured(crops: int) -> InferenceRow:

@@ -141,7 +141,7 @@ class Search:
         ends the trial."""
         reported = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
-        # Epochs before a kill. The storage may lack the last of them; if that one lies after the last
+        # The epochs that were trained before a kill. The storage may lack the last one; if it came after the last
         # checkpoint, it is trained again with the same result.
         lines = RunFolder(folder).read_metrics()
 

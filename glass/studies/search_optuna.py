@@ -64,7 +64,8 @@ class RepeatableHyperband(HyperbandPruner):
         self._first_rung = min_epochs
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether to prune ``trial``: if its last epoch is a rung and it is not in the best third of its bracket."""
+        """Whether to prune ``trial``, that is, whether its last epoch is a rung at which it is not in the best third of
+        its bracket."""
         epoch, bracket = trial.last_step, self._get_bracket_id(study, trial)
         if epoch is None or not self._is_rung(epoch, bracket):
             return False

@@ -213,7 +213,7 @@ class SearchPlan:
     name: str = ""
     """The study's name in its storage. If it is empty, the preset's name is used."""
     min_epochs: int = 5
-    """Number of epochs that a trial trains before it may be pruned; not more than ``config.epochs`` are counted."""
+    """Number of epochs that a trial trains before it may be pruned, limited to ``config.epochs``."""
 
     @property
     def direction(self) -> str:

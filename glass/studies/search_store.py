@@ -142,7 +142,7 @@ class SearchStore:
     def _check_settings(self, url: str, direction: str, settings: dict[str, Any]) -> None:
         before = self.study.user_attrs.get("settings")
         if before is None:
-            # Optuna keeps the directions of a study that is there, whatever it is asked for.
+            # Optuna keeps the directions of an existing study, whatever direction is passed to it.
             kept = [kept.name.lower() for kept in self.study.directions]
             if self.study.get_trials(deepcopy=False) or kept != [direction]:
                 raise InputError(f"{shown_url(url)} holds a study of another program: give another --storage")

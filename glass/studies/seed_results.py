@@ -175,8 +175,8 @@ def _student_interval(values: Sequence[float]) -> list[float] | None:
 
 
 def comparisons(results: Sequence[StudyResult]) -> list[Comparison]:
-    """The mean difference, GLASS minus baseline, over pairs of runs with equal seeds: a row for each result of a
-    baseline (its ``terms`` state how its settings were searched) and each metric."""
+    """One row for each result of a baseline and each metric, with the mean difference (GLASS minus baseline) over pairs
+    of runs with equal seeds."""
     rows: list[Comparison] = []
     ours = {row["family"]: row for row in results if row["kind"] == "glass"}
     for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):

@@ -132,7 +132,7 @@ class Study:
         )
 
     def _final(self, model: StudyModel, tuning: Tuning, glass_flops: float | None) -> list[StudyResult]:
-        """Runs the final runs with the best settings in ``tuning`` and returns their results.
+        """Executes the final runs with the best settings in ``tuning`` and returns their results.
 
         For a baseline, there are two results: with the best of as many trials as GLASS had, and with the best of all
         trials. ``glass_flops`` is the number of operations that the search of the family's GLASS model used.

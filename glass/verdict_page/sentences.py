@@ -87,7 +87,7 @@ def stability_sentence(verdict: ImageVerdict) -> str:
 
 
 def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """A sentence or two that state which parts of the image the model saw."""
+    """One or two sentences that state which parts of the image the model saw."""
     size = f"{verdict.width:,} × {verdict.height:,} pixels"
     if not len(verdict.windows):
         return f"The model saw the whole image ({size}), shrunk."
