@@ -23,8 +23,8 @@ from shards.images.pixels import RejectedImage
 __all__ = ["score_covering_row", "scores_of_sources"]
 
 COVERING_STEP = 8
-"""With ``coverage="all"``, the number of crops in a row is padded to a multiple of this, so that the model's inputs have
-few different shapes."""
+"""With ``coverage="all"``, the number of crops in a row is padded to a multiple of this, so that the model gets few
+different input shapes."""
 
 Attention = npt.NDArray[np.float32] | None
 Scored = tuple[ImageSource, ImageScores | RejectedImage]

@@ -1,6 +1,7 @@
 """The robustness table as a picture, with a row for each change of the images and a column for each generator.
 
-It shows two metrics for each model. As a file, it is a PNG; in a page, it is an inline SVG in the page's text colours.
+It shows two metrics for each model. As a file, it is a PNG; in a page, it is an inline SVG whose text has the page's
+colours.
 """
 
 import io

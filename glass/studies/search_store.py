@@ -177,7 +177,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _require_database(url: str, options: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if the database holds tables, but none of Optuna's. Optuna would add its own tables."""
+    """Raises ``ValueError`` if the database holds tables, but none of Optuna's. Optuna would add its tables to them."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, **options)
@@ -195,7 +195,7 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
 
 
 def _require_journal(path: Path) -> None:
-    """Raises ``ValueError`` if the file is neither empty nor one of Optuna's journals. Optuna would append to it."""
+    """Raises ``ValueError`` if the file is neither empty nor an Optuna journal. Optuna would append to any file."""
     if not path.exists() or not path.stat().st_size:
         return
     with open_regular(path) as file:

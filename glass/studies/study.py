@@ -134,8 +134,8 @@ class Study:
     def _final(self, model: StudyModel, tuning: Tuning, glass_flops: float | None) -> list[StudyResult]:
         """Executes the final runs with the best settings in ``tuning`` and returns their results.
 
-        For a baseline, there are two results: with the best of as many trials as GLASS had, and with the best of all
-        trials. ``glass_flops`` is the number of operations that the search of the family's GLASS model used.
+        A baseline has two results: one with the best of its first trials, as many as GLASS had, and one with the best
+        of all its trials. ``glass_flops`` is the number of operations that the search of the family's GLASS model used.
         """
         wanted = {TUNED: len(tuning["trials"])}
         if not _sees_crops(model):

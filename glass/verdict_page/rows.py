@@ -25,7 +25,7 @@ class Edge:
     """A value on the scale of scores, 0 … 1, at which another verdict begins."""
 
     place: float
-    """Position on the scale, in percent."""
+    """Position of the value on the scale, in percent."""
     text: str
 
     @property
