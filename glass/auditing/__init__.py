@@ -1,1 +1,1 @@
-"""The audit of a data set: metadata that separate the classes, and pictures that occur twice."""
+"""The audit of a data set, which finds file properties that separate the classes, and pictures that occur twice."""

@@ -2,9 +2,9 @@
 
 All global views have one size, whatever the size of the picture. So in the global view of a crop, the picture is
 stretched and shifted along each axis. The two stretches and two shifts are found by least squares (Gauss-Newton, from
-coarse to fine, with brightness and contrast free). Then the *fine detail* of both pictures is compared where they
-overlap: two pictures of similar composition agree in their coarse shapes, but only the same picture agrees in its
-detail.
+coarse to fine); brightness and contrast are fitted, too. Then the *fine detail* of both pictures is compared where they
+overlap. Two different pictures of similar composition agree in their coarse shapes, but only two renditions of the same
+picture agree in their detail.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ __all__ = ["LEVELS", "grey_pyramid", "same_picture_scores"]
 LEVELS = (16, 32, 64, 128)
 """Side lengths of the grey pictures on which the alignment is refined, one after the other."""
 
-_STEPS = 12  # most Gauss-Newton steps at each level; most pairs converge within five
+_STEPS = 12  # maximum number of Gauss-Newton steps at each level; most pairs converge within five
 _LEAST_DETAIL = 0.5  # standard deviation in grey levels; with less, a picture is flat except for noise
 _EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dismissed at this level
 
@@ -66,7 +66,7 @@ def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
     """(value, derivative by v, derivative by u) of ``image`` at row v, column u, interpolated bilinearly.
 
-    The place must lie inside the image.
+    The position must lie inside the image.
     """
     top, left = min(int(v), image.shape[0] - 2), min(int(u), image.shape[1] - 2)
     y, x = v - top, u - left
@@ -78,10 +78,10 @@ def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
 
 @cached
 def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
-    """Refines ``parameters`` in place: (scale, shift) of columns, then of rows, in units of a side.
+    """Refines ``parameters`` in place: (scale, shift) for columns, then for rows, in units of a side.
 
-    Row y, column x of ``target`` corresponds to scale · x + shift in ``image``. Brightness and contrast are fitted,
-    too. Returns False if the alignment leaves the plausible range.
+    Column x of ``target`` corresponds to column scale · x + shift of ``image``, and the same holds for rows. Brightness
+    and contrast are fitted, too. Returns False if no plausible alignment is found.
     """
     side = image.shape[0]
     rows = np.empty(6)
@@ -133,7 +133,7 @@ def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
 
 @cached
 def _blurred(image: Any, present: Any) -> Any:
-    """(side, side): the mean over 5 × 5 pixels of ``image``, counting only pixels that are ``present``."""
+    """Blurs ``image``: each pixel becomes the mean of the 5 × 5 pixels around it that are marked in ``present``."""
     side = image.shape[0]
     out = np.zeros((side, side))
     for i in range(side):
@@ -150,7 +150,7 @@ def _blurred(image: Any, present: Any) -> Any:
 
 @cached
 def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
-    """Correlation of two pictures over the pixels ``present``, and the standard deviation of each."""
+    """(correlation of two pictures, standard deviation of each) over the pixels that are marked in ``present``."""
     n, sa, sb, saa, sbb, sab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
@@ -171,9 +171,10 @@ def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
 
 @cached
 def _compare(image: Any, target: Any, parameters: Any) -> tuple[float, float, float, float]:
-    """(correlation of detail, correlation of the pictures, standard deviations of both details) in the overlap.
+    """Compares two pictures where they overlap after alignment by ``parameters``, which :func:`_align` refines.
 
-    The detail of a picture is the picture minus its 5 × 5 blur. ``parameters`` are those of :func:`_align`.
+    Returns (correlation of their details, correlation of the pictures, standard deviation of each detail). The detail
+    of a picture is the picture minus its 5 × 5 blur.
     """
     side = image.shape[0]
     moved, present = np.zeros((side, side)), np.zeros((side, side), np.bool_)

@@ -1,4 +1,4 @@
-"""Facts about a data set's files, as numbers for the audit to compare and as words for people to read."""
+"""Properties of a data set's files, which the code calls facts: as numbers that the audit compares, and as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,10 @@ _DIGEST_SHOWN = 8  # hexadecimal digits
 
 
 def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
-    """``RAW_FACTS`` and ``file_bytes`` of all samples, each (n,); categories as the codes of the manifest.
+    """Property → values (n,) for all samples, for each of ``RAW_FACTS`` and for ``file_bytes``, the length of the file.
 
-    For a sample that the build re-encoded, the facts are those of the re-encoded file.
+    Categories are given as the codes of the manifest. If the build re-encoded a sample, its values describe the
+    re-encoded file.
     """
     raw = {name: dataset.codes(name)[0] if name in _NAMES else dataset.column(name) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.where(raw["jpeg_quality"] > 0, raw["jpeg_quality"], -1)
@@ -36,11 +37,11 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 
 
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
-    """(rows, names) float64 features for a model.
+    """Float64 features for a model: one row for each of ``rows``, one column for each of ``names``.
 
-    Numbers are unchanged; -1 stands for a number that the file does not state. NaN cannot stand for it, because the
-    model refuses a column of nothing but NaN, which may occur in a fold. Categories are replaced by the rank of their
-    frequency, because the model accepts only a few categories.
+    Numbers are unchanged; -1 means that the file does not state the number. NaN is not used for this, because the
+    model rejects a column that is entirely NaN, which may occur in a fold. A category is replaced by its rank when
+    categories are sorted by frequency, because the model accepts only a limited number of categories.
     """
     columns = []
     for name in names:
@@ -56,10 +57,10 @@ def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -
 
 
 def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array) -> str:
-    """Typical values of one fact among the images selected by ``keep`` (n,) bool, in words.
+    """Describes the typical values of the property ``name`` in the images selected by ``keep`` (n,) bool, as text.
 
-    For a category: the most frequent values and their shares. For a number: the median, the middle 90 %, and the share
-    of images without a value.
+    For a category, the text gives the most frequent values and their shares. For a number, it gives the median, the
+    range of the middle 90 %, and the share of images without a value.
     """
     if name in _NAMES:
         found = dataset.codes(name)[1]

@@ -43,7 +43,7 @@ class FindingRecord(TypedDict):
 
 
 class AuditSamples(TypedDict):
-    """Numbers of samples by class."""
+    """Number of samples, in total and in each class."""
 
     all: Count
     real: Count
@@ -65,7 +65,7 @@ class FeatureRecord(TypedDict):
 
 
 class Separation(TypedDict):
-    """How well facts about files separate the classes."""
+    """How well properties of the files separate the classes."""
 
     auroc: Number
     interval: Interval
@@ -78,12 +78,12 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC on its images against all real images, of the model of all facts that leave traces in the
-    pixels."""
+    """Generator → AUROC of its images against all real images, by the model that is given all file properties that
+    leave traces in the pixels."""
     not_in_pixels: Separation | None
-    """Separation by the facts that leave no trace in the pixels; null if none of them varies."""
+    """Separation by the file properties that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
-    """Class → number of distinct sets of JPEG quantisation tables."""
+    """Class → number of distinct sets of JPEG quantisation tables in its images."""
 
 
 class PairSample(TypedDict):
@@ -102,11 +102,11 @@ class PairRecord(TypedDict):
     """Two images that show the same picture."""
 
     kind: str
-    """``same_file``, ``same_pixels`` or ``near``."""
+    """``same_file``, ``same_pixels`` (but different files) or ``near`` (near duplicates)."""
     detail: Number
     """Correlation of fine detail after alignment, 1 for equal pixels."""
     differ: list[str]
-    """Differences between the two files, in words."""
+    """Differences between the two files, as readable text."""
     samples: Annotated[list[PairSample], Meta(min_length=2, max_length=2)]
 
 
@@ -115,13 +115,13 @@ class DuplicatesRecord(TypedDict):
 
     same_file: Count
     same_pixels: Count
-    """Pairs with equal pixels, including pairs of equal files."""
+    """Number of pairs with equal pixels, including pairs of equal files."""
     near: Count | None
-    """Pairs of near duplicates. If they were not searched for, ``near``, ``candidates`` and ``compared`` are null."""
+    """Number of near-duplicate pairs. Without a search for them, ``near``, ``candidates`` and ``compared`` are null."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]
-    """The first 1,000 pairs, the worst first."""
+    """Up to 1,000 pairs, the worst first: those in different splits and of different classes."""
 
 
 class AuditSummary(TypedDict):
@@ -142,7 +142,7 @@ class Audit(AuditSummary):
     dataset: DatasetDigest
     samples: AuditSamples
     metadata: MetadataRecord | None
-    """Audit of the metadata; null if the data set has too few scenes."""
+    """Audit of the file properties; null if the data set has too few scenes."""
     duplicates: DuplicatesRecord
 
 
@@ -168,7 +168,7 @@ def audit_summary(audit: Audit) -> AuditSummary:
 
 
 def check_audit(document: object) -> Audit:
-    """``document`` as an audit. Raises ``ValueError`` naming the first entry that is not as declared."""
+    """Checks ``document`` and returns it as an audit. Raises ``ValueError`` that names the first invalid entry."""
     audit = versioned_document(document, Audit, FORMAT_VERSION)
     for finding in audit["findings"]:
         if set(finding) != set(FindingRecord.__annotations__):

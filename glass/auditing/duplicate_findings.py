@@ -29,7 +29,7 @@ _LEAK = "Images that the model memorised in training count as detected, so test 
 
 
 def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[DuplicatesRecord, list[Finding]]:
-    """The audit's results on duplicates and groups: (entry ``duplicates`` of the document, findings)."""
+    """Returns (entry ``duplicates`` of the audit document, findings) about duplicates and groups that cross splits."""
     equal, found = duplicates.same_pixels, duplicates.near
     findings = [
         *_groups(groups_across_splits(dataset)),
@@ -57,7 +57,7 @@ def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[D
 
 
 def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]:
-    """The first pairs, in the form of the audit document."""
+    """The first ``MAX_LISTED`` pairs, in the form that the audit document uses."""
     wanted = pa.array(duplicates.pairs[:MAX_LISTED].ravel())
     rows = dataset.table.select([*_SHOWN, *_COMPARED]).take(wanted).to_pylist()
     pairs = zip(duplicates.same_pixels, duplicates.detail, rows[::2], rows[1::2], strict=False)
@@ -84,7 +84,7 @@ def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The differences between two files of one picture, in words."""
+    """The differences between two files of one picture in size, format, quality and length, as readable text."""
     words = ("{} and {} pixels", "{} and {}", "JPEG quality {} and {}", "{:,} and {:,} bytes")
     facts = [
         (f"{row['width']} × {row['height']}", row["format"], row["jpeg_quality"], row["source_bytes"])
@@ -110,7 +110,7 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
 
 def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
     """Up to three findings about ``pairs`` (m, 2): one about pairs across splits, one about pairs across classes,
-    and one about all other pairs."""
+    and one about all other pairs. ``what`` is the part of the text that states what both images of a pair show."""
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]
     across = split[:, 0] != split[:, 1]

@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 LEAST_DETAIL, LEAST_COARSE = 0.75, 0.9
-"""The lowest correlations, of detail and of the pictures, at which a pair counts as one picture.
+"""The lowest correlations (of the detail, of the pictures) at which two images count as the same picture.
 
 Measured on 600 drawn scenes: with views of 128 pixels and more, re-saves, resizes and 5 % crops reach 0.88 or more in
-the detail, and the most similar pairs of different scenes at most 0.41. With views of 64 pixels, these two numbers are
-0.97 and 0.66.
+the detail, and pairs of different scenes reach at most 0.41. With views of 64 pixels, the former reach 0.97 or more and
+the latter at most 0.66.
 """
 
 _CONFIRMED_PER_IMAGE, _CONFIRMED_AT_LEAST = 2, 50_000
-"""How many candidates are aligned and compared, the nearest first: this number per image of the data set, but at
-least this minimum. A comparison takes about a millisecond."""
+"""The limit on how many candidate pairs are aligned and compared, the nearest first: two pairs per image of the data
+set, but at least 50,000 pairs. A comparison takes about a millisecond."""
 
 _CHUNK = 256
 _KEPT_PYRAMIDS = 1024  # per thread, 90 kB each
@@ -77,10 +77,10 @@ class Duplicates:
 def find_duplicates(
     dataset: ShardDataset, near: bool = True, threads: int = 1, advance: Callable[[int], object] = lambda done: None
 ) -> Duplicates:
-    """All pairs of duplicates.
+    """Finds all pairs of duplicates.
 
-    ``near=False`` finds only pairs of equal pixels, from the manifest alone. ``advance`` and errors are those of
-    :func:`near_duplicates`.
+    ``near=False`` finds only pairs with equal pixels, from the manifest alone. ``advance`` and the errors that may be
+    raised are those of :func:`near_duplicates`.
     """
     equal = exact_duplicates(dataset, "pixel_sha256")
     found = near_duplicates(dataset, threads, advance) if near else None
@@ -94,9 +94,9 @@ def find_duplicates(
 
 
 def exact_duplicates(dataset: ShardDataset, column: str) -> np.ndarray:
-    """Pairs (m, 2) int64 of rows whose samples share the value of ``column``, "sha256" or "pixel_sha256".
+    """Pairs of rows (m, 2) int64 whose samples have equal hashes in ``column``, "sha256" or "pixel_sha256".
 
-    Of k equal samples the first is paired with each of the k - 1 others.
+    If k samples are equal, the first of them is paired with each of the k - 1 others.
     """
     hashes = np.ascontiguousarray(dataset.column(column)[:, :16]).view(np.uint64)
     order = np.lexsort((np.arange(len(hashes)), hashes[:, 1], hashes[:, 0]))
@@ -120,10 +120,11 @@ def groups_across_splits(dataset: ShardDataset) -> list[str]:
 def near_duplicates(
     dataset: ShardDataset, threads: int = 1, advance: Callable[[int], object] = lambda done: None
 ) -> NearDuplicates:
-    """Pairs of samples that show the same picture with different pixels and do not share a group.
+    """Finds pairs of samples that show the same picture with different pixels and do not share a group.
 
-    Reads every global view once, and the views of candidates again. ``advance(n)`` is called after every ``n`` views of
-    the first pass. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard cannot be read.
+    Reads every global view once, and the views of candidates again. In the first pass, ``advance(n)`` is called each
+    time that ``n`` more views were read. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard cannot
+    be read.
     """
     # Numba takes a second to import.
     from glass.auditing.near_candidates import describe, near_pairs
@@ -144,7 +145,7 @@ def near_duplicates(
         candidates = candidates[_worth_comparing(dataset, candidates)]
         limit = max(_CONFIRMED_AT_LEAST, _CONFIRMED_PER_IMAGE * len(views))
         compared = candidates[:limit]
-        # Sorted, so that neighbouring pairs share a picture, whose pyramid is then computed once.
+        # Sorted, so that consecutive pairs share a picture and its pyramid is computed only once.
         compared = compared[np.lexsort((compared[:, 1], compared[:, 0]))]
         chunks = [compared[i : i + _CHUNK] for i in range(0, len(compared), _CHUNK)]
         scores = np.concatenate([np.empty((0, 2)), *pool.map(partial(_scores, views), chunks)])
@@ -153,8 +154,8 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """The largest distance between candidates. A larger one finds larger crops, but the number of unrelated pairs grows
-    with the square of the number of images."""
+    """The largest distance at which two of ``images`` pictures become a candidate pair. A larger one would find larger
+    crops, but the number of unrelated pairs grows with the square of the number of images."""
     return 1.1 if images <= 5_000 else 0.9 if images <= 50_000 else 0.7
 
 
@@ -168,7 +169,7 @@ def _worth_comparing(dataset: ShardDataset, pairs: np.ndarray) -> np.ndarray:
 
 
 def _scores(views: StoredViews, pairs: np.ndarray) -> np.ndarray:
-    """``same_picture_scores`` of each pair as (m, 2) float64, the better of both directions."""
+    """``same_picture_scores`` of each pair, (m, 2) float64. Both orders of its images are tried; the better counts."""
     from glass.auditing.align_pictures import grey_pyramid, same_picture_scores
 
     kept: OrderedDict[int, list[np.ndarray]] = OrderedDict()

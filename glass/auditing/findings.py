@@ -20,7 +20,7 @@ KINDS = {
     "near_duplicates_within_split": "one picture, re-saved, more than once in a split",
     "not_searched": "a search that was skipped, or not finished",
 }
-"""Kind of a finding → what it is about."""
+"""Kind of a finding → description of the kind."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class Finding:
     advice: str = ""
     """What to do about it."""
     feature: str | None = None
-    """The fact about files that separates the classes best: a key of ``shards.build.class_differences.FACT_NAMES``."""
+    """The file property that separates the classes, or the strongest of several: a key of
+    ``shards.build.class_differences.FACT_NAMES``."""
     auroc: float | None = None
-    """AUROC of a model that knows only the metadata; 0.5 is chance."""
+    """AUROC of a model that knows only properties of the files; 0.5 is chance."""
     interval: tuple[float, float] | None = None
     """95 % interval of ``auroc``, if there is one."""
     count: int | None = None
-    """Number of pairs of duplicates, or of groups."""
+    """Number of duplicate pairs or of groups to which the finding applies."""
     examples: tuple[tuple[str, ...], ...] = ()
-    """Up to five pairs of paths of duplicates, or up to five names of groups."""
+    """Up to five examples: the two paths of a duplicate pair, or the name of a group."""

@@ -10,11 +10,12 @@ __all__ = ["found_groups"]
 
 
 def found_groups(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[bytes, str, str]]:
-    """(SHA-256, group, source path) of every image that belongs to a group of two or more, sorted by group and path.
+    """(SHA-256, group, source path) of every image in a group of at least two images, sorted by group and path.
 
-    Groups are the connected components of ``duplicates.pairs`` together with the groups that the data set has. A
-    component that contains groups of the data set takes the alphabetically first of their names. Any other component is
-    called ``same-`` and the first 16 hexadecimal digits of the lowest SHA-256 among its images.
+    Images are connected by ``duplicates.pairs`` and by the groups that the data set already has; each connected
+    component is a group. A component that contains groups of the data set takes the alphabetically first of their
+    names. Any other component is named ``same-`` plus the first 16 hexadecimal digits of the lowest SHA-256 among its
+    images.
     """
     pairs, given = duplicates.pairs, dataset.column("group")
     rows = np.union1d(np.flatnonzero(given != ""), pairs)

@@ -1,10 +1,11 @@
 """Measures how well size, format and compression alone separate the classes.
 
-Where these facts separate the classes, a detector may learn the file instead of the picture. A small gradient-boosted
-model is given only the facts that leave traces in the pixels; its cross-validated AUROC measures how much they reveal
-(0.5: nothing). All images of a scene are in one fold, as they are in one split. Another model is given the other facts,
-such as metadata, which no detector of pixels can learn. ``shards.build.class_differences`` decides in which single
-facts the classes differ; ``--equalise match`` uses the same test.
+Where these file properties, which the code calls facts, separate the classes, a detector may learn the file instead of
+the picture. A small gradient-boosted model is given only the properties that leave traces in the pixels; its
+cross-validated AUROC measures how much they reveal (0.5: nothing). All images of a scene are in one fold, as they are
+in one split. Another model is given the other properties, such as metadata, which a detector that sees only pixels
+cannot learn. ``shards.build.class_differences`` decides in which single properties the classes differ;
+``--equalise match`` uses the same test.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ __all__ = ["FEATURES", "FeatureAudit", "MetadataAudit", "OutsideAudit", "audit_m
 Array = npt.NDArray[Any]
 
 FEATURES = FACT_NAMES
-"""Feature → its name for display, in order of precedence: of two equivalent features, the first is reported."""
+"""Feature (a file property) → its name for display. If two features are equivalent, the first of them is reported."""
 
 _MAX_SAMPLES = 50_000  # more would only narrow an interval of ±0.005
 _MIN_SCENES = 20  # of each class; with fewer there is nothing to validate on
@@ -52,20 +53,20 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Loss of AUROC when this feature is shuffled, of the model of all facts that leave traces in the pixels, or of
-    all that leave none. Equivalent features may all seem unimportant, so look at ``auroc``, too."""
+    """How much AUROC a model loses when this feature is shuffled. The model is given either all features that leave
+    traces in the pixels or all others. Equivalent features may all seem unimportant, so consider ``auroc``, too."""
     real: str
-    """Typical values of real images, in words."""
+    """Typical values of real images, as readable text."""
     generated: str
     in_pixels: bool
-    """Whether it leaves traces in the pixels."""
+    """Whether the feature leaves traces in the pixels."""
     differs: bool
-    """Whether the classes differ in this feature, by more than chance and by more than a little."""
+    """Whether the classes differ in this feature by more than chance explains and by more than a negligible amount."""
 
 
 @dataclass(frozen=True)
 class OutsideAudit:
-    """How well the facts that leave no trace in the pixels separate the classes."""
+    """How well the file properties that leave no trace in the pixels separate the classes."""
 
     auroc: float
     interval: tuple[float, float]
@@ -74,24 +75,24 @@ class OutsideAudit:
 
 @dataclass(frozen=True)
 class MetadataAudit:
-    """How well the facts that leave traces in the pixels separate the classes."""
+    """How well the file properties that leave traces in the pixels separate the classes."""
 
     auroc: float
     interval: tuple[float, float]
     """95 % interval of ``auroc``, by resampling scenes."""
     noise: float
-    """Standard deviation of the AUROC of random scores, given this number of scenes."""
+    """Standard deviation that the AUROC of random scores would have for the number of scenes in the data set."""
     images: int
     """Number of images that were used: all, or a random part of a large set."""
     features: tuple[FeatureAudit, ...]
-    """All features that vary, including those that leave no trace in the pixels, by falling AUROC."""
+    """All features that vary, including those that leave no trace in the pixels, sorted by decreasing AUROC."""
     generators: dict[str, tuple[float, float]]
-    """Generator → (AUROC on its images against all real images, noise of this AUROC), of the model of all facts that
-    leave traces in the pixels."""
+    """Generator → (AUROC of its images against all real images, standard deviation of this AUROC for random scores).
+    The scores are those of the model that is given all file properties that leave traces in the pixels."""
     not_in_pixels: OutsideAudit | None = None
-    """Separation by the facts that leave no trace in the pixels; None if none of them varies."""
+    """Separation by the file properties that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)
-    """Class → number of distinct sets of JPEG quantisation tables."""
+    """Class → number of distinct sets of JPEG quantisation tables in its images."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ class _Sampled:
 
 
 def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | None:
-    """Audits all splits together; None if a class has fewer than 20 scenes.
+    """Audits all splits together. Returns None if a class has fewer than 20 scenes.
 
-    The result depends on the data set and ``seed`` alone, not on the number of threads.
+    The result depends only on the data set and ``seed``, not on the number of threads.
     """
     from threadpoolctl import threadpool_limits
 
@@ -164,9 +165,9 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
 def _examine(
     facts: Mapping[str, Array], names: Iterable[str], sampled: _Sampled
 ) -> tuple[Array | None, dict[str, tuple[float, float]]]:
-    """(scores, fact → (AUROC alone, importance)) for the facts among ``names`` that vary.
+    """Returns (scores, property → (AUROC of this property alone, importance)) for those of ``names`` that vary.
 
-    The scores (n,) are those of a model of all these facts, None if none of them varies.
+    The scores (n,) come from a model that is given all of these properties. They are None if no property varies.
     """
     rows, label = sampled.rows, sampled.label
     varying = [name for name in names if len(np.unique(facts[name][rows])) > 1]
@@ -183,7 +184,8 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Standard deviation of the AUROC under chance, from the rank-sum statistic (Mann and Whitney)."""
+    """Standard deviation of the AUROC of random scores, by the Mann-Whitney statistic for the ``counts`` of both
+    classes."""
     real, generated = counts
     return float(np.sqrt((real + generated + 1) / (12 * real * generated)))
 
@@ -198,11 +200,11 @@ def _folds(label: Array, scenes: Array, seed: int) -> list[tuple[Array, Array]]:
 def _cross_validate(
     table: Array, sampled: _Sampled, names: Sequence[str], shuffled: bool = False
 ) -> tuple[Array, Array]:
-    """(scores, loss) of a model with the features ``table`` (n, k).
+    """Cross-validates a model with the features ``table`` (n, k) and returns (scores, loss).
 
-    The score (n,) of a sample, in [0, 1], comes from the model of a fold that was not trained on the sample's scene.
-    With ``shuffled``, the loss (k,) of a feature is the mean loss of AUROC over the folds when the feature is shuffled
-    among the samples that are scored; else it is 0.
+    Each sample is scored, in [0, 1], by the fold's model that was not trained on the sample's scene: scores (n,). With
+    ``shuffled``, the loss (k,) of each feature is how much the AUROC falls, on average over the folds, when the feature
+    is shuffled among the scored samples. Otherwise the loss is 0.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 

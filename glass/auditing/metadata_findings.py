@@ -11,7 +11,7 @@ from shards.cli.wording import counted
 __all__ = ["BELOW_GUESSING", "SERIOUS_AUROC", "below_guessing", "metadata_findings"]
 
 SERIOUS_AUROC = 0.7
-"""From this AUROC on, a detector could look good by learning the files alone."""
+"""A finding with at least this AUROC is serious: a detector could score well by learning file properties alone."""
 
 BELOW_GUESSING = (
     "An AUROC below 0.5 is no better than 0.5. Cross-validation yields such values if there are few images, or if "
@@ -60,10 +60,10 @@ def below_guessing(aurocs: Iterable[float]) -> bool:
 
 
 def _advice(differs: bool, equalised: str) -> str:
-    """The remedies, in words.
+    """The remedies, as text.
 
-    Matching is suggested only if some fact ``differs``, by the test that matching itself uses. A method that the build
-    has already used is not suggested again.
+    Matching is suggested only if some file property ``differs`` according to the test that matching itself uses. A
+    method that the build has already used is not suggested again.
     """
     ways = ["collect the images of both classes in the same way"]
     if differs and not equalised.startswith(MATCHED):
@@ -102,10 +102,10 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
 
 
 def _cause(telling: Sequence[FeatureAudit]) -> FeatureAudit | None:
-    """Among the facts that separate the classes about as well as the best one, the fact that explains the others.
+    """The feature that explains the others among those that separate the classes about as well as the best one.
 
-    This is the fact that comes first in ``FEATURES``: a difference in format, for example, explains a difference in
-    bits per pixel, which comes later.
+    This is the feature that comes first in ``FEATURES``: a difference in format, for example, explains a difference in
+    bits per pixel, which comes later. Returns None if ``telling`` is empty.
     """
     best = max((feature.auroc for feature in telling), default=0)
     close = [feature for feature in telling if feature.auroc >= best - _ABOUT]

@@ -12,7 +12,7 @@ MAX_CHARACTERS = 300
 def plain(text: str, most: int = MAX_CHARACTERS) -> str:
     """``text`` as one line of at most ``most`` characters, safe to print in a terminal or on a page.
 
-    Control characters, direction marks and lone surrogates are removed; an ellipsis replaces what is cut off.
+    Control characters, direction marks and lone surrogates are removed. A text that is cut off ends with an ellipsis.
     """
     # A text may be megabytes long, and only its beginning is shown.
     words = text[: 8 * most].split()
@@ -33,14 +33,14 @@ def quoted(text: str, most: int = MAX_CHARACTERS) -> str:
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """One claim of a file."""
+    """One claim that a file makes about the origin of its picture."""
 
     source: Literal["c2pa", "iptc", "generator text"]
     status: Literal["valid and trusted", "valid but signer unknown", "invalid", "not checked"]
     """Result of checking the claim's signature. Text without a signature, which anyone can write, is ``not
     checked``."""
     says: Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
-    """The claim in words, always as :func:`plain` text."""
+    """The claim as readable text, always the result of :func:`plain`."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "says", plain(self.says))

@@ -1,6 +1,6 @@
-"""Signed manifests in a file: C2PA, known to the public as Content Credentials.
+"""Checks the signed manifests in a file, which follow the C2PA standard and are marketed as Content Credentials.
 
-By default the library that checks manifests fetches addresses that the file names. The settings in this module forbid
+By default, the library that checks manifests fetches URLs that the file names. The settings in this module forbid
 that, so a manifest that is stored elsewhere is never requested.
 """
 
@@ -42,7 +42,8 @@ _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
 }
-"""Settings that forbid requests. The library silently ignores unknown names, so a test counts the requests."""
+"""Settings of the C2PA library that forbid requests. The library silently ignores settings that it does not know, so a
+test counts the requests that it makes."""
 
 _PURPOSES = (
     "1.3.6.1.5.5.7.3.4",  # e-mail
@@ -52,8 +53,8 @@ _PURPOSES = (
     "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's, for manifests
     "1.3.6.1.4.1.62558.2.1",  # C2PA's, for manifests
 )
-"""Purposes (extended key usages) of certificates that may sign: those that C2PA's own tool accepts. By default the
-library accepts only the first, and calls files invalid whose signer has a certificate made for manifests."""
+"""Purposes (extended key usages), one of which a signer's certificate must have: those that C2PA's own tool accepts. By
+default, the library accepts only the first and rejects even certificates that were issued for signing manifests."""
 
 _CHANGED = "the file was changed after it was signed"
 _REASONS = {
@@ -73,7 +74,7 @@ _UNTRUSTED = "signingCredential.untrusted"
 
 
 def read_trust(path: Path) -> str:
-    """The certificates of authorities in the PEM file ``path``, as text.
+    """Reads the certificates of trusted authorities from the PEM file ``path`` and returns them as text.
 
     Raises ``InputError`` if the file cannot be read, is too large or holds no certificates, or if the extra ``c2pa`` is
     not installed.
@@ -97,7 +98,7 @@ def read_trust(path: Path) -> str:
 
 
 def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
-    """A claim that the manifest is stored at an address, if the XMP ``properties`` name one; else no claim."""
+    """Returns one claim that the manifest is stored at a URL, if the XMP ``properties`` name one; else no claim."""
     address = next((value for name, value in properties if name == _PROVENANCE), None)
     if address is None:
         return []
@@ -106,10 +107,10 @@ def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
 
 
 def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
-    """The claim of a file ``data`` that holds a manifest.
+    """The claim of the manifest in the image file with the bytes ``data``, which must hold one.
 
-    ``kind`` is the image format; ``trust`` holds the certificates (PEM) of trusted authorities; None: no authority is
-    trusted.
+    ``kind`` is the image format. ``trust`` holds the certificates (PEM) of trusted authorities; if it is None, no
+    authority is trusted.
     """
     c2pa = optional("c2pa")
     if c2pa is None:
@@ -129,7 +130,7 @@ def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
 
 
 def _checked(c2pa: ModuleType, data: bytes, kind: str, trust: str | None) -> dict[str, Any]:
-    """The library's report on the manifests in ``data``."""
+    """Checks the manifests in ``data`` and returns the library's report."""
     with c2pa.Reader(_TYPES[kind], io.BytesIO(data), context=_context(trust)) as reader:
         return parse_json(reader.json().encode())
 
@@ -142,8 +143,8 @@ def _is_valid(store: dict[str, Any], *states: str) -> bool:
 def _context(trust: str | None) -> Any:
     """The library's settings for a check.
 
-    If nobody is trusted, the authority that attests the time of signing is as unknown as the signer. Time stamps are
-    then accepted without trust, so that a certificate that has expired since does not make the manifest invalid.
+    If ``trust`` is None, the authority that attests the time of signing is as unknown as the signer. Its time stamp is
+    then accepted without trust, so that a certificate that has since expired does not make the manifest invalid.
     """
     c2pa = optional("c2pa")
     assert c2pa is not None
@@ -153,7 +154,7 @@ def _context(trust: str | None) -> Any:
 
 
 def _said(store: dict[str, Any]) -> str:
-    """A phrase with the claim of the manifest, the program that wrote it, and its signer."""
+    """A phrase that states the claim of the active manifest in ``store``, the program that wrote it, and its signer."""
     active = store["manifests"][store["active_manifest"]]
     own = _source_types(active)
     what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _said_of_parts(store["manifests"], active)
@@ -166,11 +167,10 @@ def _said(store: dict[str, Any]) -> str:
 
 
 def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """A phrase with the claim of a source picture, a picture that this one was made from, by the source picture's
-    manifest.
+    """A phrase with the claim of a picture from which this one was made, taken from that source picture's own manifest.
 
     The signature of the outer manifest proves that the source picture was included, not that its claim is true. If the
-    source picture's manifest did not pass the check when it was included, the phrase says so.
+    source picture's manifest did not pass the check when it was included, the phrase states this.
     """
     waiting, seen = [(part, True) for part in active.get("ingredients", [])], set()
     while waiting:
@@ -188,7 +188,7 @@ def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
 
 
 def _source_types(manifest: dict[str, Any]) -> list[str]:
-    """The source types of the actions in a manifest, each once."""
+    """The digital source types that the actions in ``manifest`` name, without repetitions."""
     found: dict[str, None] = {}
     for assertion in manifest.get("assertions", []):
         if assertion["label"].startswith("c2pa.actions"):
@@ -211,7 +211,7 @@ def _reason(store: dict[str, Any]) -> str:
 
 
 def _failures(results: dict[str, Any] | None) -> list[str]:
-    """The codes of all failures of a check, except that of an unknown signer."""
+    """The codes of all failures in the ``results`` of a check, except the code for an unknown signer."""
     parts = [(results or {}).get("activeManifest") or {}]
     parts += [delta["validationDeltas"] for delta in (results or {}).get("ingredientDeltas") or []]
     codes = [failure["code"] for part in parts for failure in part.get("failure", [])]

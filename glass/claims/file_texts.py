@@ -1,7 +1,7 @@
 """The texts of an image file that are searched for claims: XMP, EXIF, IIM, text chunks and comments.
 
-Every file is untrusted. Pillow reads the texts that it can read without decoding pixels. The texts of a PNG may follow
-the pixels and may decompress to any size, so this module reads them itself, up to the size that is searched.
+Every file is untrusted. Pillow is used for those texts that it can read without decoding pixels. The texts of a PNG may
+follow the pixels and may decompress to any size, so this module reads them without Pillow, up to a size limit.
 """
 
 import zlib
@@ -16,7 +16,7 @@ from shards.images.containers import Piece, iso_boxes, png_chunks
 __all__ = ["FileTexts", "Text", "file_texts"]
 
 MAX_BYTES = 1 << 20
-"""Bytes of one text that are read."""
+"""At most this many bytes of each text are read."""
 _MAX_TEXTS = 64
 _MAX_KEYWORD = 79  # of a PNG
 
@@ -49,7 +49,7 @@ class Text:
     kind: str
     """Where the text is stored: ``EXIF``, ``XMP``, ``IIM``, ``PNG text`` or ``comment``."""
     name: str
-    """Its keyword or field; empty for a comment."""
+    """The keyword or field under which the text is stored; empty for a comment."""
     text: str
 
 
@@ -58,14 +58,14 @@ class FileTexts:
     """The texts found in a file."""
 
     properties: list[tuple[str, str]] = field(default_factory=list)
-    """(``namespace name``, value) of each property in the XMP packets."""
+    """(name, value) of each property in the XMP packets. A name is the namespace, a space, and the local name."""
     texts: list[Text] = field(default_factory=list)
 
 
 def file_texts(image: ImageFile.ImageFile, data: bytes) -> FileTexts:
-    """The texts of ``image``, which ``open_image`` opened from ``data``; at most ``_MAX_TEXTS`` of a kind.
+    """Reads the texts of ``image``, which ``open_image`` opened from ``data``: at most ``_MAX_TEXTS`` of each kind.
 
-    On damaged metadata it raises whatever Pillow raises, which may be any exception.
+    If metadata are damaged, Pillow's exception is passed on, which may be of any type.
     """
     if image.format == "PNG":
         packets, texts, exif = _png(data)
@@ -89,7 +89,7 @@ def _packets(image: ImageFile.ImageFile, data: bytes) -> list[bytes]:
 def _png(data: bytes) -> tuple[list[bytes], list[Text], Image.Exif]:
     """(XMP packets, texts, EXIF) of a PNG.
 
-    Pillow is not used, because it decodes the pixels before it reads the texts behind them.
+    Pillow is not used, because it decodes the pixels before it reads the texts that follow them.
     """
     packets: list[bytes] = []
     texts: list[Text] = []
@@ -120,7 +120,7 @@ def _png_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _png_text(data: bytes, chunk: Piece, start: int) -> bytes:
     """The text of ``chunk``; empty if the chunk is damaged.
 
-    The chunk's keyword and the end mark of the keyword lie before ``start``.
+    ``start`` is the position in ``data`` just after the chunk's keyword and the zero byte that ends the keyword.
     """
     packed = chunk.name == b"zTXt"
     if chunk.name == b"iTXt":
@@ -165,8 +165,8 @@ def _exif_texts(exif: Image.Exif) -> Iterator[Text]:
 def _user_comment(comment: bytes) -> str:
     """Decodes EXIF's UserComment, whose first eight bytes name the encoding.
 
-    For UTF-16 these bytes do not give the byte order, which differs between programs. The byte order is guessed from
-    the positions of zero bytes.
+    For UTF-16, these bytes do not state the byte order, which differs between the programs that write it. The byte
+    order is guessed from the positions of zero bytes.
     """
     text = comment[8:]
     if not comment.startswith(b"UNICODE\0"):
@@ -184,7 +184,8 @@ def _iim(image: ImageFile.ImageFile) -> Iterator[Text]:
 
 
 def _decoded(text: bytes) -> str:
-    """Decodes UTF-8, which programs write even where a format prescribes Latin-1; if it is no valid UTF-8, Latin-1."""
+    """Decodes ``text`` as UTF-8, which programs write even where a format prescribes Latin-1; if it is not valid UTF-8,
+    as Latin-1."""
     text = text[:MAX_BYTES]
     try:
         return text.decode()

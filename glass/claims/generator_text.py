@@ -10,7 +10,7 @@ from glass.claims.file_texts import Text
 __all__ = ["generator_claims"]
 
 SEARCHED = 1 << 16
-"""Number of characters of a text that are searched; settings can be recognised by their beginning."""
+"""At most this many characters of each text are searched. The beginning suffices to recognise settings."""
 _EXCERPT = 140
 _FOR_PROGRAMS = ("{", "[", "prompt:", "workflow:", "Prompt:", "Workflow:")
 
@@ -18,15 +18,15 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 class _Mark(NamedTuple):
-    """A rule that recognises texts of ``generator``: by ``pattern`` and, if ``fields`` are given, by the name of the
-    field."""
+    """A rule that recognises texts by or about ``generator``: they must match ``pattern`` and, if ``fields`` are given,
+    be stored in one of these fields."""
 
     generator: str
     pattern: re.Pattern[str] = re.compile("")
     fields: frozenset[str] = frozenset()
 
     def fits(self, text: Text) -> bool:
-        """Whether ``text`` has the pattern and, if required, one of the fields."""
+        """Whether ``text`` matches the pattern and, if the rule has fields, is stored in one of them."""
         placed = not self.fields or text.name in self.fields
         return placed and self.pattern.search(text.text, 0, SEARCHED) is not None
 
@@ -43,7 +43,7 @@ SETTINGS = (
         re.compile(r"\bSteps: \d+, (?:Sampler|Schedule type|CFG scale|Seed|Size): "),
     ),
 )
-"""Rules that recognise settings and prompts in the form in which programs write them; tried in this order."""
+"""Rules that recognise settings and prompts by the format in which each program writes them; tried in this order."""
 
 _PROGRAM_FIELDS = frozenset({"Software", "CreatorTool", "Credit", "credit line", "program", "Make", "Source"})
 NAMES = (
@@ -71,7 +71,8 @@ _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"
 
 
 def generator_claims(texts: Sequence[Text]) -> list[Claim]:
-    """A claim for each generator whose settings or name occur in ``texts``, from the first text in which they occur."""
+    """One claim for each generator whose settings or name occur in ``texts``. It cites the first text with settings or,
+    if there are none, with the name."""
     settings: dict[str, Claim] = {}
     names: dict[str, Claim] = {}
     for text in texts:
@@ -87,8 +88,8 @@ def _claim(what: str, mark: _Mark, text: Text) -> Claim:
 
 
 def _where(text: Text) -> str:
-    """In parentheses: the kind and field of a text, and its beginning or, for settings in JSON, the name of the
-    model."""
+    """The source of a text, in parentheses: its kind and field, and its beginning or, for settings in JSON, the name of
+    the model."""
     place = f"{text.kind} {quoted(text.name, 60)}" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):
         model = _MODEL.search(text.text, 0, SEARCHED)

@@ -38,7 +38,8 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
 
 
 def claims_sentence(claims: Sequence[Claim]) -> str:
-    """``the file says: … (not checked)``, or a sentence that says that the file makes no claim."""
+    """One sentence with all ``claims``, such as ``the file says: … (not checked)``, or one that states that the file
+    makes none."""
     if not claims:
         return NO_CLAIM
     return "the file says: " + "; ".join(f"{claim.says} ({claim.status})" for claim in claims)
@@ -51,7 +52,10 @@ def _signed(image: ImageFile.ImageFile, data: bytes, trust: str | None) -> list[
 
 
 def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) -> list[Claim]:
-    """The claims without a signature, which anyone can write into a file."""
+    """The claims without a signature, which anyone can write into a file.
+
+    ``looked_elsewhere`` means that the file itself holds a manifest. The address of another one is then left out.
+    """
     with quiet():
         found = file_texts(image, data)
     elsewhere = [] if looked_elsewhere else elsewhere_claim(found.properties)
@@ -59,8 +63,8 @@ def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) ->
 
 
 def _guarded(source: Literal["c2pa", "generator text"], read: Callable[[], list[Claim]]) -> list[Claim]:
-    """``read()``, or a claim that says why it failed: damaged metadata may raise anything, and must not prevent a
-    verdict."""
+    """Returns the claims that ``read()`` finds or, if it fails, one claim that gives the reason. Damaged metadata may
+    cause any exception, which must not prevent a verdict."""
     try:
         return read()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""IPTC's digital source type: a code of a public vocabulary for the origin of a picture."""
+"""Phrases and claims for IPTC's digital source type, a code from a public vocabulary for the origin of a picture."""
 
 import re
 
@@ -35,12 +35,13 @@ PHRASES = {
     "trainedAlgorithmicData": "data created by a trained model",
     "empty": "an empty picture",
 }
-"""Code → phrase, from https://cv.iptc.org/newscodes/digitalsourcetype/, with its retired codes and two codes of
-C2PA."""
+"""Code → phrase. The codes are those of https://cv.iptc.org/newscodes/digitalsourcetype/, including retired ones, and
+two codes that C2PA defines."""
 
 
 def source_type_phrase(value: str) -> str:
-    """A phrase for a source type, ending with its code. ``value`` is the code, its address, or ``digsrctype:CODE``."""
+    """A phrase for a source type, with its code in parentheses. ``value`` is the code, its URL, or
+    ``digsrctype:CODE``."""
     code = re.split("[/:]", value.rstrip("/"))[-1]
     if code in PHRASES:
         return f"{PHRASES[code]} (IPTC {code})"
@@ -48,8 +49,8 @@ def source_type_phrase(value: str) -> str:
 
 
 def iptc_claims(properties: list[tuple[str, str]]) -> list[Claim]:
-    """Claims from the XMP ``properties`` of a file: one for each source type, else one for the AI system that is
-    named there."""
+    """Claims from the XMP ``properties`` of a file: one for each source type or, if they have none, one for the AI
+    system that they name."""
     types = dict.fromkeys(value for name, value in properties if name == _SOURCE_TYPE)
     system = " ".join(next((v for n, v in properties if n == wanted), "") for wanted in (_SYSTEM, _VERSION)).strip()
     by = f", with {quoted(system, 100)}" if system else ""

@@ -6,7 +6,7 @@ from xml.parsers import expat
 __all__ = ["MAX_BYTES", "xmp_properties"]
 
 MAX_BYTES = 1 << 20
-"""Bytes of a packet that are read. Adobe's programs keep packets below 64 kB."""
+"""At most this many bytes of a packet are read. Adobe's programs keep packets below 64 kB."""
 _MAX_PROPERTIES = 4096
 _MAX_VALUE = 4096  # characters of one value
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -15,13 +15,14 @@ _CONTAINERS = frozenset(f"{_RDF} {name}" for name in ("Alt", "Bag", "Seq", "li",
 
 
 class _Refused(Exception):
-    """The packet declares a document type, or holds more properties than are read."""
+    """The packet declares a document type, or holds more than ``_MAX_PROPERTIES`` properties."""
 
 
 class _Properties:
-    """Handlers for the parser that collect (name, value) of every property.
+    """Parser handlers that collect (name, value) of every property.
 
-    The name, ``namespace name``, is that of an attribute, or of the nearest enclosing element that is no RDF container.
+    A name is the namespace, a space, and the local name of an attribute or of the nearest enclosing element that is not
+    an RDF container.
     """
 
     def __init__(self) -> None:
@@ -52,10 +53,10 @@ class _Properties:
 
 
 def xmp_properties(packet: bytes) -> list[tuple[str, str]]:
-    """(``namespace name``, value) of the properties of ``packet``, in their order.
+    """Returns (name, value) of the properties of ``packet``, in document order.
 
-    If the packet is damaged, too long, or declares a document type, the properties before the damage, the limit or the
-    declaration are returned.
+    A name is the namespace, a space, and the local name. If the packet is damaged, too long, or declares a document
+    type, only the properties before the damage, the limit or the declaration are returned.
     """
     properties = _Properties()
     parser = expat.ParserCreate(namespace_separator=" ")
@@ -77,7 +78,7 @@ def _refuse(*_: object) -> None:
 
 
 def _parts(packet: bytes) -> Iterator[bytes]:
-    """Yields the packet in parts, so that everything before a damaged place is parsed; strips the padding."""
+    """Yields ``packet`` without its padding, in parts, so that the parser handles everything before a damaged part."""
     packet = packet[:MAX_BYTES].strip(b"\0 \r\n\t")
     for start in range(0, len(packet), 4096):
         yield packet[start : start + 4096]

@@ -1,13 +1,13 @@
-"""The detector: takes images, returns verdicts.
+"""The detector, which takes images and returns verdicts.
 
 >>> from glass.predict.detector import Detector
 >>> detector = Detector.from_pretrained("runs/first")
 >>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
 
-Windows depend on the pixels alone, so the same pixels always get the same score: in any batch, under any name, as a
-file of any format, as bytes, Pillow image or array. ``glass evaluate`` gives the same score to an image with these
-pixels in a shard. The rule ``sampling="texture"`` is the exception: it reads the bits of a JPEG, and draws windows
-uniformly if the image is no JPEG.
+The windows of an image depend only on its pixels, so equal pixels always get the same score: in any batch, under any
+name, and whether they are given as a file of any format, as bytes, as a Pillow image or as an array. ``glass evaluate``
+gives the same score to an image with these pixels in a shard. The only exception is ``sampling="texture"``: this rule
+reads the bits of a JPEG, and draws windows uniformly if the image is not a JPEG.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,22 +41,22 @@ class Detector:
     def from_pretrained(
         cls, path_or_hub_id: str | Path, *, device: str = "auto", revision: str | None = None, calibrated: bool = True
     ) -> "Detector":
-        """The detector in a folder (a run, or an exported model), or ``user/name`` on the hub.
+        """Loads a detector from a folder (a run, or an exported model) or from ``user/name`` on the Hugging Face hub.
 
         Nothing is unpickled. ``calibrated=False`` ignores the model's calibration. Raises ``InputError`` if there is no
-        model, or one of its files is missing or damaged. Warns with ``DecoderWarning`` if pixels may differ from those
-        in training.
+        model, or one of its files is missing or damaged. Warns with ``DecoderWarning`` if images may be decoded to
+        other pixels than in training.
         """
         folder = model_folder(path_or_hub_id, revision)
         return cls(TrainedModel.open(folder, device=device, calibrated=calibrated, name=str(path_or_hub_id)))
 
     def views(self, options: PredictOptions) -> ViewSettings:
-        """What the model will see of an image. Raises ``InputError`` if ``options`` ask for crops and the model sees
-        none."""
+        """The settings that decide what the model will see of an image. Raises ``InputError`` if ``options`` ask for
+        crops and the model sees none."""
         return self.trained.views(options.num_crops, options.sampling, options.coverage, options.draws)
 
     def calibration_for(self, options: PredictOptions) -> Calibration | None:
-        """The calibration, if it was made for the views that ``options`` ask for; else None."""
+        """The model's calibration if it was made for the views that ``options`` ask for; else None."""
         return self.trained.calibration_for(self.views(options))
 
     def predict(
@@ -64,10 +64,10 @@ class Detector:
     ) -> list[ImageVerdict]:
         """A verdict for each of ``images``: paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
 
-        ``changes`` are fields of :class:`PredictOptions`. An image that cannot be read gets a verdict with its
-        ``reason``. Equal pixels get equal verdicts, except from models with the sampling rule ``texture``: it reads the
-        bits of a JPEG; for an image without them (Pillow image, array, PNG) it draws windows uniformly. Raises
-        ``TypeError`` for a single image.
+        ``changes`` are fields of :class:`PredictOptions` that replace those of ``options``. An image that cannot be
+        read gets a verdict whose ``reason`` is set. Equal pixels get equal verdicts, except with the sampling rule
+        ``texture``, which reads the bits of a JPEG and draws windows uniformly on any other image (Pillow image, array,
+        PNG). Raises ``TypeError`` if ``images`` is a single image instead of a list.
         """
         sources = sources_of(images)
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))
@@ -95,12 +95,12 @@ class Detector:
     def _from_shards(
         self, dataset: ShardDataset, sources: list[MemberSource], options: PredictOptions
     ) -> Iterator[ImageVerdict]:
-        from glass.predict.shard_scores import scores_of_rows  # the loader takes a second to import, files need none
+        from glass.predict.shard_scores import scores_of_rows  # not needed for files, and slow: it imports the loader
 
         done = 0
         rows = [source.row for source in sources]
         for place, scores in scores_of_rows(self.trained, dataset, rows, self._loader_config(options)):
-            if done < place:  # the loader masked those in between; read one by one, each gives its reason
+            if done < place:  # the loader could not read those in between; read one by one, each gives its reason
                 yield from self._from_sources(sources[done:place], options)
             yield self._verdict(sources[place], scores, options)
             done = place + 1
@@ -118,6 +118,6 @@ class Detector:
         return replace(verdict, data_notes=tuple(self.trained.data_notes(self.views(options))))
 
     def _loader_config(self, options: PredictOptions) -> LoaderConfig:
-        """The loader settings of evaluation, changed as ``options`` ask."""
+        """The loader settings that evaluation uses, with the changes that ``options`` ask for."""
         changes = {"num_threads": options.num_threads, "global_batch_size": options.batch_size}
         return self.trained.loader_config(self.views(options), changes)

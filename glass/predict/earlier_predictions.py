@@ -1,4 +1,4 @@
-"""Protects verdicts in existing files, which would be lost if the files were written again."""
+"""Protects verdicts in existing files, which would be lost if a prediction replaced the files."""
 
 import csv
 from collections.abc import Callable, Iterable
@@ -17,11 +17,11 @@ _REMEDY = "give another name, or move the file away"
 def require_none_lost(
     json_file: Path | None, csv_file: Path | None, page: Path | None, head: PredictionHead, names: Iterable[str]
 ) -> None:
-    """Raises ``InputError`` if a file that is to be written holds verdicts that would be lost.
+    """Raises ``InputError`` if a file that is about to be replaced holds verdicts that the new file will not hold.
 
-    Verdicts would be lost if they are by another model, with other views or another calibration than those of ``head``,
-    or on images that are not among ``names``. (A CSV file does not name its model.) The same command, run again or with
-    more images, may replace its own files.
+    These are verdicts on images that are not among ``names``, and verdicts by another model, with other views or with
+    another calibration than ``head`` states. (A CSV file does not name its model, so only its images are compared.) The
+    same command may replace its own files when it is run again, even with more images.
     """
     asked, ours = set(names), made_by(head)
     if json_file is not None and json_file.exists():

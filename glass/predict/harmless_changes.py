@@ -1,10 +1,10 @@
 """Changes of an image that should not change a verdict.
 
-In a large image only the windows that the model looks at are changed; they are equal, bit for bit, to those of the
-image changed as a whole. If a pixel of the global view averages ``AVERAGING`` × ``AVERAGING`` pixels or more, saving
-and resizing keep the global view of the unchanged image. The error is small: in 18 photographs of 5 megapixels, reduced
-eight times, saving as JPEG changed the view by 0.02 levels on average and 5 at most, resizing by 0.06 on average and 1
-at most (docs/LOG.md, 2026-11-29).
+An image is large here if a pixel of its global view averages at least ``AVERAGING`` × ``AVERAGING`` pixels. Saving or
+resizing a large image is computed only for the windows that the model sees; these are equal, bit for bit, to those of
+the image changed as a whole. The global view of the unchanged image is used. The error is small: in 18 photographs of 5
+megapixels, whose global views were eight times smaller, saving as JPEG changed the view by 0.02 grey levels on average
+and 5 at most, resizing by 0.06 on average and 1 at most (docs/LOG.md, 2026-11-29).
 """
 
 import io
@@ -25,27 +25,27 @@ __all__ = ["AVERAGING", "CHANGES", "ChangedImage", "harmless_changes"]
 Pixels = npt.NDArray[np.uint8]
 
 CHANGES = ("saved at JPEG 90", "resized to 0.9", "grid shifted")
-"""The names of the changes, see :func:`harmless_changes`."""
+"""The names of the changes that :func:`harmless_changes` makes."""
 
 AVERAGING = 8
 
 SHIFT = (5, 3)
-"""Rows and columns cut off at the top left. Neither is a multiple of a JPEG block or of a usual stride, so all blocks
-and grid cells of the image move."""
+"""Number of rows cut off at the top and of columns cut off at the left by ``grid shifted``. Neither is a multiple of a
+JPEG block's side or of a usual stride, so the image moves relative to all blocks and grids."""
 
 _SMALLEST_CHANGED_SIDE = 16
 
 _LONGEST_JPEG_SIDE = 65_500
-"""libjpeg's limit; a PNG or a TIFF may be longer."""
+"""The longest side of a JPEG, in pixels, that libjpeg can write. A PNG or a TIFF may be longer."""
 
 _MCU = 16
-"""Side of the square of pixels that a JPEG with halved chroma codes as a unit."""
+"""Side of an MCU in pixels: the square that a JPEG with halved chroma codes as a unit."""
 
 _CHROMA_REACH = 2
-"""How many pixels beyond a pixel a decoder may read to interpolate its chroma."""
+"""A decoder that interpolates the chroma of a pixel reads chroma up to this many pixels away."""
 
 _SHARPEST = 5
-"""In images narrower than this, libjpeg repeats halved chroma instead of interpolating it."""
+"""Width in pixels below which libjpeg repeats halved chroma instead of interpolating it."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class ChangedImage:
 
     image: SeenImage
     encoded: bytes | None = None
-    """The JPEG as which the image was saved, if the caller requested it; None for changes that save no JPEG."""
+    """The bytes of the JPEG, if the change saved the whole image as a JPEG; else None."""
 
 
 def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -> dict[str, ChangedImage]:
     """Name → changed image: saved as JPEG of quality 90, resized to 0.9 of its sides, and shifted by cutting off edges.
 
     ``pixels`` is (H, W, 3), ``view`` its global view (S, S, 3). The names are those in ``CHANGES``, in their order. A
-    side too short to be cut stays. An image too long for a JPEG is not saved, so the result lacks this change. With
-    ``with_file`` the result holds the JPEG of the whole image, so all of the image is saved, not only its windows.
+    side that is too short is not cut. If the image is too long for a JPEG, the first change is missing. ``with_file``
+    saves the whole image instead of its windows, so that the result holds the JPEG's bytes.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))
@@ -95,7 +95,7 @@ class _ChangedWindows:
     size: tuple[int, int]
     own_view: Pixels
     part: Callable[[int, int, int, int], Pixels]
-    """Computes the pixels in (top, left, height, width) of the changed image."""
+    """Computes the pixels of the changed image in the window (top, left, height, width)."""
     whole: Pixels | None = field(default=None, repr=False)
     """All pixels of the changed image, once they have been computed."""
     _pixels_cut: int = 0
@@ -106,8 +106,8 @@ class _ChangedWindows:
         return self.own_view
 
     def crops(self, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
-        """See :class:`SeenImage`. Once the windows have more pixels in total than the image, the whole image is
-        computed."""
+        """See :class:`SeenImage`. As soon as the requested windows have more pixels in total than the image, the whole
+        image is computed once and kept."""
         height, width = self.size
         self._pixels_cut += int(np.prod(windows[:, 2:], axis=1).sum())
         if self.whole is None and self._pixels_cut > height * width:
@@ -128,14 +128,14 @@ def _jpeg(pixels: Pixels) -> bytes:
 
 
 def _part_of_jpeg(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
-    """The pixels in this window of the image that results if all of ``pixels`` are saved as JPEG.
+    """The pixels that this window would have if the whole image ``pixels`` were saved as a JPEG and decoded.
 
-    Blocks are coded independently, so only the whole blocks around the window are saved.
+    Blocks are coded independently, so only the blocks around the window are saved.
     """
     left_edge = min(left, pixels.shape[1] - _SHARPEST + _CHROMA_REACH)
     first_row, first_column = (max(edge - _CHROMA_REACH, 0) // _MCU * _MCU for edge in (top, left_edge))
     last_row, last_column = (
         -(-(edge + _CHROMA_REACH) // _MCU) * _MCU for edge in (top + height, left + width)
-    )  # slices end at the image
+    )  # may exceed the image; slices then end at its edge
     part = decode_file(_jpeg(pixels[first_row:last_row, first_column:last_column]))
     return part[top - first_row :, left - first_column :][:height, :width]

@@ -1,4 +1,5 @@
-"""Shows where a detector looked: the image with its windows tinted by attention, or under a dense map of attention."""
+"""Heat maps, which show where a detector looked: the image with its windows tinted by attention, or with a dense map of
+attention laid over it. Attention is shown relative to an equal share, 1 / the number of windows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,34 +30,34 @@ __all__ = [
 
 Pixels = npt.NDArray[np.uint8]
 DenseMap = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
-"""Windows (n, 4) and attention (n,), as :func:`dense_attention` returns them."""
+"""The result of :func:`dense_attention`: windows (n, 4) and their attention (n,)."""
 
 STEM_BYTES = 100
-"""Bytes of an image's name that are kept in the name of its heat map. File systems limit bytes, some to only 143."""
+"""At most this many bytes of an image's name are used in the name of its heat map, because file systems limit the bytes
+of a name, some to only 143."""
 
 LONGEST_SIDE = 1600
 TINT = 0.45
 NUMBER_SIZE = 14
-"""Font size of a window's number, in pixels."""
+"""Font size, in pixels, of the number written on each window."""
 MAX_DENSE_WINDOWS = 1024
 CHUNK = 64
 
 RAMP_STEPS = 65
 OPACITIES = np.linspace(0, 190, RAMP_STEPS).astype(np.uint8)
-"""Opacity of the dense map, from no attention to twice an equal share; never full, so that the image remains
-visible."""
+"""Opacity (0 to 255) of the dense map for each colour of the ramp, from no attention to twice an equal share. It never
+reaches 255, so that the image remains visible."""
 ATTENTION_SCALE = ("none", "an equal share", "twice and more")
 """Labels for the start, the middle and the end of the colour scale."""
 LEGEND_WIDTH, LEGEND_HEIGHT, MARGIN, LINE = 320, 48, 8, 17
-"""Sizes of the legend in pixels: width and height of the scale with its labels, margin, and height of a line of
-text."""
+"""Sizes of the legend in pixels: width and height of the colour scale with its labels, margin, height of a text
+line."""
 
 
 def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVerdict, dense: "DenseMap | None") -> None:
-    """Writes a picture of the image (H, W, 3) with its windows and, given ``dense``, one with the dense map of
-    attention.
+    """Writes a picture of the image (H, W, 3) with its windows and, if ``dense`` is given, one with this dense map.
 
-    The files in ``folder`` are named by the image's ``number`` and its name. ``dense`` is the result of
+    The files in ``folder`` are named after the image's ``number`` and its own name. ``dense`` is the result of
     :func:`dense_attention`. Raises ``OSError`` if writing fails.
     """
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)
@@ -67,10 +68,10 @@ def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVer
 
 
 def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
-    """The image, at most 1600 pixels long, with its numbered windows, and a legend below.
+    """Draws the image with its numbered windows and a legend below. The longer side is reduced to at most 1600 pixels.
 
-    Windows are pale for little attention, red for twice an equal share or more, and blue for a model without attention.
-    The legend explains the colours and states the verdict.
+    Windows with little attention are pale, those with twice an equal share or more are red; for a model without
+    attention, all windows are blue. The legend explains the colours and states the verdict.
     """
     image, scale = _shrunken(pixels)
     tint = image.copy()
@@ -97,8 +98,8 @@ def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
 def dense_windows(height: int, width: int, crop_size: int) -> npt.NDArray[np.int32]:
     """(n, 4) int32 windows (top, left, height, width) that cover the whole image; each overlaps the next by half.
 
-    The last windows end at the image's edges. If that would be more than 1024 windows, they overlap less, and on the
-    largest images they leave gaps.
+    The last windows end at the image's edges. If this would take more than 1024 windows, they overlap less; on the
+    largest images, there are gaps between them.
     """
     stride = max(crop_size // 2, 1)
     while True:
@@ -117,10 +118,10 @@ def _starts(side: int, crop_size: int, stride: int) -> npt.NDArray[np.int64]:
 
 
 def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
-    """:func:`dense_windows` and the attention of each, as multiples of an equal share.
+    """Returns :func:`dense_windows` and the attention of each window as a multiple of an equal share.
 
-    The windows pass through the network in chunks. Every chunk begins with the first window, by whose weight the chunks
-    are brought to one scale: within a chunk, weights are proportional to exp(attention score).
+    The windows pass through the network in chunks. Within a chunk, the weights are proportional to exp(attention
+    score). Every chunk begins with the first window; dividing by its weight brings all chunks to the same scale.
     """
     loader = detector.trained.config.loader
     windows = dense_windows(pixels.shape[0], pixels.shape[1], loader.crop_size)
@@ -142,9 +143,9 @@ def dense_overlay(
 ) -> Image.Image:
     """The map of :func:`dense_attention` as an RGBA picture of ``size`` (width, height), to be laid over an image.
 
-    ``shape`` (height, width) is that of the image. The map is transparent where there is no attention, and grows more
-    opaque with attention. Values are interpolated between the centres of the windows; averaging the windows over a
-    pixel would jump at each of their edges and show their grid.
+    ``shape`` (height, width) is that of the image. The map is transparent where there is no attention, and becomes more
+    opaque as attention grows. Values are interpolated between the centres of the windows. If each pixel showed the mean
+    of the windows that contain it, the values would jump at the windows' edges and show their grid.
     """
     tops, lefts = np.unique(windows[:, 0]), np.unique(windows[:, 1])
     values = attention.reshape(len(tops), len(lefts))
@@ -160,22 +161,23 @@ def dense_overlay(
 def draw_dense(
     pixels: Pixels, verdict: ImageVerdict, windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64]
 ) -> Image.Image:
-    """The image under :func:`dense_overlay`, with the colours and the legend of :func:`draw_windows`."""
+    """Draws the image with :func:`dense_overlay` laid over it, in the colours and with the legend of
+    :func:`draw_windows`."""
     image, _ = _shrunken(pixels)
     overlay = dense_overlay(windows, attention, pixels.shape[:2], image.size)
     return _with_legend(Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB"), verdict, OPACITIES)
 
 
 def _ramp() -> npt.NDArray[np.uint8]:
-    """(RAMP_STEPS, 3) uint8: the colours from no attention to twice an equal share."""
+    """(RAMP_STEPS, 3) uint8: the RGB colours from no attention to twice an equal share."""
     shares = np.linspace(0, 2, RAMP_STEPS)
     return np.array([ImageColor.getrgb(attention_colour(share, 1)) for share in shares], np.uint8)
 
 
 def _with_legend(image: Image.Image, verdict: ImageVerdict, opacities: npt.NDArray[np.uint8] | None) -> Image.Image:
-    """``image`` with a legend below: the scale of colours and the verdict.
+    """Returns ``image`` with a legend below, which has the colour scale and the verdict.
 
-    ``opacities`` (RAMP_STEPS,) uint8 are the opacities of the scale's colours; None: the legend has no scale.
+    ``opacities`` (RAMP_STEPS,) uint8 are the opacities of the scale's colours. If it is None, the legend has no scale.
     """
     top = image.height + MARGIN
     text_top = top if opacities is None else top + LEGEND_HEIGHT

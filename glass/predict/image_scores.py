@@ -19,11 +19,11 @@ class ImageScores:
     """A model's scores of one image. A margin is logit(generated) - logit(real)."""
 
     margins: npt.NDArray[np.float64]
-    """(K,) margin of each draw of windows."""
+    """(K,) the margin for each of the K draws of windows."""
     windows: npt.NDArray[np.int32]
-    """(n, 4) top, left, height, width in source pixels: the windows of the first draw, without masked ones."""
+    """(n, 4) windows of the first draw: top, left, height, width in source pixels. Empty windows are left out."""
     attention: npt.NDArray[np.float32] | None
-    """(n,) weights of these windows; None for a model without attention."""
+    """(n,) attention weights of these windows; None for a model without attention."""
     size: tuple[int, int]
     """(height, width) of the image in pixels."""
     content_id: int
@@ -34,7 +34,11 @@ class ImageScores:
 def verdict_on(
     name: str, scores: ImageScores, calibration: Calibration | None, learnt: LearntIds | None
 ) -> ImageVerdict:
-    """The verdict on the image ``name``; ``calibration`` must be for the views that the image was scored with."""
+    """The verdict on the image ``name``.
+
+    ``calibration`` must have been made for the views that were scored; without one, the verdict is based on the raw
+    score. ``learnt`` records which images the model learnt from, if that is known.
+    """
     margin = float(np.mean(scores.margins))
     verdict = _word(margin, calibration)
     after = {change: _word(changed, calibration) for change, changed in scores.changes.items()}
@@ -67,7 +71,7 @@ def _probabilities(margins: Mapping[str, float], calibration: Calibration | None
 
 
 def _word(margin: float, calibration: Calibration | None) -> str:
-    """The verdict for a margin, as a word."""
+    """The verdict for ``margin``: ``generated``, ``real`` or ``uncertain``."""
     if calibration is not None:
         return calibration.verdict(float(calibration.probability(margin)))
     return "generated" if sigmoid(margin) >= THRESHOLD else "real"

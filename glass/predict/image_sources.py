@@ -1,8 +1,8 @@
 """Single images to predict on: files, bytes, decoded pixels, members of tars.
 
-A source is loaded once, in any thread, and returns pixels and identity; if it cannot be read, it raises
-``RejectedImage`` with the reason. The identity is the content id of the pixels, so it does not depend on the kind of
-source.
+A source is loaded once, in any thread, and returns the image's pixels and its identity. If it cannot be read, it raises
+``RejectedImage`` with the reason. The identity is the content id of the pixels, so it is the same whether the image
+comes from a file, from bytes or from a tar.
 """
 
 import os
@@ -43,17 +43,17 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "Y
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A decoded image: pixels (H, W, 3) uint8, and their content id, which determines the windows."""
+    """A decoded image: its pixels (H, W, 3) uint8, and its content id, from which the windows are drawn."""
 
     pixels: npt.NDArray[np.uint8]
     content_id: int
     encoded: bytes | None = None
-    """The file's bytes, for sampling rules that read the bits of a JPEG. None if there is no file, or if the JPEG
-    was re-encoded for its shard: evaluation does not read the bits of such a JPEG either."""
+    """The file's bytes, for sampling rules that read the bits of a JPEG. None if there is no file, or if the JPEG was
+    re-encoded for its shard, because evaluation does not read the bits of such a JPEG either."""
 
 
 class ImageSource(Protocol):
-    """An image that can be loaded; ``name`` identifies it to the user."""
+    """An image that can be loaded. Its ``name`` tells the user which image it is."""
 
     @property
     def name(self) -> str: ...
@@ -79,7 +79,7 @@ class FileSource:
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
     def read(self) -> bytes:
-        """The file's bytes. Raises ``RejectedImage`` if it cannot be read."""
+        """The file's bytes. Raises ``RejectedImage`` if the file cannot be read."""
         return read_image_file(self.path)
 
     def load(self) -> LoadedImage:
@@ -89,13 +89,13 @@ class FileSource:
 
 @dataclass(frozen=True)
 class BytesSource:
-    """The bytes of an image file."""
+    """An image given as the bytes of its file."""
 
     name: str
     data: bytes = field(repr=False)
 
     def read(self) -> bytes:
-        """The bytes."""
+        """The file's bytes, as they were given."""
         return self.data
 
     def load(self) -> LoadedImage:
@@ -107,9 +107,9 @@ class BytesSource:
 class PixelSource:
     """An image given as pixels: an (H, W, 3) uint8 array, or a Pillow image.
 
-    Its windows are those of an image file with the same pixels, except with sampling rules that read the bits of a JPEG
-    (``loaders.windows.sampling.SamplingRule.reads_files``), since pixels have no such bits. Pillow drops the low bytes
-    of 16-bit colour, whereas 16-bit files are rounded to 8 bits.
+    It gets the same windows as an image file with the same pixels, except with sampling rules that read the bits of a
+    JPEG (``loaders.windows.sampling.SamplingRule.reads_files``). A 16-bit colour file may differ from a Pillow image of
+    it: this project rounds its values to 8 bits, whereas Pillow drops their low bytes.
     """
 
     name: str
@@ -130,8 +130,8 @@ class PixelSource:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """``image`` without its mark of a transparent colour: that colour is kept, as in files (see
-    ``shards.images.pixels.load_rgb``). The caller's image is not changed."""
+    """Returns ``image`` without the mark that makes one colour transparent. Pixels of that colour then keep it, as in
+    images from files (see ``shards.images.pixels.load_rgb``). The caller's image is not changed."""
     if "transparency" not in image.info:
         return image
     plain = image.copy()
@@ -143,10 +143,10 @@ def _opaque(image: Image.Image) -> Image.Image:
 class MemberSource:
     """An image inside a tar, found by its offset.
 
-    ``identity`` is the image's content id in a manifest. Evaluation draws the image's windows by this id, even if
-    another version of a decoder gives other pixels. ``converted`` means that the JPEG in the tar was re-encoded, so its
-    bits are not those of the source. ``dataset`` and ``row`` locate the image in a manifest, so that a loader can read
-    only its windows.
+    ``identity`` is the image's content id in a manifest, or None. Evaluation draws the image's windows from this id,
+    even if another version of a decoder gives other pixels. ``converted`` means that the JPEG in the tar was
+    re-encoded, so its bits are not those of the source. ``dataset`` and ``row`` locate the image in a manifest, so that
+    a loader can read only its windows.
     """
 
     tar: Path
@@ -158,7 +158,7 @@ class MemberSource:
     dataset: ShardDataset | None = field(default=None, repr=False)
     row: int = -1
     crc32: int | None = None
-    """Checksum of the bytes as they were written, if it is known."""
+    """CRC-32 of the member's bytes when they were written; None if it is not known."""
     check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
     """Called with the member's bytes and pixels; raises ``RejectedImage`` if they are not those that the build
     wrote."""
@@ -202,7 +202,7 @@ class MemberSource:
 
 @dataclass(frozen=True)
 class UnreadableSource:
-    """Something that the user named but that yields no image: a damaged tar, a folder without access."""
+    """Something that the user named but that yields no image, such as a damaged tar or a folder without access."""
 
     path: Path
     detail: str
@@ -222,8 +222,8 @@ class UnreadableSource:
 def sources_of(images: Sequence[Any]) -> list[ImageSource]:
     """The source of each of ``images``.
 
-    Raises ``TypeError`` for anything that is not an image, and for a single image, which would be iterated as letters,
-    bytes or rows.
+    Raises ``TypeError`` if one of them is not an image. Also raises it if ``images`` is itself an image, because
+    iterating over it would yield letters, bytes or rows.
     """
     single = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
     if isinstance(images, np.ndarray):
@@ -236,7 +236,7 @@ def sources_of(images: Sequence[Any]) -> list[ImageSource]:
 def source_of(image: Any, number: int) -> ImageSource:
     """The source for an image in any form: a path, bytes, a Pillow image, an array, or a source.
 
-    ``number`` is the name of an image that has none. Raises ``TypeError`` for anything else.
+    An image without a name is called ``image NUMBER``. Raises ``TypeError`` for anything else.
     """
     if isinstance(image, str | os.PathLike):
         return FileSource(Path(image))

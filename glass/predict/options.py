@@ -16,17 +16,17 @@ class PredictOptions:
     num_crops: int | None = None
     sampling: str | None = None
     coverage: str = "sample"
-    """``sample``, or ``all``: a crop from every cell of the grid that tiles the image. ``all`` excludes ``num_crops``
-    and ``sampling``."""
+    """``sample``: a sample of windows, as in training. ``all``: a crop from every cell of the grid that tiles the
+    image; ``num_crops`` and ``sampling`` must then not be set."""
     draws: int = 1
-    """Number of draws of windows; the score is that of the mean logits."""
+    """Number of draws of windows per image. The score is computed from the mean of the draws' logits."""
     stability: bool = True
-    """Also score the image after each of ``glass.predict.harmless_changes``, with as many draws. An image is unstable
-    if any change gives another verdict, even if only ``uncertain``."""
+    """Whether to score also a copy of the image after each of ``glass.predict.harmless_changes``, with the same number
+    of draws. A verdict is unstable if any change leads to another verdict, even if only to ``uncertain``."""
     batch_size: int | None = None
-    """Rows (draws of images) per forward pass."""
+    """Number of rows per forward pass. A row is one draw of windows of one image."""
     num_threads: int = 2
-    """Threads that read and decode."""
+    """Number of threads that read and decode images."""
 
     def __post_init__(self) -> None:
         if self.coverage not in ("sample", "all"):

@@ -15,7 +15,7 @@ __all__ = ["Outputs"]
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files and the folder that ``predict`` writes; None for those that were not requested."""
+    """The paths of the files and the folder that ``predict`` writes; None for each that was not requested."""
 
     json: Path | None
     csv: Path | None
@@ -25,19 +25,20 @@ class Outputs:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Option of the command line → file."""
+        """Command-line option → file, for the files that were requested."""
         given = {"--json": self.json, "--csv": self.csv, "--html": self.html}
         return {option: path for option, path in given.items() if path is not None}
 
     @property
     def names(self) -> list[str]:
-        """Files and folder as the user typed them."""
+        """The paths of all requested outputs as the user typed them."""
         return [str(path) for path in (*self.files.values(), self.heatmaps) if path is not None]
 
     def check(self) -> None:
-        """Checks all outputs before any work, and creates the folder for heat maps.
+        """Checks all outputs before any image is scored, and creates the folder for heat maps.
 
-        Raises ``InputError`` if an output cannot be written, or exists and was not written by this command.
+        Raises ``InputError`` if an output cannot be written, exists and was not written by ``predict``, or has a
+        partial file left by another run. The folder must be new or empty.
         """
         require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}
@@ -54,10 +55,10 @@ class Outputs:
         check_new_folder(self.heatmaps, "a new folder for the heat maps")
 
     def check_earlier(self, head: PredictionHead, names: Iterable[str]) -> list[Path]:
-        """The existing files that will be replaced.
+        """Returns the existing files that will be replaced.
 
-        Raises ``InputError`` if verdicts in them would be lost, see
-        :func:`glass.predict.earlier_predictions.require_none_lost`.
+        Raises ``InputError`` if verdicts in them would be lost (see
+        :func:`glass.predict.earlier_predictions.require_none_lost`).
         """
         require_none_lost(self.json, self.csv, self.html, head, names)
         return [path for path in self.files.values() if path.exists()]

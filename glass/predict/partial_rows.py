@@ -1,9 +1,9 @@
-"""Writes verdicts to the disk as they come, so that a run that is stopped keeps what it has scored.
+"""Writes each verdict to the disk at once, so that a run that is stopped does not lose the images it has scored.
 
-During a run, ``FILE.partial`` exists beside each file that it will write. The partial file of a table holds the table
-so far. The partial file of a JSON document is JSON Lines: the document without its images, then a line for each image.
-The partial file of a page is empty, to keep a second run from writing the same page; if the run is stopped, the page so
-far is written into it. A run that finishes deletes its partial files.
+During a run, ``FILE.partial`` exists beside each ``FILE`` that the run will write. The partial file of a table holds
+the rows so far. The partial file of a JSON document is JSON Lines: the document without its images, then a line for
+each image. The partial file of a page is empty and only keeps a second run from writing the same page; if the run is
+stopped, the page with the verdicts so far is written into it. A run that finishes deletes its partial files.
 """
 
 import csv
@@ -22,12 +22,12 @@ __all__ = ["PartialRows", "partial_path", "require_no_partial"]
 
 
 def partial_path(path: Path) -> Path:
-    """The partial file of ``path`` during a run."""
+    """The path of the partial file that belongs to ``path``."""
     return path.with_name(f"{path.name}.partial")
 
 
 def require_no_partial(path: Path) -> None:
-    """Raises ``InputError`` if an earlier run was stopped and left its partial file."""
+    """Raises ``InputError`` if ``path`` has a partial file, because another run was stopped or is still running."""
     partial = partial_path(path)
     if partial.exists() or partial.is_symlink():
         raise InputError(
@@ -37,10 +37,10 @@ def require_no_partial(path: Path) -> None:
 
 
 class PartialRows:
-    """Context manager that writes each verdict into partial files at once.
+    """Context manager that writes each verdict into the partial files at once.
 
-    The exit deletes the partial files only if no verdict was written; otherwise the caller deletes them, once the
-    complete files are written. Raises ``OSError`` if a partial file cannot be written.
+    On exit, it deletes the partial files if no verdict was written. Otherwise the caller must delete them after it has
+    written the complete files. Raises ``OSError`` if a partial file cannot be written.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class PartialRows:
         columns: Sequence[str] = CSV_COLUMNS,
         page: Path | None = None,
     ) -> None:
-        """Takes the files that a run will write.
+        """``json_path``, ``csv_path`` and ``page`` are the files that the run will write when it is complete.
 
-        ``head`` is the document without its images, ``columns`` are those of the table. For ``page`` only an empty
-        partial file is created.
+        ``head`` is the JSON document without its images, ``columns`` are the columns of the table. The partial file of
+        ``page`` is created empty.
         """
         self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
         self._page = page
@@ -65,11 +65,11 @@ class PartialRows:
 
     @property
     def paths(self) -> list[Path]:
-        """The files into which the rows are written."""
+        """The partial files into which verdicts are written; that of the page is not among them."""
         return [partial_path(path) for path in (self._json_path, self._csv_path) if path]
 
     def add(self, verdict: ImageVerdict) -> None:
-        """Writes a verdict and passes it to the operating system, so that a kill does not lose it."""
+        """Writes a verdict and flushes it to the operating system, so that it is not lost if the process is killed."""
         self._num_rows += 1
         if self._json is not None:
             self._json.write(json.dumps(json_row(verdict), allow_nan=False) + "\n")

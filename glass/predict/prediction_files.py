@@ -1,5 +1,5 @@
-"""Predictions as files: a JSON document, a CSV table, and the record in a page. None of them replaces a foreign
-file."""
+"""Predictions as files: a JSON document, a CSV table, and the record inside an HTML page. None of them replaces a file
+that this program did not write."""
 
 import csv
 import io
@@ -30,10 +30,10 @@ __all__ = [
     "write_json",
 ]
 
-FORMAT, FORMAT_VERSION = "glass-predictions", 2  # 1: content ids as integers, of files' bytes
+FORMAT, FORMAT_VERSION = "glass-predictions", 2  # in version 1, content ids were integers, computed from files' bytes
 _JSON_START = f'{{\n "format": "{FORMAT}"'
 _CSV_START = ",".join(CSV_COLUMNS[:4])
-"""The columns of the first version; later versions added columns after them."""
+"""The beginning of every CSV file that ``predict`` writes. Later versions added columns only after these."""
 _PAGE_MARK = 'content="glass-hires predict"'
 _RECORD_START, _RECORD_END = '<script type="application/json" id="verdicts">', "</script>"
 
@@ -47,7 +47,7 @@ class PredictionModel(TypedDict):
 
 
 class PredictionViews(TypedDict):
-    """What the model saw of each image: :class:`glass.measure.calibration.ViewSettings`."""
+    """What the model saw of each image; see :class:`glass.measure.calibration.ViewSettings`."""
 
     num_crops: int
     sampling: str
@@ -56,20 +56,20 @@ class PredictionViews(TypedDict):
 
 
 class PredictionHead(TypedDict):
-    """The facts that hold for all images of a file."""
+    """The fields that apply to all images in a file."""
 
     model: PredictionModel
     views: PredictionViews
     calibrated: bool
     threshold: Number
-    """Probability from which on an image is called generated."""
+    """An image with at least this probability is called generated."""
     real_below: Number
-    """Probability below which an image is called real; from here to ``threshold`` it is uncertain."""
+    """An image with less than this probability is called real; from here up to ``threshold``, it is uncertain."""
     note: str
-    """Meaning of the figures, in words."""
+    """Explanation of the figures, as readable text."""
     data_notes: list[Note]
-    """What a reader must know about the data that the model learnt from and was calibrated on; empty if they have no
-    notes."""
+    """Notes that a reader of verdicts must know about the data that the model was trained and calibrated on; empty if
+    there are none."""
 
 
 class MadeBy(NamedTuple):
@@ -78,13 +78,13 @@ class MadeBy(NamedTuple):
     weights_sha256: str
     views: dict[str, object]
     calibration: tuple[bool, float, float]
-    """(whether there is one, threshold, the value below which an image is real)."""
+    """(whether the model is calibrated, threshold, probability below which an image is real)."""
 
 
 def made_by(head: Mapping[str, Any]) -> MadeBy:
-    """Reads what the verdicts depend on from the head of a file or from the record of a page.
+    """Extracts from the head of a file, or from the record of a page, everything that its verdicts depend on.
 
-    Raises ``KeyError`` or ``TypeError`` if ``head`` is no such head or record.
+    Raises ``KeyError``, ``TypeError`` or ``ValueError`` if ``head`` is not a valid head or record.
     """
     calibration = (bool(head["calibrated"]), float(head["threshold"]), float(head["real_below"]))
     return MadeBy(str(head["model"]["weights_sha256"]), dict(head["views"]), calibration)
@@ -114,16 +114,18 @@ def check_page_target(path: Path) -> None:
 
 
 def page_record(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> str:
-    """The HTML element by which :func:`read_page_record` recognises what a page holds. Browsers do not run it."""
+    """The HTML element that stores what the verdicts of a page depend on and which images the page shows. It is read by
+    :func:`read_page_record`; browsers neither run nor show it."""
     record = {**head, "paths": [verdict.path for verdict in verdicts]}
     text = json.dumps(record).replace("<", "\\u003c")  # so that no file name can close the element
     return f"{_RECORD_START}{text}{_RECORD_END}"
 
 
 def read_page_record(path: Path) -> tuple[MadeBy, list[str]]:
-    """(what the verdicts of a page depend on, paths of its images).
+    """Reads (what the verdicts of a page depend on, the paths of its images) from the page's record.
 
-    Raises ``OSError``, or ``ValueError``, ``KeyError`` or ``TypeError`` if the record is missing or damaged.
+    Raises ``OSError`` if the page cannot be read, and ``ValueError``, ``KeyError`` or ``TypeError`` if the record is
+    missing or damaged.
     """
     after = read_json_bytes(path).partition(_RECORD_START.encode())[2]
     record = parse_json(after.partition(_RECORD_END.encode())[0])
@@ -131,18 +133,18 @@ def read_page_record(path: Path) -> tuple[MadeBy, list[str]]:
 
 
 def predictions(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> Predictions:
-    """The document with ``head`` and a record for each verdict."""
+    """The document for ``predict --json``, with ``head`` and a record for each verdict."""
     rows = [json_row(verdict) for verdict in verdicts]
     return {"format": FORMAT, "format_version": FORMAT_VERSION, **head, "images": rows}
 
 
 def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> None:
-    """Writes the document of :func:`predictions`. Raises ``ValueError`` if it is not as declared."""
+    """Writes the document of :func:`predictions`. Raises ``ValueError`` if a field has an invalid value."""
     write_text_atomic(path, document_text(predictions(head, verdicts), Predictions, indent=1, ascii_only=True))
 
 
 def write_csv(path: Path, verdicts: Sequence[ImageVerdict], columns: Sequence[str] = CSV_COLUMNS) -> None:
-    """Writes a header of ``columns`` and a line for each verdict."""
+    """Writes a CSV file with ``columns`` as its header and a row for each verdict."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

@@ -1,4 +1,5 @@
-"""Turns an image into the rows that a detector scores: one for each draw of the image and of its harmless changes."""
+"""Turns an image into the rows that a detector scores: one row for each draw of windows in the image, and one for each
+draw in each harmlessly changed copy of it."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ __all__ = ["PreparedImage", "every_cell", "prepare"]
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image as rows of batches: the draws of the image itself, then the draws of each of ``changes``."""
+    """An image as rows to be batched: first the draws of the image itself, then the draws of each of ``changes``."""
 
     rows: list[ImageViews]
     changes: tuple[str, ...]
@@ -33,16 +34,16 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
-    """The rows of an image, or the reason why it cannot be read. The image itself is dropped.
+    """Returns the rows of an image, or the reason why it cannot be read. The decoded image is not kept.
 
-    May run in many threads at a time. Raises ``MachineTrouble``.
+    May run in several threads at a time. Raises ``MachineTrouble`` if memory or a disk fails.
     """
     try:
         with machine_spared(source.name, memory=True):
             return _prepared(source, config, options)
     except RejectedImage as error:
         return error
-    except (OSError, ValueError) as error:  # no image may cost the others their verdicts
+    except (OSError, ValueError) as error:  # one bad image must not prevent the verdicts on the others
         require_sound_machine(error, source.name)
         return RejectedImage("corrupt", f"{type(error).__name__}: {error}")
 
@@ -61,13 +62,13 @@ def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions
     if options.stability:
         changes = harmless_changes(image.pixels, rows[0].global_view, with_file=rule.reads_files)
     for changed in changes.values():
-        # Detail is stored per cell, a share of the image, so that of the original holds for a changed copy.
+        # Detail is stored for cells that are fractions of the image, so the original's applies to a changed copy, too.
         rows += rows_of(changed.image, rule.detail_of_file(changed.encoded) or detail)
     height, width = image.pixels.shape[:2]
     return PreparedImage(rows, tuple(changes), (height, width), image.content_id)
 
 
 def every_cell(config: LoaderConfig, height: int, width: int) -> LoaderConfig:
-    """``config`` with a crop from every cell of the grid that tiles an image of this size: 1 … 64 crops."""
+    """``config``, changed to take a crop from every cell of the grid that tiles an image of this size: 1 … 64 crops."""
     rows, columns = grid_shape(np.array([height]), np.array([width]), config.crop_size)
     return replace(config, num_crops=int(rows[0] * columns[0]), sampling="all")

@@ -1,4 +1,5 @@
-"""Scores rows of a manifest, read through the loader, which decodes only the windows where that is cheaper."""
+"""Scores the images in given rows of a manifest. They are read through the loader, which decodes only the windows of an
+image where that is cheaper than decoding all of it."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -20,16 +21,16 @@ __all__ = ["scores_of_rows"]
 logger = logging.getLogger(__name__)
 
 SCORED_BATCHES = 8
-"""Batches that are scored before their verdicts are yielded, so that the program need not wait for the device each
-time."""
+"""Number of batches that are scored before their verdicts are yielded, so that the program does not wait for the device
+after every batch."""
 
 
 def scores_of_rows(
     trained: TrainedModel, dataset: ShardDataset, rows: Sequence[int], config: LoaderConfig
 ) -> Iterator[tuple[int, ImageScores]]:
-    """Yields (position in ``rows``, scores) by ascending position; rows that could not be read are left out.
+    """Yields (position in ``rows``, scores) in ascending order of position; rows that could not be read are left out.
 
-    Ends early if a whole shard cannot be read, since the loader then ends.
+    Ends early if a whole shard cannot be read, because the loader then stops.
     """
     places = np.array(rows, np.int64)
     keys = dataset.table.column("sample_key").take(places).to_pylist()

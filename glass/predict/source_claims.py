@@ -1,4 +1,4 @@
-"""The claims of a file that a detector predicts on (see ``glass.claims``)."""
+"""The claims that a file makes about its origin (see ``glass.claims``), read from the source of a prediction."""
 
 from glass.claims.claim import Claim
 from glass.claims.read import read_claims
@@ -11,7 +11,8 @@ _CONVERTED = "nothing that could be read (the shard has a converted copy of the 
 
 
 def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...]:
-    """The claims of the file that ``source`` reads; none for pixels. ``trust`` is that of ``read_claims``."""
+    """The claims of the file that ``source`` reads; empty for an image given as pixels. ``trust`` holds the
+    certificates of trusted authorities, as for ``read_claims``."""
     if not isinstance(source, FileSource | BytesSource | MemberSource):
         return ()
     if isinstance(source, MemberSource) and _is_converted(source):
@@ -24,8 +25,8 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
 
 
 def _is_converted(source: MemberSource) -> bool:
-    """Whether the bytes in the shard differ from those of the source file; a signature would not match them."""
+    """Whether the shard stores other bytes than the source file had. A signature of the file would not match them."""
     if source.dataset is None:
         return False
-    # One row, not the column as an array: that is as long as the data set, and would be built for each image.
+    # Reads one row. Converting the column to an array would, for each image, build one as long as the data set.
     return source.dataset.table.column("stored_as")[source.row].as_py() != "source"

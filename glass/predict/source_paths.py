@@ -1,4 +1,4 @@
-"""Finds images by what a user types: files, folders, patterns, tars, lists on stdin."""
+"""Finds the images that a user names on the command line: files, folders, patterns, tars, lists on stdin."""
 
 import glob
 import os
@@ -21,20 +21,22 @@ __all__ = ["FoundImages", "find_images", "row_sources"]
 
 @dataclass
 class FoundImages:
-    """Images in the order in which they were named; within folders and patterns sorted by name."""
+    """The images that were found, in the order in which the user named them; sorted by name within folders and
+    patterns."""
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
-    """Number of files in folders and members of tars that were skipped, since their names are not those of images."""
+    """Number of files in folders and members of tars that were skipped, because they do not have the extension of an
+    image."""
 
 
 def find_images(arguments: Iterable[str], lines: Iterable[bytes] = ()) -> FoundImages:
-    """The images that ``arguments`` name.
+    """Finds the images that ``arguments`` name.
 
-    These are files, folders (with their subfolders), patterns, tars, data sets of shards, and ``-`` for the paths in
-    ``lines``, one per line. Raises ``InputError`` for an argument that names nothing, and for a damaged tar or data set
-    that is the only argument. A path in ``lines`` that does not exist, a folder that cannot be listed, and a damaged
-    tar among others become sources that raise when they are loaded.
+    An argument is a file, a folder (searched with its subfolders), a pattern, a tar, a data set of shards, or ``-`` for
+    the paths in ``lines``, one per line. Raises ``InputError`` if an argument matches nothing, or if the only argument
+    is a damaged tar or data set. Other faults become sources that raise when they are loaded: a path in ``lines`` that
+    does not exist, a folder that cannot be listed, and a damaged tar or data set among several arguments.
     """
     found, arguments = FoundImages(), list(arguments)
     for argument in arguments:
@@ -84,7 +86,8 @@ def _add(path: Path, found: FoundImages) -> None:
 
 
 def _add_folder(folder: Path, found: FoundImages) -> None:
-    """Adds image files at any depth, sorted by name. Hidden files are left out, and links to folders are followed."""
+    """Adds the image files in ``folder`` and its subfolders, sorted by name. Hidden files are left out, and links to
+    folders are followed."""
 
     def note(error: OSError) -> None:
         require_sound_machine(error)
@@ -100,8 +103,8 @@ def _add_folder(folder: Path, found: FoundImages) -> None:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether a file is a tar, by its name or its bytes. Raises ``InputError`` for an archive that must be unpacked
-    first."""
+    """Whether the name or the first bytes of a file show that it is a tar. Raises ``InputError`` if the file is another
+    archive, which must be unpacked first."""
     suffix = path.suffix.lower()
     if not os.path.isfile(path) or suffix in FILE_SUFFIXES:
         return False
@@ -112,7 +115,7 @@ def _is_tar(path: Path) -> bool:
 
 
 def _add_tar(path: Path, found: FoundImages) -> None:
-    """Adds the images of a tar; by the manifest, if the tar is a shard of the data set in its folder."""
+    """Adds the images of a tar. If it is a shard of the data set in its folder, they are found by the manifest."""
     dataset = _dataset_of(path)
     shard = None if dataset is None else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
     if dataset is None or shard is None:
@@ -130,9 +133,9 @@ def _dataset_of(path: Path) -> ShardDataset | None:
 
 
 def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> list[ImageSource]:
-    """The images of a tar that was made elsewhere: first those in the manifest, then those that the index did not take.
+    """The images of a tar that was made elsewhere: first ``rows``, those in the manifest, then all others.
 
-    The index leaves out images without a label, for example.
+    The index has left out the others, for example because they have no label.
     """
     try:
         images = images_of_tar(path)
@@ -145,7 +148,7 @@ def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> l
 
 
 def row_sources(dataset: ShardDataset, rows: Iterable[int]) -> list[ImageSource]:
-    """The images of these rows of the manifest, in their order."""
+    """The sources for the images in these ``rows`` of the manifest, in the given order."""
     codes, shards = dataset.codes("shard")
     names = ("sample_key", "image_offset", "image_length", "content_id", "source_path", "stored_as", "image_crc32")
     columns = (dataset.column(name) for name in names)

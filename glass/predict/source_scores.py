@@ -1,4 +1,5 @@
-"""Scores images that are decoded whole: files, bytes, pixels, and rows for which whole images are needed."""
+"""Scores images that are decoded whole: files, bytes, pixels, and rows of a manifest for which the options need whole
+images."""
 
 import math
 from collections import deque
@@ -22,7 +23,8 @@ from shards.images.pixels import RejectedImage
 __all__ = ["score_covering_row", "scores_of_sources"]
 
 COVERING_STEP = 8
-"""With ``coverage="all"``, the crops of a row are padded to a multiple of this number, so that few shapes occur."""
+"""With ``coverage="all"``, the number of crops in a row is padded to a multiple of this, so that the model gets few
+different input shapes."""
 
 Attention = npt.NDArray[np.float32] | None
 Scored = tuple[ImageSource, ImageScores | RejectedImage]
@@ -33,13 +35,13 @@ def scores_of_sources(
 ) -> Iterator[Scored]:
     """Yields each source with its scores, or with the reason why it cannot be read, in the order of ``sources``.
 
-    Works in chunks that fill whole batches; while one chunk is scored, the next is decoded.
+    The images are processed in chunks that fill whole batches. While one chunk is scored, the next is decoded.
     """
     remaining = iter(sources)
     rows_per_image = options.draws * (1 + len(CHANGES) if options.stability else 1)
     batch_size = 1 if options.coverage == "all" else config.global_batch_size
     whole = batch_size // math.gcd(batch_size, rows_per_image)  # images that fill batches
-    # Where images are few per batch, several batches at a time give all threads something to decode.
+    # If a batch holds few images, a chunk of several batches keeps all threads busy with decoding.
     step = whole * -(-2 * options.num_threads // whole)
     waiting: deque[list[tuple[ImageSource, Future[PreparedImage | RejectedImage]]]] = deque()
     with ThreadPoolExecutor(options.num_threads, thread_name_prefix="predict") as pool:
@@ -92,9 +94,9 @@ def _scored_chunk(
 
 
 def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) -> list[tuple[float, Attention]]:
-    """The margin of each row and its attention weights (N,), or None for a model without attention.
+    """Returns (margin, attention weights (N,)) for each row; the weights are None for a model without attention.
 
-    All rows must have equally many crops; they are scored in batches of one shape.
+    All rows must have the same number of crops. They are scored in batches of ``size`` rows, all of one shape.
     """
     if not rows:
         return []
@@ -105,9 +107,10 @@ def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) ->
 
 
 def score_covering_row(trained: TrainedModel, row: ImageViews) -> tuple[float, Attention]:
-    """The margin of a row with any number of crops, and its attention weights (N,), or None without attention.
+    """Returns (margin, attention weights (N,)) for a row with any number of crops; the weights are None for a model
+    without attention.
 
-    The row is a batch by itself, whose shape depends on the image alone.
+    The row forms a batch of one, so that the batch's shape depends only on this image.
     """
     count = len(row.crops)
     padded = -(-count // COVERING_STEP) * COVERING_STEP

@@ -1,7 +1,7 @@
 """The images of one tar as sources: every member with an image's extension, in the order of the tar.
 
-How members form samples, and which of several images of a sample is meant, matters only with labels. A prediction gives
-a verdict on each picture.
+Unlike an index, a prediction needs no labels. So it ignores how members form samples, and if a sample has several
+images, each of them gets a verdict.
 """
 
 import hashlib
@@ -31,15 +31,16 @@ class TarImages:
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
-    """Number of skipped files: those without an image's extension that share no key with an image."""
+    """Number of skipped files: those that neither have an image's extension nor share their key (the name without its
+    extension) with an image."""
 
 
 def images_of_tar(path: Path) -> TarImages:
     """The images in the tar at ``path``, in its order: one source for each member with an image's extension.
 
-    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. So do data after the
-    end-of-archive marker, and a missing marker. Raises ``InputError`` if the file is not a tar, is damaged or is cut
-    off, and ``MachineTrouble``.
+    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. Data after the
+    end-of-archive marker, or a missing marker, also add one. Raises ``InputError`` if the file is not a tar, is damaged
+    or is cut off, and ``MachineTrouble`` if the disk fails.
     """
     images: list[TarMember | UnreadableSource] = []
     facts: dict[str, TarMember] = {}
@@ -84,7 +85,7 @@ def _source(path: Path, image: TarMember, facts: TarMember | None) -> MemberSour
 
 @dataclass(frozen=True)
 class _Written:
-    """The ``.json`` member beside an image, with its facts if ``glass build`` wrote it."""
+    """The ``.json`` member beside an image. If ``glass build`` wrote it, it holds hashes of the image."""
 
     tar: Path
     member: TarMember
@@ -92,8 +93,8 @@ class _Written:
     def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
         """Raises ``RejectedImage`` if the image is not the one that ``glass build`` wrote.
 
-        Re-encoded JPEGs are not checked: their facts hold the SHA-256 of the source file, and their pixels depend on
-        the version of the decoder.
+        Re-encoded JPEGs are not checked, because the member holds the SHA-256 of their source file, and their pixels
+        depend on the version of the decoder.
         """
         facts = read_facts(self.tar, self.member)
         stored = facts.get("stored_as")
@@ -106,7 +107,7 @@ class _Written:
 
 
 def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:
-    """The content of a ``.json`` member that ``glass build`` wrote; empty for any other."""
+    """The content of a ``.json`` member if ``glass build`` wrote it; else empty."""
     if member.length > _MAX_JSON_BYTES:
         return {}
     try:

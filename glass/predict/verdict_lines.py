@@ -1,4 +1,4 @@
-"""Verdicts as text for a terminal: the meaning of the figures, a line for each image, and the totals."""
+"""Verdicts as text for a terminal: an explanation of the figures, a line for each image, and the totals."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line
 WARNING = "WARNING: "
 
 LEARNT = {"train": "trained on this image", "valid": "its epoch was chosen on this image, among others"}
-"""How the model used an image that it learnt from → remark on its verdict."""
+"""How the model used an image that it learnt from (see ``ImageVerdict.learnt``) → remark on the image's verdict."""
 
 
 def heading(detector: Detector, options: PredictOptions) -> str:
-    """The meaning of the figures in :func:`verdict_line`."""
+    """Text that explains the figures in :func:`verdict_line`."""
     calibration = detector.calibration_for(options)
     if calibration is not None:
         alarms = calibration.false_alarms
@@ -37,8 +37,8 @@ def heading(detector: Detector, options: PredictOptions) -> str:
 
 
 def document_head(detector: Detector, options: PredictOptions, model: str) -> PredictionHead:
-    """The fields that precede the images in the document of ``predict --json``; ``model`` is the model's path
-    as shown."""
+    """The fields that precede the images in the document of ``predict --json``. ``model`` is the model's path, as it
+    will be shown."""
     calibration, views = detector.calibration_for(options), detector.views(options)
     return {
         "model": {
@@ -61,7 +61,7 @@ def document_head(detector: Detector, options: PredictOptions, model: str) -> Pr
 
 
 def data_note_line(note: str) -> str:
-    """One of the model's ``data_notes`` as a line that says where it comes from."""
+    """One of the model's ``data_notes`` as a line of text that begins with "Note on the data of this model"."""
     return f"Note on the data of this model: {one_line(note)}"
 
 
@@ -86,7 +86,7 @@ def verdict_line(verdict: ImageVerdict) -> str:
 
 
 def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """How many verdicts are unstable, among those that were tested."""
+    """Text that states how many of the tested verdicts are unstable."""
     tried = [verdict.unstable for verdict in verdicts if verdict.unstable is not None]
     if not tried:
         return "stability not tested"
@@ -96,7 +96,7 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """Whether the model learnt from any of these images; verdicts on such images are not a test."""
+    """Text that states how many of these images the model learnt from. Verdicts on such images are not a test of it."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"

@@ -32,7 +32,7 @@ CSV_COLUMNS = (
 
 
 class WindowRecord(TypedDict):
-    """A window in source pixels, and its attention weight."""
+    """A window in source pixels, and its attention weight; null for a model without attention."""
 
     top: int
     left: int
@@ -46,23 +46,23 @@ class ImageRecord(TypedDict):
 
     path: str
     score: Number | None
-    """Softmax probability of "generated" as the network gives it, before calibration."""
+    """Raw score: the network's softmax probability of "generated", before calibration."""
     probability: Number | None
     """Calibrated probability; null if the model is not calibrated for these views."""
     verdict: str | None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None
-    """Whether a harmless change gives another verdict; null if that was not tested."""
+    """Whether a harmless change leads to another verdict; null if this was not tested."""
     reason: str | None
     """Why there is no verdict; null if there is one."""
     width: int | None
-    """Pixels of the image as stored."""
+    """Width of the stored image in pixels, before any rotation that its metadata ask for."""
     height: int | None
     learnt: str | None
-    """``train``: the model was trained on this very image; ``valid``: the image helped to choose its epoch; "":
-    neither; null if that is not known."""
+    """``train``: the model was trained on this image; ``valid``: the image was used to choose the model's epoch; "":
+    neither; null if this is not known."""
     content_id: str | None
-    """16 hexadecimal digits."""
+    """The content id of the image, as 16 hexadecimal digits."""
     windows: list[WindowRecord]
     draw_scores: list[Number]
     change_scores: dict[str, Number]
@@ -81,7 +81,7 @@ class ImageVerdict:
     reason: str | None = None
     """Why there is no verdict; None if there is one."""
     score: float | None = None
-    """Softmax probability of "generated" as the network gives it, 0 … 1, before calibration."""
+    """Raw score: the network's softmax probability of "generated", 0 … 1, before calibration."""
     margin: float | None = None
     """Logit of "generated" minus logit of "real"; ``score`` is its sigmoid."""
     probability: float | None = None
@@ -89,30 +89,31 @@ class ImageVerdict:
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
-    """Whether a harmless change gives another verdict, even if only ``uncertain``; None if that was not tested."""
+    """Whether a harmless change leads to another verdict, even if only ``uncertain``; None if this was not tested."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
     learnt: str | None = None
-    """``train``: the model was trained on this very image; ``valid``: the image helped to choose its epoch; "":
-    neither; None if that is not known."""
+    """``train``: the model was trained on this image; ``valid``: the image was used to choose the model's epoch; "":
+    neither; None if this is not known."""
     windows: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 4), np.int32))
     """(n, 4) int32 windows of the first draw: top, left, height, width in source pixels."""
     attention: npt.NDArray[np.float32] | None = None
     """(n,) float32 attention weights of the windows; None for a model without attention."""
     draw_scores: tuple[float, ...] = ()
-    """The score of each draw of windows; ``score`` is that of their mean logits."""
+    """The score of each draw of windows. ``score`` is computed from the mean of the draws' logits."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the score of the changed image, with as many draws. Changes for which the image is
-    too long are missing."""
+    """Name of a harmless change → the score of the changed image, from the same number of draws. The change to JPEG is
+    missing if the image is too long for it."""
     change_verdicts: Mapping[str, str] = field(default_factory=dict)
-    """Name of a harmless change → the verdict after it."""
+    """Name of a harmless change → the verdict on the changed image."""
     change_probabilities: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the probability of the changed image; empty if not calibrated for these views."""
+    """Name of a harmless change → the calibrated probability of the changed image; empty if the model is not calibrated
+    for these views."""
     data_notes: tuple[str, ...] = ()
-    """What a reader must know about the data that the model learnt from and was calibrated on."""
+    """Notes that a reader of the verdict must know about the data that the model was trained and calibrated on."""
     claims: tuple[Claim, ...] | None = None
-    """Claims of the file about its origin, on which no score depends; None if they were not requested."""
+    """Claims of the file about its origin; None if they were not requested. Scores do not depend on them."""
 
 
 def json_row(verdict: ImageVerdict) -> ImageRecord:
@@ -149,15 +150,15 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
 
 
 def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
-    """The columns of ``predict --csv``, with ``claims`` also for claims, with ``data_notes`` also for the model's
-    notes."""
+    """The columns of ``predict --csv``. ``claims`` adds a column for the files' claims, ``data_notes`` one for notes on
+    the model's data."""
     return (*CSV_COLUMNS, *(["claims"] if claims else []), *(["data_notes"] if data_notes else []))
 
 
 def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
     """The row of a verdict for ``predict --csv``, in the order of ``columns``; a missing value is an empty field.
 
-    A text that a spreadsheet would take for a formula is preceded by an apostrophe.
+    An apostrophe is put before a text that a spreadsheet would treat as a formula.
     """
     scores = verdict.draw_scores
     values: dict[str, Any] = {name: getattr(verdict, name, None) for name in CSV_COLUMNS if hasattr(verdict, name)} | {

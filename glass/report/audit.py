@@ -1,4 +1,5 @@
-"""The audit of a data set as a page, with pictures that occur twice, and as a sentence for other reports."""
+"""Shows the audit of a data set: as a page, which includes pictures that occur twice, and as a sentence for other
+reports."""
 
 from collections.abc import Sequence
 
@@ -18,11 +19,11 @@ from shards.manifest.stored_views import StoredViews
 __all__ = ["MOST_PAIRS", "audit_sentence", "pair_pictures", "render_audit_html"]
 
 MOST_PAIRS = 40
-"""Number of pairs that are shown, the worst first."""
+"""At most this many pairs are shown, the worst first."""
 LONGEST_SIDE = 192
 SHORTEST_SIDE = 24
 BUDGET_BYTES = 900_000
-"""Size limit of all thumbnails together, before base64 adds a third."""
+"""Size limit, in bytes, of all thumbnails together, before base64 adds a third."""
 
 _SENTENCES = {
     "serious": "Serious: results on this data set would be misleading.",
@@ -32,13 +33,13 @@ _SENTENCES = {
 
 
 def audit_sentence(document: AuditSummary) -> str:
-    """What the worst finding means for results on the data set, in a sentence."""
+    """A sentence that states what the worst finding means for results on the data set."""
     return _SENTENCES[document["severity"]]
 
 
 def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ()) -> str:
-    """The page for an audit of :func:`glass.auditing.audit.audit_dataset`, with the :func:`pair_pictures` of its first
-    pairs."""
+    """Renders the page for a result of :func:`glass.auditing.audit.audit_dataset`. ``pictures`` are the
+    :func:`pair_pictures` of its duplicates."""
     return render(
         "audit.html.j2",
         document=document,
@@ -49,7 +50,7 @@ def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ())
 
 
 def _below_guessing(document: Audit) -> str:
-    """An explanation of AUROCs below 0.5; empty if there is none."""
+    """Text that explains AUROCs below 0.5; empty if no AUROC is clearly below 0.5."""
     metadata = document["metadata"]
     if metadata is None:
         return ""
@@ -74,9 +75,9 @@ def pair_pictures(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[s
 
 
 def _thumbnail(view: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
-    """(h, w, 3) uint8 from a (S, S, 3) uint8 view of an image of ``width`` × ``height`` pixels.
+    """Scales the global view (S, S, 3) uint8 of an image of ``width`` × ``height`` pixels to the image's proportions.
 
-    The short side of a very long image is widened to ``SHORTEST_SIDE``.
+    Returns (h, w, 3) uint8. The short side of a very long image is widened to ``SHORTEST_SIDE``.
     """
     scale = min(LONGEST_SIDE, max(view.shape[:2])) / max(width, height)
     size = (max(SHORTEST_SIDE, round(width * scale)), max(SHORTEST_SIDE, round(height * scale)))

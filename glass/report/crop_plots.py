@@ -10,7 +10,7 @@ __all__ = ["crop_svgs"]
 MIB = 2**20
 
 Series = Mapping[str, tuple[Sequence[float], tuple[float, float] | None]]
-"""Name → (a value per number of crops, (intercept, slope) of the line through them, or None)."""
+"""Name → (one value for each number of crops, (intercept, slope) of a line fitted to these values or None)."""
 
 
 def crop_svgs(document: CropStudy) -> dict[str, str]:

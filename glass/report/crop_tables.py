@@ -26,7 +26,7 @@ Rows = list[list[str]]
 
 
 def training_table(study: CropStudy) -> tuple[list[str], Rows]:
-    """Head and rows of the table about the cost of training, a row per number of crops."""
+    """Head and rows of the table on the cost of training, with a row for each number of crops."""
     memory = _memory_names(study["training"])
     head = [
         "crops",
@@ -53,7 +53,7 @@ def training_table(study: CropStudy) -> tuple[list[str], Rows]:
 
 
 def inference_table(study: CropStudy) -> tuple[list[str], Rows]:
-    """Head and rows of the table about the gain and cost of prediction, a row per number of crops."""
+    """Head and rows of the table on the gain and cost of prediction, with a row for each number of crops."""
     found = study["inference"]["rows"]
     memory = _memory_names(found)
     head = ["crops", "accuracy", "95 % interval", "ECE", "latency of an image", "images/s", *memory.values()]
@@ -78,7 +78,7 @@ def not_fitting(study: CropStudy) -> list[str]:
 
 
 def fit_rows(document: StudyDocument) -> Rows:
-    """Rows with the straight lines of all crop studies in a study."""
+    """Table rows for the straight lines that were fitted in all crop studies of ``document``."""
     rows = []
     for name, study in document["crop_studies"].items():
         for what, fit in study["fits"].items():
@@ -97,7 +97,7 @@ def fit_rows(document: StudyDocument) -> Rows:
 
 
 def baseline_rows(document: StudyDocument) -> Rows:
-    """Rows with the memory and time of the baselines, all at one batch size."""
+    """Table rows for the memory and time that training each baseline takes, all with the same batch size."""
     rows = []
     for row in document["baseline_memory"]:
         memory = ", ".join(
@@ -117,7 +117,7 @@ def baseline_rows(document: StudyDocument) -> Rows:
 
 
 def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
-    """``low to high``, each divided by ``scale`` and formatted by ``form``; a dash if there is no interval."""
+    """The text ``low to high``, with both ``values`` divided by ``scale`` and formatted by ``form``; a dash if None."""
     if values is None:
         return "–"
     return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"
@@ -128,6 +128,6 @@ def _three_digits_between(values: Sequence[float] | None, scale: float) -> str:
 
 
 def _memory_names(rows: Sequence[TrainingRow] | Sequence[InferenceRow]) -> dict[str, str]:
-    """Name of a count of memory → its name in the head of a column."""
+    """Name of a memory measurement → heading of its column."""
     names = rows[0]["memory"] if rows else ()
     return {name: f"{name.removesuffix('_bytes')} memory" for name in names}

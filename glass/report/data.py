@@ -1,19 +1,19 @@
-"""The content of a report as data: runs and their data set, compared and summarised.
+"""The content of a report as data: it summarises runs and their data set, and compares the runs.
 
 ``report.json`` (:func:`report_document`, declared in ``glass.report.document``) holds the following fields, and one
 entry per run under the name of the run:
 
 ``format_version``  int, 1
 ``created``         ISO 8601, UTC
-``note``            str | null: what a reader must know first (a simulation, a subset …)
-``split``           str
+``note``            str | null: what a reader must know before all else (that the data are a simulation, a subset …)
+``split``           str: the split on which the runs were evaluated
 ``dataset``         ``name``, ``dataset_json_sha256``, ``counts`` (rows of ``split``, ``class``,
                     ``generator``, ``images``), ``evaluated`` (per class of the evaluated split:
                     ``formats``, ``median_megapixels``)
 ``audit``           ``severity`` and ``findings`` of :class:`glass.auditing.document.Audit`; null if the data set was
                     not audited
-``comparisons``     the first run compared with each other run: ``run``, ``baseline``, ``metric`` "auroc", ``images``
-                    and the fields of ``glass.measure.bootstrap.Difference``
+``comparisons``     one comparison of the first run with each further run: ``run``, ``baseline`` (the further run),
+                    ``metric`` "auroc", ``images`` and the fields of ``glass.measure.bootstrap.Difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
                     ``timing``, ``calibration``, ``real_slices`` and ``learnt`` of the
@@ -21,8 +21,8 @@ entry per run under the name of the run:
                     ``training``: ``finished`` and the parts of :func:`training_summary`;
                     ``robustness``: null | :func:`robustness_summary` of the table that ``glass robustness`` wrote
                     into the run's folder;
-                    ``model``; ``settings``: dotted name → value, as ``--set`` takes them, with
-                    ``data.*`` and ``environment.*`` of ``run.json``; ``versions``
+                    ``model``; ``settings``: dotted name → value, in the form that ``--set`` takes, and also
+                    ``data.*`` and ``environment.*`` from ``run.json``; ``versions``
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,9 +64,10 @@ FORMAT_VERSION = 1
 def report_document(
     runs: Sequence[RunData], dataset: "ShardDataset", split: str, note: str | None = None
 ) -> dict[str, Any]:
-    """The content of ``report.json``, see the module. The first run is compared with the others.
+    """The content of ``report.json``, which this module's docstring describes. The first run is compared with the rest.
 
-    Raises ``InputError`` if a run is named like a field of the document, or if a run's files are not as declared.
+    Raises ``InputError`` if a run has the same name as a field of the document or as another run, or if the files of a
+    run hold invalid values.
     """
     audit = read_audit(Path(dataset.root))
     document: dict[str, Any] = {
@@ -122,7 +123,7 @@ def _split_results(evaluation: Evaluation) -> SplitResults:
 
 
 def compare_runs(run: RunData, baseline: RunData) -> Comparison:
-    """The AUROC of ``run`` minus that of ``baseline``, on the images that both scored."""
+    """The AUROC of ``run`` minus that of ``baseline`` on the images that both scored, with its interval."""
     ours = run.predictions
     places = pc.index_in(ours["sample_key"], baseline.predictions["sample_key"].combine_chunks())
     shared = pc.is_valid(places)
@@ -142,7 +143,7 @@ def compare_runs(run: RunData, baseline: RunData) -> Comparison:
 
 
 def training_summary(epochs: Sequence[EpochLine], kept_epoch: int | None) -> TrainingSummary:
-    """A summary of the lines of ``metrics.jsonl``; ``kept_epoch`` is the epoch whose model is evaluated."""
+    """Summarises ``epochs``, the lines of ``metrics.jsonl``. ``kept_epoch`` is the epoch whose model was evaluated."""
     kept: Mapping[str, Any] = next((entry for entry in epochs if entry["epoch"] == kept_epoch), {})
     train_time_s = _total(epochs, "train_time_s")
     images, wait_s = _total(epochs, "train_images"), _total(epochs, "data_wait_s")
@@ -159,7 +160,7 @@ def training_summary(epochs: Sequence[EpochLine], kept_epoch: int | None) -> Tra
 
 
 def dataset_summary(dataset: "ShardDataset", split: str) -> DatasetSummary:
-    """The ``dataset`` entry of the document: counts, and facts about the files of each class."""
+    """The ``dataset`` entry of the document: counts, and properties of the evaluated files of each class."""
     table = dataset.table.select(["label", "format", "width", "height"])
     evaluated = table.take(pa.array(dataset.split_rows(split)))
     return {
@@ -203,6 +204,6 @@ def _file_facts(table: pa.Table) -> FileFacts:
 
 
 def _total(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """Sum of a value over all entries; None if there are no entries, or one lacks the value."""
+    """Sum of the value ``name`` over all entries; None if there are no entries, or if one of them lacks the value."""
     values = [entry[name] for entry in entries if entry.get(name) is not None]
     return float(sum(values)) if values and len(values) == len(entries) else None

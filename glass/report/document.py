@@ -65,7 +65,7 @@ class DatasetSummary(DatasetDigest):
 
 
 class Comparison(Difference):
-    """The first run compared with another, ``baseline``."""
+    """A comparison of the first run with another run, ``baseline``."""
 
     run: str
     baseline: str
@@ -74,7 +74,7 @@ class Comparison(Difference):
 
 
 class Report(TypedDict):
-    """The fields of ``report.json``. Besides these it has a :class:`RunReport` under the name of each run."""
+    """The fields of ``report.json``. In addition, it has a :class:`RunReport` under the name of each run."""
 
     format_version: int
     created: str
@@ -86,7 +86,7 @@ class Report(TypedDict):
 
 
 class SplitResults(TypedDict):
-    """Parts of the evaluation of a run; the metrics are fields beside them."""
+    """The parts of a run's evaluation other than the metrics, which are stored as further fields beside these."""
 
     intervals: MetricIntervals
     confusion: Confusion
@@ -102,20 +102,20 @@ class SplitResults(TypedDict):
 
 
 class TrainingSummary(TypedDict):
-    """A summary of the training; null where ``metrics.jsonl`` lacks a value."""
+    """A summary of the training; a field is null if ``metrics.jsonl`` lacks its value."""
 
     epochs: int
     kept_epoch: int | None
-    """The epoch whose model is evaluated."""
+    """The epoch whose model was evaluated."""
     valid_auroc: Number | None
     valid_accuracy: Number | None
     valid_loss: Number | None
     time_s: Number | None
-    """Duration of training and validation."""
+    """Duration of training and validation over all epochs, in seconds."""
     images_per_s: Number | None
     """Images per second of training, without validation."""
     data_wait_share: Number | None
-    """Share of the training time spent waiting for the loader."""
+    """Share of the training time that was spent waiting for the loader."""
 
 
 class FinishedTraining(TrainingSummary):
@@ -157,18 +157,18 @@ class RobustnessSummary(TypedDict):
 
 
 class RunReport(TypedDict):
-    """One run. Its :class:`SplitResults` are a further field under the name of the split."""
+    """The entry of one run. A further field, named after the split, holds its metrics and :class:`SplitResults`."""
 
     training: FinishedTraining
     model: MeasuredModel
     settings: dict[str, Any]
-    """Dotted name of a setting → its value, as ``--set`` takes them."""
+    """Dotted name of a setting → its value, in the form that ``--set`` takes."""
     robustness: RobustnessSummary | None
     versions: dict[str, Any]
 
 
 def check_report(document: dict[str, Any], runs: Sequence[str]) -> None:
-    """Raises ``ValueError`` naming the first entry that is not as declared."""
+    """Raises ``ValueError`` that names the first missing or invalid entry."""
     split = typed_document(document, Report)["split"]
     for run in runs:
         if run not in document:

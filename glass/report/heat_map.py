@@ -1,6 +1,7 @@
-"""The robustness table as a picture: a row per change, a column per generator, two metrics per model.
+"""The robustness table as a picture, with a row for each change of the images and a column for each generator.
 
-In a file it is a PNG; in a page it is an inline SVG whose text has the page's colours.
+It shows two metrics for each model. As a file, it is a PNG; in a page, it is an inline SVG whose text has the page's
+colours.
 """
 
 import io
@@ -19,22 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["heat_map_png", "heat_map_svg"]
 
 METRICS = (("auroc", "AUROC", 0.5), ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms", 0.0))
-"""(metric, its name for display, the value at which its colour scale begins)."""
+"""For each metric that is shown: (metric, its name for display, the value at which its colour scale begins)."""
 
 ALL = "all"
 MAX_GENERATORS = 12
-"""Largest number of generators with a column. If there are more, those with the lowest AUROC in any row are shown."""
+"""At most this many generators get a column. If there are more, those with the lowest AUROC in any row are shown."""
 
 BLACK_FROM = 0.475
-"""Position on the colour map cividis from which on black text is easier to read than white. At this position, black
-and white text both have a contrast of 4.5."""
+"""Position on the colour map cividis above which black text is easier to read than white text. At this position, both
+have a contrast of 4.5."""
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.4  # inches
 LABEL_WIDTH = 2.2
 PIXELS_PER_INCH = 110
 
 
 def heat_map_png(document: Robustness) -> bytes:
-    """The robustness table as a PNG, with value and 95 % interval in every cell."""
+    """The robustness table as the bytes of a PNG, with a value and its 95 % interval in every cell."""
     buffer = io.BytesIO()
     _figure(document).savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

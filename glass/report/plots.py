@@ -1,7 +1,7 @@
 """Plots as inline SVG in the page's colours, which follow its light and dark mode.
 
 matplotlib has no CSS variables. So ink, grid and runs are drawn in placeholder colours that occur nowhere else, and in
-the finished SVG they are replaced by ``var(--…)``. Text remains text.
+the finished SVG these are replaced by ``var(--…)``. Text is stored as text, not as outlines.
 """
 
 import io
@@ -121,18 +121,18 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def _column(run: "RunData", name: str) -> list[float]:
-    """The values of a metric by epoch; NaN, which is a gap in the line, where an epoch lacks it."""
+    """The values of a metric, one for each epoch. An epoch without a value gets NaN, which leaves a gap in the line."""
     values = [cast(float | None, entry.get(name)) for entry in run.epochs]
     return [np.nan if value is None else value for value in values]
 
 
 def run_style(number: int) -> dict[str, Any]:
-    """Colour and dashes of run ``number``; runs differ even without colour."""
+    """The colour and dash pattern of run ``number``. The dashes distinguish runs for readers who see no colours."""
     return {"color": RUN_COLOURS[number % NUM_RUN_COLOURS], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}
 
 
 def panel(width: float = 4.6, height: float = 3.8) -> "tuple[Figure, Axes]":
-    """An empty figure of ``width`` × ``height`` inches, and its axes."""
+    """Returns an empty figure of ``width`` × ``height`` inches, and its axes."""
     # A Figure of its own, not pyplot's: no display, no global state.
     from matplotlib.figure import Figure
 
@@ -141,7 +141,7 @@ def panel(width: float = 4.6, height: float = 3.8) -> "tuple[Figure, Axes]":
 
 
 def add_legend(axes: "Axes", place: str) -> None:
-    """Adds a legend at ``place``, unless nothing was drawn: a split with one class has no curve."""
+    """Adds a legend at ``place``, unless no curve was drawn, for example because the split has only one class."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=place)
 
@@ -169,7 +169,7 @@ def _finish_legend(legend: Any) -> None:
 
 
 def as_svg(figure: "Figure", title: str, *, finish: bool = True) -> str:
-    """The figure as inline SVG in the page's colours; ``title`` is its text for screen readers.
+    """The figure as inline SVG in the page's colours. ``title`` is the text that screen readers read out for it.
 
     ``finish`` applies the style of axes, grids and legends that all plots share.
     """

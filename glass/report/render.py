@@ -20,7 +20,7 @@ __all__ = ["render_html"]
 
 
 def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: Gallery) -> str:
-    """The page for the :func:`glass.report.data.report_document` of ``runs``, see
+    """Renders the page for ``document``, the :func:`glass.report.data.report_document` of ``runs``; see
     :func:`glass.report.template.render`."""
     split = document["split"]
     names = [run.name for run in runs]
@@ -60,7 +60,8 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
 
 
 def _data_sentences(document: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """The sentences about the data of all runs, each once; with the names of its runs if it does not apply to all."""
+    """The sentences about the data of the runs, without repetitions. A sentence that does not apply to all runs begins
+    with the names of those to which it applies."""
     whose: dict[str, list[str]] = {}
     for name in names:
         for sentence in said.data_sentences(document[name]["model"], document["dataset"]):
@@ -84,7 +85,7 @@ def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict
 
 
 def _settings_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each setting of any run; first those in which the runs differ."""
+    """A row for each setting that any run has. The settings in which the runs differ come first."""
     settings = [document[name]["settings"] for name in names]
     keys = list(dict.fromkeys(key for one in settings for key in one))
     rows = []

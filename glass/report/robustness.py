@@ -17,9 +17,9 @@ DIFFERENCE = "AUROC minus the first model's"
 
 
 def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
-    """The robustness table in ``run`` that matches ``evaluation``; None if there is none for these weights and data.
+    """The robustness table in ``run`` for the same weights and data as ``evaluation``; None if there is none.
 
-    Raises ``InputError`` for a damaged file.
+    Raises ``InputError`` if the file is damaged.
     """
     split, digest = evaluation["split"], evaluation["dataset"]["dataset_json_sha256"]
     document = read_robustness(run, split, found_of(run, ROBUSTNESS, split, digest))
@@ -32,7 +32,7 @@ def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
 
 
 def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of ``model``, a row per change of the images."""
+    """Head and rows of the table for ``model``, with a row for each change of the images."""
     several = len(document["models"]) > 1
     rows = []
     for row in document["rows"]:
@@ -51,7 +51,7 @@ def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[
 
 
 def robustness_summary(document: Robustness) -> RobustnessSummary:
-    """The figures that the table shows, for ``report.json``."""
+    """The figures of the robustness table that go into ``report.json``."""
     return {
         "worst": document["worst"],
         "rows": [

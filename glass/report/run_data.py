@@ -1,4 +1,4 @@
-"""A run as a report reads it: everything in its folder about one split."""
+"""Reads everything that a report needs about one split from the folder of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,24 +26,24 @@ __all__ = ["RunData", "load_run"]
 
 @dataclass(frozen=True)
 class RunData:
-    """The files of one run, read."""
+    """The contents of the files of one run."""
 
     name: str
     """The name of the run in the report."""
     folder: Path
     record: RunRecord
     epochs: list[EpochLine]
-    """The lines of ``metrics.jsonl``, in the order of epochs; if an epoch ran twice, its last line."""
+    """The lines of ``metrics.jsonl``, sorted by epoch. If an epoch ran twice, only its last line is kept."""
     evaluation: Evaluation
     predictions: pa.Table
-    """Table of ``glass.measure.predictions.PREDICTION_SCHEMA``."""
+    """The predictions on the split, a table with ``glass.measure.predictions.PREDICTION_SCHEMA``."""
     robustness: Robustness | None = None
-    """The robustness table; None if there is none for these weights and data."""
+    """The robustness table; None if there is none for the weights and data of ``evaluation``."""
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
-    """Reads the run in ``folder``. Raises ``InputError`` naming the file that is missing, damaged or about
-    other data."""
+    """Reads the run in ``folder``. Raises ``InputError`` that names the file if one is missing, damaged, or belongs to
+    another data set."""
     digest = dataset_json_sha256(dataset.root)
     variant = found_of(folder, EVALUATION, split, digest)
     evaluation = read_evaluation(folder, split, variant)
@@ -67,7 +67,7 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
 def _require_these_weights(folder: Path, evaluation: Evaluation, split: str, dataset: "ShardDataset") -> None:
     """Raises ``InputError`` if the run was trained further after its evaluation.
 
-    Its page would otherwise show results of weights that no longer exist.
+    The report would otherwise show results of weights that no longer exist.
     """
     weights = folder / "model/model.safetensors"
     if not weights.is_file():  # the user removed them; the results are still valid

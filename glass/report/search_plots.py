@@ -25,11 +25,11 @@ PAPER_COLOURS = {
     "run-4": "#a3264f",
     "run-5": "#5d6b12",
 }
-"""Values for the page's CSS variables in a separate SVG file."""
+"""CSS variable of the page → colour that replaces it in a separate SVG file."""
 
 
 def search_svgs(document: Tuning) -> dict[str, str]:
-    """Name → inline SVG, for the content of a ``tuning.json``.
+    """Name of a plot → inline SVG, for ``document``, the content of a ``tuning.json``.
 
     The plots are ``history``, ``importance`` if the importances are known, and ``parallel`` if a trial is complete.
     """
@@ -78,9 +78,9 @@ def _importance(importance: Mapping[str, float]) -> str:
 
 
 def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Sequence[Mapping[str, Any]]) -> str:
-    """One line per complete trial over all settings, darker for better trials.
+    """Plots each complete trial as a line across the axes of all settings. Better trials are darker.
 
-    Each axis covers the values that were searched: a range logarithmically, options at equal distances.
+    Each axis covers the values that were searched: a range on a logarithmic scale, options at equal distances.
     """
     names = list(complete[0][1]["params"])
     dimensions = {dimension["name"]: dimension for dimension in space}
@@ -111,7 +111,7 @@ def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Seque
 
 
 UNITS = {"batch": "\n(images)", "num_crops": "\n(per image)", "dropout": "\n(rate)"}
-"""Units of the settings that have one."""
+"""Setting → its unit on the axis label, for the settings that have a unit."""
 
 
 def _unit(metric: str) -> str:
@@ -120,7 +120,7 @@ def _unit(metric: str) -> str:
 
 @dataclass(frozen=True)
 class _Scale:
-    """The axis of one setting, with heights from 0 to 1."""
+    """The vertical axis of one setting. ``height`` maps a value to its height on the axis, 0 … 1."""
 
     height: Callable[[Any], float]
     marks: list[tuple[str, float]]
@@ -129,7 +129,7 @@ class _Scale:
 
 
 def _scale(dimension: Mapping[str, Any], values: Sequence[Any]) -> _Scale:
-    """The axis for a dimension of the search space; if the document lacks the dimension, from the values alone."""
+    """The axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis covers only ``values``."""
     if "low" in dimension:
         low, high = math.log10(dimension["low"]), math.log10(dimension["high"])
         powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)

@@ -1,4 +1,4 @@
-"""Chooses the images that a report shows: a mix that does not flatter, and the same one every time."""
+"""Chooses the images that a report shows: a mix that includes mistakes, and that is the same every time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pick:
-    """A sample chosen for the gallery, and the reason."""
+    """A sample chosen for the gallery, and the reason for choosing it."""
 
     row: int
-    """Row of the predictions table."""
+    """Number of the sample's row in the predictions table."""
     reason: str
 
 
@@ -29,8 +29,8 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
 
     From the real images, and from the images of each generator, it picks: the most confident mistake, the image nearest
     to the threshold, the most confident right verdict, and a typical image (of median confidence in its true class).
-    Between ``real_below`` and ``threshold`` a verdict is uncertain, neither right nor a mistake. Mistakes come first,
-    so that with many generators other images are dropped.
+    Between ``real_below`` and ``threshold``, a verdict is uncertain and counts as neither right nor a mistake. Mistakes
+    are picked first, so if there are many generators, the other images are dropped before the mistakes.
     """
     probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
     flagged = probability >= threshold
@@ -59,7 +59,7 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
 
 
 def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[Rows]:
-    """Rows of the real images, then of each generator in the order of names; classes without images are left out."""
+    """One array of rows for the real images, then one for each generator, sorted by name. Empty arrays are left out."""
     generator = predictions["generator"].to_numpy(zero_copy_only=False)
     kinds = [np.flatnonzero(label == 0)]
     for name in sorted(set(generator[label == 1])):

@@ -29,13 +29,13 @@ IN_SAMPLE_WARNING = (
 
 
 FEW_PER_POINT = 100
-"""With fewer real images than this, one false alarm is more than 1 %, the range that matters in the left ROC plot."""
+"""With fewer real images than this, one false alarm is a rate of more than 1 %, too coarse for the left ROC plot."""
 FEW_PER_BIN = 20
-"""With fewer images per bin than this, chance moves a point of the reliability diagram by a fifth or more."""
+"""With fewer images per bin than this, chance may move a point of the reliability diagram by a fifth or more."""
 
 
 def few_for_roc(samples: Sequence[Samples]) -> str | None:
-    """A note if the ROC curves are based on few real images, else None."""
+    """A sentence of caution if the ROC curves are based on few real images, else None."""
     real = min(one["real"] for one in samples)
     if not 0 < real < FEW_PER_POINT:
         return None
@@ -44,7 +44,7 @@ def few_for_roc(samples: Sequence[Samples]) -> str | None:
 
 
 def few_for_reliability(samples: Sequence[Samples]) -> str | None:
-    """A note if the reliability diagram is based on few images, else None."""
+    """A sentence of caution if the reliability diagram is based on few images, else None."""
     scored = min(one["scored"] for one in samples)
     if scored >= FEW_PER_BIN * NUM_ECE_BINS:
         return None
@@ -55,7 +55,7 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
 
 
 def score_word(calibration: AppliedCalibration | None) -> str:
-    """The name of the scores of an evaluation with this ``calibration`` entry."""
+    """The name for the scores of an evaluation with this ``calibration`` entry: ``raw score`` or ``probability``."""
     return "raw score" if calibration is None else "probability"
 
 
@@ -64,15 +64,16 @@ _PROMISES = {
     "fewer than promised": "so false alarms are rarer than promised",
     "not kept": "so the promise is not kept",
 }
-"""Verdict of a document → its words. "kept" becomes "may hold", since a higher measured rate may be chance."""
+"""Verdict on the promise in a document → wording. "kept" becomes "may hold", because even a measured rate above the
+promised one counts as kept if it may be chance."""
 
 
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
     """Sentences about the ``calibration`` entry of an evaluation.
 
-    One sentence compares the promised rate of false alarms with the measured rate; another says how many images are
-    uncertain. If the calibration was made on the evaluated images, a warning takes their place. For documents of
-    earlier versions, which lack these figures, there is no sentence.
+    One sentence compares the promised rate of false alarms with the measured rate; another states how many images are
+    uncertain. If the calibration was made on the evaluated images, there is only a warning. Without a calibration, and
+    for documents of earlier versions that lack these figures, there is no sentence.
     """
     if calibration is None:
         return []
@@ -99,7 +100,7 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
 
 
 def learnt_sentence(learnt: Overlap | None) -> str | None:
-    """A warning if the model learnt from any of the images, or if that is not known; else None.
+    """A warning if the model learnt from any of the evaluated images, or if this is not known; else None.
 
     ``learnt`` is the result of :func:`glass.config.learnt_ids.overlap`.
     """
@@ -123,7 +124,7 @@ def learnt_sentence(learnt: Overlap | None) -> str | None:
 
 
 def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
-    """The notes on the data that ``model`` learnt from, and on ``dataset``, on which it was measured."""
+    """Sentences with the notes on the data that ``model`` learnt from and on ``dataset``, on which it was measured."""
     whose: dict[str, list[str]] = {}
     for note, what in ((model.get("data_note"), "learnt from"), (dataset.get("note"), "was measured on")):
         if note:
@@ -132,7 +133,7 @@ def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
 
 
 def comparison_sentence(comparison: Comparison) -> str:
-    """What the paired difference in AUROC shows, or that it shows nothing."""
+    """A sentence that states which run has the higher AUROC, or that the images do not show which is better."""
     run, baseline = comparison["run"], comparison["baseline"]
     difference, interval = comparison["difference"], comparison["interval"]
     if difference is None or interval is None:

@@ -37,7 +37,7 @@ Rows = list[list[str]]
 
 
 def study_html(document: StudyDocument) -> str:
-    """The page of a study, see :func:`glass.report.template.render`."""
+    """Renders the page of a study; see :func:`glass.report.template.render`."""
     results = document["results"]
     searches = {s["name"]: search_svgs(s["tuning"]) for s in document["searches"]}
     return render(
@@ -117,7 +117,7 @@ def study_markdown(document: StudyDocument) -> str:
 
 
 def _audit_parts(audit: AuditSummary | None) -> list[str]:
-    """The findings of the audit of the data set, as Markdown."""
+    """The findings of the data set's audit, as paragraphs of Markdown."""
     if audit is None:
         return ["The data set has not been audited: run glass audit."]
     lines = [f"- {finding['severity']}: {markdown_text(finding['text'])}" for finding in audit["findings"]]
@@ -125,7 +125,7 @@ def _audit_parts(audit: AuditSummary | None) -> list[str]:
 
 
 def _crop_parts(document: StudyDocument) -> list[str]:
-    """The tables of each crop study as Markdown, one for training and one for prediction."""
+    """The tables of each crop study, one for training and one for prediction, as paragraphs of Markdown."""
     parts = []
     for name, study in document["crop_studies"].items():
         curve = study["inference"]

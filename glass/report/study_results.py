@@ -1,6 +1,7 @@
 """Tables about the tests of a study, with means over the seeds.
 
-They show detection at few false alarms, results by generator, false alarms on kinds of real images, and calibration.
+They show detection at few false alarms, results by generator, false alarms on each kind of real images, and the effect
+of calibration.
 """
 
 from collections.abc import Sequence
@@ -12,21 +13,24 @@ from glass.studies.study_documents import Comparison, StudyResult
 __all__ = ["Table", "result_tables", "result_title", "spread", "terms_said"]
 
 Table = tuple[str, str, Sequence[str], list[list[str]]]
-"""(title, how to read it, head, rows)."""
+"""(title, explanation of the figures, column heads, rows)."""
 
 AT_FEW = ("tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10")
 AT_FEW_HEAD = tuple(f"detected at ≤ {limit} % false alarms" for limit in (1, 5, 10))
 
 
 def result_title(row: StudyResult) -> str:
-    """The model, with the terms of comparison for a baseline."""
+    """The name of the model and, for a baseline, the terms on which its settings were searched; see
+    :func:`terms_said`."""
     terms = terms_said(row)
     kind = "GLASS" if row["kind"] == "glass" else "resize-only"
     return f"{kind} {row['family']}" + ("" if terms == "tuned" else f", {terms}")
 
 
 def terms_said(row: StudyResult | Comparison) -> str:
-    """The terms of comparison of a result, and the share of equal compute at which the baseline's search stopped."""
+    """The terms on which the settings were searched, as text: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
+    ``equal compute`` (equal to the search of GLASS). If a search for equal compute stopped early, the text states which
+    share of that compute it used."""
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]
@@ -43,7 +47,7 @@ def spread(summary: Summary) -> str:
 
 
 def result_tables(results: Sequence[StudyResult]) -> list[Table]:
-    """The tables that have at least one row."""
+    """The tables for ``results``. Tables without rows are left out."""
     tables: list[Table] = [
         (
             "Detection at few false alarms",

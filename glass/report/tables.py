@@ -45,11 +45,11 @@ METRIC_ROWS = (
     ("mean_confidence_correct", "… if correct", "of correct verdicts; should be high"),
     ("mean_confidence_wrong", "… if wrong", "of wrong verdicts; should be low"),
 )
-"""(metric, its name for display, how to read it)."""
+"""For each metric: (metric, its name for display, how to read it)."""
 
 
 NO_INTERVAL = "too few to tell"
-"""Text in place of an interval of width zero: if all bootstrap draws agree, there are no bounds to show."""
+"""The text shown for an interval of width zero. If all bootstrap draws agree, there are no bounds to show."""
 
 
 class Cell(NamedTuple):
@@ -64,7 +64,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorRow:
-    """One row of a table by generator, as text."""
+    """One row of the table of results by generator, as text."""
 
     name: str
     images: str
@@ -75,12 +75,12 @@ class GeneratorRow:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """``value`` with a fixed number of digits; an en dash if it is None."""
+    """``value`` as text with ``digits`` decimals; an en dash if it is None."""
     return "–" if value is None else f"{value:z.{digits}f}"  # z: no -0.000
 
 
 def three_digits(value: float) -> str:
-    """A measured figure with three significant digits, or more if more digits are before the decimal point."""
+    """``value`` as text with three significant digits; from 100 on, as a whole number."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -103,10 +103,11 @@ def duration(seconds: float | None) -> str:
 def interval_text(
     value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number, between: str = "–"
 ) -> str:
-    """The ``interval`` of ``value``, with both ends formatted by ``show``; empty if there is none.
+    """The ``interval`` of ``value`` as text, with both ends formatted by ``show``; empty if there is none.
 
-    The ends have as many digits as the value, so rounding never puts the value outside. A percentile interval of the
-    bootstrap may exclude the value; it is then extended to the value. If all draws agree, the text is ``NO_INTERVAL``.
+    The ends have as many digits as the value, so that rounding cannot put the value outside the interval. A percentile
+    interval from the bootstrap may exclude the value; it is then extended to include it. If all draws agree, the text
+    is ``NO_INTERVAL``.
     """
     if value is None or interval is None:
         return ""
@@ -117,13 +118,13 @@ def interval_text(
 
 
 def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
-    """``value`` and ``interval`` with three digits; an en dash if the value is None."""
+    """A cell with ``value`` and ``interval``, both with three decimals; an en dash if the value is None."""
     return Cell(number(value), interval_text(value, interval))
 
 
 def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
-    """Rows for the result of ``glass.measure.generators.per_generator``: generators, their mean and minimum, real
-    images."""
+    """Rows for the result of ``glass.measure.generators.per_generator``: one for each generator, then their mean, their
+    minimum, and the real images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(
@@ -142,9 +143,9 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
 
 
 def verdict_counts(results: SplitResults) -> tuple[list[str], list[list[str]]]:
-    """(heads of the columns, rows) of a table that counts verdicts by class; each row begins with the class.
+    """(column heads without the first, rows) of a table that counts verdicts; each row begins with a class of images.
 
-    A calibration that leaves images uncertain adds a third verdict.
+    If the calibration has a band of doubt, there is also a column for the verdict ``uncertain``.
     """
     calibration, counts, samples = results["calibration"], results["confusion"], results["samples"]
     shares = calibration.get("uncertain") if calibration else None  # absent in documents of earlier versions

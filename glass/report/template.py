@@ -15,11 +15,11 @@ __all__ = ["render"]
 
 
 def render(template: str, **values: Any) -> str:
-    """The page from ``template``, a file beside this module, and ``values``.
+    """Renders ``template``, a file beside this module, with ``values`` and returns the page as text.
 
-    The page is one file without external requests; its only script, part of this package, sorts and filters a table.
-    Jinja2 escapes every text. Characters that do not print (control characters, direction marks) are shown as escapes,
-    since file names are untrusted.
+    The page is one file that makes no external requests. Its only script, which is part of this package, sorts and
+    filters a table. Jinja2 escapes every text. Because file names are untrusted, characters that do not print (control
+    characters, direction marks) are shown as escape sequences.
     """
     return _environment().get_template(template).render(values)
 

@@ -1,7 +1,7 @@
 """The gallery: test images with the windows that the model saw, tinted by attention.
 
-An image is a small JPEG under an SVG whose coordinates are source pixels, so windows are drawn in the right place
-whatever the size on the screen. Crops are cut from the fully decoded image, pixel for pixel.
+An image is a small JPEG under an SVG whose coordinates are source pixels, so windows are drawn at the right position
+at any size on the screen. Crops are cut from the fully decoded image, pixel for pixel.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,8 @@ __all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery", "dr
 DISPLAY_SIDE = 560
 IMAGE_BUDGET_BYTES = 900_000
 CROP_BUDGET_BYTES = 2_100_000
-"""Size limits of the images and of the crops, before base64 adds a third. With the plots, the page stays below 5 MB."""
+"""Size limits, in bytes, of all images and of all crops, before base64 adds a third. With the plots, the page stays
+below 5 MB."""
 
 NO_ATTENTION_COLOUR = "rgb(90, 160, 240)"
 
@@ -66,20 +67,20 @@ class Card:
     image: str
     """Data URI of the image, scaled down for display."""
     windows: list[Window]
-    """Windows by falling attention."""
+    """The windows, sorted by decreasing attention."""
     verdicts: list[dict[str, Any]]
-    """For each run: ``run``, ``probability``, ``verdict``, and ``right``, which is None if the verdict is uncertain or
-    missing."""
+    """The verdict of each run: its keys are ``run``, ``probability``, ``verdict``, and ``right``, which is None if the
+    verdict is uncertain or missing."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The cards, and the run whose windows they show."""
+    """The cards of the gallery, and the run whose windows they show."""
 
     run: str
     has_attention: bool
     crop_format: str
-    """How the crops are stored in the page: "PNG", or "JPEG 88"."""
+    """How the crops are stored in the page, such as "PNG" or "JPEG 88"."""
     cards: list[Card]
 
 
@@ -91,15 +92,16 @@ class _Sample:
     width: int
     small: Pixels
     places: list[tuple[int, list[int]]]
-    """(number of the window in the batch, [top, left, height, width]) of each window that the model used."""
+    """(number of the window among those of the image, from 1 on, [top, left, height, width]) of each window that the
+    model used."""
     crops: list[Pixels]
 
 
 def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery:
-    """The gallery of the first run whose model has attention, else of the first run.
+    """The gallery for the first run whose model has attention or, if there is none, for the first run.
 
-    That run determines the images and windows; the verdicts of all runs are shown for each image. Raises ``InputError``
-    if a shard cannot be read.
+    This run determines which images and windows are shown. Each image is shown with the verdicts of all runs. Raises
+    ``InputError`` if a shard cannot be read.
     """
     shown = next((run for run in runs if _has_attention(run)), runs[0])
     picks = choose_samples(shown.predictions, *_edges(shown))
@@ -126,7 +128,8 @@ def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery
 
 
 def attention_colour(weight: float, num_windows: int) -> str:
-    """``rgb(…)``: pale yellow for no attention, orange for an equal share, red for twice an equal share and more."""
+    """The colour for an attention weight, as ``rgb(…)``: pale yellow for no attention, orange for an equal share
+    (1 / ``num_windows``), red for twice an equal share or more."""
     stops = np.array([(255, 237, 160), (253, 141, 60), (189, 0, 38)], float)
     place = min(weight * num_windows, 2.0)
     low = min(int(place), 1)
@@ -140,7 +143,7 @@ def _has_attention(run: "RunData") -> bool:
 
 
 def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
-    """Cuts the windows out of ``image``. Windows without area are skipped: the sampling rule left them empty."""
+    """Cuts the windows out of ``image``. Windows that the sampling rule left empty (without area) are skipped."""
     places = [(n, w) for n, w in enumerate(row["crop_windows"], 1) if w[2] > 0 and w[3] > 0]
     crops = [image[t : t + h, left : left + w].copy() for _, (t, left, h, w) in places]
     height, width = image.shape[:2]
@@ -150,10 +153,10 @@ def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
 def drawn_windows(
     places: Sequence[tuple[int, Sequence[int]]], weights: Sequence[float] | None, crops: Sequence[str]
 ) -> list[Window]:
-    """The windows of an image, by falling attention.
+    """The windows of an image, sorted by decreasing attention.
 
-    ``places`` are (number, [top, left, height, width]); ``weights`` their attention weights, None for a model without
-    attention; ``crops`` their data URIs, empty for those that are not shown.
+    ``places`` holds (number, [top, left, height, width]) of each window. ``weights`` holds their attention weights, or
+    is None for a model without attention. ``crops`` holds the data URIs of their pixels; those not shown are empty.
     """
     windows = []
     for place, (number, (top, left, height, width)) in enumerate(places):
@@ -190,7 +193,7 @@ def _edges(run: "RunData") -> tuple[float, float]:
 
 
 def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pixels]:
-    """Yields the decoded pixels of each row's sample, one at a time, since they may be 200 megapixels."""
+    """Yields the decoded pixels of each row's sample, one image at a time, because one may have 200 megapixels."""
     table = dataset.table.select(["sample_key", "shard", "image_offset", "image_length"])
     keys = pa.array([row["sample_key"] for row in rows], pa.string())
     places = pc.index_in(keys, value_set=table["sample_key"].combine_chunks())

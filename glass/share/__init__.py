@@ -1,1 +1,1 @@
-"""Publishing a model: bundle, model card, ONNX, demo page."""
+"""Publishes a model: as a folder with a model card, as an ONNX file, or on a demo page."""

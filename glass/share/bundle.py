@@ -1,4 +1,4 @@
-"""Bundles a trained model for others: its files, its calibration and a model card, in one folder."""
+"""Bundles a trained model for others in one folder: its files, its calibration and a model card."""
 
 import shutil
 from contextlib import suppress
@@ -15,15 +15,15 @@ from shards.files.documents import document_text
 __all__ = ["bundle_files", "write_bundle"]
 
 Part = str | bytes | Path
-"""Content of a file, or the path of a file to copy."""
+"""The content of a file to write, or the path of a file to copy."""
 
 
 def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
-    """File name → content or path, for all files that are published with the exported model in ``folder``.
+    """File name → content or path, for all files that are published for the model in ``folder``.
 
-    The model card includes the findings of ``audit``, by default of the audit of the run's own data set.
-    ``with_learnt_ids`` adds the ids of the images that the model learnt from. Folders of this machine are left out.
-    Raises ``InputError`` for a damaged model or audit, before anything is written.
+    The model card includes the findings of the file ``audit``, by default those of the audit of the run's own data set.
+    ``with_learnt_ids`` adds the ids of the images that the model learnt from. Names of folders on this machine are
+    removed. Raises ``InputError`` for a damaged model or audit, before anything is written.
     """
     card = read_model_card(folder)
     model = card["config"]["model"]
@@ -49,7 +49,7 @@ def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool 
 
 
 def write_bundle(to: Path, parts: dict[str, Part]) -> None:
-    """Writes ``parts`` into the folder ``to``. If writing fails, files that did not exist before are deleted."""
+    """Writes ``parts`` into the folder ``to``. If writing fails, files that did not exist before are deleted again."""
     made = not to.exists()
     new = [to / name for name in parts if not (to / name).exists()]
     try:

@@ -1,4 +1,4 @@
-"""The endpoint of ``glass demo`` for programs: answers an uploaded file with the JSON of ``glass predict --json``."""
+"""The endpoint of ``glass demo`` for programs. It responds to an uploaded file with the JSON of ``predict --json``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["ENDPOINT", "add_endpoint", "endpoint_answer"]
 
 ENDPOINT = "predict"
-"""Name of the endpoint. Client programs rely on it, and on the form of :func:`endpoint_answer`."""
+"""Name of the endpoint. Client programs rely on it, and on the format of :func:`endpoint_answer`."""
 
 
 def endpoint_answer(detector: "Detector", upload: Path) -> str:
     """The document of ``glass predict --json`` for the file at ``upload``, as text (``docs/schemas/predictions.json``).
 
-    The document names the file and the model without their folders on the server. For a file that cannot be read, the
+    The document names the file and the model without their folders on the server. If the file cannot be read, the
     document has a ``reason`` instead of a verdict.
     """
     options = PredictOptions(num_threads=1)
@@ -34,7 +34,7 @@ def endpoint_answer(detector: "Detector", upload: Path) -> str:
 
 
 def add_endpoint(detector: "Detector") -> None:
-    """Adds the endpoint to the Gradio page that is being built; the page does not show it."""
+    """Adds the endpoint to the Gradio page that is being built. It is not visible on the page."""
     import gradio
 
     def predict(image: str | None) -> str:

@@ -1,6 +1,6 @@
 """The page of ``glass demo``: the user drops an image and sees the page that ``glass predict --html`` writes for it.
 
-The upload is stored and read as its original bytes, so its score is that of ``glass predict`` on the same file.
+The original bytes of the upload are stored and read, so it gets the same score as from ``glass predict``.
 """
 
 import html
@@ -30,7 +30,7 @@ OPTIONS = PredictOptions(num_threads=1)
 
 
 def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str:
-    """The page with the verdict on the file at ``path`` and the claims in it, as HTML.
+    """The page with the verdict on the file at ``path`` and with the file's claims about its origin, as HTML.
 
     ``dense`` adds the dense map of attention if the model sees crops.
     """
@@ -48,9 +48,9 @@ def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str
 
 
 def answer(detector: "Detector", facts: PageFacts, upload: str | None, dense: bool) -> str:
-    """The HTML that Gradio shows for the file at ``upload``: the page of :func:`look` in a frame.
+    """The HTML that Gradio shows for the file at ``upload``: the page that :func:`look` returns, in a frame.
 
-    The frame isolates the styles of the page and runs no script. Without an upload the answer is empty.
+    The frame isolates the styles of the page and runs no script. Without an upload, the result is empty.
     """
     if not upload:
         return ""
@@ -59,16 +59,16 @@ def answer(detector: "Detector", facts: PageFacts, upload: str | None, dense: bo
 
 
 def facts_of(detector: "Detector", warnings: Sequence[str] = ()) -> PageFacts:
-    """The facts that the page shows about the model and the options.
+    """What the page shows about the model and the options.
 
-    ``warnings`` are those about the detector's decoders. Of the model's path only the last folder is shown.
+    ``warnings`` are warnings about the detector's decoders. Only the last part of the model's path is shown.
     """
     head = document_head(detector, OPTIONS, Path(detector.trained.name).name)
     return page_facts(detector, OPTIONS, head, warnings)
 
 
 def build_page(detector: "Detector", warnings: Sequence[str] = ()) -> Any:
-    """The Gradio app, not yet launched; ``warnings`` as in :func:`facts_of`.
+    """Returns the Gradio app, not yet launched. ``warnings`` are those of :func:`facts_of`.
 
     Raises ``InputError`` if the extra ``demo`` is not installed.
     """

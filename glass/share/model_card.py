@@ -1,6 +1,6 @@
-"""The ``README.md`` of an exported model: what it is, its results, its calibration, and its limits.
+"""Writes the model card, the ``README.md`` of an exported model: what it is, its results, calibration and limits.
 
-All figures come from the files in the run's folder; a result that was not measured is marked as such.
+All figures come from the files in the run's folder. The card states which results were not measured.
 """
 
 from pathlib import Path
@@ -46,8 +46,9 @@ _LIMITS = (
 def model_card(folder: Path, run: Path | None = None, audit: Path | None = None) -> str:
     """The model card of the model in ``folder``, as Markdown.
 
-    The results come from the evaluations in ``run``. ``audit`` is a file of ``glass audit --json``; None: the audit of
-    the data set that ``run`` was trained on, if it is still there. Raises ``InputError`` for a damaged file.
+    The results come from the evaluations in the folder ``run``. ``audit`` is a file that ``glass audit --json`` wrote.
+    If it is None, the audit of the data set that ``run`` was trained on is used, if it is still there. Raises
+    ``InputError`` for a damaged file.
     """
     card = read_model_card(folder)
     settings = card["config"]
@@ -136,7 +137,8 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
 
 
 def _views(document: Evaluation) -> str:
-    """A sentence about the number of crops in the evaluation, which may differ from that of the training."""
+    """A sentence about the number of crops in the evaluation, which may differ from that in training; empty for a model
+    without crops."""
     if document["model"]["kind"] == "single_view":
         return ""
     settings = document["settings"]
@@ -154,7 +156,7 @@ def _data(run: Path | None, audit: Path | None) -> list[str]:
 
 
 def _finding(finding: FindingRecord) -> str:
-    """A finding as a list item. Its examples are left out, since they are paths of images on this machine."""
+    """A finding as an item of a Markdown list. Its examples are left out, because they are paths on this machine."""
     line = f"- **{finding['severity']}**: {markdown_text(finding['text'])}"
     if interval := finding["interval"]:
         line += f" AUROC interval {_number(interval[0])} – {_number(interval[1])}."
@@ -164,7 +166,7 @@ def _finding(finding: FindingRecord) -> str:
 def _own_audit(run: Path | None) -> Audit | None:
     """The audit of the data set that ``run`` was trained on.
 
-    None if that data set is no longer there, has changed since, or was not audited.
+    Returns None if the data set is not known, is no longer there, has changed since the training, or was not audited.
     """
     try:
         record = None if run is None else RunFolder(run).record()

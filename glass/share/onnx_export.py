@@ -1,8 +1,8 @@
 """Writes a model as one ONNX file, for runtimes without PyTorch (extra ``onnx``).
 
 Inputs are ``global_view`` (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8 and ``crop_mask`` (B, N) bool, for
-any B and N; outputs are ``logits`` (B, 2) and ``attention_weights`` (B, N), float32. ``single_view`` models have only
-``global_view`` and ``logits``. The model normalises the pixels itself.
+any batch size B and any number N of crops. Outputs are ``logits`` (B, 2) and ``attention_weights`` (B, N), float32.
+``single_view`` models have only ``global_view`` and ``logits``. The exported model normalises the pixels.
 """
 
 import json
@@ -36,10 +36,10 @@ class _LogitsOnly(nn.Module):
 
 
 def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: Any) -> None:
-    """Writes ``model``, which is on the CPU in evaluation mode, as ONNX to ``path``.
+    """Writes ``model`` as ONNX to ``path``. The model must be on the CPU and in evaluation mode.
 
-    The metadata of the file hold the settings of the model's views, the label names and the note of the training data,
-    taken from ``card``. Raises ``InputError`` if the extra is not installed, or if torch cannot export a backbone.
+    The metadata of the file hold the settings of the model's views, the label names, and the note on the training data,
+    all taken from ``card``. Raises ``InputError`` if the extra is not installed, or if torch cannot export a backbone.
     """
     try:
         import onnx
@@ -86,10 +86,10 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
 
 
 def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any) -> Any:
-    """The program that torch exports; raises ``InputError`` if it cannot.
+    """Exports ``model`` and returns torch's program. Raises ``InputError`` if torch cannot export it.
 
-    Attention is exported as one operator. If torch cannot export this operator (MaxViT's windows, torch 2.14),
-    attention is exported as separate matrix products.
+    Attention is exported as one operator. If torch cannot export this operator (as with MaxViT's windows in torch
+    2.14), attention is exported as separate matrix products.
     """
     reason = ""
     for attention in (nullcontext(), _attention_in_parts(model)):
@@ -98,7 +98,7 @@ def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             try:
                 program = torch.onnx.export(model, inputs, **options)
-            except Exception as error:  # of a dozen types, each naming a place inside torch
+            except Exception as error:  # may be of a dozen types, each with a message about torch's internals
                 reason = _innermost(error)
                 continue
         assert program is not None
@@ -122,7 +122,7 @@ def _attention_in_parts(model: nn.Module) -> Iterator[None]:
 
 
 def _innermost(error: BaseException) -> str:
-    """The first line of the error at the start of the chain of causes, with its type."""
+    """The type and the first line of the error at the beginning of the chain of causes of ``error``."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"

@@ -1,4 +1,4 @@
-"""Files uploaded to the page of ``glass demo``: private to its process, and deleted after a while."""
+"""Keeps files that are uploaded to the page of ``glass demo`` private to this user, and deletes them after a while."""
 
 import os
 import tempfile
@@ -11,20 +11,20 @@ from typing import NoReturn
 __all__ = ["KEPT_FOR_S", "MAX_UPLOAD_BYTES", "delete_old", "fetch_nothing", "upload_folder"]
 
 MAX_UPLOAD_BYTES = 64 << 20
-"""Size limit of one file. A photograph of 100 megapixels takes about half of it."""
+"""Size limit, in bytes, of one uploaded file. A photograph of 100 megapixels takes about half of it."""
 KEPT_FOR_S = 15 * 60
 """Seconds after which an upload and the pictures drawn from it are deleted."""
 
 _PRIVATE = 0o077
-"""The umask that makes new files accessible to their owner only."""
+"""The umask that makes new files accessible only to their owner."""
 
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
     """Context manager: creates a private folder for uploads and temporary files, and deletes it at the end.
 
-    The folder has mode 700, its files 600. Gradio reads ``GRADIO_TEMP_DIR`` when it is imported, so enter this before
-    the first import of Gradio.
+    The folder has mode 700, and its files have mode 600. The context must be entered before Gradio is first imported,
+    because Gradio reads ``GRADIO_TEMP_DIR`` at its import.
     """
     place, mask, default = os.environ.get("GRADIO_TEMP_DIR"), os.umask(_PRIVATE), tempfile.tempdir
     try:
@@ -44,9 +44,9 @@ def upload_folder() -> Iterator[Path]:
 
 
 def delete_old(folder: Path, now: float | None = None) -> int:
-    """Deletes the files below ``folder`` that were last changed at least ``KEPT_FOR_S`` seconds ago; returns how many.
+    """Deletes the files below ``folder`` that were last changed at least ``KEPT_FOR_S`` seconds before ``now``.
 
-    ``now`` is a time of ``time.time``; None: the present.
+    ``now`` is in seconds, as ``time.time`` returns it; None means the present. Returns the number of deleted files.
     """
     deadline, deleted = (time.time() if now is None else now) - KEPT_FOR_S, 0
     for path in folder.rglob("*"):
@@ -58,12 +58,11 @@ def delete_old(folder: Path, now: float | None = None) -> int:
 
 
 def fetch_nothing() -> None:
-    """Keeps Gradio from fetching addresses that callers send.
+    """Prevents Gradio from fetching URLs that callers send.
 
-    Gradio would fetch an address that a caller sends in place of an uploaded file, without a limit of size. It would
-    also fetch an address after ``/gradio_api/file=`` and pass its content on. Both ways use the library safehttpx,
-    which this function disables. Callers can send the file itself instead. A test checks this with the installed
-    Gradio.
+    If a caller sends a URL in place of an uploaded file, Gradio would fetch it, without a size limit. It would also
+    fetch a URL after ``/gradio_api/file=`` and pass its content on. In both cases, it uses the library safehttpx, which
+    this function disables. Callers can send the file itself instead. A test checks this with the installed Gradio.
     """
     import safehttpx
 

@@ -1,4 +1,4 @@
-"""Sizes of the whole study: the paper's, and a tiny one for two CPU cores and the demo shards."""
+"""Budgets for the whole study: the paper's, and a tiny one for two CPU cores and the demo shards."""
 
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,7 @@ class StudyModel:
 
     name: str
     family: str
-    """The backbone's family; a GLASS model and its baseline are of one family."""
+    """The backbone's family. A GLASS model and its baseline belong to the same family."""
     preset: str
     overrides: tuple[str, ...] = ()
 
@@ -31,7 +31,7 @@ class StudyModel:
 
 @dataclass(frozen=True)
 class Budget:
-    """Numbers of trials, epochs, seeds and crops; the same for all models."""
+    """The size of a study: its models, and the numbers of trials, epochs, seeds and crops, equal for all models."""
 
     name: str
     models: tuple[StudyModel, ...]
@@ -45,18 +45,19 @@ class Budget:
     crop_epochs: int
     crop_steps: int | None = None
     hold_out: float = 0.05
-    """Share of train and valid that final runs hold back to choose the epoch."""
+    """Share of the splits train and valid that final runs hold back to choose the epoch."""
     glass_search: tuple[str, ...] = ()
-    """Changes of the search space of GLASS models, in the form of ``--search``."""
+    """Changes to the search space of GLASS models, in the form that ``--search`` takes."""
     single_view_search: tuple[str, ...] = ()
     max_trials: int = 1000
-    """Upper limit of a baseline's trials when its search may use as much compute as that of GLASS."""
+    """Maximum number of a baseline's trials. Its search continues until it reaches this number or has used as much
+    compute as that of GLASS."""
     draws: int = 1000
-    """Bootstrap repetitions for each interval."""
+    """Number of bootstrap repetitions for each interval."""
     any_global_size: bool = False
     """Whether the size of global views is taken from the shards instead of the preset."""
     note: str | None = None
-    """A warning at the top of the report."""
+    """A warning that the study's report shows at its top."""
 
     def config(self, model: StudyModel, dataset: ShardDataset) -> RunConfig:
         """The settings of ``model`` for the shards of ``dataset``."""
@@ -67,8 +68,8 @@ class Budget:
         return replace(config, loader=loader)
 
     def check(self, dataset: ShardDataset) -> None:
-        """Raises ``InputError`` now if any part of the study would refuse ``dataset`` later, after hours of
-        searches."""
+        """Raises ``InputError`` if any part of the study would reject ``dataset``. Otherwise, it would do so only after
+        hours of searches."""
         stored = dataset.info.global_size
         for model in self.models:
             config = self.config(model, dataset)
@@ -128,8 +129,8 @@ BUDGETS = {
         max_trials=12,
         draws=200,
         any_global_size=True,
-        # The study's learning rates are for pretrained weights and teach a new network nothing. Two
-        # trials find no rates either, so the ranges are narrow, around the tiny presets'.
+        # The study's learning rates suit pretrained weights; with them, a new network learns nothing. Two trials are
+        # too few to find better rates, so the ranges are narrow, around the rates of the tiny presets.
         glass_search=(
             "batch=8",
             "dropout=0.0",

@@ -8,11 +8,11 @@ from shards.files.documents import Interval, Number
 __all__ = ["BaselineCost", "CropStudy", "Fit", "InferenceCurve", "InferenceRow", "NotFitting", "TrainingRow"]
 
 Memory = dict[str, Number]
-"""Name of a count → bytes. ``memory_is`` of the document explains the counts."""
+"""Name of a memory measurement → bytes. The document's ``memory_is`` explains the measurements."""
 
 
 class TrainingRow(TypedDict):
-    """Training with one number of crops. Times are those of the epoch of median duration."""
+    """Cost of training with one number of crops per image. Times are from the epoch of median duration, in seconds."""
 
     num_crops: int
     step_time_s: Number
@@ -26,26 +26,26 @@ class TrainingRow(TypedDict):
     accuracy: Number | None
     """Validation accuracy of the best epoch."""
     images_without_grid: int
-    """Images whose grid has fewer cells than crops. By the paper's rule, the crops of such images are placed
-    uniformly."""
+    """Number of images whose grid has fewer cells than crops. By the paper's rule, the crops of such images are placed
+    uniformly at random."""
     memory: Memory
-    """Memory of one training step."""
+    """Memory that one training step takes."""
 
 
 class InferenceRow(TypedDict):
-    """Prediction with one number of crops."""
+    """Quality and cost of prediction with one number of crops per image."""
 
     num_crops: int
     images: int
-    """Number of images scored."""
+    """Number of images that were scored."""
     metrics: dict[str, Number | None]
     intervals: dict[str, Interval]
     images_per_s: Number
-    """Speed of loader and model together, in batches."""
+    """Images per second of loader and model together, when images are scored in batches."""
     latency_s: Number
-    """Median time of the model on a batch of one image."""
+    """Median time that the model takes for a batch of one image."""
     memory: Memory
-    """Memory of one batch."""
+    """Memory that prediction on one batch takes."""
 
 
 class InferenceCurve(TypedDict):
@@ -68,7 +68,7 @@ class Fit(TypedDict):
 
 
 class NotFitting(TypedDict):
-    """A number of crops that needed more memory than there was."""
+    """A number of crops for which the memory did not suffice."""
 
     num_crops: int
     part: str
@@ -84,13 +84,13 @@ class CropStudy(TypedDict):
     dataset: DatasetDigest
     config: dict[str, Any]
     steps: int | None
-    """Length of each training in optimiser steps; null: ``config.epochs`` epochs."""
+    """Length of each training run in optimiser steps; null if each trained for ``config.epochs`` epochs instead."""
     device: str
     memory_is: str
     train_images: int
     training: list[TrainingRow]
     fits: dict[str, Fit]
-    """Measured quantity → straight line through its values against ``num_crops``."""
+    """Measured quantity → straight line fitted to its values as a function of ``num_crops``."""
     inference: InferenceCurve
     did_not_fit: list[NotFitting]
 
@@ -100,9 +100,9 @@ class BaselineCost(TypedDict):
 
     batch: int
     memory: Memory
-    """Memory of one training step."""
+    """Memory that one training step takes."""
     step_time_s: Number | None
     epoch_time_s: Number | None
-    """Duration of an epoch at this batch, over as many images as in the crop studies."""
+    """Duration of an epoch with this batch size, on as many images as in the crop studies."""
     why: str | None
-    """Why it was not measured; null if it was."""
+    """Why the cost was not measured; null if it was."""

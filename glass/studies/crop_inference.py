@@ -26,7 +26,8 @@ LATENCY_ROUNDS = 15
 def inference_row(data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int) -> InferenceRow:
     """Measures the model in ``run`` with ``crops`` crops on the validation split.
 
-    Accuracy, latency and memory are measured on one device in one precision. Errors of exhausted memory are not caught.
+    Accuracy, latency and memory are all measured on the same device in the same precision. Out-of-memory errors are
+    passed on.
     """
     device = run_device()
     options = EvaluationOptions(device=device.type, num_crops=crops, draws=draws)
@@ -55,7 +56,7 @@ def _batch(data: OpenShards, trained: TrainedModel, split: str, crops: int) -> d
 
 
 def _latency(model: Any, batch: dict[str, Any]) -> float:
-    """Median seconds that the model takes for one image of ``batch``, which is on the model's device."""
+    """Median time in seconds that the model takes for one image of ``batch``, which must be on the model's device."""
     one = [batch[name][:1] for name in ("global_view", "local_crops", "crop_mask")]
     times = []
     for _ in range(LATENCY_ROUNDS):

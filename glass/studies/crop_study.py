@@ -1,7 +1,8 @@
-"""Measures the cost and gain of one more crop: training, and prediction with one trained model, for each number N.
+"""Measures what one more crop per image costs and gains in training, and in prediction with one trained model.
 
-Each N has its own folder, so an interrupted study continues. Straight lines are fitted to memory and time against N, as
-in the reference study. An N that does not fit into memory is recorded and left out.
+Both are measured for each number N of crops. Each N has its own folder, so an interrupted study continues. Straight
+lines are fitted to memory and time as functions of N, as in the reference study. An N for which the memory does not
+suffice is recorded and left out.
 """
 
 import math
@@ -34,31 +35,33 @@ Row = TypeVar("Row", TrainingRow, InferenceRow)
 
 @dataclass(frozen=True)
 class CropPlan:
-    """The settings of a study; ``config.epochs`` and ``loader.global_batch_size`` apply to every N."""
+    """The settings of a crop study. ``config.epochs`` and ``config.loader.global_batch_size`` apply to every number of
+    crops."""
 
     config: RunConfig
     crops: tuple[int, ...]
     steps: int | None = None
-    """Optimiser steps of each training: one epoch over as many images as these steps use. None: ``config.epochs``
-    whole epochs."""
+    """Length of each training run in optimiser steps: one epoch on as many images as these steps use, so
+    ``config.epochs`` must be 1. If it is None, each run trains for ``config.epochs`` epochs on all images."""
     draws: int = 1000
-    """Bootstrap repetitions for the intervals of the inference curve."""
+    """Number of bootstrap repetitions for the intervals of the inference curve."""
 
     def with_crops(self, crops: int) -> RunConfig:
         """The settings for training with ``crops`` crops."""
         return replace(self.config, loader=replace(self.config.loader, num_crops=crops))
 
     def curve_model(self, trained: Sequence[int]) -> int:
-        """The number of crops with which the model for the inference curve was trained.
+        """Chooses one of the numbers of crops ``trained``; the model trained with it gives the inference curve.
 
-        It is the preset's number if ``trained`` has it, else the number in ``trained`` that is nearest to the preset's.
+        It is the number in ``config`` if ``trained`` contains it, else the nearest number in ``trained``.
         """
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
 
 
 def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropStudy | None:
-    """The document of the study in ``output`` if the study is finished, else None. Records the plan in ``output``.
+    """Returns the document of the study in ``output`` if the study is finished, else None. Records the plan in
+    ``output``.
 
     Raises ``InputError`` if ``output`` holds another study, or if ``plan`` cannot be trained.
     """
@@ -77,9 +80,9 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropS
 
 
 def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> CropStudy:
-    """Trains and measures each N that is not done; writes and returns ``crop_study.json``.
+    """Measures each number of crops that was not measured before; writes ``crop_study.json`` and returns its content.
 
-    ``report`` is called with a line per N. Raises ``TrainingStopped`` if a signal asked to stop.
+    ``report`` is called with a line of text for each measurement. Raises ``TrainingStopped`` if a signal asked to stop.
     """
     make_folder(output)
     document = finished_crop_study(plan, output, data)
@@ -111,14 +114,14 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
 
 
 class _Parts:
-    """Measures the rows of a study; numbers of crops that do not fit into memory are collected in ``did_not_fit``."""
+    """Measures the rows of a study. Numbers of crops for which the memory did not suffice go into ``did_not_fit``."""
 
     def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
         self.data, self.plan, self.output, self.report = data, plan, output, report
         self.did_not_fit: list[NotFitting] = []
 
     def training(self) -> list[TrainingRow]:
-        """A row for each number of crops that can be trained."""
+        """Measures training and returns a row for each number of crops for which the memory suffices."""
         plan = self.plan
 
         def measured(crops: int) -> TrainingRow:
@@ -138,7 +141,7 @@ class _Parts:
         return rows
 
     def inference(self, trained: Sequence[int]) -> InferenceCurve:
-        """The inference curve of one model, chosen from those trained with the numbers of crops ``trained``."""
+        """Measures the inference curve of one of the models that were trained with the numbers of crops ``trained``."""
         plan, chosen = self.plan, self.plan.curve_model(trained)
 
         def measured(crops: int) -> InferenceRow:
@@ -174,9 +177,9 @@ class _Parts:
 
 
 def line_fit(x: Sequence[float], y: Sequence[float]) -> Fit:
-    """A least-squares line through (``x``, ``y``), which needs at least two different ``x``.
+    """Fits a line to the points (``x``, ``y``) by least squares. At least two values in ``x`` must differ.
 
-    The 95 % intervals use Student's t with n - 2 degrees of freedom; they are None below three points.
+    The 95 % intervals use Student's t with n - 2 degrees of freedom; they are None for fewer than three points.
     """
     from scipy.stats import linregress, t
 
@@ -197,7 +200,8 @@ def line_fit(x: Sequence[float], y: Sequence[float]) -> Fit:
 
 
 def _fits(rows: Sequence[TrainingRow]) -> dict[str, Fit]:
-    """Lines of memory, step time and epoch time against N; none if there are fewer than two N."""
+    """Lines fitted to memory, step time and epoch time as functions of the number of crops; empty for fewer than two
+    rows."""
     if len(rows) < 2:
         return {}
     crops = [row["num_crops"] for row in rows]

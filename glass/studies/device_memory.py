@@ -1,4 +1,5 @@
-"""Counts the memory that a study's training step or prediction takes on its device, and explains a shortage."""
+"""Measures the memory that a training step or a prediction of a study takes on its device, and explains errors of
+exhausted memory."""
 
 import gc
 from dataclasses import replace
@@ -31,7 +32,7 @@ def device_name() -> str:
 
 
 def meaning_of_counts() -> str:
-    """What the counts of this module mean on this device, in words; those of a GPU differ from those of a CPU."""
+    """Text that explains the counts of this module on this device. A GPU has other counts than a CPU."""
     if _on_gpu():
         return "peak of CUDA's allocator"
     return (
@@ -41,7 +42,7 @@ def meaning_of_counts() -> str:
 
 
 def training_memory(config: RunConfig) -> Counts:
-    """Name of a count → bytes of one training step of ``config``, with the batch of one micro-step."""
+    """Name of a count → bytes that one training step of ``config`` takes with the batch of one micro-step."""
     step = Step(replace(config, grad_accum_steps=1))
     if _on_gpu():
         return {"cuda_bytes": step.count_by_allocator()["peak_bytes"]}
@@ -50,9 +51,9 @@ def training_memory(config: RunConfig) -> Counts:
 
 
 def inference_memory(model: Any, batch: dict[str, Any]) -> Counts:
-    """Name of a count → bytes of one forward pass of ``model`` over ``batch``.
+    """Name of a count → bytes that one forward pass of ``model`` on ``batch`` takes.
 
-    The caller must set the precision and turn gradients off, as for predictions.
+    The caller must set the precision and turn off gradients, as for predictions.
     """
     views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
     if _on_gpu():
@@ -68,14 +69,14 @@ def inference_memory(model: Any, batch: dict[str, Any]) -> Counts:
 
 
 def why_it_does_not_fit(error: Exception) -> str | None:
-    """The message for an error of exhausted memory; None for any other error."""
+    """The message of an out-of-memory error; None for any other error."""
     if not is_out_of_memory(error):
         return None
     return (str(error).splitlines() or ["out of memory"])[0]
 
 
 def free_memory() -> None:
-    """Frees the memory of a step that did not fit, for the next step."""
+    """Frees the memory of a step for which it did not suffice, so that the next step can use it."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

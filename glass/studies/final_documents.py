@@ -26,7 +26,7 @@ GENERATOR_METRICS = ("auroc", *FPR_LIMITS)
 
 
 class Summary(TypedDict):
-    """A value summarised over seeds."""
+    """Summary of a value over seeds."""
 
     mean: Number | None
     sd: Number | None
@@ -34,7 +34,7 @@ class Summary(TypedDict):
     interval: Interval
     """95 % interval of the mean, by Student's t."""
     seeds: int
-    """Number of seeds for which the value is defined."""
+    """Number of seeds for which the value is not null."""
 
 
 if TYPE_CHECKING:  # for mypy, since code reads these by metric names that are not literals
@@ -63,14 +63,14 @@ class SeedSlice(TypedDict):
 
 
 class CalibratedSeed(TypedDict):
-    """Effect of a calibration on the test of one seed."""
+    """Effect of calibration on the test results of one seed."""
 
     before: Quality
     after: Quality
     false_positive_rate: Number | None
     max_fpr: Number
     verdict: str | None
-    """Whether the promised rate of false alarms is kept."""
+    """Verdict on the promised rate of false alarms: ``kept``, ``fewer than promised`` or ``not kept``."""
 
 
 class SeedResults(TypedDict):
@@ -88,7 +88,7 @@ class SeedRow(TypedDict):
 
     seed: int
     folder: str
-    """Its run folder, relative to that of the document."""
+    """The seed's run folder, relative to the folder of the document."""
     best_epoch: int
     valid: Number | None
     """Value of the validation metric that chose the best epoch."""
@@ -118,7 +118,7 @@ class QualitySummaries(TypedDict):
 
 
 class CalibratedSeeds(TypedDict):
-    """Effect of a calibration on the tests of all seeds."""
+    """Effect of calibration on the test results of all seeds."""
 
     before: QualitySummaries
     after: QualitySummaries
@@ -139,7 +139,7 @@ class OverSeeds(TypedDict):
 
 
 class HoldOut(TypedDict):
-    """The share of train+valid that is held back to choose the epoch, and the numbers of samples in both parts."""
+    """The share of train+valid that is held back to choose the epoch, and the number of samples in each part."""
 
     share: Number
     learnt: int
@@ -166,7 +166,7 @@ class FinalRuns(TypedDict):
 
 
 class Seeds(TypedDict):
-    """The content of ``seeds.json``: the seeds of the runs in the folder. None of them may be left out later."""
+    """The content of ``seeds.json``: the seeds of the runs in the folder. Later calls must include all of them."""
 
     format_version: int
     seeds: list[int]

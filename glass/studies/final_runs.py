@@ -1,8 +1,8 @@
-"""The study's protocol for a final figure: train with several seeds, and test each once on the test split.
+"""The study's protocol for final results: train a model with several seeds, and test each once on the test split.
 
-train and valid are merged, and 5 % are held back to choose the epoch; the model of the best epoch is tested. Each seed
-has its own folder, so interrupted runs continue and a finished seed is left alone. Seeds may be added later, but none
-may be left out: figures of selected seeds would mean nothing.
+The splits train and valid are merged, and 5 % of their samples are held back to choose the best epoch; the model of
+this epoch is tested. Each seed has its own folder, so interrupted runs continue, and finished seeds are not run again.
+Seeds may be added later, but none may be left out, because results on selected seeds would mean nothing.
 """
 
 import copy
@@ -39,7 +39,7 @@ SEEDS = (100, 200, 300, 400, 500)
 TEST = "test"
 STUDY_FILE, SEEDS_FILE = "final_runs.json", "seeds.json"
 PER_SEED = frozenset({"seed", "loader.seed", "train_split", "valid_split"})
-"""Settings that the protocol sets itself."""
+"""Settings that the protocol sets for each seed, whatever their values in the plan."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class FinalPlan:
     """The settings to train with, and the seeds."""
 
     config: RunConfig
-    """Settings of all seeds; ``config.epochs`` is the number of epochs for each."""
+    """The settings of all seeds. ``config.epochs`` is the number of epochs that each seed trains."""
     seeds: tuple[int, ...] = SEEDS
     hold_out: float = 0.05
 
@@ -63,10 +63,10 @@ def seed_folder(output: Path, seed: int) -> Path:
 
 
 def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
-    """Whether every seed is trained and tested, and the document is written. Records the plan in ``output``.
+    """Whether every seed is trained and tested, and ``final_runs.json`` is written. Records the plan in ``output``.
 
-    Raises ``InputError`` if ``output`` holds runs with other settings, another share held back, or seeds that the plan
-    leaves out, or if the plan cannot be trained.
+    Raises ``InputError`` if ``output`` holds runs with other settings, with another held-back share, or with seeds that
+    the plan leaves out. Also raises it if the plan cannot be trained.
     """
     configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # unsuitable seeds raise here, before any is recorded
     if not (output / PLAN_FILE).exists():
@@ -114,9 +114,9 @@ def _is_tested(config: RunConfig, folder: Path, digest: DatasetDigest) -> bool:
 def run_seeds(
     data: OpenShards, plan: FinalPlan, output: Path, report: Callable[[str], None] = lambda _: None
 ) -> FinalRuns:
-    """Trains and tests every seed that is not done; writes and returns ``final_runs.json``.
+    """Trains and tests every seed that is not finished; writes ``final_runs.json`` and returns its content.
 
-    ``report`` is called with a line per seed. Raises ``TrainingStopped`` if a signal asked to stop.
+    ``report`` is called with a line of text for each seed. Raises ``TrainingStopped`` if a signal asked to stop.
     """
     make_folder(output)
     if is_finished(plan, output, data):

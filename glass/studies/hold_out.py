@@ -1,4 +1,5 @@
-"""Holds back part of the training data to choose an epoch by: deterministically, and in whole groups."""
+"""Holds back part of the training data, deterministically and in whole groups, so that the best epoch can be chosen on
+it."""
 
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from shards.manifest.schema import TRAIN, VALID
 __all__ = ["HELD_BACK", "LEARNT", "HoldOut", "hold_back"]
 
 LEARNT, HELD_BACK = "final_train", "final_valid"
-"""Names of the splits for the two parts."""
+"""Names of the splits for the two parts: to learn from, and to choose the epoch on."""
 SEED = 606
 
 
@@ -31,8 +32,8 @@ def hold_back(
 ) -> HoldOut:
     """Divides the samples of ``splits`` anew and holds back about ``share`` of each class.
 
-    Groups stay whole, as when ``glass build`` splits. The result depends on the samples alone; the seed is fixed.
-    Raises ``InputError``, whose message ends in ``remedy``, if one of the parts would be empty.
+    Groups are not divided, as in ``glass build``. The seed is fixed, so the result depends only on the samples and on
+    ``share``. Raises ``InputError`` if one of the parts would be empty; its message ends with ``remedy``.
     """
     rows = dataset.split_rows(splits)
     columns = {name: dataset.column(name) for name in ("sha256", "label", "group")}

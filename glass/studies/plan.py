@@ -1,6 +1,6 @@
-"""Checks of a study before its first run: its settings can be trained, and are recorded in its folder.
+"""Before the first run of a study, checks that its settings can be trained, and records them in its folder.
 
-A command that continues after an interruption compares its settings with that record. Otherwise figures of different
+A command that continues after an interruption compares its settings with that record. Otherwise, results with different
 settings, data or devices could end up in one table.
 """
 
@@ -30,16 +30,16 @@ class Plan(TypedDict):
 
     format_version: int
     study: str
-    """Kind of the study, as in "a crop study"."""
+    """Kind of the study, such as "a crop study"."""
     settings: dict[str, Any]
-    """All settings that must stay the same."""
+    """All settings that must stay the same when the study continues."""
 
 
 def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
     """Raises ``InputError`` if the splits, the network or the weight files of ``config`` are not available.
 
-    Downloads nothing. Call it before :func:`settle_plan`: once a plan that cannot be trained is recorded, the corrected
-    settings would be refused as those of another study.
+    Downloads nothing. It must be called before :func:`settle_plan`: if a plan that cannot be trained were recorded, the
+    corrected settings would later be rejected as those of another study.
     """
     for split in (config.train_split, config.valid_split):
         check_fits(dataset, split, config.loader)
@@ -49,10 +49,10 @@ def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
 
 
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
-    """Writes ``settings`` (plain values, nested) to ``path``, or requires them to equal those written there.
+    """Writes ``settings`` (plain values, nested) to ``path``. If the file exists, requires them to equal those in it.
 
-    Raises ``InputError`` naming the first difference; also for a damaged file, and for a folder that holds other files
-    and no plan, or cannot be written to.
+    Raises ``InputError`` that names the first difference. Also raises it if the file is damaged, if the folder holds
+    other files but no plan, or if it cannot be written to.
     """
     now: Plan = json.loads(json.dumps({"format_version": FORMAT_VERSION, "study": study, "settings": settings}))
     if not path.exists():

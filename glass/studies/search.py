@@ -1,8 +1,8 @@
-"""A search over settings: its trials train, may be pruned early, and continue after an interruption.
+"""A search over settings: its trials train models, may be pruned early, and continue after an interruption.
 
 Every trial trains in its own folder with checkpoints, and reports each epoch to the storage. A search that was killed
-continues its trial at the epoch of the kill, and its result is the same as without the kill. Shards stay open from
-trial to trial.
+continues its trial at the epoch at which it was killed, and its result is the same as without the kill. Shards stay
+open from trial to trial.
 """
 
 import gc
@@ -40,7 +40,8 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES_IN_A_ROW = 3
 """The search ends with an error after this many trials in a row failed for reasons other than memory and divergence."""
 MAX_TAKE_UPS = 3
-"""How often a trial is continued from one epoch: the system may kill the trial each time because the memory is full."""
+"""At most this many times, a trial is continued from the same epoch after a kill. If the system kills its process each
+time, the memory probably does not suffice."""
 
 
 class _Pruned(Exception):
@@ -48,13 +49,12 @@ class _Pruned(Exception):
 
 
 class Search:
-    """The search of a plan, as run by one process. Any number of processes may work on it in the same folder."""
+    """The search that a plan describes, as run by one process. Several processes may work on it in the same folder."""
 
     def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
-        """Opens or creates the search in ``output``; ``storage`` is that of :class:`SearchStore`.
+        """Opens or creates the search in the folder ``output``. ``storage`` is that of :class:`SearchStore`.
 
-        Raises ``InputError`` for a storage that cannot be opened or holds another study, and if the plan cannot be
-        trained.
+        Raises ``InputError`` if the storage cannot be opened or holds another study, or if the plan cannot be trained.
         """
         if not (output / TRIALS).exists():
             check_trainable(data.dataset, plan.config)
@@ -74,7 +74,7 @@ class Search:
 
     @property
     def study(self) -> optuna.Study:
-        """The study as Optuna represents it."""
+        """Optuna's study object."""
         return self.store.study
 
     def is_finished(self, trials: int) -> bool:
@@ -83,13 +83,13 @@ class Search:
         return len(states) >= trials and TrialState.RUNNING not in states
 
     def run(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> Tuning:
-        """:meth:`work`, then :meth:`write_records`; returns the content of ``tuning.json``."""
+        """Calls :meth:`work`, then :meth:`write_records`, and returns the content of ``tuning.json``."""
         self.work(trials, on_trial)
         return self.write_records()
 
     def work(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> None:
-        """Runs trials until ``trials`` of them have been started; ``on_trial`` is called with each that ended in this
-        process."""
+        """Runs trials until ``trials`` of them have been started in total. ``on_trial`` is called with each trial that
+        ended in this process."""
         while (claim := self.store.claim(trials)) is not None:
             try:
                 self._work(claim)
@@ -137,10 +137,11 @@ class Search:
             torch.cuda.empty_cache()
 
     def _train(self, trial: optuna.trial.Trial, config: RunConfig, folder: Path) -> float:
-        """The best value that the trial reached in any epoch. Raises ``_Pruned`` if the pruner ends the trial."""
+        """Trains the trial and returns the best value that it reached in any epoch. Raises ``_Pruned`` if the pruner
+        ends the trial."""
         reported = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
-        # Epochs before a kill. The storage may lack the last of them; if that one lies after the last
+        # The epochs that were trained before a kill. The storage may lack the last one; if it came after the last
         # checkpoint, it is trained again with the same result.
         lines = RunFolder(folder).read_metrics()
 
@@ -168,7 +169,8 @@ class Search:
         return best.value
 
     def _failure(self, error: Exception, folder: Path) -> str:
-        """The reason why a trial failed, in a sentence. Raises ``InputError`` after too many failures in a row."""
+        """Logs the failure of a trial and returns its reason as text. Raises ``InputError`` after too many failures in
+        a row."""
         if is_out_of_memory(error):
             self._failures = 0
             logger.warning("%s does not fit into memory: %s", folder.name, safe_text(error))
@@ -200,7 +202,8 @@ class _Best:
         return self._value
 
     def see(self, value: float | None, metric: str) -> None:
-        """Takes the value of an epoch. Raises ``InputError`` if it is None: with one class only, AUROC is undefined."""
+        """Adds the value of an epoch. Raises ``InputError`` if it is None, because ``metric`` is undefined when the
+        validation split has only one class."""
         if value is None:
             raise InputError(
                 f"the validation split has no {metric}, because it has images of one class only: choose another "
@@ -210,7 +213,7 @@ class _Best:
 
 
 def _killed_too_often(claim: Claim) -> str | None:
-    """The reason why a trial is not continued once more, or None."""
+    """The reason why the trial is not continued again, as text; None if it may be continued."""
     if claim.take_ups <= MAX_TAKE_UPS:
         return None
     return (
@@ -220,7 +223,8 @@ def _killed_too_often(claim: Claim) -> str | None:
 
 
 def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
-    """The value of one dimension for the trial; for a trial that is continued, the value stored before."""
+    """The trial's value for one dimension of the search space. A continued trial gets the value that was stored for it
+    before."""
     if isinstance(dimension, LogRange):
         return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
     return trial.suggest_categorical(dimension.name, dimension.options)

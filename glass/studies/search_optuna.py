@@ -1,4 +1,4 @@
-"""Optuna's sampler and pruner, made repeatable: an interrupted search decides as it would have without interruption."""
+"""Optuna's sampler and pruner, made repeatable: an interruption does not change the decisions of a search."""
 
 import hashlib
 from typing import Any
@@ -14,33 +14,33 @@ from glass.studies.search_space import SAMPLER_SEED
 __all__ = ["REDUCTION_FACTOR", "RepeatableHyperband", "SeededTPE"]
 
 REDUCTION_FACTOR = 3
-"""One in this many trials continues at each rung."""
+"""At each rung (an epoch at which Hyperband prunes), one in this many trials continues."""
 
 
 class SeededTPE(BaseSampler):
-    """Optuna's TPE, which draws each parameter independently (its default), but without internal state.
+    """Optuna's TPE, but without internal state. It draws each parameter independently, which is TPE's default.
 
-    Every draw is a function of (seed, trial number, parameter) and the trials before it. ``TPESampler(seed=…)`` itself
-    restarts its generator with the process, so a reopened study would repeat its first proposals.
+    Every draw is a function of (seed, trial number, parameter) and of the earlier trials. By contrast,
+    ``TPESampler(seed=…)`` restarts its generator in each process, so a reopened study would repeat its first proposals.
     """
 
     def __init__(self, seed: int = SAMPLER_SEED) -> None:
         self.seed = seed
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Empty: every parameter is drawn independently."""
+        """Returns an empty space, because every parameter is drawn independently."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Empty, see :meth:`infer_relative_search_space`."""
+        """Returns no values; see :meth:`infer_relative_search_space`."""
         return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The value of one parameter of one trial."""
+        """Draws the value of one parameter for one trial."""
         text = f"{self.seed} {trial.number} {param_name}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
         tpe = TPESampler(seed=seed)
@@ -48,12 +48,12 @@ class SeededTPE(BaseSampler):
 
 
 class RepeatableHyperband(HyperbandPruner):
-    """Optuna's Hyperband, but a repeated question gets the same answer. Every trial must report after every epoch.
+    """Optuna's Hyperband, except that asking twice about an epoch gives the same decision.
 
-    Optuna's own pruner stores that a trial has reached a rung before it decides. If the process is killed between the
-    two and the pruner is asked again, it takes the rung for passed. This class derives the rung from the values that
-    trials have reported at the rung's epoch, so it stores nothing. It must be a ``HyperbandPruner``: only for that
-    class does TPE keep the trials of different brackets apart.
+    Every trial must report after every epoch. Optuna's own pruner first stores that a trial has reached a rung, then
+    decides. If the process is killed in between and the pruner is asked again, it assumes that the trial has passed the
+    rung. This class stores nothing; it decides from the values that trials have reported at the rung's epoch. It must
+    be a ``HyperbandPruner``, because only for this class does TPE keep the trials of different brackets apart.
     """
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:
@@ -64,7 +64,8 @@ class RepeatableHyperband(HyperbandPruner):
         self._first_rung = min_epochs
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether ``trial``, at its last epoch, is at a rung and not among the best third of its bracket there."""
+        """Whether to prune ``trial``, that is, whether its last epoch is a rung at which it is not in the best third of
+        its bracket."""
         epoch, bracket = trial.last_step, self._get_bracket_id(study, trial)
         if epoch is None or not self._is_rung(epoch, bracket):
             return False

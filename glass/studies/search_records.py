@@ -30,7 +30,7 @@ __all__ = [
 FORMAT_VERSION = 1
 
 Value = int | Number | str
-"""A value of a searched dimension."""
+"""A value of one dimension of the search space."""
 
 
 class Trial(TypedDict):
@@ -42,13 +42,13 @@ class Trial(TypedDict):
     value: Number | None
     params: dict[str, Value]
     epochs: int
-    """Number of epochs trained."""
+    """Number of epochs that the trial trained."""
     why: str | None
     """Why the trial failed; null if it did not."""
 
 
 class TrialStates(TypedDict):
-    """Numbers of trials by state."""
+    """Number of trials in each state."""
 
     complete: int
     pruned: int
@@ -63,7 +63,7 @@ class Tuning(TypedDict):
     study: str
     metric: str
     settings: dict[str, Any]
-    """All settings that the trials share, see ``SearchPlan.record``."""
+    """All settings that the trials share, and the search space; see ``SearchPlan.record``."""
     states: TrialStates
     trials: list[Trial]
     importance: dict[str, Number] | None
@@ -79,21 +79,21 @@ class BestParams(TypedDict):
     """``glass`` or ``single_view``."""
     metric: str
     value: Number
-    """Metric of the best validation epoch."""
+    """The metric's value in the best validation epoch of the best trial."""
     trial: int
     trials: int
-    """Number of trials that ended, in whatever state."""
+    """Number of trials that ended: complete, pruned or failed."""
     params: dict[str, Value]
-    """Searched dimension → best value."""
+    """Dimension of the search space → best value."""
     settings: dict[str, Value]
     """Key of ``--set`` → best value."""
     fixed: dict[str, Value | bool | None]
-    """Key of ``--set`` → value, for the settings in which all trials differed from the preset."""
+    """Key of ``--set`` → value, for the settings that all trials shared but that differ from the preset."""
 
 
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})
-"""Settings that a search makes for its trials only; a run with the best values of the search does not take them
-over."""
+"""Settings that a search makes only for its trials. They are not passed on to a run that uses the best values of the
+search."""
 
 
 def trial_rows(study: "optuna.Study") -> list[Trial]:
@@ -112,20 +112,21 @@ def trial_rows(study: "optuna.Study") -> list[Trial]:
 
 
 def complete_trials(trials: Sequence[Trial]) -> list[tuple[float, Trial]]:
-    """(value, trial) for each complete one of ``trials``, in their order."""
+    """(value, trial) for each complete trial among ``trials``, in the same order."""
     return [(row["value"], row) for row in trials if row["state"] == "complete" and row["value"] is not None]
 
 
 def best_trial(trials: Sequence[Trial], metric: str) -> tuple[float, Trial] | None:
-    """(value, trial) of the best complete trial by ``metric``, the first of equal ones; None if none is complete."""
+    """(value, trial) for the complete trial that is best by ``metric``, or the first of several equally good ones; None
+    if no trial is complete."""
     best = min if metric == "loss" else max
     return best(complete_trials(trials), key=lambda found: found[0], default=None)
 
 
 def write_records(study: "optuna.Study", config: RunConfig, space: tuple[Dimension, ...], output: Path) -> Tuning:
-    """Writes both files into ``output`` and returns the content of ``tuning.json``.
+    """Writes ``tuning.json`` and ``best.json`` into ``output`` and returns the content of ``tuning.json``.
 
-    ``best.json`` is written once a trial is complete.
+    ``best.json`` is written only if at least one trial is complete.
     """
     rows = trial_rows(study)
     count = {name: sum(row["state"] == name for row in rows) for name in ("complete", "pruned", "fail", "running")}
@@ -177,9 +178,9 @@ def _importance(study: "optuna.Study") -> dict[str, float] | None:
 
 
 def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any]:
-    """The settings in which ``config`` differs from its preset; the best values were found with them.
+    """The settings in which ``config`` differs from its preset. The best values were found with these settings.
 
-    Settings that were ``varied`` and those that change only the speed are left out.
+    Left out are settings that were ``varied``, that apply only to trials, or that do not change results.
     """
     start = load_preset(config.preset) if config.preset else RunConfig()
     before = flat_settings(config_to_dict(start))
@@ -191,10 +192,11 @@ def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any
 
 
 def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> RunConfig:
-    """``config`` with the settings of the ``best.json`` at ``path``; ``asked`` are the arguments of ``--set``.
+    """``config``, changed to the settings in the ``best.json`` at ``path``. ``asked`` are the arguments of ``--set``.
 
-    Raises ``InputError`` if the file is no ``best.json``, belongs to another preset, or names a file or a network
-    elsewhere that ``asked`` does not name, since the file may come from a stranger.
+    Raises ``InputError`` if the file is not a ``best.json`` or belongs to another preset. The file may come from a
+    stranger, so ``InputError`` is also raised if it names a file, service or downloadable network that is not named in
+    ``asked``.
     """
     best = read_document(path, BestParams, "a best.json of glass tune")
     if best["format_version"] != FORMAT_VERSION:

@@ -1,6 +1,6 @@
-"""The search space: which settings vary within which bounds, and how ``--search`` changes it; the plan of a search.
+"""The plan of a search, and its search space: which settings vary, within which bounds, and what ``--search`` changes.
 
-The bounds are those of the reference study; a test compares them with its figures.
+The bounds are those of the reference study. A test compares them with the values in that study.
 """
 
 import re
@@ -30,9 +30,10 @@ __all__ = [
 
 SAMPLER_SEED = 606
 BATCH = "batch"
-"""The dimension that counts images per optimiser step; its value is divided by ``grad_accum_steps``."""
+"""Name of the dimension for the number of images per optimiser step. A trial's batch size in the loader is this number
+divided by ``grad_accum_steps``."""
 OPTIONS = {"epochs": "--epochs", "select_by": "--metric", "loader.device": "--device"}
-"""Settings that the command sets by options of its own."""
+"""Setting that the user cannot search → the command-line option that sets it for all trials."""
 SAME_FOR_ALL = frozenset(
     {"seed", "loader.seed", "train_split", "valid_split", "model.kind", "loader.global_size", "grad_accum_steps"}
 )
@@ -41,17 +42,17 @@ SAME_FOR_ALL = frozenset(
 
 @dataclass(frozen=True)
 class Choice:
-    """A dimension with a few possible values."""
+    """A dimension of the search space with a few possible values."""
 
     name: str
     settings: tuple[str, ...]
-    """Keys of ``--set`` that all get the chosen value."""
+    """Settings (keys of ``--set``) that all get the chosen value."""
     options: tuple[int | float | str, ...]
 
 
 @dataclass(frozen=True)
 class LogRange:
-    """A dimension of numbers from ``low`` to ``high``, uniformly distributed on a logarithmic scale."""
+    """A dimension of the search space with numbers from ``low`` to ``high``, uniform on a logarithmic scale."""
 
     name: str
     settings: tuple[str, ...]
@@ -86,11 +87,11 @@ def space_for(config: RunConfig) -> tuple[Dimension, ...]:
 
 
 def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequence[str]) -> tuple[Dimension, ...]:
-    """``space`` with dimensions replaced or added as ``changes`` say: each ``"name=low..high"`` or ``"name=a,b,c"``.
+    """Returns ``space`` with dimensions replaced or added by ``changes``: ``"name=low..high"`` or ``"name=a,b,c"``.
 
-    ``name`` is a dimension of the space, or a key of ``--set``, which is added if no dimension has it. Raises
-    ``InputError`` for an unknown name, for a setting that all trials must share, and for values that the setting
-    refuses.
+    ``name`` is the name of a dimension or the key of a setting, as for ``--set``. A setting that belongs to no
+    dimension becomes a new one. Raises ``InputError`` for an unknown name, for a setting that all trials must share,
+    and for values that the setting does not allow.
     """
     dimensions = {dimension.name: dimension for dimension in space}
     for change in changes:
@@ -115,12 +116,12 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
 
 
 def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int) -> str:
-    """The dimension of ``space`` (name → its settings) that ``name`` means; ``name`` itself if no dimension has this
-    setting.
+    """Returns the name of the dimension of ``space`` (name → its settings) that ``name`` refers to.
 
-    ``name`` is a dimension or the key of a setting, and ``steps`` are the micro-steps of a batch. Raises ``InputError``
-    for a setting that cannot be searched. If two dimensions set one setting, it would have the value of one of them,
-    but the records would list both.
+    ``name`` is the name of a dimension or the key of a setting. A key that belongs to no dimension is returned
+    unchanged. ``steps`` is the number of micro-steps of a batch. Raises ``InputError`` if the setting cannot be
+    searched, or if a dimension of another name already sets it. With two dimensions for one setting, only one value
+    would take effect, but the records would list both.
     """
     if name in space:
         return name
@@ -174,15 +175,15 @@ def _value(text: str) -> int | float | str:
 
 
 def settings_at(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> RunConfig:
-    """``config`` at the point ``point`` of the space (dimension name → value).
+    """Returns ``config`` with the settings at ``point`` (dimension name → value) of the search space.
 
-    Raises ``InputError`` for values that the configuration refuses.
+    Raises ``InputError`` for values that the configuration does not allow.
     """
     return apply_overrides(config, [f"{k}={v}" for k, v in settings_of(config, space, point)])
 
 
 def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The settings of a point as (key, value). Floats keep all digits when they are written as text."""
+    """The settings at ``point`` of the search space, each as (key of ``--set``, value)."""
     pairs = []
     for dimension in space:
         value = point[dimension.name]
@@ -204,22 +205,23 @@ def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """The plan of a search: ``config.epochs`` is the number of epochs of a trial, ``config.select_by`` the metric."""
+    """The plan of a search. Each trial trains ``config.epochs`` epochs if not pruned; ``config.select_by`` is the
+    metric."""
 
     config: RunConfig
     space: tuple[Dimension, ...]
     name: str = ""
-    """The study's name in its storage; empty: the preset's name."""
+    """The study's name in its storage. If it is empty, the preset's name is used."""
     min_epochs: int = 5
-    """Epochs that a trial trains before it may be pruned; at most ``config.epochs`` count."""
+    """Number of epochs that a trial trains before it may be pruned, limited to ``config.epochs``."""
 
     @property
     def direction(self) -> str:
-        """``maximize`` or ``minimize``, as Optuna calls the better direction of the metric."""
+        """``maximize`` or ``minimize``: Optuna's name for the direction in which the metric gets better."""
         return "minimize" if self.config.select_by == "loss" else "maximize"
 
     def record(self, dataset: ShardDataset) -> dict[str, Any]:
-        """The settings that identify the search; the storage keeps them and refuses to continue another search."""
+        """The settings that identify the search. They are stored, and a search with other settings is not continued."""
         varied = {key for dimension in self.space for key in dimension.settings}
         flat = flat_settings(config_to_dict(self.config))
         fixed = {k: v for k, v in flat.items() if k not in varied and k not in FREE_TO_CHANGE}

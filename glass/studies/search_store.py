@@ -1,8 +1,8 @@
-"""The storage of a search: Optuna's study, and locks that say which process works on which trial.
+"""The storage of a search: Optuna's study, and locks that show which process works on which trial.
 
-A process that works on a trial holds the lock of the trial's file. A trial that is marked as running but not locked was
-interrupted by a kill, and the next process continues it. The locks are in the folder of the search, so several
-processes and machines may share it. Trials that were started from another folder on the same storage are left alone.
+While a process works on a trial, it holds a lock on the trial's lock file. If a trial is marked as running but not
+locked, its process was killed, and the next process continues it. The locks are in the folder of the search, so several
+processes and machines may share it. Trials that were started from another folder on the same storage are not touched.
 """
 
 import os
@@ -30,12 +30,12 @@ TRIALS = "trials"
 """Name of the folder that contains a folder for each trial."""
 
 MAX_LINE_BYTES = 1 << 16
-"""Size limit of a journal's first line, which creates a study; later lines may be longer."""
+"""At most this many bytes of a journal's first line are read. This line creates a study; later lines may be longer."""
 _OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
-"""Tables, with some of their columns, by which a database of Optuna is recognised."""
+"""Table → some of its columns. A database with such a table is recognised as Optuna's."""
 
 TAKE_UPS = "take_ups"
-"""User attribute of a trial: how often it was continued after a kill, and after how many epochs."""
+"""Name of the user attribute that records how often a trial was continued after a kill, and after how many epochs."""
 
 
 class Claim:
@@ -69,9 +69,9 @@ class SearchStore:
     ) -> None:
         """Opens or creates the study.
 
-        ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL of Optuna's; None: a SQLite file in
-        ``folder``. ``settings`` identify the study. If the storage holds a study ``name`` with other settings, raises
-        ``InputError`` naming the first difference.
+        ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL that Optuna accepts. If it is None, a
+        SQLite file in ``folder`` is used. ``settings`` identify the study: if the storage holds a study ``name`` with
+        other settings, raises ``InputError`` that names the first difference.
         """
         self.folder = folder
         self._own_storage = storage is None
@@ -90,7 +90,7 @@ class SearchStore:
             self._check_settings(url, direction, settings)
 
     def claim(self, trials: int) -> Claim | None:
-        """A trial to work on: an interrupted one, else a new one if there are fewer than ``trials``, else None."""
+        """Claims a trial to work on: an interrupted one or, if fewer than ``trials`` exist, a new one; else None."""
         with self._alone():
             for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 home = frozen.user_attrs.get("home", self._home if self._own_storage else None)
@@ -107,7 +107,7 @@ class SearchStore:
             return Claim(trial, descriptor)
 
     def forget_take_ups(self, trial: Trial) -> None:
-        """Sets the number of continuations of ``trial`` back to 0, because its process was not killed."""
+        """Resets the number of continuations of ``trial`` to 0. Call it if the process stops without being killed."""
         trial.set_user_attr(TAKE_UPS, None)
 
     def _count_take_up(self, trial: Trial, frozen: FrozenTrial) -> int:
@@ -122,12 +122,12 @@ class SearchStore:
         return self.folder / TRIALS / f"trial-{number:04d}"
 
     def _lock(self, number: int) -> int | None:
-        """The descriptor of the trial's locked file; None if another process holds the lock."""
+        """Locks the trial's lock file and returns its descriptor; None if another process holds the lock."""
         return try_lock(self.folder / TRIALS / f"trial-{number:04d}.lock")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Context manager: only one process at a time chooses a trial."""
+        """Context manager in which only one process at a time may choose a trial."""
         with locked_file(self.folder / ".claims"):
             yield
 
@@ -142,7 +142,7 @@ class SearchStore:
     def _check_settings(self, url: str, direction: str, settings: dict[str, Any]) -> None:
         before = self.study.user_attrs.get("settings")
         if before is None:
-            # Optuna keeps the directions of a study that is there, whatever it is asked for.
+            # Optuna keeps the directions of an existing study, whatever direction is passed to it.
             kept = [kept.name.lower() for kept in self.study.directions]
             if self.study.get_trials(deepcopy=False) or kept != [direction]:
                 raise InputError(f"{shown_url(url)} holds a study of another program: give another --storage")
@@ -177,7 +177,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _require_database(url: str, options: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if the database holds tables, but none of Optuna's: Optuna would add its own."""
+    """Raises ``ValueError`` if the database holds tables, but none of Optuna's. Optuna would add its tables to them."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, **options)
@@ -195,7 +195,7 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
 
 
 def _require_journal(path: Path) -> None:
-    """Raises ``ValueError`` if the file is neither empty nor a journal of Optuna's: Optuna would append to it."""
+    """Raises ``ValueError`` if the file is neither empty nor an Optuna journal. Optuna would append to any file."""
     if not path.exists() or not path.stat().st_size:
         return
     with open_regular(path) as file:

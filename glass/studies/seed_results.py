@@ -1,8 +1,8 @@
-"""Results of final runs: per seed by generator and calibrated, over all seeds, and compared with the baseline.
+"""Results of final runs: for each seed, summarised over all seeds, and compared with the baseline.
 
-Results per generator and per kind of real image come from the evaluation. If the data set has a split ``calibration``
-with both classes, the model is calibrated on it, and the effect on the test is recorded. The metrics themselves are
-always those of raw scores at threshold 0.5, by the study's protocol.
+Results for each generator and each kind of real image come from the evaluation. If the data set has a split
+``calibration`` with both classes, the model is calibrated on it, and the effect on the test results is recorded. The
+metrics are always those of raw scores at threshold 0.5, as the study's protocol demands.
 """
 
 import logging
@@ -47,7 +47,8 @@ COMPARED = ("accuracy", "auroc")
 def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions) -> None:
     """Calibrates the model in ``run`` on the split ``calibration``.
 
-    Does nothing if that split lacks a class; logs a warning if the model does not separate the classes.
+    Does nothing if that split is missing or lacks a class. If the model does not separate the classes, logs a warning
+    and does not calibrate.
     """
     count = dataset.info.counts.get(CALIBRATION)
     if count is None or not (count.real and count.generated):
@@ -65,7 +66,7 @@ def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions)
 
 
 def seed_results(run: Path, evaluation: Evaluation, dataset: ShardDataset) -> SeedResults:
-    """The results of ``run``, whose test is ``evaluation``."""
+    """The results of the run in the folder ``run``. ``evaluation`` is its evaluation on the test split."""
     rows = evaluation["per_generator"]
     return {
         "generators": {
@@ -154,7 +155,7 @@ def _summaries(rows: Sequence[Mapping[str, float | None]]) -> Summaries:
 
 
 def summary(values: Sequence[float | None]) -> Summary:
-    """Mean, standard deviation (n - 1) and Student's 95 % interval of the mean, over the values that are not None."""
+    """Mean, standard deviation (n - 1) and Student's 95 % interval of the mean, for the values that are not None."""
     known = [value for value in values if value is not None]
     mean = statistics.fmean(known) if known else None
     sd = statistics.stdev(known) if len(known) > 1 else None
@@ -174,7 +175,8 @@ def _student_interval(values: Sequence[float]) -> list[float] | None:
 
 
 def comparisons(results: Sequence[StudyResult]) -> list[Comparison]:
-    """GLASS minus baseline, seed by seed, for every family, terms of comparison and metric."""
+    """One row for each result of a baseline and each metric, with the mean difference (GLASS minus baseline) over pairs
+    of runs with equal seeds."""
     rows: list[Comparison] = []
     ours = {row["family"]: row for row in results if row["kind"] == "glass"}
     for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):

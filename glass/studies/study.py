@@ -1,8 +1,8 @@
 """The whole study: tunes six models, trains each with every seed, studies their crops, and compares them.
 
-GLASS is compared with the resize-only baseline on equal terms twice: with as many tuning trials, and with as much
-compute. For equal compute, the baseline's search continues until it has used as many operations as the search of GLASS.
-Every part has its own folder and continues after an interruption.
+GLASS is compared with the resize-only baseline twice: with an equal number of tuning trials, and with equal compute.
+For equal compute, the baseline's search continues until it has used as many operations as the search of GLASS. Every
+part has its own folder and continues after an interruption.
 """
 
 import time
@@ -42,7 +42,7 @@ Report = Callable[[str], None]
 
 @dataclass
 class Study:
-    """One study in one folder; ``report`` is called with a line for each part that is done."""
+    """One study in one folder. ``report`` is called with a line of text for each part that is done."""
 
     data: OpenShards
     budget: Budget
@@ -50,7 +50,7 @@ class Study:
     report: Report = lambda _: None
 
     def run(self) -> StudyDocument:
-        """Runs the parts that are not finished yet; writes and returns ``study.json``."""
+        """Runs the parts that are not finished yet; writes ``study.json`` and returns its content."""
         start = time.monotonic()
         audit = read_audit(Path(self.data.dataset.root))  # a damaged one is reported before the work
         searches, results = self._search_and_train()
@@ -78,7 +78,7 @@ class Study:
         return document
 
     def _search_and_train(self) -> tuple[list[SearchResult], list[StudyResult]]:
-        """All searches and final runs; within a family, GLASS comes before its baseline."""
+        """Runs all searches and final runs. Within a family, GLASS comes before its baseline."""
         searches: list[SearchResult] = []
         results: list[StudyResult] = []
         flops: dict[str, float] = {}
@@ -103,7 +103,8 @@ class Study:
     def _tune(self, model: StudyModel, flops: float | None) -> tuple[Tuning, float]:
         """Runs the search for ``model``; returns its results and the number of floating-point operations that it used.
 
-        Given ``flops``, trials are added to the budget's until the search has used that many operations.
+        Given ``flops``, the search goes on after the budget's number of trials, until it has used that many operations
+        or run the budget's ``max_trials``.
         """
         plan = self._plan(model)
         folder = self.output / model.name / "tune"
@@ -131,9 +132,10 @@ class Study:
         )
 
     def _final(self, model: StudyModel, tuning: Tuning, glass_flops: float | None) -> list[StudyResult]:
-        """The final runs of the best settings of ``tuning``; for a baseline, on both terms of comparison.
+        """Executes the final runs with the best settings in ``tuning`` and returns their results.
 
-        ``glass_flops`` is the number of operations that the GLASS search of the family used.
+        A baseline has two results: one with the best of its first trials, as many as GLASS had, and one with the best
+        of all its trials. ``glass_flops`` is the number of operations that the search of the family's GLASS model used.
         """
         wanted = {TUNED: len(tuning["trials"])}
         if not _sees_crops(model):

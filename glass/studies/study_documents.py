@@ -13,7 +13,7 @@ __all__ = ["AboutModel", "BaselineRow", "Comparison", "SearchResult", "StudyDocu
 
 
 class AboutModel(TypedDict):
-    """Name, family and kind of a model of the study."""
+    """Name, backbone family and kind of a model in the study."""
 
     name: str
     family: str
@@ -22,21 +22,22 @@ class AboutModel(TypedDict):
 
 
 class SearchResult(AboutModel):
-    """The search over the settings of a model."""
+    """The search over the settings of a model. ``flops`` is the number of operations that it used."""
 
     flops: Number
     tuning: Tuning
 
 
 class StudyResult(AboutModel):
-    """The final runs of a model, on one of the terms of comparison."""
+    """The final runs of a model with the best settings of its search."""
 
     terms: str
-    """``tuned``, ``equal trials`` or ``equal compute``."""
+    """How the settings were searched: ``tuned`` for a GLASS model; for a baseline, with ``equal trials`` or with
+    ``equal compute`` as for its GLASS model."""
     trials: int
     search_flops: Number
     compute_share: Number | None
-    """Operations of the model's search, divided by those of the family's GLASS search; null if that search is
+    """Number of operations of the model's search, divided by that of the GLASS model of its family; null if that is
     missing."""
     best_trial: int
     params: dict[str, Value]
@@ -44,12 +45,12 @@ class StudyResult(AboutModel):
 
 
 class Comparison(TypedDict):
-    """GLASS minus its baseline, paired by seed."""
+    """The difference between GLASS and its baseline, GLASS minus baseline, over pairs of runs with equal seeds."""
 
     family: str
     terms: str
     compute_share: Number | None
-    """Operations of the baseline's search, divided by those of the GLASS model's search."""
+    """Number of operations of the baseline's search, divided by that of the GLASS model's search."""
     metric: str
     glass: Number | None
     baseline: Number | None
@@ -87,4 +88,4 @@ class StudyDocument(TypedDict):
     baseline_memory: list[BaselineRow]
     memory_is: str
     time_s: Number
-    """Duration of the last call; earlier calls that were killed are not counted."""
+    """Duration of the last call, in seconds. Earlier calls that were interrupted do not count."""

@@ -1,4 +1,5 @@
-"""Measures memory and time of training for a study: with a number of crops, or for a resize-only baseline.
+"""Measures the memory and time that training takes in a study: with a given number of crops, or for a resize-only
+baseline.
 
 Each measurement is stored in its own folder, so an interrupted study continues.
 """
@@ -30,10 +31,10 @@ ROW_FILE = "row.json"
 
 
 def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> TrainingRow:
-    """The measurement stored in ``folder``, made now if there is none.
+    """Returns the measurement stored in ``folder``. If there is none, measures and stores it first.
 
-    Trains ``config.epochs`` epochs, or, given ``steps``, one epoch over as many images as that many optimiser steps
-    use. Raises ``TrainingStopped`` if a signal asked to stop, and any error of exhausted memory.
+    Trains for ``config.epochs`` epochs on the whole split or, given ``steps``, on only as many of its images as that
+    many optimiser steps use. Raises ``TrainingStopped`` if a signal asked to stop; out-of-memory errors are passed on.
     """
     if not (folder / ROW_FILE).is_file():
         row = _measure(data, config.untracked(), steps, folder)
@@ -45,9 +46,11 @@ def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder
 
 
 def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> BaselineCost:
-    """The cost of training a resize-only baseline, stored in ``folder``; if memory is exhausted, the reason instead.
+    """The cost of training a resize-only baseline. The measurement is stored in ``folder``, as for
+    :func:`training_cost`.
 
-    Raises ``TrainingStopped`` if a signal asked to stop.
+    If the memory does not suffice, the result has the reason instead of the cost. Raises ``TrainingStopped`` if a
+    signal asked to stop.
     """
     make_folder(folder)
     if not (folder / PLAN_FILE).exists():
@@ -80,7 +83,8 @@ def run_folder(folder: Path) -> Path:
 
 
 def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.ndarray:
-    """(n,) sorted rows of the manifest to train on: the whole split, or a seeded part of it for ``steps`` steps."""
+    """The rows of the manifest to train on, (n,) and sorted: the whole split or, given ``steps``, a random part of it,
+    drawn with the loader's seed, that lasts for that many optimiser steps."""
     rows = data.dataset.split_rows(config.train_split)
     if steps is None:
         return rows
@@ -91,7 +95,7 @@ def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.
 
 
 def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) -> dict[str, Any]:
-    """All settings that the figures depend on. Only figures with equal settings may be compared in one table."""
+    """All settings that the measurements depend on. Only measurements with equal settings may be in one table."""
     return {
         "config": config_to_dict(config),
         "steps": steps,
@@ -128,7 +132,7 @@ def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Pat
 
 
 def _without_grid(data: OpenShards, rows: np.ndarray, config: RunConfig) -> int:
-    """Number of images whose grid (g × g cells of at least the crop's size) has fewer than N cells."""
+    """Number of images whose grid (g × g cells of at least the crop's size) has fewer cells than ``num_crops``."""
     if config.loader.sampling != "stratified_grid":
         return 0
     shorter = np.minimum(data.samples.height[rows], data.samples.width[rows])

@@ -1,1 +1,1 @@
-"""The page of ``predict --html`` and of the demo: the verdicts, where the model looked, and how sure they are."""
+"""The page of ``predict --html`` and of the demo. It shows verdicts, how sure they are, and where the model looked."""

@@ -1,7 +1,7 @@
-"""The page of verdicts: collects its content while images are scored, and is written at the end as one HTML file.
+"""The page of verdicts. It collects its content while images are scored, and is written at the end as one HTML file.
 
 The page keeps the verdict and a small picture of every image. It keeps windows, crops and heat maps only of the images
-with the highest scores, as many as there is room for. So a page of a thousand images stays below 15 MB.
+with the highest scores, up to a size limit. So a page of a thousand images stays below 15 MB.
 """
 
 import base64
@@ -37,7 +37,7 @@ CLAIMS_NOTE = "Claims do not change the verdict, and a missing claim proves noth
 
 @dataclass
 class VerdictPage:
-    """A page for ``num_images`` images, which are added as they are scored."""
+    """A page for ``num_images`` images. Each image is added when it has been scored."""
 
     facts: PageFacts
     num_images: int
@@ -46,14 +46,14 @@ class VerdictPage:
     _details: Details = field(default_factory=Details)
 
     def watched(self, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
-        """``sources``, wrapped so that each keeps a thumbnail of its image, if the page has room for thumbnails.
+        """If the page has room for thumbnails, returns ``sources`` wrapped so that each keeps a thumbnail of its image.
 
-        Images of wrapped sources are decoded whole.
+        Otherwise, returns ``sources`` unchanged. The images of wrapped sources are decoded whole.
         """
         return [WatchedSource(source) for source in sources] if 1 < self.num_images <= MOST_THUMBNAILS else sources
 
     def wants_picture(self, verdict: ImageVerdict) -> bool:
-        """Whether the page has room for the windows of this image; the highest scores take precedence."""
+        """Whether the page would show the windows of this image. The images with the highest scores take precedence."""
         return verdict.margin is not None and self._details.wants(verdict.margin)
 
     def add(
@@ -63,9 +63,9 @@ class VerdictPage:
         loaded: LoadedImage | None = None,
         dense: DenseMap | None = None,
     ) -> None:
-        """Adds the next image; ``source`` is the one from :meth:`watched`.
+        """Adds the verdict on the next image. ``source`` is its source, as returned by :meth:`watched`.
 
-        With ``loaded`` the page can show the image with its windows, and with ``dense`` also under a heat map.
+        With ``loaded``, the page can show the image with its windows; with ``dense``, also under a heat map.
         """
         number = len(self._verdicts)
         self._verdicts.append(verdict)
@@ -77,11 +77,11 @@ class VerdictPage:
             self._details.add(verdict.margin, number, picture_of(loaded, verdict, dense, self.num_images))
 
     def write(self, path: Path, written: Sequence[str] = ()) -> None:
-        """Writes the page with all images so far to ``path``; ``written`` names the other files of this prediction."""
+        """Writes the page with all images added so far to ``path``. ``written`` names the prediction's other files."""
         write_text_atomic(path, self.html(written))
 
     def html(self, written: Sequence[str] = ()) -> str:
-        """The page as text. ``written`` names the other files of this prediction."""
+        """The page as HTML text. ``written`` names the other files of this prediction."""
         head, pictures = self.facts.head, self._details.pictures
         shown = self._shown()
         rows = [row_of(n, self._verdicts[n], head, self._thumbnails[n], pictures.get(n)) for n in shown]
@@ -119,8 +119,8 @@ class VerdictPage:
         )
 
     def _shown(self) -> list[int]:
-        """Numbers of the images that get a row, in their order; if there are too many, those with the highest
-        scores."""
+        """Numbers of the images that get a row, in ascending order. If there are more than ``MOST_ROWS``, those with
+        the highest scores."""
         numbers = range(len(self._verdicts))
         if len(numbers) <= MOST_ROWS:
             return list(numbers)
@@ -175,7 +175,7 @@ def _left_out(asked: int, images: int, rows: int) -> str:
 
 
 def _shown_text(rows: Sequence[Row]) -> str:
-    """A sentence that says for how many images the page has pictures; empty if for none."""
+    """A sentence that states how many images the page shows with pictures; empty if there are none."""
     scored, pictures = sum(not row.verdict.reason for row in rows), [row.picture for row in rows if row.picture]
     what = "its windows and crops" if any(picture.windows for picture in pictures) else "a larger picture"
     if not pictures:

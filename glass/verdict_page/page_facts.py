@@ -1,4 +1,4 @@
-"""The facts about the model on a page of verdicts: its name, its training and calibration, and what it looks at."""
+"""What a page of verdicts shows about the model: its name, its training and calibration, and what it sees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,21 +21,22 @@ __all__ = ["PageFacts", "page_facts"]
 
 @dataclass(frozen=True)
 class PageFacts:
-    """The facts that hold for all images of a page."""
+    """The content of a page that is the same for all of its images."""
 
     head: PredictionHead
     facts: Sequence[tuple[str, str]]
-    """(name, text) of each fact about the model and its views."""
+    """(name, text) of each entry that the page shows about the model and its views."""
     warnings: Sequence[str] = ()
-    """Warnings about the decoders."""
+    """Warnings about the detector's decoders."""
 
 
 def page_facts(
     detector: "Detector", options: PredictOptions, head: PredictionHead, warnings: Sequence[str] = ()
 ) -> PageFacts:
-    """The facts about ``detector``.
+    """What the page shows about ``detector``, independent of its images.
 
-    ``head`` is the result of ``document_head`` for its predictions, ``warnings`` are those about its decoders.
+    ``head`` is the result of ``document_head`` for the detector and ``options``, ``warnings`` are warnings about the
+    detector's decoders.
     """
     trained = detector.trained
     networks = trained.card.get("backbones") or {}
@@ -57,7 +58,7 @@ _KINDS = {
 
 
 def _trained_on(model: str) -> str:
-    """The data set in the record of the model's run, in words; exported models have no such record."""
+    """Text that names the data set in the record of the model's run. Exported models have no such record."""
     folder = local_folder(model)
     record = None if folder is None else folder.parent / "run.json"
     try:

@@ -1,6 +1,6 @@
-"""The pictures of a page: a small one of every image, and windows, crops and a heat map of some.
+"""The pictures on a page: a small one of every image, and windows, crops and a heat map of some images.
 
-An image is kept only as text of bounded length, so memory does not depend on the size of the images.
+Images are kept only as encoded text of limited length, so the memory needed does not depend on their sizes.
 """
 
 import base64
@@ -27,12 +27,12 @@ Pixels = npt.NDArray[np.uint8]
 THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 
 MOST_DETAILED = 60
-"""Largest number of images on a page that are shown with windows and crops."""
+"""At most this many images on a page are shown with windows and crops."""
 DETAIL_BYTES = 5_000_000
-"""Size limit of all pictures of the images that are shown with windows and crops, before base64 adds a third."""
+"""Size limit, in bytes, of all pictures of the images shown with windows and crops, before base64 adds a third."""
 MOST_PER_IMAGE = 3_000_000
 LONGEST_SIDE = 1200
-"""Longest side in pixels of the picture under the windows, if one image has the page to itself."""
+"""Longest side, in pixels, of the picture under the windows, if the page shows only one image."""
 LEAST_SIDE = 560
 MOST_CROPS = 16
 OVERLAY_SIDE = 240
@@ -40,7 +40,7 @@ OVERLAY_SIDE = 240
 
 @dataclass
 class WatchedSource:
-    """A source that, when its image is loaded, keeps a thumbnail of it as a data URI."""
+    """A source that keeps a thumbnail of its image, as a data URI, when the image is loaded."""
 
     source: ImageSource
     thumbnail: str = ""
@@ -61,31 +61,31 @@ class WatchedSource:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with its windows as a page shows it; lengths are in pixels of the image."""
+    """An image with its windows, as a page shows it. All lengths are in pixels of the original image."""
 
     width: int
     height: int
     is_turned: bool
-    """Whether the file asks viewers to turn the stored pixels; ``image`` and ``windows`` are then turned."""
+    """Whether the file asks viewers to rotate or flip the stored pixels, as was done to ``image`` and ``windows``."""
     image: str
     """Data URI of the image, scaled down for display."""
     windows: list[Window]
-    """Windows by falling attention; the first ``MOST_CROPS`` with their pixels."""
+    """The windows, sorted by decreasing attention. Only the first ``MOST_CROPS`` have their pixels."""
     crop_format: str
-    """How the crops are stored: "PNG", or "JPEG 88"."""
+    """How the crops are stored, such as "PNG" or "JPEG 88"."""
     overlay: str | None
     """Data URI of the dense map of attention, transparent where there is no attention; None if it was not requested."""
 
     @property
     def num_bytes(self) -> int:
-        """Length of all data URIs."""
+        """Total length of all data URIs."""
         return len(self.image) + sum(len(window.crop) for window in self.windows) + len(self.overlay or "")
 
 
 def picture_of(loaded: LoadedImage, verdict: ImageVerdict, dense: DenseMap | None, num_images: int) -> Picture:
     """The picture of an image for the page, turned upright as viewers show it.
 
-    The more images the page has (``num_images``), the fewer bytes the picture may take.
+    If the page has many images (``num_images``), the size limit of each picture is lower.
     """
     orientation = orientation_in(loaded.encoded)
     pixels = turned(loaded.pixels, orientation)
@@ -133,7 +133,7 @@ def _overlay(dense: DenseMap, shape: tuple[int, int], orientation: int) -> str:
 
 @dataclass
 class Details:
-    """The pictures of the images with the highest scores, as many as a page has room for."""
+    """The pictures of the images with the highest scores, up to the limits of a page."""
 
     _kept: list[tuple[float, int, Picture]] = field(default_factory=list)
     """A heap of (margin, -number, picture): the lowest margin first, and among equal ones the last image."""
@@ -142,13 +142,13 @@ class Details:
     """The highest margin of an image whose picture was dropped."""
 
     def wants(self, margin: float) -> bool:
-        """Whether an image with this margin would get a place."""
+        """Whether the picture of an image with this margin would be kept."""
         if margin <= self._dropped:
             return False
         return len(self._kept) < MOST_DETAILED or margin > self._kept[0][0]
 
     def add(self, margin: float, number: int, picture: Picture) -> None:
-        """Adds the picture of image ``number``, and drops those with the lowest margins if there is no room."""
+        """Adds the picture of image ``number``. If a limit is exceeded, drops those with the lowest margins."""
         heapq.heappush(self._kept, (margin, -number, picture))
         self._num_bytes += picture.num_bytes
         while len(self._kept) > MOST_DETAILED or (self._num_bytes > DETAIL_BYTES * 4 / 3 and len(self._kept) > 1):
@@ -158,5 +158,5 @@ class Details:
 
     @property
     def pictures(self) -> dict[int, Picture]:
-        """Number of an image → its picture, in the order of the numbers."""
+        """Number of an image → its picture, in ascending order of the numbers."""
         return {-number: picture for _, number, picture in sorted(self._kept, key=lambda kept: -kept[1])}

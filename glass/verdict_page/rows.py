@@ -1,4 +1,5 @@
-"""What the template of the page shows for an image: its verdict in words, positions on a scale, pictures."""
+"""The data from which the page's template shows an image: sentences on its verdict, positions on the scale of scores,
+and pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ __all__ = ["Change", "Edge", "Row", "edges_of", "edges_text", "row_of"]
 
 @dataclass(frozen=True)
 class Edge:
-    """A value on the scale from 0 to 1 at which another verdict begins."""
+    """A value on the scale of scores, 0 … 1, at which another verdict begins."""
 
     place: float
-    """Position on the scale, in percent."""
+    """Position of the value on the scale, in percent."""
     text: str
 
     @property
@@ -35,28 +36,29 @@ class Edge:
 
 @dataclass(frozen=True)
 class Change:
-    """The verdict after a harmless change, or on the image as it is."""
+    """The verdict after a harmless change, or on the unchanged image."""
 
     name: str
     shown: str
     verdict: str
     turned: bool
-    """Whether it differs from the verdict on the image as it is."""
+    """Whether it differs from the verdict on the unchanged image."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """An image on the page. If it could not be read, only the number and the verdict, which has the reason, are set."""
+    """An image on the page. If it could not be read, ``verdict`` holds the reason, and only ``number``, ``verdict`` and
+    ``claims`` are set."""
 
     number: int
     verdict: ImageVerdict
     thumbnail: str = ""
     picture: Picture | None = None
     claims: str | None = None
-    """Claims of the file in words; None if they were not requested."""
+    """Claims of the file as readable text; None if they were not requested."""
     shown: str = ""
     place: float = 0.0
-    """Position of the value on the scale, in percent."""
+    """Position of the image's score on the scale, in percent."""
     sentence: str = ""
     stability: str = ""
     seen: str = ""
@@ -75,26 +77,26 @@ class Row:
 
     @property
     def claims_cell(self) -> str:
-        """The cell of the table with the claims."""
+        """Text of the table cell for the claims."""
         if self.claims is None:
             return ""
         return self.claims.removeprefix("the file says: ") if self.verdict.claims else "no claim found"
 
     @property
     def stable_word(self) -> str:
-        """The cell of the table with the stability."""
+        """Text of the table cell for the stability."""
         return {None: "" if self.verdict.reason else "not tested", True: "unstable", False: "stable"}[
             self.verdict.unstable
         ]
 
     @property
     def stable_key(self) -> str:
-        """Sort key of the stability: unstable verdicts first."""
+        """Sort key for the stability, which puts unstable verdicts first."""
         return {True: "1", False: "2", None: "3"}[self.verdict.unstable]
 
     @property
     def turned(self) -> list[str]:
-        """The changes that give another verdict, each with that verdict."""
+        """The changes that lead to another verdict, each with that verdict, as text."""
         return [f"{change.name} → {change.verdict}" for change in self.changes if change.turned]
 
 
@@ -135,7 +137,7 @@ def _changes(verdict: ImageVerdict, edges: tuple[float, float]) -> list[Change]:
 
 
 def edges_of(head: PredictionHead) -> list[Edge]:
-    """The values at which verdicts begin: two, or one if there is no band of doubt."""
+    """The scores at which another verdict begins: two, or one if there is no band of doubt."""
     low, high = head["real_below"], head["threshold"]
     low_text, high_text = figure(low, high), figure(high, low)
     if low == high:
@@ -147,12 +149,12 @@ def edges_of(head: PredictionHead) -> list[Edge]:
 
 
 def edges_text(head: PredictionHead) -> str:
-    """The values at which verdicts begin, as a clause."""
+    """The scores at which each verdict begins, as a clause of text."""
     low, high = head["real_below"], head["threshold"]
     said = f"generated from {figure(high, low)} on, real below {figure(low, high)}"
     return said if low == high else f"{said}, uncertain between the two"
 
 
 def _side(place: float) -> str:
-    """Whether a text has more room ``after`` or ``before`` its position (in percent)."""
+    """``after`` or ``before``: the side of the position ``place`` (in percent) on which a text has more room."""
     return "after" if place < 50 else "before"

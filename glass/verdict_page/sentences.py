@@ -1,4 +1,4 @@
-"""A verdict in sentences, as pages show them: the value behind it, its stability, and what the model looked at."""
+"""Sentences about a verdict, for pages: the score it is based on, its stability, and what the model saw."""
 
 from collections.abc import Sequence
 
@@ -25,21 +25,22 @@ MOST_DIGITS = 6
 
 
 def score_name(head: PredictionHead) -> str:
-    """The name of the value on which verdicts are based."""
+    """The name of the scores on which verdicts are based."""
     return "calibrated probability" if head["calibrated"] else "raw score"
 
 
 def value_of(verdict: ImageVerdict) -> float:
-    """The value on which the verdict is based, 0 … 1: the calibrated probability, or else the raw score."""
+    """The score on which the verdict is based, 0 … 1: the calibrated probability or, without one, the raw score."""
     value = verdict.score if verdict.probability is None else verdict.probability
     assert value is not None, "an image that could not be read has no value"
     return value
 
 
 def figure(value: float, *edges: float) -> str:
-    """``value``, 0 … 1, with three decimals, or with as many as show that it differs from each of ``edges``.
+    """``value``, 0 … 1, as text with three decimals, or with more if it would otherwise look equal to one of ``edges``.
 
-    A value that is not 0 but rounds to 0 is shown as ``<0.001``; one that is not 1 but rounds to 1, as ``>0.999``.
+    At most ``MOST_DIGITS`` decimals are shown. A value above 0 that rounds to 0 is shown as ``<0.001``; a value below 1
+    that rounds to 1, as ``>0.999``.
     """
     for digits in range(3, MOST_DIGITS):
         shown = _rounded(value, digits)
@@ -58,7 +59,7 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """A sentence that compares the verdict's probability, or raw score, with the limits between verdicts."""
+    """A sentence that compares the image's probability, or raw score, with the limits between verdicts."""
     value, edges = value_of(verdict), (head["real_below"], head["threshold"])
     low, high = (figure(edge, value) for edge in edges)
     shown = figure(value, *edges)
@@ -76,7 +77,7 @@ def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
 
 
 def stability_sentence(verdict: ImageVerdict) -> str:
-    """A sentence that says whether harmless changes keep the verdict, and which of them would change it."""
+    """A sentence that states whether harmless changes keep the verdict, and which of them change it."""
     if verdict.unstable is None:
         return "It was not tested whether harmless changes would flip the verdict."
     if not verdict.unstable:
@@ -86,7 +87,7 @@ def stability_sentence(verdict: ImageVerdict) -> str:
 
 
 def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """A sentence that says what the model looked at."""
+    """One or two sentences that state which parts of the image the model saw."""
     size = f"{verdict.width:,} × {verdict.height:,} pixels"
     if not len(verdict.windows):
         return f"The model saw the whole image ({size}), shrunk."
@@ -104,7 +105,7 @@ def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
 
 
 def learnt_sentence(verdict: ImageVerdict) -> str:
-    """A warning if the model learnt from this image; empty if it did not, or if that is not known."""
+    """A warning if the model learnt from this image; empty if it did not, or if this is not known."""
     if not verdict.learnt:
         return ""
     return (
@@ -116,7 +117,7 @@ _PAST = {"train": LEARNT["train"], "valid": "chosen by its score on this image, 
 
 
 def covered_share(verdict: ImageVerdict) -> float:
-    """Percentage of the image's pixels that are inside a window."""
+    """Percentage of the image's pixels that are inside at least one window."""
     assert verdict.height is not None
     assert verdict.width is not None
     return 100 * _area(verdict.windows) / (verdict.height * verdict.width)
@@ -125,8 +126,8 @@ def covered_share(verdict: ImageVerdict) -> float:
 def _area(windows: npt.NDArray[np.int32]) -> int:
     """Number of pixels in the union of (n, 4) windows.
 
-    The lines along the sides of all windows divide the image into cells. The result is the sum of the areas of the
-    cells that lie in at least one window.
+    The lines along the sides of all windows divide the image into rectangles. The result is the total area of those
+    rectangles that are inside at least one window.
     """
     tops, lefts = windows[:, 0], windows[:, 1]
     bottoms, rights = tops + windows[:, 2], lefts + windows[:, 3]

@@ -1,4 +1,4 @@
-"""Turns pictures as viewers show them. Only people see them so; a model sees the pixels as they are stored."""
+"""Turns pictures upright, as image viewers show them to people. A model sees the pixels as they are stored."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,12 @@ _TURNS = {
     7: (True, True, True),
     8: (False, True, True),
 }
-"""EXIF orientation → whether rows are reversed, whether columns are reversed, whether both are then swapped."""
+"""EXIF orientation → (whether to reverse the rows, whether to reverse the columns, whether to transpose afterwards)."""
 _AS_IT_IS = (False, False, False)
 
 
 def orientation_in(data: bytes | None) -> int:
-    """EXIF's orientation, 1 … 8, in the bytes of an image file; 1 (as stored) if there is none."""
+    """The EXIF orientation, 1 … 8, in the bytes of an image file; 1 (as stored) if there is none."""
     if data is None:
         return 1
     try:
@@ -33,7 +33,7 @@ def orientation_in(data: bytes | None) -> int:
 
 
 def turned(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """The stored ``pixels`` (H, W, C) as a viewer shows them: a view of shape (H, W, C) or (W, H, C)."""
+    """The stored ``pixels`` (H, W, C) as an image viewer shows them: a NumPy view, (H, W, C) or (W, H, C)."""
     down, right, swapped = _TURNS.get(orientation, _AS_IT_IS)
     pixels = pixels[:: -1 if down else 1, :: -1 if right else 1]
     return pixels.transpose(1, 0, 2) if swapped else pixels
