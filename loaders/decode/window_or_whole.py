@@ -19,11 +19,12 @@ BYTE_US = 0.0052
 SPLICE_US = 50.0
 
 MARGIN = 20
-"""Pixels by which a window's height and width grow, on average, when it is extended to whole MCUs and their margin."""
+"""Average number of pixels by which a window's height and width grow when it is extended to whole MCUs and their
+margin."""
 
 
 def decode_us(pixels: npt.ArrayLike, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Microseconds to decode JPEGs of that many pixels and bytes."""
+    """Microseconds to decode a JPEG of ``pixels`` pixels in ``num_bytes`` bytes, for each element."""
     return CALL_US + PIXEL_US * np.asarray(pixels, float) + BYTE_US * np.asarray(num_bytes, float)
 
 
