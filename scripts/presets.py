@@ -23,7 +23,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, prints."""
+    """Prints the presets, or the settings of one. Returns exit code 0."""
     options = parser().parse_args(argv)
     if options.name is not None:
         print(run_file_text(apply_overrides(load_preset(options.name), options.set)), end="")
