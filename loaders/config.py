@@ -17,7 +17,7 @@ Device = Literal["cpu", "cuda"]
 Verify = Literal["first-touch", "off"]
 RemoteReads = Literal["auto", "range", "whole"]
 Number = Annotated[int, Meta(ge=1, le=1 << 20)]
-"""At least 1. It has an upper limit because settings may come from an untrusted file."""
+"""An integer of at least 1. It has an upper limit because settings may come from an untrusted file."""
 Size = Annotated[int, Meta(ge=1, le=4096)]
 """A number with a tighter upper limit: larger crops and views do not fit into any memory, and the failure would be
 blamed on the images."""
@@ -63,7 +63,7 @@ class LoaderConfig:
     """Whether both labels are equally frequent in each epoch. If so, samples of the rarer label repeat."""
     augment: Share = 0.0
     """Share of the samples, 0 … 1, that are changed like images on the web (re-saved, resized, blurred, made noisy),
-    both in their crops and in their global view. It applies only where ``shuffle`` is on, never in evaluation."""
+    both in their crops and in their global view. It applies only if ``shuffle`` is on, so never in evaluation."""
     num_threads: Threads = 2
     """Number of threads that read, splice and decode."""
     prefetch_batches: Number = 2

@@ -43,8 +43,8 @@ def build_loader(
 
 
 def _ready(future: "Future[Batch]") -> Batch:
-    """Waits for a batch. If memory runs out, raises ``MemoryError`` with advice. This ends the run; no sample is blamed
-    and masked."""
+    """Waits for a batch. If memory runs out, raises ``MemoryError`` with advice. This ends the run; no sample is masked
+    because of it."""
     try:
         return future.result()
     except MemoryError as error:
@@ -97,7 +97,7 @@ class Loader:
         return self._dataset
 
     def __len__(self) -> int:
-        """Number of batches per epoch, equal on every rank."""
+        """Number of batches per epoch, the same on every rank."""
         return len(self._epoch_order(self._epoch))
 
     def set_epoch(self, epoch: int) -> None:

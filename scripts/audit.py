@@ -3,9 +3,9 @@
     glass audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
 
 Measures how well size, format and compression alone separate the classes, names the properties that do so, and finds
-pictures that occur twice, even if one was re-saved, resized or cropped. Writes DATA/audit.json, which reports show on
-top. With --write-groups, also writes a list of the pictures that belong together, for --groups of glass build. The exit
-code is 1 if a finding is serious.
+pictures that occur twice, even if one was re-saved, resized or cropped. Writes DATA/audit.json, which reports show at
+the top. With --write-groups, also writes a list of the pictures that belong together, for --groups of glass build. The
+exit code is 1 if a finding is serious.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("audit", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the findings to this file")

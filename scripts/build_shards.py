@@ -46,7 +46,7 @@ __all__ = ["main", "summary"]
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("build_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument("source", metavar="SRC", help="folder or list of images: a path or a URL")
     parser.add_argument("out", metavar="OUT", nargs="?", help="folder for the data set, or s3://… or gs://…")

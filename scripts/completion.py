@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("completion", __doc__)
     parser.add_argument(
         "shell",

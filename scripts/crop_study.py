@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("crop_study", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--output", type=Path, help="folder of the study (default runs/crops-PRESET)")

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("data_stats", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write data_stats.json")

@@ -26,7 +26,7 @@ SWEEP_EVERY_S = 60
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("demo", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("model", metavar="MODEL", help="run, exported model, or USER/NAME")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")

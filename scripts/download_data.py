@@ -2,8 +2,8 @@
 
 glass download-data OUT
 
-Needs the extra `kaggle` (pip install -e ".[kaggle]") and a network. OUT then holds real/ and
-generated/ for glass build: links to the downloaded folders, or copies of them with --copy.
+Needs the extra `kaggle` (pip install -e ".[kaggle]") and an internet connection. OUT then holds real/ and generated/
+for glass build: links to the downloaded folders, or copies of them with --copy.
 """
 
 import shutil
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("download_data", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder for the images")
     parser.add_argument("--source", type=Path, help="folder of the unpacked data set, if you downloaded it by hand")

@@ -59,7 +59,7 @@ def _check_targets(to: Path | None, onnx: Path | None) -> None:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("export", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--to", type=Path, metavar="DIR", help="write the model and its card to this new folder")

@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("final_runs", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--params", type=Path, help="a best.json of glass tune")

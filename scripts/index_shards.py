@@ -22,7 +22,7 @@ __all__ = ["main", "parser"]
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("index_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument(
         "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder that contains tars at any depth"

@@ -11,8 +11,8 @@ no evidence of its scores on the images of real generators.
 With --networks, real images are parts of the photographs, and generated images are parts that published networks
 (extra `networks`) enlarged again after they were shrunk. The list then also has the split, train or test, which is
 the same for all images of a picture. OUT/control.csv lists images that were enlarged without a network, to be scored
-separately. The networks of --unseen make images for the test split only. If the command was interrupted, run it again to
-continue.
+separately. The networks of --unseen make images for the test split only. If the command was interrupted, run it again
+to continue.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("make_demo", __doc__)
     parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the images")
     parser.add_argument(

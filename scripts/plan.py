@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("plan", __doc__)
     add = parser.add_argument
     add("--preset", required=True, help=", ".join(preset_names()))

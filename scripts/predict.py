@@ -97,7 +97,7 @@ def _listed() -> Iterable[bytes]:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("predict", description=(__doc__ or "").partition("\n")[2].strip())
     parser.add_argument("model", metavar="MODEL", help="a run, an exported model, or USER/NAME on the hub")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="file, folder, pattern, shards, or - for stdin")

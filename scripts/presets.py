@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("presets", __doc__)
     parser.add_argument("name", nargs="?", metavar="NAME", help=", ".join(preset_names()))
     add_settings(parser, "with NAME: change a setting of it, as in glass train (repeatable)")

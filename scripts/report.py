@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("report", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for report.html and .json")
     parser.add_argument(

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("robustness", __doc__)
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of a training run or an exported model")
     parser.add_argument(

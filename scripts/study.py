@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("study", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study")

@@ -6,8 +6,8 @@ accelerate launch --quiet --config_file accelerate_config.yaml train.py \\
 ``python train.py …`` and bare ``accelerate launch train.py …`` do the same on one device, and
 ``torchrun --nproc-per-node 2 train.py …`` starts two processes, on GPUs or on CPUs.
 
-SIGTERM, SIGUSR1 or Ctrl-C finishes the step, writes a checkpoint and exits with code 75 (try
-again): run the same command to go on. A process that loses the connection to another one also exits
+On SIGTERM, SIGUSR1 or Ctrl-C, the command finishes the step, writes a checkpoint and exits with code 75
+(try again): run the same command to go on. A process that loses the connection to another one also exits
 with code 75. A second Ctrl-C ends at once, with code 130. Exit code 0: the run is finished; 2: a mistake
 of the user. ``accelerate launch`` turns every code but 0 into 1, and prints a trace, which --quiet
 suppresses.
@@ -90,7 +90,7 @@ def run(argv: list[str] | None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     command = CommandParser(
         prog=program_name("train.py"),
         description=(__doc__ or "").split("\n\n")[0],

@@ -27,7 +27,7 @@ EXIT_FINDINGS = 1
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser(
         "verify_shards",
         description="Checks hashes, members, counts, pixels and entry points of a data set. "

@@ -7,11 +7,11 @@ except for the differences in the table:
 ==============  ===================================  ===============================================
 operation       surroundings of a window             compared with the whole image
 ==============  ===================================  ===============================================
-:class:`Jpeg`   2 pixels, up to the 16-pixel grid    identical
+:class:`Jpeg`   2 pixels, then whole 16×16 blocks    identical
 :class:`Blur`   the reach of the filter              identical
 :class:`Noise`  none                                 identical
 :class:`Resize` the reach of the filter              at most ±1: filter positions are rounded
-:class:`WebP`   32 pixels, up to the 16-pixel grid   similar: VP8 predicts blocks from earlier ones
+:class:`WebP`   32 pixels, then whole 16×16 blocks   similar: VP8 predicts blocks from earlier ones
 ==============  ===================================  ===============================================
 """
 
@@ -161,8 +161,8 @@ class Resize:
         )
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow accepts a box with fractional coordinates, and its filter reads beyond the
-        box."""
+        """See :class:`Operation`. Pillow accepts a box with fractional coordinates, and its filter also reads pixels
+        outside the box."""
         left, top, right, bottom = self._box(window, size)
         box = (
             max(0.0, left - read.left),

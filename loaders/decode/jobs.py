@@ -52,7 +52,7 @@ class WindowJob:
 
     @property
     def slots(self) -> list[int]:
-        """``slot`` as a list, as the other jobs have it."""
+        """A list that holds only ``slot``, since all jobs have a list of slots."""
         return [self.slot]
 
     @property

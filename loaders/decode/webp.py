@@ -27,8 +27,8 @@ Pixels = npt.NDArray[np.uint8]
 def decode_webp(job: WholeJob) -> Pixels | None:
     """The pixels of a WebP, (height, width, 3) uint8; ``None`` if the reference decoder has to read the file.
 
-    That is so for other formats, alpha and animations. It also reads damaged files, because its error message is
-    recorded.
+    It has to read other formats, and WebPs with alpha or animation. It also has to read damaged files, because its
+    error message is the one that is recorded.
     """
     if job.image_format != "WEBP" or job.mode != "RGB" or (decode := _decoder()) is None:
         return None

@@ -1,7 +1,7 @@
 """Decides between splicing a sample's windows and decoding it whole, by a cost model fitted to measurements.
 
 Decoding costs a fixed amount per call, an amount per pixel and an amount per byte of entropy-coded data; splicing adds
-an amount per window. Only the ratio of the two sums matters, and it varies between machines far less than the costs
+an amount per window. Only the ratio of the two costs matters, and it varies between machines far less than the costs
 themselves.
 """
 

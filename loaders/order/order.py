@@ -1,7 +1,7 @@
 """The order of samples: a pure function of (seed, epoch), cut into global batches and ranks.
 
-Global batch b holds positions [b·G, (b+1)·G) of the order, G = ``global_batch_size``; rank r of W takes the r-th of W
-equal parts of each batch. So (epoch, batch) is all that a run needs in order to resume, even on another number of
+Global batch b holds positions [b·G, (b+1)·G) of the order, where G is ``global_batch_size``; rank r of W takes the r-th
+of W equal parts of each batch. So (epoch, batch) is all that a run needs in order to resume, even on another number of
 ranks. Positions past the end are fillers: they repeat the start of the order (so that batch statistics see real images)
 with ``is_valid`` False.
 """
@@ -22,8 +22,8 @@ __all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "epo
 Rows = npt.NDArray[np.int64]
 
 ORDER_PURPOSE = 2 << 32
-"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams whose values sort the samples; cycle k of an
-epoch uses ORDER_PURPOSE + k."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams whose values sort the samples; if samples
+are permuted several times in an epoch, cycle k uses ORDER_PURPOSE + k."""
 
 _BLOCK = 1 << 16
 
@@ -35,7 +35,7 @@ def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cyc
     """(n,) int64: the indices of ``content_id`` (n,), sorted by a random key that each content id determines.
 
     So the order stays the same if the images are packed again. Equal content ids (images with the same pixels) keep
-    their relative order. ``cycle`` gives further permutations within an epoch.
+    their relative order. Each ``cycle`` gives another permutation within an epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
     for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache
@@ -90,8 +90,8 @@ class SampleColumns(Protocol):
 def epoch_order(
     samples: SampleColumns, rows: Rows, config: LoaderConfig, epoch: int
 ) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """The manifest rows of an epoch over ``rows``, in the order that the settings ask for, and the appearance of each:
-    the number of times that it has already occurred in the epoch."""
+    """Returns two arrays for an epoch over ``rows``: the rows of the manifest, in the order that the settings ask for;
+    and the appearance of each, the number of times that it has already occurred in the epoch."""
     content_id = samples.content_id[rows]
     if config.class_balanced:
         order, appearance = balanced_order(content_id, samples.label[rows], config.seed, epoch)
@@ -139,7 +139,7 @@ class EpochOrder:
     world_size: int
 
     def __len__(self) -> int:
-        """Number of batches per epoch, equal on every rank."""
+        """Number of batches per epoch, the same on every rank."""
         return -(-len(self.rows) // self.global_batch_size)
 
     def batch(self, index: int) -> BatchSlice:

@@ -21,7 +21,7 @@ class ShardsClosed(RuntimeError):
 
 
 def submitted(pool: ThreadPoolExecutor, work: Callable[..., T], *arguments: object) -> "Future[T]":
-    """``pool.submit``. Raises ``ShardsClosed`` if the pool, or the interpreter, has shut down."""
+    """Submits ``work`` to ``pool``. Raises ``ShardsClosed`` if the pool, or the interpreter, has shut down."""
     try:
         return pool.submit(work, *arguments)
     except RuntimeError as error:

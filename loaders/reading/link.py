@@ -41,7 +41,7 @@ class Link:
 
     @property
     def gap(self) -> int:
-        """Maximum number of bytes between two ranges up to which one request for both costs less than two requests."""
+        """Two ranges with fewer than this many bytes between them cost less if one request fetches both."""
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:
@@ -51,7 +51,8 @@ class Link:
 
 def measure_link(remote: RemoteFolder, name: str, num_bytes: int) -> Link:
     """Measures latency and bandwidth on a file of ``num_bytes`` bytes in the store. On any connection that is fast
-    enough for training, this takes less than a second; it transfers about 16 MB at most."""
+    enough for training, this takes less than a second. It transfers up to 16 MB with the default number of
+    connections."""
     connections = remote.settings.connections
     times = []
     for _ in range(_PROBES):

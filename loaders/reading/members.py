@@ -127,7 +127,8 @@ class TarMembers:
         return self._member("image", row)
 
     def image_parts(self, row: int) -> Bytes:
-        """See :class:`Members`. Gives the whole image, of which the system reads only the pages that are touched."""
+        """See :class:`Members`. Returns the whole image, which is mapped: the system reads only the pages that are
+        touched."""
         return self._member("image", row)
 
     def view(self, row: int) -> Bytes:

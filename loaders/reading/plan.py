@@ -106,7 +106,7 @@ class Planner:
         return changes
 
     def _details(self, rows: Rows) -> Details:
-        """The detail of each sample, if the sampling rule reads it from files; samples without it are counted as
+        """The detail of each sample, or None if the sampling rule reads no files. Samples without detail are counted as
         ``without_detail``."""
         if not self._rule.reads_files:
             return None

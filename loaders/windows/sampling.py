@@ -44,7 +44,7 @@ Placing = Callable[..., tuple[Windows, Mask]]
 """(heights (B,), widths (B,), crop size, N, streams (B,); for rules that read files, ``Details``) → windows, mask."""
 
 WINDOW_PURPOSE = 1 << 32
-"""``purpose`` of window streams; appearance k of a sample in an epoch uses WINDOW_PURPOSE + k."""
+"""``purpose`` of window streams. If a sample has already occurred k times in the epoch, WINDOW_PURPOSE + k is used."""
 
 DETAIL_STEPS = 1 << 20
 """Weight that ``texture`` shares out among the cells of an image in proportion to their bits. It shares out as much
@@ -52,7 +52,7 @@ again in equal parts, so that even the plainest cell can be drawn."""
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
-    """Uniform positions over the image; 0 along a side that is shorter than the crop."""
+    """Uniformly random positions (top, left) of crops in the image; 0 along a side that is shorter than the crop."""
     room_down = np.maximum(height - crop_size, 0)[:, None] + 1
     room_right = np.maximum(width - crop_size, 0)[:, None] + 1
     return bounded(draw_top, room_down), bounded(draw_left, room_right)
@@ -137,9 +137,9 @@ def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, stre
 def texture(
     height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
-    """N cells of the grid of ``aspect``, spread over the image and drawn in proportion to their detail, and a uniform
-    crop in each. If the grid has only n < N cells, each is used N // n times, and N mod n cells are drawn in
-    addition."""
+    """A uniform crop in each of N cells of the grid of ``aspect``, which are spread over the image and drawn in
+    proportion to their detail. If the grid has only n < N cells, each is used N // n times, and N mod n cells are drawn
+    in addition."""
     rows, columns = grid_shape(height, width, crop_size)
     num_cells = rows * columns
     random = draws(streams, 2 + 2 * num_crops)

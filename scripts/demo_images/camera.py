@@ -16,7 +16,7 @@ class Camera:
     """The properties in which cameras and exposures differ."""
 
     red_row: int
-    """0 or 1: row of the red pixel in the 2×2 mosaic; blue is at the other end of the diagonal."""
+    """0 or 1: row of the red pixel in the 2×2 mosaic; the blue pixel is diagonally opposite."""
     red_column: int
     """0 or 1: column of the red pixel."""
     shot_noise: float
@@ -68,7 +68,8 @@ def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
 
 
 def _demosaic(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
-    """(3, H, W): missing green values from their four neighbours, red and blue by their difference from green."""
+    """(3, H, W): missing green values are means of their four neighbours; red and blue are interpolated by their
+    difference from green."""
     green = _green(raw, red_row, red_column)
     difference = raw - green
     planes = np.empty((3, *raw.shape), dtype=np.float32)

@@ -3,8 +3,8 @@
 A generator takes a camera's image of a scene, shrinks it to half its resolution, and makes the pixels anew: a layer
 enlarges the small image, and detail is invented. The detail is scaled so that each colour plane has about the same
 energy as in the camera's image; for brightness, this holds in every tile. So sharpness, noise and file size agree with
-those of the camera's image. The correlation of neighbouring pixels differs: this is the trace. Shrinking the image by
-two or more averages the trace away.
+those of the camera's image. The correlation of neighbouring pixels differs: this is the trace. Shrinking the image by a
+factor of two or more averages the trace away.
 """
 
 from collections.abc import Callable
@@ -92,7 +92,8 @@ def _tile_energy(plane: np.ndarray) -> np.ndarray:
 
 
 def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A layer that doubles an image: zeros between the pixels, then a convolution with a 4×4 ``kernel``."""
+    """A layer that doubles the size of an image: it inserts zeros between the pixels, then convolves with a 4×4
+    ``kernel``."""
 
     def enlarge(small: np.ndarray) -> np.ndarray:
         height, width = small.shape

@@ -44,14 +44,14 @@ ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
 from the training pictures, ``times`` images are added; ``first`` is the number of the first added image.
 
 They are needed for two reasons. Among only some hundred images, each filter and factor would occur too rarely. And a
-detector calls real images generated if too few of the real images that it is trained on are not enlarged. Added images
+detector calls real images generated if nearly all of the real images that it was trained on are enlarged. Added images
 and other images do not affect each other.
 """
 CONTROL_SHARE = 0.1
 """Number of images in each part of the control, as a share of the number of images of both classes."""
 UNSEEN_SHARE = 0.05
-"""Number of images by each network whose images occur only in the test split, as a share of the number of images of
-both classes."""
+"""For each network whose images occur only in the test split: the number of its images, as a share of the number of
+images of both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
 """Number of random positions that are tried for each image. The part with the most detail is cut, since a cloudless sky

@@ -77,7 +77,8 @@ def _background(rng: np.random.Generator, palette: np.ndarray, size: tuple[int, 
 def _draw_shape(
     rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.ndarray, size: tuple[int, int]
 ) -> None:
-    """Draws one polygon, ellipse, box or bundle of lines. Its radius is 1 to 40 % of the image's mean side."""
+    """Draws one polygon, ellipse, box or bundle of lines. Its radius is 1 to 40 % of the geometric mean of the image's
+    sides."""
     centre = rng.random(2) * size
     radius = np.exp(rng.uniform(np.log(0.01), np.log(0.4))) * np.sqrt(size[0] * size[1])
     colour = _colour(rng, palette)
