@@ -27,8 +27,8 @@ SPLIT = "calibration"
 """The split that is meant for calibration."""
 
 FEW_REAL = 300
-"""The command prints a note if the split has fewer real images than this: 1 % of them, a common limit for false alarms,
-would be fewer than three images."""
+"""The command prints a note if the split has fewer real images than this: 1 % of them, the default of --max-fpr, would
+be fewer than three images."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Adds verdicts to a table of images, as a pandas frame: python docs/examples/score_frame.py RUN TABLE.csv SCORED.csv
+"""Adds verdicts to a table of images, by pandas: python docs/examples/score_frame.py RUN TABLE.csv SCORED.csv
 
 The table has a column ``path`` with the image files. Its other columns, the order of its rows and its index stay
 unchanged.

@@ -100,7 +100,7 @@ def _device_id(device: Device) -> int | None:
 
 
 class DaliDecoder:
-    """Runs the two pipelines; each is built when first needed."""
+    """Decodes with the two pipelines of this module. Each is built when it is first needed."""
 
     splits_batches = False  # a pipeline has threads of its own and takes one batch at a time
 

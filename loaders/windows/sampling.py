@@ -41,7 +41,8 @@ Bytes = npt.NDArray[np.uint8]
 Details = Sequence["Detail | None"] | None
 """The detail of each sample, None where it is unknown; or None if it is unknown for all samples."""
 Placing = Callable[..., tuple[Windows, Mask]]
-"""(heights (B,), widths (B,), crop size, N, streams (B,); for rules that read files, ``Details``) → windows, mask."""
+"""Maps (heights (B,), widths (B,), crop size, N, streams (B,)) to (windows, mask). Rules that read files also take
+``Details``."""
 
 WINDOW_PURPOSE = 1 << 32
 """``purpose`` of window streams. If a sample has already occurred k times in the epoch, WINDOW_PURPOSE + k is used."""

@@ -37,7 +37,7 @@ class Generator:
     """Factor on the detail's standard deviation in the brightness plane. It makes files as large as those of the
     camera."""
     chroma_scale: float
-    """The same factor for the two colour planes."""
+    """Factor on the detail's standard deviation in each of the two colour planes, for the same purpose."""
 
 
 def regenerate(photo: Image.Image, name: str, rng: np.random.Generator) -> Image.Image:

@@ -47,7 +47,7 @@ class Photo:
     by_height: np.ndarray
     """(32, 32 × aspect) float32: strength of the edges of the whole photograph, scaled to a height of 32 pixels."""
     by_width: np.ndarray
-    """(32 / aspect, 32) float32: the same, scaled to a width of 32 pixels."""
+    """(32 / aspect, 32) float32: strength of the edges of the whole photograph, scaled to a width of 32 pixels."""
 
 
 def find_photos(folder: Path) -> list[Path]:
