@@ -1,1 +1,1 @@
-"""The Python programs that ``scripts/gpu_kit.sh`` runs, and those that the ``run.sh`` in its kit runs."""
+"""The Python programs that ``scripts/gpu_kit.sh`` runs, and those that the ``run.sh`` beside its kit runs."""
