@@ -1,4 +1,4 @@
-"""From shards to batches: order, windows, reading, decoding. See ``docs/loader.md``.
+"""Makes batches from shards: orders the samples, places windows, reads and decodes. See ``docs/loader.md``.
 
 >>> from loaders import LoaderConfig, build_loader
 >>> loader = build_loader("data/demo-shards", "train", LoaderConfig(global_batch_size=8))

@@ -17,7 +17,7 @@ class BatchAssembler:
     """Assembles batches from decoded views and crops. Safe to use from several threads."""
 
     def __init__(self, samples: SampleTable, config: LoaderConfig, stats: LoaderStats, bad: BadSampleLog) -> None:
-        """Failures are counted in ``stats`` and noted in ``bad``."""
+        """Failures are counted in ``stats`` and recorded in ``bad``."""
         self._samples, self._config = samples, config
         self._stats, self._bad = stats, bad
 
@@ -26,8 +26,8 @@ class BatchAssembler:
     ) -> Batch:
         """The batch made of ``views`` (B, S, S, 3) in host memory and ``crops`` (B·N, C, C, 3), both uint8.
 
-        Views and crops of failed samples, and crops that do not exist, are set to zero in place. If a sample failed
-        several times, its first failure is recorded.
+        Views and crops of failed samples are set to zero in place, and so are slots of ``crops`` for which there is no
+        crop. If a sample failed several times, its first failure is recorded.
         """
         is_valid, mask, windows = plan.slice.is_valid.copy(), plan.mask.copy(), plan.crop_windows.copy()
         failed = {failure.sample: failure for failure in reversed(failures)}

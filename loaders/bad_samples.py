@@ -1,4 +1,4 @@
-"""Samples that could not be decoded: each recorded once, with its shard and the reason."""
+"""Records of samples that could not be read or decoded. Each is recorded once, with its shard and the reason."""
 
 import threading
 from collections.abc import Iterable
@@ -8,12 +8,13 @@ from typing import Any
 __all__ = ["BadSample", "BadSampleLog", "bad_sample_rows"]
 
 MAX_DETAIL = 300
-"""Characters of a decoder's message that :func:`bad_sample_rows` keeps."""
+"""Maximum length, in characters, of a decoder's message in :func:`bad_sample_rows`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """A sample that was masked because it could not be read. It holds no times, so equal runs give equal records."""
+    """A sample that was masked because it could not be read. It contains no time stamps, so equal runs give equal
+    records."""
 
     shard: str
     sample_key: str
@@ -22,18 +23,18 @@ class BadSample:
     detail: str
     """The decoder's message."""
     epoch: int
-    """The epoch in which the loader first met it."""
+    """The epoch in which the loader first failed to read it; 0 if the loader does not shuffle."""
 
 
 class BadSampleLog:
-    """The bad samples that one loader met in its process. Safe to use from several threads."""
+    """The bad samples that one loader found in its process. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._found: dict[str, BadSample] = {}
         self._lock = threading.Lock()
 
     def add(self, samples: Iterable[BadSample]) -> None:
-        """Records samples. A sample that was recorded before keeps its first reason."""
+        """Records samples. A sample that is already recorded keeps its first reason."""
         with self._lock:
             for sample in samples:
                 self._found.setdefault(sample.sample_key, sample)

@@ -53,7 +53,7 @@ def make_batch(
     sample_key: list[str],
 ) -> Batch:
     """The batch of ``views`` (B, S, S, 3) and ``crops`` (B, N, C, C, 3) uint8, moved to ``device``. ``mask`` is (B, N),
-    ``windows`` (B, N, 4); the other arrays are (B,)."""
+    and ``windows`` is (B, N, 4). The other arrays are (B,)."""
 
     def on_device(values: torch.Tensor | npt.NDArray) -> torch.Tensor:
         tensor = values if isinstance(values, torch.Tensor) else torch.from_numpy(values)
@@ -76,7 +76,7 @@ class BufferPool:
 
     A fresh buffer costs a page fault per 4 kB: for crops of 224 × 224, about a sixth of the time that decoding them
     takes. A tensor, and every view of it, keeps alive the array that the tensor was made from. So a buffer is free once
-    Python has collected that array, and only then is it lent again.
+    Python has collected that array. Only then is it lent again.
     """
 
     def __init__(self, keep: int, pinned: bool) -> None:

@@ -17,16 +17,16 @@ Device = Literal["cpu", "cuda"]
 Verify = Literal["first-touch", "off"]
 RemoteReads = Literal["auto", "range", "whole"]
 Number = Annotated[int, Meta(ge=1, le=1 << 20)]
-"""At least one, and bounded, since settings may come from an untrusted file."""
+"""An integer of at least 1. It has an upper limit because settings may come from an untrusted file."""
 Size = Annotated[int, Meta(ge=1, le=4096)]
-"""Bounded more tightly than a number: no memory holds larger crops and views, and the failure would be blamed on the
-images."""
+"""A number with a tighter upper limit: larger crops and views do not fit into any memory, and the failure would be
+blamed on the images."""
 Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """Settings of :func:`loaders.build_loader`. Raises ``InputError`` naming the value at fault."""
+    """Settings of :func:`loaders.build_loader`. The constructor raises ``InputError``, which names the wrong value."""
 
     backend: Backend = "auto"
     """The decoder: ``dali``, ``nvjpeg`` (by torchvision, which uses libjpeg-turbo on a CPU), ``turbo`` (libjpeg-turbo
@@ -36,18 +36,18 @@ class LoaderConfig:
     """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` chooses for each image
     whichever costs less."""
     global_batch_size: Number = 32
-    """Samples per batch over all ranks together; a multiple of the world size."""
+    """Number of samples per batch, over all ranks together; a multiple of the world size."""
     num_crops: Size = 4
-    """Native-resolution crops per image (N)."""
+    """Number of native-resolution crops per image (N)."""
     crop_size: Size = 224
     """Side of a crop in pixels (C)."""
     global_size: Size = 224
     """Side of the global view in pixels (S); must equal the side of the views that the shards hold."""
     sampling: str = "stratified_grid"
     """Name of the rule in ``loaders.windows.sampling`` that places the windows. All rules but ``texture`` give images
-    of equal pixels the same windows; ``texture`` depends on the bits of the JPEG file, too."""
+    with equal pixels the same windows; ``texture`` also depends on the bits of the JPEG file."""
     seed: Seed = 0
-    """Seed of order and windows, 0 … 2⁶³-1."""
+    """Seed of the order and the windows, 0 … 2⁶³-1."""
     shuffle: bool | Literal["shard"] = True
     """``True`` permutes the samples in each epoch. ``False`` keeps the manifest's order and, as in evaluation, the
     windows of epoch 0. ``shard`` permutes the shards, and the samples within each group of ``shuffle_shards``
@@ -56,37 +56,37 @@ class LoaderConfig:
     """With ``shuffle="shard"``: the number of consecutive shards whose samples are mixed. More shards mix better and
     take more room in the cache."""
     shuffle_lanes: Number = 1
-    """With ``shuffle="shard"``: the number of lanes, equal parts of the sequence of shards, from which every batch is
-    filled in parallel. With one lane per machine, each machine fetches its own shards only. Must divide
-    ``global_batch_size``."""
+    """With ``shuffle="shard"``: the number of equal parts, called lanes, into which the sequence of shards is cut.
+    Every batch takes equally many samples from each lane. With one lane per machine, each machine fetches its own
+    shards only. Must divide ``global_batch_size``."""
     class_balanced: bool = False
-    """Draw each epoch so that both labels are equally frequent; samples of the rarer label repeat."""
+    """Whether both labels are equally frequent in each epoch. If so, samples of the rarer label repeat."""
     augment: Share = 0.0
-    """Share of the samples, 0 … 1, that are changed as images on the web are (re-saved, resized, blurred, noisy), crops
-    and global view alike. It applies only where ``shuffle`` is on, never in evaluation."""
+    """Share of the samples, 0 … 1, that are changed like images on the web (re-saved, resized, blurred, made noisy),
+    both in their crops and in their global view. It applies only if ``shuffle`` is on, so never in evaluation."""
     num_threads: Threads = 2
-    """Threads that read, splice and decode."""
+    """Number of threads that read, splice and decode."""
     prefetch_batches: Number = 2
-    """Batches prepared ahead of the consumer."""
+    """Number of batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
     """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample
-    (measured: the first epoch takes about a quarter longer); ``off`` compares none."""
+    (measured: the first epoch takes about a quarter longer); ``off`` compares no checksums."""
     remote_reads: RemoteReads = "auto"
     """How shards in a store are read: ``whole`` fetches whole shards into a local cache, ``range`` fetches only the
     bytes that a batch needs, ``auto`` measures the connection to the store and chooses whichever costs less."""
     device: Device = "cpu"
-    """The device on which the tensors of a batch are."""
+    """The device that the tensors of a batch are on."""
 
     def __post_init__(self) -> None:
         check_settings(self, "loader.")
         self._check_order()
 
     def for_evaluation(self, **changes: Any) -> "LoaderConfig":
-        """These settings without randomness, with ``changes`` on top: the manifest's order, the windows of
-        epoch 0, every image once and unchanged, every checksum compared.
+        """These settings with ``changes`` applied and without randomness: the manifest's order, the windows of epoch 0,
+        every image once and unchanged. Every checksum is compared.
 
-        ``augment`` stays as it is, for it does nothing without ``shuffle``. Raises ``InputError`` as the
-        constructor does.
+        ``augment`` keeps its value, which has no effect without ``shuffle``. Raises ``InputError`` as the constructor
+        does.
         """
         fixed: dict[str, Any] = {"decode": "auto", "shuffle": False, "class_balanced": False, "verify": "first-touch"}
         return replace(self, **(fixed | changes))

@@ -28,8 +28,8 @@ def build_loader(
 ) -> "Loader":
     """A loader over ``split`` ("train", "train+valid", …) of the shards in ``data``.
 
-    A loader that is given ``OpenShards`` shares them with others and leaves them open. Raises ``InputError``
-    if the data set, the split or a setting does not fit.
+    If ``data`` is an ``OpenShards``, the loader shares it with others and leaves it open. Raises ``InputError`` if the
+    data set cannot be opened, or if the split or a setting does not fit the data set.
     """
     opened = data if isinstance(data, OpenShards) else None
     if isinstance(data, OpenShards):
@@ -43,8 +43,8 @@ def build_loader(
 
 
 def _ready(future: "Future[Batch]") -> Batch:
-    """Waits for a batch. If memory runs out, raises ``MemoryError`` with advice: that ends the run, and no sample is
-    masked for it."""
+    """Waits for a batch. If memory runs out, raises ``MemoryError`` with advice. This ends the run; no sample is masked
+    because of it."""
     try:
         return future.result()
     except MemoryError as error:
@@ -88,7 +88,7 @@ class Loader:
 
     @property
     def num_samples(self) -> int:
-        """Samples of the split over all ranks, fillers not counted."""
+        """Number of samples of the split, over all ranks and without fillers."""
         return len(self._rows)
 
     @property
@@ -97,17 +97,19 @@ class Loader:
         return self._dataset
 
     def __len__(self) -> int:
-        """Batches per epoch, equal on every rank."""
+        """Number of batches per epoch, the same on every rank."""
         return len(self._epoch_order(self._epoch))
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch of the next ``iter()``; drops a loaded position if it belongs to another epoch."""
+        """Sets the epoch of the next ``iter()``. Drops the position that ``load_state_dict`` set if it belongs to
+        another epoch."""
         if epoch != self._epoch:
             self._resume_at, self._consumed = None, 0
         self._epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the epoch, as batches consumed (not prefetched), with the settings that it depends on."""
+        """The position in the epoch, as the number of batches that were consumed, and the settings that it depends on.
+        Batches that are only prefetched do not count."""
         return {**self._identity(), "epoch": self._epoch, "batches_consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

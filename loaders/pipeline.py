@@ -1,4 +1,4 @@
-"""The work behind a batch: planned in the consumer's thread, read and decoded in worker threads ahead of it."""
+"""Makes batches: the consumer's thread plans them, and worker threads read and decode them ahead of the consumer."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -60,7 +60,7 @@ class BatchPipeline:
 
     def begin(self, order: EpochOrder, epoch: int, index: int) -> "Future[Batch]":
         """Queues the work of batch ``index``: worker threads read it (and decode it, if the decoder splits batches),
-        the finisher thread does the rest."""
+        and the finisher thread does the rest."""
         config = self._config
         self._prefetch.announce(order, index)
         plan = self._planner.plan(order.batch(index), epoch if config.shuffle else 0)
@@ -105,7 +105,7 @@ class BatchPipeline:
             return batch
 
     def _batch(self, plan: BatchPlan, chunks: list[Chunk], views: torch.Tensor, crops: torch.Tensor) -> Batch:
-        """Decodes the jobs that are left, pastes changed crops and assembles the batch."""
+        """Decodes the remaining jobs, pastes changed crops and assembles the batch."""
         failures = [failure for _, _, chunk_failures in chunks for failure in chunk_failures]
         failures += self._decode([job for jobs, _, _ in chunks for job in jobs], crops)
         paste([patch for _, patches, _ in chunks for patch in patches], crops)

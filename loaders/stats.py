@@ -11,7 +11,7 @@ __all__ = ["LoaderStats"]
 
 
 class LoaderStats:
-    """Counters and seconds, added to by many threads.
+    """Counters and times in seconds, which many threads add to.
 
     Times are summed over threads, so with two threads they can grow by two seconds a second. ``wait_s`` is the
     consumer's alone: the time that the training step waited for a batch.
@@ -24,7 +24,8 @@ class LoaderStats:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def count(self, name: str, amount: int = 1) -> None:
-        """Adds to a counter: ``batches``, ``samples``, ``windowed``, ``full``, ``bytes_read``, …"""
+        """Adds ``amount`` to the counter ``name``: ``batches``, ``samples``, ``windowed``, ``full``, ``bytes_read``,
+        …"""
         with self._lock:
             self._counts[name] += amount
 
@@ -37,7 +38,8 @@ class LoaderStats:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Context manager: adds the duration of its block to ``name``: ``read``, ``splice``, ``decode``, ``wait``."""
+        """Context manager: adds the duration of its block to the time ``name``: ``read``, ``splice``, ``decode``,
+        ``wait``, …"""
         start = time.perf_counter()
         try:
             yield
@@ -46,7 +48,7 @@ class LoaderStats:
                 self._seconds[name] += time.perf_counter() - start
 
     def snapshot(self) -> dict[str, Any]:
-        """All counters, ``*_s`` times and the tables of reasons, as plain numbers."""
+        """All counters, times (``NAME_s``) and tables of reasons, as plain numbers."""
         with self._lock:
             return {
                 **dict(self._counts),

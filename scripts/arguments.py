@@ -1,4 +1,4 @@
-"""Arguments that several commands share: numbers for ``type=``, options, and checks before long work."""
+"""What several commands share: parsers of numbers for ``type=``, options, and checks before long work."""
 
 import argparse
 import os
@@ -25,18 +25,18 @@ __all__ = [
 ]
 
 EXIT_STOPPED = 75
-"""Exit code of a command that was interrupted and left a checkpoint. Given again, the command continues."""
+"""Exit code of a command that was interrupted and left a checkpoint. The same command continues from there."""
 
 
 def at_least_one(text: str) -> int:
-    """Parses a whole number of at least 1."""
+    """Parses an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def thread_count(text: str) -> int:
-    """Parses a number of threads that a process can have."""
+    """Parses a number of threads, from 1 to ``MOST_THREADS``."""
     number = at_least_one(text)
     if number > MOST_THREADS:
         raise argparse.ArgumentTypeError(f"{text} threads are too many: {MOST_THREADS:,} at most")
@@ -98,7 +98,7 @@ def add_skip(parser: CommandParser) -> None:
 
 
 def skipped_names(arguments: argparse.Namespace) -> list[str]:
-    """The names that ``--skip`` gives, as ``Words.skipped`` holds them."""
+    """The names that ``--skip`` gives, without slashes, in lower case and sorted, as ``Words.skipped`` needs them."""
     return sorted({name.strip("/ ").lower() for name in arguments.skip})
 
 
@@ -124,7 +124,7 @@ def add_note(parser: CommandParser, also: str = "") -> None:
 
 
 def given_note(arguments: argparse.Namespace) -> str:
-    """The text of ``--note``, ``""`` if it was not given. Raises ``InputError`` if the text is not allowed."""
+    """The text of ``--note``; ``""`` if the option was not given. Raises ``InputError`` if the text is not allowed."""
     if arguments.note is None:
         return ""
     from shards.manifest.note import checked_note  # imports msgspec, for which --help need not wait
@@ -145,7 +145,7 @@ def choose_device(device: str) -> None:
 
 
 def require_one_process(command: str) -> None:
-    """Raises ``InputError`` under a launcher of several processes, since each process would do the whole study in the
+    """Raises ``InputError`` if a launcher started several processes, since each of them would do the whole study in the
     same folder."""
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":

@@ -2,10 +2,10 @@
 
     glass audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
 
-Measures how well size, format and compression alone separate the classes, names the properties that
-do, and finds pictures that occur twice, even if one was re-saved, resized or cropped. Writes
-DATA/audit.json, which reports show on top. With --write-groups, also writes a list of the pictures
-that belong together, for another build. The exit code is 1 if a finding is serious.
+Measures how well size, format and compression alone separate the classes, names the properties that do so, and finds
+pictures that occur twice, even if one was re-saved, resized or cropped. Writes DATA/audit.json, which reports show at
+the top. With --write-groups, also writes a list of the pictures that belong together, for --groups of glass build. The
+exit code is 1 if a finding is serious.
 """
 
 import argparse
@@ -31,11 +31,11 @@ __all__ = ["main", "parser"]
 
 EXIT_SERIOUS = 1
 _IS_FINDINGS = is_json_with("severity", "findings")
-"""Only a file that this command wrote is replaced."""
+"""Recognises a file of findings. An existing file is replaced only if it is one."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Audits, writes, prints. Returns 1 if a finding is serious, else 0."""
+    """Audits the data set; writes and prints the findings. Returns 1 if a finding is serious, else 0."""
     arguments = parser().parse_args(argv)
     from shards.manifest.dataset import ShardDataset
 
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("audit", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the findings to this file")
@@ -102,7 +102,7 @@ def parser() -> CommandParser:
 
 
 def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
-    """Raises ``InputError`` if an output cannot be written or would replace a file of another kind.
+    """Raises ``InputError`` if an output cannot be written or would replace a file that this command did not write.
 
     ``own`` is the data set's audit.json, which reports read.
     """

@@ -1,10 +1,10 @@
-"""Images to shards: ``glass build SRC OUT``.
+"""Packs images into shards: ``glass build SRC OUT``.
 
-SRC is a folder whose folders' names say class, split and generator, such as real/ and generated/GENERATOR/, at
-any depth; an archive of such a folder; a list in CSV, JSON lines or Parquet with columns
-path,label[,generator,group,split]; or Parquet with the images inside, as on the Hugging Face hub. All but archives may
-be in a store: s3://…, gs://…, http(s)://…, hf://….
---dry-run shows how SRC is understood. An interrupted build continues when the same command is run again.
+SRC is a folder with subfolders named by class, split and generator, such as real/ and generated/GENERATOR/, at any
+depth; an archive of such a folder; a list in CSV, JSON lines or Parquet with columns
+path,label[,generator,group,split]; or Parquet with the images inside, as on the Hugging Face hub. Except an archive,
+each of these may be in a store: s3://…, gs://…, http(s)://…, hf://…. --dry-run shows how SRC is understood. An
+interrupted build continues when the same command is run again.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ __all__ = ["main", "summary"]
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("build_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument("source", metavar="SRC", help="folder or list of images: a path or a URL")
     parser.add_argument("out", metavar="OUT", nargs="?", help="folder for the data set, or s3://… or gs://…")
@@ -94,7 +94,7 @@ def parser() -> CommandParser:
 
 
 def _add_understanding(parser: CommandParser) -> None:
-    """Adds the arguments that say how names and labels of the source are to be understood."""
+    """Adds the arguments that say how the names and labels in the source are to be understood."""
     parser.add_argument(
         "--label",
         action="append",
@@ -166,7 +166,7 @@ def _add_stored_form(parser: CommandParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; the exit code is 0, mistakes raise ``InputError``."""
+    """Runs the command; returns exit code 0. Raises ``InputError`` for a mistake of the user."""
     arguments = parser().parse_args(argv)
     if arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: must be at least 1")
@@ -220,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary(report: BuildReport, out: str | Path) -> list[str]:
-    """The result of a build or an index, as lines for the user."""
+    """Lines of text that tell the user the result of a build or an index."""
     info, out = report.info, shown_url(as_url(out) or str(out))
     if report.finished_before:
         return [f"{out} is already built, nothing to do: {counted(info.num_samples, 'sample')}"]

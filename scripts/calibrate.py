@@ -3,10 +3,9 @@
 glass calibrate RUN --data DATA
 glass calibrate RUN --data OWN --split NAME --held-out
 
-Writes calibration.json beside the model; predict and evaluate use that file from then on. A calibration
-needs images from which the model has not learnt, by which it was not chosen, and on which no result is
-reported: the split calibration (give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or a set
-of your own.
+Writes calibration.json beside the model; predict and evaluate use that file from then on. The images for a calibration
+must not have been used to train the model or to choose it, and no result may be reported on them. Use the split
+calibration (give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
 """
 
 import argparse
@@ -28,11 +27,13 @@ SPLIT = "calibration"
 """The split that is meant for calibration."""
 
 FEW_REAL = 300
-"""With fewer real images than this, a false alarm rate of 1 % is fewer than three images."""
+"""The command prints a note if the split has fewer real images than this: 1 % of them, the default of --max-fpr, would
+be fewer than three images."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, scores the split, fits, writes, prints."""
+    """Scores the split, fits temperature and threshold to the scores, and writes and prints them. Returns exit code
+    0."""
     arguments = parser().parse_args(argv)
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
     from shards.manifest.dataset import ShardDataset
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("calibrate", __doc__)
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
@@ -174,8 +175,8 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
 
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
-    """Raises ``InputError`` if the model learnt from any of the images, or if its record of learnt images identifies
-    images in another way. Prints a note if the model has no such record."""
+    """Raises ``InputError`` if any of the images was used to train the model or to choose its epoch, or if the model's
+    record of these images identifies them in another way. Prints a note if the model has no such record."""
     from glass.config.learnt_ids import LEARNT_FILE
 
     learnt, split = detector.trained.learnt, arguments.split

@@ -20,17 +20,17 @@ __all__ = ["completion", "main", "parser"]
 
 SHELLS = ("bash", "zsh", "fish")
 PLACES = frozenset({"MODEL", "OUT", "PATH", "RUN", "SRC", "TAR"})
-"""Metavars of arguments that take a file or folder, some of them also an address."""
+"""Metavars of arguments that take a file or folder. Some of these arguments also take an address."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, prints."""
+    """Prints the completion script; returns exit code 0."""
     print(completion(parser().parse_args(argv).shell))
     return 0
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("completion", __doc__)
     parser.add_argument(
         "shell",
@@ -42,7 +42,7 @@ def parser() -> CommandParser:
 
 
 def completion(shell: str) -> str:
-    """The script that ``shell`` reads, made from the parsers of all commands."""
+    """The text of the script for ``shell``, made from the parsers of all commands."""
     try:
         import shtab
     except ModuleNotFoundError as error:

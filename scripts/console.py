@@ -1,7 +1,7 @@
 """``glass COMMAND …``: all commands under one name.
 
-The module of a command is imported when the command is called, so that ``glass --help`` imports none.
-A command takes the arguments of ``python -m scripts.NAME``.
+The module of a command is imported when the command is called, so that ``glass --help`` imports none of these modules.
+A command takes the same arguments as ``python -m scripts.NAME``.
 """
 
 import importlib
@@ -25,7 +25,7 @@ class Command:
 
 
 def _own(module: str, about: str) -> Command:
-    """A command of this package, whose name differs between a clone (``scripts``) and a wheel (``glass_commands``)."""
+    """A command of this package. The package is called ``scripts`` in a clone, and ``glass_commands`` in a wheel."""
     return Command(f"{__package__}.{module}", about)
 
 
@@ -64,7 +64,7 @@ def run() -> NoReturn:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command that the first word names."""
+    """Runs the command that the first word names. Returns its exit code."""
     words = sys.argv[1:] if argv is None else argv
     parser = glass_parser()
     if not words:
@@ -85,8 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _unknown(word: str) -> str:
-    """The error message for a word that is no command. It suggests a command of similar name, or whose module is
-    similarly named."""
+    """The error message for a word that is no command. It suggests a command with a similar name, or one whose module
+    has a similar name."""
     from difflib import get_close_matches
 
     names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
@@ -96,8 +96,8 @@ def _unknown(word: str) -> str:
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
-    """The parser of the first word, the command. The command ``name`` gets the arguments of the parsers that
-    ``arguments(name)`` returns."""
+    """The parser of ``glass``, whose first argument is the name of a command. Each command has the arguments of the
+    parsers that ``arguments(name)`` returns for its name."""
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument(
         "--version", action="store_true", help="print the versions of the libraries that decide the pixels, and exit"

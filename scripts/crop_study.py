@@ -2,11 +2,11 @@
 
 glass crop-study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
 
-Measures for each N the peak memory of a training step, the time of a step and of an epoch, the wait for
-data and the validation accuracy, and fits straight lines. Then measures, with one trained model,
-accuracy, calibration, latency and memory of prediction against N. Memory is that of the GPU if there is
-one, otherwise that of tensors and of the process. Writes OUTPUT/crop_study.json and plots. Given again,
-the command continues.
+Measures for each number of crops N the peak memory of a training step, the time of a step and of an epoch, the wait for
+data and the validation accuracy, and fits straight lines to memory and time as functions of N. Then measures, with one
+trained model, accuracy, calibration, latency and memory of prediction against N. Memory is that of the GPU if there is
+one, otherwise that of tensors and of the process. Writes OUTPUT/crop_study.json and plots. If the study was
+interrupted, the same command continues it.
 """
 
 import argparse
@@ -50,7 +50,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, trains, measures, prints."""
+    """Trains and measures for each number of crops; writes and prints the results. Returns the exit code."""
     options = _parse(argv)
     require_one_process("glass crop-study")
     config = _settings(options)
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("crop_study", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--output", type=Path, help="folder of the study (default runs/crops-PRESET)")
@@ -132,7 +132,7 @@ def _crops(text: str) -> tuple[int, ...]:
 
 
 def _crop_number(text: str) -> int:
-    """The number of crops; 0 if it is none that can be studied."""
+    """The number of crops that ``text`` states; 0 if it is no number that can be studied."""
     if not text.isdecimal() or len(text) > 9:
         return 0
     return int(text) if int(text) <= MAX_CROPS else 0

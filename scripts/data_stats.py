@@ -1,9 +1,8 @@
-"""Shows what is in a data set: counts, sizes, formats, channel means, rejects, per class and generator.
+"""Shows what is in a data set: counts, sizes, formats, channel means and rejected images, per class and generator.
 
 glass data-stats DATA [--output DIR]
 
-Reads the manifest alone, which takes seconds for a million samples. With --output, also writes
-data_stats.json.
+Reads only the manifest, which takes seconds for a million samples. With --output, also writes data_stats.json.
 """
 
 from itertools import pairwise
@@ -34,7 +33,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, counts, prints."""
+    """Prints the statistics, and writes them if --output is given. Returns exit code 0."""
     options = parser().parse_args(argv)
     if options.output is not None:
         check_output(options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True)
@@ -47,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("data_stats", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write data_stats.json")
@@ -112,7 +111,8 @@ def _reasons(counts: dict[str, int]) -> str:
 
 
 def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
-    """The share of a group in a bin, as a bar; empty if the bin has no images."""
+    """The share of ``group`` that is in bin ``place`` of the histogram ``what``, as text: a bar and a percentage. Empty
+    if the bin has no images."""
     if group is None or not group["histograms"][what][place]:
         return ""
     share = group["histograms"][what][place] / group["images"]

@@ -1,9 +1,9 @@
 """A web page that gives verdicts on images dropped on it: glass demo MODEL [--port 7860]
 
-Shows the page of glass predict --html: verdict, score, windows, heat map, stability and
-what the file says about itself. The command listens on this machine only, unless --host gives
-another address, and sends nothing anywhere. Uploads, 64 MiB each at most, are kept in a temporary
-folder for a quarter of an hour, or until the command ends. Needs the extra: pip install -e '.[demo]'
+The page is that of glass predict --html: verdict, score, windows, heat map, stability and what the file says about
+itself. The command listens on this machine only, unless --host gives another address, and sends nothing anywhere.
+Uploads, 64 MiB each at most, are kept in a temporary folder for a quarter of an hour, or until the command ends. Needs
+the extra: pip install -e '.[demo]'
 """
 
 import argparse
@@ -26,7 +26,7 @@ SWEEP_EVERY_S = 60
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("demo", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("model", metavar="MODEL", help="run, exported model, or USER/NAME")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
@@ -36,7 +36,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, loads, serves until it is interrupted."""
+    """Loads the detector and serves the page until the command is interrupted. Returns exit code 0."""
     arguments = parser().parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     from glass.export.pixel_rules import print_decoder_warnings

@@ -2,8 +2,8 @@
 
 glass download-data OUT
 
-Needs the extra `kaggle` (pip install -e ".[kaggle]") and a network. OUT then holds real/ and
-generated/ for glass build: links to the downloaded folders, or copies of them with --copy.
+Needs the extra `kaggle` (pip install -e ".[kaggle]") and an internet connection. OUT then holds real/ and generated/
+for glass build: links to the downloaded folders, or copies of them with --copy.
 """
 
 import shutil
@@ -19,11 +19,12 @@ from .arguments import script_parser
 DATASET = "tristanzhang32/ai-generated-images-vs-real-images"
 ADDRESS = f"https://www.kaggle.com/datasets/{DATASET}"
 FOLDER, CLASSES = "test", {"real": "real", "fake": "generated"}
-"""The folder of the data set that the study uses, and its names of classes → ours."""
+"""The folder that the study uses within the data set; and the data set's names of the classes → this project's
+names."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, downloads, lays out."""
+    """Downloads the images, and links or copies them to OUT. Returns exit code 0."""
     options = parser().parse_args(argv)
     out: Path = options.output
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("download_data", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder for the images")
     parser.add_argument("--source", type=Path, help="folder of the unpacked data set, if you downloaded it by hand")
@@ -56,7 +57,7 @@ def parser() -> CommandParser:
 
 
 def _by_hand() -> str:
-    """Advice for downloading by hand, where this command cannot download."""
+    """Text that tells the user how to download by hand, for when this command cannot download."""
     return (
         f"download {ADDRESS} by hand, unpack it to SOURCE/{FOLDER}/real and SOURCE/{FOLDER}/fake, and give --source "
         "SOURCE"
@@ -79,7 +80,8 @@ def _download() -> Path:
 
 
 def _find(source: Path) -> dict[str, Path]:
-    """Our class name → its folder of images, below ``source``."""
+    """This project's name of each class → the folder with its images, below ``source``. Raises ``InputError`` if one is
+    missing or empty."""
     for root in (source / FOLDER, source):
         if all((root / theirs).is_dir() for theirs in CLASSES):
             folders = {ours: root / theirs for theirs, ours in CLASSES.items()}

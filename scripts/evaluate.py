@@ -2,9 +2,9 @@
 
 glass evaluate RUN --data DATA --split test
 
-Writes RUN/evaluation-<split>.json (metrics with intervals, a row per generator) and
-RUN/predictions-<split>.parquet (every image's score, windows and attention), and prints a table.
-For another data set than the run was trained on, the names end in -of- and the data set's digest.
+Writes RUN/evaluation-<split>.json (metrics with intervals, and a row per generator) and RUN/predictions-<split>.parquet
+(every image's score, windows and attention), and prints a table. If the run was trained on another data set, the names
+end in -of- and the digest of DATA.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, evaluates, writes, prints."""
+    """Scores the split; writes and prints the metrics. Returns exit code 0."""
     arguments = parser().parse_args(argv)
     run: Path = arguments.run
     if not (run / "model" / "config.json").is_file():
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("evaluate", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
@@ -101,7 +101,7 @@ def parser() -> CommandParser:
 
 
 def _print(document: "Evaluation") -> None:
-    """Prints tables for people. Names that come from the data are printed as plain text, never as markup."""
+    """Prints the results as tables. Names that come from the data are printed as plain text, never as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,7 +1,7 @@
 """Takes a model out of a run: glass export RUN [--to DIR] [--push ID] [--onnx FILE]
 
---to writes config.json, model.safetensors, calibration.json and a model card into a new folder;
---push uploads the same to the Hugging Face hub; --onnx writes one file for other runtimes.
+--to writes config.json, model.safetensors, calibration.json and a model card into a new folder; --push uploads the same
+files to the Hugging Face hub; --onnx writes one file for other runtimes.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from .arguments import script_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, checks, writes."""
+    """Exports the model to the chosen targets; returns exit code 0."""
     arguments = _parse(argv)
     _check_targets(arguments.to, arguments.onnx)
     from glass.model.hub import model_folder, publish
@@ -59,7 +59,7 @@ def _check_targets(to: Path | None, onnx: Path | None) -> None:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("export", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--to", type=Path, metavar="DIR", help="write the model and its card to this new folder")

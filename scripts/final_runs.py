@@ -2,9 +2,8 @@
 
 glass final-runs --data DATA --preset glass_resnet50 [--params best.json]
 
-The splits train and valid are merged, and 5 % of them are held back to choose the epoch; the test
-split is scored once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. Given again, the
-command continues.
+The splits train and valid are merged, and 5 % of them are held back to choose the epoch; the test split is scored once
+per seed. Writes OUTPUT/final_runs.json and a run folder per seed. If it was interrupted, the same command continues.
 """
 
 import argparse
@@ -46,7 +45,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, trains, tests, prints."""
+    """Trains and tests a model per seed; writes and prints the results. Returns the exit code."""
     options = _parse(argv)
     require_one_process("glass final-runs")
     config = _settings(options)
@@ -75,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("final_runs", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--params", type=Path, help="a best.json of glass tune")

@@ -1,9 +1,9 @@
-"""Index tars made elsewhere: ``glass index TAR… [--out DIR]``.
+"""Indexes tars made elsewhere: ``glass index TAR… [--out DIR]``.
 
-TAR is a plain WebDataset tar, or a folder of such tars. The tars stay as they are. Beside them, or in
-DIR, the command writes a sidecar per tar (global views and entry points) and the other files that a
-data set needs. Labels come from the members of the samples, their folders, the names of the tars or a
-list; rules that are not given are guessed from the first samples and printed.
+TAR is a plain WebDataset tar, or a folder of such tars. The tars stay unchanged. Beside them, or in DIR, the command
+writes a sidecar for each tar (global views and entry points) and the other files that a data set needs. Labels come
+from the members of the samples, their folders, the names of the tars or a list; if no rules are given, they are guessed
+from the first samples and printed.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ __all__ = ["main", "parser"]
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("index_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument(
         "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder that contains tars at any depth"
@@ -108,7 +108,7 @@ def _listed(text: str) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; the exit code is 0, mistakes raise ``InputError``."""
+    """Runs the command; returns exit code 0. Raises ``InputError`` for a mistake of the user."""
     arguments = parser().parse_args(argv)
     if arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: must be at least 1")

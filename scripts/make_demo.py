@@ -4,15 +4,15 @@
     glass make-demo OUT --photos DIR --networks [NAME,…] [--unseen NAME,…]
 
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group),
-OUT/README.txt, and OUT/dataset_note.txt, which goes with the data set to every verdict. Same seed, same bytes, for any
-number of workers. It is a simulation: the scores of a detector on these images are no evidence of its scores on the
-images of real generators.
+OUT/README.txt, and OUT/dataset_note.txt, which is shown with every verdict of a model trained on these images. The same
+seed gives the same bytes, for any number of workers. The images are a simulation: the scores of a detector on them are
+no evidence of its scores on the images of real generators.
 
 With --networks, real images are parts of the photographs, and generated images are parts that published networks
 (extra `networks`) enlarged again after they were shrunk. The list then also has the split, train or test, which is
-the same for all images of a picture, and OUT/control.csv lists images that were enlarged without a network, to be
-scored by themselves. The networks of --unseen make images of the test only. A second run continues what was
-interrupted.
+the same for all images of a picture. OUT/control.csv lists images that were enlarged without a network, to be scored
+separately. The networks of --unseen make images for the test split only. If the command was interrupted, run it again
+to continue.
 """
 
 import argparse
@@ -51,7 +51,7 @@ __all__ = ["main", "parser"]
 
 LIST_NAME = "images.csv"
 UNFINISHED = "unfinished"
-"""File that marks the folder until all images are there."""
+"""Name of a file that marks the folder as unfinished until all images are there."""
 MAX_PHOTOS = 400  # all pairs are compared; more would only lengthen the start
 MIN_PICTURES = 3  # one for each of train, valid and test
 
@@ -59,7 +59,7 @@ Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Makes the images; returns the exit code."""
+    """Makes the images; returns exit code 0."""
     args = _parse(argv)
     start = time.perf_counter()
     if args.networks:
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("make_demo", __doc__)
     parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the images")
     parser.add_argument(
@@ -141,7 +141,7 @@ def _usable_cores() -> int:
 
 
 def _require_free(out: Path) -> None:
-    """Raises ``InputError`` if ``out`` has files of the user's, which must be neither overwritten nor mixed with demo
+    """Raises ``InputError`` if ``out`` has files of the user, which must be neither overwritten nor mixed with demo
     images."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder.")
@@ -169,8 +169,8 @@ def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
 
 @contextmanager
 def _mapping(workers: int) -> Iterator[Map]:
-    """Context manager: a ``map`` over ``workers`` processes that keeps the order of results. A single worker is
-    this process itself."""
+    """Context manager: a ``map`` over ``workers`` processes that keeps the order of results. With one worker, this
+    process does the work itself."""
     if workers == 1:
         yield map
         return
@@ -183,7 +183,7 @@ def _mapping(workers: int) -> Iterator[Map]:
 
 
 def _plan(args: argparse.Namespace, parallel_map: Map) -> tuple[Sequence[Job | PhotoJob], Callable[..., int]]:
-    """The jobs, and the function that does a job."""
+    """The jobs, and the function that makes the images of a job."""
     if not args.photos:
         return plan_drawn(args.images, args.seed), render_job
     photos, pictures = _photos(args, parallel_map)
@@ -217,7 +217,7 @@ def _photos(args: argparse.Namespace, parallel_map: Map) -> tuple[list[Photo], l
 def _render(
     jobs: Sequence[Job | PhotoJob], render_one: Callable[..., int], args: argparse.Namespace, parallel_map: Map
 ) -> int:
-    """Makes and writes the images; returns how many pixels they have together."""
+    """Makes and writes the images. Returns their total number of pixels."""
     pixels = 0
     renditions = [rendition for job in jobs for rendition in job.renditions]
     try:

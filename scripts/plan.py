@@ -3,8 +3,8 @@
     glass plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 
 The estimate rests on training steps whose memory ``glass bench memory --save-model`` counted and recorded. For a
-backbone without a record, the command counts steps itself. The last lines state the error of the estimate. Figures are
-of tensors; the memory of CUDA itself is assumed, not measured.
+backbone without a record, the command counts steps itself. The last lines state the error of the estimate. All figures
+are the memory of tensors; the memory of CUDA itself is assumed, not measured.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("plan", __doc__)
     add = parser.add_argument
     add("--preset", required=True, help=", ".join(preset_names()))

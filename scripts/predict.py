@@ -1,10 +1,9 @@
 """Are these images generated? glass predict MODEL PATH…
 
-MODEL is the folder of a run, an exported model, or USER/NAME on the Hugging Face hub. PATH is a
-file, a folder, a pattern, a tar or folder of shards, or - for a list of paths on stdin. Prints a
-line per image, in order. Exit code 3 says that some images could not be read; the others have
-verdicts. While the command runs, the rows so far are in FILE.partial beside each FILE that an option
-names; they stay there if the command is stopped.
+MODEL is the folder of a run, an exported model, or USER/NAME on the Hugging Face hub. PATH is a file, a folder, a
+pattern, a tar or folder of shards, or - for a list of paths on stdin. Prints a line per image, in order. Exit code 3
+says that some images could not be read; the others have verdicts. While the command runs, it writes finished rows to
+FILE.partial beside each FILE that an option names. If the command is stopped, these files stay.
 """
 
 import argparse
@@ -36,7 +35,7 @@ EXIT_SOME_UNREADABLE = 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, finds the images, scores them, writes, prints."""
+    """Finds the images, scores them, and prints and writes the verdicts. Returns the exit code."""
     arguments = _parse(argv)
     # Mistakes in paths are reported before torch is imported, which takes seconds.
     from glass.predict.outputs import Outputs
@@ -91,14 +90,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _listed() -> Iterable[bytes]:
-    """The lines of stdin as bytes: names of files need not be text."""
+    """The lines of stdin, as bytes, since the names of files need not be valid text."""
     if sys.stdin is None:
         raise InputError("there is no stdin to read a list from: leave out -")
     return sys.stdin.buffer
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("predict", description=(__doc__ or "").partition("\n")[2].strip())
     parser.add_argument("model", metavar="MODEL", help="a run, an exported model, or USER/NAME on the hub")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="file, folder, pattern, shards, or - for stdin")
@@ -155,7 +154,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions, list[str]]":
-    """The detector, its options, and the warnings about its decoders that were printed."""
+    """The detector, its options, and the texts of the warnings about its decoders that were printed."""
     with without_collecting():
         import torch
 
@@ -183,7 +182,7 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions,
 
 @dataclass(frozen=True)
 class _Task:
-    """What is to be done with the images."""
+    """How the images are to be scored, and where the results go."""
 
     arguments: argparse.Namespace
     outputs: "Outputs"
@@ -195,8 +194,8 @@ class _Task:
 
 
 def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
-    """All verdicts. Each is also written to the partial files at once. If the command is stopped, the partial files
-    stay, and a page of the verdicts so far is written beside them."""
+    """Scores ``sources`` and returns all verdicts. Each verdict is also written to the partial files at once. If the
+    command is stopped, the partial files stay, and a page of the verdicts so far is written beside them."""
     from glass.predict.partial_rows import PartialRows, partial_path
     from glass.predict.verdicts import csv_columns
 
@@ -220,8 +219,8 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
 
 
 def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
-    """Yields the verdicts. Prints each verdict; adds the claims of the image's file, and its pictures, if the options
-    ask for them."""
+    """Yields the verdicts after printing each. If the options ask for them, adds the claims of the image's file, heat
+    maps, and the verdict's part of the page."""
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
 
@@ -239,8 +238,8 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[LoadedImage | None, DenseMap | None]":
-    """Writes the heat maps of an image. Returns the image and its dense map for the page, None for whatever the page
-    does not show."""
+    """Writes the heat maps of an image. Returns the image and its dense map for the page; None in place of either if
+    the page does not show it."""
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None

@@ -23,7 +23,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, prints."""
+    """Prints the presets, or the settings of one. Returns exit code 0."""
     options = parser().parse_args(argv)
     if options.name is not None:
         print(run_file_text(apply_overrides(load_preset(options.name), options.set)), end="")
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("presets", __doc__)
     parser.add_argument("name", nargs="?", metavar="NAME", help=", ".join(preset_names()))
     add_settings(parser, "with NAME: change a setting of it, as in glass train (repeatable)")

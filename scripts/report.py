@@ -17,11 +17,11 @@ from shards.files.outputs import check_output, holds_mark, is_json_with
 from .arguments import script_parser
 
 MARK = 'name="generator" content="glass-hires report"'
-"""A mark in every page of this command; only such a page is replaced."""
+"""Text that every page of this command contains. An existing page is replaced only if it contains this text."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, reads the runs, writes both files."""
+    """Reads the runs and writes both files; returns exit code 0."""
     arguments = parser().parse_args(argv)
     folders = _named_runs(arguments.run)
     page, data = arguments.output / "report.html", arguments.output / "report.json"
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("report", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for report.html and .json")
     parser.add_argument(
@@ -70,7 +70,7 @@ def parser() -> CommandParser:
 
 
 def _named_runs(texts: list[str]) -> dict[str, Path]:
-    """Name → folder, in the order given."""
+    """Name → folder of each run, in the order given. Raises ``InputError`` for a wrong or repeated name."""
     folders: dict[str, Path] = {}
     for text in texts:
         name, equals, folder = text.partition("=")
@@ -89,7 +89,7 @@ def _named_runs(texts: list[str]) -> dict[str, Path]:
 
 
 def _check_outputs(folder: Path, page: Path, data: Path) -> None:
-    """Raises ``InputError`` if a file that would be replaced is no report of this command."""
+    """Raises ``InputError`` if a file that would be replaced is not a report that this command wrote."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder for the report")
     remedy = "give another folder"

@@ -3,9 +3,8 @@
 glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
-Writes robustness-<split>.json and robustness-<split>.png into DIR (MODEL's folder unless given; a
-model of the hub has none). For another data set than the run's own, the names end in -of- and the
-data set's digest.
+Writes robustness-<split>.json and robustness-<split>.png into DIR (default: the folder of MODEL, which a model of the
+hub does not have). If the run was trained on another data set, the names end in -of- and the digest of DATA.
 """
 
 import argparse
@@ -29,7 +28,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, measures, writes, prints."""
+    """Scores the changed images; writes and prints the results. Returns exit code 0."""
     arguments = _parse(argv)
     from glass.measure.perturbations import chosen_rows
     from shards.manifest.dataset import ShardDataset
@@ -66,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("robustness", __doc__)
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of a training run or an exported model")
     parser.add_argument(
@@ -104,7 +103,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _models(positional: str | None, named: list[str]) -> dict[str, str]:
-    """Name → path or hub id, in the order given."""
+    """Name → path or hub id of each model, in the order given."""
     models = {} if positional is None else {Path(positional).resolve().name: positional}
     for text in named:
         name, equals, path = text.partition("=")
@@ -119,8 +118,8 @@ def _models(positional: str | None, named: list[str]) -> dict[str, str]:
 
 
 def _output(arguments: argparse.Namespace) -> Path:
-    """The folder for the results. Raises ``InputError`` for a model of the hub without ``--output``: a new folder of
-    the model's name would be taken for the model from then on."""
+    """The folder for the results. Raises ``InputError`` for a model of the hub without ``--output``: if a new folder
+    had the model's name, it would be taken for the model from then on."""
     given: Path | None = arguments.output
     first = next(iter(arguments.models.values()))
     if given is None and not Path(first).is_dir():
@@ -176,7 +175,7 @@ def _write(path: Path, document: "Robustness") -> None:
 
 
 def _print(document: "Robustness") -> None:
-    """Prints the tables for people. Names that come from the data are printed as plain text, never as markup."""
+    """Prints the results as tables. Names that come from the data are printed as plain text, never as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

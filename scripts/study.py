@@ -2,11 +2,11 @@
 
 glass study --data DATA --output RUN [--budget tiny|paper]
 
-Tunes GLASS and the resize-only baseline on three backbones, trains the best settings with several
-seeds, studies the number of crops and the baselines' memory, and writes RUN/study.html, .md and
-.json. Given again, the command continues; a finished study only writes its report again. The budget tiny
-takes less than 25 minutes on two free cores with the demo's shards, whose global views are small; with
-views of 224 pixels, the default of glass build, the networks compute three to twelve times as much.
+Tunes GLASS and the resize-only baseline on three backbones, trains the best settings with several seeds, studies the
+number of crops and the baselines' memory, and writes RUN/study.html, .md and .json. If the study was interrupted, the
+same command continues it; if it is finished, the command only writes its report again. The budget tiny takes less than
+25 minutes on two free cores with the demo's shards, whose global views are small; with views of 224 pixels, the default
+of glass build, the networks compute three to twelve times as much.
 """
 
 import time
@@ -23,7 +23,7 @@ BUDGET_FILE = "budget.json"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, studies, writes the report."""
+    """Runs the study, or continues it, and writes the report. Returns the exit code."""
     options = parser().parse_args(argv)
     require_one_process("glass study")
     dataset = ShardDataset.open(options.data)
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("study", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study")
@@ -79,7 +79,7 @@ def parser() -> CommandParser:
 
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
-    """Records which study this folder holds. Raises ``InputError`` if it holds another."""
+    """Records which study this folder holds. Raises ``InputError`` if it already holds another study."""
     from glass.config.dataset_digest import dataset_json_sha256
     from glass.studies.plan import settle_plan
 

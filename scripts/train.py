@@ -6,10 +6,11 @@ accelerate launch --quiet --config_file accelerate_config.yaml train.py \\
 ``python train.py …`` and bare ``accelerate launch train.py …`` do the same on one device, and
 ``torchrun --nproc-per-node 2 train.py …`` starts two processes, on GPUs or on CPUs.
 
-SIGTERM, SIGUSR1 or Ctrl-C finishes the step, writes a checkpoint and exits with code 75 (try
-again): run the same command to go on. A process that loses another one also exits with code 75. A
-second Ctrl-C ends at once, with code 130. Exit code 0: the run is finished; 2: a mistake of the user.
-``accelerate launch`` turns every code but 0 into 1, after a trace of its own that --quiet suppresses.
+On SIGTERM, SIGUSR1 or Ctrl-C, the command finishes the step, writes a checkpoint and exits with code 75
+(try again): run the same command to go on. A process that loses the connection to another one also exits
+with code 75. A second Ctrl-C ends at once, with code 130. Exit code 0: the run is finished; 2: a mistake
+of the user. ``accelerate launch`` turns every code but 0 into 1, and prints a trace, which --quiet
+suppresses.
 """
 
 import argparse
@@ -35,13 +36,13 @@ from shards.manifest.dataset import ShardDataset
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
-"""The share that ``--augment`` means without a number."""
+"""The share of images to augment if ``--augment`` is given without a number."""
 PATIENCE_S = 60
 """Seconds that the other processes wait, after a mistake of the user, for the main process to report it."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains; returns the exit code. Only the main process reports a mistake of the user."""
+    """Trains a detector; returns the exit code. Only the main process reports a mistake of the user."""
     try:
         return run(argv)
     except (InputError, MachineTrouble):
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(argv: list[str] | None) -> int:
-    """Carries out a run: settings, data, folder, training, outcome."""
+    """Reads the settings, opens data and folder, trains, and prints the outcome. Returns the exit code."""
     options = parse(argv)
     config = settings(options)
     dataset = ShardDataset.open(options.data)
@@ -89,7 +90,7 @@ def run(argv: list[str] | None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     command = CommandParser(
         prog=program_name("train.py"),
         description=(__doc__ or "").split("\n\n")[0],
@@ -134,7 +135,7 @@ def parser() -> CommandParser:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options. Raises ``InputError``, with what to give, if one is missing."""
+    """The options. Raises ``InputError``, which says what to give, if one is missing."""
     options = parser().parse_args(argv)
     if options.data is None:
         raise InputError(
@@ -151,7 +152,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
-    """The preset with ``--config``, then ``--params``, then ``--seed`` and ``--augment``, then ``--set``, applied."""
+    """The settings of the preset, changed by ``--config``, then ``--params``, then ``--seed`` and ``--augment``, then
+    ``--set``."""
     flags = [] if options.seed is None else [f"seed={options.seed}", f"loader.seed={options.seed}"]
     if options.augment is not None:
         flags.append(f"loader.augment={options.augment}")
@@ -167,8 +169,8 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 
 def log_to_stderr() -> None:
-    """Logs to standard error, from the main process alone: messages of this project's modules, and warnings of
-    others."""
+    """Makes the main process log to standard error: messages of this project's modules, and warnings of others. Other
+    processes log nothing."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(SafeFormatter("%(message)s"))
@@ -180,7 +182,7 @@ def log_to_stderr() -> None:
 
 
 def outcome(folder: RunFolder) -> str:
-    """The epoch that was kept, its metrics, and the folder of its model."""
+    """Text with the epoch that was kept, its metrics, and the folder of its model."""
     record = folder.record()
     assert record is not None
     best = (record["finished"] or {})["best"]
@@ -193,7 +195,7 @@ def outcome(folder: RunFolder) -> str:
 
 
 def say(text: str) -> None:
-    """Prints ``text`` once, from the main process alone."""
+    """Prints ``text`` from the main process only, so that it appears once."""
     if RANK == 0:
         print(text, flush=True)
 

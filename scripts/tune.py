@@ -2,10 +2,10 @@
 
 glass tune --data DATA --preset glass_resnet50 [--trials 100] [--epochs 25]
 
-Writes OUTPUT/tuning.json (all trials), OUTPUT/best.json (train.py --params takes it) and plots.
-Run again, the same command continues; with a larger --trials it adds trials. Several processes
-(--workers) and several machines may work on one study: give them the same --output and the same
---storage (sqlite:///FILE on one machine; journal:///FILE or a database on several).
+Writes OUTPUT/tuning.json (all trials), OUTPUT/best.json (train.py --params takes it) and plots. The same command, run
+again, continues the search; with a larger --trials it adds trials. Several processes (--workers) and several machines
+may work on one study: give them the same --output and the same --storage (sqlite:///FILE on one machine;
+journal:///FILE or a database on several).
 """
 
 import argparse
@@ -52,7 +52,7 @@ FIXED = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Parses the arguments, searches, writes, prints."""
+    """Searches, or continues a search; writes and prints the results. Returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
     options = parse(words)
     require_one_process("glass tune")
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser("tune", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--output", type=Path, help="folder of the search (default runs/tune-PRESET)")
@@ -131,7 +131,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
-    """The preset with ``--set``, epochs and metric, and a share of the cores per worker."""
+    """The preset's settings, changed by ``--set``, ``--epochs`` and ``--metric``. With several workers, each gets an
+    equal share of the cores."""
     if options.metric not in get_args(SelectBy):
         raise InputError(f"--metric {options.metric!r} is unknown: choose from {', '.join(get_args(SelectBy))}")
     config = apply_overrides(load_preset(options.preset), options.set)
@@ -142,8 +143,8 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 
 def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, ...]":
-    """The dimensions to search. Raises ``InputError`` if ``--set`` names one of them, or a setting that an option
-    sets."""
+    """The dimensions to search. Raises ``InputError`` if ``--set`` names a setting that is searched or that another
+    option sets."""
     from glass.studies.search_space import changed_space, space_for
 
     space = changed_space(space_for(config), config, options.search)
@@ -157,7 +158,7 @@ def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, 
 
 
 def summary(document: "Tuning") -> str:
-    """How many trials ended how, and the best of them."""
+    """Text with the number of trials in each state, and the best trial."""
     from glass.studies.search_records import best_trial
 
     states = document["states"]
@@ -174,8 +175,8 @@ def summary(document: "Tuning") -> str:
 
 
 def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> "Tuning":
-    """Starts ``--workers`` - 1 further processes of this command, works beside them, and finishes the trials that they
-    leave unfinished."""
+    """Starts ``--workers`` - 1 further processes of this command, runs trials like them, and finishes the trials that
+    they leave unfinished."""
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
         search.work(options.trials, _tell)
@@ -198,10 +199,12 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 
 
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
-    """The only GPU that a worker may see; None if all workers see the same.
+    """The value of CUDA_VISIBLE_DEVICES that gives worker ``number`` one GPU; None, to change nothing, if there are
+    fewer than two GPUs.
 
-    ``visible`` is the value of CUDA_VISIBLE_DEVICES, ``count`` the number of GPUs that CUDA finds. A scheduler may have
-    given this command GPUs 4 and 5 of a machine, or GPUs by name.
+    ``count`` is the number of GPUs that CUDA finds. ``visible`` is this command's own value of CUDA_VISIBLE_DEVICES, or
+    None. GPUs are chosen from it, because a scheduler may have given this command only GPUs 4 and 5 of a machine, or
+    GPUs by name.
     """
     if count < 2:
         return None

@@ -1,7 +1,7 @@
 """Checks a data set byte by byte: ``glass verify OUT``.
 
-Exit code 0: the data set is as it was built. 1: it is not; each finding names file, sample and check.
-2: OUT cannot be opened as a data set at all.
+Exit code 0: the data set is unchanged since it was built. 1: it is not; each finding names a file, a sample and a
+check. 2: OUT cannot be opened as a data set at all.
 """
 
 import os
@@ -27,7 +27,7 @@ EXIT_FINDINGS = 1
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The parser of the command line."""
     parser = script_parser(
         "verify_shards",
         description="Checks hashes, members, counts, pixels and entry points of a data set. "
@@ -48,7 +48,7 @@ def parser() -> CommandParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code; mistakes raise ``InputError``."""
+    """Runs the command; returns the exit code. Raises ``InputError`` if OUT cannot be opened."""
     arguments = parser().parse_args(argv)
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()  # before a bar begins

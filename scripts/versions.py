@@ -1,4 +1,4 @@
-"""The lines of ``glass --version``, which a report of strange pixels should include."""
+"""The lines of ``glass --version``. Include them when you report wrong pixels."""
 
 from importlib import metadata
 
@@ -15,11 +15,11 @@ IN_PILLOW = {
     "libavif": "avif",
     "zlib": "zlib",
 }
-"""Libraries that are part of Pillow → Pillow's name for them."""
+"""Name of a library that is part of Pillow → name of the feature by which Pillow reports its version."""
 
 
 def version_lines() -> list[str]:
-    """One line per program, our own first: "NAME VERSION"."""
+    """Lines of text, "NAME VERSION", one per program. Python and this project come first."""
     found = installed_versions() | {"numba": metadata.version("numba")}
     inside = {name: features.version(feature) for name, feature in IN_PILLOW.items()}
     return [

@@ -1,6 +1,7 @@
-"""Verdicts on the images of a pandas frame: python docs/examples/score_frame.py RUN TABLE.csv SCORED.csv
+"""Adds verdicts to a table of images, by pandas: python docs/examples/score_frame.py RUN TABLE.csv SCORED.csv
 
-The table has a column ``path``; its other columns, its order and its index stay as they are.
+The table has a column ``path`` with the image files. Its other columns, the order of its rows and its index stay
+unchanged.
 """
 
 import sys
@@ -13,7 +14,8 @@ COLUMNS = ["verdict", "score", "probability", "unstable", "reason"]
 
 
 def score(frame: pd.DataFrame, detector: Detector, column: str = "path") -> pd.DataFrame:
-    """``frame`` with ``COLUMNS`` added; an image that cannot be read has a ``reason`` and no verdict."""
+    """A copy of ``frame`` with the columns ``COLUMNS`` added. An image that cannot be read has a ``reason`` and no
+    verdict."""
     verdicts = detector.predict(frame[column].tolist())
     return frame.assign(**{name: [getattr(verdict, name) for verdict in verdicts] for name in COLUMNS})
 

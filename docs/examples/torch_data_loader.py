@@ -13,7 +13,8 @@ from loaders import Batch, LoaderConfig, build_loader
 
 
 class Batches(IterableDataset):
-    """Whole batches of a split, as ``docs/loader.md`` describes them, so the ``DataLoader`` has ``batch_size=None``."""
+    """Iterates over the loader's batches of a split (see ``docs/loader.md``). Wrap it in a ``DataLoader`` with
+    ``batch_size=None``, since its items are whole batches already."""
 
     def __init__(self, data: str, split: str, config: LoaderConfig, rank: int = 0, world_size: int = 1) -> None:
         self.loader = build_loader(data, split, config, rank, world_size)
@@ -30,7 +31,7 @@ class Batches(IterableDataset):
 
 
 def mean_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The mean loss of the valid samples: fillers, and images that could not be read, are masked."""
+    """The mean loss over the valid samples. Fillers, and images that could not be read, do not count."""
     losses = cross_entropy(logits, batch["label"], reduction="none")
     return losses[batch["is_valid"]].sum() / batch["is_valid"].sum().clamp(min=1)
 

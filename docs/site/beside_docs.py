@@ -1,7 +1,7 @@
 """A hook for MkDocs that adds README, CHANGELOG and the findings to the site.
 
-MkDocs takes pages from docs/ alone; these files are outside of it, where GitHub looks for them. The hook makes pages of
-them, too, and rewrites the links between them and docs/.
+MkDocs finds only pages in docs/. These files are outside docs/, because GitHub expects them there. The hook adds them
+as pages, and rewrites the links between them and the pages in docs/.
 """
 
 import posixpath
@@ -13,7 +13,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 BESIDE = ("README.md", "CHANGELOG.md", "findings/README.md", "Dockerfile")
-"""Paths in the repository, and in the site. All other pages are ``docs/PATH`` and ``PATH``."""
+"""Files outside docs/ that become pages. Their path on the site is that in the repository. Every other page is at
+``docs/PATH`` in the repository and at ``PATH`` on the site."""
 LINK = re.compile(r'(?<=\]\()[^)#:\s]+|(?<=src=")[^":]+')
 
 

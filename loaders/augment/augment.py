@@ -1,8 +1,9 @@
 """Augmentation: training images are re-saved, resized, blurred or made noisy, as happens to images on the web.
 
 Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are drawn on the
-changed image, and each is computed from only the part of the source image that it depends on, so augmentation does not
-force full decodes. The kinds of change are those that ``glass robustness`` tests, with strengths drawn from its ranges.
+changed image. The pixels of a window are computed from only the part of the source image that they depend on, so
+augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, with strengths
+drawn from its ranges.
 """
 
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from loaders.order.randomness import U64, bounded, draws, stream
 __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "scaled"]
 
 AUGMENT_PURPOSE = 4 << 32
-"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that draw changes. For a sample that came k
-times before in the epoch, k is added."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that draw changes. If a sample has already
+occurred k times in the epoch, k is added to the purpose, so that its changes differ."""
 
 SHARE_STEPS = 1 << 24
 
@@ -30,7 +31,7 @@ class Change:
 
     operations: tuple[Operation, ...]
     sizes: tuple[Size, ...]
-    """(height, width) before each operation, and after the last."""
+    """(height, width) before each operation, and after the last one."""
 
     @classmethod
     def of(cls, operations: tuple[Operation, ...], size: Size) -> "Change":
@@ -85,7 +86,8 @@ class Change:
         return view
 
     def _path(self, window: CropWindow) -> list[CropWindow]:
-        """For each operation in turn, the part of its input that ``window`` depends on; last, ``window`` itself."""
+        """The part of each operation's input that ``window`` depends on, in the order of the operations, followed by
+        ``window`` itself."""
         path = [window]
         for operation, size in zip(reversed(self.operations), reversed(self.sizes[:-1]), strict=True):
             path.insert(0, operation.needs(path[0], size))
@@ -102,14 +104,15 @@ class ChangedSample:
 
 
 def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
-    """The operation that scales both sides by ``percent`` / 100, rounded, to at least one pixel; no operation if that
-    leaves the size as it is."""
+    """A tuple with the operation that scales both sides by ``percent`` / 100, rounded, to at least one pixel; empty if
+    the size does not change."""
     height, width = (max(1, (side * percent + 50) // 100) for side in size)
     return () if (height, width) == size else (Resize(height, width),)
 
 
 def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
-    """The operation that shrinks an image until no side is longer than ``longest`` pixels; no operation if none is."""
+    """A tuple with the operation that shrinks an image until no side is longer than ``longest`` pixels; empty if no
+    side is."""
     side = max(size)
     if side <= longest:
         return ()
@@ -139,7 +142,8 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
-"""The kinds of change by name, all equally likely: each maps (size, two random numbers) to operations."""
+"""Name of each kind of change → function from (size, two random numbers) to its operations. All kinds are equally
+likely."""
 
 
 def draw_changes(
@@ -152,10 +156,10 @@ def draw_changes(
     epoch: int,
     appearance: int,
 ) -> list[Change | None]:
-    """Draws the change of each of B samples; None for samples that stay as they are.
+    """Draws a change for each of B samples. Returns None for each sample that stays unchanged.
 
     On average, ``share`` (0 … 1) of the samples are changed. ``height`` and ``width`` (pixels) and ``content_id`` are
-    (B,). ``appearance`` counts from 0 how often these samples came before in this epoch.
+    (B,). ``appearance`` is the number of times that these samples have already occurred in this epoch.
     """
     random = draws(stream(seed, epoch, content_id, AUGMENT_PURPOSE + appearance), 4)
     chosen = bounded(random[:, 0], SHARE_STEPS) < round(share * SHARE_STEPS)

@@ -33,8 +33,8 @@ class CropWindow(NamedTuple):
         return self.left + self.width
 
     def grown(self, margin: int, size: Size, grid: int = 1) -> "CropWindow":
-        """The window enlarged by ``margin`` on all sides, then outwards to multiples of ``grid``, but not beyond an
-        image of ``size``."""
+        """The window enlarged by ``margin`` on all sides, then extended outwards to multiples of ``grid``, but not
+        beyond an image of ``size``."""
         top = max(0, (self.top - margin) // grid * grid)
         left = max(0, (self.left - margin) // grid * grid)
         bottom = min(size[0], -(-(self.bottom + margin) // grid) * grid)
@@ -42,13 +42,14 @@ class CropWindow(NamedTuple):
         return CropWindow(top, left, bottom - top, right - left)
 
     def cut(self, pixels: Pixels, read: "CropWindow") -> Pixels:
-        """Cuts this window out of ``pixels``, which show the window ``read`` around it."""
+        """Cuts this window out of ``pixels``, which are the pixels of a window ``read`` that contains it."""
         top, left = self.top - read.top, self.left - read.left
         return pixels[top : top + self.height, left : left + self.width]
 
 
 class Operation(Protocol):
-    """An operation on an image, such as a blur or a re-save; immutable and pure. ``size`` is the input's."""
+    """An operation on an image, such as a blur or a re-save; immutable and pure. The argument ``size`` is always the
+    size of the input."""
 
     def output_size(self, size: Size) -> Size:
         """The size of the output."""

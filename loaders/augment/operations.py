@@ -1,17 +1,17 @@
 """Re-saving, resizing, blurring and noise, as operations on any part of an image.
 
 Each operation knows which part of its input a part of its output depends on. Applying it to a crop and
-its surroundings therefore gives the pixels of applying it to the whole image and then cropping, except
-for the differences in the table:
+its surroundings therefore gives the same pixels as applying it to the whole image and then cropping,
+except for the differences in the table:
 
 ==============  ===================================  ===============================================
 operation       surroundings of a window             compared with the whole image
 ==============  ===================================  ===============================================
-:class:`Jpeg`   2 pixels, out to the 16-pixel grid   equal to the bit
-:class:`Blur`   the reach of the filter              equal to the bit
-:class:`Noise`  none                                 equal to the bit
-:class:`Resize` the reach of the filter              ±1: the last bits of positions are rounded
-:class:`WebP`   32 pixels, out to the 16-pixel grid  similar: VP8 predicts blocks from earlier ones
+:class:`Jpeg`   2 pixels, then whole 16×16 blocks    identical
+:class:`Blur`   the reach of the filter              identical
+:class:`Noise`  none                                 identical
+:class:`Resize` the reach of the filter              at most ±1: filter positions are rounded
+:class:`WebP`   32 pixels, then whole 16×16 blocks   similar: VP8 predicts blocks from earlier ones
 ==============  ===================================  ===============================================
 """
 
@@ -30,16 +30,16 @@ from shards.images.pixels import global_view
 __all__ = ["Blur", "Jpeg", "Noise", "Resize", "WebP"]
 
 GRID = 16
-"""Side, in pixels, of the blocks that JPEG with halved chroma and VP8 code."""
+"""Side, in pixels, of a JPEG's MCU with halved chroma, and of a macroblock in VP8, the codec of WebP."""
 
 VIEW_LIMIT = 3
-"""Re-saving changes the global view only of images whose longer side is at most this many times the view's side. The
-view of a larger image would change by 1 to 2 of 255 grey levels on average, which is neglected."""
+"""Re-saving changes the global view only if the image's longer side is at most this many times the view's side. The
+view of a larger image would change by only 1 to 2 of 255 grey levels on average, so it is left unchanged."""
 
 
 class _KeepsSize:
     def output_size(self, size: Size) -> Size:
-        """The size of the input."""
+        """The size of the input, which the operation keeps."""
         return size
 
 
@@ -78,8 +78,8 @@ class Jpeg(_KeepsSize):
         return window.grown(2, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. MCUs are coded independently of each other, so ``read`` only has to lie on the MCU
-        grid."""
+        """See :class:`Operation`. MCUs are coded independently of each other, so it is enough that ``read`` begins and
+        ends on the MCU grid or at the image's edge."""
         return window.cut(_saved(pixels, "JPEG", self.quality), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
@@ -94,7 +94,7 @@ class WebP(_KeepsSize):
     quality: int
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """``window`` and two macroblocks around it, from which VP8's predictions can start."""
+        """``window`` with a margin of two macroblocks, since VP8 predicts each block from its neighbours."""
         return window.grown(2 * GRID, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
@@ -120,14 +120,14 @@ class Blur(_KeepsSize):
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. At an image's edge Pillow repeats the last pixel. It does so here, too, since there
-        ``read`` also ends at that edge."""
+        """See :class:`Operation`. At an image's edge Pillow repeats the last pixel. The same happens here, because
+        ``read`` ends at that edge, too."""
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See :class:`Operation`. Blurring and shrinking commute, so the view is blurred by ``sigma``, scaled down in
-        each direction as the image is."""
+        """See :class:`Operation`. Blurring and shrinking commute, so the view is blurred with ``sigma`` scaled, in each
+        direction, by the factor from the image's size to the view's."""
         sigma = (self.sigma * len(view) / size[1], self.sigma * len(view) / size[0])
         return np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(sigma)))
 
@@ -149,8 +149,8 @@ class Resize:
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """The part of the input that the bicubic filter reads. The filter reaches two pixels beyond the window: pixels
-        of the input when it enlarges, of the output when it shrinks."""
+        """The part of the input that the bicubic filter reads. The filter reaches two pixels beyond the window. They
+        are pixels of the input if it enlarges, and of the output if it shrinks."""
         left, top, right, bottom = self._box(window, size)
         down = 2 * max(1.0, size[0] / self.height) + 1
         across = 2 * max(1.0, size[1] / self.width) + 1
@@ -161,8 +161,8 @@ class Resize:
         )
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow accepts a box with fractional coordinates, and its filter reads beyond the
-        box."""
+        """See :class:`Operation`. Pillow accepts a box with fractional coordinates, and its filter also reads pixels
+        outside the box."""
         left, top, right, bottom = self._box(window, size)
         box = (
             max(0.0, left - read.left),
@@ -191,20 +191,21 @@ class Noise(_KeepsSize):
     deviation: float
     """Standard deviation of the noise, on a scale where pixel values run from 0 to 1."""
     stream: int
-    """State of a random stream; value k of the image takes draw k."""
+    """State of a random stream. Value k of the image, counted through rows, columns and colours, gets draw k as its
+    noise."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
         """``window`` alone."""
         return window
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. The noise of a pixel depends on its place in the image, so it is the same in every
+        """See :class:`Operation`. The noise of a pixel depends on its position in the image, so it is the same in every
         window."""
         return self._added(window.cut(pixels, read), window, size[1], self.deviation)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """Adds noise to the view, with the standard deviation that the image's noise has after shrinking. This noise is
-        not the image's own, shrunken, but drawn anew.
+        """Adds noise to the view, with the standard deviation that the image's noise has after shrinking. The noise is
+        drawn anew; it is not the image's noise, shrunken.
 
         Shrinking averages: a triangle filter that reaches f pixels to each side leaves 2 / (3 f) of the variance.
         """
@@ -231,15 +232,13 @@ class Noise(_KeepsSize):
 
 
 MAX_DRAWS = 1 << 19
-"""Maximum number of random numbers in memory at a time: 4 MB of them, and as much again for each step of the
-arithmetic."""
+"""Maximum number of random numbers in memory at a time. They take 4 MB, and up to as much is needed for each
+intermediate array of the computation."""
 
 
 def _byte_sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-    """Sums of the eight bytes of each word, float32, shifted and scaled by constants.
-
-    Uniformly random words give mean 0 and standard deviation 1.
-    """
+    """Sums of the eight bytes of each word, as float32, shifted and scaled so that uniformly random words give mean 0
+    and standard deviation 1."""
     lanes = np.uint64(0x00FF00FF00FF00FF)
     pairs = (words & lanes) + ((words >> np.uint64(8)) & lanes)
     with np.errstate(over="ignore"):

@@ -1,8 +1,9 @@
-"""Decodes and changes the crops of the samples that augmentation changes, on the host.
+"""Decodes and changes, on the host, the crops of the samples that augmentation changes.
 
-Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend: augmentation re-saves files, and the
-result is the same on every machine only if the encoder is. A changed sample is spliced, read by tiles or decoded whole,
-as it would be unchanged, but each of its windows is enlarged to the part of the image that the crop depends on.
+Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend: augmentation re-saves files, and only
+with the same encoder is the result the same on every machine. A changed sample is spliced, read by tiles or decoded
+whole, just like an unchanged one, but each of its windows is enlarged to the part of the image that the crop depends
+on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,15 +20,16 @@ from loaders.decode.jobs import DecodeFailure, Decoder, Job, TiledJob, WholeJob,
 __all__ = ["Patch", "changed_windows", "paste"]
 
 Patch = tuple[int, Pixels]
-"""A slot of the batch's flat (B·N) crops, and the crop that belongs there, at most C × C."""
+"""(slot, pixels): a crop's index in the batch's flat (B·N) crops, and its pixels, at most C × C."""
 
 
 def changed_windows(
     jobs: Iterable[Job], samples: Mapping[int, ChangedSample], decoder: Decoder, num_crops: int
 ) -> tuple[list[Patch], list[DecodeFailure]]:
-    """Decodes and changes the crops of ``jobs``; returns the crops, and the failures.
+    """Decodes and changes the crops of ``jobs``. Returns the crops, and the failures.
 
-    ``samples`` maps the place in the batch of every job's sample to that sample. ``decoder`` decodes into host memory.
+    ``samples`` maps an index in the batch to the sample there, for the sample of every job. ``decoder`` decodes into
+    host memory.
     """
     patches: list[Patch] = []
     failures: list[DecodeFailure] = []
@@ -40,7 +42,7 @@ def changed_windows(
 
 
 def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Iterator[tuple[int, Pixels]]:
-    """Yields (slot, pixels of its window) for each crop of a job; adds failures to ``failures``."""
+    """Yields (slot, pixels of its window) for each crop of a job; appends failures to ``failures``."""
     if isinstance(job, WholeJob):
         frame = replace(job, windows=np.array([[0, 0, job.height, job.width]], np.int32), slots=np.zeros(1, np.int64))
         image = _read(frame, decoder, failures)
@@ -56,7 +58,7 @@ def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Itera
 
 
 def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
-    """Yields (slot, a job for that crop alone) for each crop of a job."""
+    """Yields (slot, a job for only that crop) for each crop of a job."""
     if isinstance(job, WindowJob):
         yield job.slot, job
         return
@@ -66,7 +68,8 @@ def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
 
 
 def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels | None:
-    """Decodes the one crop of ``job`` at the size of its window; None if it fails, after adding to ``failures``."""
+    """Decodes the only crop of ``job`` at the size of its window. If that fails, returns None and appends to
+    ``failures``."""
     ((_, (_, _, height, width)),) = job.crops()
     out = torch.empty((1, height, width, 3), dtype=torch.uint8)
     failed = decoder.decode([job.into_first_slots()], out)

@@ -58,8 +58,8 @@ def choose_host_decoder(backend: str) -> Decoder:
 
 
 def inexact_decoder(config: LoaderConfig) -> str | None:
-    """The name and version of the decoder if its pixels may differ from the reference decoder's; ``None`` if its pixels
-    are equal."""
+    """The name and version of the decoder, as text, if its pixels may differ from the reference decoder's; otherwise
+    ``None``."""
     if config.device != "cuda" or (backend := _backend(config)) not in ("dali", "nvjpeg"):
         return None
     library = _DALI if backend == "dali" else "torchvision"
@@ -102,8 +102,8 @@ def _instead_of_simplejpeg() -> Decoder:
 
 
 def _is_exact(decoder: Decoder, subsampling: int) -> bool:
-    """Whether ``decoder`` decodes a JPEG with hard edges to Pillow's pixels; ``subsampling`` of chroma is numbered as
-    in Pillow."""
+    """Whether ``decoder`` decodes a test JPEG with hard edges to the same pixels as Pillow. ``subsampling`` is Pillow's
+    number for the chroma subsampling of the JPEG."""
     import torch
 
     pixels = np.random.default_rng(subsampling).integers(0, 256, (12, 16, 3), np.uint8).repeat(3, 0).repeat(3, 1)

@@ -1,10 +1,11 @@
 """NVIDIA DALI as the decoder: its ``mixed`` operators on a GPU, its ``cpu`` operators on a CPU.
 
-One pipeline decodes whole images and slices N windows out of each; the other decodes spliced JPEGs, which have one
-window each. On a CPU the second pipeline decodes only the window, by ``image_slice``. On a GPU decoding a part of an
-image is reported to crash (nvImageCodec issue 55), so there the pipeline decodes all of it and then slices. DALI gets
-only files that it is certain to decode to the reference decoder's picture (``loaders.decode.dali_files``). The
-reference decoder decodes all other files on the host, and they are counted by reason.
+One pipeline decodes whole images and slices N windows out of each. The other decodes spliced JPEGs, each of which has
+one window. On a CPU the second pipeline decodes only the window, by ``image_slice``. On a GPU, decoding a part of an
+image is reported to crash (nvImageCodec issue 55), so there the pipeline decodes the whole spliced JPEG and then
+slices. DALI gets only files that it is certain to decode to the reference decoder's picture
+(``loaders.decode.dali_files``). The reference decoder decodes all other files on the host, and they are counted by
+reason.
 """
 
 from collections.abc import Sequence
@@ -46,8 +47,8 @@ def _slice(images: Any, start: Any, crop_size: int) -> Any:
 
 
 def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int) -> Any:
-    """The pipeline (not built) that maps whole images (1-D uint8) and ``start`` (N, 2) to crops (N, C, C, 3) and the
-    images' shapes (3,)."""
+    """The pipeline, not yet built, that maps whole images (1-D uint8) and ``start`` (N, 2) to crops (N, C, C, 3) and
+    the images' shapes (3,)."""
 
     @pipeline_def(
         batch_size=batch_size,
@@ -67,7 +68,8 @@ def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, bat
 
 
 def define_spliced_pipeline(device: Device, *, crop_size: int, batch_size: int, num_threads: int) -> Any:
-    """The pipeline (not built) that maps spliced JPEGs (1-D uint8), ``start`` (2,) and ``shape`` (2,) to one crop each.
+    """The pipeline, not yet built, that maps spliced JPEGs (1-D uint8), ``start`` (2,) and ``shape`` (2,) to one crop
+    each.
 
     On a CPU the crops have ``shape``; on a GPU they are (C, C, 3), with zeros beyond the image.
     """
@@ -98,7 +100,7 @@ def _device_id(device: Device) -> int | None:
 
 
 class DaliDecoder:
-    """Runs the two pipelines; each is built when first needed."""
+    """Decodes with the two pipelines of this module. Each is built when it is first needed."""
 
     splits_batches = False  # a pipeline has threads of its own and takes one batch at a time
 
@@ -162,7 +164,8 @@ class DaliDecoder:
         return self._pipelines[kind]
 
     def _run(self, kind: str, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
-        """Decodes all jobs in one run; if that fails, one by one, so that a bad file does not fail the others."""
+        """Decodes all jobs in one run; if that fails, decodes them one by one, so that a bad file does not make the
+        others fail."""
         if not jobs:
             return []
         try:

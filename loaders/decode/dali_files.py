@@ -1,7 +1,7 @@
 """Which files DALI and nvJPEG may decode: those that they are certain to decode to the reference decoder's picture.
 
-A file may hold several pictures, or leave open what its numbers mean; decoders then differ without a
-warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4 shows
+A file may hold several pictures, or may not say how its numbers are to be understood. Decoders then give different
+pixels without a warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4 shows
 the first frame and Pillow the default image. So the rules here list what is allowed, not what is forbidden.
 """
 
@@ -24,8 +24,8 @@ _SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
 def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
     """Why an image is decoded on the host, as a short fixed phrase; ``None`` if DALI may decode it.
 
-    Files that state another size than the manifest are kept from DALI, which allocates memory for any size that a file
-    claims: 13 GB for a JPEG of a few bytes.
+    A file that states another size than the manifest is never given to DALI, because DALI allocates memory for any size
+    that a file claims: 13 GB for a JPEG of a few bytes.
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"
@@ -46,7 +46,7 @@ def not_for_nvjpeg(job: Job) -> str | None:
 
 
 def _spliced(job: WindowJob) -> str | None:
-    """:func:`not_for_nvjpeg` of a spliced JPEG. The splicer wrote the file, so only its colour space, copied from the
+    """:func:`not_for_nvjpeg` for a spliced JPEG. The splicer wrote the file, so only its colour space, copied from the
     source, has to be checked."""
     data = job.data
     if data[2:4].tobytes() == _JFIF:  # where the splicer writes it, so that most files need no parsing

@@ -1,4 +1,4 @@
-"""Decodes one image file on the CPU, fast, to the pixels that the loader gives once the file is in a data set."""
+"""Decodes one image file on the CPU, fast, to the pixels that the loader would give if the file were in a data set."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,9 @@ __all__ = ["decode_file"]
 def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
     """The pixels of an image file, (height, width, 3) uint8, equal to ``shards.images.pixels.decode_rgb``.
 
-    Raises ``RejectedImage`` for whatever ``glass build`` rejects, JPEGs with damaged scans among it. libjpeg-turbo
-    reports damaged scans and Pillow does not, so libjpeg-turbo is tried first. Releases the GIL; safe in threads.
+    Raises ``RejectedImage`` for every file that ``glass build`` rejects, including JPEGs with damaged scans.
+    libjpeg-turbo reports damaged scans and Pillow does not, so libjpeg-turbo is tried first. Releases the GIL; safe in
+    threads.
     """
     image = open_image(data)
     if image.format != "JPEG":
@@ -32,7 +33,7 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _by_the_oracle(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decodes a JPEG by Pillow because libjpeg-turbo complained or could not be used. A walk through the scan shows
+    """Decodes a JPEG with Pillow, because libjpeg-turbo complained or could not be used. A walk through the scan shows
     whether it is damaged; if so, ``RejectedImage`` is raised."""
     # Numba takes a second to import, which sound files need not spend.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points

@@ -20,7 +20,8 @@ Window = Sequence[int]
 """(top, left, height, width) in pixels, inside the image that a job decodes."""
 
 _EXACT_MODES = ("RGB", "L")
-"""Modes of JPEGs that libjpeg-turbo decodes to the reference decoder's pixels; Pillow converts CMYK in its own way."""
+"""Pillow's modes of the JPEGs that libjpeg-turbo decodes to the reference decoder's pixels. CMYK is not among them,
+because Pillow converts it in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,9 @@ class WindowJob:
     width: int
     window: Window
     slot: int
-    """Place of the crop in the batch's flat (B·N) crops."""
+    """Index of the crop in the batch's flat (B·N) crops."""
     sample: int
-    """Place of the sample in the batch."""
+    """Index of the sample in the batch."""
     mode: str
     """Pillow's mode of the stored image, as in the manifest: ``RGB``, ``L``, ``CMYK``, …"""
 
@@ -51,7 +52,7 @@ class WindowJob:
 
     @property
     def slots(self) -> list[int]:
-        """``slot``, in a list."""
+        """A list that holds only ``slot``, since all jobs have a list of slots."""
         return [self.slot]
 
     @property
@@ -61,7 +62,7 @@ class WindowJob:
 
     @property
     def turbo_decodes(self) -> bool:
-        """Whether libjpeg-turbo gives the pixels of the reference decoder."""
+        """Whether libjpeg-turbo gives the same pixels as the reference decoder."""
         return self.mode in _EXACT_MODES
 
     def crops(self) -> Iterable[tuple[int, Window]]:
@@ -84,11 +85,11 @@ class WholeJob:
     windows: npt.NDArray[np.int32]
     """(K, 4) of (top, left, height, width) in the image."""
     slots: npt.NDArray[np.int64]
-    """(K,) places in the batch's flat (B·N) crops."""
+    """(K,) indices of the crops in the batch's flat (B·N) crops."""
     sample: int
-    """Place of the sample in the batch."""
+    """Index of the sample in the batch."""
     image_format: str
-    """Format of ``data``: ``JPEG``, ``TIFF``, …; the source file may have had another."""
+    """Format of ``data``: ``JPEG``, ``TIFF``, …; the source file may have had another format."""
     mode: str
     """Pillow's mode of the stored image, as in the manifest."""
 
@@ -99,7 +100,7 @@ class WholeJob:
 
     @property
     def turbo_decodes(self) -> bool:
-        """Whether libjpeg-turbo gives the pixels of the reference decoder."""
+        """Whether libjpeg-turbo gives the same pixels as the reference decoder."""
         return self.image_format == "JPEG" and self.mode in _EXACT_MODES
 
     def crops(self) -> Iterable[tuple[int, Window]]:
@@ -119,9 +120,9 @@ class TiledJob:
     windows: npt.NDArray[np.int32]
     """(K, 4) of (top, left, height, width) in the image."""
     slots: npt.NDArray[np.int64]
-    """(K,) places in the batch's flat (B·N) crops."""
+    """(K,) indices of the crops in the batch's flat (B·N) crops."""
     sample: int
-    """Place of the sample in the batch."""
+    """Index of the sample in the batch."""
 
     image_format: ClassVar[str] = "TIFF"
     turbo_decodes: ClassVar[bool] = False
@@ -158,13 +159,13 @@ class Decoder(Protocol):
     splits_batches: bool
 
     def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
-        """Writes the windows of ``jobs`` into ``crops`` (B·N, C, C, 3) uint8 on the loader's device; returns what
-        failed.
+        """Writes the windows of ``jobs`` into ``crops`` (B·N, C, C, 3) uint8 on the loader's device. Returns the
+        failures.
 
         A window smaller than C × C is padded with zeros below and to the right. The slots of a failed job hold zeros.
         """
         ...
 
     def close(self) -> None:
-        """Frees what the decoder holds. It cannot be used afterwards."""
+        """Frees the decoder's resources. The decoder cannot be used afterwards."""
         ...

@@ -1,4 +1,5 @@
-"""Batches of images that are decoded already, equal to those that the loader makes of the images' files.
+"""Makes batches from images that are already decoded. They equal the batches that the loader makes from the images'
+files.
 
 Predictions on single files and on changed images use these batches. The windows depend on the content id that the
 caller gives, not on the pixels.
@@ -34,14 +35,14 @@ class ImageViews:
     crops: Pixels
     """(N, C, C, 3) uint8, zeros outside of the image and where there is no crop."""
     windows: npt.NDArray[np.int32]
-    """(N, 4) top, left, height, width in source pixels; zeros where there is no crop."""
+    """(N, 4) of (top, left, height, width) in source pixels; zeros where there is no crop."""
     mask: npt.NDArray[np.bool_]
     """(N,) True where there is a crop."""
     content_id: int
 
 
 class SeenImage(Protocol):
-    """An image that gives its global view and crops, whether or not it is decoded as a whole."""
+    """An image from which a global view and crops can be taken, whether or not it is decoded as a whole."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,7 +63,7 @@ class DecodedImage:
     """A :class:`SeenImage` whose pixels are all in memory."""
 
     pixels: Pixels
-    """(H, W, 3)."""
+    """(H, W, 3) uint8."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,8 +90,8 @@ def image_views(
     """The views of ``image`` for evaluation, one per entry of ``appearances``.
 
     The windows follow from ``config.seed``, epoch 0, ``content_id`` and the appearance: 0 gives the windows of
-    evaluation, 1, 2, … give others. ``detail`` is what the sampling rule read from the image's file. Of ``config`` only
-    ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` matter.
+    evaluation; 1, 2, … give other windows. ``detail`` is the detail that the sampling rule read from the image's file.
+    Of ``config`` only ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` matter.
     """
     small = image.view(config.global_size)
     return [_one_draw(image, small, content_id, config, number, detail) for number in appearances]
@@ -118,7 +119,7 @@ def _one_draw(
 
 def cut_windows(image: Pixels, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
     """The pixels (N, C, C, 3) of ``windows`` (N, 4) in ``image`` (H, W, 3). A window smaller than C × C is padded with
-    zeros below and to the right; one of no area gives zeros."""
+    zeros below and to the right; a window without area gives zeros."""
     crops = np.zeros((len(windows), crop_size, crop_size, 3), np.uint8)
     for (top, left, height, width), crop in zip(windows.tolist(), crops, strict=True):
         crop[:height, :width] = image[top : top + height, left : left + width]
@@ -133,7 +134,8 @@ def stack_views(
     batch_size: int | None = None,
     num_crops: int | None = None,
 ) -> Batch:
-    """The batch of ``rows`` on ``device``: at least one row, all with views and crops of one size.
+    """The batch of ``rows`` on ``device``. There must be at least one row, and all must have views and crops of the
+    same size.
 
     ``sample_key`` numbers the rows from 0; ``label`` is 0 if ``labels`` is None. ``batch_size`` and ``num_crops`` fix
     the shapes, which otherwise follow from ``rows``; missing rows and crops are filled with zeros and masked. Fixed
@@ -175,11 +177,11 @@ def pixel_batch(
     labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
     details: Details = None,
 ) -> Batch:
-    """The batch of B ``images``, each (height, width, 3) uint8 of any size, on ``config.device``: the
-    :func:`image_views` of each, stacked.
+    """The batch of B ``images``, each (height, width, 3) uint8 of any size, on ``config.device``. It stacks the
+    :func:`image_views` of each image.
 
-    ``details`` has one entry per image. Raises ``ValueError`` if there is no image, for other shapes or types, and
-    where lengths differ.
+    ``details`` has one entry per image. Raises ``ValueError`` if there is no image, if an image has another shape or
+    type, or if the arguments differ in length.
     """
     if not images:
         raise ValueError("no image")

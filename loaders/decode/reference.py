@@ -1,5 +1,5 @@
-"""The reference decoder: Pillow decodes every image whole, by the rules of ``shards.images.pixels``, and windows are
-sliced out. Only images stored as tiles are read tile by tile, if a job asks for that."""
+"""The reference decoder: Pillow decodes every image whole, by the rules of ``shards.images.pixels``, and the windows
+are sliced out of it. Only images stored as tiles are read tile by tile, if a job asks for that."""
 
 from collections.abc import Sequence
 from typing import TypeVar

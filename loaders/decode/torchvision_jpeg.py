@@ -1,4 +1,5 @@
-"""JPEG decoding by torchvision: nvJPEG on a GPU if DALI is missing, and libjpeg-turbo on a CPU by the same code.
+"""JPEG decoding by torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. It replaces DALI or simplejpeg
+if that is not installed.
 
 On a GPU torchvision decodes on a CUDA stream of its own, and the caller's stream waits for that stream. The reverse
 does not hold: torchvision takes memory that belongs to the caller's stream, but does not wait for work on it. So the
@@ -22,8 +23,8 @@ __all__ = ["TorchvisionDecoder"]
 
 REFUSED = "refused by torchvision"
 PIXELS_AT_A_TIME = {"cpu": 1, "cuda": 1 << 28}
-"""Maximum number of pixels decoded in one call. All images of a call stay in memory until their windows are cut: 800 MB
-on a GPU, where a call should have many images."""
+"""Device → maximum number of pixels decoded in one call, unless a single image has more. On a GPU a call should decode
+many images. All of them stay in memory until their windows are cut, which takes up to 800 MB."""
 
 
 class TorchvisionDecoder:
@@ -54,7 +55,8 @@ class TorchvisionDecoder:
         """Does nothing: this decoder holds no resources."""
 
     def _decode(self, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
-        """Decodes all jobs in one call; if that fails, one by one, so that a bad file does not fail the others."""
+        """Decodes all jobs in one call; if that fails, decodes them one by one, so that a bad file does not make the
+        others fail."""
         try:
             return self._decode_at_once(jobs, crops)
         except torch.OutOfMemoryError:

@@ -1,5 +1,5 @@
-"""The default decoder on a CPU: libjpeg-turbo, and libwebp, in the loader's threads. Images that these cannot decode
-exactly go to the reference decoder."""
+"""The default decoder on a CPU: libjpeg-turbo and libwebp, running in the loader's threads. Images that these cannot
+decode exactly go to the reference decoder."""
 
 import threading
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from loaders.decode.webp import decode_webp
 __all__ = ["TurboDecoder"]
 
 KEPT_SCRATCH_BYTES = 64 << 20
-"""A thread keeps its decode buffer up to this size (22 megapixels); a larger one is freed after
-use."""
+"""Maximum size, in bytes, of the decode buffer that a thread keeps; enough for 22 megapixels. A larger buffer is freed
+after use."""
 
 
 class TurboDecoder:

@@ -1,7 +1,7 @@
 """WebP decoding by torchvision, which copies less than Pillow.
 
-torchvision and Pillow have a copy of libwebp each, and call different functions of it. Before the first file is
-decoded, a test picture shows whether both give the same pixels.
+torchvision and Pillow each contain their own copy of libwebp, and call different functions of it. Before the first file
+is decoded, a test picture shows whether both give the same pixels.
 """
 
 import io
@@ -27,7 +27,8 @@ Pixels = npt.NDArray[np.uint8]
 def decode_webp(job: WholeJob) -> Pixels | None:
     """The pixels of a WebP, (height, width, 3) uint8; ``None`` if the reference decoder has to read the file.
 
-    The reference decoder has to read other formats, alpha and animations, and damaged files, for its error message.
+    It has to read other formats, and WebPs with alpha or animation. It also has to read damaged files, because its
+    error message is the one that is recorded.
     """
     if job.image_format != "WEBP" or job.mode != "RGB" or (decode := _decoder()) is None:
         return None
@@ -40,8 +41,8 @@ def decode_webp(job: WholeJob) -> Pixels | None:
 
 @cache
 def _decoder() -> Callable[[Pixels], Pixels] | None:
-    """The function that decodes the bytes of a WebP; ``None`` if torchvision is missing or gives other pixels than
-    Pillow."""
+    """The function that decodes the bytes of a WebP; ``None`` if torchvision is missing, cannot read WebP or gives
+    other pixels than Pillow."""
     library = optional("torchvision.io")
     read = getattr(library, "decode_webp", None)
     if read is None:

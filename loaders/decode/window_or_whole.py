@@ -1,7 +1,7 @@
 """Decides between splicing a sample's windows and decoding it whole, by a cost model fitted to measurements.
 
 Decoding costs a fixed amount per call, an amount per pixel and an amount per byte of entropy-coded data; splicing adds
-an amount per window. Only the ratio of the two sums matters, and it varies between machines far less than the costs
+an amount per window. Only the ratio of the two costs matters, and it varies between machines far less than the costs
 themselves.
 """
 
@@ -19,11 +19,12 @@ BYTE_US = 0.0052
 SPLICE_US = 50.0
 
 MARGIN = 20
-"""Pixels by which a window's height and width grow, on average, when it is extended to whole MCUs and their margin."""
+"""Average number of pixels by which a window's height and width grow when it is extended to whole MCUs and their
+margin."""
 
 
 def decode_us(pixels: npt.ArrayLike, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Microseconds to decode JPEGs of that many pixels and bytes."""
+    """Microseconds to decode a JPEG of ``pixels`` pixels in ``num_bytes`` bytes, for each element."""
     return CALL_US + PIXEL_US * np.asarray(pixels, float) + BYTE_US * np.asarray(num_bytes, float)
 
 

@@ -1,9 +1,9 @@
 """The order of samples: a pure function of (seed, epoch), cut into global batches and ranks.
 
-Global batch b holds positions [b·G, (b+1)·G) of the order, G = ``global_batch_size``; rank r of W
-takes the r-th of W equal parts of each batch. So a run resumes from (epoch, batch) alone, also on another
-number of ranks. Positions past the end are fillers: they repeat the start of the order (so that
-batch statistics see real images) with ``is_valid`` False.
+Global batch b holds positions [b·G, (b+1)·G) of the order, where G is ``global_batch_size``; rank r of W takes the r-th
+of W equal parts of each batch. So (epoch, batch) is all that a run needs in order to resume, even on another number of
+ranks. Positions past the end are fillers: they repeat the start of the order (so that batch statistics see real images)
+with ``is_valid`` False.
 """
 
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ __all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "epo
 Rows = npt.NDArray[np.int64]
 
 ORDER_PURPOSE = 2 << 32
-"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams whose values sort the samples; cycle k of an
-epoch uses ORDER_PURPOSE + k."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams whose values sort the samples; if samples
+are permuted several times in an epoch, cycle k uses ORDER_PURPOSE + k."""
 
 _BLOCK = 1 << 16
 
 PAIR_PURPOSE = 3 << 32
-"""``purpose`` of the streams that say which of a balanced pair comes first."""
+"""``purpose`` of the streams that decide which sample of a balanced pair comes first."""
 
 
 def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
     """(n,) int64: the indices of ``content_id`` (n,), sorted by a random key that each content id determines.
 
-    So the order survives repacking; equal content ids (images with the same pixels) keep their relative order.
-    ``cycle`` gives further permutations within an epoch.
+    So the order stays the same if the images are packed again. Equal content ids (images with the same pixels) keep
+    their relative order. Each ``cycle`` gives another permutation within an epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
     for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache
@@ -53,7 +53,8 @@ def balanced_order(
     Every sample of the more frequent label occurs once. Samples of the rarer label repeat, in a new permutation each
     time, and their counts differ by at most one. ``content_id`` and ``label`` (0 or 1) are (n,). Returns two arrays of
     (2 · m,), m being the size of the more frequent class: rows (int64), positions in ``label``; and appearances
-    (int32), how often that row came before in this epoch. Raises ``InputError`` if only one label exists.
+    (int32), the number of times that the row has already occurred in this epoch. Raises ``InputError`` if only one
+    label exists.
     """
     classes = [np.flatnonzero(label == value) for value in (0, 1)]
     if not all(len(members) for members in classes):
@@ -89,8 +90,8 @@ class SampleColumns(Protocol):
 def epoch_order(
     samples: SampleColumns, rows: Rows, config: LoaderConfig, epoch: int
 ) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """The manifest rows of an epoch over ``rows``, in the order that the settings ask for, and the appearance of each:
-    how often it came before in the epoch."""
+    """Returns two arrays for an epoch over ``rows``: the rows of the manifest, in the order that the settings ask for;
+    and the appearance of each, the number of times that it has already occurred in the epoch."""
     content_id = samples.content_id[rows]
     if config.class_balanced:
         order, appearance = balanced_order(content_id, samples.label[rows], config.seed, epoch)
@@ -103,7 +104,8 @@ def epoch_order(
 
 
 def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
-    """The number of samples per rank and batch. Raises ``InputError`` if the numbers do not fit together."""
+    """The number of samples per rank and batch. Raises ``InputError`` if the batch cannot be divided equally or the
+    rank does not exist."""
     if world_size < 1 or not 0 <= rank < world_size:
         raise InputError(
             f"rank {rank} does not fit a world size of {world_size}: it must be from 0 to the world size minus 1"
@@ -118,8 +120,8 @@ def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
 
 @dataclass(frozen=True)
 class BatchSlice:
-    """One rank's part of one batch: ``rows`` (B,) of the manifest, ``appearance`` (B,), how often each came before in
-    the epoch, and ``is_valid`` (B,), False for fillers."""
+    """One rank's part of one batch: ``rows`` (B,) of the manifest; ``appearance`` (B,), the number of times that each
+    has already occurred in the epoch; and ``is_valid`` (B,), False for fillers."""
 
     rows: Rows
     appearance: npt.NDArray[np.int32]
@@ -137,7 +139,7 @@ class EpochOrder:
     world_size: int
 
     def __len__(self) -> int:
-        """Batches per epoch, equal on every rank."""
+        """Number of batches per epoch, the same on every rank."""
         return -(-len(self.rows) // self.global_batch_size)
 
     def batch(self, index: int) -> BatchSlice:

@@ -1,9 +1,9 @@
 """Random numbers as a pure function of (seed, epoch, content_id), the same on every machine and in every version.
 
-Library generators may change their streams between versions, so the arithmetic is our own: the SplitMix64 generator
-(Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), counter-based: draw k of a
-stream is ``mix64(stream + (k + 1) · GAMMA)`` modulo 2⁶⁴. A golden test pins it; changing a constant here changes every
-score of every trained model.
+Library generators may change their streams between versions, so this module implements one itself: SplitMix64 (Steele,
+Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), driven by a counter. Draw k of a stream
+is ``mix64(stream + (k + 1) · GAMMA)`` modulo 2⁶⁴. A test compares the numbers with recorded ones; changing a constant
+here changes every score of every trained model.
 """
 
 import numpy as np
@@ -28,8 +28,9 @@ def mix64(value: U64) -> U64:
 def stream(seed: int, epoch: int, content_id: npt.ArrayLike, purpose: int = 0) -> U64:
     """One 64-bit stream per content id.
 
-    ``content_id`` is an int64 array of any shape (1-D at least). Streams of different ``purpose`` are
-    uncorrelated: so order and windows do not depend on each other, nor do the appearances of a sample in one epoch.
+    ``content_id`` is an int64 array of any shape (1-D at least). Streams of different ``purpose`` are uncorrelated. So
+    the order and the windows do not depend on each other, nor do the windows of a sample that occurs several times in
+    one epoch.
     """
     state = np.full(1, seed, np.uint64)
     with np.errstate(over="ignore"):
@@ -40,7 +41,7 @@ def stream(seed: int, epoch: int, content_id: npt.ArrayLike, purpose: int = 0) -
 
 
 def draws(streams: U64, count: int, start: int = 0) -> U64:
-    """Draws ``start … start + count - 1`` of every stream, shape ``streams.shape + (count,)``."""
+    """Draws ``start … start + count - 1`` of every stream, as an array of shape ``streams.shape + (count,)``."""
     with np.errstate(over="ignore"):
         steps = np.arange(start + 1, start + count + 1, dtype=np.uint64) * GAMMA
         return mix64(streams[..., None] + steps)
@@ -49,6 +50,6 @@ def draws(streams: U64, count: int, start: int = 0) -> U64:
 def bounded(draw: U64, limit: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Maps draws to 0 … limit-1 by multiply-shift on the upper 32 bits; 1 ≤ limit < 2³².
 
-    The bias of a value is below limit · 2⁻³², far under what any experiment could see.
+    The relative bias of a value's probability is below limit · 2⁻³², too small to show in any experiment.
     """
     return (((draw >> np.uint64(32)) * np.asarray(limit, np.uint64)) >> np.uint64(32)).astype(np.int64)

@@ -1,9 +1,10 @@
 """An order of samples that visits the shards one after another, as a pure function of (seed, epoch).
 
-The shards are permuted and laid end to end. This sequence is cut into ``shuffle_lanes`` equal lanes, and in each lane,
-the samples of every ``shuffle_shards`` consecutive shards are permuted together. A batch takes equally many samples
-from every lane. So there is no shuffle buffer to be saved in a checkpoint, the order does not depend on the number of
-ranks, and a rank that reads some of the lanes needs only the shards of these.
+The samples of all shards are laid end to end, in a random order of the shards. This sequence is cut into
+``shuffle_lanes`` equal lanes, and in each lane, the samples of every ``shuffle_shards`` consecutive shards are permuted
+together. A batch takes equally many samples from every lane. So there is no shuffle buffer to be saved in a checkpoint,
+the order does not depend on the number of ranks, and a rank that reads only some of the lanes needs only the shards in
+those lanes.
 """
 
 from itertools import pairwise
@@ -28,11 +29,11 @@ WITHIN_PURPOSE = 7 << 32
 def shard_order(
     content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], config: LoaderConfig, epoch: int
 ) -> Rows:
-    """The order of an epoch, as positions (n,) of samples. ``content_id`` and ``shard``, the number of a sample's
-    shard, are (n,).
+    """The order of an epoch: (n,) indices of samples. ``content_id`` and ``shard``, the number of each sample's shard,
+    are (n,).
 
-    A shard is identified by the smallest content id in it, so the order survives renaming. Every sample occurs exactly
-    once.
+    A shard is identified by the smallest content id in it, so the order stays the same if shards are renamed. Every
+    sample occurs exactly once.
     """
     seed, lanes = config.seed, config.shuffle_lanes
     line = _line(content_id, shard, seed, epoch)
@@ -43,7 +44,7 @@ def shard_order(
 
 
 def _line(content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], seed: int, epoch: int) -> Rows:
-    """Positions of all samples, with the shards in random order and the samples of each shard together."""
+    """(n,) indices of all samples, with the shards in random order and the samples of each shard together."""
     _, number = np.unique(shard, return_inverse=True)
     name = np.full(number.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(name, number, content_id)
@@ -60,7 +61,7 @@ def _mixed(lane: Rows, shard: npt.NDArray[np.integer], keys: npt.NDArray[np.uint
 
 
 def _interleaved(parts: list[Rows], share: int) -> Rows:
-    """Takes ``share`` samples from each part in turn; the rest of longer parts comes last."""
+    """Takes ``share`` samples from each part in turn; what is left of longer parts comes last."""
     turns = [np.arange(len(part)) // share for part in parts]
     lane = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return np.concatenate(parts)[np.lexsort((lane, np.concatenate(turns)))]

@@ -21,16 +21,16 @@ class Reads:
     windows: npt.NDArray[np.int32]
     """(K, 4) of (top, left, height, width) in source pixels, grouped by sample."""
     slots: npt.NDArray[np.int64]
-    """(K,) the places of the windows' crops in the batch's flat (B·N) crops."""
+    """(K,) indices of the windows' crops in the batch's flat (B·N) crops."""
     bounds: list[int]
-    """(B + 1) indices: the windows of the sample at place p are ``windows[bounds[p] : bounds[p + 1]]``."""
+    """B + 1 indices: the windows of sample b of the batch are ``windows[bounds[b] : bounds[b + 1]]``."""
     windowed: npt.NDArray[np.bool_]
-    """(B,) True if the sample has windows, and these are to be spliced out of a JPEG."""
+    """(B,) True if the sample has windows, and they are to be spliced out of a JPEG."""
     tiled: npt.NDArray[np.bool_]
-    """(B,) True if the sample has windows, and only the tiles that these touch are to be read."""
+    """(B,) True if the sample has windows, and only the tiles that they touch are to be read."""
 
     def part(self, place: int) -> slice:
-        """The slice of ``windows`` and ``slots`` that belongs to the sample at ``place``."""
+        """The slice of ``windows`` and ``slots`` that belongs to the sample at index ``place`` of the batch."""
         return slice(self.bounds[place], self.bounds[place + 1])
 
 
@@ -40,14 +40,14 @@ class BatchPlan:
 
     slice: BatchSlice
     epoch: int
-    """Epoch of the windows: 0 if the loader does not shuffle."""
+    """The epoch whose windows are drawn; 0 if the loader does not shuffle."""
     crop_windows: npt.NDArray[np.int32]
-    """(B, N, 4) of (top, left, height, width) in source pixels: what the crops show, zeros if there is no crop. For a
-    sample that augmentation changes, larger windows have to be read, which are in ``reads``."""
+    """(B, N, 4) of (top, left, height, width) in source pixels: the part of the image that each crop shows; zeros if
+    there is no crop. If augmentation changes a sample, its windows in ``reads`` are larger."""
     mask: npt.NDArray[np.bool_]
-    """(B, N) whether there is a crop."""
+    """(B, N) True if there is a crop."""
     changed: Mapping[int, ChangedSample]
-    """By place in the batch: the samples that augmentation changes."""
+    """Index in the batch → the sample there, for each sample that augmentation changes."""
     reads: Reads
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
-"""Whole shards from a store: fetched in parts into the local cache, then mapped like local ones.
+"""Whole shards from a store, which are fetched in parts into the local cache and then mapped like local shards.
 
-The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`, and a method that announces the shards to
-be read next, so that they are in the cache when their first sample is read.
+The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`. An additional method announces the shards
+that will be read next, so that they are in the cache when their first sample is read.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ Bytes = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 
 _DOWNLOADS = 2
-"""Maximum number of shards fetched at a time. While the last requests for one shard are answered, the connections that
-they leave idle begin with the next shard."""
+"""Maximum number of shards fetched at a time. With two, connections that have nothing left to fetch of one shard begin
+with the next."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class RemoteTar:
 
 
 def remote_tars(dataset: ShardDataset, shards: list[str], *, sidecars: bool) -> list[RemoteTar]:
-    """The tars of ``shards``, in their order: those with the images or, with ``sidecars``, those with the other
-    members."""
+    """The tars of ``shards``, in the same order: the tars with the images or, with ``sidecars``, the tars with the
+    other members."""
     infos = {info.name: info for info in dataset.info.shards}
     return [
         RemoteTar(info.sidecar, info.sidecar_sha256, info.sidecar_bytes)
@@ -61,8 +61,8 @@ def _failed(future: "Future[Bytes]") -> bool:
 
 
 class CachedShards:
-    """The tars of a remote data set, fetched whole when first touched or announced. Safe to use from
-    several threads."""
+    """The tars of a remote data set, each of which is fetched whole when it is first read or announced. Safe to use
+    from several threads."""
 
     def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:
         """``tars[k]`` is shard number k. ``parts`` is the number of objects that share the cache on this machine."""
@@ -71,7 +71,7 @@ class CachedShards:
         # objects map the same files, and each may map them all.
         total, half = sum(tar.num_bytes for tar in tars), cache.max_bytes // 2
         self._room = half if total <= half else half // parts
-        """Maximum number of bytes that are mapped, or requested ahead, at a time; one shard is always allowed."""
+        """Maximum number of bytes that are mapped, or requested ahead, at a time. A single shard may exceed it."""
         self._maps: OrderedDict[int, Future[Bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="shard-download")
@@ -80,12 +80,13 @@ class CachedShards:
         self._renewing = threading.Lock()
         self._renewed: dict[int, bool] = {}
         self.fetched = 0
-        """Shards that this object brought into the cache."""
+        """Number of shards that this object brought into the cache."""
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
         """A read-only view of ``length`` bytes at ``offset`` of the shard, which is fetched if it is not in the cache.
 
-        Raises ``UnreadableMember`` if the bytes are outside the shard, ``InputError`` if the store does not deliver it.
+        Raises ``UnreadableMember`` if the bytes are outside the shard, ``InputError`` if the store does not deliver the
+        shard.
         """
         data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:
@@ -96,7 +97,7 @@ class CachedShards:
         return data[offset : offset + length]
 
     def expect(self, shards: Iterable[int]) -> None:
-        """Starts to fetch ``shards``, in this order, as many as fit into this object's share of the cache."""
+        """Starts to fetch ``shards``, in this order, until they fill this object's share of the cache."""
         room = self._room
         for shard in shards:
             room -= self._tars[shard].num_bytes
@@ -105,8 +106,8 @@ class CachedShards:
             self._begin(shard)
 
     def renew(self, shard: int) -> bool:
-        """Called for a sample whose checksum is wrong: fetches its shard again if the file in the cache is damaged.
-        Examines each shard only once in the life of this object. Returns whether the file was damaged."""
+        """Call it for a sample whose checksum is wrong. It fetches the sample's shard again if the file in the cache is
+        damaged. Examines each shard only once in the life of this object. Returns whether the file was damaged."""
         tar = self._tars[shard]
         with self._renewing:
             if shard not in self._renewed:
@@ -124,7 +125,7 @@ class CachedShards:
             return self._renewed[shard]
 
     def close(self) -> None:
-        """Stops fetching and forgets the maps; each file is unmapped when the last view of it is dropped."""
+        """Stops fetching and drops the memory maps. Each file is unmapped when the last view of it is dropped."""
         self._downloads.shutdown(cancel_futures=True)
         self._parts.shutdown(cancel_futures=True)
         with self._lock:
@@ -142,7 +143,8 @@ class CachedShards:
             return begun
 
     def _forget_oldest(self, newest: int) -> None:
-        """Forgets the least recently used maps until the rest fits: a mapped file cannot be evicted from the cache."""
+        """Drops the least recently used maps until the others fit into this object's share of the cache. This is needed
+        because the cache cannot evict a mapped file."""
         total = sum(self._tars[shard].num_bytes for shard in self._maps)
         for shard in list(self._maps):
             if total <= self._room or shard == newest:

@@ -1,9 +1,9 @@
-"""Checksums of samples, compared when a sample is first read, once per process.
+"""Compares samples with their checksums, once per process, when they are first read.
 
-A loader reads a few per cent of an image's bytes, and flipped bits in these give wrong pixels and no error. So the
-first time that a sample is read, its whole stored image and global view are compared with the CRC-32 in the manifest;
-its entry points are compared when they are first used. A sample whose image or global view differs is masked. A sample
-whose entry points differ is kept, and its image decoded whole. docs/LOG.md says what the checks cost.
+A loader reads a few per cent of an image's bytes, and a flipped bit in them can give wrong pixels without any error. So
+the first time that a sample is read, its whole stored image and global view are compared with the CRC-32 in the
+manifest; its entry points are compared when they are first used. A sample whose image or global view differs is masked.
+A sample whose entry points differ is kept, and its image decoded whole. docs/LOG.md says what the checks cost.
 """
 
 import numpy as np

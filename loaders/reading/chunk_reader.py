@@ -1,4 +1,4 @@
-"""Reads, augments and decodes the part of a batch that falls to one thread of the loader."""
+"""Reads, augments and decodes one thread's share of a batch."""
 
 import logging
 import traceback
@@ -24,7 +24,7 @@ Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
 
 
 class ChunkReader:
-    """Reads part of a batch and returns the jobs that decode it, or decodes it if ``decoder.splits_batches``.
+    """Reads part of a batch. Decodes it if ``decoder.splits_batches``; otherwise returns the jobs that decode it.
 
     ``host_decoder`` decodes the samples that augmentation changes. Safe to use from several threads.
     """
@@ -39,9 +39,11 @@ class ChunkReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
-        """Reads and decodes the samples at ``places`` into ``views`` (B, S, S, 3) and ``crops`` (B·N, C, C, 3).
+        """Reads and decodes the samples at the indices ``places`` of the batch into ``views`` (B, S, S, 3) and
+        ``crops`` (B·N, C, C, 3).
 
-        After an unexpected error, the samples are read one by one, so that one bad sample does not fail the others.
+        After an unexpected error, the samples are read one by one, so that one bad sample does not make the others
+        fail.
         """
         try:
             return self._read_and_decode(plan, members, places, views, crops)
@@ -78,7 +80,8 @@ class ChunkReader:
     def _change(
         self, plan: BatchPlan, places: range, jobs: list[Job], views: torch.Tensor
     ) -> tuple[list[Patch], list[DecodeFailure]]:
-        """The crops of the samples that augmentation changes; changes their global views in place."""
+        """Returns the crops of the samples that augmentation changes, and the failures. Changes their global views in
+        place."""
         with self._stats.timed("augment"):
             pixels = views.numpy()
             for place in places:

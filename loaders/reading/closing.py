@@ -1,7 +1,7 @@
 """Deals with shards of a store that are closed while threads still read them.
 
-When an error ends the loop over a loader, the shards may be closed before the loader's threads notice. Nobody needs
-the results of these threads any more, so their failed reads are blamed on no sample and are not logged.
+When an error ends the loop over a loader, the shards may be closed before the loader's threads notice. Nobody needs the
+results of these threads any more, so their failed reads are neither blamed on samples nor logged.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class ShardsClosed(RuntimeError):
 
 
 def submitted(pool: ThreadPoolExecutor, work: Callable[..., T], *arguments: object) -> "Future[T]":
-    """``pool.submit``. Raises ``ShardsClosed`` if the pool, or the interpreter, has shut down."""
+    """Submits ``work`` to ``pool``. Raises ``ShardsClosed`` if the pool, or the interpreter, has shut down."""
     try:
         return pool.submit(work, *arguments)
     except RuntimeError as error:

@@ -21,20 +21,20 @@ class FetchedSample:
 
     global_view: Bytes
     entry_points: Bytes
-    """Empty if they were not requested."""
+    """The ``.mcu`` member; empty if it was not requested."""
     image: Bytes
-    """As long as the stored image; zero outside the fetched ranges unless ``whole``."""
+    """The stored image at its full length. Unless ``whole``, it is zero outside the fetched ranges."""
     whole: bool
     damaged: str = ""
-    """Name of a member whose checksum is wrong, or empty."""
+    """Name of a member whose checksum is wrong; empty if there is none."""
 
 
 class FetchedBatch:
-    """The members of a batch that is being fetched, see :class:`loaders.reading.members.Members`. Every method waits
-    until its sample has arrived; checksums are compared on arrival."""
+    """The members of a batch that is being fetched, see :class:`loaders.reading.members.Members`. Methods that return
+    bytes wait until the sample has arrived. Checksums are compared on arrival."""
 
     def __init__(self, samples: "dict[int, Future[FetchedSample]]", fetch_image: Callable[[int], Bytes]) -> None:
-        """``samples`` has the samples by manifest row; ``fetch_image(row)`` fetches a whole image."""
+        """``samples`` maps manifest rows to samples. ``fetch_image(row)`` fetches a whole image."""
         self._samples, self._fetch_image = samples, fetch_image
 
     def is_checked(self, row: int) -> bool:

@@ -28,7 +28,7 @@ class Link:
     """The connection to a store."""
 
     latency_s: float
-    """Seconds from a request for one byte to its answer."""
+    """Seconds from a request for one byte to the response."""
     bytes_per_s: float
     """Bandwidth with all connections in use."""
     connections: int
@@ -41,17 +41,18 @@ class Link:
 
     @property
     def gap(self) -> int:
-        """Ranges less than this many bytes apart cost less if they are fetched with one request."""
+        """Two ranges with fewer than this many bytes between them cost less if one request fetches both."""
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:
-        """Seconds that ``num_bytes`` in this many ``requests`` take."""
+        """Seconds that it takes to transfer ``num_bytes`` in ``requests`` requests."""
         return num_bytes / self.bytes_per_s + requests * self.request_s
 
 
 def measure_link(remote: RemoteFolder, name: str, num_bytes: int) -> Link:
-    """Measures latency and bandwidth on a file of ``num_bytes`` in the store. Takes less than a second and 16 MB on any
-    link that is worth training over."""
+    """Measures latency and bandwidth on a file of ``num_bytes`` bytes in the store. On any connection that is fast
+    enough for training, this takes less than a second. It transfers up to 16 MB with the default number of
+    connections."""
     connections = remote.settings.connections
     times = []
     for _ in range(_PROBES):
@@ -81,9 +82,9 @@ def range_cost_s(
 ) -> float:
     """Mean transfer time per sample, in seconds, when windows are read as byte ranges.
 
-    ``image_bytes`` (n,) are the lengths of images with entry points, ``other_bytes`` (n,) those of the members that are
-    read whole, and ``sizes`` are the images' heights (n,) and widths (n,) in pixels. The bytes of an image are assumed
-    to be spread evenly over it.
+    For images with entry points, ``image_bytes`` (n,) are their lengths, ``other_bytes`` (n,) the lengths of the
+    members that are read whole, and ``sizes`` their heights (n,) and widths (n,) in pixels. The bytes of an image are
+    assumed to be spread evenly over it.
     """
     height, width = (np.maximum(side.astype(float), 1) for side in sizes)
     high, wide = np.minimum(crop_size + 24, height), np.minimum(crop_size + 40, width)

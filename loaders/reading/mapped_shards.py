@@ -1,4 +1,4 @@
-"""Reads members of samples out of memory-mapped tars, at the manifest's offsets and without copying."""
+"""Reads members of samples from memory-mapped tars, at the manifest's offsets and without copying."""
 
 import mmap
 import os
@@ -25,8 +25,9 @@ MAX_MAPPED = 8192
 dropped first."""
 
 _SHARE_OF_FILES = 4
-"""A :class:`MappedShards` may use one in this many of the files that the process may open. A data set needs up to two
-such objects, for images and for other members, so half of the files is left for everything else."""
+"""The limit on the process's open files, divided by this, is the number of files that one :class:`MappedShards` may
+keep open. A data set needs up to two such objects, for images and for other members, so half of the files is left for
+everything else."""
 
 
 class UnreadableMember(Exception):
@@ -38,7 +39,7 @@ class FailedDisk(UnreadableMember):
 
 
 class MappedShards:
-    """The tars of a data set, mapped when first touched. Safe to use from several threads."""
+    """The tars of a data set, each of which is mapped when it is first read. Safe to use from several threads."""
 
     def __init__(self, paths: list[Path]) -> None:
         """``paths[k]`` is the tar of shard number k."""
@@ -53,8 +54,9 @@ class MappedShards:
         """A read-only view of ``length`` bytes at ``offset`` of the shard.
 
         Raises ``UnreadableMember`` if the bytes are outside the file, ``FailedDisk`` if the disk fails to deliver the
-        file, ``InputError`` if the file is gone, and ``MachineTrouble``. If a file is truncated while it is mapped,
-        touching the missing part would kill the process, so the file's size is checked each time (2 µs).
+        file, ``InputError`` if the file cannot be read for another reason, such as being gone, and ``MachineTrouble``
+        if the machine is at fault, for example because it cannot open more files. If a file is truncated while it is
+        mapped, touching the missing part would kill the process, so the file's size is checked each time (2 µs).
         """
         data = self._map(shard)
         size = min(data.size, _size_now(self._paths[shard], data.size))
@@ -66,12 +68,12 @@ class MappedShards:
         return data[offset : offset + length]
 
     def renew(self, shard: int) -> bool:
-        """Called for a sample whose checksum is wrong. Returns False: the shard is no copy that could be fetched
-        again."""
+        """Call it for a sample whose checksum is wrong. Returns False, since a local shard is no copy that could be
+        fetched again."""
         return False
 
     def close(self) -> None:
-        """Forgets the maps; each file is unmapped when the last view of it is dropped."""
+        """Drops the memory maps. Each file is unmapped when the last view of it is dropped."""
         with self._lock:
             self._maps.clear()
 
@@ -102,7 +104,7 @@ class MappedShards:
 
 
 def _mapped(path: Path) -> Bytes:
-    """The bytes of a file, mapped. An empty file cannot be mapped: it gives an empty array, and so counts as
+    """The bytes of a file, mapped. An empty file cannot be mapped. It gives an empty array, so that it counts as
     truncated."""
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
@@ -111,10 +113,11 @@ def _mapped(path: Path) -> Bytes:
 
 
 def _maps_allowed() -> int:
-    """The number of maps that one object may keep.
+    """The maximum number of maps that one :class:`MappedShards` may keep.
 
-    Python's ``mmap`` holds a file descriptor for each map, and many systems allow only 1,024 at first. So this raises
-    the limit as far as the process may, and returns a share of the limit that is then in force.
+    Python's ``mmap`` holds a file descriptor for each map, and many systems allow only 1,024 of them by default. So
+    this function raises the limit as far as needed and permitted, and returns its share (``_SHARE_OF_FILES``) of the
+    new limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _SHARE_OF_FILES * MAX_MAPPED
@@ -130,7 +133,8 @@ def _maps_allowed() -> int:
 
 
 def _size_now(path: Path, mapped: int) -> int:
-    """The file's present size, or ``mapped``, the map's size, if the file was deleted: that leaves the map intact."""
+    """The file's present size. If the file was deleted, returns ``mapped``, the size of its map, since the map stays
+    intact."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -141,7 +145,7 @@ def read_global_view(member: Bytes, header: bytes, out: Bytes) -> None:
     """Copies a stored global view into ``out`` (S, S, 3).
 
     The header is compared as bytes rather than parsed: shards are untrusted, and parsing costs 30 µs. Raises
-    ``UnreadableMember`` if ``member`` is not an array of that type and shape.
+    ``UnreadableMember`` if ``member`` is not a uint8 array of the shape that ``header`` states.
     """
     start = len(header)
     if member.size != start + out.size or member[:start].tobytes() != header:

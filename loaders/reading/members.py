@@ -1,7 +1,7 @@
 """The stored members of samples, by manifest row, wherever their bytes come from.
 
-They come from tars that are mapped on the local disk or from whole shards of a store in the local cache
-(:class:`TarMembers` reads both), or from byte ranges that are fetched out of a store for one batch
+They come from tars on the local disk, or from whole shards of a store in the local cache (:class:`TarMembers` reads
+both). Or they come from byte ranges that are fetched from a store for one batch
 (:class:`loaders.reading.range_reader.RangeReader`).
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MemberSource", "Members", "TarMembers", "Tars"]
 
 Bytes = npt.NDArray[np.uint8]
-"""1-D, read-only."""
+"""A 1-D, read-only array of bytes."""
 
 
 class Members(Protocol):
@@ -33,12 +33,12 @@ class Members(Protocol):
     """
 
     def is_checked(self, row: int) -> bool:
-        """True if the image and global view of ``row`` were compared with their checksums before, or if comparison is
-        switched off. Raises ``BadChecksum`` if an earlier comparison found damage."""
+        """True if the image and global view of ``row`` have already been compared with their checksums, or if the
+        comparison is switched off. Raises ``BadChecksum`` if an earlier comparison found damage."""
         ...
 
     def check(self, row: int) -> int:
-        """Compares image and global view with their checksums; returns the number of bytes compared."""
+        """Compares image and global view with their checksums. Returns the number of bytes compared."""
         ...
 
     def image(self, row: int) -> Bytes:
@@ -60,7 +60,7 @@ class Members(Protocol):
 
 
 class MemberSource(Protocol):
-    """The source of a loader's members."""
+    """The source from which a loader reads members."""
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
@@ -76,17 +76,19 @@ class Tars(Protocol):
     """The tars of a data set, numbered by shard."""
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
-        """``length`` bytes at ``offset``. Raises ``UnreadableMember`` and ``InputError``."""
+        """A view of ``length`` bytes at ``offset`` of the shard. Raises ``UnreadableMember`` if the bytes are outside
+        it, and ``InputError`` if the shard cannot be read."""
         ...
 
     def renew(self, shard: int) -> bool:
-        """Called for a sample whose checksum is wrong: fetches the shard again if the local copy is damaged. Returns
-        whether the copy was damaged."""
+        """Call it for a sample whose checksum is wrong. It fetches the shard again if the local copy is damaged.
+        Returns whether the copy was damaged."""
         ...
 
 
 class TarMembers:
-    """Members read from whole tars, local or cached. One object serves every batch: :meth:`begin` returns it."""
+    """Members read from whole tars, local or cached. One object serves every batch, so :meth:`begin` returns the object
+    itself."""
 
     def __init__(
         self,
@@ -125,7 +127,8 @@ class TarMembers:
         return self._member("image", row)
 
     def image_parts(self, row: int) -> Bytes:
-        """See :class:`Members`. Gives the whole image, of which the system reads only the pages that are touched."""
+        """See :class:`Members`. Returns the whole image, which is mapped: the system reads only the pages that are
+        touched."""
         return self._member("image", row)
 
     def view(self, row: int) -> Bytes:

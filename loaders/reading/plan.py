@@ -24,10 +24,10 @@ Rows = npt.NDArray[np.int64]
 
 
 class Planner:
-    """Plans batches. Reads no files, except for the detail of samples if the sampling rule needs it."""
+    """Plans batches. Reads no files, unless the sampling rule needs the detail of the samples."""
 
     def __init__(self, samples: SampleTable, members: Members, config: LoaderConfig, stats: LoaderStats) -> None:
-        """``members`` provide the files from which a sampling rule reads detail."""
+        """``members`` give access to the files from which a sampling rule reads detail."""
         self._samples, self._members = samples, members
         self._config, self._stats = config, stats
         self._rule = sampling_rule(config.sampling)
@@ -85,8 +85,8 @@ class Planner:
         )
 
     def _changes(self, part: BatchSlice, epoch: int) -> dict[int, Change]:
-        """Place in the batch → how augmentation changes the sample. Evaluation, which does not shuffle, sees
-        images as they are."""
+        """Index in the batch → how augmentation changes the sample there; empty in evaluation, which does not
+        shuffle."""
         config, samples = self._config, self._samples
         if not config.augment or not config.shuffle:
             return {}
@@ -106,7 +106,7 @@ class Planner:
         return changes
 
     def _details(self, rows: Rows) -> Details:
-        """The detail of each sample, if the sampling rule reads it from files; samples without it are counted as
+        """The detail of each sample, or None if the sampling rule reads no files. Samples without detail are counted as
         ``without_detail``."""
         if not self._rule.reads_files:
             return None
@@ -125,7 +125,8 @@ class Planner:
 
 
 def _appearances(part: BatchSlice) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """Yields each number of earlier appearances that occurs in a batch, and a (B,) mask of the samples that have it."""
+    """Yields (k, mask) for each k that occurs in a batch as a number of earlier appearances. The mask (B,) is True for
+    the samples that have already occurred k times in the epoch."""
     for appearance in np.unique(part.appearance).tolist():
         yield appearance, part.appearance == appearance
 
@@ -135,7 +136,7 @@ def _trace_back(
 ) -> None:
     """Traces the windows of a changed sample back to its source: writes into ``read`` (N, 4) the parts of the source
     that the windows depend on, and into ``shown`` (N, 4) the parts that the windows show. Rows where ``mask`` (N,) is
-    False have no window and stay as they are."""
+    False have no window and stay unchanged."""
     for place in np.flatnonzero(mask).tolist():
         window = CropWindow(*sample.windows[place].tolist())
         read[place] = sample.change.source_window(window)

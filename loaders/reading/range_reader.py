@@ -1,10 +1,11 @@
 """Reads only the bytes that a batch needs from shards in a store, in two round trips for a whole batch.
 
-When a batch is planned, its samples start to be fetched, many at once. For a sample whose windows will be spliced, the
+As soon as a batch is planned, its samples are fetched, many at a time. For a sample whose windows will be spliced, the
 first request gets the global view and the entry points, which are stored side by side. The entry points give the byte
-ranges of the JPEG that the windows need. These are fetched next, ranges that are close together with one request, and
-are put at their offsets into a buffer as long as the JPEG, whose other pages stay untouched. For a tiled image, its
-directory and the tiles that the windows touch are fetched; other images are fetched whole.
+ranges of the JPEG that the windows need. These ranges are fetched next; one request fetches ranges that are close
+together. They are put at their offsets into a buffer that is as long as the JPEG. The buffer's other pages stay
+untouched, so they take no memory. For a tiled image, its directory and the tiles that the windows touch are fetched;
+other images are fetched whole.
 """
 
 import mmap
@@ -45,8 +46,8 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Maximum number of bytes of a stored global view in addition to its pixels, and of entry points in addition to the
-part that grows with the image."""
+"""Maximum number of bytes that a member may have beyond its expected size: a global view beyond its pixels, entry
+points beyond the length of the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]
@@ -56,9 +57,9 @@ class RangeReader:
     """Reads samples from a store as byte ranges. Safe to use from several threads."""
 
     def __init__(self, dataset: ShardDataset, remote: RemoteFolder, samples: SampleTable) -> None:
-        """``remote`` is the store that holds ``dataset``; ``samples`` are the rows of its manifest."""
+        """``remote`` is the store that holds ``dataset``; ``samples`` is its table of manifest rows."""
         self.caches: tuple[CachedShards, ...] = ()
-        """Empty: no shard is fetched before a batch needs it."""
+        """Empty, since no shard is announced or fetched before a batch needs it."""
         self._most_view = 3 * dataset.info.global_size**2 + _MOST_BESIDE
         self._remote, self._samples = remote, samples
         self._images = remote_tars(dataset, samples.shards, sidecars=False)
@@ -71,7 +72,7 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The connection to the store, measured at the first access unless it was set."""
+        """The connection to the store, measured when it is first used, unless it was set."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)
@@ -119,11 +120,11 @@ class RangeReader:
         self._requests.shutdown(cancel_futures=True)
 
     def _way(self, windowed: bool, tiled: bool) -> Way:
-        """The method that fetches a sample."""
+        """The method that fetches a sample: by windows, by tiles or whole."""
         return self._windows if windowed else self._tiles if tiled else self._whole
 
     def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:
-        """Fetches a sample. If its bytes arrive damaged, as through a faulty proxy, fetches it once more."""
+        """Fetches a sample. If its bytes arrive damaged, for example through a faulty proxy, fetches it once more."""
         self._require_plausible(row)
         sample = way(row, windows)
         if sample.damaged:
@@ -188,7 +189,8 @@ class RangeReader:
         return FetchedSample(view, nothing, image, False, damaged)
 
     def _whole(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """Fetches image and global view, as a rule with one request: only the sample's JSON lies between them."""
+        """Fetches the image and the global view. One request usually suffices, since only the sample's JSON is between
+        them."""
         samples, shard = self._samples, int(self._samples.shard[row])
         image, view = self._both(row, (self._images[shard], samples.image), (self._members[shard], samples.global_view))
         damaged = [n for n, d in (("image", image), ("global", view)) if self._is_damaged(n, row, d)]
@@ -197,8 +199,8 @@ class RangeReader:
     def _guess(
         self, row: int, mcu: Bytes, head: IndexHead, windows: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.int64] | None:
-        """The byte ranges that ``windows`` need, judged by manifest and entry points alone; None if the chroma
-        subsampling is unusual."""
+        """The byte ranges that ``windows`` need, derived from the manifest and the entry points alone. Returns None if
+        the chroma subsampling is unusual."""
         samples = self._samples
         sides = GEOMETRY.get(samples.subsamplings[samples.subsampling[row]])
         if sides is None:
@@ -222,7 +224,8 @@ class RangeReader:
             result_of(future)
 
     def _both(self, row: int, first: tuple[RemoteTar, Member], second: tuple[RemoteTar, Member]) -> tuple[Bytes, Bytes]:
-        """Two members, with one request where the second closely follows the first in one tar."""
+        """Fetches two members: with one request if the second closely follows the first in the same tar, otherwise with
+        two."""
         (tar, one), (other_tar, other) = first, second
         between = int(other.offset[row] - one.offset[row] - one.length[row])
         if tar != other_tar or not 0 <= between <= self.link.gap:

@@ -33,8 +33,8 @@ class SampleReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, global_views: torch.Tensor
     ) -> tuple[list[Job], list[DecodeFailure]]:
-        """Reads the samples at ``places`` of the batch: global views into ``global_views`` (B, S, S, 3) uint8, images
-        into jobs. Returns the jobs, and the failures."""
+        """Reads the samples at the indices ``places`` of the batch. Writes their global views into ``global_views`` (B,
+        S, S, 3) uint8, and makes jobs that decode their images. Returns the jobs, and the failures."""
         reads, views = plan.reads, global_views.numpy()
         jobs: list[Job] = []
         failures: list[DecodeFailure] = []
@@ -104,8 +104,8 @@ class SampleReader:
         )
 
     def _splice(self, reads: Reads, members: Members, images: dict[int, Bytes]) -> tuple[list[WindowJob], list[int]]:
-        """Splices the windows of ``images`` (place in the batch → stored image). Returns a job per window, and the
-        places of images of which a window could not be spliced. These images get no job and are counted by reason."""
+        """Splices the windows of ``images`` (index in the batch → stored image). Returns a job per window, and the
+        indices of images with a window that could not be spliced. These images get no job and are counted by reason."""
         if not images:
             return [], []
         samples, places = self._samples, list(images)

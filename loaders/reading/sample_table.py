@@ -16,12 +16,12 @@ __all__ = ["Member", "SampleTable"]
 Int64 = npt.NDArray[np.int64]
 
 _CHECKED_ROWS = 1_000_000
-"""Rows whose columns are in memory at a time during the check."""
+"""Maximum number of rows whose columns the check holds in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """The place of one kind of member in the tars: (n,) byte offset and length by manifest row."""
+    """Where the members of one kind are in the tars: (n,) byte offsets and lengths, by manifest row."""
 
     offset: Int64
     length: Int64
@@ -50,7 +50,7 @@ class SampleTable:
 
     def _check(self, dataset: ShardDataset) -> None:
         """Raises ``InputError`` naming a sample with numbers that no build can have written. Reads every row once (64
-        bytes each). Whether members are inside their tar is only known when the tar is opened."""
+        bytes each). Whether a member is inside its tar is checked only later, when the member is read."""
         for start in range(0, len(self), _CHECKED_ROWS):
             part = slice(start, start + _CHECKED_ROWS)
             for what, wrong in self._impossible(part):
@@ -77,7 +77,8 @@ class SampleTable:
         return len(self.content_id)
 
     def stored_format(self, row: int) -> str:
-        """The format of the image in its shard, such as ``JPEG``; the manifest's ``format`` is the source's."""
+        """The format of the image in its shard, such as ``JPEG``; the manifest's ``format`` is that of the source
+        file."""
         form = self.forms[self.stored_as[row]]
         return STORED_FORMATS.get(form, self.formats[self.format[row]])
 
@@ -87,8 +88,8 @@ class SampleTable:
         return self.stored_as[rows] == code
 
     def has_own_entry_points(self, row: int) -> bool:
-        """Whether the sample of manifest row ``row`` has entry points of its source file. The entry points of a
-        source that is a progressive JPEG belong to the baseline JPEG that the build made of it."""
+        """Whether the sample of manifest row ``row`` has entry points that belong to its source file. If the source is
+        a progressive JPEG, they belong to the baseline JPEG that the build made from it."""
         return bool(self.entry_points.length[row]) and self.forms[self.stored_as[row]] != "baseline"
 
     def keys(self, rows: Int64) -> list[str]:

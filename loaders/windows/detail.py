@@ -1,8 +1,8 @@
-"""How much detail each part of a JPEG has, measured by the bits that it takes. Nothing is decoded.
+"""Measures how much detail each part of a JPEG has, by the number of bits that it takes. Nothing is decoded.
 
-The entry points of the ``.mcu`` member give the bit at which every n-th MCU begins, so the bits of a region are
-differences of those positions, interpolated linearly between two of them. The detail of a file without entry points is
-unknown.
+The entry points of the ``.mcu`` member give the bit at which every n-th MCU begins, so the number of bits in a region
+is computed from differences of these positions. Between two known positions, it is interpolated linearly. The detail of
+a file without entry points is unknown.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Detail:
-    """How many bits of a JPEG's scan each part of its image takes; equal entry points give equal numbers on every
+    """Tells how many bits of a JPEG's scan each part of its image takes. Equal entry points give equal numbers on every
     machine."""
 
     positions: npt.NDArray[np.int64]
@@ -30,9 +30,9 @@ class Detail:
     num_mcus: int
 
     def cell_bits(self, rows: int, columns: int) -> npt.NDArray[np.int64]:
-        """(rows · columns,) bits of the cells of a grid over the image, row by row.
+        """(rows · columns,) number of bits in each cell of a grid over the image, row by row.
 
-        A cell is rounded to whole MCUs, of which it takes at least one row and one column.
+        A cell is rounded to whole MCUs; it has at least one row and one column of them.
         """
         mcu_rows = self.num_mcus // self.mcus_per_row
         first_row, last_row = _edges(mcu_rows, rows)
@@ -52,8 +52,8 @@ class Detail:
 
 
 def _edges(length: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First and one-past-last index of each of ``count`` parts of ``length`` items. If there are more parts than items,
-    parts overlap."""
+    """First and one-past-last index of each of ``count`` parts of ``length`` items. A part has at least one item; if
+    there are more parts than items, parts overlap."""
     number = np.arange(count)
     first = np.minimum(number * length // count, length - 1)
     return first, np.maximum((number + 1) * length // count, first + 1)
@@ -69,12 +69,13 @@ def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
 
 
 def detail_of_file(data: bytes) -> Detail | None:
-    """The detail of the image file ``data`` (all of its bytes): what :func:`read_detail` gives once the file is in a
-    shard.
+    """The detail of the image file ``data`` (all of its bytes), equal to that of :func:`read_detail` once the file is
+    in a shard.
 
     Walks the scan of a JPEG, at about half the cost of decoding it. Returns None for files without entry points: other
     formats, and JPEGs that cannot be indexed, such as progressive JPEGs. (Shards hold progressive JPEGs as baseline
-    files with entry points. The loader takes no detail from these, so that a file has the same windows in a shard.)
+    files with entry points. The loader ignores the detail of these baseline files, so that an image has the same
+    windows inside and outside a shard.)
     """
     if not data.startswith(b"\xff\xd8"):
         return None

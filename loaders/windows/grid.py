@@ -1,13 +1,14 @@
 """A grid of nearly square cells that tile the whole image, and cells drawn from it.
 
 The paper's grid has as many rows as columns, so its cells are as oblong as the image, and a remainder of pixel rows and
-columns at the border is never seen. Here the number of cells per side follows the image's shape, and the cells cover
-every pixel.
+columns at the border is never in a crop. Here the number of cells per side follows the image's shape, and the cells
+cover every pixel.
 
 Cells are drawn by systematic sampling with weights along a Hilbert curve. The cells are laid end to end, each as long
-as its weight, and N points are taken at equal distances from a random start on. So a cell's chance is proportional to
-its weight, and no cell is drawn twice. Neighbours on the curve, which are neighbours in the image, are seldom drawn
-together. All numbers are whole, so that every machine draws the same cells.
+as its weight, and N points are marked at equal distances, from a random start on; the cells with a point are drawn. So
+a cell's chance is proportional to its weight. A cell longer than the distance is drawn in any case, so no cell is drawn
+twice. Neighbours on the curve, which are neighbours in the image, are seldom drawn together. All arithmetic is in
+integers, so that every machine draws the same cells.
 """
 
 import numpy as np
@@ -47,10 +48,10 @@ CURVE = _hilbert_curve()
 
 
 def grid_shape(height: Int64, width: Int64, crop_size: int) -> tuple[Int64, Int64]:
-    """The numbers of rows and columns of cells, each (B,).
+    """The number of rows and the number of columns of cells, each (B,).
 
-    Along the longer side, there are as many cells as crops fit, 8 at most; along the shorter side, as many as make the
-    cells most nearly square, each with room for a crop.
+    Along the longer side, there are as many cells as crops fit side by side, 8 at most. Along the shorter side, the
+    number of cells makes them as nearly square as possible, but each still has room for a crop.
     """
     longer, shorter = np.maximum(height, width), np.minimum(height, width)
     along = np.clip(longer // crop_size, 1, MAX_GRID)
@@ -70,8 +71,8 @@ def cell_windows(
     draw_top: U64,
     draw_left: U64,
 ) -> tuple[Int64, Int64]:
-    """The positions (top, left), each (B, N), of a crop placed uniformly at random in each of ``cells`` (B, N),
-    numbered row by row.
+    """The positions (top, left), each (B, N), of crops. One crop is placed uniformly at random in each of ``cells`` (B,
+    N), which are numbered row by row.
 
     Cell i of n along a side of s pixels spans i · s // n … (i + 1) · s // n, so the cells tile the image. A cell is
     smaller than a crop only if the image is; then the crop begins at 0.
@@ -88,12 +89,13 @@ def cell_windows(
 
 
 def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64, random: U64) -> Mask:
-    """(B, 64) bool: ``count`` (B,) distinct cells of each grid, drawn at random; at most all of them.
+    """(B, 64) bool: True for ``count`` (B,) distinct cells of each grid, drawn at random, or for all cells if there are
+    no more.
 
     ``weights`` (B, 64) are integers from 1 to 2²⁵ for the cells that exist, numbered row by row; None means equal
     weights. ``random`` (B, 2) holds two random numbers: one for the start, one for the orientation of the curve through
-    the cells. A cell whose weight exceeds one draw's share is always drawn, once, and the others share the remaining
-    draws.
+    the cells. A cell that has at least 1 / ``count`` of the total weight is always drawn, once, and the others share
+    the remaining draws.
     """
     number = np.arange(MAX_CELLS)[None, :]
     exists = number < (rows * columns)[:, None]
@@ -112,8 +114,8 @@ def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64,
 
 
 def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
-    """(B, 64) cells in their order along the curve; numbers without a cell come last. The curve is mirrored at random,
-    so that no two neighbours are far apart on it in every draw."""
+    """(B, 64) numbers of the cells, in their order along the curve; numbers for which the grid has no cell come last.
+    The curve is mirrored at random. Otherwise the same neighbouring cells would be far apart on it in every draw."""
     number = np.arange(MAX_CELLS)[None, :]
     row, column = number // columns[:, None], number % columns[:, None]
     mirror = bounded(draw, 4)[:, None]
@@ -124,7 +126,7 @@ def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
 
 
 def _certain(weight: Int64, count: Int64) -> tuple[Mask, Int64, Int64]:
-    """The cells that are drawn in any case, the number left to draw, and the total weight of the others."""
+    """The cells that are drawn in any case, the number of cells left to draw, and the total weight of the others."""
     certain = np.zeros(weight.shape, np.bool_)
     while True:
         left = count - certain.sum(axis=1)

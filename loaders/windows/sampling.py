@@ -1,20 +1,20 @@
 """Where crops are taken: rules that map image sizes and random streams to windows.
 
-A rule takes a whole batch: heights, widths, crop size, N, a random stream per sample. It returns ``crop_windows``
-(B, N, 4) int32 rows of (top, left, height, width) in source pixels, half-open and inside the image,
-and ``crop_mask`` (B, N) bool, False if a rule has fewer than N windows to give.
+A rule takes a whole batch: heights, widths, the crop size, N, and a random stream per sample. It returns the windows,
+(B, N, 4) int32 of (top, left, height, width) in source pixels, all inside the image, and a mask, (B, N) bool, which is
+False where a rule has fewer than N windows to give.
 
 ===================  =============================================================================
-``stratified_grid``  the paper's: distinct cells of a grid with as many rows as columns; where an image
-                     is too small for N cells, uniform crops
-``uniform``          anywhere, independently
+``stratified_grid``  the paper's rule: distinct cells of a grid with as many rows as columns; uniform
+                     crops where an image is too small for N cells
+``uniform``          crops anywhere in the image, independent of each other
 ``aspect``           distinct cells of a grid of nearly square cells that tile the image; where there
                      are fewer than N cells, all occur equally often, give or take one
 ``all``              every cell of the grid of ``aspect`` once, crops beyond that masked; where the grid
                      has more than N cells, N of them spread evenly over the image
 ``texture``          cells of the grid of ``aspect`` spread over the image, by weights that grow with the
                      bits that the JPEG spends on each cell; equal weights if the file is no JPEG. Only
-                     this rule depends on the file: the same pixels as JPEG and PNG have other windows
+                     this rule depends on the file: saved as JPEG and as PNG, an image has other windows
 ===================  =============================================================================
 """
 
@@ -41,18 +41,19 @@ Bytes = npt.NDArray[np.uint8]
 Details = Sequence["Detail | None"] | None
 """The detail of each sample, None where it is unknown; or None if it is unknown for all samples."""
 Placing = Callable[..., tuple[Windows, Mask]]
-"""(heights (B,), widths (B,), crop size, N, streams (B,); for rules that read files, ``Details``) → windows, mask."""
+"""Maps (heights (B,), widths (B,), crop size, N, streams (B,)) to (windows, mask). Rules that read files also take
+``Details``."""
 
 WINDOW_PURPOSE = 1 << 32
-"""``purpose`` of window streams; appearance k of a sample in an epoch uses WINDOW_PURPOSE + k."""
+"""``purpose`` of window streams. If a sample has already occurred k times in the epoch, WINDOW_PURPOSE + k is used."""
 
 DETAIL_STEPS = 1 << 20
-"""Resolution of the weights in ``texture``. Half of the total weight is shared out in proportion to the cells' bits,
-the other half equally, so that even the plainest cell is seen."""
+"""Weight that ``texture`` shares out among the cells of an image in proportion to their bits. It shares out as much
+again in equal parts, so that even the plainest cell can be drawn."""
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
-    """Uniform positions over the image; 0 along a side that is shorter than the crop."""
+    """Uniformly random positions (top, left) of crops in the image; 0 along a side that is shorter than the crop."""
     room_down = np.maximum(height - crop_size, 0)[:, None] + 1
     room_right = np.maximum(width - crop_size, 0)[:, None] + 1
     return bounded(draw_top, room_down), bounded(draw_left, room_right)
@@ -77,9 +78,9 @@ def uniform(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams
 def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """Spatially stratified sampling, the paper's rule.
 
-    As in GLASS (arXiv 2601.00141): g = min(min(h, w) // crop_size, 8). Where g·g ≥ N: N distinct
-    cells of the g × g grid, whose cells measure h // g × w // g, and in each a uniform crop.
-    Elsewhere: N uniform crops over the image.
+    As in GLASS (arXiv 2601.00141), g = min(min(h, w) // crop_size, 8). If g·g ≥ N, one uniform crop is placed in each
+    of N distinct cells of the g × g grid, whose cells measure h // g × w // g. Otherwise N uniform crops are placed
+    anywhere in the image.
     """
     random = draws(streams, MAX_GRID * MAX_GRID + 2 * num_crops)
     cell_keys = random[:, : MAX_GRID * MAX_GRID]
@@ -122,7 +123,7 @@ def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams:
 def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """A uniform crop in every cell of the grid of ``aspect``, row by row; crops beyond the last cell are masked.
 
-    If there are more than N cells, N of them are taken at even distances along a curve through the image, from a random
+    If there are more than N cells, N of them are drawn at even distances along a curve through the image, from a random
     start on.
     """
     rows, columns = grid_shape(height, width, crop_size)
@@ -137,9 +138,9 @@ def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, stre
 def texture(
     height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
-    """N cells of the grid of ``aspect``, spread over the image and drawn in proportion to their detail, and a
-    uniform crop in each. If the grid has only n < N cells, each is taken N // n times, and N mod n cells are drawn in
-    addition."""
+    """A uniform crop in each of N cells of the grid of ``aspect``, which are spread over the image and drawn in
+    proportion to their detail. If the grid has only n < N cells, each is used N // n times, and N mod n cells are drawn
+    in addition."""
     rows, columns = grid_shape(height, width, crop_size)
     num_cells = rows * columns
     random = draws(streams, 2 + 2 * num_crops)
@@ -155,7 +156,7 @@ def texture(
 def _in_cells(
     cells: Sizes, height: Sizes, width: Sizes, crop_size: int, random: U64, mask: Mask | None
 ) -> tuple[Windows, Mask]:
-    """A uniform crop in each of ``cells`` (B, N) of the grid; ``random`` (B, 2 · N)."""
+    """A uniform crop in each of ``cells`` (B, N) of the grid; ``random`` holds random numbers, (B, 2 · N)."""
     num_crops = cells.shape[1]
     rows, columns = grid_shape(height, width, crop_size)
     top, left = cell_windows(
@@ -175,7 +176,7 @@ def _padded(cells: Sizes, num_crops: int) -> Sizes:
 
 
 def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | None:
-    """(B, 64) weights of the cells for ``draw_cells``."""
+    """(B, 64) weights of the cells, for ``draw_cells``; None, for equal weights, if all details are unknown."""
     if details is None:
         return None
     weights = np.full((len(rows), MAX_CELLS), DETAIL_STEPS, np.int64)
@@ -193,7 +194,7 @@ class SamplingRule:
 
     place: Placing
     reads_files: bool = False
-    """Whether windows depend on the bits of a JPEG, too."""
+    """Whether the windows also depend on the bits of a JPEG."""
 
     def detail_of_sample(self, jpeg: Bytes, entry_points: Bytes) -> "Detail | None":
         """The detail that the rule reads from a stored JPEG and its ``.mcu`` member, both 1-D uint8; None for a rule
@@ -205,8 +206,8 @@ class SamplingRule:
         return read_detail(jpeg, entry_points)
 
     def detail_of_file(self, data: bytes | None) -> "Detail | None":
-        """The detail that the rule reads from an image file, equal to that of the same file in a shard; None for a rule
-        that reads no files, and for a file that gives no detail."""
+        """The detail that the rule reads from an image file, equal to the detail of the same file in a shard; None for
+        a rule that reads no files, and for a file that gives no detail."""
         if not self.reads_files or data is None:
             return None
         from loaders.windows.detail import detail_of_file
@@ -246,8 +247,8 @@ def crop_windows(
     """Windows (B, N, 4) int32 and mask (B, N) of a batch, as a pure function of (seed, epoch, content_id), the image's
     size and, for rules that read files, ``details`` (one entry per sample).
 
-    ``appearance`` counts from 0 how often the sample came before in this epoch (class-balanced sampling repeats
-    samples, with other windows).
+    ``appearance`` is the number of times that the samples have already occurred in this epoch: class-balanced sampling
+    repeats samples, each time with other windows.
     """
     streams = stream(seed, epoch, content_id, WINDOW_PURPOSE + appearance)
     sizes = np.asarray(height, np.int64), np.asarray(width, np.int64)

@@ -1,4 +1,4 @@
-"""A camera model: one colour per pixel behind a Bayer mosaic, sensor noise, demosaic, sharpening.
+"""A camera model: a Bayer mosaic, which leaves one colour per pixel, sensor noise, demosaicing and sharpening.
 
 The model leaves the traces of a real camera at native resolution: noise that depends on brightness and is correlated
 between pixels, with the mosaic's period of two pixels.
@@ -16,15 +16,16 @@ class Camera:
     """The properties in which cameras and exposures differ."""
 
     red_row: int
-    """0 or 1: row of the red pixel in the 2×2 mosaic; blue is at the other end of the diagonal."""
+    """0 or 1: row of the red pixel in the 2×2 mosaic; the blue pixel is diagonally opposite."""
     red_column: int
     """0 or 1: column of the red pixel."""
     shot_noise: float
-    """Variance per unit of linear light in 0…1."""
+    """Variance of the shot noise per unit of linear light, which is from 0 to 1."""
     read_noise: float
-    """Standard deviation in linear light, at every brightness."""
+    """Standard deviation of the read noise, in units of linear light. It is the same at every brightness."""
     sharpening: float
-    """Share of green's difference from its 3×3 mean that is added to every colour."""
+    """Strength of the sharpening: this share of the green plane's difference from its 3×3 mean is added to every
+    colour."""
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
@@ -67,7 +68,8 @@ def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
 
 
 def _demosaic(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
-    """(3, H, W): green from its four neighbours, red and blue by their difference from green."""
+    """(3, H, W): missing green values are means of their four neighbours; red and blue are interpolated by their
+    difference from green."""
     green = _green(raw, red_row, red_column)
     difference = raw - green
     planes = np.empty((3, *raw.shape), dtype=np.float32)
@@ -98,7 +100,7 @@ def _spread(values: np.ndarray, row: int, column: int) -> np.ndarray:
 
 
 def _double_rows(known: np.ndarray, first: int) -> np.ndarray:
-    """A field twice as high: ``known`` at rows ``first::2``, and between them the means of two rows."""
+    """An array with twice as many rows: ``known`` at rows ``first::2``, and between them the means of two rows."""
     doubled = np.empty((known.shape[0] * 2, known.shape[1]), dtype=np.float32)
     doubled[first::2] = known
     neighbour = (known[1:], known[-1:]) if first == 0 else (known[:1], known[:-1])
@@ -107,7 +109,7 @@ def _double_rows(known: np.ndarray, first: int) -> np.ndarray:
 
 
 def _mean_3x3(plane: np.ndarray) -> np.ndarray:
-    """Mean over 3×3 pixels; the border stays as it is."""
+    """Mean over 3×3 pixels; pixels at the border are unchanged."""
     mean = plane.copy()
     rows = plane[:-2] + plane[1:-1]
     rows += plane[2:]

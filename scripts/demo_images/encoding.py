@@ -1,4 +1,4 @@
-"""Sizes and file formats. They are drawn from a random stream of the image's number, so the class plays no part."""
+"""Draws the sizes and file formats of images. The draws depend on the number of an image and not on its class."""
 
 import io
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Encoding:
     """How an image is stored."""
 
     suffix: str
-    """One of :data:`FORMATS`."""
+    """Suffix of the file's name, one of :data:`FORMATS`."""
     quality: int
     """Quality of JPEG and lossy WebP."""
     subsampling: str
@@ -33,7 +33,8 @@ class Encoding:
 
 
 def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Encoding:
-    """Draws an encoding: mostly JPEG, some PNG and WebP. It takes equally many random numbers for every format."""
+    """Draws an encoding: mostly JPEG, some PNG and WebP. It always takes the same number of random numbers from
+    ``rng``, whatever the format."""
     return Encoding(
         suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
         quality=int(rng.integers(qualities[0], qualities[1] + 1)),
@@ -51,7 +52,7 @@ def draw_size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def encode(image: Image.Image, encoding: Encoding) -> bytes:
-    """``image``, RGB, as the bytes of an image file without metadata."""
+    """``image``, in RGB, as the bytes of an image file without metadata."""
     buffer = io.BytesIO()
     if encoding.suffix == "jpg":
         image.save(

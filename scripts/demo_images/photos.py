@@ -1,4 +1,5 @@
-"""The user's photographs as scenes: found, grouped by picture, and cut into parts at half size or less.
+"""Makes scenes from the user's photographs: finds them, groups them by picture, and cuts out parts at half size or
+less.
 
 Halving the size removes the traces that the photograph's own camera and compression left between neighbouring pixels;
 the simulated camera then leaves its own traces.
@@ -38,7 +39,7 @@ SAME_PICTURE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A usable photograph: its size, and its content in a few pixels."""
+    """A usable photograph: its size, and small images of its edges, by which it is compared with others."""
 
     path: Path
     width: int
@@ -46,11 +47,12 @@ class Photo:
     by_height: np.ndarray
     """(32, 32 × aspect) float32: strength of the edges of the whole photograph, scaled to a height of 32 pixels."""
     by_width: np.ndarray
-    """(32 / aspect, 32) float32: the same, scaled to a width of 32 pixels."""
+    """(32 / aspect, 32) float32: strength of the edges of the whole photograph, scaled to a width of 32 pixels."""
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """The image files under ``folder``, by suffix; each file once, however many links lead to it."""
+    """The files under ``folder`` that have the suffix of an image. Each file occurs once, however many links lead to
+    it."""
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"--photos {folder} {found}: give a folder that holds photographs.")
@@ -71,7 +73,7 @@ def find_photos(folder: Path) -> list[Path]:
 
 
 def fingerprint(path: Path) -> Photo | str:
-    """The photograph at ``path``, or why it cannot be used. The whole file is decoded once."""
+    """The photograph at ``path``; or, if it cannot be used, text that says why. The whole file is decoded once."""
     try:
         with _open(path) as image:
             width, height = image.size
@@ -92,7 +94,7 @@ def fingerprint(path: Path) -> Photo | str:
 
 
 def group_pictures(photos: Sequence[Photo]) -> list[int]:
-    """For each photograph, the number of the picture that it shows; all renditions and crops of a picture have one
+    """The number of the picture that each photograph shows. All renditions and crops of a picture have the same
     number."""
     group = list(range(len(photos)))
     for second, photo in enumerate(photos):
@@ -105,7 +107,8 @@ def group_pictures(photos: Sequence[Photo]) -> list[int]:
 
 
 def open_half(path: Path) -> Image.Image:
-    """The photograph in RGB at half its width and height: a JPEG decoded at that size, or else means of 2×2 pixels."""
+    """The photograph in RGB at half its width and height: a JPEG is decoded at that size; of other files, means of 2×2
+    pixels are taken."""
     with _open(path) as image:
         image.draft("RGB", (image.width // 2, image.height // 2))  # JPEG halves while decoding
         drafted = image.size != image.info["full_size"]
@@ -145,7 +148,8 @@ def _edges(grey: Image.Image) -> np.ndarray:
 def _similarity(first: Photo, second: Photo) -> float:
     """The highest correlation, −1 to 1, of the edges of one photograph with those of a part of the other.
 
-    A crop to another aspect keeps either the height or the width. So only parts of full height or width are tried.
+    A crop to another aspect usually keeps either the height or the width. So only parts of full height or full width
+    are tried.
     """
     wide, tall = first, second
     if wide.width * tall.height < tall.width * wide.height:
@@ -154,7 +158,7 @@ def _similarity(first: Photo, second: Photo) -> float:
 
 
 def _best_match(field: np.ndarray, part: np.ndarray) -> float:
-    """Largest correlation of ``part`` with a window of its shape in ``field``."""
+    """Highest correlation of ``part`` with any window of the same shape in ``field``."""
     windows = np.lib.stride_tricks.sliding_window_view(field, part.shape).reshape(-1, part.size)
     windows = windows - windows.mean(axis=1, keepdims=True)
     centred = (part - part.mean()).ravel()

@@ -1,4 +1,4 @@
-"""Plans the demo's images before any is made: class, scene, size and format of each."""
+"""Plans the demo's images before any of them is made: the class, scene, size and format of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,10 +31,10 @@ class Rendition:
     """One image to make."""
 
     number: int
-    """Number of the image, from 0; seeds everything about the image but its scene."""
+    """Number of the image, from 0. It seeds all random properties of the image except its scene."""
     scene: int
     generator: str
-    """A key of ``GENERATORS``, or :data:`REAL`."""
+    """A key of ``GENERATORS``, or :data:`REAL` for a real image."""
     group: str
     width: int
     height: int
@@ -49,7 +49,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The renditions of one scene or photograph, made together because a photograph takes long to decode."""
+    """The renditions of one scene or photograph. They are made together because decoding a photograph takes long."""
 
     photo: Path | None
     """The photograph to cut from; None for a drawn scene."""
@@ -57,7 +57,7 @@ class Job:
 
 
 def plan_drawn(images: int, seed: int) -> list[Job]:
-    """``images`` renditions of drawn scenes; half are real."""
+    """Plans ``images`` renditions of drawn scenes; half of them are real."""
     jobs: dict[int, Job] = {}
     for number in range(images):
         generator, scene = _slot(number)
@@ -68,7 +68,8 @@ def plan_drawn(images: int, seed: int) -> list[Job]:
 
 
 def plan_photos(images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int]) -> list[Job]:
-    """``images`` renditions of photographs; ``pictures[i]`` is the picture that photo i shows."""
+    """Plans ``images`` renditions of photographs; half of them are real. ``pictures[i]`` is the number of the picture
+    that photo i shows."""
     jobs = [Job(photo.path) for photo in photos]
     rng = stream(seed, Stream.PLAN)
     num_scenes = max(_slot(number)[1] for number in range(images)) + 1
@@ -86,7 +87,7 @@ def plan_photos(images: int, seed: int, photos: Sequence[Photo], pictures: Seque
 
 
 def _slot(number: int) -> tuple[str, int]:
-    """Generator and scene of image ``number``."""
+    """The generator of image ``number``, and the number of its scene."""
     generator, scene = CYCLE[number % len(CYCLE)]
     return generator, scene + number // len(CYCLE) * SCENES_PER_CYCLE
 
@@ -97,8 +98,8 @@ def _file(number: int, seed: int) -> tuple[int, int, Encoding]:
 
 
 def _fit(width: int, height: int, photo: Photo) -> tuple[int, int]:
-    """A size (width, height), turned to the photograph's orientation and shrunk to fit into half the photograph's width
-    and height."""
+    """The size (width, height), turned to the photograph's orientation and shrunk to fit into half the photograph's
+    width and height."""
     if (width > height) != (photo.width > photo.height):
         width, height = height, width
     # Whole multiples, since the image is made at the next multiple and then cropped.

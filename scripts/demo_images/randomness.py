@@ -1,4 +1,5 @@
-"""Random streams of the demo: one per purpose and number, so that no draw depends on another's."""
+"""Random streams of the demo. Each purpose and number has its own stream, so that draws for one do not depend on draws
+for another."""
 
 from enum import IntEnum
 
@@ -22,5 +23,5 @@ class Stream(IntEnum):
 
 
 def stream(seed: int, purpose: Stream, number: int = 0) -> np.random.Generator:
-    """The random numbers of one purpose and one scene or image; ``seed`` and ``number`` are ≥ 0."""
+    """The random numbers for one purpose and one scene or image; ``seed`` and ``number`` are ≥ 0."""
     return np.random.default_rng([seed, int(purpose), number])

@@ -1,4 +1,4 @@
-"""The texts beside the images: the README.txt of the folder, and the note that every verdict shows."""
+"""The texts that are written beside the images: the README.txt of the folder, and the note that every verdict shows."""
 
 from collections.abc import Sequence
 
@@ -57,14 +57,14 @@ glass predict RUN {controls}
 
 
 def of_simulation(scenes: str) -> str:
-    """The README for simulated generators; ``scenes`` are words for what the images show, such as "drawn scenes"."""
+    """The text of the README for simulated generators. ``scenes`` says what the images show, such as "drawn scenes"."""
     names = ", ".join(GENERATORS)
     return _SIMULATION.format(scenes=scenes, count=len(GENERATORS), names=names, note_name=NOTE_NAME)
 
 
 def of_networks(names: Sequence[str], unseen: Sequence[str]) -> str:
-    """The README for real networks, with the source and licence of each. The networks ``unseen``, whose images
-    only the test has, are marked."""
+    """The text of the README for real networks, with the source and licence of each. The networks in ``unseen``, whose
+    images occur only in the test split, are marked."""
     marks = dict.fromkeys(names, "") | dict.fromkeys(unseen, ", test only")
     lines = "\n".join(f"               {name}: {NETWORKS[name].source}{mark}" for name, mark in marks.items())
     controls = " ".join(f"control/{name}" for name in CONTROLS)

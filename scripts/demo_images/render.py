@@ -1,4 +1,4 @@
-"""Makes the images of one scene or photograph and writes them; runs in any process."""
+"""Makes and writes the images of one scene or photograph. Any process can do this."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes every rendition of ``job`` that is not yet under ``out``; returns how many pixels all its renditions
-    have."""
+    """Writes every rendition of ``job`` that is not yet under ``out``. Returns the total number of pixels of all its
+    renditions."""
     missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
     half = open_half(job.photo) if job.photo and missing else None
     for rendition in missing:

@@ -1,10 +1,11 @@
 """Plans and makes images that are parts of photographs: real images, and images that networks rendered again.
 
-All images of both classes are cut from the photographs in the same way, at full resolution, and stored alike. A
+All images of both classes are cut from the photographs at full resolution and stored, in the same way for both. A
 generated image is also shrunk, and enlarged again by a network. Some real images are shrunk and enlarged without a
 network, by many filters and factors, so that enlargement alone does not tell the classes apart. The control is a set of
-images outside both classes. They are enlarged by a filter that is used for no real image. A detector that calls them
-generated takes any enlargement for the work of a network.
+images outside both classes, enlarged by a filter that is used for no real image. A detector that calls them generated
+takes any enlargement for the work of a network. In this module, the maker of an image is the name of the network or
+filters that enlarged it, or ``AS_CUT`` if it was not enlarged.
 """
 
 from collections.abc import Sequence
@@ -27,31 +28,34 @@ __all__ = ["CONTROLS", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
 
 AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
-"""Makers without a network, and the mix of filters of each."""
+"""Maker of enlarged real images → its mix of filters."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
-"""The parts of the control, each with its factor: 2, the factor of most networks, and 1.7, which is no whole number."""
+"""Maker of each part of the control → factor of the enlargement. 2 is the factor of the default networks; 1.7 is not a
+whole number."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
 QUALITIES = (88, 95)
 TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
-"""Share of the real images that are enlarged, apart from those that are added for training."""
+"""Share of the real images that are enlarged. Real images that are added for training do not count."""
 ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
-"""Real images that are added for training, which need no network: maker → how many for each generated image of the
-training pictures, and the number of the first image.
+"""Maker → (times, first), for real images that are added for training. They need no network. For each generated image
+from the training pictures, ``times`` images are added; ``first`` is the number of the first added image.
 
-They are needed for two reasons. Of some hundred images, too few would be enlarged by any one filter and factor. And a
-detector calls real images generated if only few real images of the training are as they were cut. Added images do not
-change other images, nor the other way round.
+They are needed for two reasons. Among only some hundred images, each filter and factor would occur too rarely. And a
+detector calls real images generated if nearly all of the real images that it was trained on are enlarged. Added images
+and other images do not affect each other.
 """
 CONTROL_SHARE = 0.1
-"""Images of each part of the control ÷ images of both classes."""
+"""Number of images in each part of the control, as a share of the number of images of both classes."""
 UNSEEN_SHARE = 0.05
-"""For each network whose images only the test has: its images ÷ images of both classes."""
+"""For each network whose images occur only in the test split: the number of its images, as a share of the number of
+images of both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
-"""Places that are tried for each image. The one with the most detail is cut, since a cloudless sky shows no traces."""
+"""Number of random positions that are tried for each image. The part with the most detail is cut, since a cloudless sky
+shows no traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +63,19 @@ class Cutting:
     """One image to make."""
 
     number: int
-    """Number of the image; seeds everything about it."""
+    """Number of the image. It seeds all random properties of the image."""
     maker: str
-    """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`, or :data:`AS_CUT`."""
+    """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`; or :data:`AS_CUT` if the image is not enlarged."""
     group: str
     split: str
-    """``train`` or ``test``, by picture."""
+    """``train`` or ``test``, the same for all images of a picture."""
     width: int
     height: int
     encoding: Encoding
 
     @property
     def generator(self) -> str:
-        """Name of the network; empty for real images and the control."""
+        """Name of the network, if one made the image; empty for real images and the control."""
         return self.maker if self.maker in NETWORKS else ""
 
     @property
@@ -84,7 +88,7 @@ class Cutting:
 
 @dataclass(frozen=True, slots=True)
 class PhotoJob:
-    """The images that are cut from one photograph, which is decoded once."""
+    """The images that are cut from one photograph. They are made together, so that it is decoded only once."""
 
     photo: Path
     renditions: list[Cutting] = field(default_factory=list)
@@ -101,9 +105,9 @@ def plan_rerendered(
     """Plans ``images`` cuttings, half of them real. They come in pairs: a real and a generated image, cut from the same
     photograph.
 
-    Further cuttings are added, which change nothing about these: from pictures of the test, the control and images of
-    the ``unseen`` networks; from pictures of the training, more real images (:data:`ADDED`). ``pictures[i]`` is the
-    number of the picture that photo i shows; there must be two pictures or more.
+    Further cuttings are added, which do not change these. Pictures of the test split give the control and the images of
+    the ``unseen`` networks; pictures of the training split give more real images (:data:`ADDED`). ``pictures[i]`` is
+    the number of the picture that photo i shows; there must be two pictures or more.
     """
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
@@ -134,7 +138,7 @@ def plan_rerendered(
 
 
 def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: bool) -> Cutting:
-    """A real image, as it is cut."""
+    """A cutting for a real image that is not enlarged."""
     rng = stream(seed, Stream.FILE, number)
     width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in rng.integers(*SIDES, 2, endpoint=True))
     return Cutting(
@@ -149,7 +153,8 @@ def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: boo
 
 
 def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
-    """Writes every cutting of ``job`` that is not yet under ``out``; returns how many pixels all its cuttings have."""
+    """Writes every cutting of ``job`` that is not yet under ``out``. Returns the total number of pixels of all its
+    cuttings."""
     missing = [cutting for cutting in job.renditions if not (out / cutting.path).exists()]
     if missing:
         photo = open_whole(job.photo)
@@ -180,7 +185,8 @@ def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Im
 
 
 def _cut(cutting: Cutting, photo: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A part of ``photo`` with at least :data:`MARGIN` pixels more on each side, which :func:`render` cuts away."""
+    """The chosen part of ``photo``. It has a margin of at least :data:`MARGIN` pixels on each side, which
+    :func:`render` cuts away."""
     width, height = map(_with_margin, (cutting.width, cutting.height))
     lefts = rng.integers(photo.width - width + 1, size=PLACES)
     tops = rng.integers(photo.height - height + 1, size=PLACES)
@@ -193,23 +199,23 @@ def _with_margin(side: int) -> int:
 
 
 def _detail(part: Image.Image) -> float:
-    """How much pixels differ that are two apart, in grey values: the mean along rows plus the mean along columns. In
-    differences of direct neighbours, noise would count more."""
+    """How much detail ``part`` has: the mean difference, in grey values, of pixels that are two apart, along rows plus
+    along columns. With direct neighbours, noise would count more."""
     grey = np.asarray(part.convert("L"), np.float32)
     return float(np.abs(grey[:, 2:] - grey[:, :-2]).mean() + np.abs(grey[2:] - grey[:-2]).mean())
 
 
 def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
-    """The makers of the images: real and generated images alternate, the networks take turns, and among the real images
-    every second is enlarged (:data:`ENLARGED_SHARE`)."""
+    """The makers of each of ``images`` images, as tuples of one maker. Real and generated images alternate, the
+    networks take turns, and every second real image is enlarged (:data:`ENLARGED_SHARE`)."""
     reals = (AS_CUT,) * (round(1 / ENLARGED_SHARE) - 1) + (ENLARGED,)
     in_turn = zip(cycle(reals), cycle(networks), strict=False)
     return [(maker,) for maker in islice(chain.from_iterable(in_turn), images)]
 
 
 def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:
-    """``count`` items of ``indexes``, some of them once more often than others. The order is drawn anew in each round,
-    so that a photograph meets different networks."""
+    """``count`` items of ``indexes``, each equally often or once more than others. They are taken in rounds of all
+    items, each in a new random order, so that a photograph meets different networks."""
     rounds = (rng.permutation(indexes).tolist() for _ in range(0, count, len(indexes)))
     return list(islice(chain.from_iterable(rounds), count))
 

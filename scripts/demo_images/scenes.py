@@ -1,7 +1,7 @@
 """Drawn scenes: gradients, shapes, strokes like writing, and textures with 1/f spectra.
 
-A scene is identified by its random stream alone and can be drawn at any size, so that one scene can
-be photographed and generated several times in files of different sizes.
+A scene is determined by its random stream alone and can be drawn at any size, so that one scene can be photographed and
+generated several times in files of different sizes.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ NUM_WORDS = (0, 12)
 
 
 def draw_scene(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """The scene of ``rng`` as (3, height, width) float32 in 0…1, as displayed, without noise."""
+    """The scene that ``rng`` determines, as (3, height, width) float32 in 0…1, in display values and without noise."""
     palette = _palette(rng)
     large = (width * SUPERSAMPLING, height * SUPERSAMPLING)
     canvas = _background(rng, palette, (width, height)).resize(large, Image.Resampling.NEAREST)
@@ -31,7 +31,8 @@ def draw_scene(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 def octave_noise(rng: np.random.Generator, size: int, slope: float) -> np.ndarray:
-    """(size, size) float32 noise of deviation 1, each octave 2**-slope times the coarser one.
+    """(size, size) float32 noise of standard deviation 1. Each octave has 2**-slope times the amplitude of the next
+    coarser one.
 
     ``size`` is a power of two ≥ 4. Slope 0 gives the 1/f² power spectrum of photographs; larger
     slopes are smoother.
@@ -51,7 +52,7 @@ def _resized(field: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _palette(rng: np.random.Generator) -> np.ndarray:
-    """(8, 3) uint8 colours of one mood: around one base colour, of different lightness."""
+    """(8, 3) uint8: similar colours around one base colour, of different lightness."""
     base = rng.uniform(0.25, 0.75) + rng.normal(0, 0.12, 3)
     colours = base + rng.normal(0, 0.10, (8, 3)) + rng.normal(0, 0.22, (8, 1))
     return (np.clip(colours, 0.06, 0.94) * 255).astype(np.uint8)
@@ -63,7 +64,7 @@ def _colour(rng: np.random.Generator, palette: np.ndarray) -> Colour:
 
 
 def _background(rng: np.random.Generator, palette: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Two colours blending along a direction, disturbed by clouds."""
+    """A gradient from one colour to another in a random direction, disturbed by clouds."""
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     angle = rng.uniform(0, 2 * np.pi)
     ramp = x * np.cos(angle) + y * np.sin(angle) + 0.5 * octave_noise(rng, 64, slope=1.0)
@@ -76,7 +77,8 @@ def _background(rng: np.random.Generator, palette: np.ndarray, size: tuple[int, 
 def _draw_shape(
     rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.ndarray, size: tuple[int, int]
 ) -> None:
-    """One polygon, ellipse, box or bundle of lines, of a size that spans two decades."""
+    """Draws one polygon, ellipse, box or bundle of lines. Its radius is 1 to 40 % of the geometric mean of the image's
+    sides."""
     centre = rng.random(2) * size
     radius = np.exp(rng.uniform(np.log(0.01), np.log(0.4))) * np.sqrt(size[0] * size[1])
     colour = _colour(rng, palette)
@@ -98,7 +100,7 @@ def _draw_shape(
 def _draw_lines(
     rng: np.random.Generator, draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, colour: Colour
 ) -> None:
-    """Parallel lines, as of a fence or a façade."""
+    """Draws parallel lines, like those of a fence or a façade."""
     angle = rng.uniform(0, np.pi)
     along = np.array([np.cos(angle), np.sin(angle)]) * radius
     across = np.array([-np.sin(angle), np.cos(angle)]) * radius
@@ -109,7 +111,7 @@ def _draw_lines(
 
 
 def _draw_word(rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.ndarray, size: tuple[int, int]) -> None:
-    """A row of short strokes, as of writing."""
+    """Draws a row of short strokes that looks like writing."""
     letter = np.exp(rng.uniform(np.log(0.01), np.log(0.05))) * np.sqrt(size[0] * size[1])
     x, y = (rng.random(2) * size).tolist()
     colour = _colour(rng, palette)
@@ -121,7 +123,8 @@ def _draw_word(rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.
 
 
 def _textured(rng: np.random.Generator, flat: np.ndarray) -> np.ndarray:
-    """``flat``, uint8, with light and dark texture, strong in some regions, absent in others."""
+    """``flat``, uint8, with a light and dark texture that is strong in some regions and absent in others; as (3,
+    height, width) float32 in 0…1."""
     height, width = flat.shape[:2]
     texture = octave_noise(rng, TEXTURE_SIZE, slope=rng.uniform(0.0, 0.5))
     where = np.clip(octave_noise(rng, 64, slope=0.6) + rng.uniform(-0.5, 0.8), 0, 1.5)

@@ -1,1 +1,1 @@
-"""The programs of ``scripts/gpu_kit.sh`` and of the ``run.sh`` that it packs."""
+"""The Python programs that ``scripts/gpu_kit.sh`` runs, and those that the ``run.sh`` beside its kit runs."""

@@ -1,4 +1,4 @@
-"""Prints what this project needs and a rented GPU machine lacks, a requirement a line: ``missing.py [--no-dali]``.
+"""Prints the requirements of this project that a rented GPU machine lacks, one per line: ``missing.py [--no-dali]``.
 
 The machine is assumed to have the packages of ``THERE`` and their dependencies.
 """
@@ -9,12 +9,13 @@ import tomllib
 from pathlib import Path
 
 THERE = ("torch", "timm", "accelerate", "numba", "numpy", "pyarrow", "pillow", "safetensors", "pyyaml", "psutil")
-"""A machine with PyTorch, torchvision, timm, Accelerate, Numba, pyarrow, Pillow and pytest has these."""
+"""Packages that the machine is assumed to have: PyTorch, timm, Accelerate, Numba, pyarrow and Pillow, and what they
+bring with them."""
 TESTS = ("pytest-timeout",)
 
 
 def main() -> int:
-    """Returns 0."""
+    """Prints the requirements; returns exit code 0."""
     project = Path(__file__).resolve().parents[2] / "pyproject.toml"
     wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
     lines = [line.split(";")[0].strip() for line in wanted]

@@ -17,7 +17,7 @@ FEWEST = 8
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0. Raises ``InputError`` for too few photographs."""
+    """Writes the list; returns exit code 0. Raises ``InputError`` if there are too few photographs."""
     words = sys.argv[1:] if argv is None else argv
     folder, out = map(Path, words)
     paths = find_photographs(folder, MIN_MEGAPIXELS).paths

@@ -1,9 +1,9 @@
-"""Checks wheels, and unpacks those that this Python lacks: ``wheels.py note WHEELS VERSION`` where wheels are packed,
+"""Checks wheels: ``wheels.py note WHEELS VERSION`` where wheels are packed. Unpacks those that this Python lacks:
 ``wheels.py unpack WHEELS SITE`` on the machine that needs them.
 
-``note`` requires each wheel to fit Python VERSION on Linux, deletes wheels of packages that the machine has, and writes
-the checksums. ``unpack`` compares the checksums. It needs nothing but Python: pip may be missing, or may try to reach a
-registry.
+``note`` requires each wheel to fit Python VERSION on Linux, deletes wheels of packages that the machine is assumed to
+have, and writes the checksums. ``unpack`` compares the wheels with these checksums. It needs nothing but Python,
+because pip may be missing or may try to reach a registry.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ it, would replace the machine's own, so it is deleted."""
 
 
 class Refused(Exception):
-    """Wheels that cannot be used; the message is one sentence."""
+    """Raised for wheels that cannot be used; the message is one sentence."""
 
 
 def main(words: list[str]) -> int:
-    """Returns 0, or 2 for wheels that do not fit or are damaged."""
+    """Runs ``note`` or ``unpack``. Returns 0, or 2 for wheels that do not fit or are damaged."""
     try:
         if words[0] == "note":
             note(Path(words[1]), words[2])
@@ -39,8 +39,8 @@ def main(words: list[str]) -> int:
 
 
 def note(wheels: Path, version: str) -> None:
-    """Checks the tags of all wheels in ``wheels``, deletes those of ``THERE``, and writes the checksums of the
-    others."""
+    """Checks the tags of all wheels in ``wheels``, deletes wheels of the packages in ``THERE``, and writes the
+    checksums of the others."""
     lines = []
     for wheel in sorted(wheels.glob("*.whl")):
         if name_of(wheel) in THERE:
@@ -54,7 +54,7 @@ def note(wheels: Path, version: str) -> None:
 
 
 def unpack(wheels: Path, site: Path) -> None:
-    """Compares the checksums of ``wheels``, and unpacks into ``site`` those that this Python lacks."""
+    """Compares ``wheels`` with their checksums, and unpacks into ``site`` those that this Python lacks."""
     version = "{}.{}".format(*platform.python_version_tuple())
     sums = [line.split() for line in (wheels / SUMS).read_text(encoding="ascii").splitlines()]
     unpacked = []
@@ -70,12 +70,13 @@ def unpack(wheels: Path, site: Path) -> None:
 
 
 def name_of(wheel: Path) -> str:
-    """The distribution's name, normalised."""
+    """The normalised name of the wheel's distribution."""
     return re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower()
 
 
 def require_fits(wheel: Path, version: str) -> None:
-    """Raises ``Refused`` if the tags of a wheel are not for CPython ``version`` on Linux of this machine's kind."""
+    """Raises ``Refused`` if the tags of a wheel are not for CPython ``version`` on Linux and this machine's
+    architecture."""
     pythons, abis, systems = wheel.name.removesuffix(".whl").split("-")[-3:]
     digits = version.replace(".", "")
     older = {f"cp3{minor}" for minor in range(2, int(version.split(".")[1]) + 1)}
@@ -101,7 +102,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _extract(wheel: Path, site: Path) -> None:
-    """Extracts a wheel as pip does, but without commands and without compiled code."""
+    """Extracts a wheel as pip does, but installs no commands and compiles no bytecode."""
     with zipfile.ZipFile(wheel) as archive:
         for member, target in _targets(archive):
             path = site / target

@@ -1,4 +1,5 @@
-"""Makes the folder ``scripts`` importable by its name in a wheel, for an editable install, which copies no files."""
+"""Makes the folder ``scripts`` importable as ``glass_commands``, its name in a wheel. An editable install needs this,
+because it copies no files."""
 
 from pathlib import Path
 
