@@ -65,7 +65,7 @@ def check_presence(_: argparse.Namespace) -> Answer:
 
 
 def _why_torch_fails() -> str:
-    """The reason that torch gives, as text. It tells a missing device from a driver that is too old."""
+    """The reason that torch gives, as text. It shows whether a device is missing or the driver is too old."""
     import torch
 
     try:

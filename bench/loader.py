@@ -131,8 +131,8 @@ def _shown(data: Path) -> str:
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """The speed of each decode mode ÷ that of the full decode, and with more threads ÷ with the fewest threads. The
-    name of each ratio includes the decoder."""
+    """Two sorts of ratios of images per second: a decode mode ÷ the full decode, and more threads ÷ the fewest threads.
+    Their names include the decoder and the number of crops."""
     found: dict[str, Ratio] = {}
     by_cell = {(m.task.method, m.task.num_crops, m.task.threads): m for m in measured}
     fewest = min((m.task.threads for m in measured), default=1)

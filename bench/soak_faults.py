@@ -113,8 +113,8 @@ def faulty_reads(seed: int, longest_stall_s: float = 0.5) -> Iterator[Counter[st
 
 
 class KilledTraining:
-    """A training run in a process that is killed again and again. Each call of :meth:`tend` starts the process if it is
-    not running, or kills it if its random time (15 to 60 seconds after it wrote a checkpoint) has come."""
+    """A training run in a process that is killed again and again, each time 15 to 60 seconds after it wrote a
+    checkpoint. :meth:`tend` starts the process and kills it."""
 
     def __init__(self, data: Path, run: Path, seed: int) -> None:
         self.kills, self.failures = 0, 0
@@ -125,7 +125,8 @@ class KilledTraining:
         self._steps = 0
 
     def tend(self) -> None:
-        """Starts the process if none is running, or kills it if its time has come. Call it about once per second."""
+        """Starts the process if none is running, or kills it if the time for that has come. Call it about once per
+        second."""
         if self._process is None:
             self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._steps, self._die_at = self.steps, None
@@ -163,8 +164,8 @@ class KilledTraining:
 
 
 def main(data: str, run: str) -> int:
-    """Trains, continuing from the last checkpoint, until the process is killed. Returns 0 or 75, should the training
-    end."""
+    """Trains, continuing from the last checkpoint, until the process is killed. Returns 0 if training is complete, or
+    75 if it was stopped."""
     os.environ["ACCELERATE_USE_CPU"] = "true"
     from glass.config.overrides import apply_overrides
     from glass.presets import load_preset

@@ -14,8 +14,8 @@ from tests.runs.made_up import made_up_result
 
 @pytest.fixture
 def benches(monkeypatch):
-    """Replaces the benches by fake processes, which end as the test's dict says: name → (exit code, last line). Returns
-    this dict and the list of commands that were run."""
+    """Replaces the benches by fake processes. Returns a dict, which the test fills with name → (exit code, last line),
+    and the list of commands that were run."""
     ends: dict[str, tuple[int, str]] = {}
     commands: list[list[str]] = []
 

@@ -81,7 +81,8 @@ def test_what_was_measured_alike_is_compared(bench, tmp_path, capsys):
 
 @pytest.mark.parametrize("bench", METRICS)
 def test_what_was_not_measured_alike_is_refused(bench, tmp_path):
-    """A difference in any single field of the identity (data, crop size, chunk, settings, batch …) is enough."""
+    """A difference in any single field of the identity (data, crop size, chunk, settings, batch …) is enough to refuse
+    a comparison."""
     for field in IDENTITY[bench]:
         folder = tmp_path / field
         folder.mkdir()

@@ -108,8 +108,8 @@ def test_a_wrong_value_is_refused(document, where, value):
 
 @pytest.mark.slow
 def test_plots_show_what_has_two_values(tmp_path):
-    """Photographs with two numbers of crops give a plot against crops, and synthetic images of two sizes one against
-    megapixels. One row gives none."""
+    """Rows of photographs with two numbers of crops give a plot against crops. Rows of synthetic images of two sizes
+    give a plot against megapixels. A single row gives no plot."""
     photographs = [row_of("decode", measurement("window", crops), 7.0, images="photographs") for crops in (1, 4)]
     synthetic = [row_of("decode", measurement("precut"), size, images="synthetic") for size in (3.0, 48.0)]
     names = {path.name for path in plot_rows(photographs + synthetic, LABELS, tmp_path)}

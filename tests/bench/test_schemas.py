@@ -33,7 +33,8 @@ def test_a_document_with_a_hole_is_refused(name):
 
 
 def test_a_result_is_printed_also_where_it_cannot_be_written(tmp_path, capsys):
-    """The folder may have disappeared, or the disk may be full, after an hour of measuring."""
+    """The folder may have disappeared, or the disk may be full, after an hour of measuring. The document must be
+    printed even so."""
     document = made_up_result("scale")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"cannot be written to .*: keep the last line"):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_path, capsys):
-    """Both commands use the calibration, but neither uses it with another number of crops."""
+    """``evaluate`` and ``predict`` use the calibration, but not with another number of crops."""
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0

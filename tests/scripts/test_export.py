@@ -77,7 +77,7 @@ def test_export_gives_the_same_scores_and_a_card(run, paths, tmp_path):
 
 
 def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
-    """The corrected command can therefore use the same folder."""
+    """A failed export leaves no folder behind, so the corrected command can use the same name."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "bad.json").write_text("{}")
     to = tmp_path / "out"

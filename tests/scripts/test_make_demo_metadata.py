@@ -38,7 +38,8 @@ def test_planned_files_are_alike_in_both_classes():
 
 @pytest.mark.slow
 def test_metadata_of_the_made_files_do_not_separate_the_classes(tmp_path: Path):
-    """The same holds for the files of the quickstart, whose length depends on the picture.
+    """The metadata of the quickstart's files must not separate the classes, although the length of a file depends on
+    its picture.
 
     Their AUROC may be below 0.5. If the classes of a small set are matched, a property that is more frequent in one
     part of the set is less frequent in the others, so cross-validation predicts the wrong class (600 images: 0.44,

@@ -99,7 +99,8 @@ def test_mistakes_get_one_sentence(arguments, words):
 
 
 def test_a_backbone_that_was_not_measured_is_counted_at_two_numbers_of_crops():
-    """A line through both counts gives the cost of a view."""
+    """A backbone that was not measured is counted with 1 and with 4 crops. A line through both counts gives the cost of
+    a view."""
     steps = []
 
     def count(config) -> dict:

@@ -321,7 +321,7 @@ def test_the_page_is_served_and_listens_here_only(served_page):
 
 @pytest.mark.slow
 def test_the_page_fetches_no_address_that_a_caller_gives(served_page):
-    """Without our protection, Gradio would fetch both addresses."""
+    """Gradio would fetch both addresses if the page did not prevent it."""
     with counting(200) as (address, asked):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{served_page}/gradio_api/file={address}/passed_on.jpg", timeout=60)

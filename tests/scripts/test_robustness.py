@@ -167,8 +167,8 @@ def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tm
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
-    """All models see the same pixels. A copy of the first model does not differ from it, and another model does. The
-    folder of an exported model may be given, too."""
+    """All models see the same pixels. A copy of the first model does not differ from it, and another model does. One of
+    the models is given as an exported folder."""
     shutil.copytree(run / "model", tmp_path / "exported")
     other = make_run(tmp_path / "other", seed=1)
     named = {"before": run, "copy": tmp_path / "exported", "after": other}

@@ -275,7 +275,8 @@ def test_a_preset_is_short(name):
 @pytest.mark.slow  # the plots themselves are tested in glass/report
 @pytest.mark.usefixtures("undrawn")
 def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
-    """The plots are missing if the search was killed after it wrote tuning.json."""
+    """If a search was killed after it wrote tuning.json, its plots are missing. They are made when the command is run
+    again."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
     words += ["--trials", "3", "--epochs", "2", "--min-epochs", "1"]

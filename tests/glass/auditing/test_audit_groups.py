@@ -53,7 +53,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[frozense
 
 @pytest.fixture(scope="module")
 def first(images: tuple[Path, set[frozenset[str]]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data set built from this folder without groups."""
+    """The data set built from the folder of the fixture ``images``, without groups."""
     out = tmp_path_factory.mktemp("first") / "data"
     build(images[0], out)
     return out

@@ -1,4 +1,4 @@
-"""Signed manifests (C2PA), checked by the library for them. Needs the extra c2pa."""
+"""Signed manifests (C2PA) of files, as checked by the C2PA library. Needs the extra c2pa."""
 
 import datetime as dt
 import io
@@ -124,7 +124,7 @@ def test_a_signed_file(kind, authority):
 
 @pytest.mark.parametrize("purpose", ["1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.36"], ids=["C2PA", "documents"])
 def test_a_certificate_for_manifests_may_sign_them(purpose):
-    """With its own default settings, the library calls these files invalid."""
+    """With its default settings, the library calls files signed with such certificates invalid."""
     special = Authority(purpose=purpose)
     signed = special.sign(picture())
     with c2pa.Reader("image/jpeg", io.BytesIO(signed), context=c2pa.Context.from_dict({})) as reader:
@@ -236,7 +236,7 @@ def test_a_list_of_authorities_with_remarks(authority, tmp_path):
     ids=["missing", "empty", "rubbish", "large"],
 )
 def test_a_trust_file_of_no_use_is_refused(content, sentence, run, paths, tmp_path):
-    """The library would read some of these files as a list that trusts nobody."""
+    """The library would accept some of these useless files as a list that trusts nobody."""
     path = tmp_path / "x.pem"
     if content is not None:
         path.write_bytes(content)

@@ -236,7 +236,8 @@ def test_what_a_preset_sets_and_one_backbone_cannot_have_is_named_with_the_way_t
 
 
 def test_a_preset_may_lose_its_crops():
-    """Settings of crops then have no effect but are kept, so that they also occur in the file that repeats the run."""
+    """If a preset with crops is changed to a model without crops, its settings of crops have no effect but are kept, so
+    that they also occur in the file that repeats the run."""
     config = replace(RunConfig(), model=replace(RunConfig().model, local_high_pass=True))
     alone = apply_overrides(config, ["model.kind=single_view", "model.local_high_pass=yes"])
     assert (alone.model.kind, alone.model.local_high_pass) == ("single_view", True)

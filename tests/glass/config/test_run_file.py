@@ -158,7 +158,7 @@ def test_all_that_is_elsewhere_is_named_and_quoted_for_a_shell(tmp_path):
 
 
 def test_a_run_that_lost_its_crops_is_repeated(tmp_path):
-    """The file contains settings of crops that ``--set`` would refuse for a model without crops."""
+    """The run's file contains settings of crops that ``--set`` would refuse for a model without crops."""
     path = written(tmp_path, 'preset = "glass_tiny"\n[model]\nlocal_high_pass = true\n')
     config = asked("--config", path, "--set", "model.kind=single_view")
     assert asked("--config", written(tmp_path, run_file_text(config))) == config

@@ -77,7 +77,7 @@ def test_a_model_keeps_its_own_normalisation(folder, model):
 
 
 def test_loading_needs_neither_the_weights_file_nor_the_network(tmp_path):
-    """This holds for a run that started from a local weights file and was exported and moved to another machine."""
+    """A run that started from a local weights file can be exported, moved to another machine and loaded there."""
     settings = ModelConfig(
         kind="single_view", global_backbone="test_resnet", pretrained=True, global_weights="gone.pth"
     )

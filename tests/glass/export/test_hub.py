@@ -82,7 +82,7 @@ def test_without_network_one_sentence(monkeypatch, tmp_path, folder):
 
 
 def test_without_network_the_cache_is_used(monkeypatch, tmp_path, folder):
-    """The cache has the layout of the hub's client, which finds the model in it."""
+    """The cache has the layout that the hub's client writes, and the client itself finds the model in it."""
     unreachable(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
     commit = "a" * 40

@@ -173,7 +173,7 @@ def test_fast_weighted_metrics_equal_the_reference_on_repeated_samples(threshold
 @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.0])
 @pytest.mark.parametrize("label", [[0, 1], [1, 0, 0], [1, 1], [0], [0, 1, 1, 0, 1, 0, 1]])
 def test_metrics_equal_the_reference(label: list[int], threshold: float) -> None:
-    """This includes samples so small that many metrics are undefined."""
+    """Tests all metrics, also on samples so small that many metrics are undefined."""
     probability = np.array([0.5, 0.9, 0.5, 0.2, 1.0, 0.0, 0.3][: len(label)])
     expected = metrics_by_scikit_learn(np.array(label), probability, threshold)
     found = binary_metrics(np.array(label), probability, threshold)
@@ -283,7 +283,8 @@ def test_paired_difference_ignores_the_order_of_samples_in_the_scores() -> None:
 
 
 def test_equal_areas_of_other_rankings_differ_by_exactly_nothing() -> None:
-    """A rounding error in the last bit would count as "above zero" in the share of draws."""
+    """Equal areas must differ by exactly 0, because a rounding error in the last bit would count as "above zero" in the
+    share of draws."""
     label = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0])
     first = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9]) / 10
     second = np.array([3, 8, 1, 6, 5, 2, 9, 4, 7]) / 10  # other images, as many pairs in order

@@ -106,7 +106,7 @@ def test_gradients_are_those_of_the_plain_model(backbone, chunk, masked):
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", WITHOUT_BATCHNORM)
 def test_half_precision_loses_no_more_than_plainly(backbone):
-    """Compared with float32: the gradients of chunks must not be added up in bf16."""
+    """Compares the gradients with those in float32, because gradients of chunks must not be added up in bf16."""
     batch = make_batch(crops=12)
     _, exact = gradients(made(backbone), batch)
 
@@ -206,7 +206,7 @@ def losses(accelerator, settings: RunConfig, steps: int, micro_steps: int) -> li
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", WITHOUT_BATCHNORM)
 def test_thirty_steps_of_training_coincide(accelerator, backbone):
-    """Each step has two micro-steps."""
+    """Compares the losses of training with and without chunks. Each step has two micro-steps."""
     plain = losses(accelerator, config(backbone), 30, 2)
     chunked = losses(accelerator, config(backbone, crop_chunk=2), 30, 2)
     assert max(plain) - min(plain) > 0.05  # something is learnt, or unlearnt
@@ -238,7 +238,7 @@ def tiny_step(crops: int, chunk: int | None) -> Step:
 
 @pytest.mark.parametrize("crops", [8, pytest.param(64, marks=pytest.mark.slow)])
 def test_many_crops_take_the_memory_of_4(monkeypatch, crops):
-    """The count is the total size of all tensor storages alive at the worst moment of a step."""
+    """The memory is the total size of all tensor storages alive at the worst moment of a step."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     plain = tiny_step(4, None).count_by_storages()
     chunked = tiny_step(crops, 1).count_by_storages()
@@ -283,7 +283,8 @@ def test_64_crops_train_and_the_run_finishes(synthetic_shards, tmp_path, monkeyp
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
 def test_compiled_backbones_compute_the_same(backbone):
-    """Uses the compiler's tracing and autograd, but not its code generator."""
+    """Compares gradients with and without compilation. It uses the compiler's tracing and autograd, but not its code
+    generator."""
     batch = make_batch()
     expected = gradients(made(backbone, crop_chunk=2), batch)[1]
     model = made(backbone, crop_chunk=2)

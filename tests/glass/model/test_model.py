@@ -94,7 +94,8 @@ def test_crops_are_scored_each_for_itself():
 
 
 def test_every_parameter_takes_part_in_every_step():
-    """DistributedDataParallel then need not search for unused parameters, even if all crops are masked."""
+    """Every parameter gets a gradient, even if all crops are masked. DistributedDataParallel then need not search for
+    unused parameters."""
     model, (global_view, local_crops) = tiny_model(), views()
     mask = torch.zeros(2, 3, dtype=torch.bool)
     model(global_view, local_crops, mask)[0].sum().backward()
@@ -215,7 +216,7 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
     ],
 )
 def test_weights_with_the_whole_head_of_timm(tmp_path, name):
-    """These heads have several layers, of which timm's settings name only the last."""
+    """The heads of these networks have several layers, of which timm's settings name only the last."""
     torch.manual_seed(1)
     state = timm.create_model(name, num_classes=1000).state_dict()
     path = tmp_path / "weights.safetensors"

@@ -101,7 +101,8 @@ def test_a_rate_below_the_minimum_stays_where_it_is():
 
 
 def test_the_schedule_of_an_earlier_version_is_taken_up():
-    """Checkpoints of earlier versions contain the state of torch's own cosine schedule."""
+    """Checkpoints of earlier versions contain the state of torch's own cosine schedule, which must still be
+    accepted."""
     model = tiny_model("single_view")
     optimizer = build_optimizer(parameter_groups(model, RATES))
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5, eta_min=RATES.lr_min)

@@ -73,7 +73,8 @@ def test_what_was_trained_is_what_loads(tmp_path, backbone, settings):
 
 @pytest.mark.slow  # that what LoRA trained is exported and loads is tested above
 def test_a_checkpoint_with_lora_goes_on():
-    """Its state can be loaded into a new model with the same settings, which then gives the same logits."""
+    """The state of a model with LoRA can be loaded into a new model with the same settings, which then gives the same
+    logits."""
     chosen = config(lora_rank=2)
     model = trained(chosen).eval()
     torch.manual_seed(5)
@@ -187,7 +188,7 @@ def test_a_backbone_without_what_is_asked_for_gets_one_sentence(settings, words)
 
 
 def test_blocks_that_timm_does_not_count_get_one_sentence():
-    """Such networks are PiT, PoolFormer and its relatives, and CSATv2."""
+    """timm does not divide PiT, PoolFormer and its relatives, and CSATv2 into blocks."""
     backbone = create_backbone("pit_ti_224", 64, pretrained=False)
     with pytest.raises(InputError, match=r"does not divide pit_ti_224 into blocks.*freeze_global"):
         choose_weights_to_tune(backbone, ModelConfig(tune_last_blocks=1), frozen=False)

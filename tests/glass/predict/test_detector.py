@@ -48,7 +48,8 @@ def test_scores_are_those_of_evaluate(spread_run, detector, verdicts, synthetic_
     [(5, 2), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 1), (1, 2), (5, 1), (32, 1), (32, 2)))],
 )
 def test_neither_batch_nor_threads_nor_order_count(detector, files, verdicts, threads, batch_size):
-    """Threads means those of the decoders and of the matrix products."""
+    """The batch size, the order of files, and the number of threads of decoders and matrix products have no effect on
+    verdicts."""
     order = np.random.default_rng(10 * threads + batch_size).permutation(len(files))
     options = replace(QUICK, num_threads=threads, batch_size=batch_size)
     before = torch.get_num_threads()
@@ -135,7 +136,7 @@ def test_pixels_and_pillow_images(detector, coded_image):
 
 
 def test_one_image_is_no_list_of_images(detector, files, coded_image):
-    """As a list, a path would be split into letters and a picture into rows."""
+    """If an image were accepted as a list, a path would be split into letters and a picture into rows."""
     pixels, path = coded_image(5, 30, 20), files[0].path
     ones = [path, str(path), path.read_bytes(), bytearray(b"x"), pixels, Image.fromarray(pixels)]
     for image in [*ones, files[0]]:
@@ -272,7 +273,7 @@ def test_other_decoders_warn(spread_run, tmp_path):
 
 
 def test_scores_that_are_no_numbers_are_reported(tmp_path, files, synthetic_dataset):
-    """Tests files, and shards, whose images come through the loader."""
+    """A score that is not finite is reported for files, and for shards, whose images come through the loader."""
     make_run(tmp_path)
     config = load_preset("glass_tiny")
     config = replace(config, loader=replace(config.loader, crop_size=48))

@@ -50,8 +50,8 @@ def test_files_members_and_shards_agree(run: Path, synthetic_images: Path, synth
 def test_a_change_is_looked_at_by_detail_too(
     run: Path, synthetic_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bits are those of the file in which the changed image was saved or, if it was not saved, those of the
-    original."""
+    """The rule ``texture`` uses the bits of the file in which the changed image was saved or, if it was not saved,
+    those of the original."""
     detector = Detector.from_pretrained(run, device="cpu")
     known = []
 
@@ -75,7 +75,7 @@ def test_a_change_is_looked_at_by_detail_too(
 def test_shards_of_recompressed_images_agree_with_their_members(
     run: Path, synthetic_images: Path, tmp_path: Path
 ) -> None:
-    """The bits that count are those of the JPEG in the shard, not of the source file."""
+    """For the rule ``texture``, the bits that count are those of the JPEG in the shard, not of the source file."""
     settings = BuildSettings(
         split_shares={"train": 0.0, "valid": 0.0, "test": 1.0}, global_size=64, equalise="recompress"
     )

@@ -49,8 +49,8 @@ def test_windows_of_a_large_image_are_those_of_the_whole_changed_one(height, wid
 
 @pytest.mark.parametrize("width", range(256, 272))
 def test_the_smallest_windows_at_the_right_border_are_those_of_the_whole_jpeg(width):
-    """If such a window were saved by itself, with fewer than five columns, the chroma of its border would be
-    repeated."""
+    """A window with fewer than five columns, saved by itself, would have the chroma of its border repeated. It must
+    equal the same window of the whole saved image."""
     pixels = np.random.default_rng(width).integers(0, 256, (256, width, 3), dtype=np.uint8)
     windows = np.array([[7, width - side, side, side] for side in range(1, 6)], np.int32)
     changes = (
@@ -82,7 +82,7 @@ def test_unstable_is_a_flip_at_the_threshold(spread_run, tmp_path, files, detect
 
 
 def test_unstable_is_any_other_verdict(spread_run, tmp_path, files):
-    """A change from real to uncertain, or from uncertain to generated, counts as unstable, too."""
+    """A change from real to uncertain, or from uncertain to generated, also counts as unstable."""
     detector = calibrated(spread_run, tmp_path / "m", 0.0)
     (verdict,) = detector.predict(files[:1])
     after = [np.log(s / (1 - s)) for s in verdict.change_scores.values()]
@@ -97,7 +97,8 @@ def test_unstable_is_any_other_verdict(spread_run, tmp_path, files):
 
 @pytest.mark.parametrize("options", [{"draws": 3}, {"draws": 2, "coverage": "all"}])
 def test_changes_are_asked_with_as_many_draws(detector, files, monkeypatch, options):
-    """A change that changes nothing therefore leaves the score as it was."""
+    """Changed images are scored with as many draws as the original, so a change that changes nothing leaves the score
+    as it was."""
     monkeypatch.setattr(
         "glass.predict.preparation.harmless_changes",
         lambda pixels, view, with_file: {"nothing": ChangedImage(DecodedImage(pixels))},

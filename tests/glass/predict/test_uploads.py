@@ -44,7 +44,7 @@ def test_old_ones_are_deleted_meanwhile(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
 def test_the_page_takes_no_more_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, end: type[BaseException]) -> None:
-    """The page can end by Ctrl-C, by SIGTERM, or in a worse way."""
+    """Uploads are limited in size, and deleted however the page ends: by Ctrl-C, by SIGTERM or in a worse way."""
     seen: dict[str, Any] = {}
 
     class Page:

@@ -190,8 +190,8 @@ def test_curves_of_few_images_say_so(page: str) -> None:
 
 
 def test_the_colour_of_a_verdict_is_no_other_row_s(page: str) -> None:
-    """The row of false alarms has the class ``real``, too, but must not get the colour of the verdict "real", since it
-    is not good news."""
+    """The row of false alarms has the class ``real`` but must not get the colour of the verdict "real", since it is not
+    good news."""
     assert '<tr class="real">' in page
     assert ".verdict.real {" in page
     assert not re.search(r"(?<!\.verdict)\.(real|generated|uncertain)\b[^{}]*\{", page)

@@ -250,8 +250,8 @@ def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
 
 
 def test_best_json_brings_what_all_trials_had(data, tmp_path, monkeypatch):
-    """Two micro-steps with half of the batch each are other settings of training than one with the whole batch.
-    ``best.json`` must therefore contain them."""
+    """Training with two micro-steps of half a batch each differs from training with one micro-step. ``best.json`` must
+    contain such settings."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     changed = {"grad_accum_steps": 2, "label_smoothing": 0.0, "compile": True}
     least_search(data, tmp_path, **changed).run(1)

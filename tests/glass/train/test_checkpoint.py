@@ -102,7 +102,7 @@ def test_a_checkpoint_of_another_version_is_refused(store):
 
 
 def test_code_in_a_checkpoint_is_not_run(store, tmp_path):
-    """Even if its hash is right, because files may come from anywhere."""
+    """Code in a checkpoint is not run even if the checkpoint's hash is right, because files may come from anywhere."""
 
     class Evil:
         def __reduce__(self):
@@ -115,7 +115,7 @@ def test_code_in_a_checkpoint_is_not_run(store, tmp_path):
 
 
 def test_a_half_written_checkpoint_is_not_seen(store):
-    """As after a power cut, the checkpoint still has its temporary name. The next save deletes it."""
+    """After a power cut, an incomplete checkpoint still has its temporary name. The next save deletes it."""
     shutil.copytree(store.newest(), store.folder / ".step-00000150.tmp")
     assert store.newest().name == "step-00000100"
     save(store, 150)

@@ -183,7 +183,8 @@ def test_the_second_ctrl_c_ends_at_once(synthetic_shards, tmp_path, monkeypatch)
 def test_a_signal_before_the_end_of_the_validation_costs_no_step(
     unbroken, synthetic_shards, tmp_path, monkeypatch, moment
 ):
-    """Validation may take longer than the time between a signal and a kill."""
+    """Validation may take longer than the time between a signal and a kill, so the run stops during validation and
+    keeps a checkpoint of all steps."""
     command, scored, real = arguments(synthetic_shards, tmp_path), [], scoring._scored
 
     def signalled(*given):
@@ -225,7 +226,8 @@ def spoilt_random(training):
     ],
 )
 def test_a_checkpoint_of_another_structure_is_refused(spoil, synthetic_shards, tmp_path, half_way):
-    """The hashes are right, as they would be if somebody made such a checkpoint on purpose."""
+    """A checkpoint with another structure is refused even if its hashes are right, as they would be if somebody made it
+    on purpose."""
     shutil.copytree(half_way, tmp_path / "run")
     store = CheckpointStore(tmp_path / "run" / "checkpoints")
     model, optimizer, training = store.read(store.newest())

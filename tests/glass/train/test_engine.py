@@ -72,7 +72,8 @@ def assert_same(first, second):
     "sizes", [(1, 5), *(pytest.param(s, marks=pytest.mark.slow) for s in ((1,) * 6, (2, 2, 2), (3, 3)))]
 )
 def test_micro_steps_add_up_to_the_whole_batch(accelerator, sizes):
-    """This includes micro-steps of unequal sizes, as they occur at the end of an epoch."""
+    """The gradients of micro-steps add up to that of the whole batch, even for unequal sizes, as they occur at the end
+    of an epoch."""
     batch = make_batch(6)
     whole, seen = stepped(accelerator, [batch])
     parts, seen_in_parts = stepped(accelerator, cut(batch, *sizes))
@@ -224,7 +225,7 @@ def test_bf16_trains_on_a_cpu(accelerator):
 
 
 def test_more_processes_than_accelerate_sees_are_refused(monkeypatch, tmp_path):
-    """Otherwise each process would train its own model into the same folder."""
+    """If Accelerate saw only one of several processes, each process would train its own model into the same folder."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="WORLD_SIZE is 2, but Accelerate found 1"):
         make_accelerator(CONFIG, tmp_path)

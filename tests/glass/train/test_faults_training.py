@@ -93,7 +93,8 @@ def test_too_many_bad_samples_stop_the_run_and_mending_lets_it_go_on(synthetic_s
 
 @pytest.mark.parametrize("checkpoint_every", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_too_many_in_the_last_epoch_finish_nothing(damaged, tmp_path, checkpoint_every):
-    """The shards are damaged after the first of two epochs."""
+    """The shards are damaged after the first of two epochs, so the last epoch fails and the run must not count as
+    finished."""
     run, how = tmp_path / "run", {"checkpoint_every": checkpoint_every}
     assert not train(damaged, settings(), run, on_epoch=lambda line: False, **how)
     damage(damaged, "valid", [0, 1])

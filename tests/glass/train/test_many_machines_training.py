@@ -110,8 +110,8 @@ def test_four_machines_do_what_one_does(synthetic_shards: Path, tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "standing still"])
 def test_the_others_stop_when_a_machine_is_lost(synthetic_shards: Path, tmp_path: Path, how: str) -> None:
-    """They end with one sentence and exit code 75, at once or after ``process_timeout_s``. Checkpoints are left from
-    which the run can continue."""
+    """The other processes end with one sentence and exit code 75, at once or after ``process_timeout_s``. Checkpoints
+    are left from which the run can continue."""
     processes = launch(synthetic_shards, tmp_path, 3, ENDLESS)
     try:
         wait_for_an_epoch(tmp_path, processes)

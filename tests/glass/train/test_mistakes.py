@@ -43,7 +43,7 @@ class TestMistakes:
         self.refused("--checkpoint-every 0", *command, "--checkpoint-every", "0")
 
     def test_views_of_another_size_than_the_shards_hold(self, synthetic_shards, tmp_path):
-        """The same folder can then be used with the right setting."""
+        """After this mistake, the same folder can be used with the right setting."""
         wrong = arguments(synthetic_shards, tmp_path / "run", "loader.global_size=96")
         self.refused(r"global_size=96.*64 pixels: give --set loader\.global_size=64", *wrong)
         assert not (tmp_path / "run").exists()

@@ -34,7 +34,7 @@ run_command(lambda: ctypes.CDLL(str(library)) and 0)
     ids=["nothing set, torch", "nothing set", "set"],
 )
 def test_threads_of_torch_sleep_while_they_wait_unless_the_person_chose(program, chosen, policy):
-    """With ``OMP_DISPLAY_ENV``, the OpenMP library itself prints how its threads wait."""
+    """The OpenMP library prints how its threads wait, because ``OMP_DISPLAY_ENV`` is set."""
     clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -100,8 +100,8 @@ def test_a_narrow_terminal_shows_what_it_can(tmp_path, encoding):
 
 
 def test_a_reader_that_went_away_is_no_error(tmp_path):
-    """This also holds if the library rich meets the closed pipe. It would exit with code 1, which means that a command
-    found something."""
+    """The exit code is that of the command, even if the library rich meets the closed pipe. rich itself would exit with
+    code 1, which means that a command found something."""
     done = shell(tmp_path, "| true; exit ${PIPESTATUS[0]}", "0")
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
 

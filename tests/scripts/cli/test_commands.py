@@ -186,7 +186,7 @@ def begun_build(images, out, **streams) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path, heard_ctrl_c):
-    """As in a terminal, the signal reaches the whole process group."""
+    """The signal reaches the whole process group, as it does in a terminal."""
     out = tmp_path / "out"
     process = begun_build(many_images, out, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: done(out))

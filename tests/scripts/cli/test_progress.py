@@ -106,7 +106,7 @@ def test_what_is_over_soon_is_not_reported(monkeypatch):
 
 @pytest.mark.parametrize(("terminal", "most"), [(True, 70), (False, 4)])
 def test_a_log_file_is_not_filled_by_a_bar(terminal, most, monkeypatch):
-    """A minute of work reports its progress ten times per second, even if there is none."""
+    """Simulates a minute of work that reports its progress ten times per second, even when there was none."""
     stderr, clock = Stderr(terminal), itertools.count(0, 0.1)
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setattr("tqdm.std.time", lambda: next(clock))

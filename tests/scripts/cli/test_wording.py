@@ -40,7 +40,8 @@ def test_a_build_lists_what_it_stored_otherwise(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("folder", ["shards", "loaders", "glass", "bench", "scripts"])
 def test_messages_count_in_one_way(folder: str) -> None:
-    """A number with a thousands separator is meant for readers, so it must be formatted by that function."""
+    """A number with a thousands separator is meant for readers, so it must be formatted by the function for numbers
+    with nouns."""
     found = [
         f"{path.name}: {line.strip()}"
         for path in sorted((ROOT / folder).rglob("*.py"))
