@@ -306,7 +306,8 @@ def test_a_file_of_someone_elses_is_not_replaced(run: Path, synthetic_shards: Pa
 def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
     run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A local folder takes precedence over a name on the hub, so the next command would use the folder."""
+    """No folder with the model's name may be made. It would take precedence over the name on the hub in the next
+    command."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("glass.model.hub._fetch", lambda *_: run / "model")
     arguments = ["someone/model", "--data", str(synthetic_shards), "--rows", "clean"]

@@ -29,8 +29,8 @@ def test_harmless_changes_are_what_they_say(coded_image):
 @pytest.mark.parametrize(("height", "width"), [(257, 301), (256, 768), (700, 259)])
 @pytest.mark.parametrize("kernels", [False, True])
 def test_windows_of_a_large_image_are_those_of_the_whole_changed_one(height, width, kernels, monkeypatch):
-    """Tests re-saving and resizing, with so many windows that finally the whole image is changed. Only the global view
-    is made separately."""
+    """Windows of a large image, which are changed one by one, must equal those of the image changed as a whole. There
+    are so many that in the end all of it is changed. Only the global view is made separately."""
     monkeypatch.setattr("shards.images.resize._PILLOWS_SHARE", 0 if kernels else 10**9)
     pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     view, rng = global_view(pixels, 32), np.random.default_rng(5)

@@ -66,7 +66,8 @@ def test_a_run_of_two_processes_goes_on_with_one(synthetic_shards, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("config_file", [True, False])
 def test_accelerate_launch_with_and_without_our_file(unbroken, synthetic_shards, tmp_path, config_file):
-    """With our file unedited and without any file, the run is the same, in the preset's precision."""
+    """``accelerate launch`` gives the same run with our unedited configuration file and without one, in the preset's
+    precision."""
     launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
     flag = ["--config_file", "accelerate_config.yaml"] if config_file else []
     command = [*launcher, *flag, "train.py", *arguments(synthetic_shards, tmp_path)]
