@@ -1,1 +1,1 @@
-"""Benchmarks of throughput and memory; each prints a table, then one JSON document."""
+"""Benchmarks of throughput and memory. Each prints a table, then one JSON document."""

@@ -1,4 +1,4 @@
-"""``glass bench NAME …`` runs a bench; each prints a table, then one JSON document."""
+"""``glass bench NAME …`` runs a bench. Each bench prints a table, then one JSON document."""
 
 import importlib
 import sys

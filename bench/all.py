@@ -1,10 +1,9 @@
 """``glass bench all``: runs several benches one after another, and adds a line for each to a file of results.
 
-Each bench runs in a process of its own with its own defaults. The document that it prints is kept as
-one line of ``bench/results/MACHINE.jsonl``, even if the bench ended with a non-zero exit code (a goal
-was missed, a method crashed); the line and the document of this command record that code. To add your
-machine, run this command while the machine does nothing else, and send the file. ``glass bench report``
-compares machines.
+Each bench runs in a process of its own with its own defaults. The document that it prints is kept as one line of
+``bench/results/MACHINE.jsonl``, even if the bench ended with a non-zero exit code because a target was missed or a
+method crashed. Both the line and the document of this command record that code. To contribute results of your machine,
+run this command while the machine does nothing else, and send the file. ``glass bench report`` compares machines.
 
     glass bench all --data data/shards --machine ryzen-9950x [--photos DIR]
 """
@@ -37,7 +36,8 @@ DEFAULT = ("doctor", "build", "decode", "loader", "train", "memory", "scale")
 NEEDS_DATA = ("loader", "train", "remote")
 NEEDS_IMAGES = ("build", "decode")
 WITHOUT_PHOTOS = ("--megapixels", "3,12")
-"""The sizes of the synthetic photographs that are drawn if the user gives none."""
+"""Command-line arguments for benches that need images, used if the user gives no photographs: the sizes of the
+synthetic photographs to draw, in megapixels."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Runs a bench, prints its table and keeps its result; returns what happened, for ``runs`` in the document."""
+    """Runs a bench, prints its table and appends its result to the file ``path``. Returns the bench's entry for the
+    list ``runs`` in the document: its name, its exit code, whether the result was kept, and what went wrong."""
     arguments = [name, *_arguments(name, options)]
     command = shlex.join(arguments)
     progress(f"bench {command}")
@@ -73,7 +74,7 @@ def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
 
 
 def _document(last: str) -> Any:
-    """Parses the last line of a bench as its document. Raises ``ValueError`` if that line is no JSON."""
+    """Parses a bench's last line of output as its JSON document. Raises ``ValueError`` if the line is not JSON."""
     try:
         return parse_json(last.encode())
     except json.JSONDecodeError:
@@ -81,7 +82,7 @@ def _document(last: str) -> Any:
 
 
 def append_line(path: Path, bench: str, machine: str, command: str, exit_code: int, document: Any) -> None:
-    """Adds a line to a file of results. Raises ``ValueError`` if ``document`` is no result of ``bench``."""
+    """Appends a line to a file of results. Raises ``ValueError`` if ``document`` is not a result of ``bench``."""
     line = {"bench": bench, "machine": machine, "command": command, "exit_code": exit_code, "document": document}
     check_line(line)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +91,8 @@ def append_line(path: Path, bench: str, machine: str, command: str, exit_code: i
 
 
 def _names(options: argparse.Namespace) -> list[str]:
-    """The benches asked for. Raises ``InputError`` if one lacks the data that it needs."""
+    """The names of the benches to run, as given by ``--benches``. Raises ``InputError`` if one lacks the data that it
+    needs."""
     names = names_among("--benches", options.benches, KNOWN)
     on_data = [name for name in names if name in NEEDS_DATA]
     if on_data and options.data is None:
@@ -103,7 +105,7 @@ def _names(options: argparse.Namespace) -> list[str]:
 
 
 def _arguments(name: str, options: argparse.Namespace) -> list[str]:
-    """The arguments of a bench that differ from its own defaults."""
+    """The command-line arguments for a bench that differ from its defaults."""
     if name in NEEDS_DATA:
         return ["--data", str(options.data)]
     if name in NEEDS_IMAGES:
@@ -113,7 +115,7 @@ def _arguments(name: str, options: argparse.Namespace) -> list[str]:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Runs several benches in turn, and keeps their results as lines of a file.")
     parser.add_argument(
         "--machine",
@@ -147,7 +149,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _check_results(options: argparse.Namespace) -> None:
-    """Raises ``InputError`` if no line can be added to the file of results."""
+    """Raises ``InputError`` if no line can be appended to the file of results."""
     make_folder(options.results, "--results")
     path = options.results / f"{options.machine}.jsonl"
     try:

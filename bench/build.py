@@ -1,10 +1,11 @@
 """``glass bench build``: the cost of building shards per image, compared with one full decode of it.
 
-Question: how much longer than a single Pillow decode does a sample take to build, and how many
-bytes do its entry points add?
-Method: as in ``glass bench decode``: files in the page cache, one process per method, methods in turn.
-The files are those that shards hold, so all JPEGs are baseline; a progressive JPEG would cost more, since
-the build has to convert it. Writing the tar is not included.
+Question: how much longer than a single Pillow decode does a sample take to build, and how many bytes do its
+entry points add?
+Method: as in ``glass bench decode``: all files are in the page cache, each method has its own process, and
+the methods take turns. The files are image members taken from shards, so all JPEGs are baseline. A
+progressive JPEG would cost more, since the build has to convert it. The time to write the tar is not
+included.
 
     glass bench build --photos DIR --rounds 5
 """
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Time to build a sample and its entry points, against one full decode.")
     add_images(parser)
     add_measuring(parser, threads="1")
@@ -104,7 +105,8 @@ def _tasks(image_set: ImageSet, options: argparse.Namespace, cores: dict[int, li
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Time per image ÷ that of ``pillow_decode``, the inverse of the ratio of images per second."""
+    """The time per image of each method ÷ that of ``pillow_decode``, calculated as the inverse ratio of images per
+    second."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     decode = by_method.get("pillow_decode")
     return {

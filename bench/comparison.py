@@ -1,8 +1,9 @@
-"""Reads lines of results, and compares the rows of several results that were measured alike.
+"""Reads lines of results, and compares rows of several results if they were measured in the same way.
 
-Rows are measured alike if all fields of :data:`IDENTITY` are equal. One of them, ``data``, is a digest of the bytes
-that were read, so that other photographs, or shards built in another way, are never compared just because their names
-agree. A line that another version of the benches wrote fails the check by ``bench.harness.schemas`` and is left out.
+Rows count as measured alike if all fields of :data:`IDENTITY` are equal. One of them, ``data``, is a digest of the
+bytes that were read, so that other photographs, or shards built in another way, are never compared just because their
+names agree. A line that another version of the benches wrote fails the check by ``bench.harness.schemas`` and is left
+out.
 """
 
 import json
@@ -34,8 +35,8 @@ IDENTITY: Mapping[str, tuple[str, ...]] = {
     "memory": ("preset", "method", *_STEP, "counted_by"),
     "scale": ("samples", "batch_size"),
 }
-"""Bench → the fields that identify a row. ``memory`` has no ``data``, since memory is counted on random pixels, and its
-``counted_by`` does not name the model of the GPU, so that machines can be compared."""
+"""Bench → the fields that identify a row. ``memory`` has no ``data``, because its steps run on random pixels. Its
+``counted_by`` does not name the GPU model, so that different machines can be compared."""
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "decode": ("images_per_s",),
@@ -45,16 +46,16 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     "memory": ("peak_bytes", "process_peak_bytes", "step_time_s"),
     "scale": ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib"),
 }
-"""Bench → figures that are set side by side; the first is plotted."""
+"""Bench → the figures that are compared side by side. The first is plotted."""
 
 _SPREAD_OF = ("images_per_s", "step_time_s")
 """Figures whose range is in the row's ``spread``, not in its ``ranges``."""
 _TEXTS = ("preset", "method", "backbone", "images", "device", "precision", "counted_by")
-"""Fields whose values speak for themselves, without the field's name."""
+"""Fields whose values are clear without the field's name in front of them."""
 
 
 class NotAlike(Exception):
-    """Results that have no row in common; the message names them."""
+    """The results have no row in common. The message names the results."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,14 @@ class Result:
 
     @property
     def label(self) -> str:
-        """Machine, commit and day, for the head of a column."""
+        """Machine, commit and date, for a column header."""
         found = self.document["environment"]
         return f"{self.machine}, {found['commit'][:20]}, {found['date'][:10]}"
 
     @property
     def rows(self) -> dict[Key, dict[str, Any]]:
-        """Values of the fields in :data:`IDENTITY` → row. A list among the values (``settings``) becomes JSON text."""
+        """Maps the values of the fields in :data:`IDENTITY` to the row that has them. A list among the values
+        (``settings``) becomes JSON text."""
 
         def key(row: Mapping[str, Any]) -> Key:
             values = (row[name] for name in IDENTITY[self.bench])
@@ -90,28 +92,29 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of one bench whose common rows stand side by side."""
+    """Results of one bench, with the rows that they have in common side by side."""
 
     bench: str
     results: tuple[Result, ...]
     common: tuple[Key, ...]
     left_out: int
-    """Number of rows that some results lack."""
+    """Number of rows that are missing from at least one of the results."""
 
     @property
     def shared(self) -> dict[str, Any]:
-        """Identity fields whose value is the same in each row that all results have; stated once, above the table."""
+        """The identity fields that have the same value in all common rows, with that value. They are stated once, above
+        the table."""
         columns = zip(IDENTITY[self.bench], zip(*self.common, strict=True), strict=True)
         return {name: column[0] for name, column in columns if len(set(column)) == 1}
 
     def row_name(self, key: Key) -> str:
-        """A name of the row: its first field, and the fields in which the common rows differ."""
+        """A name for the row: the value of its first field, and of the fields in which the common rows differ."""
         first = IDENTITY[self.bench][0]
         fields = zip(IDENTITY[self.bench], key, strict=True)
         return _named({name: value for name, value in fields if name == first or name not in self.shared})
 
     def table(self) -> list[list[str]]:
-        """A head, then a line per common row and figure."""
+        """A header row, then one row of text per common row and figure."""
         lines = [["measured", "figure", *(r.label + (" (busy!)" if r.busy else "") for r in self.results)]]
         for key in self.common:
             for metric in METRICS[self.bench]:
@@ -120,7 +123,7 @@ class Comparison:
         return lines
 
     def notes(self) -> list[str]:
-        """Sentences to read before the table."""
+        """Sentences to print above the table."""
         shared = {name: value for name, value in self.shared.items() if name != IDENTITY[self.bench][0]}
         notes = [f"All rows: {_named(shared)}."] if shared else []
         if self.left_out:
@@ -134,7 +137,7 @@ class Comparison:
 
 
 def _named(fields: Mapping[str, Any]) -> str:
-    """The fields in words, such as "glass_tiny, crops 4, threads 1"."""
+    """The fields as text, such as "glass_tiny, crops 4, threads 1"."""
     return ", ".join(
         str(value) if name in _TEXTS else f"{name.replace('num_', '').replace('_', ' ')} {value}"
         for name, value in fields.items()
@@ -143,7 +146,8 @@ def _named(fields: Mapping[str, Any]) -> str:
 
 
 def _with_range(row: Mapping[str, Any], metric: str) -> str:
-    """The figure ``metric`` of a row with its range, bytes as MiB; "–" if the figure was not measured."""
+    """The figure ``metric`` of a row with its range, as text. Bytes are converted to MiB. "–" if the figure was not
+    measured."""
     if row[metric] is None:
         return "–"
     unit = 2**20 if metric.endswith("_bytes") else 1
@@ -154,9 +158,9 @@ def _with_range(row: Mapping[str, Any], metric: str) -> str:
 
 
 def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
-    """The results of this version of the benches, and a sentence for every other line.
+    """Returns the results that this version of the benches wrote, and a sentence about each line from another version.
 
-    Raises ``InputError``, which names file and line, if a line is not a result at all.
+    Raises ``InputError`` naming file and line if a line is not a result at all.
     """
     results: list[Result] = []
     left_out: list[str] = []
@@ -175,8 +179,8 @@ def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
 
 
 def _result(where: str, text: str) -> Result:
-    """Parses a line. Raises ``InputError`` if it is no result, ``ValueError`` if another version of the benches wrote
-    it."""
+    """Parses a line. Raises ``InputError`` if it is not a result, ``ValueError`` if another version of the benches
+    wrote it."""
     try:
         line = parse_json(text.encode("utf-8"))
         bench, document = line["bench"], line["document"]

@@ -1,9 +1,9 @@
 """``glass bench doctor``: is this machine set up to train fast, and what is wrong if not?
 
 Question: which part of the machine or the installation is slow, missing or wrong?
-Method: short checks, each of which takes at most seconds and answers in a sentence. If there is a GPU:
-its driver, memory, precision, fused attention, decoding by nvJPEG, transfers. The checks
-of the GPU have been run only on fakes until now, in their tests.
+Method: short checks, each of which takes a few seconds at most and reports one sentence. If there is a GPU,
+its driver, memory, precision, fused attention, nvJPEG decoding and transfers are checked. So far, the GPU
+checks have only been run on fakes in their tests, never on a GPU.
 
     glass bench doctor [--folder DIR]
 """
@@ -31,7 +31,8 @@ __all__ = ["CPU_CHECKS", "main"]
 BENCH = "doctor"
 FILE_BYTES = 256 << 20
 MIN_CACHE_GB_S, MIN_DISK_MB_S = 1.0, 150.0
-"""Below these speeds, those of a page cache and of a SATA disk of ten years ago, the verdict is "slow"."""
+"""Minimum speeds, below which the verdict is "slow": reads from the page cache in GB/s, and from the disk in MB/s
+(about that of a SATA disk of ten years ago)."""
 UNTRIED = "these checks have never been run on a machine with a GPU, so they may be wrong themselves"
 
 
@@ -132,7 +133,7 @@ CPU_CHECKS: dict[str, Check] = {
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Checks this machine and reports what is slow or wrong.")
     parser.add_argument("--folder", type=Path, default=Path("."), help="folder on the disk that will hold the shards")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document to this folder")

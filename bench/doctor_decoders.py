@@ -1,8 +1,8 @@
 """Checks of ``glass bench doctor``: do all decoders of this machine give the same pixels?
 
-The test images are JPEGs of the kinds that photographs come in, of a size that is no multiple of a block. They are
-decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the settings that the loader uses.
-Pillow is the reference decoder.
+The test images are JPEGs of common kinds (4:2:0, 4:4:4, grey, progressive), with sides that are not multiples of a JPEG
+block. They are decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the settings that
+the loader uses. Pillow is the reference decoder.
 """
 
 import argparse
@@ -33,9 +33,9 @@ __all__ = [
 
 GOOD, SLOW, WRONG, ABSENT = "good", "slow", "wrong", "absent"
 Answer = tuple[str, str]
-"""(one of the four verdicts above, a sentence for people)."""
+"""(one of the four verdicts above, a sentence that explains it)."""
 Check = Callable[[argparse.Namespace], Answer]
-"""Takes the command's options. An exception counts as the verdict "wrong"."""
+"""A check takes the command's options. If it raises an exception, its verdict is "wrong"."""
 Pixels = npt.NDArray[np.uint8]
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,17 +44,20 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grey": ("L", {}),
     "progressive": ("RGB", {"subsampling": "4:2:0", "progressive": True}),
 }
-"""Kind of JPEG → Pillow's mode, and the options with which Pillow writes such a JPEG."""
+"""Name of a kind of JPEG → the Pillow image mode and the ``save`` options with which Pillow writes such a JPEG."""
 WIDTH, HEIGHT = 1021, 765
 MIN_CPU_DECODE_MP_S = 60.0
-"""Megapixels per second, the speed of a core of ten years ago. Below this the verdict is "slow"."""
+"""Minimum speed of CPU decoding in megapixels per second, that of a core of ten years ago. Below this the verdict is
+"slow"."""
 MAX_NVJPEG_DIFFERENCE = 4
-"""Grey levels. On a CPU all decoders use libjpeg-turbo and give equal pixels; nvJPEG rounds differently."""
+"""Maximum difference from libjpeg-turbo's pixels in grey levels. It is not 0, because nvJPEG rounds differently. On a
+CPU all decoders use libjpeg-turbo, so their pixels must be equal."""
 
 
 @cache
 def built_in_images() -> dict[str, tuple[bytes, Pixels]]:
-    """Kind of JPEG → a JPEG of smooth colours and fine texture, and the (H, W, 3) RGB pixels that Pillow decodes."""
+    """Kind of JPEG → (a JPEG of smooth colours and fine texture, the (H, W, 3) RGB pixels to which Pillow decodes
+    it)."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     pixels = np.stack([x // 4, y // 3, (x * 7 + y * 13) % 256], axis=-1).astype(np.uint8)
     images = {}
@@ -102,7 +105,7 @@ def check_gpu_decoding(_: argparse.Namespace) -> Answer:
 
 
 def decode_by_dali(data: bytes, device: Any) -> Pixels:
-    """(H, W, 3) RGB pixels, decoded as ``loaders.decode.dali`` does; ``device`` is cpu or cuda."""
+    """(H, W, 3) RGB pixels of the JPEG ``data``, decoded as ``loaders.decode.dali`` does. ``device`` is cpu or cuda."""
     from nvidia.dali import fn, pipeline_def, types
 
     from loaders.decode.dali import DECODER, EXACT
@@ -119,7 +122,8 @@ def decode_by_dali(data: bytes, device: Any) -> Pixels:
 
 
 def _differences(decode: Callable[[bytes], Pixels]) -> dict[str, int]:
-    """Kind of JPEG → the largest difference from Pillow's pixels, 255 if the shapes differ."""
+    """Kind of JPEG → the largest difference between the pixels that ``decode`` returns and Pillow's; 255 if the shapes
+    differ."""
     found = {}
     for kind, (data, expected) in built_in_images().items():
         pixels = decode(data)
@@ -129,12 +133,12 @@ def _differences(decode: Callable[[bytes], Pixels]) -> dict[str, int]:
 
 
 def _above(differences: dict[str, int], limit: int) -> str:
-    """The kinds of JPEGs whose difference is above ``limit``, in words; empty if there is none."""
+    """The kinds of JPEG whose difference is above ``limit``, as text; "" if there are none."""
     return ", ".join(f"{kind}: {levels} grey levels" for kind, levels in differences.items() if levels > limit)
 
 
 def seconds(work: Callable[[], object], at_least_s: float = 0.0) -> float:
-    """Mean time of ``work`` in seconds, repeated for ``at_least_s`` seconds and at least once."""
+    """Mean time in seconds of one call of ``work``, which is repeated for ``at_least_s`` seconds and at least once."""
     start, times = time.perf_counter(), 0
     while not times or time.perf_counter() - start < at_least_s:
         work()

@@ -1,4 +1,4 @@
-"""Checks of ``glass bench doctor``: which GPU is there, and does it compute, decode and transfer as it should?"""
+"""Checks of ``glass bench doctor``: which GPU is there, and does it compute, decode and transfer data correctly?"""
 
 import argparse
 import os
@@ -13,14 +13,14 @@ __all__ = ["GPU_CHECKS", "check_presence", "driver_version", "has_gpu"]
 
 TRANSFER_BYTES = 256 << 20
 MIN_TRANSFER_GB_S = 5.0
-"""GB/s. The verdict is "slow" for slower transfers, as over a PCIe 3 slot of 4 lanes, or from memory that is not
-pinned."""
+"""Minimum transfer speed in GB/s. Transfers over a PCIe 3 slot of 4 lanes, or from memory that is not pinned, are
+slower; the verdict is then "slow"."""
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 ASK_DRIVER = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
 
 
 def has_gpu() -> bool:
-    """Whether torch finds a GPU; a torch that cannot be imported finds none."""
+    """Whether torch finds a GPU; False if torch cannot be imported."""
     try:
         import torch
 
@@ -30,7 +30,7 @@ def has_gpu() -> bool:
 
 
 def driver_version() -> str | None:
-    """The version of NVIDIA's driver, from the kernel or else ``nvidia-smi``; None if neither knows one."""
+    """The version of NVIDIA's driver, read from the kernel or else from ``nvidia-smi``; None if both fail."""
     try:
         text = DRIVER_FILE.read_text(encoding="ascii", errors="replace")
     except OSError:  # missing in some containers, and under Windows
@@ -43,7 +43,7 @@ def driver_version() -> str | None:
 
 
 def check_presence(_: argparse.Namespace) -> Answer:
-    """Which GPUs there are, or why there is none: no driver, no device, or a torch without CUDA."""
+    """Reports which GPUs there are, or why there is none: no driver, no device, or a torch built without CUDA."""
     import torch
 
     driver = driver_version()
@@ -65,7 +65,7 @@ def check_presence(_: argparse.Namespace) -> Answer:
 
 
 def _why_torch_fails() -> str:
-    """Torch's own reason; it distinguishes a missing device from a driver that is too old."""
+    """The reason that torch gives, as text. It shows whether a device is missing or the driver is too old."""
     import torch
 
     try:

@@ -1,12 +1,12 @@
 """``glass bench loader``: measures the loader on existing shards, by decoder, mode and threads.
 
-Question: how fast do batches of this data set come, and where does the time go?
-Method: every combination runs in a process of its own, pinned to as many cores as it has threads, and
-all processes take turns. A turn starts at the beginning of an epoch, with an empty queue, and takes
-batches until it has lasted about ``--seconds-per-round``; batches that were only prefetched
-by then are not counted. The batches of a turn are taken once before the first turn, so their files are in the page
-cache if they fit into memory. Milliseconds per image of each stage are sums over threads; ``wait_ms`` is the
-consumer's alone.
+Question: how many images of this data set does the loader deliver per second, and where does the time go?
+Method: every combination runs in a process of its own, pinned to as many cores as it has threads, and all
+processes take turns. A turn starts at the beginning of an epoch, with an empty queue, and takes batches until
+it has lasted about ``--seconds-per-round``; batches that were prefetched but not taken by then are not
+counted. These batches are also taken once before the first turn, so that their files are in the page cache if
+they fit into memory. The milliseconds per image of each stage are summed over all threads; ``wait_ms`` is the
+time that the consumer alone waits for batches.
 
     glass bench loader --data data/shards --split train --threads 1,2
 """
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Speed of the loader on existing shards.")
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="folder of shards")
     parser.add_argument("--split", default="train", help="split, or several such as train+valid")
@@ -102,7 +102,7 @@ def parser() -> CommandParser:
 
 
 def _tasks(options: argparse.Namespace) -> list[Task]:
-    """Every combination that was asked for. Raises ``InputError`` naming the argument at fault."""
+    """One task for each requested combination. Raises ``InputError`` naming the argument at fault."""
     check_at_least(1, options, "batch_size")
     backends = names_among("--backends", options.backends, BACKENDS)
     modes = names_among("--decode", options.decode, MODES)
@@ -131,7 +131,8 @@ def _shown(data: Path) -> str:
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Each mode ÷ the full decode, and more threads ÷ the fewest, each with its decoder's name."""
+    """Two sorts of ratios of images per second: a decode mode ÷ the full decode, and more threads ÷ the fewest threads.
+    Their names include the decoder and the number of crops."""
     found: dict[str, Ratio] = {}
     by_cell = {(m.task.method, m.task.num_crops, m.task.threads): m for m in measured}
     fewest = min((m.task.threads for m in measured), default=1)

@@ -1,18 +1,18 @@
 """``glass bench memory``: memory and time of a training step, against the number of crops.
 
-Question: how much memory does one more crop cost, plainly and with ``model.crop_chunk``, and how
-much longer does the chunked step take?
-Method: for each preset, number of crops and chunk, a process of its own takes real training steps on
-random pixels, as ``train.py`` does. The memory of one step is counted. On a GPU, CUDA's allocator counts
-it. On a CPU it is the sum of all tensor storages that exist at the worst moment, as torch's dispatcher
-sees them created and freed; two other counts are reported with it, of the storages that autograd keeps
-and of the process's resident memory. Then, at ``--time-crops``, plain and chunked steps are timed in
-turn.
+Question: how much memory does each additional crop cost, with and without ``model.crop_chunk``, and how much
+longer does a step take with it?
+Method: for each preset, number of crops and chunk size, a separate process takes real training steps on
+random pixels, as ``train.py`` does on images. The peak memory of one step is counted. On a GPU, CUDA's
+allocator counts it. On a CPU, it is the largest total size of all tensor storages that exist at one time,
+tracked by torch's dispatcher. Two other counts are reported for comparison: the storages that autograd keeps,
+and the resident memory of the process. Then, for the numbers of crops in ``--time-crops``, steps with and
+without chunks are timed in turn.
 
     glass bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
 
-``--count shapes`` takes the same steps on tensors without values. It counts the same storages, in seconds
-and for any size, but neither the process's memory nor the time.
+``--count shapes`` takes the same steps on tensors without values. It counts the same storages within seconds, even for
+models too large for this machine, but measures neither the process's memory nor the time.
 """
 
 import argparse
@@ -46,8 +46,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the bench. Returns 0, or 1 if a process crashed: a plain step may run out of memory where a chunked step
-    fits."""
+    """Runs the bench. Returns 0, or 1 if a process crashed. A plain step, for example, may run out of memory although a
+    chunked step fits."""
     options = parser().parse_args(argv)
     presets, crops, timed = _check(options)
     cores = choose_cores(options.threads)
@@ -95,8 +95,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fit(rows: Rows) -> list[dict[str, Any]]:
-    """A line through the peak memory in bytes against the number of crops, for each preset and method with at least
-    two numbers of crops: intercept, slope, R² (1 if all points are equal), and the numbers of crops."""
+    """Fits a line to the peak memory in bytes as a function of the number of crops, for each preset and method with at
+    least two numbers of crops. Returns intercept, slope, R² (1 if all points are equal) and the numbers of crops of
+    each line."""
     fits = []
     for preset, method in dict.fromkeys((row["preset"], row["method"]) for row in rows):
         line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]
@@ -123,10 +124,10 @@ def fit(rows: Rows) -> list[dict[str, Any]]:
 def memory_ratios(
     rows: Rows, fits: Sequence[Mapping[str, Any]], step_times: Mapping[str, Ratio]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """(ratios, their ranges over the rounds).
+    """Returns the ratios by name, and the ranges of those that have one.
 
-    A ratio whose name has no preset is the worst of all presets. ``step_times`` maps ``preset@Ncrops`` to the time of a
-    chunked step ÷ that of a plain step.
+    A ratio without a preset in its name is the worst over all presets. ``step_times`` maps ``preset@Ncrops`` to the
+    time of a chunked step ÷ that of a plain step.
     """
     ratios, ranges = dict[str, float](), dict[str, list[float]]()
     slopes = {(line["preset"], line["method"]): line["slope_bytes_per_crop"] for line in fits}
@@ -162,7 +163,7 @@ def memory_ratios(
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Memory and time of a training step, with and without chunks of crops.")
     add = parser.add_argument
     add("--presets", "--preset", default="glass_vit_base,glass_resnet50", metavar="P,…")
@@ -226,7 +227,8 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
 
 
 def _counted_by_shapes(task: Task) -> Measurement:
-    """Counts a step by shapes in this process: nothing is computed, so no measurement is disturbed."""
+    """Counts the memory of a step by shapes, in this process: nothing is computed, so no other measurement is
+    disturbed."""
     from bench.methods.training_step import TrainingStep
 
     step = TrainingStep(task)

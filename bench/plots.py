@@ -38,10 +38,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
-    """Plots images per second of ``bench decode`` against the number of crops, and against megapixels. ``words`` are
-    the methods' labels in the legend.
+    """Plots images per second of ``bench decode`` against the number of crops, and against megapixels. ``words`` maps
+    each method to its label in the legend.
 
-    Writes a figure per number of threads for either axis that has two values or more; returns the files.
+    For each number of threads, writes one figure per axis that has at least two values. Returns the files.
     """
     output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -58,7 +58,8 @@ def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
 
 
 def _panels(rows: Rows, axis: str, fixed: str) -> dict[Any, Rows]:
-    """Value of ``fixed`` → its rows, for values whose rows have at least two values of ``axis``."""
+    """Splits the rows into panels: value of ``fixed`` → the rows with that value. Leaves out panels with fewer than two
+    values of ``axis``."""
     panels: dict[Any, Rows] = {}
     for value in sorted({row[fixed] for row in rows}):
         some = [row for row in rows if row[fixed] == value]
@@ -80,10 +81,10 @@ def _draw_rates(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int,
 
 
 def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, str], output: Path) -> list[Path]:
-    """Plots images per second of ``bench decode --formats`` against megapixels, a panel per format. ``methods`` and
-    ``formats`` are the labels for the names in the rows.
+    """Plots images per second of ``bench decode --formats`` against megapixels, with a panel per format. ``methods``
+    and ``formats`` map the names in the rows to labels.
 
-    Writes ``decode-formats.png`` and ``.svg``; returns the files.
+    Writes ``decode-formats.png`` and ``.svg``. Returns the files.
     """
     names = [name for name in formats if any(row["images"] == name for row in rows)]
     if not names:
@@ -112,7 +113,7 @@ def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, s
 
 
 def _draw_panel(place: "Axes", rows: Rows, axis: str, words: Mapping[str, str]) -> None:
-    """Draws a line per method; ``words`` are the methods' labels in the legend."""
+    """Draws one line per method. ``words`` maps each method to its label in the legend."""
     for method in dict.fromkeys(row["method"] for row in rows):
         line = sorted((row for row in rows if row["method"] == method), key=lambda row: row[axis])
         x, y = [row[axis] for row in line], [row["images_per_s"] for row in line]
@@ -142,7 +143,7 @@ def _draw_panel(place: "Axes", rows: Rows, axis: str, words: Mapping[str, str]) 
 def plot_memory(rows: Rows, fits: Rows, output: Path) -> list[Path]:
     """Plots the peak memory of a training step against the number of crops, with the fitted lines.
 
-    Writes ``memory.png`` and ``memory.svg``, a panel per preset; returns the files.
+    Writes ``memory.png`` and ``memory.svg`` with a panel per preset. Returns the files.
     """
     presets = list(dict.fromkeys(row["preset"] for row in rows))
     if not presets:
@@ -164,7 +165,8 @@ def plot_memory(rows: Rows, fits: Rows, output: Path) -> list[Path]:
 
 
 def plot_soak(series: Mapping[str, Sequence[float]], output: Path) -> list[Path]:
-    """Plots memory, handles, threads and rate of ``bench soak`` over time, as ``soak.png`` and ``soak.svg``."""
+    """Plots memory, file handles, threads and images per second of ``bench soak`` over time. Writes ``soak.png`` and
+    ``soak.svg``, and returns the files."""
     seconds, images = series["time_s"], series["images"]
     spans = zip(seconds, seconds[1:], images, images[1:], strict=False)
     panels: dict[str, Sequence[float]] = {
@@ -182,15 +184,15 @@ def plot_soak(series: Mapping[str, Sequence[float]], output: Path) -> list[Path]
 
 
 def _figure(width: float, height: float) -> "Figure":
-    """An empty figure of this size in inches."""
+    """An empty figure of the given width and height in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def _save(figure: "Figure", path: Path) -> list[Path]:
-    """Writes ``path`` with the suffixes .png and .svg. The files have no date and fixed ids, so an unchanged figure
-    gives unchanged files."""
+    """Writes ``path`` with the suffixes .png and .svg, and returns the files. They contain no date and have fixed ids,
+    so drawing an unchanged figure again gives identical files."""
     import matplotlib
 
     written = []

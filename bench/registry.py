@@ -1,4 +1,4 @@
-"""The benches: name → what it measures, and the module whose ``main`` runs it."""
+"""The registry of benches: name → what the bench measures, and the module whose ``main`` runs it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Bench:
     """A bench that ``glass bench NAME`` runs."""
 
     module: str
-    """A module with ``main(argv: list[str] | None) -> int``; imported when it is run."""
+    """A module with ``main(argv: list[str] | None) -> int``. It is imported only when the bench is run."""
     about: str
 
 

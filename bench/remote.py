@@ -1,11 +1,12 @@
-"""``glass bench remote``: bytes and seconds per image from a store, in ranges and in whole shards.
+"""``glass bench remote``: compares reading byte ranges from a store with downloading whole shards, in bytes and seconds
+per image.
 
-Question: from which store is it worth reading only the ranges that the windows need?
-Method: a web server on loopback serves the shards with the latency and the bandwidth of each link. One
-epoch reads ranges, and another reads whole shards; both begin with an empty cache. The cost model
-(``loaders.reading.link``) measures the link and predicts the time of both ways. The prediction is shown
-beside the measured time, and ``chosen`` is the way that it calls cheaper. The server counts the bytes
-that it sends.
+Question: for which stores is it worth reading only the ranges that the windows need?
+Method: a web server on loopback serves the shards with the latency (ms) and the bandwidth (Mbit/s) of each
+link in ``--links``. One epoch reads ranges, and another reads whole shards; both begin with an empty cache.
+The cost model (``loaders.reading.link``) measures the link and predicts the time that each method takes. The
+prediction is shown beside the measured time, and ``chosen`` is the method that it predicts to be faster. The
+server counts the bytes that it sends.
 
     glass bench remote --data data/shards --links 5:1000,30:100
 """
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
-    """Runs an epoch through the server, from an empty cache; returns its row."""
+    """Runs one epoch through the server, starting with an empty cache. Returns its row."""
     from loaders import build_loader
     from loaders.reading.open_shards import OpenShards
     from loaders.reading.ranges_or_whole import range_mode_cost_s, whole_cost_s
@@ -112,7 +113,7 @@ def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
 
 
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Ranges ÷ whole shards, by link."""
+    """Bytes and images per second with ranges ÷ those with whole shards, for each link."""
     ratios = {}
     for ranged, whole in zip(rows[::2], rows[1::2], strict=True):
         place = f"@{ranged['latency_ms']:g}ms@{ranged['mbit_per_s']:g}mbit"
@@ -132,7 +133,7 @@ def _links(text: str) -> list[tuple[float, float]]:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Bytes and seconds per image when shards are read from a store.")
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="local folder of shards")
     parser.add_argument("--split", default="train", help="split, or several such as train+valid")

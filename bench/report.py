@@ -1,10 +1,9 @@
-"""``glass bench report``: shows results of several machines and commits side by side.
+"""``glass bench report``: shows the results of several machines and commits side by side.
 
-Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md and OUT/bench.html with plots.
-Rows are shown side by side if they were measured alike: with the same method, crops, data, settings,
-threads, batch and so on (``bench.comparison``). Rows that not every result has are left out and counted.
-A bench whose results have no row in common is left out, and so are lines that another version of the
-benches wrote; notes name them.
+Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md and OUT/bench.html with plots. Rows are shown side by
+side if they were measured alike: with the same method, crops, data, settings, threads, batch and so on
+(``bench.comparison``). Rows that are missing from at least one result are left out and counted. A bench whose results
+have no row in common is left out, and so are lines that another version of the benches wrote. Notes say which.
 
     glass bench report OUT bench/results/*.jsonl --bench loader
 """
@@ -34,7 +33,7 @@ FIGURES = {
     "peak_bytes": ("peak memory (MiB)", 1 << 20),
     "open_s": ("time to open (s)", 1),
 }
-"""A figure that is plotted → the label of its axis, and the number by which it is divided for the plot."""
+"""Figure to be plotted → (label of its axis, number by which its values are divided for the plot)."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,7 +104,7 @@ def _section(compared: Comparison) -> dict[str, Any]:
 
 
 def _plot(compared: Comparison) -> Markup:
-    """A bar chart of the first figure of each common row, a colour per result."""
+    """A bar chart of the first figure for each common row, with one colour per result."""
     metric = METRICS[compared.bench][0]
     words, unit = FIGURES[metric]
     count, results = len(compared.common), compared.results
@@ -124,7 +123,7 @@ def _plot(compared: Comparison) -> Markup:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Compares results of machines and commits side by side.")
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for bench.md and .html")
     parser.add_argument(

@@ -1,14 +1,15 @@
-"""``glass bench scale``: the cost of opening, shuffling and resuming as samples grow to 10⁷.
+"""``glass bench scale``: the cost of opening, shuffling and resuming as the number of samples grows to 10⁷.
 
 Question: does a data set of ten million images open, start and resume as fast as one of a thousand?
-Method: synthetic manifests (with all columns, but all rows point to the same two images), each opened in
-a process of its own. Four times are measured, in seconds. ``open_s``: to open the data set and find the rows
+Method: synthetic manifests, each opened in a separate process. They have all columns, but all rows point to
+the same two images. Four times are measured, in seconds. ``open_s``: to open the data set and find the rows
 of the training split. ``first_batch_s``: from there to the first batch (loader, order of epoch 0, reading,
 decoding). ``order_s``: to compute the order of the next epoch. ``resume_s``: to build a new loader, load a
-position in the middle of an epoch and get the batch there. Memory is the peak of the process, with mapped
-pages of the manifest: ``open_peak_rss_mib`` of opening alone, ``peak_rss_mib``, which has a goal, of
-everything. Files are in the page cache, as on the second run of a training; a cold disk would add the time
-to read them.
+position in the middle of an epoch and get the batch there. Memory is the peak resident memory of the process,
+including mapped pages of the manifest: ``open_peak_rss_mib`` is the peak while opening, ``peak_rss_mib`` that
+of the whole measurement. Targets are set for ``open_s``, ``first_batch_s``, ``order_s`` and ``peak_rss_mib``.
+The files are in the page cache, as they would be when a training run is started a second time. With a cold
+disk, the time to read them would be added.
 
     glass bench scale --samples 1000,100000,10000000
 """
@@ -37,12 +38,12 @@ BENCH = "scale"
 LARGE = 10_000_000
 BATCH_SIZE = 32
 GOALS = {"open_s": 5.0, "peak_rss_mib": 2048.0, "first_batch_s": 3.0, "order_s": 2.0}
-"""The largest values allowed at ten million samples."""
+"""Targets: the largest values allowed at ten million samples."""
 MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the bench. Returns 0, or 1 if a goal is missed at ten million samples."""
+    """Runs the bench. Returns 0, or 1 if a target is missed at ten million samples."""
     options = _parse(argv)
     sizes = _sizes(options.samples)
     found = environment(sorted(os.sched_getaffinity(0)))
@@ -70,7 +71,7 @@ def _sizes(text: str) -> list[int]:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Takes all measurements of one data set, in this process."""
+    """Takes all measurements of one data set in this process. Returns them by name."""
     from bench.harness.process_usage import reset_peak_rss, usage_now
     from loaders import LoaderConfig, build_loader
     from shards.manifest.dataset import ShardDataset
@@ -114,7 +115,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _compile(scratch: Path, config: Any) -> None:
-    """Reads a batch of a small data set, so that loading libraries and compiling kernels is not measured."""
+    """Reads a batch of a small data set first, so that loading libraries and compiling kernels are not measured."""
     from loaders import build_loader
 
     folder = scratch / "warm-up"
@@ -134,7 +135,7 @@ def _measured(folder: Path) -> dict[str, float]:
 
 
 def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str, Any]:
-    """The row of a size: medians of the rounds, and their ranges."""
+    """The row for one number of samples: medians and ranges over the rounds."""
     from statistics import median
 
     row: dict[str, Any] = {
@@ -154,7 +155,7 @@ def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Cost of opening, shuffling and resuming a data set, by its number of samples.")
     parser.add_argument(
         "--samples",

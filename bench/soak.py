@@ -1,11 +1,11 @@
-"""Loads and trains under faults for a long time, and checks that nothing grows.
+"""Loads and trains under faults for a long time, and checks that memory, handles and threads do not grow.
 
 glass bench soak --minutes 30 [--output DIR]
 
-Loads and trains in this process on shards with damaged images, while reads stall, fail and raise, the
-consumer pauses, and the loader is closed and rebuilt within an epoch. Meanwhile a training run in another
-process is killed and restarted again and again. Memory, handles and threads must not grow over time
-(:func:`verdict`), and every epoch must show every sample once.
+This process loads and trains on shards with damaged images. Meanwhile reads stall, fail or raise exceptions, the
+consumer pauses, and the loader is closed and rebuilt within an epoch. A training run in another process is killed and
+restarted again and again. Memory, handles and threads must not grow over time (:func:`verdict`), and every epoch must
+show every sample once.
 """
 
 import argparse
@@ -35,15 +35,16 @@ BENCH = "soak"
 CONFIG = LoaderConfig(global_batch_size=16, num_crops=2, crop_size=64, global_size=64, num_threads=2, seed=1)
 SAMPLE_EVERY_S = 2.0
 RESTART_SHARE = 0.02
-"""Share of the batches after which the loader is closed and rebuilt at the same position."""
+"""Fraction of the batches after which the loader is closed and rebuilt at the same position."""
 PAUSE_SHARE = 0.01
-"""Share of the batches after which the consumer pauses for up to a second."""
+"""Fraction of the batches after which the consumer pauses for up to a second."""
 GROWTH_ALLOWED = 0.02
 HANDLES_ALLOWED = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the soak. Returns 0, or 1 if it was not flat."""
+    """Runs the soak test. Returns 0, or 1 if the verdict is not "flat" because something grew, an epoch was wrong or
+    the training run failed."""
     options = _parse(argv)
     from bench.soak_faults import KilledTraining, damaged_shards, faulty_reads  # seconds of imports
 
@@ -107,11 +108,11 @@ class Soaked:
     epochs: int = 0
     restarts: int = 0
     wrong_epochs: int = 0
-    """Epochs in which a sample came twice or not at all."""
+    """Number of epochs in which a sample occurred twice or was missing."""
     masked: Counter[str] = field(default_factory=Counter)
 
     def columns(self) -> dict[str, list[float]]:
-        """Name → values over time."""
+        """Name of a measured value → its values over time."""
         rows = [asdict(sample) for sample in self.samples]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -119,8 +120,8 @@ class Soaked:
 def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
     """Loads batches and trains on them for ``duration_s`` seconds.
 
-    ``tend()`` is called at every measurement. It looks after the killed training, and returns the resident memory of
-    the training's process in bytes.
+    ``tend()`` is called at every measurement. It starts or kills the other training run and returns the resident memory
+    of that process in bytes.
     """
     from loaders import build_loader
 
@@ -176,7 +177,7 @@ def _look(process: psutil.Process, time_s: float, images: int, child_rss_bytes: 
 
 
 def _training_step() -> Callable[[Any], None]:
-    """A step of plain gradient descent on a tiny model."""
+    """Returns a function that takes one step of plain gradient descent on a tiny model."""
     import torch
 
     from glass.config.overrides import apply_overrides
@@ -200,7 +201,7 @@ def _training_step() -> Callable[[Any], None]:
 
 def verdict(soaked: Soaked) -> dict[str, Any]:
     """Judges whether memory, handles and threads stayed within the limits below, and whether every epoch showed every
-    sample once. Returns the fields of the result.
+    sample once. Returns the verdict and the growth of each, as fields of the result.
 
     The first fifth of the measurements is warm-up. Over the rest, medians of the last quarter are compared with those
     of the first: resident memory must grow by less than 2 %, handles and threads by at most 2.
@@ -227,7 +228,7 @@ def verdict(soaked: Soaked) -> dict[str, Any]:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, (__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="duration in minutes")
     parser.add_argument("--seed", type=int, default=0, help="seed of faults, pauses and kills")

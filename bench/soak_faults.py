@@ -1,7 +1,7 @@
-"""Faults for ``glass bench soak``: damaged shards, reads that go wrong, a training run that is killed.
+"""Faults for ``glass bench soak``: damaged shards, failing reads, and a training run that is killed again and again.
 
-``python -m bench.soak_faults DATA RUN`` starts or continues a training; :class:`KilledTraining` starts that process,
-kills it at random moments and starts it again.
+``python -m bench.soak_faults DATA RUN`` starts or continues a training run; :class:`KilledTraining` starts that
+process, kills it at random moments and starts it again.
 """
 
 import os
@@ -28,7 +28,7 @@ from shards.manifest.dataset import ShardDataset
 __all__ = ["FAULTS", "KilledTraining", "damaged_shards", "faulty_reads", "main"]
 
 FAULTS = {"stall": 0.004, "unreadable": 0.004, "unforeseen": 0.001}
-"""Fault of a read → its probability."""
+"""Fault → probability that a read has it."""
 
 NUM_IMAGES = 480
 DAMAGED_SHARE = 0.01
@@ -48,7 +48,7 @@ TRAINING_SETTINGS = (
 
 
 def damaged_shards(folder: Path, seed: int) -> ShardDataset:
-    """A data set of 480 noise images, half of them JPEG and half WebP (which is decoded whole), of which one in a
+    """Builds a data set of 480 noise images, half of them JPEG and half WebP, which is decoded whole. One image in a
     hundred has a flipped bit."""
     from PIL import Image
 
@@ -81,8 +81,8 @@ def _flip_bit(dataset: ShardDataset, row: int) -> None:
 
 @contextmanager
 def faulty_reads(seed: int, longest_stall_s: float = 0.5) -> Iterator[Counter[str]]:
-    """Context manager: makes reads of this process go wrong with the probabilities of :data:`FAULTS`; yields the counts
-    of the faults."""
+    """Context manager: makes reads in this process fail with the probabilities of :data:`FAULTS`. Yields the number of
+    times that each fault occurred."""
     done: Counter[str] = Counter()
     dice, lock = random.Random(seed), threading.Lock()
     member = MappedShards.member
@@ -113,8 +113,8 @@ def faulty_reads(seed: int, longest_stall_s: float = 0.5) -> Iterator[Counter[st
 
 
 class KilledTraining:
-    """A training run in a process that is killed again and again: :meth:`tend` starts the process if it is not running,
-    and kills it 15 to 60 seconds after it has written a checkpoint."""
+    """A training run in a process that is killed again and again, each time 15 to 60 seconds after it wrote a
+    checkpoint. :meth:`tend` starts the process and kills it."""
 
     def __init__(self, data: Path, run: Path, seed: int) -> None:
         self.kills, self.failures = 0, 0
@@ -125,7 +125,8 @@ class KilledTraining:
         self._steps = 0
 
     def tend(self) -> None:
-        """Starts the process if none runs, or kills it when its time has come; to be called every second or so."""
+        """Starts the process if none is running, or kills it if the time for that has come. Call it about once per
+        second."""
         if self._process is None:
             self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._steps, self._die_at = self.steps, None
@@ -141,13 +142,13 @@ class KilledTraining:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps in the newest checkpoint."""
+        """Number of optimiser steps in the newest checkpoint; 0 if there is none."""
         names = [path.name for path in (self._run / "checkpoints").glob("step-*")]
         return max((int(name.partition("-")[2]) for name in names), default=0)
 
     @property
     def rss_bytes(self) -> int:
-        """Resident memory of the process in bytes; 0 while none runs."""
+        """Resident memory of the process in bytes; 0 while no process is running."""
         try:
             alive = self._process is not None and self._process.poll() is None
             return psutil.Process(self._process.pid).memory_info().rss if alive else 0  # type: ignore[union-attr]
@@ -163,7 +164,8 @@ class KilledTraining:
 
 
 def main(data: str, run: str) -> int:
-    """Trains from the last checkpoint on until it is killed."""
+    """Trains, continuing from the last checkpoint, until the process is killed. Returns 0 if training is complete, or
+    75 if it was stopped."""
     os.environ["ACCELERATE_USE_CPU"] = "true"
     from glass.config.overrides import apply_overrides
     from glass.presets import load_preset

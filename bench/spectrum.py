@@ -1,8 +1,10 @@
-"""``glass bench spectrum``: measures how well a classifier without a network does on the same images.
+"""``glass bench spectrum``: measures how well a simple classifier without a network detects generated images in the
+same data set.
 
 Question: does a trained detector know more about this data set than a power spectrum shows?
-Method: logistic regression on radial log-spectra of windows of 128 pixels (``bench.methods.spectrum``), fitted
-on one split and measured on another exactly as ``glass evaluate`` measures a model: same metrics, same intervals.
+Method: logistic regression on radial log-spectra of windows of 128 pixels (``bench.methods.spectrum``),
+fitted on one split and measured on another exactly as ``glass evaluate`` measures a model, with the same
+metrics and intervals.
 
     glass bench spectrum --data data/shards --split test
 """
@@ -107,7 +109,7 @@ def _print(document: Spectrum) -> None:
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "A baseline for detectors: logistic regression on power spectra.")
     parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder of shards")
     parser.add_argument("--split", default="test", help="split to measure on")

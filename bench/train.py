@@ -1,14 +1,14 @@
-"""``glass bench train``: the time of a training step by its parts, beside the loader's own rate.
+"""``glass bench train``: measures the time of each part of a training step, and the rate of the loader alone.
 
 Question: does the model wait for data, and where does the time of a step go?
-Method: real batches from shards and real optimiser steps, timed part by part: waiting for the batch,
-forward with the loss, backward (with the clipping of gradients), optimiser. On a GPU each part ends
-with a synchronisation, which a real run does not have, so there the sum is an upper bound of a step.
-A round is ``--steps`` such steps and then as many batches without a model, which give the loader's own
-rate; both begin with an empty queue and two batches that are not timed. ``share_of_loader`` is the rate
-of training ÷ the loader's own rate, round by round: near 1 the loader is the bottleneck, far below 1 the
-model is. Times are medians over all steps; rates and the share are medians over the rounds. Each comes
-with the smallest and largest.
+Method: real batches from shards and real optimiser steps, timed in four parts: waiting for the batch, the
+forward pass with the loss, the backward pass with gradient clipping, and the optimiser. On a GPU each part
+ends with a synchronisation, which a real run does not have, so there the sum is an upper bound of a step. A
+round consists of ``--steps`` such steps, then of as many batches that are loaded without a model, which give
+the rate of the loader alone. Both begin with an empty queue and two batches that are not timed.
+``share_of_loader`` is the rate of training ÷ the rate of the loader alone, round by round. If it is near 1,
+the loader is the bottleneck; if it is far below 1, the model is. Times are medians over all steps; rates and
+the share are medians over the rounds. The smallest and the largest value are reported with each median.
 
     glass bench train --data data/shards --presets glass_resnet50,single_view_resnet50
 """
@@ -63,8 +63,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: int) -> dict[str, Any]:
-    """Times ``rounds`` rounds. In each, ``steps`` training steps of ``config`` are taken, and then as many batches are
-    loaded without a model.
+    """Times ``rounds`` rounds and returns the row. Each round takes ``steps`` training steps of ``config``, then loads
+    as many batches without a model.
 
     Raises ``InputError`` if the training split has too few batches for ``steps``.
     """
@@ -116,8 +116,8 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: 
 
 
 def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> dict[str, Any]:
-    """Medians and ``ranges``, of times over all steps and of rates over the rounds. ``turns`` holds, for each round,
-    the seconds of each step by part, and the loader's images per second."""
+    """Medians and ``ranges``: of times over all steps, of rates over the rounds. For each round, ``turns`` holds the
+    seconds that each part of each step took, and the loader's images per second."""
     steps = [step | {"step_s": sum(step.values())} for taken, _ in turns for step in taken]
     values = {name: [step[name] for step in steps] for name in ("step_s", *PARTS)}
     values["images_per_s"] = [batch / statistics.median(sum(step.values()) for step in taken) for taken, _ in turns]
@@ -130,7 +130,7 @@ def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> d
 
 
 class _StepTimer:
-    """Takes steps as ``glass.train.step`` does, and times their parts."""
+    """Takes training steps as ``glass.train.step`` does, and times their parts."""
 
     def __init__(self, config: RunConfig, accelerator: Any, model: Any, optimizer: Any, totals: Any) -> None:
         from glass.train.step import Engine
@@ -141,7 +141,7 @@ class _StepTimer:
         self._marks: dict[str, float] = {}
 
     def waited_for(self, loader: Any, number: int) -> Any:
-        """Yields ``number`` batches of an epoch, recording the wait for each."""
+        """Yields ``number`` batches of an epoch, and records how long each one had to be waited for."""
         batches = iter(loader)
         for _ in range(number):
             start = time.perf_counter()
@@ -152,7 +152,7 @@ class _StepTimer:
         batches.close()
 
     def step(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Takes one optimiser step; returns the seconds of each part."""
+        """Takes one optimiser step. Returns the seconds that each part took."""
         start = time.perf_counter()
         with (
             self._marked("forward", self.accelerator, "backward"),
@@ -168,7 +168,8 @@ class _StepTimer:
         }
 
     def _marked(self, ended: str, owner: Any, method: str) -> Any:
-        """Context manager: while it is active, a call of ``owner.method`` marks the end of the part ``ended``."""
+        """Context manager: while it is active, each call of ``owner.method`` records the time as the end of the part
+        ``ended``."""
         real = getattr(owner, method)
 
         def marking(*arguments: Any, **named: Any) -> Any:
@@ -216,7 +217,7 @@ def _settings(preset: str, dataset: ShardDataset, options: argparse.Namespace) -
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "Where the time of a training step goes, and how close it comes to the loader's rate.")
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="folder of shards")
     parser.add_argument("--presets", default="glass_tiny,single_view_tiny", metavar="NAME,…")

@@ -1,1 +1,1 @@
-"""Images, shards and servers that benches measure on."""
+"""The images, shards and servers that benches use as input."""

@@ -1,10 +1,11 @@
-"""The files that all methods of a comparison share: shards, the images in them, crops stored apart.
+"""The files that all methods of a comparison share: shards, the images in them, and crops stored separately.
 
 ``files/``  the image of every sample exactly as its shard holds it, so that methods that read files
             and methods that read shards decode the same bytes (a progressive JPEG that the build
             converted to baseline is baseline for all methods)
 ``shards/``  the data set that the loader reads
-``crops-N.bin``  N crops of every image and copy as separate JPEGs, one after the other
+``crops-N.bin``  N crops for each image and each of its window sets, as JPEGs one after the other
+``crops-N.npy``  the position of each crop in ``crops-N.bin``
 """
 
 import csv
@@ -49,7 +50,7 @@ CROP_SIZE = GLOBAL_SIZE = 224
 SPLIT = "train"
 SEED = 0
 MIN_IMAGES_PER_EPOCH = 256
-"""Images are reused, with other windows, until there are at least this many sets of crops."""
+"""A small corpus reaches at least this many images per epoch by repeating each image with further sets of windows."""
 PRECUT_QUALITY = 92
 _PURPOSE = "storing crops as separate JPEGs"
 Bytes = npt.NDArray[np.uint8]
@@ -60,12 +61,12 @@ class CorpusImage:
     """One image of the corpus."""
 
     file: str
-    """Relative to the corpus."""
+    """Path relative to the corpus."""
     width: int
     height: int
     content_id: int
     file_id: int
-    """The first 64 bits of the source's SHA-256, as a signed integer."""
+    """The first 64 bits of the source file's SHA-256, as a signed integer."""
     num_bytes: int
 
 
@@ -76,10 +77,10 @@ class Corpus:
     root: Path
     images: list[CorpusImage]
     copies: int
-    """Sets of windows per image; copy c of image k is image k with the windows of
+    """Number of window sets per image. Copy c of image k is the same image, with the windows drawn for
     ``copy_content_id(…, c)``."""
     dropped: dict[str, int]
-    """Reason → images that the corpus leaves out."""
+    """Reason → number of images that the corpus leaves out for that reason."""
     entry_point_shares: list[float]
     """Bytes of entry points ÷ bytes of the JPEG, for every image that has entry points."""
 
@@ -110,11 +111,12 @@ class Corpus:
         return 8 * sum(image.num_bytes for image in self.images) / pixels
 
     def path(self, index: int) -> Path:
-        """The file of an image."""
+        """The path of image number ``index``."""
         return self.root / self.images[index].file
 
     def windows(self, num_crops: int) -> npt.NDArray[np.int32]:
-        """(copies, images, N, 4): the windows that the loader draws in epoch 0 at seed 0."""
+        """(copies, images, N, 4) int32: the windows that the loader draws in epoch 0 with seed 0, each (top, left,
+        height, width)."""
         rule = sampling_rule("stratified_grid")
         content_id = np.array([image.content_id for image in self.images], np.int64)
         drawn = [
@@ -133,19 +135,19 @@ class Corpus:
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """The stored crops as one mapped array of bytes, and the place of each crop in that array: (copies, images, N,
-        2) int64, the index of the crop's first byte and of the byte after its last."""
+        """Returns the stored crops as one memory-mapped array of bytes, and the position of each crop in it: (copies,
+        images, N, 2) int64, the index of the crop's first byte and of the byte after its last."""
         bounds = np.load(self.root / f"crops-{num_crops}.npy")
         return mapped(self.root / f"crops-{num_crops}.bin"), bounds
 
     def write(self) -> None:
-        """Writes the description."""
+        """Writes the corpus's description to ``corpus.json``."""
         fields = {name: value for name, value in asdict(self).items() if name != "root"}
         write_text_atomic(self.root / "corpus.json", json.dumps(fields))
 
 
 def mapped(path: Path) -> Bytes:
-    """The file's bytes, mapped from the page cache, read-only."""
+    """The bytes of the file as a read-only memory map."""
     with path.open("rb") as file:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
@@ -154,8 +156,8 @@ def build_corpus(
     root: Path, photographs: Sequence[Path], crop_counts: Sequence[int], settings: BuildSettings | None = None
 ) -> Corpus:
     """Builds shards from ``photographs`` in the new folder ``root`` and extracts the images from the shards again. For
-    each N in ``crop_counts``, it also stores N crops of every image as JPEGs; then all photographs must be JPEGs.
-    Raises ``InputError`` if fewer than two photographs can be used."""
+    each N in ``crop_counts``, it also stores N crops of every image as JPEGs; this requires all photographs to be
+    JPEGs. Raises ``InputError`` if fewer than two photographs can be used."""
     if len(photographs) < 2:
         raise InputError("a comparison needs at least two different photographs")
     (root / "files").mkdir(parents=True)
@@ -182,8 +184,8 @@ def entry_point_shares(dataset: ShardDataset) -> list[float]:
 
 
 def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
-    """Writes a list for the build, in which photographs are real and generated in turn: a build needs both classes, and
-    the bench does not look at the class."""
+    """Writes the CSV list of images for the build. Photographs are labelled real and generated alternately, because a
+    build needs both classes; the bench ignores the class."""
     path = root / "photographs.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -194,7 +196,7 @@ def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
 
 
 def _take_out(dataset: ShardDataset, root: Path) -> list[CorpusImage]:
-    """Writes every image member to a file, in the manifest's order."""
+    """Writes every image member to a file, in the order of the manifest. Returns the images."""
     codes, shards = dataset.codes("shard")
     tars = [mapped(dataset.shard_path(name)) for name in shards]
     columns = [
@@ -211,7 +213,7 @@ def _take_out(dataset: ShardDataset, root: Path) -> list[CorpusImage]:
 
 
 def _store_crops(corpus: Corpus, crop_counts: Sequence[int]) -> None:
-    """Decodes each image once, and cuts and stores its crops for every number in ``crop_counts``."""
+    """Decodes each image once, then cuts and stores N crops for every N in ``crop_counts``."""
     windows = {num_crops: corpus.windows(num_crops) for num_crops in crop_counts}
     bounds = {n: np.empty((*w.shape[:3], 2), np.int64) for n, w in windows.items()}
     with ExitStack() as stack:
@@ -236,13 +238,13 @@ def _encoded(crop: Bytes) -> bytes:
 
 
 def data_digest(info: DatasetInfo) -> str:
-    """A digest of all bytes of a data set, made from the checksums of its tars and not from names."""
+    """A digest of all bytes of a data set. It depends on the checksums of the tars and sidecars, not on their names."""
     return _digest(f"{shard.sha256} {shard.sidecar_sha256}" for shard in info.shards)
 
 
 def corpus_digest(corpus: Corpus) -> str:
-    """A digest of the images of a comparison: of each source file's hash, and of the number of bytes that the image
-    takes in its shard. Other bytes of the shards, which depend on versions of libraries, do not count."""
+    """A digest of the images of a corpus. It covers each source file's hash and the number of bytes that the image
+    takes in its shard. It ignores the other bytes of the shards, because they depend on library versions."""
     return _digest(f"{image.file_id} {image.num_bytes}" for image in corpus.images)
 
 

@@ -22,16 +22,16 @@ class Format:
     """A file format, and how Pillow writes it."""
 
     label: str
-    """Its name in tables and plots."""
+    """The format's name in tables and plots."""
     kind: str
-    """A key of ``shards.images.formats.EXTENSIONS``, and Pillow's name of the format."""
+    """Pillow's name of the format, which is also a key of ``shards.images.formats.EXTENSIONS``."""
     options: dict[str, Any] = field(default_factory=dict)
-    """For Pillow's ``save``."""
+    """Keyword arguments for Pillow's ``save``."""
     stored_as: str | None = "tiles"
-    """The form in which a build can store a file of this format, so that one crop can be read without the rest:
-    ``tiles`` or ``baseline``; None if that is possible with the file as it is."""
+    """The form to which a build can convert a file of this format, so that one crop can be read without the rest:
+    ``tiles`` or ``baseline``. None if the file allows that without conversion."""
     extra: str = ""
-    """The extra of this package that brings the plugin."""
+    """The extra of this package that installs the Pillow plugin for the format; "" if none is needed."""
 
 
 FORMATS = {
@@ -59,7 +59,7 @@ def register_plugins() -> None:
 
 
 def why_not(name: str) -> str | None:
-    """Why the libraries here cannot write and read the format ``name``, or None if they can."""
+    """Says why the format ``name`` cannot be written and read with the libraries installed here. None if it can."""
     chosen = FORMATS[name]
     hint = f": pip install -e '.[{chosen.extra}]'" if chosen.extra else ""
     register_plugins()
@@ -85,8 +85,8 @@ def encode(image: Image.Image, name: str) -> bytes:
 
 
 def shrink_photographs(photographs: Sequence[Path], megapixels: float, folder: Path) -> list[Path]:
-    """Writes the photographs as RGB bitmaps of about ``megapixels`` each, without compression, into the new
-    ``folder``."""
+    """Scales the photographs to about ``megapixels`` each and writes them as uncompressed RGB bitmaps into the new
+    ``folder``. Returns the paths."""
     folder.mkdir(parents=True)
     paths = []
     for number, photograph in enumerate(photographs):
@@ -100,7 +100,7 @@ def shrink_photographs(photographs: Sequence[Path], megapixels: float, folder: P
 
 
 def write_photographs(images: Sequence[Path], name: str, folder: Path) -> list[Path]:
-    """Writes the image files ``images`` in the format ``name`` into the new ``folder``."""
+    """Writes the image files ``images`` in the format ``name`` into the new ``folder``. Returns the paths."""
     register_plugins()
     folder.mkdir(parents=True)
     paths = []

@@ -1,4 +1,4 @@
-"""Builds the corpora that a bench measures on, from ``--photos`` and ``--megapixels``."""
+"""Builds the corpora for a bench from ``--photos`` and ``--megapixels``."""
 
 import argparse
 from collections.abc import Sequence
@@ -34,27 +34,27 @@ REFERENCE_MEGAPIXELS = 6
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one kind and size."""
+    """A corpus of images of one kind: photographs in their own sizes, or images made in one requested size."""
 
     kind: str
     """``photographs``, ``synthetic``, or the format that photographs were written in."""
     corpus: Corpus
     skipped: dict[str, int]
-    """Reason → files of ``--photos`` that were left out."""
+    """Reason → number of files of ``--photos`` that were left out for that reason."""
     asked_megapixels: float | None = None
-    """The size of synthetic images, or the size to which photographs were shrunk; None for photographs in their own
-    size."""
+    """The requested size of the images, to which synthetic images are drawn and photographs are scaled. None for
+    photographs that keep their own size."""
 
     @property
     def suffix(self) -> str:
-        """The suffix of names of ratios: ``@12mp``, ``@photographs``."""
+        """The suffix for names of ratios, such as ``@12mp`` or ``@photographs``."""
         if self.asked_megapixels is None:
             return f"@{PHOTOGRAPHS}"
         return f"@{self.asked_megapixels:g}mp"
 
     @property
     def row_fields(self) -> dict[str, str]:
-        """Fields of the rows that are measured on these images."""
+        """Fields that all rows measured on these images have."""
         return {"images": self.kind, "data": corpus_digest(self.corpus)}
 
     def describe(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class ImageSet:
 
 
 def add_images(parser: CommandParser) -> None:
-    """Adds the arguments that choose the images."""
+    """Adds the arguments that select the images."""
     group = parser.add_argument_group("images (give --photos, --megapixels or both)")
     group.add_argument("--photos", type=Path, metavar="DIR", help="measure on the JPEGs below this folder")
     group.add_argument(
@@ -92,7 +92,8 @@ def add_images(parser: CommandParser) -> None:
 
 
 def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Sequence[int]) -> list[ImageSet]:
-    """Builds a corpus per set in ``folder``. Raises ``InputError`` naming the argument at fault."""
+    """Builds one corpus in ``folder`` for the photographs, if any, and one for each size of synthetic images. Raises
+    ``InputError`` naming the argument at fault."""
     if options.photos is None and options.megapixels is None:
         raise InputError("nothing to measure on: give --photos DIR, --megapixels 3,12 or both")
     if options.images is not None and options.images < 2:
@@ -117,8 +118,8 @@ def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Seq
 
 
 def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
-    """The set whose ratios have no suffix: the photographs if there are any, or else the smallest synthetic images of 6
-    megapixels or more, or else the largest synthetic images."""
+    """The image set whose ratios have no suffix: the photographs if there are any; otherwise the smallest synthetic
+    images of at least 6 megapixels, or the largest ones if all are smaller."""
     for image_set in sets:
         if image_set.kind == PHOTOGRAPHS:
             return image_set

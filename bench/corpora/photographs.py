@@ -1,4 +1,4 @@
-"""Finds, in a folder that the user names, the files that a bench can measure on."""
+"""Finds the JPEG photographs in a user's folder that a bench can measure on."""
 
 import hashlib
 from collections import Counter
@@ -29,7 +29,8 @@ IMAGE_SUFFIXES = {
 }
 JPEG_START = b"\xff\xd8\xff"
 EXACT_MODES = ("RGB", "L")
-"""Modes that libjpeg-turbo, DALI and Pillow decode to the same pixels. Each converts CMYK in its own way."""
+"""Pillow image modes that libjpeg-turbo, DALI and Pillow decode to the same pixels. CMYK is excluded, because each
+library converts it differently."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class FoundPhotographs:
     """The photographs found under a folder."""
 
     paths: list[Path]
-    """Sorted paths without symbolic links, one for each content."""
+    """Sorted paths with symbolic links resolved, one path for each distinct file content."""
     skipped: dict[str, int]
-    """Reason → number of files that were left out."""
+    """Reason → number of files that were left out for that reason."""
 
 
 def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
-    """The JPEGs under ``folder``, at any depth.
+    """Finds the JPEGs under ``folder``, at any depth.
 
     Links and copies of a file count once. Other formats, images that the decoders convert
     differently and those below ``min_megapixels`` (thumbnails) are left out and counted. Raises

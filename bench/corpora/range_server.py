@@ -1,8 +1,8 @@
 """A web server on loopback with the slowness and the faults of real stores.
 
-``glass bench remote`` and the tests of remote shards use it. The server answers requests for ranges and
-counts the bytes that it sends. If asked to, it breaks a share of its answers: the same requests break in
-every run, because a hash of the request and the number of its tries decides.
+``glass bench remote`` and the tests of remote shards use it. The server handles range requests and
+counts the bytes that it sends. If asked to, it lets a share of the requests fail. The same requests fail in
+every run, because a hash of the request and of the number of the attempt decides.
 """
 
 import hashlib
@@ -29,24 +29,24 @@ class Server:
     root: Path
     url: str = ""
     fault_share: float = 0.0
-    """Share of the requests that fail. A failed request succeeds after enough further tries."""
+    """Share of the requests that fail. A failed request succeeds if it is repeated often enough."""
     faults: tuple[str, ...] = ("reset", "unavailable", "short")
     ranges: bool = True
     slow_s: float = 2.0
     latency_s: float = 0.0
     bytes_per_s: float = 0.0
-    """Bandwidth of the whole server; 0 means no limit."""
+    """Bandwidth of the whole server in bytes per second; 0 means no limit."""
     damage: str = ""
-    """Name of a file in whose answers one bit is flipped."""
+    """Name of a file. In each response from this file, one bit is flipped."""
     dead: tuple[str, ...] = ()
-    """Names of files that are always answered with 503."""
+    """Paths of files for which every response is status 503."""
     counts: Counter[str] = field(default_factory=Counter)
     tries: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     free_at: float = 0.0
 
     def fault(self, request: str) -> str:
-        """The fault of this request, one of ``faults``; "" if there is none."""
+        """Picks the fault for this attempt at the request: one of ``faults``, or "" for none."""
         with self.lock:
             self.tries[request] += 1
             text = f"{request} {self.tries[request]}"
@@ -60,7 +60,7 @@ class Server:
             self.counts[name] += amount
 
     def throttle(self, num_bytes: int) -> None:
-        """Sleeps for the latency, and as long as ``num_bytes`` take at the bandwidth that all requests share."""
+        """Sleeps for the latency, plus the time that ``num_bytes`` take at the bandwidth, which all requests share."""
         wait = self.latency_s
         if self.bytes_per_s:
             with self.lock:
@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _reset(self) -> None:
-        """Ends the connection as a machine that crashes does."""
+        """Resets the connection, as if the server's machine had crashed."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
@@ -166,7 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(root: Path, **settings: object) -> Iterator[Server]:
-    """A server of the files under ``root`` on a free port of 127.0.0.1."""
+    """Context manager: serves the files under ``root`` on a free port of 127.0.0.1. ``settings`` are fields of
+    :class:`Server`."""
     state = Server(root, **settings)  # type: ignore[arg-type]
     handler = type("Handler", (_Handler,), {"state": state})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -1,9 +1,8 @@
-"""The same shards with a longer manifest: every sample several times, each time with its own crops.
+"""The same shards with a longer manifest, which lists every sample several times, each time with different crops.
 
-A few dozen photographs make an epoch of a tenth of a second, in which starting and stopping count
-for more than loading. A manifest that names each sample R times gives the loader R times as long
-an epoch over the same bytes; each repetition has a ``content_id`` of its own and so, by the
-loader's own rule, windows of its own.
+An epoch over a few dozen photographs takes a tenth of a second, so starting and stopping would dominate its time.
+If the manifest lists each sample R times, an epoch is R times as long but reads the same bytes. Each repetition has
+its own ``content_id``, so the loader's rule draws different windows for it.
 """
 
 from pathlib import Path
@@ -24,15 +23,15 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # any odd number gives each copy other i
 
 
 def copy_content_id(content_id: npt.NDArray[np.int64], copy: int) -> npt.NDArray[np.int64]:
-    """The content ids of copy number ``copy``; copy 0 has the original ids."""
+    """The content ids of copy number ``copy``. Copy 0 keeps the original ids."""
     with np.errstate(over="ignore"):
         step = np.uint64(copy) * GOLDEN
     return (content_id.view(np.uint64) ^ step).view(np.int64)
 
 
 def repeat_dataset(dataset: ShardDataset, split: str, copies: int, folder: Path) -> ShardDataset:
-    """Writes a data set to the new ``folder`` that repeats ``split`` of ``dataset`` ``copies`` times and links to the
-    same tars."""
+    """Writes a data set to the new ``folder`` in which each sample of ``split`` of ``dataset`` occurs ``copies`` times.
+    It links to the same tars."""
     folder.mkdir(parents=True)
     rows = dataset.split_rows(split)
     table = dataset.table.take(pa.array(np.tile(rows, copies))).combine_chunks()

@@ -1,4 +1,4 @@
-"""Manifests at full size: data sets of any number of samples, all of which point to the same two images."""
+"""Data sets with manifests of any number of samples. All rows point to the same two images."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ CHUNK = 1_000_000
 
 
 def write_dataset(folder: Path, samples: int) -> None:
-    """Writes a data set of ``samples`` rows, each with its own key, content id, hashes and path."""
+    """Writes a data set of ``samples`` rows. Each row has its own key, content id, hashes and path."""
     with TemporaryDirectory(dir=folder.parent) as scratch:
         images = Path(scratch) / "images"
         _draw(images)
@@ -48,7 +48,7 @@ def _draw(folder: Path) -> None:
 
 
 def _rows(one: pa.Table, start: int, count: int, total: int) -> pa.Table:
-    """Rows ``start`` … ``start + count - 1`` of the whole manifest."""
+    """Rows ``start`` … ``start + count - 1`` of a manifest of ``total`` rows, made by repeating the rows of ``one``."""
     numbers = np.arange(start, start + count)
     table = one.take(pa.array(numbers % one.num_rows)).combine_chunks()
     random = np.random.default_rng([606, start])

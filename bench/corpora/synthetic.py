@@ -1,10 +1,10 @@
-"""Synthetic photographs: images with the statistics of photographs that matter to a decoder.
+"""Synthetic photographs: images with the same statistics as photographs, as far as they matter to a decoder.
 
-Discs of many sizes that hide each other ("dead leaves") give the edges and the power spectrum of
-natural scenes; slow shading and texture give smooth areas their gradients; sensor noise gives the
-entropy of a real camera's file, 2–4 bits per pixel at quality 90. Sizes are in pixels and do not
-grow with the image, so a window of a 48-megapixel image costs as many bits as one of 3 megapixels,
-and only the size differs.
+Discs of many sizes that hide each other ("dead leaves") give the edges and the power spectrum of natural
+scenes. Slow shading and texture give smooth areas their gradients. Sensor noise gives the entropy of a real
+camera's file, 2–4 bits per pixel at quality 90. The discs, texture and noise do not grow with the image: a
+window of a 48-megapixel image costs as many bits as one of a 3-megapixel image, so that results for different
+sizes differ only because of the size.
 """
 
 import io
@@ -21,7 +21,7 @@ __all__ = ["MIN_BITS_PER_PIXEL", "draw_photograph", "synthetic_photographs"]
 
 MIN_BITS_PER_PIXEL = 2.0
 VERSION = 1
-"""Part of the file names, so that after a change of the drawing, old files in a cache folder are not reused."""
+"""Part of the file names. Increase it when the drawing changes, so that old files in a cache folder are not reused."""
 QUALITY = 90
 ASPECT = 3 / 2
 SMALLEST_RADIUS, LARGEST_RADIUS = 6.0, 700.0
@@ -33,8 +33,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def synthetic_photographs(folder: Path, megapixels: float, number: int, seed: int) -> list[Path]:
-    """Draws ``number`` JPEGs of about ``megapixels`` megapixels into ``folder``. Files that an earlier call drew there
-    are reused."""
+    """Draws ``number`` JPEGs of about ``megapixels`` megapixels into ``folder``. Reuses files that an earlier call drew
+    there. Returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index in range(number):
@@ -59,7 +59,7 @@ def draw_photograph(width: int, height: int, rng: np.random.Generator) -> Pixels
 
 
 def _dead_leaves(width: int, height: int, rng: np.random.Generator) -> Image.Image:
-    """Draws opaque discs whose radii follow r⁻³, the law by which images look the same at every scale."""
+    """Draws opaque discs whose radii follow r⁻³, a distribution that looks the same at every scale."""
     image = Image.new("RGB", (width, height), tuple(rng.integers(60, 200, 3).tolist()))
     draw = ImageDraw.Draw(image)
     number = round(DISCS_PER_MEGAPIXEL * width * height / 1e6)
@@ -74,7 +74,8 @@ def _dead_leaves(width: int, height: int, rng: np.random.Generator) -> Image.Ima
 
 
 def _texture(width: int, height: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Smooth random fields of several scales, stronger where the scale is coarser."""
+    """(height, width) float32: a sum of smooth random fields at several scales. Coarser fields have a larger
+    amplitude."""
     total = np.zeros((height, width), np.float32)
     for scale in TEXTURE_OCTAVES:
         size = (width // scale + 2, height // scale + 2)
@@ -85,7 +86,7 @@ def _texture(width: int, height: int, rng: np.random.Generator) -> npt.NDArray[n
 
 
 def _encode(pixels: Pixels) -> bytes:
-    """Encodes a JPEG as cameras do: 4:2:0, standard tables, no restart markers."""
+    """Encodes pixels as a JPEG with typical camera settings: 4:2:0, standard tables, no restart markers."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY, subsampling="4:2:0")
     data = buffer.getvalue()

@@ -1,1 +1,1 @@
-"""``glass bench decode --formats``: compares this loader and other decoders, format by format and size by size."""
+"""``glass bench decode --formats``: compares this loader with other decoders for each image format and size."""

@@ -38,11 +38,11 @@ LABELS = {
 }
 """Name of a method → its label in table and plot."""
 STORED = ("tiles", "baseline")
-"""Methods that read the form in which a build stored the files, instead of the files."""
+"""Methods that read shards in which the build converted the files, not the files themselves."""
 
 
 def methods_of(format_name: str) -> Iterator[tuple[str, MethodInfo]]:
-    """The methods that apply to a format."""
+    """Yields the methods that apply to a format, each with its name."""
     chosen = FORMATS[format_name]
     for name, info in METHODS.items():
         if name in STORED and name != chosen.stored_as:

@@ -1,5 +1,5 @@
-"""Measures a format at a size, cell by cell: writes its files, builds their shards, and runs all methods on them in
-turn."""
+"""Measures one cell (an image format at one size) after another: writes the image files, builds shards from them, and
+runs all methods in turn."""
 
 import argparse
 import time
@@ -40,28 +40,28 @@ LEAST_IMAGES = 2
 
 @dataclass
 class FormatsRun:
-    """Measures cell by cell and collects rows and ratios."""
+    """Measures one cell (an image format at one size) after another, and collects rows and ratios."""
 
     bench: str
     methods: Mapping[str, MethodInfo]
     num_crops: int
     cores: list[int]
-    """One per thread."""
+    """The cores to which the processes are pinned, one per thread."""
     rounds: int
     seconds_per_round: float
     seconds_per_cell: float
-    """Time limit in seconds of the methods that decode whole files, all together. A cell that would take longer uses
-    fewer photographs, but at least two."""
+    """Time limit in seconds for all methods together that decode whole files. A cell that would take longer uses fewer
+    photographs, but at least two."""
     photographs_skipped: dict[str, int]
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: dict[str, Ratio] = field(default_factory=dict)
     sets: list[ImageSet] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    """A format, a method or ``METHOD of FORMAT`` → why it was left out."""
+    """The format, the method or ``METHOD of FORMAT`` that was left out → the reason."""
     failed: dict[str, str] = field(default_factory=dict)
 
     def measure_cell(self, name: str, megapixels: float, images: Sequence[Path]) -> None:
-        """Writes the images in the format ``name``, builds their shards and measures all methods on them."""
+        """Writes the images in the format ``name``, builds shards from them and measures all methods on them."""
         images = spread([*images], self._affordable(name, images[0]))
         with scratch_folder() as folder:
             progress(f"{FORMATS[name].label}, {megapixels:g} MP: writing {len(images)} images, building shards")
@@ -79,7 +79,7 @@ class FormatsRun:
         self.failed.update({f"{method} of {name}": why for method, why in outcome.failed.items()})
 
     def show(self) -> None:
-        """Prints the table for people."""
+        """Prints the readable table."""
         if not self.sets:
             print("none of the formats can be written here: give other --formats")
         for reason, number in self.photographs_skipped.items():
@@ -92,11 +92,11 @@ class FormatsRun:
         return plot_formats(self.rows, LABELS, FORMAT_LABELS, output)
 
     def _affordable(self, name: str, image: Path) -> int:
-        """The number of images for which all methods that decode whole files stay within ``seconds_per_cell``, warm-up
-        included.
+        """The number of images that all methods which decode whole files can process within ``seconds_per_cell``,
+        warm-up included.
 
-        The number has to be limited because a round has at least one pass over all images, however long that takes: for
-        16 HEIC files of 8 megapixels, seven seconds per method.
+        The number has to be limited because a round passes over all images at least once, however long that takes. For
+        16 HEIC files of 8 megapixels it takes seven seconds per method.
         """
         whole = sum(method not in (*STORED, *self.skipped) and method in self.methods for method, _ in methods_of(name))
         with Image.open(image) as opened:
@@ -174,7 +174,7 @@ def measure_formats(
 def _checked_sizes(
     options: argparse.Namespace, crop_counts: Sequence[int], cores: Mapping[int, list[int]]
 ) -> list[float]:
-    """The sizes in megapixels. Raises ``InputError`` if arguments do not go together."""
+    """The sizes in megapixels to be measured. Raises ``InputError`` if arguments contradict each other."""
     if options.photos is None:
         raise InputError("--formats measures photographs: give --photos DIR")
     if options.peers:

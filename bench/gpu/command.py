@@ -1,10 +1,12 @@
-"""``glass bench gpu``: all measurements on a GPU, in one command that takes minutes.
+"""``glass bench gpu``: runs all GPU measurements in one command that takes a few minutes.
 
-Question: do decoding, loading and training work on this GPU, how fast, with which pixels and how much memory?
-Method: the parts are machine, tests, pixels, loader, training, memory and compile, in this order. Each has a share of
-``--minutes``, in wall time; time that a part does not use goes to the next parts. Each row is written to ``--out`` at
-once, so that an interrupted run keeps its rows. When the time of a part is over, its remaining rows say ``cut off``. If
-a part hangs, its process is killed and the next part begins in a new process.
+Question: do decoding, loading and training work on this GPU? How fast are they, are the pixels right, and how
+much memory does training need?
+Method: the parts are machine, tests, pixels, loader, training, memory and compile, in this order. Each has a
+share of ``--minutes``, in wall time; time that a part does not use goes to the next parts. Each row is
+written to ``--out`` as soon as it is measured, so that an interrupted run keeps its rows. When the time of a
+part is over, its remaining rows get the state ``cut off``. If a part hangs, its process is killed and the
+next part begins in a new process.
 
     glass bench gpu --minutes 8 --data data/shards --out gpu.json
 
@@ -36,11 +38,11 @@ __all__ = ["main", "parser"]
 
 BENCH = "gpu"
 GRACE_S, GRACE_SHARE = 30.0, 0.3
-"""A cell that began in time may exceed its part's time by these seconds and by this share of that time, before it is
-killed. The limits are generous because a process may have to start anew and to compile kernels, which takes half a
-minute in a fresh checkout."""
+"""If a part exceeds its time by more than ``GRACE_S`` seconds plus ``GRACE_SHARE`` of that time, the process is killed.
+The limits are generous because the process may have to start anew and compile kernels, which takes half a minute in a
+fresh checkout."""
 LAST_S = 2.0
-"""Seconds before the end at which everything is killed, to leave time for writing the results."""
+"""Everything is killed this many seconds before the end, to leave time for writing the results."""
 START_S = 120.0
 WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 
@@ -98,7 +100,7 @@ def _write(document: dict[str, Any], out: Path) -> None:
 
 
 class _Runner:
-    """Runs the measuring process. If the process had to be killed, the next part starts a new one."""
+    """Runs the measuring process. If the process has been killed, the next part starts a new one."""
 
     def __init__(self, setting: dict[str, Any]) -> None:
         self._setting = setting
@@ -107,7 +109,8 @@ class _Runner:
         self._crashed = False
 
     def start(self, seconds: float) -> None:
-        """Starts the process. Raises ``InputError`` if the process refuses the setting."""
+        """Starts the process, and waits at most ``seconds`` for its first response. Raises ``InputError`` if the
+        process refuses the setting."""
         self._process = subprocess.Popen(WORKER, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lines, self._crashed = SimpleQueue(), False
         threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
@@ -117,8 +120,8 @@ class _Runner:
             raise InputError(answer["refused"])
 
     def rows(self, part: str, seconds: float, end: float) -> Iterator[dict[str, Any]]:
-        """Yields the rows of a part, until ``end`` at the latest. If the part hangs or crashes, yields its remaining
-        rows without figures."""
+        """Yields the rows of a part until the time ``end`` at the latest. If the part hangs or crashes, its remaining
+        rows have no figures."""
         end = min(end, time.monotonic() + seconds * (1 + GRACE_SHARE) + GRACE_S)
         owed: list[str] = []
         if self._process is None and seconds > 0:
@@ -142,7 +145,7 @@ class _Runner:
                 state, words = "cut off", "the process had ended"
 
     def end(self) -> None:
-        """Kills the process, even while it works."""
+        """Kills the process, even if it is still working."""
         if self._process is None:
             return
         self._process.kill()
@@ -162,7 +165,8 @@ class _Runner:
             pass  # the missing answer shows it
 
     def _next(self, end: float) -> dict[str, Any] | None:
-        """The next answer; None if there is no process, if the process ended, or if it did not answer until ``end``."""
+        """The next response of the process. None if there is no process, if it ended, or if it did not respond before
+        the time ``end``."""
         if self._process is None:
             return None
         try:
@@ -184,7 +188,7 @@ def _forward(process: "subprocess.Popen[str]", lines: "SimpleQueue[str]") -> Non
 
 
 def parser() -> CommandParser:
-    """The command line."""
+    """The command-line parser."""
     parser = bench_parser(BENCH, "All GPU measurements, in one command of a few minutes.")
     parser.add_argument(
         "--minutes", type=float, default=8, metavar="M", help="time limit for all parts together, in minutes"

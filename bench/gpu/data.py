@@ -1,4 +1,4 @@
-"""The shards that the parts of ``glass bench gpu`` are measured on."""
+"""The shards that ``glass bench gpu`` measures on."""
 
 import tempfile
 from functools import cache
@@ -12,13 +12,14 @@ __all__ = ["SPLIT", "repeated"]
 
 SPLIT = "train"
 SAMPLES = {"cuda": 4096, "cpu": 256}
-"""Minimum number of samples of an epoch, by device: an epoch must not end during a measurement, since prefetching would
-start again."""
+"""Minimum number of samples per epoch, by device. An epoch must not end during a measurement, because prefetching would
+then start again."""
 
 
 @cache
 def repeated(setting: Setting) -> ShardDataset:
-    """The training split of ``setting.data``, repeated until it has enough samples, with other windows each time."""
+    """The training split of ``setting.data``, repeated until it has enough samples. Each repetition has different
+    windows."""
     assert setting.data is not None
     dataset = ShardDataset.open(setting.data)
     copies = -(-SAMPLES[setting.device] // len(dataset.split_rows(SPLIT)))

@@ -1,4 +1,4 @@
-"""Runs the tests that need a GPU, file by file, each by pytest in a process of its own."""
+"""Runs the tests that need a GPU. Each test file runs in its own pytest process."""
 
 import os
 import re
@@ -15,8 +15,8 @@ __all__ = ["SHARDS_VARIABLE", "TESTS"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARDS_VARIABLE = "GLASS_GPU_TEST_SHARDS"
-"""The environment variable that names shards for the tests. If it is not set, the tests use the shards of ``--data``,
-or build shards of their own if there are none."""
+"""The environment variable with the path of the shards that the GPU tests use. If it is not set, ``--data`` takes its
+place; without either, the tests build small shards."""
 # The machine may lack the pytest plugins that pyproject.toml asks for, and its libraries may give other warnings.
 PLAIN = ["-o", "addopts=--import-mode=importlib", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]
 _OUTCOME = re.compile(r"^(\S+::\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)

@@ -1,4 +1,5 @@
-"""Measures the images per second of the loader, by decoder, crops and threads, with batches on the device."""
+"""Measures the loader's images per second for each decoder, number of crops and number of threads. Batches are
+delivered on the device."""
 
 import math
 import time
@@ -13,7 +14,7 @@ from shards.cli.wording import counted
 __all__ = ["LOADER"]
 
 CROP_COUNTS = (4, 1, 16, 2, 8)
-"""The most informative first, since the last may be cut off."""
+"""Numbers of crops, the most informative first, because the last ones may be cut off."""
 PREFERRED_CROPS = 4
 TURN_S = {"cuda": 1.0, "cpu": 0.3}
 BATCH = {"cuda": 32, "cpu": 8}

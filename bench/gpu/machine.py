@@ -1,4 +1,4 @@
-"""Versions and topology of the machine on which the other figures are measured."""
+"""Reports the versions and the topology of the machine on which the other parts are measured."""
 
 import argparse
 import os

@@ -1,4 +1,5 @@
-"""A part of ``glass bench gpu``, its cells, and the setting in which they are measured."""
+"""Defines a part of ``glass bench gpu``, its cells (single measurements), and the setting in which they are
+measured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,15 +9,15 @@ __all__ = ["Answer", "Cell", "CutOff", "Part", "Setting", "Skipped", "State", "d
 
 State = Literal["done", "failed", "skipped", "cut off"]
 Answer = tuple[dict[str, Any], str]
-"""(figures, a sentence for people)."""
+"""(figures, a sentence that sums them up)."""
 
 
 class Skipped(Exception):
-    """A cell that cannot be measured here; the message says why."""
+    """A cell cannot be measured here; the message says why."""
 
 
 class CutOff(Exception):
-    """The time of a cell ended while it was measured."""
+    """A cell ran out of time while it was measured. ``figures`` and ``words`` hold its results so far."""
 
     def __init__(self, figures: dict[str, Any], words: str) -> None:
         super().__init__(words)
@@ -29,49 +30,50 @@ class Setting:
 
     device: Literal["cuda", "cpu"]
     data: str | None
-    """Folder of shards."""
+    """Folder of shards; None if the user gave none."""
     scratch: str
     """A folder for temporary files."""
     threads: int
-    """Cores of this process."""
+    """Number of cores that this process may use."""
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the figures are those of a GPU."""
+        """Whether the measurement runs on a GPU."""
         return self.device == "cuda"
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """The presets that are measured; on a CPU, a small preset in their place."""
+        """The presets to measure. On a CPU, one small preset replaces them."""
         return ("glass_resnet50", "glass_vit_base") if self.on_gpu else ("glass_tiny",)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement."""
+    """One measurement of a part."""
 
     name: str
     measure: Callable[[float], Answer]
-    """Takes the seconds that are left, which are no strict limit. An exception that it raises is an answer, too."""
+    """Takes the number of seconds left, which it may exceed a little, and returns figures and a sentence. If it raises
+    an exception, the cell's row reports it."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Cells that answer one question, and the share of the time that they may take."""
+    """Cells that answer one question together, and the share of the total time that they may use."""
 
     name: str
     share: float
     cells: Callable[[Setting], Sequence[Cell]]
     verdict: Callable[[Sequence[Mapping[str, Any]]], str]
-    """Sums up the part's rows in a sentence."""
+    """Takes the part's rows. Returns a sentence that sums them up."""
     needs_data: bool = field(default=False)
 
 
 def done(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows that were measured."""
+    """The rows whose state is ``done``."""
     return [row for row in rows if row["state"] == "done"]
 
 
 def figure(row: Mapping[str, Any], name: str) -> float:
-    """A number of a row that was measured."""
+    """The figure ``name`` of a measured row."""
     return float(row["figures"][name])

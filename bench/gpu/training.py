@@ -1,4 +1,4 @@
-"""Measures the speed of training steps (with the loader, with a batch that is on the device already, and compiled), and
+"""Measures training steps: their speed with the loader, with a batch that is already on the device, and compiled, and
 their memory."""
 
 import gc
@@ -39,7 +39,7 @@ def _config(setting: Setting, preset: str, *changes: str) -> RunConfig:
 
 @contextmanager
 def _step(config: RunConfig) -> Iterator["Step"]:
-    """Context manager: a training step whose memory is freed afterwards."""
+    """Context manager: yields a training step and frees its memory afterwards."""
     import torch
 
     from glass.train.counted_step import Step
@@ -55,7 +55,7 @@ def _step(config: RunConfig) -> Iterator["Step"]:
 
 
 def _synthetic_rate(step: "Step", seconds: float) -> float:
-    """Images per second with one batch that is on the device already."""
+    """Images per second of training on one batch that is already on the device."""
     import torch
 
     for _ in range(WARM_UP_STEPS):
@@ -99,7 +99,8 @@ def _train(setting: Setting, preset: str, left: float) -> Answer:
 
 
 def _loaded_rate(step: "Step", setting: Setting, seconds: float) -> tuple[float, float]:
-    """(images per second, share of the time that the step waited for its batch) over real batches."""
+    """(images per second, share of the time that steps waited for their batch) of training on batches from the
+    loader."""
     import torch
 
     from loaders import build_loader
@@ -172,7 +173,7 @@ def _count(setting: Setting, preset: str, crops: int, chunk: int | None, _: floa
 
 @cache
 def _planner(setting: Setting, preset: str, precision: str) -> "Planner":
-    """The memory planner, as ``glass plan`` makes it."""
+    """The memory planner that ``glass plan`` would use for this preset."""
     from glass.memory.memory_plan import Planner
     from glass.train.counted_step import count_by_shapes
 

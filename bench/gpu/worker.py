@@ -1,9 +1,10 @@
-"""The measuring process of ``glass bench gpu``: ``python -m bench.gpu.worker`` reads its setting and then parts.
+"""The measuring process of ``glass bench gpu``: ``python -m bench.gpu.worker`` reads its setting, then measures each
+part whose name it reads.
 
-One JSON document per line. Standard input: the setting, then ``{"part": name, "seconds": …}`` any number of times.
-Standard output: ``{"ready": true}`` or ``{"refused": sentence}``; then per part ``{"cells": [name, …]}``, a row per
-cell and ``{"end": name}``. Anything else that is printed goes to standard error. One process serves all parts, because
-importing torch and initialising a GPU take seconds each time.
+Input and output have one JSON document per line. Standard input: the setting, then ``{"part": name, "seconds": …}`` any
+number of times. Standard output: ``{"ready": true}`` or ``{"refused": sentence}``; then, for each part, ``{"cells":
+[name, …]}``, one row per cell and ``{"end": name}``. Anything else that is printed goes to standard error. One process
+serves all parts, because importing torch and initialising a GPU take seconds each time.
 """
 
 import json
@@ -23,7 +24,7 @@ __all__ = ["main"]
 
 
 def main() -> int:
-    """Serves until standard input ends. Returns 0."""
+    """Measures parts until standard input ends. Returns 0."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     setting = Setting(**json.loads(sys.stdin.readline()))
@@ -57,7 +58,8 @@ def _require(setting: Setting) -> None:
 
 
 def _warm_up() -> None:
-    """Compiles the kernels of a fresh checkout, half a minute's work, while the tests run in their own process."""
+    """Compiles the kernels of a fresh checkout, which takes half a minute, while the GPU tests run in another
+    process."""
     from bench.gpu.pixels import spliced_jobs
 
     with suppress(Exception):  # the part that needs the kernels fails in the same way, and reports it
@@ -65,7 +67,7 @@ def _warm_up() -> None:
 
 
 def _measured(part: Part, setting: Setting, deadline: float) -> Iterator[dict[str, Any]]:
-    """Yields the names of the cells, then a row for each."""
+    """Yields the names of the cells in one document, then a row for each cell."""
     if part.needs_data and setting.data is None:
         cells = [Cell("shards", _no_data)]
     else:

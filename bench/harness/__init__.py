@@ -1,1 +1,1 @@
-"""The parts that all benches share: workers, turns, results, tables."""
+"""The code that all benches share: worker processes, alternating rounds, results, tables."""

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds "(default: 5)" to a help text, unless there is no default to report or the text states it."""
+    """Appends "(default: 5)" to a help text, unless there is no default to report or the text already mentions it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         said = action.help is not None and "default" in action.help
@@ -42,7 +42,7 @@ def bench_parser(name: str, about: str) -> CommandParser:
 
 
 def add_measuring(parser: CommandParser, threads: str) -> None:
-    """Adds the arguments for the rounds, the threads and the output."""
+    """Adds the arguments for rounds, threads and output. ``threads`` is the default value of ``--threads``."""
     group = parser.add_argument_group("measuring")
     group.add_argument("--threads", default=threads, metavar="T,…", help="numbers of threads, such as 1,2")
     group.add_argument("--rounds", type=int, default=5, help="rounds; in each, every method has one turn")
@@ -59,7 +59,8 @@ def add_measuring(parser: CommandParser, threads: str) -> None:
 
 
 def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
-    """Number of threads → the cores to pin them to. Raises ``InputError`` naming the argument."""
+    """Checks the arguments of :func:`add_measuring`. Returns a map from each number of threads to the cores to which a
+    process with that many is pinned. Raises ``InputError`` naming the argument."""
     check_at_least(1, options, "rounds")
     if not 0 < options.seconds_per_round <= 600:
         raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be from 0 to 600")
@@ -69,8 +70,8 @@ def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
 
 
 def check_at_least(least: int, options: argparse.Namespace, *names: str) -> None:
-    """Raises ``InputError`` naming the argument if the value of one of ``names``, such as ``batch_size``, is below
-    ``least``."""
+    """Raises ``InputError`` naming the argument if one of the options ``names``, such as ``batch_size``, has a value
+    below ``least``."""
     for name in names:
         value = getattr(options, name)
         if value is not None and value < least:
@@ -78,7 +79,7 @@ def check_at_least(least: int, options: argparse.Namespace, *names: str) -> None
 
 
 def check_output(options: argparse.Namespace) -> None:
-    """Makes the folder of ``--output``. Raises ``InputError`` if it cannot be written to."""
+    """Creates the folder of ``--output``. Raises ``InputError`` if it cannot be written to."""
     if options.output is None:
         return
     if options.output.is_file():
@@ -87,7 +88,8 @@ def check_output(options: argparse.Namespace) -> None:
 
 
 def whole_numbers(name: str, text: str) -> list[int]:
-    """``"1,2,4"`` → [1, 2, 4], each at least 1, without duplicates. Raises ``InputError`` naming ``name``."""
+    """Parses ``"1,2,4"`` to [1, 2, 4]: numbers of at least 1, without duplicates. Raises ``InputError`` naming the
+    argument ``name``."""
     values = numbers(name, text)
     if any(value != int(value) for value in values):
         raise InputError(f"{name} {text}: must be whole numbers such as 1,2,4")
@@ -95,7 +97,8 @@ def whole_numbers(name: str, text: str) -> list[int]:
 
 
 def numbers(name: str, text: str) -> list[float]:
-    """``"0.5,3"`` → [0.5, 3.0], each above 0, without duplicates. Raises ``InputError`` naming ``name``."""
+    """Parses ``"0.5,3"`` to [0.5, 3.0]: numbers above 0, without duplicates. Raises ``InputError`` naming the argument
+    ``name``."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -106,8 +109,8 @@ def numbers(name: str, text: str) -> list[float]:
 
 
 def names_among(name: str, text: str, known: Collection[str]) -> list[str]:
-    """``"a,b"`` → ["a", "b"], without duplicates. Raises ``InputError`` that lists ``known`` if a name is not among
-    them."""
+    """Parses ``"a,b"`` to ["a", "b"], without duplicates. Raises ``InputError`` listing ``known`` if a name is not in
+    it."""
     names = list(dict.fromkeys(text.split(",")))
     for found in names:
         if found not in known:
@@ -116,12 +119,12 @@ def names_among(name: str, text: str, known: Collection[str]) -> list[str]:
 
 
 def progress(message: str) -> None:
-    """Reports progress on standard error; a bench takes minutes."""
+    """Prints a progress message to standard error, because a bench takes minutes."""
     print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder, removed afterwards."""
+    """Context manager: a temporary folder, which is removed afterwards."""
     with TemporaryDirectory(prefix="glass-bench-") as folder:
         yield Path(folder)

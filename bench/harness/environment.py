@@ -14,7 +14,7 @@ import psutil
 __all__ = ["QUIET_CORES", "busy_cores", "environment", "warn_if_busy"]
 
 QUIET_CORES = 0.5
-"""If other programs keep more cores busy than this, a measurement is unreliable."""
+"""If other programs keep more cores busy than this, measurements count as unreliable."""
 LOOK_S = 0.3
 
 LIBRARIES = (
@@ -35,8 +35,8 @@ LIBRARIES = (
 
 
 def environment(cores: list[int]) -> dict[str, Any]:
-    """The machine and the software of a measurement, as plain values for the JSON document; ``cores`` are the CPUs that
-    were measured on. Call it while the bench itself computes nothing."""
+    """Describes the machine and the software of a measurement in plain values, for the JSON document. ``cores`` are the
+    CPUs used by the measurement. Call it while the bench itself computes nothing."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -61,8 +61,8 @@ def warn_if_busy(found: dict[str, Any]) -> None:
 
 
 def busy_cores() -> float:
-    """Cores that other programs keep busy, over 0.3 s in which this process sleeps. The load average
-    would still count the bench before this one a minute later."""
+    """Mean number of cores that other programs keep busy, measured over 0.3 s in which this process sleeps. The load
+    average is no substitute: it would still include the previous bench a minute later."""
     return round(sum(psutil.cpu_percent(LOOK_S, percpu=True)) / 100, 2)
 
 

@@ -1,8 +1,8 @@
-"""Measures methods in alternating rounds: each method in its own process, all methods in turn, A B C A B C …
+"""Measures methods in alternating rounds. Each method has its own process, and the processes take turns: A B C A B C …
 
 The load and the clock frequency of a machine drift by 10–15 % within minutes, which would distort a comparison of
 methods that are measured one after another. When methods alternate, round r of one method runs within seconds of round
-r of another, and :func:`ratio` divides round by round.
+r of another, and :func:`ratio` divides the two results of each round.
 """
 
 import json
@@ -28,15 +28,15 @@ class Measurement:
 
     task: Task
     images_per_s: list[float] = field(default_factory=list)
-    """One per round."""
+    """One value per round."""
     images: int = 0
-    """Images delivered in all rounds."""
+    """Number of images delivered in all rounds together."""
     cpu_s: float = 0.0
     peak_rss_mib: float = 0.0
     report: dict[str, float] = field(default_factory=dict)
 
     def add(self, turn: dict[str, Any]) -> None:
-        """Adds the answer of a round; an empty answer, from a process that died, is ignored."""
+        """Adds the result of one round. Ignores an empty one, which stands for a process that died."""
         if turn:
             self.images_per_s.append(turn["images"] / turn["seconds"])
             self.images += turn["images"]
@@ -57,12 +57,12 @@ class Outcome:
     skipped: dict[str, str]
     """Method → why it cannot run here."""
     failed: dict[str, str]
-    """Method → the last line of its traceback."""
+    """Method → exit code and last line of output of its process, if it failed."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median, smallest and largest quotient over the rounds."""
+    """Median, smallest and largest ratio over the rounds."""
 
     median: float
     low: float
@@ -70,15 +70,17 @@ class Ratio:
 
 
 def ratio(above: Measurement, below: Measurement) -> Ratio:
-    """``above`` ÷ ``below``, round by round, since rounds of the same number ran within seconds of each other."""
+    """``above`` ÷ ``below`` in images per second, round by round, since rounds of the same number ran within seconds of
+    each other."""
     quotients = [a / b for a, b in zip(above.images_per_s, below.images_per_s, strict=True)]
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 
 
 def alternate(tasks: Sequence[Task], rounds: int, progress: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Starts a process per task, warms the processes up one by one, then lets each run a turn, ``rounds`` times over.
+    """Starts a process per task, warms the processes up one by one, then lets each take a turn, ``rounds`` times.
 
-    A method that cannot run here is reported in ``skipped``, a method that crashes in ``failed``; the others continue.
+    A method that cannot run here is listed in ``skipped``, and one that crashes in ``failed``. The other methods
+    continue.
     """
     outcome = Outcome([], {}, {})
     workers: list[_Worker] = []
@@ -113,7 +115,8 @@ def _is_built(worker: "_Worker", outcome: Outcome) -> bool:
 
 
 def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
-    """The answer, empty if the process died; ``outcome.failed`` then has the last line that the process printed."""
+    """The worker's response. If the process died, the response is empty, and ``outcome.failed`` gets the exit code and
+    the last line that the process printed."""
     try:
         return worker.ask(request)
     except WorkerDied as error:
@@ -122,11 +125,11 @@ def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
 
 
 class WorkerDied(Exception):
-    """A measured process ended too early; the message is the last line that the process printed."""
+    """A measured process ended too early. The message gives its exit code and the last line that it printed."""
 
 
 class _Worker:
-    """The parent's side of ``bench.harness.worker``."""
+    """The parent's side of a ``bench.harness.worker`` process."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -143,7 +146,7 @@ class _Worker:
         self._send(task.to_json())
 
     def ask(self, request: str) -> dict[str, Any]:
-        """Sends a line, unless it is empty, and reads the next answer."""
+        """Sends ``request`` as a line, unless it is empty, and reads the next response."""
         if request:
             self._send(request)
         assert self._process.stdout is not None
@@ -156,7 +159,7 @@ class _Worker:
         return json.loads(line)
 
     def end(self) -> None:
-        """Kills the process, even while it works."""
+        """Kills the process, even if it is still working."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -48,29 +48,29 @@ class ImageRow(TypedDict):
     method: str
     num_crops: int
     megapixels: Number
-    """Mean size of the images."""
+    """Mean size of the images in megapixels."""
     threads: int
     images_per_s: Number
     """Median over the rounds."""
     spread: list[Number]
-    """Its smallest and largest value."""
+    """Smallest and largest value of ``images_per_s`` over the rounds."""
     bytes_read_per_image: Number
-    """Bytes of storage that the method reads."""
+    """Number of bytes that the method reads from storage per image."""
     cpu_s_per_image: Number
     """User and system time of all threads and processes of the method, in seconds."""
     peak_rss_mib: Number
 
 
 class TurnsRow(ImageRow):
-    """A method measured in rounds that alternate with those of other methods."""
+    """A row for a method that was measured in alternating rounds with others."""
 
     images: str
-    """Name of the image set or split."""
+    """Name of the image set or split that was measured."""
     data: str
     """Digest of the images: 16 hexadecimal digits."""
     rounds: int
     seconds_per_round: Number
-    """The requested length of a round in seconds. Rounds take about this long or longer."""
+    """The requested duration of a round in seconds. Rounds take about this long, or longer."""
 
 
 class Measured(TypedDict):
@@ -84,7 +84,7 @@ class Measured(TypedDict):
 
 
 class ImageSet(TypedDict):
-    """The images that a bench ran on."""
+    """A set of images that a bench measured on."""
 
     images: str
     number: int

@@ -19,7 +19,8 @@ ONE_THREAD_LIBRARIES = (
 
 
 def choose_cores(threads: int) -> list[int]:
-    """``threads`` of the logical CPUs that this process may use: one per physical core first, then their siblings.
+    """Picks ``threads`` of the logical CPUs that this process may use: first one per physical core, then their
+    siblings.
 
     Raises ``InputError`` if there are fewer CPUs than threads.
     """
@@ -47,9 +48,10 @@ def _siblings(cpu: int) -> str:
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Environment variables (name → value) that give Numba ``threads`` threads and every other library one.
+    """Environment variables (name → value) that limit Numba to ``threads`` threads and every other library to one.
 
-    They must be set before the measured process imports anything."""
+    They must be set before the measured process imports anything.
+    """
     limits = dict.fromkeys(ONE_THREAD_LIBRARIES, "1")
     return {**limits, "NUMBA_NUM_THREADS": str(threads)}
 

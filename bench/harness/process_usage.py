@@ -1,4 +1,4 @@
-"""CPU seconds and the high-water mark of memory of a process and its children."""
+"""Measures the CPU time and the peak memory of a process and its children."""
 
 import contextlib
 import os
@@ -19,13 +19,13 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Usage:
-    """Totals since the process began; ``peak_rss_mib`` since the last reset."""
+    """CPU time since the process began, and peak memory since the last reset."""
 
     cpu_s: float
-    """User and system time of all threads, and of child processes (worker processes of peers)."""
+    """User and system time of all threads and of child processes, such as the worker processes of peers."""
     peak_rss_mib: float
-    """High-water mark of resident memory. Libraries and mapped pages of shards count. The marks of child processes are
-    added, so a page that several processes share counts once for each process."""
+    """Peak resident memory in MiB, including libraries and mapped pages of shards. The peaks of child processes are
+    added, so a page that several processes share is counted once for each of them."""
 
 
 def usage_now() -> Usage:
@@ -44,7 +44,7 @@ def usage_now() -> Usage:
 
 
 def reset_peak_rss() -> None:
-    """Sets the high-water marks to the memory that is resident now, so that preparation does not count."""
+    """Resets the peaks to the memory that is resident now, so that preparation is not counted."""
     for process in _family():
         process_peak.reset_peak_rss(process.pid)
 
@@ -52,7 +52,7 @@ def reset_peak_rss() -> None:
 def wait_until_idle(timeout_s: float = 5.0) -> None:
     """Returns once this process and its children have stopped computing, or after ``timeout_s`` seconds.
 
-    Prefetched work that continues after a turn would run while another method is timed.
+    Prefetching that continues after a turn would otherwise disturb the method that is timed next.
     """
     deadline = time.monotonic() + timeout_s
     before = _cpu_s()
@@ -73,8 +73,8 @@ def _cpu_s() -> float:
 
 
 def _wants_to_run() -> bool:
-    """Whether any other thread of this process and its children runs, or waits for a core or a disk. On a busy machine
-    such a thread may have had no CPU time since the last look."""
+    """Whether any other thread of this process or its children is running, or waits for a core or a disk. On a busy
+    machine such a thread may have used no CPU time since the previous check."""
     own = str(threading.get_native_id())
     return any(
         thread != own and state in "RD" for process in _family() for thread, state in _thread_states(process.pid)
@@ -82,7 +82,7 @@ def _wants_to_run() -> bool:
 
 
 def _thread_states(pid: int) -> Iterator[tuple[str, str]]:
-    """Yields id and state of each thread of a process; threads that end meanwhile are left out."""
+    """Yields the id and the state of each thread of a process. Threads that end in the meantime are left out."""
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Rows and ratios of the document that a bench prints, and the goals that ratios are compared with."""
+"""Rows and ratios of the document that a bench prints, and the targets for the ratios."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ PREFERRED_CROPS = 4
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit that a ratio must reach, or must not exceed."""
+    """A limit for a ratio: its minimum if ``at_least``, otherwise its maximum."""
 
     limit: float
     at_least: bool = True
 
     def met(self, value: float) -> bool:
-        """Whether ``value`` is good enough."""
+        """Whether ``value`` is within the limit."""
         return value >= self.limit if self.at_least else value <= self.limit
 
     def __str__(self) -> str:
@@ -47,8 +47,8 @@ GOALS: Mapping[str, Goal] = {
     "slope_chunked_over_plain": Goal(0.05, at_least=False),
     "step_time_chunked_over_plain": Goal(1.35, at_least=False),
 }
-"""Goals for photographs of 6 megapixels and more, with 4 crops, on one core unless the name says otherwise. The goals
-for chunks apply to the worst preset measured."""
+"""Target for each ratio, for photographs of at least 6 megapixels with 4 crops, on one core unless the name says
+otherwise. The two targets for chunks apply to the worst of the measured presets."""
 
 PAIRS = (
     ("window", "recipe"),
@@ -72,7 +72,8 @@ def reference_crops(crop_counts: Sequence[int]) -> int:
 
 
 def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) -> dict[str, Ratio]:
-    """The ratios of two methods, such as ``window_over_recipe``, for all pairs in ``measured``, which is one cell."""
+    """The ratios of two methods, such as ``window_over_recipe``, for all known pairs of methods in ``measured``. All
+    measurements must have the same images, number of crops and number of threads."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     pairs = [*PAIRS, *(("window", peer) for peer in peers)]
     return {
@@ -83,7 +84,8 @@ def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) ->
 
 
 def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Ratio]:
-    """``speedup_2_threads`` and so on: images per second of ``method`` with 2, … threads ÷ those with one thread."""
+    """``speedup_2_threads`` and so on: images per second of ``method`` with 2 or more threads ÷ those with one thread.
+    Empty if one thread was not measured."""
     by_threads = {m.task.threads: m for m in measured if m.task.method == method}
     if 1 not in by_threads:
         return {}
@@ -95,7 +97,7 @@ def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Rat
 
 
 def row_of(bench: str, measurement: Measurement, megapixels: float, **more: Any) -> dict[str, Any]:
-    """A measurement as a row, with the fields ``more`` and the fields that the method itself reports."""
+    """A measurement as a row, with the additional fields ``more`` and those that the method itself reports."""
     task, report = measurement.task, dict(measurement.report)
     row = {
         "bench": bench,
@@ -115,7 +117,7 @@ def row_of(bench: str, measurement: Measurement, megapixels: float, **more: Any)
 
 
 def ratio_fields(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, Any]]:
-    """The fields ``ratios`` and ``ratio_ranges`` of the document."""
+    """The ratios as the fields ``ratios`` (medians) and ``ratio_ranges`` of the document."""
     return {
         "ratios": {name: _rounded(value.median) for name, value in ratios.items()},
         "ratio_ranges": {name: [_rounded(value.low), _rounded(value.high)] for name, value in ratios.items()},
@@ -123,7 +125,8 @@ def ratio_fields(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, Any]]:
 
 
 def check_rates(where: str, row: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` if a figure is below 0, or the median is not within its spread."""
+    """Raises ``ValueError`` naming the row as ``where`` if a figure is below 0, or if the median is not within its
+    spread."""
     for name, value in row.items():
         if isinstance(value, int | float) and value < 0:
             raise ValueError(f"{where}.{name} = {value!r} is not a number of at least 0")
@@ -133,5 +136,5 @@ def check_rates(where: str, row: Mapping[str, Any]) -> None:
 
 
 def _rounded(value: float) -> float:
-    """``value`` to four significant digits; more would be noise."""
+    """``value`` rounded to four significant digits, because further digits would be noise."""
     return float(f"{value:.4g}")

@@ -1,8 +1,9 @@
 """Types of the benches' documents, which are checked when they are printed and when they are read.
 
-``rows``  one per method and cell; rows of benches that measure images per second are :class:`ImageRow`
-``ratios``  name → number, the quotients for which goals are set; ``ratio_ranges`` holds the
-smallest and the largest value of each quotient over the rounds
+``rows``  one row per measured combination of method and settings; rows of benches that measure images per second
+are :class:`ImageRow`
+``ratios``  name → number, the ratios for which targets are set, among others; ``ratio_ranges`` holds the
+smallest and the largest value of each ratio over the rounds
 ``environment``  the machine and software of the measurement
 """
 
@@ -23,7 +24,8 @@ __all__ = ["SCHEMAS", "Environment", "ImageRow", "Line", "check_line", "check_re
 
 
 class ScaleRow(TypedDict):
-    """Times and memory of opening, ordering and resuming a manifest, medians over the rounds."""
+    """Times and memory for opening a manifest, ordering its samples and resuming an epoch. Values are medians over the
+    rounds."""
 
     samples: int
     batch_size: int
@@ -48,7 +50,7 @@ class Scale(TypedDict):
 
 
 class SoakSummary(TypedDict):
-    """Growth, faults and kills of a soak."""
+    """The result of a soak test: growth of memory, handles and threads, faults, and kills."""
 
     verdict: str
     rss_growth: Number
@@ -70,7 +72,7 @@ class SoakSummary(TypedDict):
 
 
 class SoakSeries(TypedDict):
-    """Measurements over the time of a soak."""
+    """The values measured during a soak test, over time."""
 
     time_s: list[Number]
     rss_bytes: list[int]
@@ -81,7 +83,7 @@ class SoakSeries(TypedDict):
 
 
 class Soak(TypedDict):
-    """The document of ``bench soak``."""
+    """The document of ``bench soak``, a long test under faults."""
 
     bench: str
     environment: Environment
@@ -90,7 +92,7 @@ class Soak(TypedDict):
 
 
 class SpectrumRow(TypedDict):
-    """The images of one generator, or of all generators, against all real images."""
+    """How well the images of one generator, or of all generators, can be distinguished from all real images."""
 
     generator: str
     images: int
@@ -111,7 +113,7 @@ class Spectrum(TypedDict):
 
 
 class DoctorRow(TypedDict):
-    """A check of the machine."""
+    """The result of one check of the machine."""
 
     check: str
     verdict: str
@@ -129,7 +131,7 @@ class Doctor(TypedDict):
 
 
 class GpuRow(TypedDict):
-    """A measurement of ``bench gpu``."""
+    """The result of one measurement of ``bench gpu``."""
 
     part: str
     cell: str
@@ -149,7 +151,7 @@ class Gpu(TypedDict):
     data: str
     rows: list[GpuRow]
     verdicts: dict[str, str]
-    """Part → a sentence; parts that did not begin are missing."""
+    """Part → a sentence that sums it up; parts that did not begin are missing."""
     environment: Environment
 
 
@@ -194,11 +196,11 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
     "all": All,
     "report": Report,
 }
-"""Bench → the type of the document in its last line."""
+"""Bench → the type of the document that it prints as its last line."""
 
 
 class Line(TypedDict):
-    """A line of ``bench/results/*.jsonl``; its document is of the bench's own type."""
+    """A line of ``bench/results/*.jsonl``. The type of its document is the bench's own, as in :data:`SCHEMAS`."""
 
     bench: str
     machine: str
@@ -208,7 +210,8 @@ class Line(TypedDict):
 
 
 def check_result(name: str, document: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if the document of a bench is not as declared here."""
+    """Raises ``ValueError`` if the document does not have the type that :data:`SCHEMAS` declares for the bench
+    ``name``."""
     typed_document(document, SCHEMAS[name])
     if document["bench"] != name:
         raise ValueError(f"document.bench = {document['bench']!r} is not {name!r}")
@@ -218,8 +221,8 @@ def check_result(name: str, document: dict[str, Any]) -> None:
 
 
 def check_line(line: object) -> Line:
-    """Checks a line of results and returns it. Raises ``ValueError`` if the line, or the document in it, is not as
-    declared here."""
+    """Checks a line of results and returns it. Raises ``ValueError`` if the line, or the document in it, does not have
+    its declared type."""
     checked = typed_document(line, Line, "line")
     if checked["bench"] not in SCHEMAS:
         raise ValueError(f"line.bench = {checked['bench']!r} is not one of {', '.join(SCHEMAS)}")
@@ -230,8 +233,9 @@ def check_line(line: object) -> Line:
 def print_result(
     document: dict[str, Any], output: Path | None, name: str, draw: Callable[[Path], object] = lambda folder: None
 ) -> None:
-    """Checks the document, prints it as one line, then writes it to ``output/name.json`` if ``output`` is given, and
-    lets ``draw`` add plots. Raises ``InputError`` if a file cannot be written."""
+    """Checks the document and prints it as one line. If ``output`` is given, writes the document to
+    ``output/name.json`` and calls ``draw(output)``, which may add plots. Raises ``InputError`` if a file cannot be
+    written."""
     check_result(name, document)
     print(json.dumps(document), flush=True)  # first: it took long, and a disk may be full
     if output is None:

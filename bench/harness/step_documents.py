@@ -1,4 +1,4 @@
-"""Types of the documents of benches of training steps: memory and time."""
+"""Types of the documents of benches that measure the memory and time of training steps."""
 
 from typing import TypedDict
 
@@ -27,7 +27,7 @@ class StepRow(TypedDict):
 
 
 class MemoryFit(TypedDict):
-    """The fitted line of peak memory against the number of crops."""
+    """A line fitted to the peak memory as a function of the number of crops."""
 
     preset: str
     method: str

@@ -26,11 +26,11 @@ __all__ = [
 
 WIDTH = 120
 WIDE = 130
-"""Width of tables with many figures, each with its range below it."""
+"""Maximum table width in characters. Tables with many figures need it, with the range of each figure below it."""
 WIDEST = 160
 MIB = 1 << 20
 TEXTS = ("format", "images", "method", "preset", "ratio")
-"""Columns of words."""
+"""Columns that hold text, which is aligned to the left."""
 MEMORY_PARTS = ("weights", "gradients", "optimiser", "activations", "input")
 
 
@@ -40,7 +40,7 @@ def _console() -> Console:
 
 
 def new_table(title: str, *columns: str, padding: int | tuple[int, int] = (0, 1)) -> Table:
-    """An empty table; figures are aligned to the right, :data:`TEXTS` to the left."""
+    """An empty table. Columns in :data:`TEXTS` are aligned to the left, all others to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=padding)
     for name in columns:
         table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=name != "ratio")
@@ -48,7 +48,7 @@ def new_table(title: str, *columns: str, padding: int | tuple[int, int] = (0, 1)
 
 
 def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the images that were measured on, and those left out."""
+    """Prints the image sets that were measured, and the images that were left out."""
     for images in image_sets:
         print(
             f"{images['images']}: {images['number']} images, mean {images['megapixels']} "
@@ -59,7 +59,7 @@ def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Prints one line per row, with a rule between cells."""
+    """Prints one line per row, with a rule where the images, the number of crops or the number of threads change."""
     figures = ("images/s", "min – max", "kB/image", "CPU ms/image", "peak MiB")
     table = new_table(title, "images", "crops", "threads", "method", *figures)
     before = None
@@ -124,7 +124,7 @@ def print_stages(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[float]], title: str) -> None:
-    """Prints one line per ratio, with its goal if there is one."""
+    """Prints one line per ratio, with its target if there is one."""
     if not ratios:
         return
     table = new_table(title, "ratio", "median", "min – max", "goal", "")
@@ -137,7 +137,7 @@ def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[floa
 
 
 def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
-    """Prints the times of a training step and of its parts, and images per second of training and of the loader."""
+    """Prints the time of a training step and of its parts, and the images per second of training and of the loader."""
     title = "times in ms and as a share of a step: medians, below them smallest–largest"
     names = [part.removesuffix("_s").replace("_", " ") for part in parts]
     rates = ("images/s", "of the\nloader", "share")
@@ -161,7 +161,7 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
 
 
 def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the memory of a training step by its parts, and the fitted lines against the number of crops."""
+    """Prints the memory of a training step by its parts, and the fitted lines of memory against the number of crops."""
     console = Console(width=WIDEST, highlight=False, markup=False)
     title = "peak memory of one training step in MiB (activations include all temporaries)"
     sizes = ("peak", *MEMORY_PARTS, "kept", "process")
@@ -191,7 +191,7 @@ def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, 
 
 
 def print_about(methods: Mapping[str, str]) -> None:
-    """Prints a line on each method."""
+    """Prints one line about each method."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column("method")
     table.add_column("about")
@@ -201,7 +201,7 @@ def print_about(methods: Mapping[str, str]) -> None:
 
 
 def print_skipped(skipped: Mapping[str, str], failed: Mapping[str, str]) -> None:
-    """Prints the methods without a row, and why."""
+    """Prints the methods that have no row, with the reason."""
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, reason in failed.items():
@@ -209,12 +209,13 @@ def print_skipped(skipped: Mapping[str, str], failed: Mapping[str, str]) -> None
 
 
 def print_spanning(table: Table) -> None:
-    """Prints ``table`` as wide as it needs, up to :data:`WIDE`."""
+    """Prints ``table`` as wide as it needs to be, up to :data:`WIDE`."""
     Console(width=WIDE, highlight=False, markup=False).print(table)
 
 
 def spanned(value: float, span: Sequence[float], scale: float = 1.0) -> str:
-    """A cell of two lines: the median, and below it the smallest and the largest."""
+    """Text for a table cell of two lines: the median, and below it the smallest and the largest value. All are
+    multiplied by ``scale``."""
     return f"{_short(scale * value)}\n{'–'.join(_short(scale * v) for v in span)}"
 
 

@@ -1,4 +1,4 @@
-"""A task for a measured process: a method on a corpus with a number of crops and threads."""
+"""Defines what a measured process runs: a method, and a task with its corpus, number of crops and threads."""
 
 import json
 import time
@@ -10,7 +10,7 @@ __all__ = ["Method", "MethodInfo", "NotAvailable", "Task"]
 
 
 class NotAvailable(Exception):
-    """A method cannot run here (a library is missing, …). The message gives the reason."""
+    """A method cannot run here, for example because a library is missing. The message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,16 @@ class MethodInfo:
     """A method's entry in a registry."""
 
     about: str
-    """What the method does, and which work of other methods it leaves out; printed below the table."""
+    """A line printed below the table: what the method does, and which work of other methods it leaves out."""
     where: str
-    """``module:Class``; the class takes a :class:`Task`. Only the measured process imports it."""
+    """``module:Class`` of the method. The class takes a :class:`Task`. Only the measured process imports it."""
     options: dict[str, str] = field(default_factory=dict)
-    """Passed to the method in the task's ``options``."""
+    """Options that are passed to the method in the task's ``options``."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """The instructions for a measured process, in plain values, so that they can be sent as JSON."""
+    """The instructions for a measured process, as plain values so that they can be sent as JSON."""
 
     method: str
     """The method's name in messages and rows."""
@@ -39,13 +39,13 @@ class Task:
     threads: int
     cores: list[int]
     seconds_per_round: float
-    """A round consists of whole passes over the files: the fewest that take at least about this long."""
+    """Minimum duration of a round. A round consists of whole passes over the files, as few as take about this long."""
     options: dict[str, str] = field(default_factory=dict)
-    """Options of this method alone."""
+    """Options that only this method knows."""
 
     @property
     def label(self) -> str:
-        """A description of the task for messages."""
+        """A description of the task for progress messages."""
         crops = "1 crop" if self.num_crops == 1 else f"{self.num_crops} crops"
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         return f"{self.method} ({crops}, {threads})"
@@ -61,19 +61,19 @@ class Task:
 
 
 class Method(ABC):
-    """A way to turn encoded images into a global view and crops, or other work that is measured.
+    """The base class of measured work, such as one way to turn encoded images into a global view and crops.
 
-    A pass takes every file of the corpus once. Each turn of ``run`` starts with empty queues and returns when the last
-    result is in memory, so that all work is timed.
+    A pass processes every file of the corpus once. Each turn of ``run`` starts with empty queues and returns when the
+    last result is in memory, so that all work is timed.
     """
 
     passes = 1
-    """Number of passes of a turn."""
+    """Number of passes per turn."""
 
     def warm_up(self) -> float:
-        """Builds and compiles everything, touches every file; returns seconds per pass.
+        """Builds and compiles everything, and reads every file once. Returns the number of seconds per pass.
 
-        By default, two turns of one pass are run, and the second is timed.
+        By default, it runs two turns of one pass each and times the second.
         """
         self.run()
         start = time.perf_counter()
@@ -81,16 +81,16 @@ class Method(ABC):
         return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
-        """Prepares turns of ``passes`` passes each; not timed."""
+        """Prepares turns of ``passes`` passes each. Not timed."""
         self.passes = passes
 
     @abstractmethod
     def run(self) -> int:
-        """Runs one turn, which the caller times. Returns the number of images that it delivered."""
+        """Runs one turn, which the caller times. Returns the number of images delivered."""
 
     @abstractmethod
     def report(self) -> dict[str, Any]:
-        """``bytes_read_per_image`` and further fields of the row, after all turns."""
+        """Returns ``bytes_read_per_image`` and further fields for the row. Called after all turns."""
 
     def close(self) -> None:  # noqa: B027
-        """Frees threads and files; most methods have none."""
+        """Frees threads and files. Most methods hold none."""

@@ -1,6 +1,6 @@
-"""The measured process: ``python -m bench.harness.worker`` reads a task and then takes turns.
+"""The measured process: ``python -m bench.harness.worker`` reads a task, then runs it whenever it is told to.
 
-One JSON document per line, on standard input and output.
+The task and all output are JSON documents, one per line; the other inputs are single words.
 
 =============  ======================================================================
 input          output
@@ -33,7 +33,7 @@ MAX_PASSES = 4096
 
 
 def main() -> int:
-    """Serves one task. Returns 0; an exception in the method ends the process with a traceback."""
+    """Runs one task. Returns 0. An exception in the method ends the process with a traceback."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # output of libraries must not be taken for an answer
     task = Task.from_json(sys.stdin.readline())
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def take_turn(method: Method) -> dict[str, float]:
-    """Times one turn: ``images``, ``seconds``, ``cpu_s`` and ``peak_rss_mib`` so far."""
+    """Runs and times one turn. Returns ``images``, ``seconds``, ``cpu_s``, and ``peak_rss_mib`` since the warm-up."""
     before = usage_now()
     start = time.perf_counter()
     images = method.run()

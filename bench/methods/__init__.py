@@ -1,8 +1,9 @@
-"""The methods that ``glass bench decode`` compares: name → what it does and leaves out, and its class.
+"""The methods that ``glass bench decode`` compares: a map from each name to a description, with what the method leaves
+out, and its class.
 
-All methods start from bytes in the page cache and end with pixels in memory. The loader's methods copy the global view
+All methods start with bytes in the page cache and end with pixels in memory. The loader's methods copy the global view
 from the shard; ``recipe`` and ``dali_full`` have to make the view from the decoded image. ``dali_roi``, ``precut`` and
-``decode_only`` give no global view at all, which favours them.
+``decode_only`` make no global view at all, which favours them.
 """
 
 from bench.harness.task import MethodInfo
@@ -65,4 +66,4 @@ LABELS = {
     "precut": "upper bound: stored crops",
     "decode_only": "libjpeg-turbo: decode alone",
 }
-"""Name of a method → its label in legends."""
+"""Name of a method → its label in plot legends."""

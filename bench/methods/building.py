@@ -1,5 +1,4 @@
-"""The methods of ``glass bench build``: the work on an image when shards are built, and, for comparison, one full
-decode."""
+"""The methods of ``glass bench build``: the work that a build does on an image and, for comparison, one full decode."""
 
 from typing import Any
 
@@ -17,7 +16,7 @@ __all__ = ["BuildSample", "EntryPoints", "PillowDecode"]
 
 
 class _EncodedPasses(FilePasses):
-    """Keeps the files' bytes in memory, since reading is not compared."""
+    """Base class that keeps the bytes of all files in memory, since reading is not part of the comparison."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -26,7 +25,7 @@ class _EncodedPasses(FilePasses):
 
 
 class PillowDecode(FilePasses):
-    """One full decode by Pillow, without ``convert``, which would copy an RGB image once more."""
+    """One full decode by Pillow, without a call of ``convert``, which would copy an RGB image once more."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -39,7 +38,7 @@ class PillowDecode(FilePasses):
 
 
 class EntryPoints(_EncodedPasses):
-    """Only the walk through the scan that finds the entry points."""
+    """Only finds the entry points, by walking through the scan of the JPEG."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""
@@ -47,7 +46,7 @@ class EntryPoints(_EncodedPasses):
 
 
 class BuildSample(_EncodedPasses):
-    """A whole sample: metadata, hashes, the decode, the global view, entry points."""
+    """All work on a sample: metadata, hashes, decoding, global view and entry points."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""

@@ -1,7 +1,7 @@
-"""NVIDIA DALI on the CPU, used as its documentation shows: one graph from bytes to crops.
+"""NVIDIA DALI on the CPU, used as its documentation shows: one graph turns bytes into crops.
 
-Decoder settings are those of our loader (accurate transform, smooth chroma upsampling), so that
-all methods give the same pixels.
+The decoder settings are those of our loader (accurate transform, smooth chroma upsampling), so that all methods give
+the same pixels.
 """
 
 from abc import abstractmethod
@@ -19,7 +19,7 @@ __all__ = ["DaliFull", "DaliRegions"]
 
 MAX_BATCH_SIZE = 16
 MAX_BATCH_BYTES = 512 << 20
-"""Maximum number of bytes of decoded images per batch; several batches are in memory at a time."""
+"""Maximum size in bytes of the decoded images of a batch. Several batches are in memory at a time."""
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,7 @@ EXACT = {
 
 
 class _Input:
-    """Batches of (encoded images, windows); each ``iter()`` gives the batches of one turn."""
+    """The input of a pipeline: batches of (encoded images, windows). Each ``iter()`` yields the batches of one turn."""
 
     def __init__(self, corpus: Corpus, num_crops: int, threads: int) -> None:
         self._encoded = [mapped(corpus.path(index)) for index in range(len(corpus))]
@@ -58,7 +58,8 @@ class _Input:
 
 
 class _DaliPasses(Method):
-    """Runs a pipeline to the end of its input. Its buffers grow to the largest image during the warm-up.
+    """Base class that runs a DALI pipeline to the end of its input. During the warm-up, DALI's buffers grow to the size
+    of the largest image.
 
     DALI works ahead in its own threads. A turn therefore starts with an empty queue and ends when the input is used up
     and every result has been taken, so that all computation is timed.
@@ -74,7 +75,7 @@ class _DaliPasses(Method):
 
     @abstractmethod
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
-        """Defines the graph that maps encoded images and their (N, 4) windows to the results."""
+        """Defines the graph that turns encoded images and their (N, 4) windows into the results."""
 
     def prepare(self, passes: int) -> None:
         """See :class:`bench.harness.task.Method`."""
@@ -119,7 +120,7 @@ class _DaliPasses(Method):
 
 
 class DaliFull(_DaliPasses):
-    """Decodes once, resizes, and slices crops."""
+    """Decodes each image once, resizes it to the global view, and slices the crops out of it."""
 
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
         """See :class:`_DaliPasses`."""
@@ -142,7 +143,7 @@ class DaliFull(_DaliPasses):
 
 
 class DaliRegions(_DaliPasses):
-    """Decodes N regions, each by its own walk through the file."""
+    """Decodes N regions of each image. For each region, DALI walks through the file again."""
 
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
         """See :class:`_DaliPasses`."""

@@ -1,4 +1,4 @@
-"""The base of methods that work image by image, in threads."""
+"""The base class of methods that process one image at a time, in threads."""
 
 import itertools
 import time
@@ -16,7 +16,8 @@ __all__ = ["FilePasses"]
 
 
 class FilePasses(Method):
-    """Runs threads that take the number of the next image from one counter, so that no thread waits for another."""
+    """Processes images in threads. Each thread takes the number of its next image from a shared counter, so that no
+    thread waits for another."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -27,7 +28,7 @@ class FilePasses(Method):
     @abstractmethod
     def one(self, copy: int, index: int, turn: int) -> Any:
         """Does the work for image ``index`` with the windows of copy number ``copy``. Returns the result, which the
-        caller drops. ``turn`` counts the images of the turn."""
+        caller drops. ``turn`` is the running number of the image in this turn."""
 
     def warm_up(self) -> float:
         """See :class:`bench.harness.task.Method`. Runs a quarter of a pass, and then a whole pass unless that would

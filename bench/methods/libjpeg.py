@@ -1,4 +1,5 @@
-"""Methods of libjpeg-turbo, by simplejpeg: whole images, and separately stored crops, the upper bound."""
+"""Methods that decode with libjpeg-turbo through simplejpeg: whole images, and crops that were stored separately, which
+are the upper bound for any loader."""
 
 import threading
 
@@ -15,11 +16,11 @@ __all__ = ["PrecutCrops", "WholeImages"]
 Bytes = npt.NDArray[np.uint8]
 
 BATCH_SIZE, BATCHES = 32, 4
-"""The results of the last four batches stay in memory, as many as the loader's buffers hold."""
+"""The results of the last four batches stay in memory, which is as many as the loader's buffers hold."""
 
 
 class WholeImages(FilePasses):
-    """Decodes each image into a buffer that its thread reuses, since fresh memory would cost page faults."""
+    """Decodes each image into a buffer that the thread reuses, since newly allocated memory would cost page faults."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -28,7 +29,7 @@ class WholeImages(FilePasses):
         self._scratch = threading.local()
 
     def one(self, copy: int, index: int, turn: int) -> Bytes:
-        """See :class:`FilePasses`: (H, W, 3) uint8."""
+        """See :class:`FilePasses`. Returns (H, W, 3) uint8."""
         buffer = getattr(self._scratch, "buffer", None)
         if buffer is None:
             buffer = self._scratch.buffer = np.empty(3 * self._largest, np.uint8)
@@ -45,7 +46,7 @@ class PrecutCrops(FilePasses):
         self._batches: Bytes = np.zeros(size, np.uint8)
 
     def one(self, copy: int, index: int, turn: int) -> list[Bytes]:
-        """See :class:`FilePasses`: N of (h, w, 3) uint8, views of the batch."""
+        """See :class:`FilePasses`. Returns N arrays of (h, w, 3) uint8, which are views of the batch."""
         places = self._batches[turn % len(self._batches)]
         return [
             simplejpeg.decode_jpeg(self._stored[first:last], "RGB", buffer=place)

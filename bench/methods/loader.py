@@ -1,4 +1,4 @@
-"""Methods that run the whole loader, from manifest to batch, over a corpus or over existing shards."""
+"""Methods that run the complete loader, from manifest to batch, on a corpus or on existing shards."""
 
 import itertools
 import shutil
@@ -22,11 +22,11 @@ MAX_WARM_UP_BATCHES = 64
 
 
 class LoaderPath(Method):
-    """The loader over a corpus. A turn is one whole epoch, in which images repeat with other windows, so queues are
-    empty before and after the turn.
+    """Runs the loader on a corpus. A turn is one whole epoch, so the queues are empty before and after it. In a long
+    epoch, images are repeated with different windows.
 
-    The batch size is chosen so that the last batch has (almost) no fillers. Checksums are compared when a sample is
-    first read, which happens in the warm-up.
+    The batch size is chosen so that the last batch has (almost) no fillers. The loader verifies checksums only when it
+    first reads a sample, which happens during the warm-up and is not timed.
     """
 
     def __init__(self, task: Task) -> None:
@@ -78,8 +78,8 @@ class LoaderPath(Method):
 
 
 class LoaderBatches(Method):
-    """The loader over existing shards. A pass is one batch. Every turn takes the same batches, from the start of epoch
-    0. If a turn needs more batches than the epoch has, the epoch starts again."""
+    """Runs the loader on existing shards. A pass is one batch. Every turn takes the same batches, from the start of
+    epoch 0. If a turn needs more batches than the epoch has, the epoch starts again."""
 
     def __init__(self, task: Task) -> None:
         choices: dict[str, Any] = dict(task.options)
@@ -98,8 +98,8 @@ class LoaderBatches(Method):
         self._before: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """See :class:`bench.harness.task.Method`. Checksums are compared when a sample is first read, which happens
-        here."""
+        """See :class:`bench.harness.task.Method`. The loader verifies checksums only when it first reads a sample,
+        which happens here."""
         self._take(1)  # compiles, builds pipelines
         start, taken = time.perf_counter(), 0
         for _ in itertools.islice(self._batches(), MAX_WARM_UP_BATCHES):
@@ -142,16 +142,16 @@ class LoaderBatches(Method):
 
 
 def even_batch_size(num_samples: int) -> int:
-    """The batch size from 16 to 48 with which the last batch of an epoch has the fewest fillers; of several such sizes,
-    the one nearest to 32. Below 16 samples, their number."""
+    """The batch size from 16 to 48 that leaves the fewest fillers in the last batch of an epoch; among equally good
+    sizes, the one nearest to 32. With fewer than 16 samples, the batch size is the number of samples."""
     if num_samples < BATCH_SIZES.start:
         return num_samples
     return min(BATCH_SIZES, key=lambda size: (-num_samples % size, abs(size - BEST_BATCH_SIZE)))
 
 
 def per_image(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
-    """``bytes_read_per_image``, ``windowed_share`` and the milliseconds per image of every stage, between two
-    snapshots of a loader's counters."""
+    """Calculates, from two snapshots of a loader's counters, ``bytes_read_per_image``, ``windowed_share`` and the
+    milliseconds per image of every stage between the snapshots."""
 
     def grown(name: str) -> float:
         return float(after.get(name, 0) - before.get(name, 0))

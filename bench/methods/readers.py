@@ -1,6 +1,7 @@
-"""Methods of Pillow, OpenCV and torchvision: decode the whole file, make a global view and cut N crops, all uint8.
+"""Methods that use Pillow, OpenCV and torchvision. They decode the whole file, make a global view and cut N crops, all
+uint8.
 
-The windows are those that the loader draws. A library that does not read the format is left out.
+The windows are those that the loader draws. A library that cannot read the format is left out.
 """
 
 import importlib
@@ -22,8 +23,8 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class _WholeFiles(FilePasses):
-    """The base of these methods. Before anything is measured, it decodes the first file, and raises ``NotAvailable`` if
-    the library cannot do so."""
+    """The base class of these methods. Before any measurement, it decodes the first file, and raises ``NotAvailable``
+    if the library cannot do so."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -35,10 +36,10 @@ class _WholeFiles(FilePasses):
 
     @abstractmethod
     def set_up(self) -> None:
-        """Imports the library and sets it to one thread per image."""
+        """Imports the library and limits it to one thread per image."""
 
     def windows_of(self, copy: int, index: int) -> list[list[int]]:
-        """The N windows, each (top, left, height, width)."""
+        """The N windows of an image, each (top, left, height, width)."""
         return self._windows[copy, index].tolist()
 
     def encoded(self, index: int) -> bytes:
@@ -47,14 +48,14 @@ class _WholeFiles(FilePasses):
 
 
 class PillowViews(_WholeFiles):
-    """Decodes by ``Image.open``, with the plugins that are installed."""
+    """Decodes with ``Image.open`` and the installed plugins."""
 
     def set_up(self) -> None:
         """See :class:`_WholeFiles`."""
         register_plugins()
 
     def one(self, copy: int, index: int, turn: int) -> tuple[Bytes, Bytes]:
-        """See :class:`FilePasses`: (S, S, 3) and (N, C, C, 3) uint8."""
+        """See :class:`FilePasses`. Returns (S, S, 3) and (N, C, C, 3) uint8."""
         with Image.open(self._corpus.path(index)) as image:
             image.load()
             rgb = image if image.mode == "RGB" else image.convert("RGB")
@@ -67,8 +68,8 @@ class PillowViews(_WholeFiles):
 
 
 class OpenCvViews(_WholeFiles):
-    """Decodes by ``cv2.imdecode``, which gives channels in the order BGR. They are reversed only in view and crops,
-    which is less work than in the whole image."""
+    """Decodes with ``cv2.imdecode``, which returns channels in the order BGR. Only the view and the crops are converted
+    to RGB, which is less work than converting the whole image."""
 
     def set_up(self) -> None:
         """See :class:`_WholeFiles`."""
@@ -76,7 +77,7 @@ class OpenCvViews(_WholeFiles):
         self._cv2.setNumThreads(1)
 
     def one(self, copy: int, index: int, turn: int) -> tuple[Bytes, Bytes]:
-        """See :class:`FilePasses`: (S, S, 3) and (N, C, C, 3) uint8."""
+        """See :class:`FilePasses`. Returns (S, S, 3) and (N, C, C, 3) uint8."""
         cv2 = self._cv2
         image = cv2.imdecode(np.frombuffer(self.encoded(index), np.uint8), cv2.IMREAD_COLOR)
         if image is None:
@@ -90,11 +91,11 @@ class OpenCvViews(_WholeFiles):
 
 
 class TorchvisionViews(_WholeFiles):
-    """Decodes by ``torchvision.io``, which has separate functions for AVIF and HEIC; they need
-    torchvision-extra-decoders."""
+    """Decodes with ``torchvision.io``. Its separate functions for AVIF and HEIC need torchvision-extra-decoders."""
 
     def set_up(self) -> None:
-        """See :class:`_WholeFiles`. torch is imported here, since the other libraries do not need it."""
+        """See :class:`_WholeFiles`. torch is imported here and not at the top, since the other methods do not need
+        it."""
         import torch
         from torchvision import io
 
@@ -107,6 +108,6 @@ class TorchvisionViews(_WholeFiles):
         self._views = views_of_tensor
 
     def one(self, copy: int, index: int, turn: int) -> Any:
-        """See :class:`FilePasses`: (3, S, S) and (N, 3, C, C) uint8 tensors."""
+        """See :class:`FilePasses`. Returns (3, S, S) and (N, 3, C, C) uint8 tensors."""
         data = self._torch.frombuffer(bytearray(self.encoded(index)), dtype=self._torch.uint8)
         return self._views(self._decode(data, "RGB"), self._windows[copy, index])

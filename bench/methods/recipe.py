@@ -16,9 +16,9 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 class Recipe(FilePasses):
     """The paper's data path on one image at a time.
 
-    Windows are drawn in advance and results are not collated into batches, which favours this method a little. The
-    paper uses the worker processes of a ``DataLoader``. This method uses threads: they need no pickling between
-    processes, and hold the GIL only for microseconds between the steps.
+    Windows are drawn in advance and results are not collated into batches; both favour this method a little. The paper
+    uses the worker processes of a ``DataLoader``. This method uses threads, which need no pickling between processes
+    and hold the GIL only for microseconds between the steps.
     """
 
     def __init__(self, task: Task) -> None:
@@ -27,7 +27,7 @@ class Recipe(FilePasses):
         torch.set_num_threads(1)
 
     def one(self, copy: int, index: int, turn: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """See :class:`FilePasses`: (3, S, S) and (N, 3, C, C) float32, normalised."""
+        """See :class:`FilePasses`. Returns (3, S, S) and (N, 3, C, C) float32, normalised."""
         with Image.open(self._corpus.path(index)) as opened:
             image = functional.to_tensor(opened.convert("RGB"))
         view = functional.resize(image, [GLOBAL_SIZE, GLOBAL_SIZE], antialias=True)

@@ -1,8 +1,9 @@
-"""A classifier that every detector should exceed: logistic regression on power spectra, without a network.
+"""A simple classifier that every detector should outperform: logistic regression on power spectra, without a network.
 
-Layers that enlarge leave periodic traces and a falling spectrum (e.g. arXiv 2003.08685; arXiv 1911.06465), which some
-forty numbers per channel can show. A trained network that does no better than this classifier has not found the traces
-that a spectrum shows. The classifier scores batches as a model does, so it is measured in the same way.
+A generator's up-sampling layers leave periodic traces and a falling spectrum (e.g. arXiv 2003.08685; arXiv 1911.06465).
+Some forty numbers per channel are enough to show them. A trained network that does no better than this classifier has
+not found the traces that a spectrum shows. The classifier scores batches as a model does, so it is measured in the same
+way.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,17 +16,18 @@ from torch import nn
 __all__ = ["NUM_CROPS", "WINDOW", "SpectrumClassifier", "fit_spectrum", "log_spectra"]
 
 WINDOW = 128
-"""Side of the windows in pixels, the loader's ``crop_size``."""
+"""Side of the windows in pixels, passed to the loader as ``crop_size``."""
 NUM_CROPS = 8
 BINS = 48
-"""Rings of equal width from frequency 0 to the corner of the spectrum."""
+"""Number of rings of equal width into which the spectrum is divided, from frequency 0 to its corner."""
 NOISE = 1e-3
-"""Power added before the logarithm is taken, for pixels in 0 … 1: less than the power of rounding to eight bits."""
+"""Power added before the logarithm is taken, for pixel values in 0 … 1. It is less than the power of the rounding error
+of eight-bit values."""
 
 
 class SpectrumClassifier(nn.Module):
-    """Logistic regression on spectra, fitted by :func:`fit_spectrum` and called as :class:`glass.model.model.Glass`
-    is."""
+    """Logistic regression on spectra, fitted by :func:`fit_spectrum`. It is called in the same way as
+    :class:`glass.model.model.Glass`."""
 
     def __init__(self, weight: np.ndarray, bias: float) -> None:
         super().__init__()
@@ -35,7 +37,8 @@ class SpectrumClassifier(nn.Module):
     def forward(
         self, global_view: torch.Tensor, local_crops: torch.Tensor, crop_mask: torch.Tensor
     ) -> tuple[torch.Tensor, None]:
-        """Logits (B, 2) float32 of real and generated; the global view is ignored."""
+        """Returns logits (B, 2) float32 for real and generated, and None in place of attention. The global view is
+        ignored."""
         margin = log_spectra(local_crops, crop_mask).double() @ self.weight + self.bias
         return torch.stack([torch.zeros_like(margin), margin], dim=1).float(), None
 
@@ -43,8 +46,8 @@ class SpectrumClassifier(nn.Module):
 def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Tensor:
     """(B, 3 · BINS) float32: the mean logarithm of the power, per channel and ring of frequencies.
 
-    The mean is over the windows of ``local_crops`` (B, N, 3, C, C) uint8 that ``crop_mask`` (B, N) allows; 0 for an
-    image without windows.
+    The mean is taken over the windows of ``local_crops`` (B, N, 3, C, C) uint8 for which ``crop_mask`` (B, N) is true.
+    It is 0 for an image without windows.
     """
     side = local_crops.shape[-1]
     hann = torch.hann_window(side, periodic=False, device=local_crops.device)
@@ -59,8 +62,8 @@ def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Ten
 
 
 def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
-    """Fits the classifier to the samples that ``loader`` gives, each once. Raises ``ValueError`` if they are not of two
-    classes."""
+    """Fits the classifier to all samples that ``loader`` yields in one epoch. Raises ``ValueError`` if they are not of
+    two classes."""
     # Takes a second to import, which only this needs.
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -78,7 +81,7 @@ def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
 
 
 def _rings(side: int) -> torch.Tensor:
-    """(side · (side // 2 + 1),) int64: the ring of each frequency of ``rfft2``."""
+    """(side · (side // 2 + 1),) int64: the index of the ring to which each frequency of ``rfft2`` belongs."""
     rows, columns = torch.fft.fftfreq(side), torch.fft.rfftfreq(side)
     radius = torch.hypot(rows[:, None], columns[None, :]).flatten()
     return (radius / radius.max() * (BINS - 1e-3)).long()

@@ -1,4 +1,5 @@
-"""The measured process of ``glass bench memory``: one training step of a preset, counted once and then timed."""
+"""The measured process of ``glass bench memory``. The memory of one training step of a preset is counted, then further
+steps are timed."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +19,7 @@ __all__ = ["TrainingStep", "step_config"]
 
 
 def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunConfig:
-    """The settings of ``options["preset"]`` with the batch size, number of crops, chunk and precision to be
+    """The settings of ``options["preset"]``, changed to the batch size, number of crops, chunk and precision to be
     measured."""
     config = apply_overrides(
         load_preset(options["preset"]),
@@ -36,7 +37,7 @@ def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunCon
 
 
 class TrainingStep(Method):
-    """A method of the harness: its memory is counted during the warm-up; a pass is one training step."""
+    """The method that the harness runs: it counts memory during the warm-up, and each pass is one training step."""
 
     def __init__(self, task: Task) -> None:
         self.config = step_config(task.options, task.num_crops, task.threads)
@@ -61,15 +62,16 @@ class TrainingStep(Method):
         return time.perf_counter() - start
 
     def _mode(self) -> AbstractContextManager[None]:
-        """Context manager: if memory is counted by shapes, tensors have shapes and storage sizes but no values."""
+        """Context manager: if memory is counted by shapes, tensors created inside have shapes and storage sizes but no
+        values."""
         return without_numbers(self._fake) if self.by_shapes else nullcontext()
 
     def run(self) -> int:
-        """Runs the ``passes`` training steps of a turn; returns the number of images that they processed."""
+        """Runs the ``passes`` training steps of a turn. Returns the number of images processed."""
         for _ in range(self.passes):
             self.step.take()
         return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """All counts, in bytes, by name, with the way of counting, the device and the sizes."""
+        """All counts of memory in bytes, by name, with the method of counting, the device and the sizes of the step."""
         return self.step.described(self.figures, COUNTED_BY_SHAPES if self.by_shapes else None)

@@ -1,8 +1,9 @@
-"""The job of ``glass bench decode`` done by other loading libraries, each set up as its documentation advises.
+"""Other loading libraries, which do the same job as the methods of ``glass bench decode``. Each is set up as its
+documentation advises.
 
-No library here can decode a part of an image. All of them decode whole images and cut the same windows out, as uint8
-and not normalised. Each library uses its usual parallelism: SPDL threads, the others worker processes of a
-``DataLoader``. With one thread there are no worker processes, which spares the libraries the pickling.
+None of these libraries can decode a part of an image. All decode whole images and cut the same windows out of them, as
+uint8 and not normalised. Each library uses its usual parallelism: SPDL uses threads, the others use worker processes of
+a ``DataLoader``. If the bench runs on one thread, there are no worker processes, so the libraries need no pickling.
 """
 
 from bench.harness.task import MethodInfo

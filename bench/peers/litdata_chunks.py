@@ -17,14 +17,14 @@ litdata: Any = importlib.import_module("litdata")
 
 
 def _item(files: list[str], index: int) -> dict[str, Any]:
-    """An image opened by Pillow is stored as its file's own bytes."""
+    """An image for LitData. Because Pillow opened it from a file, LitData stores the bytes of that file."""
     from PIL import Image
 
     return {"image": Image.open(files[index]), "index": index}
 
 
 class _Dataset(litdata.StreamingDataset):
-    """Cuts views out of the images that LitData decodes (with torchvision)."""
+    """Cuts the views out of the images, which LitData decodes with torchvision."""
 
     def __init__(self, folder: str, windows: npt.NDArray[np.int32]) -> None:
         super().__init__(folder, shuffle=False)
@@ -38,7 +38,7 @@ class _Dataset(litdata.StreamingDataset):
 
 
 class LitDataChunks(PeerPasses):
-    """Streams chunks from the local disk."""
+    """Streams LitData's chunks from the local disk."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""

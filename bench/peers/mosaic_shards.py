@@ -17,7 +17,7 @@ streaming: Any = importlib.import_module("streaming")
 
 
 class _Dataset(streaming.StreamingDataset):
-    """Decodes JPEGs and cuts views out of them."""
+    """Decodes the stored JPEGs and cuts views out of them."""
 
     def __init__(self, folder: str, batch_size: int, windows: npt.NDArray[np.int32]) -> None:
         super().__init__(local=folder, batch_size=batch_size, shuffle=False)
@@ -29,7 +29,8 @@ class _Dataset(streaming.StreamingDataset):
 
 
 class MosaicShards(PeerPasses):
-    """Stores JPEGs as bytes: the library's own ``jpeg`` column would decode to Pillow images, which takes longer."""
+    """Stores JPEGs as bytes. The library's own ``jpeg`` column would decode them to Pillow images, which takes
+    longer."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""

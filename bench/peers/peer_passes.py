@@ -1,6 +1,7 @@
-"""The base of all peers: epochs over the converted corpus, and views cut out of decoded images.
+"""The base of all peers (other loading libraries): runs epochs over the converted corpus and cuts views out of decoded
+images.
 
-Views are cut on uint8, where torchvision is fastest.
+Views are cut out of uint8 tensors, with which torchvision is fastest.
 """
 
 from abc import abstractmethod
@@ -22,14 +23,14 @@ __all__ = ["PeerPasses", "Views", "views_of_jpeg", "views_of_tensor"]
 LARGEST_BATCH = 8
 
 Views = tuple[torch.Tensor, torch.Tensor]
-"""(3, S, S) and (N, 3, C, C), uint8."""
+"""(global view (3, S, S), crops (N, 3, C, C)), both uint8."""
 
 
 class PeerPasses(Method):
-    """A turn is a number of epochs; each epoch ends when its last batch is in memory.
+    """The base class of the peers. A turn consists of one or more epochs. Each ends when its last batch is in memory.
 
-    Since the images are few, batches are small, and their number is a multiple of the number of threads, so that no
-    worker waits for another at the end of an epoch.
+    Since there are few images, batches are small. The number of batches is a multiple of the number of threads, so that
+    no worker waits for another at the end of an epoch.
     """
 
     def __init__(self, task: Task) -> None:
@@ -50,10 +51,11 @@ class PeerPasses(Method):
 
     @abstractmethod
     def open(self, folder: Path) -> Iterable[Any]:
-        """The loader, whose ``iter()`` is one epoch of batches ((B, 3, S, S), (B, N, 3, C, C))."""
+        """The library's loader. Each ``iter()`` of it is one epoch of batches ((B, 3, S, S), (B, N, 3, C, C))."""
 
     def run(self) -> int:
-        """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` if images are missing."""
+        """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` if the loader does not deliver every
+        image."""
         images = sum(len(views) for _ in range(self.passes) for views, _ in self._batches)
         if images != self.passes * len(self.corpus):
             raise RuntimeError(f"{images} images in {self.passes} × {len(self.corpus)}")
@@ -64,18 +66,18 @@ class PeerPasses(Method):
         return {"bytes_read_per_image": float(np.mean([i.num_bytes for i in self.corpus.images]))}
 
     def close(self) -> None:
-        """See :class:`bench.harness.task.Method`. Worker processes end with this one."""
+        """See :class:`bench.harness.task.Method`. Worker processes end when this process ends."""
         del self._batches
 
 
 def views_of_jpeg(data: bytes, windows: npt.NDArray[np.int32]) -> Views:
-    """Decodes with torchvision's libjpeg-turbo and cuts views."""
+    """Decodes a JPEG with torchvision's libjpeg-turbo and cuts its views."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     return views_of_tensor(decode_jpeg(encoded, ImageReadMode.RGB), windows)
 
 
 def views_of_tensor(image: torch.Tensor, windows: npt.NDArray[np.int32]) -> Views:
-    """Cuts the views out of a decoded image (3, H, W) uint8, at its (N, 4) windows."""
+    """Cuts the global view and the crops out of a decoded image (3, H, W) uint8. ``windows`` is (N, 4)."""
     view = functional.resize(image, [GLOBAL_SIZE, GLOBAL_SIZE], antialias=True)
     crops = torch.zeros((len(windows), 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8)
     for crop, (top, left, height, width) in zip(crops, windows.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""SPDL, set up as in its image examples: a pipeline of threads, decoding by ``spdl.io`` (FFmpeg)."""
+"""SPDL, set up as in its image examples: a pipeline of threads that decodes with ``spdl.io`` (FFmpeg)."""
 
 import importlib
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ SINK_BATCHES = 2
 
 
 class SpdlPipeline(PeerPasses):
-    """Reads the files of the corpus; makes a new pipeline per epoch, as SPDL's documentation does."""
+    """Reads the files of the corpus. Makes a new pipeline for each epoch, as SPDL's documentation does."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`. Converts nothing, but raises ``NotAvailable`` if SPDL finds no FFmpeg."""
@@ -45,7 +45,7 @@ class SpdlPipeline(PeerPasses):
 
 
 class _Epochs:
-    """Each ``iter()`` runs one epoch."""
+    """An iterable whose every ``iter()`` runs one epoch."""
 
     def __init__(self, peer: SpdlPipeline) -> None:
         self._peer = peer

@@ -1,6 +1,6 @@
 """WebDataset with torchvision, set up as in "Getting started" and the FAQ of its documentation.
 
-Shards are split over workers, and batches are made inside the workers, so ``WebLoader`` itself makes none.
+Shards are distributed over the workers, and batches are made in the workers, so ``WebLoader`` itself makes none.
 """
 
 import importlib
@@ -19,7 +19,8 @@ wds: Any = importlib.import_module("webdataset")
 
 
 class _ToViews:
-    """Turns a sample into its views. A class, unlike a nested function, can be pickled for worker processes."""
+    """Turns a sample into its views. It is a class because, unlike a nested function, it can be pickled for worker
+    processes."""
 
     def __init__(self, windows: npt.NDArray[np.int32]) -> None:
         self._windows = windows
@@ -29,7 +30,7 @@ class _ToViews:
 
 
 class WebDatasetTars(PeerPasses):
-    """Writes and reads one tar per worker, since fewer tars would leave workers idle."""
+    """Writes and reads one tar per worker, since some workers would be idle with fewer tars."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""

@@ -1,4 +1,4 @@
-"""``bench all`` runs every bench, keeps their results, and reports those that did not end well."""
+"""``bench all`` runs every bench, keeps their results, and reports those that failed."""
 
 import errno
 import json
@@ -14,7 +14,8 @@ from tests.runs.made_up import made_up_result
 
 @pytest.fixture
 def benches(monkeypatch):
-    """Puts processes that end as given in the place of benches: name → (exit code, last line)."""
+    """Replaces the benches by fake processes. Returns a dict, which the test fills with name → (exit code, last line),
+    and the list of commands that were run."""
     ends: dict[str, tuple[int, str]] = {}
     commands: list[list[str]] = []
 
@@ -93,7 +94,8 @@ def test_a_result_that_cannot_be_kept_any_more_is_printed(benches, tmp_path, cap
 
 @pytest.mark.parametrize("photos", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_benches_get_what_they_measure_on(benches, synthetic_shards, tmp_path, photos):
-    """By default all benches run; without photographs, on synthetic ones."""
+    """Runs all default benches. Those that need images get the photographs if there are any, or the sizes of synthetic
+    ones."""
     ends, commands = benches
     ends.update(dict.fromkeys(bench_all.KNOWN, (3, "")))
     words = ["--machine", "m", "--results", str(tmp_path), "--data", str(synthetic_shards)]

@@ -1,4 +1,4 @@
-"""``python -m bench``: its output, and its answers to mistakes."""
+"""``python -m bench``: its output, and its messages about wrong arguments."""
 
 import json
 import subprocess
@@ -200,7 +200,7 @@ def test_remote_counts_the_bytes_of_both_ways(synthetic_shards, capsys, monkeypa
 
 @pytest.mark.slow
 def test_soak_reports_its_observations(tmp_path, capsys):
-    """Too short for a verdict, long enough for a document."""
+    """The soak test is too short for a reliable verdict, but long enough to write a complete document."""
     words = ["soak", "--minutes", "0.1", "--no-training", "--output", str(tmp_path)]
     assert main(words) in (0, 1)
     document = document_of(capsys)

@@ -1,6 +1,6 @@
-"""``bench doctor`` reports the faults of a machine, and never fails because of them.
+"""``bench doctor`` reports the faults of a machine and never crashes because of them.
 
-No GPU was there when these were written: fakes stand in the place of CUDA.
+No GPU was available when these tests were written, so they replace CUDA by fakes.
 """
 
 import json
@@ -26,7 +26,8 @@ PROC = (
 
 @pytest.fixture
 def examined(tmp_path, capsys, monkeypatch):
-    """Runs the doctor: (exit code, lines for people, check → (verdict, words), document)."""
+    """Returns a function that runs the doctor and returns (exit code, printed lines, check → (verdict, sentence),
+    document)."""
     monkeypatch.setattr(doctor, "FILE_BYTES", 1 << 20)
     monkeypatch.setattr(doctor_gpu, "DRIVER_FILE", tmp_path / "driver")
 
@@ -50,7 +51,8 @@ def test_a_folder_of_shards_must_be_a_folder(tmp_path):
 
 @pytest.fixture
 def fake_gpu(monkeypatch, tmp_path):
-    """A GPU in name: what is put on it stays where it is. The CPU half is left out."""
+    """Makes torch report a GPU. Tensors that are moved to it stay on the CPU. The CPU checks are left out, except for
+    the one that looks for a GPU."""
     monkeypatch.setattr(doctor, "CPU_CHECKS", {"GPU": doctor_gpu.check_presence})
     (tmp_path / "driver").write_text(PROC)
     for name in ("ones", "randn", "empty"):

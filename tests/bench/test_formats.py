@@ -1,4 +1,4 @@
-"""``python -m bench decode --formats``: every format is written, read by all that read it, and measured."""
+"""``python -m bench decode --formats``: each format is written, read by all methods that can read it, and measured."""
 
 import importlib
 import json
@@ -29,7 +29,7 @@ CROPS = 2
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Three JPEGs of 0.2 megapixels."""
+    """A folder with three JPEGs of 0.2 megapixels."""
     folder = tmp_path_factory.mktemp("photographs")
     for number in range(3):
         pixels = draw_photograph(540, 400, np.random.default_rng(number))
@@ -39,7 +39,8 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def corpora(photographs, tmp_path_factory):
-    """Format → its corpus as kept, and as a build stores it, of two photographs; each is built once."""
+    """Returns a function: format → (paths of two photographs in it, their corpus as kept, their corpus as a build
+    converts it). Each is built once."""
     folder = tmp_path_factory.mktemp("corpora")
     shrunk = shrink_photographs(sorted(photographs.iterdir())[:2], 0.1, folder / "shrunk")
     found = {}
@@ -55,14 +56,15 @@ def corpora(photographs, tmp_path_factory):
 
 
 def usable(name: str) -> str:
-    """The format's name, or the test is skipped with the reason that the bench prints."""
+    """Returns the name of the format. Skips the test, with the reason that the bench prints, if the format cannot be
+    used here."""
     if why := why_not(name):
         pytest.skip(why)
     return name
 
 
 def built(format_name: str, method: str, corpus) -> Method:
-    """A method as the measured process builds it."""
+    """The method for a corpus, created as the measured process creates it."""
     info = dict(methods_of(format_name))[method]
     options = info.options or {"format": format_name}
     task = Task(method, info.where, str(corpus.root), CROPS, 1, choose_cores(1), 0.01, options)
@@ -131,7 +133,7 @@ def test_every_method_has_words():
 
 
 def measured(photographs, output, capsys, *words: str) -> tuple[str, dict]:
-    """The table for people and the document."""
+    """Runs the bench and returns its printed table and its document."""
     words = ("decode", "--photos", str(photographs), "--megapixels", "0.1", "--min-megapixels", "0.1", *words)
     words += ("--crops", "2", "--rounds", "1", "--seconds-per-round", "0.02", "--output", str(output))
     assert main([*words]) == 0
@@ -144,7 +146,7 @@ def measured(photographs, output, capsys, *words: str) -> tuple[str, dict]:
 
 @pytest.mark.slow  # processes; what they run is tested above, one by one
 def test_a_format_is_measured_into_a_document(photographs, tmp_path, capsys):
-    """Of two photographs where three take too long."""
+    """The time limit allows fewer than three photographs, so the bench measures two, its minimum."""
     words = ("--formats", "progressive", "--methods", "tiles,decode_only", "--seconds-per-cell", "0.001")
     table, document = measured(photographs, tmp_path, capsys, *words)
     (row,) = document["rows"]

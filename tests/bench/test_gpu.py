@@ -1,4 +1,4 @@
-"""``bench gpu`` without a GPU: its order, its cut-offs, and what it says of a machine that has none."""
+"""``bench gpu`` without a GPU: the order of its parts, its time limits, and its message on a machine without a GPU."""
 
 import json
 import sys
@@ -51,7 +51,8 @@ def break_down(left):
 
 
 def test_a_cell_that_fails_costs_no_other():
-    """And where the time is over, the others are named."""
+    """A cell that fails does not stop the others. Cells that come after the end of the time get a row, too, which says
+    so."""
     cells = [
         Cell("good", lambda left: ({"rate": 1.0}, "one")),
         Cell("refused", refuse),
@@ -90,7 +91,7 @@ def test_every_part_has_cells_for_every_device_and_a_verdict_on_nothing():
 
 
 def test_a_part_that_hangs_or_crashes_keeps_its_rows(monkeypatch):
-    """The next part begins in a new process."""
+    """If a part hangs or crashes, its finished rows are kept and the next part begins in a new process."""
     monkeypatch.setattr(gpu, "WORKER", [sys.executable, "-c", HANGS])
     monkeypatch.setattr(gpu, "GRACE_S", 0.5)
     runner = gpu._Runner({})
@@ -133,7 +134,8 @@ def test_a_file_of_somebody_is_left_alone(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("minutes", ["0.5", "4"])
 def test_a_rehearsal_on_a_cpu_writes_a_row_of_every_part(synthetic_shards, tmp_path, capsys, minutes):
-    """Also where there is not the time for much, which then ends in time."""
+    """With half a minute, there is no time for most measurements, but the run still ends in time with a row for every
+    part."""
     out = tmp_path / "gpu.json"
     begun = time.monotonic()
     arguments = ["--device", "cpu", "--minutes", minutes, "--data", str(synthetic_shards), "--out", str(out)]

@@ -1,4 +1,5 @@
-"""``scripts/gpu_kit.sh``: a Python with only what a rented machine has checks, unpacks and runs what it packs."""
+"""``scripts/gpu_kit.sh``: a Python with only the packages of a rented machine checks, unpacks and runs the kit that the
+script packs."""
 
 import shutil
 import subprocess
@@ -51,7 +52,7 @@ def make_wheel(folder, name, files):
 
 
 def test_wheels_that_are_missing_are_unpacked(tmp_path, capsys):
-    """What is installed stays as it is; commands are left out."""
+    """Packages that are installed already are not unpacked, and neither are command-line scripts."""
     folder, site = tmp_path / "wheels", tmp_path / "site"
     folder.mkdir()
     files = {"thing/__init__.py": "x = 1\n", "thing-1.0.data/purelib/more.py": "", "thing-1.0.data/scripts/thing": ""}
@@ -106,7 +107,8 @@ def test_mistakes_get_one_sentence(tmp_path, arguments, sentence):
 
 
 def wheels_of_what_is_here(folder: Path) -> None:
-    """The distributions that a machine lacks, as wheels again; DALI is too large."""
+    """Writes the installed distributions that a rented machine lacks into ``folder`` as wheels, except for DALI, which
+    is too large."""
     lines = subprocess.run(
         [sys.executable, "scripts/kit/missing.py", "--no-dali"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -125,7 +127,8 @@ def wheels_of_what_is_here(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_kit_runs_on_a_machine_with_nothing_else(tmp_path):
-    """Up to the sentence that there is no GPU, within a minute; a damaged piece is noticed before."""
+    """The kit runs within a minute up to the message that there is no GPU. A damaged piece of a kit is noticed before
+    anything runs."""
     photographs = tmp_path / "photographs"
     photographs.mkdir()
     for number in range(8):

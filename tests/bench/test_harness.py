@@ -1,4 +1,5 @@
-"""Rounds are alternated, processes pinned, crashes contained; ratios are taken round by round."""
+"""Methods take turns, processes are pinned to cores, crashes do not stop other methods, and ratios are taken round by
+round."""
 
 import json
 import os
@@ -64,7 +65,7 @@ class Fake:
 
 @pytest.fixture
 def fake_task(tmp_path, monkeypatch):
-    """Makes tasks of fakes that share one log."""
+    """Returns a function that makes tasks with a fake method, and the path of the log to which all of them write."""
     (tmp_path / "fakes.py").write_text(textwrap.dedent(FAKES))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
@@ -93,7 +94,8 @@ def test_no_turn_begins_while_another_method_still_reads_ahead(fake_task):
 
 
 def test_a_turn_is_long_enough_and_counted_in_full_on_its_own_core(fake_task):
-    """0.01 s a pass, 0.04 s a round: 4 passes of 10 images, each costing what it costs."""
+    """With 0.01 s per pass and 0.04 s per round, a turn has 4 passes of 10 images. All of its CPU time is counted, on
+    one core."""
     make, _ = fake_task
     (measurement,) = alternate([make("a")], rounds=2).measurements
     assert measurement.images == 2 * 4 * 10
@@ -104,7 +106,7 @@ def test_a_turn_is_long_enough_and_counted_in_full_on_its_own_core(fake_task):
 
 @pytest.mark.slow  # two processes
 def test_peak_memory_is_the_method_s_own(fake_task):
-    """The process that holds 200 MiB more is seen to hold them, the one beside it is not."""
+    """The process that holds 200 MiB more reports 200 MiB more, although the other process runs beside it."""
     make, _ = fake_task
     small, large = alternate([make("a", 1), make("b", 201)], rounds=1).measurements
     assert large.peak_rss_mib - small.peak_rss_mib == pytest.approx(200, abs=20)
@@ -126,7 +128,7 @@ def measured(method: str, rates: list[float], threads: int = 1) -> Measurement:
 
 
 def test_ratios_are_taken_round_by_round():
-    """A machine that slows down by half between rounds changes no ratio."""
+    """Ratios do not change if the machine slows down by half between rounds."""
     quotient = ratio(measured("a", [100, 50, 20]), measured("b", [10, 5, 2]))
     assert (quotient.median, quotient.low, quotient.high) == (10, 10, 10)
     quotient = ratio(measured("a", [8, 9, 30]), measured("b", [2, 3, 3]))

@@ -1,4 +1,4 @@
-"""What benches measure on: photographs that are found, synthetic ones that are drawn."""
+"""The images that benches measure on: photographs found in a folder, and synthetic ones."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ from shards.errors import InputError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A JPEG, links to it, a copy, a PNG, a thumbnail, a CMYK and a broken file."""
+    """A folder with a JPEG, links to it, a copy of it, a grey JPEG, a PNG, a thumbnail, a CMYK JPEG, a broken file and
+    a text file."""
     root = tmp_path_factory.mktemp("photographs") / "photos"
     (root / "sub").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -77,7 +78,7 @@ def test_synthetic_photographs_have_a_photograph_s_entropy_at_every_size(tmp_pat
 
 
 def test_synthetic_photographs_are_drawn_once(tmp_path):
-    """The same seed gives the same bytes; what lies in the folder is not drawn again."""
+    """The same seed gives the same bytes, and files that are already in the folder are not drawn again."""
     first = synthetic_photographs(tmp_path / "a", 0.1, 2, seed=3)
     again = synthetic_photographs(tmp_path / "b", 0.1, 2, seed=3)
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in again]

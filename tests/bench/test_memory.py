@@ -1,4 +1,4 @@
-"""The counts behind ``bench memory``, its lines and ratios, and its answers to mistakes."""
+"""The counts of memory behind ``bench memory``, its fitted lines and ratios, and its messages about wrong arguments."""
 
 import json
 
@@ -47,8 +47,8 @@ def test_kept_storages_are_those_that_the_backward_pass_needs():
 
 @pytest.mark.parametrize("chunk", [pytest.param(None, marks=pytest.mark.slow), 1])
 def test_the_counts_agree(monkeypatch, chunk):
-    """What lives after the forward pass is what autograd keeps, within 5 %; the parts of the peak
-    add up to it."""
+    """The bytes that are alive after the forward pass equal those that autograd keeps, within 5 %. The parts of the
+    peak add up to the peak."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     options = {"preset": "glass_tiny", "batch_size": "4", "precision": "float32"}
     found = Step(step_config({**options, "crop_chunk": str(chunk)}, 4, 1)).count_by_storages()

@@ -1,4 +1,4 @@
-"""Every method does the whole job on the same files: same windows, same pixels, all images."""
+"""Every method does the whole job on the same files, with the same windows, the same pixels and all images."""
 
 import io
 
@@ -24,7 +24,7 @@ SIZES = [(640, 480), (500, 700), (300, 200)]  # width, height; the last is lower
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Three photographs, one of them progressive in its source."""
+    """A corpus of three photographs, one of which is a progressive JPEG."""
     folder = tmp_path_factory.mktemp("bench")
     paths = []
     for number, (width, height) in enumerate(SIZES):
@@ -37,7 +37,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture
 def method(corpus):
-    """Builds a method as the measured process does, and closes it."""
+    """Returns a function that creates a method as the measured process does. The methods are closed after the test."""
     built = []
 
     def build(name: str, threads: int = 1):
@@ -66,7 +66,8 @@ def padded(image: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 
 def test_the_corpus_holds_what_the_shards_hold(corpus):
-    """Files are the members' bytes; the progressive one is baseline for all methods."""
+    """The files of the corpus have the bytes of the shards' members. The progressive JPEG has become baseline for all
+    methods."""
     dataset = ShardDataset.open(corpus.shards)
     assert len(corpus) == len(dataset) == len(SIZES)
     assert Corpus.open(corpus.root) == corpus
@@ -100,8 +101,8 @@ def test_precut_crops_are_the_windows_of_every_copy(corpus):
 
 
 def test_the_loader_draws_the_corpus_s_windows(corpus, tmp_path):
-    """Over a repeated manifest every image comes once per copy, with that copy's windows, and the
-    very pixels."""
+    """When the loader reads a repeated manifest, every image occurs once per copy, with the windows of that copy and
+    exactly the pixels of a full decode."""
     dataset = ShardDataset.open(corpus.shards)
     repeated = repeat_dataset(dataset, SPLIT, 4, tmp_path / "four")
     windows = corpus.windows(CROPS)

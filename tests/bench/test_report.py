@@ -1,4 +1,4 @@
-"""Results as lines, set side by side where they were measured alike, and refused where not."""
+"""Result lines are compared side by side if they were measured alike, and refused if not."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ from tests.runs.made_up import made_up_result
 
 @pytest.fixture
 def document() -> dict:
-    """Two rows of ``bench loader``."""
+    """The document of ``bench loader`` with two rows."""
     document = made_up_result("loader")
     (row,) = document["rows"]
     row |= {"method": "turbo <window>", "num_crops": 4, "images_per_s": 100.0, "spread": [90.0, 110.0]}
@@ -68,7 +68,7 @@ def test_every_field_of_the_identity_is_in_the_schema():
 
 @pytest.mark.parametrize("bench", METRICS)
 def test_what_was_measured_alike_is_compared(bench, tmp_path, capsys):
-    """Each figure has its line; other figures of the same thing are no reason to refuse."""
+    """Each figure has its own line in the report. Results that differ only in their figures are compared."""
     add(tmp_path, bench, "machine-a", made_up_result(bench))
     other = made_up_result(bench)
     for metric in METRICS[bench]:
@@ -81,7 +81,8 @@ def test_what_was_measured_alike_is_compared(bench, tmp_path, capsys):
 
 @pytest.mark.parametrize("bench", METRICS)
 def test_what_was_not_measured_alike_is_refused(bench, tmp_path):
-    """Other data, crop size, chunk, settings, batch …: each alone is enough."""
+    """A difference in any single field of the identity (data, crop size, chunk, settings, batch …) is enough to refuse
+    a comparison."""
     for field in IDENTITY[bench]:
         folder = tmp_path / field
         folder.mkdir()
@@ -191,7 +192,7 @@ def test_the_digest_of_data_depends_on_its_tars_alone(synthetic_dataset):
 
 
 def test_committed_results_have_the_form():
-    """Each line is a result, of this version or named as one of another."""
+    """Every line of the committed files is a result of this version of the benches, and every default bench occurs."""
     files = sorted((Path(report.__file__).parent / "results").glob("*.jsonl"))
     assert files
     results, left_out = read_results(files)

@@ -1,4 +1,4 @@
-"""A measurement as a row, and the check of rates before a document is printed."""
+"""A measurement becomes a row, and rates are checked before a document is printed."""
 
 import copy
 import json
@@ -108,7 +108,8 @@ def test_a_wrong_value_is_refused(document, where, value):
 
 @pytest.mark.slow
 def test_plots_show_what_has_two_values(tmp_path):
-    """Two numbers of crops on photographs, two sizes of synthetic images."""
+    """Rows of photographs with two numbers of crops give a plot against crops. Rows of synthetic images of two sizes
+    give a plot against megapixels. A single row gives no plot."""
     photographs = [row_of("decode", measurement("window", crops), 7.0, images="photographs") for crops in (1, 4)]
     synthetic = [row_of("decode", measurement("precut"), size, images="synthetic") for size in (3.0, 48.0)]
     names = {path.name for path in plot_rows(photographs + synthetic, LABELS, tmp_path)}

@@ -1,4 +1,4 @@
-"""``bench scale`` on small manifests, and its answers to mistakes."""
+"""``bench scale`` on small manifests, and its messages about wrong arguments."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_mistakes_are_reported(words, message):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Rounds of given times, without processes."""
+    """A list of measurements. The bench takes the next one for each round, without starting processes."""
     rounds: list[dict[str, float]] = []
     monkeypatch.setattr(scale, "_measured", lambda folder: rounds.pop(0))
     return rounds

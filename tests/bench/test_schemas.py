@@ -1,4 +1,4 @@
-"""Every document that a bench prints has a written schema, and a hole in it is refused."""
+"""Every document that a bench prints has a schema, and a document with a missing or wrong field is refused."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ def test_every_bench_has_a_schema():
 
 @pytest.mark.parametrize("name", [*SCHEMAS, "line"])
 def test_a_document_with_a_hole_is_refused(name):
-    """Each field missing, and each of a type that is taken nowhere."""
+    """Tries each field once missing and once with a type that no schema allows."""
     schema: Any = Line if name == "line" else SCHEMAS[name]
     if name == "line":
         whole = made_up(Line) | {"bench": "scale", "document": made_up_result("scale")}
@@ -33,7 +33,8 @@ def test_a_document_with_a_hole_is_refused(name):
 
 
 def test_a_result_is_printed_also_where_it_cannot_be_written(tmp_path, capsys):
-    """After an hour of measuring, the folder may be gone or the disk full."""
+    """The folder may have disappeared, or the disk may be full, after an hour of measuring. The document must be
+    printed even so."""
     document = made_up_result("scale")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"cannot be written to .*: keep the last line"):

@@ -1,4 +1,4 @@
-"""The spectrum as a floor: it sees how pixels were enlarged, and is measured as a model is."""
+"""The spectrum classifier as a minimum for detectors: it recognises enlarged pixels, and is measured as a model is."""
 
 import json
 
@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("quick_look")
 
 
 def batches(seed, number=4, size=8):
-    """Noise as it is (real), and enlarged by two (generated), of equal deviation."""
+    """Batches of noise: real images are plain noise, generated ones are noise enlarged by two, with the same standard
+    deviation."""
     rng = np.random.default_rng(seed)
     for _ in range(number):
         label = rng.integers(0, 2, size)

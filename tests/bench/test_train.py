@@ -67,7 +67,7 @@ def test_tables_of_steps_fit_and_wrap_no_number(capsys):
 
 
 def test_the_loss_counts_with_the_forward_pass(synthetic_dataset, monkeypatch):
-    """And the optimiser alone with the optimiser."""
+    """The time of the loss counts as forward, that of gradient clipping as backward, and neither as optimiser."""
 
     def slow_down(owner, name, seconds):
         real = getattr(owner, name)

@@ -1,4 +1,4 @@
-"""A folder of images, and the archives in which it comes."""
+"""Writes a folder of images, and the same files as archives of several kinds."""
 
 import io
 import tarfile
@@ -21,7 +21,7 @@ def build(source, out, workers=1):
 
 
 def write_folder(root: Path, encode_image: Callable[..., bytes], coded_image: Callable[..., Any]) -> Path:
-    """Writes 12 images in class folders, one of them lossless, and a file that is no image."""
+    """Writes 12 images in one folder per class, one of them a PNG and the others JPEGs, and a text file."""
     for index in range(12):
         below = root / ("train/real" if index % 2 else f"train/fake/gan_{'ab'[index // 2 % 2]}")
         below.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def behind(path, start):
 
 
 class Killed(BaseException):
-    """Raised in place of the end of a process."""
+    """Raised where a real process would be killed."""
 
 
 def killed(*arguments):

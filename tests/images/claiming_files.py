@@ -1,4 +1,4 @@
-"""Image files with claims about themselves."""
+"""Makes image files that claim something about themselves, such as that a program generated them."""
 
 import json
 import struct
@@ -38,7 +38,7 @@ def with_xmp(kind: str, xmp: bytes) -> bytes:
 
 
 def with_chunk(name: bytes, payload: bytes, late: bool = False) -> bytes:
-    """A PNG with a chunk before its pixels or after them."""
+    """A PNG with an additional chunk, placed before the pixels, or after them if ``late``."""
     png = encode(PIXELS, "PNG")
     chunk = struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", zlib.crc32(name + payload))
     at = png.index(b"IEND" if late else b"IDAT") - 4
@@ -55,14 +55,14 @@ def with_exif(kind: str, tags: dict[int, str], comment: bytes | None = None) -> 
 
 
 def says(data: bytes) -> list[str]:
-    """The texts of a file's claims, all of which must be unchecked."""
+    """The texts of the claims in a file. Requires all of them to have the status "not checked"."""
     claims = read_claims(data)
     assert all(claim.status == "not checked" for claim in claims)
     return [claim.says for claim in claims]
 
 
 def with_marker() -> bytes:
-    """A JPEG that is marked as signed but has no manifest."""
+    """A JPEG with the marker of a signed file, but without a manifest."""
     jpeg = encode(PIXELS, "JPEG")
     body = b"JP\0\1\0\0\0\1" + b"\0\0\0\x40jumb\0\0\0\x38jumdc2pa" + bytes(46)
     return jpeg[:2] + b"\xff\xeb" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]

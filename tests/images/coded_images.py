@@ -1,4 +1,4 @@
-"""Small images whose pixels show where they come from, as arrays and as files."""
+"""Small images whose pixels encode their own position and the number of the image, as arrays and as files."""
 
 import io
 from pathlib import Path
@@ -25,8 +25,8 @@ JPEG_KINDS: list[dict[str, Any]] = [
 def draw_coded(index: int, width: int, height: int) -> np.ndarray:
     """(height, width, 3) uint8: red is x // 2, green is y // 2, blue is 10 × index.
 
-    So a decoded crop proves which image (index 0 … 25) and which window (up to 512 pixels) it is; in a grey rendering,
-    the weighted sum of the three does.
+    A decoded crop therefore shows from which image (index 0 … 25) and from which window (positions up to 512 pixels) it
+    comes. In a grey image, the weighted sum of the three channels shows it.
     """
     image = np.empty((height, width, 3), np.uint8)
     image[..., 0] = (np.arange(width) // 2)[None, :]
@@ -36,7 +36,8 @@ def draw_coded(index: int, width: int, height: int) -> np.ndarray:
 
 
 def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
-    """The bytes of an image file; ``options`` are those of Pillow's ``save``."""
+    """Encodes an image as a file and returns its bytes. ``options`` are passed to Pillow's ``save``; ``grey`` first
+    converts the image to grey."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     if options.pop("grey", False):
         image = image.convert("L")
@@ -46,7 +47,7 @@ def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes
 
 
 def write_images(root: Path) -> None:
-    """Writes 24 images, half of them real, by two generators: 17 JPEGs of many kinds and 7 PNGs."""
+    """Writes 24 images, 17 JPEGs of many kinds and 7 PNGs. Half are real, the others come from two generators."""
     for index in range(NUM_IMAGES):
         width, height = SIZES[index % len(SIZES)]
         pixels = draw_coded(index, width, height)
@@ -61,7 +62,7 @@ def write_images(root: Path) -> None:
 
 
 def write_small_images(root: Path) -> None:
-    """Writes 16 JPEGs of 30 rows, half of them real."""
+    """Writes 16 JPEGs that are 30 pixels high. Half of them are real."""
     for index in range(16):
         folder = root / ("real" if index % 2 else "generated/gan")
         folder.mkdir(parents=True, exist_ok=True)

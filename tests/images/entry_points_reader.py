@@ -1,4 +1,5 @@
-"""Unpacks entry points slowly, as the format is documented, to be compared with the project's own readers."""
+"""A slow reader of entry points, written from the format's documentation, with which tests compare the project's own
+readers."""
 
 import struct
 import zlib
@@ -12,12 +13,12 @@ __all__ = ["BadEntryPoints", "EntryPoints", "read_entry_points"]
 
 
 class BadEntryPoints(ValueError):
-    """The bytes are no entry points of this version, or are cut off."""
+    """The bytes are not entry points of this version, or are truncated."""
 
 
 @dataclass(frozen=True)
 class EntryPoints:
-    """A ``.mcu`` member, unpacked."""
+    """The unpacked contents of a ``.mcu`` member."""
 
     jpeg_length: int
     scan_start: int
@@ -25,11 +26,11 @@ class EntryPoints:
     identity: int
     mcus_per_entry: int
     references: tuple[tuple[int, int], ...]
-    """(kind, offset in the JPEG)."""
+    """(kind, offset in the JPEG) of each reference to a segment of the JPEG."""
     positions: np.ndarray
     """(n,) int64: bit position of each entry, counted from the scan's start."""
     dc: np.ndarray
-    """(n, components) int16: DC predictors at each entry."""
+    """(n, components) int16: the DC predictors of each component at each entry."""
 
 
 def read_entry_points(payload: bytes) -> EntryPoints:

@@ -1,4 +1,4 @@
-"""Image files that Pillow cannot write, made byte by byte."""
+"""Builds image files that Pillow cannot write, byte by byte."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ def chunk(name: bytes, payload: bytes) -> bytes:
 
 
 def png(pixels: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
-    """A PNG of (H, W, channels) values that Pillow cannot write: 16-bit colour, filter "up"."""
+    """A PNG of 16-bit colour with the filter "up", from (H, W, channels) values. Pillow cannot write such files."""
     height, width = pixels.shape[:2]
     raw = np.ascontiguousarray(pixels.astype(">u2")).view(np.uint8).reshape(height, -1)
     up = raw - np.vstack([np.zeros_like(raw[:1]), raw[:-1]])
@@ -37,9 +37,9 @@ def tiff(
     bits: int | None = None,
     more: dict[int, tuple[int, list[int]]] | None = None,
 ) -> bytes:
-    """A TIFF of one strip of (H, W, channels) values in byte order ``order``.
+    """A TIFF with one strip of (H, W, channels) values. ``order`` is the byte order.
 
-    ``more`` adds or replaces tags; each has a kind (3 short, 4 long) and values.
+    ``more`` maps further tags, or tags to be replaced, to (type, values); the type is 3 for short or 4 for long.
     """
     height, width, channels = pixels.shape
     body = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
@@ -77,6 +77,6 @@ def tiff(
 
 
 def box(name: bytes, *parts: bytes) -> bytes:
-    """A box of an ISO media file (HEIC, AVIF, JPEG XL, JPEG 2000)."""
+    """A box, the unit of ISO media files (HEIC, AVIF, JPEG XL, JPEG 2000)."""
     payload = b"".join(parts)
     return struct.pack(">I", 8 + len(payload)) + name + payload

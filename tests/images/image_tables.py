@@ -1,4 +1,4 @@
-"""Tables with images in them, in the forms of public sets."""
+"""Writes tables that contain images, in the forms in which public data sets come."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 __all__ = ["FORMS", "Row", "features", "rows_of", "table_of", "write_saved", "write_tables"]
 
 FORMS = ("datasets", "one group", "one page", "bytes", "large bytes", "arrow")
-"""``datasets`` writes images as structures, in several row groups and uncompressed; the other Parquet forms are as
-pyarrow writes them, with one row group and one dictionary for it."""
+"""``datasets`` stores images as structures, in several row groups and uncompressed. The other Parquet forms have
+pyarrow's default layout, with one row group and one dictionary."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Row:
 
 
 def rows_of(root: Path) -> list[Row]:
-    """The images of a folder with ``real`` and ``generated/GENERATOR``, real and generated alternating."""
+    """The images below the folders ``real`` and ``generated/GENERATOR`` in ``root``, sorted by file name so that
+    classes alternate."""
     paths = sorted(root.rglob("*.*"), key=lambda path: path.name)
     names = [str(path.relative_to(root)) for path in paths]
     return [
@@ -37,13 +38,14 @@ def rows_of(root: Path) -> list[Row]:
 
 
 def features(names: Sequence[str]) -> dict[bytes, bytes]:
-    """The metadata of a schema as ``datasets`` writes it: ``label`` is the index of one of ``names``."""
+    """The schema metadata that ``datasets`` writes. They declare ``label`` as an index into ``names``."""
     about = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
     return {b"huggingface": json.dumps({"info": {"features": about}}).encode()}
 
 
 def table_of(rows: Sequence[Row], form: str = "datasets", names: Sequence[str] = ("real", "fake")) -> pa.Table:
-    """The rows as ``datasets`` stores them, or with the images in a column of plain bytes."""
+    """The rows as a table. Images are structures as ``datasets`` stores them, or plain bytes if ``form`` ends with
+    "bytes"."""
     kind: pa.DataType = pa.large_binary() if form == "large bytes" else pa.binary()
     images: list[Any] = [row.data for row in rows]
     if not form.endswith("bytes"):
@@ -59,7 +61,8 @@ def table_of(rows: Sequence[Row], form: str = "datasets", names: Sequence[str] =
 
 
 def write_tables(root: Path, rows: Sequence[Row], form: str = "datasets", parts: int = 2) -> Path:
-    """Writes the rows to ``parts`` files, as on the hub or, for the form ``arrow``, as ``save_to_disk`` does."""
+    """Writes the rows to ``parts`` files, in the layout of a repository on the hub or, for the form ``arrow``, of
+    ``save_to_disk``. Returns the folder."""
     size = -(-len(rows) // parts)
     tables = [table_of(rows[start : start + size], form) for start in range(0, len(rows), size)]
     if form == "arrow":
@@ -77,7 +80,7 @@ def write_tables(root: Path, rows: Sequence[Row], form: str = "datasets", parts:
 
 
 def write_saved(folder: Path, tables: Sequence[pa.Table]) -> None:
-    """Writes the tables as ``datasets.save_to_disk`` does, with a cache of ``map()`` beside them."""
+    """Writes the tables as ``datasets.save_to_disk`` does, and beside them a cache file as ``map()`` leaves it."""
     folder.mkdir(parents=True)
     names = [f"data-{number:05d}-of-{len(tables):05d}.arrow" for number in range(len(tables))]
     for name, table in zip([*names, "cache-0123456789abcdef.arrow"], [*tables, tables[0]], strict=True):

@@ -1,8 +1,7 @@
-"""JPEGs of every kind that has entry points, made on the spot: by Pillow, simplejpeg, cjpeg, or by
-rewriting segments.
+"""Makes JPEGs of every kind that has entry points, with Pillow, simplejpeg or cjpeg, or by rewriting segments.
 
-``VARIANTS[name](pixels)`` takes (height, width, 3) uint8 and returns the file's bytes. Those that
-need cjpeg are in ``NEED_CJPEG``.
+``VARIANTS[name](pixels)`` takes (height, width, 3) uint8 and returns the file's bytes. ``NEED_CJPEG`` has the names of
+those that need cjpeg.
 """
 
 import io
@@ -22,7 +21,7 @@ Pixels = np.ndarray
 
 
 def photograph(height: int, width: int, seed: int = 0) -> Pixels:
-    """(height, width, 3) uint8 with smooth parts, edges, grain and colour, as a photograph has."""
+    """An image like a photograph, (height, width, 3) uint8, with smooth parts, edges, grain and colour."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     image = np.empty((height, width, 3))
@@ -49,12 +48,12 @@ def _simple(pixels: Pixels, subsampling: str) -> bytes:
 
 
 def have_cjpeg() -> bool:
-    """Whether libjpeg-turbo's command line programs are installed."""
+    """Whether libjpeg-turbo's command-line program cjpeg is installed."""
     return shutil.which("cjpeg") is not None
 
 
 def cjpeg(pixels: Pixels, *switches: str) -> bytes:
-    """Encodes ``pixels`` by cjpeg."""
+    """Encodes ``pixels`` as a JPEG with the program cjpeg."""
     height, width = pixels.shape[:2]
     ppm = b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()
     command = ["cjpeg", "-quality", "85", *switches]
@@ -62,7 +61,8 @@ def cjpeg(pixels: Pixels, *switches: str) -> bytes:
 
 
 def _segments(jpeg: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """(marker, payload) of all segments up to the scan header, and the rest."""
+    """Splits a JPEG into (marker, payload) of each segment up to and including the scan header, and the bytes after
+    it."""
     parts: list[tuple[int, bytes]] = []
     at = 2
     while not parts or parts[-1][0] != 0xDA:
@@ -78,7 +78,8 @@ def _join(parts: list[tuple[int, bytes]], rest: bytes) -> bytes:
 
 
 def with_fill_bytes(jpeg: bytes) -> bytes:
-    """``jpeg`` with fill bytes before every marker, also in the scan and before the last."""
+    """Inserts fill bytes before every marker of ``jpeg``, including the restart markers in the scan and the final
+    marker."""
     parts, rest = _segments(jpeg)
     head = b"\xff\xd8"
     for marker, payload in parts:
@@ -90,7 +91,7 @@ def with_fill_bytes(jpeg: bytes) -> bytes:
 
 
 def _redefined_tables(pixels: Pixels) -> bytes:
-    """A JPEG that first defines other tables under the same numbers; the last definitions are valid."""
+    """A JPEG that defines its tables twice under the same numbers. The second definitions must be used."""
     parts, rest = _segments(_pillow(pixels, optimize=True))
     others, _ = _segments(_pillow(pixels[::-1], quality=20))
     decoys = [part for part in others if part[0] in (0xDB, 0xC4)]
@@ -98,7 +99,7 @@ def _redefined_tables(pixels: Pixels) -> bytes:
 
 
 def _four_tables(pixels: Pixels) -> bytes:
-    """An extended sequential JPEG: every component has tables of its own, with Huffman numbers up to 3."""
+    """An extended sequential JPEG in which every component has its own Huffman tables. The table numbers go up to 3."""
     parts, rest = _segments(_pillow(pixels, subsampling=0, optimize=True))
     tables = b"".join(payload for marker, payload in parts if marker == 0xC4)
     own = _tables_by_number(tables)
@@ -134,7 +135,8 @@ def _wide_quantisation(pixels: Pixels) -> bytes:
 
 
 def _ids(pixels: Pixels, ids: bytes) -> bytes:
-    """A JPEG without JFIF and Adobe markers, so the component identifiers determine the colour transform."""
+    """A JPEG with the component identifiers ``ids``. It has no JFIF and Adobe markers, so the identifiers determine the
+    colour transform."""
     parts, rest = _segments(_pillow(pixels, subsampling=0))
     rewritten = []
     for marker, payload in parts:

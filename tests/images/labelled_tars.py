@@ -1,4 +1,4 @@
-"""Small tars of labelled pictures, as third parties make them, and their index."""
+"""Makes small tars of labelled pictures, in the form in which third parties publish them, and indexes them."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def write_tar(path: Path, members: Members, tar_format: int = tarfile.GNU_FORMAT
 
 
 def labelled(first: int, count: int = 6, name: str = "img_{}") -> Members:
-    """Samples with a .cls member, every other one generated."""
+    """Samples with an image and a ``.cls`` member. Every other sample is generated."""
     members = []
     for seed in range(first, first + count):
         key = name.format(seed)

@@ -1,5 +1,5 @@
-"""Imitations of public sets for detectors of generated images, as they are downloaded. They copy names and structure
-only, as far as the sets' sources show them; the pictures are a few pixels of noise."""
+"""Imitations of public data sets for detectors of generated images, as they are after a download. They copy only the
+names and the structure of the sets, as far as their sources show them. The pictures are a few pixels of noise."""
 
 import csv
 import io
@@ -16,25 +16,26 @@ from PIL import Image
 __all__ = ["FOLDERS", "Layout", "picture", "write_layout", "written_as"]
 
 Expected = tuple[str, int, str, str]
-"""(folder of an image, label, generator, split)."""
+"""(folder of an image, label, generator, split): how ``glass build`` must understand the images of this folder."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """An imitation of a set: its files, the options that it needs, and how some of its images must be understood."""
+    """An imitation of a public set: its files, the build options that it needs, and how some of its images must be
+    understood."""
 
     name: str
     folders: tuple[str, ...]
-    """Folders that hold two pictures each, called 0000 and 0001."""
+    """The folders of the set. Two pictures, named 0000 and 0001, are written into each."""
     expected: tuple[Expected, ...]
     options: tuple[str, ...] = ()
     suffix: str = ".png"
     write: Callable[[Path], None] | None = None
-    """Writes files that are no pictures, such as tables, into the folder."""
+    """Writes further files into the folder, such as tables."""
     source: str = ""
-    """The source for ``glass build``, if it is not the folder itself."""
+    """The source to give to ``glass build``, relative to the set's folder; "" for the folder itself."""
     passed_over: int = 0
-    """Number of images that have no class."""
+    """Number of images that have no class and are therefore skipped."""
     known_as: str = ""
     """The set's name in ``docs/public-data.md``."""
 
@@ -45,7 +46,7 @@ def picture(*seed: int) -> Image.Image:
 
 
 def write_layout(root: Path, layout: Layout) -> str:
-    """Writes the imitation below ``root``; returns the source for ``glass build``, relative to ``root``."""
+    """Writes the imitation into ``root``. Returns the source for ``glass build``, relative to ``root``."""
     folder = root / layout.name
     for number, name in enumerate(layout.folders):
         for place in range(2):
@@ -58,12 +59,12 @@ def write_layout(root: Path, layout: Layout) -> str:
 
 
 def written_as(layout: Layout) -> str:
-    """The source that :func:`write_layout` writes."""
+    """The source for ``glass build`` that :func:`write_layout` returns, relative to its ``root``."""
     return f"{layout.name}/{layout.source}" if layout.source else layout.name
 
 
 def table(name: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Callable[[Path], None]:
-    """A function that writes a CSV file."""
+    """Returns a function that writes a CSV file ``name`` into a given folder."""
 
     def write(folder: Path) -> None:
         with (folder / name).open("w", encoding="utf-8", newline="") as file:
@@ -73,7 +74,7 @@ def table(name: str, header: Sequence[str], rows: Sequence[Sequence[object]]) ->
 
 
 def all_of(*writers: Callable[[Path], None]) -> Callable[[Path], None]:
-    """A function that calls each of ``writers``."""
+    """Returns a function that calls all ``writers`` with a given folder."""
 
     def write(folder: Path) -> None:
         for writer in writers:
@@ -83,7 +84,7 @@ def all_of(*writers: Callable[[Path], None]) -> Callable[[Path], None]:
 
 
 def text(*names: str) -> Callable[[Path], None]:
-    """A function that writes files that are no pictures."""
+    """Returns a function that writes text files with these ``names`` into a given folder."""
 
     def write(folder: Path) -> None:
         for name in names:
@@ -96,11 +97,11 @@ def text(*names: str) -> Callable[[Path], None]:
 def inside(
     columns: Callable[[Sequence[int]], dict[str, object]], image: str = "image", about: dict[str, object] | None = None
 ) -> Callable[[Path], None]:
-    """A function that writes Parquet files for train and test with four images each; ``columns`` gives the other
-    columns of the images' numbers.
+    """Returns a function that writes two Parquet files, for train and test, with four images each. ``columns`` maps the
+    numbers of the images to the other columns.
 
-    Images are structures as ``datasets`` writes them, or plain bytes in a column of another name; ``about`` has the
-    features in the schema's metadata.
+    Images are structures as ``datasets`` writes them if the column ``image`` is named "image", and plain bytes
+    otherwise. ``about`` adds features to the schema's metadata.
     """
 
     def write(folder: Path) -> None:
@@ -121,7 +122,7 @@ def inside(
 
 
 def fake(numbers: Sequence[int]) -> list[bool]:
-    """Whether each image is generated: every other one is."""
+    """Whether each image is generated. Every other one is."""
     return [number % 2 == 1 for number in numbers]
 
 

@@ -1,5 +1,5 @@
-"""Image files from which a crop cannot be read alone: those that ``--lossy tiles`` converts, and some that it
-leaves."""
+"""Image files from which a crop cannot be read without decoding the rest: those that ``--lossy tiles`` converts, and
+some that it does not."""
 
 import io
 from collections.abc import Callable
@@ -69,7 +69,7 @@ WRITERS: dict[str, Writer] = {
     "palette.tif": _saved("TIFF", "P"),
     "jpeg.tif": _saved("TIFF", compression="jpeg"),
 }
-"""Name → a function that encodes an RGB image, for all formats that can be written here."""
+"""Name of a file → a function that encodes an RGB image as such a file, for all formats that can be written here."""
 
 KEPT: dict[str, Writer] = {
     "baseline.jpg": _saved("JPEG", quality=80),
@@ -79,7 +79,8 @@ KEPT: dict[str, Writer] = {
     "moving.png": _in_motion("PNG"),
     "pages.tif": _in_motion("TIFF", compression="jpeg"),
 }
-"""Files that are stored as they are, whatever ``--lossy`` says."""
+"""Name of a file → a function that encodes it. A build never converts these files, whatever the value of
+``--lossy``."""
 
 if have_cjpeg():
     WRITERS["arithmetic.jpg"] = lambda image: cjpeg(np.asarray(image), "-arithmetic")

@@ -1,4 +1,4 @@
-"""Builds of small shards."""
+"""Builds small shards."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""A model whose last layer knows some images by heart. It separates their classes, which a model trained for a few
-epochs on a CPU would not, so that there is something to calibrate."""
+"""Fits the last layer of a model to some images, so that it separates their classes and there is something to
+calibrate. A model trained for a few epochs on a CPU would not separate them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,8 @@ __all__ = ["teach_by_heart"]
 
 
 def teach_by_heart(run: Path, data: Path, splits: str, draws: int = 1) -> None:
-    """Sets the head of the model in ``run`` so that on ``splits`` of ``data`` its margins are about -3 for real and 3
-    for generated images, by least squares on the head's inputs over ``draws`` draws of windows."""
+    """Sets the last layer of the model in ``run`` by least squares, so that its margins are about -3 for the real and 3
+    for the generated images in ``splits`` of ``data``. The layer's inputs are taken from ``draws`` draws of windows."""
     model, config = load_model(run / "model", "cpu")
     linear, seen = model.head[-1], list[np.ndarray]()
     hook = linear.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy().copy()))

@@ -1,4 +1,4 @@
-"""The smallest settings for tests of the studies, and a way to kill trainings."""
+"""The smallest settings for tests of the studies, fake training runs, and a way to kill training."""
 
 import json
 from collections.abc import Callable
@@ -52,16 +52,16 @@ SEARCH_SETTINGS = SETTINGS[:4]  # batch and crops are searched
 
 
 class Killed(BaseException):
-    """Raised in place of SIGKILL."""
+    """Raised where a real process would get SIGKILL."""
 
 
 def least_config(*overrides: str, preset: str = "glass_tiny") -> RunConfig:
-    """A run with the smallest settings, of two epochs."""
+    """The settings of a run of two epochs that are as small as possible."""
     return replace(apply_overrides(load_preset(preset), [*SETTINGS, *overrides]), epochs=2)
 
 
 def make_up_memory(patch: pytest.MonkeyPatch) -> None:
-    """Replaces counts of memory by made-up ones, because counting takes seconds."""
+    """Replaces the functions that count memory by made-up values, because counting takes seconds."""
     patch.setattr(
         device_memory, "training_memory", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops}
     )
@@ -71,7 +71,7 @@ def make_up_memory(patch: pytest.MonkeyPatch) -> None:
 
 
 def killed_at(number: int, module: ModuleType, patch: pytest.MonkeyPatch) -> None:
-    """Kills ``module.train`` at the end of epoch ``number``, counted over all of its trainings."""
+    """Makes ``module.train`` raise :class:`Killed` at the end of epoch ``number``, counted over all of its calls."""
     real, seen = module.train, 0
 
     def dying(*args: Any, on_epoch: Any = None, **kwargs: Any) -> bool:
@@ -95,7 +95,8 @@ def without_times(value: Any) -> Any:
 
 
 def least_budget(trials: int, *kinds: str) -> Budget:
-    """The smallest budget, for one family of backbones."""
+    """The smallest budget of a study with one family of backbones and ``trials`` trials per search. ``kinds`` are the
+    kinds of models, "glass" and "single_view"."""
     models = tuple(
         StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny", (*SETTINGS, "model.global_backbone=test_vit"))
         for kind in kinds
@@ -119,7 +120,8 @@ def least_budget(trials: int, *kinds: str) -> Budget:
 
 
 def search_plan(**changes: Any) -> SearchPlan:
-    """A search whose trials have three epochs of ``glass_tiny``."""
+    """The plan of a search whose trials are ``glass_tiny``, trained for three epochs. ``changes`` replace fields of its
+    settings."""
     config = apply_overrides(load_preset("glass_tiny"), SEARCH_SETTINGS)
     config = replace(config, epochs=3, **changes)
     space = changed_space(GLASS_SPACE, config, SEARCH_SPACE)
@@ -127,8 +129,8 @@ def search_plan(**changes: Any) -> SearchPlan:
 
 
 def fake_training(calls: list | None = None) -> Callable[..., bool]:
-    """In place of ``glass.studies.search.train``: gives an accuracy per epoch that depends on the settings, and uses
-    ``metrics.jsonl`` as the checkpoint from which a second call continues."""
+    """Returns a replacement for ``glass.studies.search.train``. It reports an accuracy per epoch that depends on the
+    settings, and continues from ``metrics.jsonl`` when it is called again. ``calls`` records each call."""
 
     def run(data: Any, config: RunConfig, folder: Path, *, on_epoch: Any) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,5 +152,6 @@ def fake_training(calls: list | None = None) -> Callable[..., bool]:
 
 
 def least_search(data: OpenShards, folder: Path, **changes: Any) -> Search:
-    """A search by ``search_plan(**changes)`` in a journal, which takes Optuna a tenth of the time of a database."""
+    """A search with the plan ``search_plan(**changes)``. It is stored in a journal, which is ten times faster for
+    Optuna than a database."""
     return Search(data, search_plan(**changes), folder, f"journal:///{folder}/study.log")

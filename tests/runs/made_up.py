@@ -1,4 +1,4 @@
-"""Documents made up from their declared types, for tests of their readers."""
+"""Makes up documents from their declared types, for tests of the functions that read them."""
 
 import copy
 import re
@@ -17,7 +17,8 @@ Path = tuple[str | int, ...]
 
 
 def made_up(kind: Any) -> Any:
-    """A value of the type ``kind``: lists as short as allowed, numbers of 1, nothing null or left out."""
+    """A made-up value of the type ``kind``. Lists are as short as allowed, numbers are 1, no value is null and no field
+    is left out."""
     if is_typeddict(kind):
         return {name: made_up(part) for name, part in get_type_hints(kind, include_extras=True).items()}
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -37,7 +38,7 @@ def made_up(kind: Any) -> Any:
 
 
 def made_up_result(bench: str) -> dict[str, Any]:
-    """The document of a bench, with one row whose median is within its spread."""
+    """A made-up document of a bench, with one row whose median is within its spread."""
     document: dict[str, Any] = made_up(SCHEMAS[bench]) | {"bench": bench}
     if "environment" in document:
         document["environment"]["busy_cores"] = 0.1  # quiet
@@ -48,9 +49,9 @@ def made_up_result(bench: str) -> dict[str, Any]:
 
 
 def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any, every: int = 1) -> int:
-    """Requires ``check`` to accept ``whole``, made up from ``kind``, and to name every place in it (or every
-    ``every``-th one) that is missing or has a type that is allowed nowhere. Fields that are not required may be
-    missing. Returns the number of places."""
+    """Tests that ``check`` accepts the document ``whole``, made up from the type ``kind``, and refuses it, naming the
+    place, if any place in it is missing or has a type that is allowed nowhere. Optional fields may be missing. Only
+    every ``every``-th place is tried. Returns the number of places tried."""
     check(whole)
     found = list(_places(kind))[::every]
     for path, required in found:
@@ -74,7 +75,8 @@ def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any, every: 
 
 
 def _places(kind: Any, at: Path = ()) -> Iterator[tuple[Path, bool | None]]:
-    """Yields every place of a made-up document, and whether it is a required field (None: it is no field)."""
+    """Yields the path of every place in a made-up document, and whether it is a required field (None if it is not a
+    field)."""
     origin, parts = get_origin(kind), get_args(kind)
     if is_typeddict(kind):
         for name, part in get_type_hints(kind, include_extras=True).items():

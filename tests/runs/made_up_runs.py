@@ -1,4 +1,4 @@
-"""Runs with made-up predictions, as a report reads them."""
+"""Makes run folders with made-up predictions, for tests of reports."""
 
 import json
 from collections.abc import Callable
@@ -27,8 +27,8 @@ WriteRun = Callable[..., Path]
 
 
 def made_up_predictions(dataset: ShardDataset, seed: int, skill: float) -> Predictions:
-    """Predictions whose margins differ by 2 · ``skill`` between the classes; windows are inside the images, and one is
-    not used."""
+    """Made-up predictions whose margins differ by 2 · ``skill`` between the classes on average. Windows are inside the
+    images, and the last window of each image is unused."""
     rng = np.random.default_rng(seed)
     rows = dataset.split_rows(SPLIT)
     table, count = dataset.table.take(pa.array(rows)), len(rows)
@@ -53,7 +53,7 @@ def made_up_predictions(dataset: ShardDataset, seed: int, skill: float) -> Predi
 def made_up_evaluation(
     table: pa.Table, dataset: ShardDataset, split: str, weights_sha256: str, num_crops: int, crop_size: int
 ) -> dict[str, Any]:
-    """The evaluation of a GLASS model that has this table of predictions."""
+    """The evaluation document of a GLASS model with this table of predictions."""
     return {
         "format_version": 1,
         "split": split,
@@ -74,7 +74,7 @@ def made_up_evaluation(
 
 
 def run_writer(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
-    """``write_run(name)``: makes a new run folder, trained and evaluated, with made-up predictions."""
+    """Returns ``write_run(name)``, which makes a new folder of a trained and evaluated run with made-up predictions."""
 
     def write(name: str, skill: float = 1.0, attention: bool = True, seed: int = 0) -> Path:
         folder = tmp_path_factory.mktemp("run") / name
@@ -115,7 +115,7 @@ def load(folder: Path, dataset: ShardDataset) -> RunData:
 
 
 def skilled_and_guessing(write_run: WriteRun, dataset: ShardDataset) -> list[RunData]:
-    """A skilled run with attention, called ``glass``, and a guessing one, ``single_view``."""
+    """Two runs: ``glass``, which has skill and attention, and ``single_view``, which guesses."""
     return [
         load(write_run("glass", skill=2.0), dataset),
         load(write_run("single_view", skill=0.0, attention=False, seed=1), dataset),

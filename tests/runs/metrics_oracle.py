@@ -1,4 +1,4 @@
-"""The metrics as scikit-learn defines them, an oracle for ``glass.measure.weighted_metrics``."""
+"""The metrics as scikit-learn defines them, with which tests compare ``glass.measure.weighted_metrics``."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Metrics = dict[str, float | None]
 
 
 def metrics_by_scikit_learn(label: Array, probability: Array, threshold: float) -> Metrics:
-    """All metrics of METRIC_NAMES, None where undefined, for at least one sample."""
+    """All metrics of METRIC_NAMES for at least one sample; a metric is None if it is undefined."""
     predicted = (probability >= threshold).astype(np.int64)
     result: Metrics = dict.fromkeys(METRIC_NAMES)
     result |= _verdict_metrics(label, predicted)
@@ -58,7 +58,7 @@ def _ranking_metrics(label: Array, probability: Array) -> Metrics:
 
 
 def _probability_metrics(label: Array, probability: Array) -> Metrics:
-    """The metrics of how well the probabilities are calibrated."""
+    """The metrics that depend on the values of the probabilities, such as how well they are calibrated."""
     confidence = np.maximum(probability, 1 - probability)
     right = label == (probability >= 0.5)
     clipped = np.clip(probability, 1e-7, 1 - 1e-7)
@@ -73,7 +73,7 @@ def _probability_metrics(label: Array, probability: Array) -> Metrics:
 
 
 def _calibration_error(confidence: Array, right: Array) -> float:
-    """The calibration error of Guo et al. (2017), bin by bin; the last bin is closed."""
+    """The calibration error of Guo et al. (2017) over 15 bins. The last bin includes 1."""
     bins = np.minimum((confidence * 15).astype(int), 14)
     gaps = [abs(right[bins == k].mean() - confidence[bins == k].mean()) * (bins == k).mean() for k in set(bins)]
     return float(sum(gaps))

@@ -1,4 +1,4 @@
-"""Runs of ``train.py`` with three short epochs, and their results without the clock."""
+"""Short runs of ``train.py`` with three epochs, and their results without time measurements."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(first: Path, second: Path) -> None:
-    """Requires two runs to be equal to the last bit."""
+    """Requires two runs to have the same metrics and weights, to the last bit."""
     assert curve(first) == curve(second)
     own, other = weights(first), weights(second)
     assert all(torch.equal(own[name], other[name]) for name in own)
@@ -62,7 +62,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 PATIENCE_S = 600
-"""Timeout of a run in seconds. It takes half a minute; shared machines were seen to stall for three."""
+"""Time limit of a run in seconds. A run takes half a minute, but shared machines have been seen to stall for three
+minutes."""
 
 
 def start(command: list[str], **options) -> subprocess.Popen:

@@ -1,4 +1,4 @@
-"""Runs whose untrained model gives each image a different score, for tests of detectors."""
+"""Runs whose untrained model gives each image a clearly different score, for tests of detectors."""
 
 import json
 import shutil
@@ -28,8 +28,8 @@ def make_run(folder, preset="glass_tiny", **loader):
 
 
 def spread_scores(run, files):
-    """Moves the head of a run's model so that the margins of ``files`` have mean 0 and deviation 2. An untrained model
-    gives all images nearly the same margin."""
+    """Changes the last layer of a run's model so that the margins of ``files`` have mean 0 and standard deviation 2.
+    Otherwise, an untrained model gives all images nearly the same margin."""
     model, config = load_model(run / "model", "cpu")
     verdicts = Detector.from_pretrained(run, device="cpu").predict(files, QUICK)
     margin = np.array([verdict.margin for verdict in verdicts])
@@ -41,8 +41,8 @@ def spread_scores(run, files):
 
 
 def calibrated(run, folder, middle, views=None, overlap=0):
-    """A detector: the run's model with a calibration whose threshold is at the margin ``middle``. ``overlap`` above 1
-    makes a band of doubt around it."""
+    """A detector with the run's model, exported to ``folder``, and a calibration whose threshold is at the margin
+    ``middle``. If ``overlap`` is above 1, there is a band of doubt below the threshold."""
     shutil.copytree(run / "model", folder)
     views = views or ViewSettings(4, "stratified_grid")
     sha = json.loads((folder / "config.json").read_text())["weights_sha256"]

@@ -1,4 +1,4 @@
-"""Numbers that must not be believed say so, and results of one data set stay beside another's."""
+"""Unreliable numbers are marked as such, and results for one data set do not replace those for another."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ COMMON = ["--draws", "5", "--device", "cpu"]
 
 @pytest.fixture(scope="module")
 def other_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another data set, with a split for calibrating."""
+    """Another data set, with a calibration split."""
     out = tmp_path_factory.mktemp("other") / "data"
     shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
     settings = BuildSettings(split_shares=shares, global_size=64)
@@ -57,7 +57,7 @@ def untrained_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, untrained_model: Path, synthetic_shards: Path) -> Path:
-    """A folder as a run on ``synthetic_shards`` leaves it, with an untrained model."""
+    """The folder of a run on ``synthetic_shards``, with an untrained model."""
     folder = tmp_path / "run"
     shutil.copytree(untrained_model, folder / "model")
     record = made_up(RunRecord) | {"data": dataset_digest(synthetic_shards)}
@@ -100,7 +100,8 @@ class TestTwoDataSets:
         assert (run / f"robustness-test{variant}.png").is_file()
 
     def test_names(self, run: Path, tmp_path: Path) -> None:
-        """The run's own data set has the plain name, also where another's lies there already."""
+        """Results for the run's own data set get the plain name, unless a file with results for another data set
+        already has it."""
         own = json.loads((run / "run.json").read_text())["data"]["dataset_json_sha256"]
         assert named_of(run, EVALUATION, "test", own, "-crops2") == "-crops2"
         assert named_of(run, EVALUATION, "test", "f" * 64, "-crops2") == "-crops2-of-ffffffffffff"
@@ -201,7 +202,8 @@ class TestImagesThatWereLearnt:
         assert "it is unknown whether the model was trained" in capsys.readouterr().out
 
     def test_calibrate_goes_by_images_not_by_names_of_splits(self, run: Path, other_shards: Path) -> None:
-        """Splits of another data set may be called as those of training."""
+        """A split of another data set may have the same name as a split of the training data. What counts is whether
+        images are shared."""
         data = ["--data", str(other_shards), "--split", "valid", "--held-out"]
         with pytest.raises(InputError, match="was trained on valid, or its epoch was chosen there"):
             calibrate.main([str(run), *data])  # nothing but the name is known
@@ -304,7 +306,7 @@ class TestCalibrationsThatCalibrateNothing:
         assert not calibration.is_at_bound
 
     def test_the_command_writes_none(self, run: Path, other_shards: Path) -> None:
-        """An untrained model; taught by heart it can be calibrated."""
+        """An untrained model is refused. After it was fitted to the images, it can be calibrated."""
         with pytest.raises(InputError, match=r"^not calibrated, and nothing was written: .*AUROC"):
             calibrate.main([str(run), "--data", str(other_shards)])
         assert not (run / "model" / "calibration.json").exists()
@@ -313,7 +315,7 @@ class TestCalibrationsThatCalibrateNothing:
 
     @pytest.fixture
     def at_bound(self, run: Path) -> Calibration:
-        """One that an earlier version wrote beside the model."""
+        """A calibration with its temperature at the limit, as an earlier version wrote it beside the model."""
         random = np.random.default_rng(0)
         config = load_preset("single_view_tiny")
         views = ViewSettings(config.loader.num_crops, config.loader.sampling)
@@ -356,7 +358,7 @@ def test_stability_that_was_not_tested_is_not_called_stable(
 
 
 def test_no_change_that_an_image_is_short_enough_for_is_no_test() -> None:
-    """Very long images take none of the harmless changes: nothing was tried then."""
+    """Very long images get none of the harmless changes. The verdict then counts as untested."""
     scores = ImageScores(np.zeros(1), np.zeros((0, 4), np.int32), None, (1, 1), 1, changes={})
     assert verdict_on("x", scores, None, None).unstable is None
 

@@ -1,4 +1,4 @@
-"""``scripts.calibrate`` and what uses its result, through their ``main``."""
+"""``scripts.calibrate`` and the commands that use its result, called through their ``main``."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_path, capsys):
-    """One calibration, used by both, and by neither at another number of crops."""
+    """``evaluate`` and ``predict`` use the calibration, but not with another number of crops."""
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
@@ -73,7 +73,8 @@ def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards
 
 
 def test_a_threshold_chosen_on_the_images_scored_is_reported(knowing, four_splits, tmp_path, capsys):
-    """By evaluate, for any split that shares images with it, and by robustness."""
+    """``evaluate`` reports it for any split that shares images with the one used for calibration, and so does
+    ``robustness``."""
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)
     data = ["--data", str(four_splits)]
@@ -112,7 +113,7 @@ def test_commands_tell_of_other_decoders_in_a_line(knowing, four_splits, tmp_pat
 
 @pytest.mark.slow  # a calibration of other views is tested in test_detector
 def test_calibrate_at_other_views(knowing, four_splits, tmp_path, capsys):
-    """Which evaluate does not look with, so the promise cannot be measured: that is said."""
+    """``evaluate`` does not use these views, so it cannot check the promise; ``calibrate`` says so."""
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)
     views = ["--draws", "2", "--coverage", "all"]

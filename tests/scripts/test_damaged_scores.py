@@ -1,4 +1,4 @@
-"""Bytes that are not those that were written get no score from any command that measures."""
+"""No command that measures gives a score to bytes that differ from those written."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ COMMON = ["--draws", "5", "--device", "cpu"]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """An untrained model of a run that left the checksums out."""
+    """The untrained model of a run whose settings switch off checksums."""
     torch.manual_seed(0)
     config = load_preset("single_view_tiny")
     config = replace(config, loader=replace(config.loader, verify="off"))
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def damaged(synthetic_shards: Path, tmp_path: Path) -> Path:
-    """Shards with one wrong bit in a JPEG of the test split, which decodes all the same."""
+    """Shards with a flipped bit in one JPEG of the test split, which can still be decoded."""
     folder = tmp_path / "shards"
     shutil.copytree(synthetic_shards, folder)
     dataset = ShardDataset.open(folder)

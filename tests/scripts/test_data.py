@@ -1,4 +1,4 @@
-"""``data_stats`` against the pixels themselves, and ``download_data`` without a network."""
+"""``data_stats`` compared with the pixels themselves, and ``download_data`` without a network."""
 
 import json
 import sys

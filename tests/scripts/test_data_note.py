@@ -1,5 +1,5 @@
-"""The note of a data set reaches every verdict and every figure of a model that learnt from it, and markup in it does
-nothing there."""
+"""The note of a data set is shown with every verdict and every figure of a model trained on it. Markup in the note has
+no effect."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ HOSTILE = ("a\x1b[2Jb", "a\nb", "x" * 301)
 
 @pytest.fixture(scope="module")
 def noted(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory, on_the_cpu: None) -> Path:
-    """A folder with the shards ``data`` and a model of one epoch, ``run``."""
+    """A folder with shards that have a note, ``data``, and a run of one epoch on them, ``run``."""
     folder = tmp_path_factory.mktemp("noted")
     words = ["--split", "0.5,0.25,0.25", "--global-size", "64", "--workers", "1", "--note", f" {NOTE} "]
     assert build_shards.main([str(synthetic_images), str(folder / "data"), *words]) == 0
@@ -110,7 +110,7 @@ def test_an_exported_model_has_it(
 def test_a_calibration_on_noted_data_has_it(
     knowing: Path, four_splits: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The model learnt from data that say nothing; its probabilities rest on data that do."""
+    """The data for training have no note, but those for calibration have one."""
     data = shutil.copytree(four_splits, tmp_path / "data")
     fields = json.loads((data / "dataset.json").read_text())
     (data / "dataset.json").write_text(json.dumps(fields | {"note": NOTE}))

@@ -1,4 +1,4 @@
-"""The commands that measure and report: through the real model and loader, and on wrong input."""
+"""The commands that measure and report, with the real model and loader, and with wrong input."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ MakeRun = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def make_run(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
-    """``make_run(preset)``: a run folder as training leaves it, with the untrained model."""
+    """Returns ``make_run(preset)``, which makes a run folder as training does, but with an untrained model."""
 
     def make(preset: str) -> Path:
         import torch
@@ -41,7 +41,8 @@ def make_run(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def evaluated(make_run: MakeRun, synthetic_shards: Path) -> dict[str, Path]:
-    """Both tiny models, evaluated on the test split by the command."""
+    """The runs of both tiny models, evaluated on the test split by the command. Keys are ``glass`` and
+    ``single_view``."""
     runs = {"glass": make_run("glass_tiny"), "single_view": make_run("single_view_tiny")}
     for run in runs.values():
         arguments = [str(run), "--data", str(synthetic_shards), "--draws", "20", "--device", "cpu"]
@@ -119,7 +120,8 @@ def test_report_writes_a_page_and_its_numbers(
 def test_the_report_shows_what_robustness_found(
     evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
 ) -> None:
-    """Before and after, of these weights on this data; of others nothing, of a damaged file why."""
+    """The report shows results of robustness before and after, if they are for these weights and this data. It ignores
+    others, and says why if a file is damaged."""
     run = tmp_path / "run"
     shutil.copytree(evaluated["glass"], run)
     models = [f"before={run}", f"after={evaluated['single_view']}"]
@@ -186,7 +188,7 @@ def test_wrong_flags_are_one_sentence(flag: list[str], capsys: pytest.CaptureFix
 def test_a_folder_that_cannot_be_written_is_reported(
     evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
 ) -> None:
-    """Everyone may write everywhere as root, so folders stand where the files should be."""
+    """Root may write everywhere, so the tests put folders where the files would be written."""
     run = tmp_path / "run"
     shutil.copytree(evaluated["glass"], run)
     (run / "predictions-test.parquet").unlink()

@@ -1,4 +1,4 @@
-"""``scripts.export`` and the model card, through their ``main``."""
+"""``scripts.export`` and the model card, called through ``main``."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def made_up_audit(sha256):
 
 
 def test_the_card_finds_the_audit_of_the_data_trained_on(run, four_splits, tmp_path):
-    """Through run.json, as long as the data set is the one it was."""
+    """The audit is found through run.json, provided that the data set has not changed."""
     mine, data = tmp_path / "run", tmp_path / "data"
     shutil.copytree(run, mine)
     data.mkdir()
@@ -77,7 +77,7 @@ def test_export_gives_the_same_scores_and_a_card(run, paths, tmp_path):
 
 
 def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
-    """So the corrected command is the same one, without its mistake."""
+    """A failed export leaves no folder behind, so the corrected command can use the same name."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "bad.json").write_text("{}")
     to = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Demo images: the same seed gives the same bytes, and every mistake is one sentence."""
+"""Demo images: the same seed gives the same bytes, and each mistake gets one sentence."""
 
 import csv
 import hashlib
@@ -26,7 +26,8 @@ SIZE = (92, 70)
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """Images of a hundredth of the pixels: those of full size take seconds."""
+    """A folder of demo images with about a hundredth of the normal number of pixels, because full-size images take
+    seconds."""
     out = tmp_path_factory.mktemp("demo") / "images"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "draw_size", lambda rng: SIZE)
@@ -42,7 +43,8 @@ def test_images_have_a_half_to_two_megapixels():
 
 
 def test_list_and_folders_agree(demo):
-    """Half real, half by three generators; sizes as planned; a group for each scene."""
+    """Half of the images are real, the others come from three generators. Sizes are as planned, and each image has a
+    group."""
     with (demo / "images.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
@@ -62,7 +64,7 @@ def test_list_and_folders_agree(demo):
 
 @pytest.mark.slow
 def test_bytes_depend_on_the_seed_alone(tmp_path):
-    """Not on the number of workers; another seed gives other images."""
+    """The bytes do not depend on the number of workers. Another seed gives other images."""
     for workers in ("1", "2"):
         assert main([str(tmp_path / workers), "--images", "12", "--seed", "3", "--workers", workers]) == 0
     assert digests(tmp_path / "1") == digests(tmp_path / "2")

@@ -1,4 +1,5 @@
-"""The demo's files tell nothing of the class: size, format and quality are drawn alike for both."""
+"""The metadata of demo images do not give the class away: size, format and quality are drawn in the same way for both
+classes."""
 
 import csv
 from pathlib import Path
@@ -15,7 +16,8 @@ from shards.manifest.dataset import ShardDataset
 
 
 def test_planned_files_are_alike_in_both_classes():
-    """Of 3,000 planned images, before any is made: every difference is within chance."""
+    """Compares the plans for 3,000 images, before any is made. Every difference between the classes is within
+    chance."""
     images = [r for job in plan_drawn(3000, 1) for r in job.renditions]
     generated = np.array([bool(r.generator) for r in images])
     facts = {
@@ -36,11 +38,13 @@ def test_planned_files_are_alike_in_both_classes():
 
 @pytest.mark.slow
 def test_metadata_of_the_made_files_do_not_separate_the_classes(tmp_path: Path):
-    """The made files of the quickstart, too, whose length depends on what they show.
+    """The metadata of the quickstart's files must not separate the classes, although the length of a file depends on
+    its picture.
 
-    They may seem to separate them the wrong way round: in matched classes, whatever one part of a small set has
-    more of the others have less of, so cross-validation errs below 0.5 (600 images: 0.44, interval 0.40 to 0.49;
-    240 images: 0.39, interval 0.32 to 0.45). Only an interval above 0.5 gives a class away.
+    Their AUROC may be below 0.5. If the classes of a small set are matched, a property that is more frequent in one
+    part of the set is less frequent in the others, so cross-validation predicts the wrong class (600 images: 0.44,
+    interval 0.40 to 0.49; 240 images: 0.39, interval 0.32 to 0.45). Only an interval above 0.5 means that metadata give
+    the classes away.
     """
     assert main([str(tmp_path / "images"), "--seed", "0", "--workers", "2"]) == 0
     with (tmp_path / "images/images.csv").open(encoding="utf-8") as file:

@@ -1,4 +1,5 @@
-"""Demo images re-rendered by networks: which are made, how they are listed, and that a run goes on where it stopped."""
+"""Demo images re-rendered by networks: which images are made, how they are listed, and that an interrupted run
+continues."""
 
 import csv
 import importlib.util
@@ -21,7 +22,8 @@ from shards.sources.read import read_sources
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """With a hundredth of the least pixels: cut and enlarged at full size, they would take a minute."""
+    """Photographs with about a hundredth of the minimum number of pixels. Full-size ones would take a minute to cut and
+    enlarge."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(4):
         coarse = np.random.default_rng(seed).integers(0, 256, (13, 19, 3), dtype=np.uint8)
@@ -31,7 +33,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def without_ncnn(monkeypatch):
-    """Each network is a plain filter here; what it was asked for is counted. Images are small, as ``photos`` are."""
+    """Replaces each network by a plain filter and counts its calls. Lowers the minimum size to that of ``photos``."""
     asked = Counter()
     monkeypatch.setattr(photographs, "MIN_PIXELS", 24_000)
     monkeypatch.setattr(rerendering, "SIDES", (52, 76))
@@ -230,7 +232,7 @@ def test_mistakes(photos, tmp_path, monkeypatch):
 @pytest.mark.slow  # seconds of computing for each network
 @pytest.mark.parametrize("name", networks.NETWORKS)
 def test_a_network_enlarges_in_place(name):
-    """Twice the same, of the right size, and where a plain filter puts it."""
+    """A network gives the same image twice, of the right size, and not shifted in comparison with a plain filter."""
     for package in ("ncnn", networks.NETWORKS[name].package.replace("-", "_")):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")

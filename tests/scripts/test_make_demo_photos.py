@@ -1,4 +1,4 @@
-"""Photographs as scenes: renditions of one picture share a group, bad files cost no others."""
+"""Photographs as scenes: renditions of one picture share a group, and bad files do not affect others."""
 
 import csv
 
@@ -17,13 +17,13 @@ SIDES = (190, 130)
 
 @pytest.fixture(autouse=True)
 def hundredth(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Photographs, the smallest that is used among them, and images have a hundredth of their pixels."""
+    """Reduces the pixels of images, and the minimum number of pixels of photographs, to a hundredth."""
     monkeypatch.setattr(photographs, "MIN_PIXELS", photographs.MIN_PIXELS // 100)
     monkeypatch.setattr(plan, "draw_size", lambda rng: tuple(side // 10 for side in draw_size(rng)))
 
 
 def picture(seed: int) -> Image.Image:
-    """A scene of soft blobs with edges: unlike any other seed's."""
+    """A picture of blocks of random colours, which is unlike that of any other seed."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (13, 19, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(SIDES, Image.Resampling.NEAREST)
@@ -31,7 +31,8 @@ def picture(seed: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Four pictures; of the first also a smaller one, a crop, and a link; files of no use."""
+    """A folder of four pictures, an enlarged, a cropped, a linked and a smaller version of the first, and files that
+    cannot be used."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(4):
         picture(seed).save(folder / f"picture-{seed}.jpg", quality=85)

@@ -1,4 +1,4 @@
-"""Plans rest on measured steps, fit, and state their error."""
+"""Memory plans are based on measured steps, fit into memory, and state their error."""
 
 from functools import cache
 
@@ -49,7 +49,7 @@ def test_a_frozen_backbone_needs_less():
 
 
 def test_a_moving_average_is_a_copy_of_the_weights(capsys):
-    """Of all of them, frozen ones and statistics too, as training keeps it."""
+    """The moving average is a copy of all weights, including frozen ones and statistics, as training keeps it."""
     import torch
 
     from glass.model.model import build_model
@@ -99,7 +99,8 @@ def test_mistakes_get_one_sentence(arguments, words):
 
 
 def test_a_backbone_that_was_not_measured_is_counted_at_two_numbers_of_crops():
-    """The costs of a view are those of the line through both."""
+    """A backbone that was not measured is counted with 1 and with 4 crops. A line through both counts gives the cost of
+    a view."""
     steps = []
 
     def count(config) -> dict:
@@ -119,7 +120,7 @@ def test_a_backbone_that_was_not_measured_is_counted_at_two_numbers_of_crops():
 
 @pytest.mark.slow  # tensors without numbers take ten seconds to import
 def test_a_counted_step_predicts_another(capsys):
-    """From steps with 1 and with 4 crops the peak of one with 8 follows."""
+    """The peak of a step with 8 crops is predicted from steps with 1 and 4 crops."""
     config = apply_overrides(load_preset("glass_tiny"), ["loader.global_batch_size=4", "loader.num_crops=8"])
     counted = count_by_shapes(apply_overrides(config, ["precision=float32", "model.pretrained=false"]))
     estimate = Planner(config, "float32", count_by_shapes).estimate(4, 8, None)

@@ -1,4 +1,4 @@
-"""``scripts.predict`` and the page of ``scripts.demo``, through their ``main``."""
+"""``scripts.predict`` and the page of ``scripts.demo``, called through their ``main``."""
 
 import csv
 import importlib.util
@@ -31,7 +31,7 @@ from tests.runs.made_up import made_up
 
 
 def typed(text):
-    """A stdin."""
+    """A stdin from which ``text`` can be read."""
     return io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
 
 
@@ -108,8 +108,8 @@ def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
 
 
 def test_a_tar_made_elsewhere(run, paths, tmp_path, capsys):
-    """Any WebDataset tar will do; its members score as the files that they are, a damaged one and
-    what is no image cost the others nothing."""
+    """Any WebDataset tar can be used. Its members get the same scores as files. A damaged member and members that are
+    not images do not affect the others."""
     tar = tmp_path / "foreign.tar"
     with tarfile.open(tar, "w") as made:
         for number, path in enumerate(paths):
@@ -157,8 +157,8 @@ def test_heatmaps_go_into_a_new_folder(run, paths, tmp_path):
 
 
 def test_heatmaps_of_long_names_and_of_what_is_gone(run, paths, tmp_path, capsys, monkeypatch):
-    """A name of 80 Chinese characters takes 240 bytes, and a system allows 255; a file that is
-    taken away after its verdict costs its map alone."""
+    """A name of 80 Chinese characters takes 240 bytes, and the system allows 255. If a file is deleted after its
+    verdict, only its heat map is missing."""
     long, gone = tmp_path / ("像" * 80 + ".png"), tmp_path / "gone.png"
     for path in (long, gone):
         shutil.copy(paths[0], path)
@@ -265,7 +265,7 @@ def test_threads_that_no_process_can_have(command, capsys):
 
 
 def test_the_network_takes_no_more_threads_than_cores(run, paths, tmp_path, monkeypatch):
-    """And computes the same with 1, with 2, and with as many as there are."""
+    """The score is the same with 1 thread, with 2 and with as many as there are cores."""
     asked, scores, set_num_threads = [], set(), torch.set_num_threads
     monkeypatch.setattr(torch, "set_num_threads", lambda n: (asked.append(n), set_num_threads(n)))
     before, out = torch.get_num_threads(), tmp_path / "o.json"
@@ -293,8 +293,8 @@ def test_an_address_of_another_machine_is_reported(monkeypatch):
 
 @pytest.fixture
 def served_page(run, tmp_path):
-    """The address of ``glass demo`` in a process of its own: Gradio warns, and opens sockets. The library by which
-    Gradio fetches takes this machine for one of the internet there."""
+    """The address of ``glass demo``, which runs in its own process because Gradio issues warnings and opens sockets.
+    There, Gradio's library for fetching is made to treat local addresses as public ones."""
     if importlib.util.find_spec("gradio") is None:
         pytest.skip("needs the extra demo")
     with socket.socket() as free:
@@ -321,7 +321,7 @@ def test_the_page_is_served_and_listens_here_only(served_page):
 
 @pytest.mark.slow
 def test_the_page_fetches_no_address_that_a_caller_gives(served_page):
-    """Gradio by itself fetches both."""
+    """Gradio would fetch both addresses if the page did not prevent it."""
     with counting(200) as (address, asked):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{served_page}/gradio_api/file={address}/passed_on.jpg", timeout=60)
@@ -339,7 +339,7 @@ def test_the_page_fetches_no_address_that_a_caller_gives(served_page):
 
 @pytest.mark.slow
 def test_programs_ask_the_page_as_the_docs_say(served_page, run, paths, tmp_path):
-    """The same document as that of ``glass predict --json``, also of a file that cannot be read."""
+    """The document is the same as that of ``glass predict --json``, even for a file that cannot be read."""
     text = (Path(__file__).parents[2] / "docs/predict.md").read_text("utf-8")
     (call,) = re.findall(r"```python\n(import json\nfrom gradio_client.*?)```", text, re.DOTALL)
     patient = f'"{served_page}", httpx_kwargs={{"timeout": 300}}'  # 5 s by itself, and shared machines stand still

@@ -1,4 +1,5 @@
-"""The file that ``predict --html`` writes: nothing of a person's is lost, however often it is run or stopped."""
+"""The file that ``predict --html`` writes: no data of the user is lost, however often the command is run or
+interrupted."""
 
 import re
 
@@ -45,7 +46,8 @@ def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_
 
 @pytest.mark.parametrize("option", [pytest.param("--json", marks=pytest.mark.slow), "--html"])
 def test_verdicts_by_other_views_or_another_calibration_are_kept(spread_run, files, tmp_path, option):
-    """The same weights give other verdicts then, and the earlier ones may be made by nothing any more."""
+    """With other views or another calibration, the same weights give other verdicts, and it may be impossible to make
+    the earlier verdicts again."""
     calibrated(spread_run, tmp_path / "model", middle=0.0)
     out = tmp_path / "out"
     command = [str(tmp_path / "model"), str(files[0].path), option, str(out), "--no-stability"]
@@ -87,7 +89,7 @@ def test_a_run_that_is_stopped_leaves_the_page_so_far(spread_run, files, tmp_pat
 
 
 def test_no_two_runs_write_one_page(spread_run, files, tmp_path, monkeypatch):
-    """The second would put its verdicts in the place of the first's."""
+    """The second run is refused, because it would replace the verdicts of the first."""
     out, line = tmp_path / "o.html", verdict_lines.verdict_line
 
     def begun_again(verdict):

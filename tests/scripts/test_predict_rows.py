@@ -1,4 +1,4 @@
-"""What predict owes a row: every image that is named, with a reason where it has no verdict."""
+"""Every image that is named gets a row in the output of predict, with a reason if it has no verdict."""
 
 import csv
 import io
@@ -29,12 +29,12 @@ def paths(synthetic_images):
 
 @pytest.fixture
 def data(synthetic_shards, tmp_path):
-    """A data set that a test may spoil."""
+    """A copy of a data set that the test may damage."""
     return shutil.copytree(synthetic_shards, tmp_path / "data")
 
 
 def rows(run, tmp_path, *arguments):
-    """(exit code, path without its folders → reason, what was said) of a call of predict."""
+    """Runs predict and returns (exit code, list of (file name, reason))."""
     out = tmp_path / "o.json"
     code = predict.main([str(run), *map(str, arguments), "--json", str(out), "--no-stability"])
     images = json.loads(out.read_text())["images"]
@@ -49,7 +49,7 @@ def add(tar, name, content, kind=tarfile.REGTYPE):
 
 
 def test_every_image_member_of_a_tar_is_a_row(run, paths, tmp_path, capsys):
-    """Names that come twice, several images of a sample, extensions of several parts, links."""
+    """The tar contains duplicate names, several images per sample, extensions with several parts, and links."""
     content = paths[0].read_bytes()
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name in (
@@ -119,7 +119,8 @@ def test_folders_any_number_deep(tmp_path, paths):
 
 
 def damaged_row(dataset, shard):
-    """A row of ``shard``, and the place of a byte that spoils its pixels and not its decoding."""
+    """The index of a row of ``shard``, and the position in the tar of a byte that can be changed so that the pixels
+    change but decoding still works."""
     for number, row in enumerate(dataset.table.to_pylist()):
         if row["shard"] == shard.name and row["format"] == "JPEG":
             return number, row["image_offset"] + row["image_length"] - 60
@@ -205,7 +206,7 @@ def test_an_archive_is_to_be_unpacked(tmp_path, paths):
 
 
 def stopped(run, paths, files, monkeypatch, after=2):
-    """What the disk held when Ctrl-C came, which is when ``after`` rows were scored."""
+    """Presses Ctrl-C after ``after`` rows were scored. Returns the contents of the partial files at this moment."""
     seen, line = [], verdict_lines.verdict_line
 
     def counting(verdict):

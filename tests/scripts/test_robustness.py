@@ -1,4 +1,4 @@
-"""The robustness table: through real shards and models, its clean row the evaluation's."""
+"""The robustness table with real shards and models. Its row for unchanged images equals the evaluation."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def measured(arguments: list[str], output: Path) -> dict[str, Any]:
 
 
 def test_the_grid_is_the_fields() -> None:
-    """The rows that detectors are compared on, and two chains."""
+    """The rows are the single changes by which detectors are usually compared, and chains of several changes."""
     kinds = {name.rpartition("-")[0] or name for name in PERTURBATIONS}
     assert kinds == {"clean", "jpeg", "webp", "blur", "resize", "noise", "double", "web", "hard"}
     for name in ("jpeg-95", "jpeg-50", "webp-50", "blur-0.5", "blur-4", "resize-0.25", "resize-2"):
@@ -116,7 +116,8 @@ def test_a_change_that_ends_in_a_jpeg_is_that_file() -> None:
 def test_the_table_of_a_model(
     run: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A schema that holds, a picture, a printed row per change, and the evaluation as clean row."""
+    """The document has its declared type, the picture is written, each change is printed as a row, and the row
+    ``clean`` equals the evaluation."""
     from glass.measure.evaluation import EvaluationOptions, evaluate_run
 
     rows = ["--rows", "jpeg-70", "--rows", "resize-0.5", "--rows", "hard"]
@@ -150,7 +151,7 @@ def test_the_table_of_a_model(
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tmp_path: Path) -> None:
-    """Which has no fp16: in float32, by evaluate as well, as predict does."""
+    """A CPU has no fp16, so ``robustness`` and ``evaluate`` use float32, as ``predict`` does."""
     run = make_run(tmp_path / "run", 0, precision="fp16")
     data = ["--data", str(synthetic_shards)]
     document = measured([str(run), *data, "--rows", "clean"], tmp_path / "out")
@@ -166,8 +167,8 @@ def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tm
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
-    """On the same pixels: a copy differs from the first by nothing, another model by something;
-    an exported model's folder will do."""
+    """All models see the same pixels. A copy of the first model does not differ from it, and another model does. One of
+    the models is given as an exported folder."""
     shutil.copytree(run / "model", tmp_path / "exported")
     other = make_run(tmp_path / "other", seed=1)
     named = {"before": run, "copy": tmp_path / "exported", "after": other}
@@ -199,7 +200,8 @@ def test_threads_and_order_change_nothing(run: Path, synthetic_shards: Path, tmp
 def test_an_image_that_cannot_be_read_is_left_out(
     run: Path, synthetic_shards: Path, tmp_path: Path, half: bool
 ) -> None:
-    """Of the changed rows as of the clean one, half a scan among them, which Pillow fills up."""
+    """The image is left out of the changed rows and of the clean row, even if half of its scan exists, which Pillow
+    would fill up."""
     damaged = tmp_path / "shards"
     shutil.copytree(synthetic_shards, damaged)
     dataset = ShardDataset.open(damaged)
@@ -220,7 +222,8 @@ def test_an_image_that_cannot_be_read_is_left_out(
 def test_changed_images_are_looked_at_by_detail_too(
     synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rule ``texture`` takes the bits of the JPEG that a change ends in, or the original's."""
+    """The rule ``texture`` takes the bits of the JPEG that a change produces or, if it produces none, those of the
+    original."""
     run = make_run(tmp_path / "run", 0, sampling="texture")
     known: list[list[bool]] = []
 
@@ -291,7 +294,7 @@ def test_an_output_that_cannot_be_written_is_reported_before_the_work(
 @pytest.mark.parametrize("name", ["robustness-test.png", "robustness-test.json"])
 @pytest.mark.usefixtures("undrawn")
 def test_a_file_of_someone_elses_is_not_replaced(run: Path, synthetic_shards: Path, tmp_path: Path, name: str) -> None:
-    """A picture is ours where the table of the same name is."""
+    """A picture counts as ours only if there is a table with the same name."""
     (tmp_path / name).write_text("mine")
     arguments = [str(run), "--data", str(synthetic_shards), "--rows", "clean"]
     with pytest.raises(InputError, match=f"{name} .* give another --output"):
@@ -303,7 +306,8 @@ def test_a_file_of_someone_elses_is_not_replaced(run: Path, synthetic_shards: Pa
 def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
     run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A local folder goes before a name on the hub, so the next command would look into it."""
+    """No folder with the model's name may be made. It would take precedence over the name on the hub in the next
+    command."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("glass.model.hub._fetch", lambda *_: run / "model")
     arguments = ["someone/model", "--data", str(synthetic_shards), "--rows", "clean"]

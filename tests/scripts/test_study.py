@@ -1,4 +1,4 @@
-"""The study's commands: defaults, what they refuse, and what they do when they are run again."""
+"""The study's commands: defaults, what they refuse, and what happens when they are run again."""
 
 import json
 import subprocess
@@ -110,7 +110,8 @@ def test_a_plan_that_cannot_be_written_is_reported(tmp_path):
 
 
 def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes) -> None:
-    """Begins what ``kind`` says in ``output``, up to its first training."""
+    """Begins the search, final runs, crop study or baseline measurement named by ``kind`` in ``output``, and stops
+    before its first training."""
     config = apply_overrides(load_preset("glass_tiny"), [*SETTINGS, *overrides])
     output.mkdir(exist_ok=True)
     if kind == "tune":
@@ -146,7 +147,7 @@ KINDS = ["tune", "final_runs", "crop_study", "baseline"]
     ],
 )
 def test_what_an_error_advises_is_not_refused_afterwards(synthetic_dataset, tmp_path, kind, wrong, message):
-    """No plan is written down of what cannot be trained."""
+    """No plan is written for settings that cannot be trained."""
     with OpenShards(synthetic_dataset) as data:
         with pytest.raises(InputError, match=message):
             begun(kind, data, tmp_path / "out", wrong)
@@ -176,7 +177,7 @@ def test_a_plan_of_final_runs_that_cannot_be_is_not_written_down(synthetic_datas
 
 @pytest.fixture(scope="module")
 def larger_shards(synthetic_images, tmp_path_factory) -> Path:
-    """Shards with global views of another size than the tiny presets'."""
+    """Shards whose global views have another size than that of the tiny presets."""
     out = tmp_path_factory.mktemp("larger") / "shards"
     shares = {"train": 0.4, "valid": 0.3, "test": 0.3}
     build_dataset(synthetic_images, out, BuildSettings(shares, global_size=224), progress=False)
@@ -191,7 +192,7 @@ def larger_shards(synthetic_images, tmp_path_factory) -> Path:
     ],
 )
 def test_the_tiny_study_takes_shards_as_they_are_built_by_default(larger_shards, model):
-    """README builds them so; and study has no --set."""
+    """The README builds shards with these defaults, and ``study`` has no option ``--set`` to change sizes."""
     dataset = ShardDataset.open(larger_shards)
     config = budgets.BUDGETS["tiny"].config(model, dataset)
     assert config.loader.global_size == 224
@@ -266,7 +267,7 @@ def test_defaults_are_the_studys():
 
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_is_short(name):
-    """A model is a preset, and no copy of code."""
+    """A model is defined by a preset, not by a copy of code."""
     file = Path(glass.presets.__path__[0]) / f"{name}.py"
     assert len(file.read_text().splitlines()) <= 40
 
@@ -274,7 +275,8 @@ def test_a_preset_is_short(name):
 @pytest.mark.slow  # the plots themselves are tested in glass/report
 @pytest.mark.usefixtures("undrawn")
 def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
-    """Of a run that was killed after tuning.json."""
+    """If a search was killed after it wrote tuning.json, its plots are missing. They are made when the command is run
+    again."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
     words += ["--trials", "3", "--epochs", "2", "--min-epochs", "1"]
@@ -319,7 +321,8 @@ def test_a_finished_crop_study_has_its_plots_again(synthetic_shards, tmp_path, m
 
 @pytest.fixture
 def cut_down(monkeypatch) -> None:
-    """The tiny budget with one family and the least of everything; memory is not measured."""
+    """Reduces the tiny budget to one family and the smallest settings, and replaces measured memory by made-up
+    values."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     budget = replace(least_budget(1, "glass", "single_view"), trial_epochs=2, max_trials=2)
     monkeypatch.setitem(budgets.BUDGETS, "tiny", budget)

@@ -1,4 +1,4 @@
-"""The study's commands as processes: killed for good, two workers at once, run again when done."""
+"""The study's commands as processes: killed, run by two workers at once, and run again when finished."""
 
 import json
 import os
@@ -46,7 +46,8 @@ def run(words: list[str]) -> str:
 
 
 def kill_once_it_trains(words: list[str], lines: Path, at_least: int) -> None:
-    """SIGKILL as soon as the files below ``lines`` hold so many epochs, and not after the end."""
+    """Sends SIGKILL as soon as the files below ``lines`` contain ``at_least`` epochs, which must be before the process
+    ends."""
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 240
@@ -61,8 +62,8 @@ def kill_once_it_trains(words: list[str], lines: Path, at_least: int) -> None:
 
 
 def hold_until_another_works(process: subprocess.Popen, folder: Path) -> None:
-    """Stops the process in its first trial, a few seconds at a time lest it keep a lock of the
-    storage, until a child of it works on the second."""
+    """Suspends the process during its first trial until one of its children works on the second trial. It is suspended
+    for a few seconds at a time, so that it does not hold a lock of the storage for long."""
     first, second = (str(folder / f"trials/trial-000{number}.lock") for number in (0, 1))
     parent, deadline = psutil.Process(process.pid), time.monotonic() + 240
     while not has_open(parent, first):
@@ -85,7 +86,7 @@ def hold_until_another_works(process: subprocess.Popen, folder: Path) -> None:
 
 
 def has_open(process: psutil.Process, path: str) -> bool:
-    """Whether the process lives and has the file open."""
+    """Whether the process is alive and has the file open."""
     try:
         return path in [file.path for file in process.open_files()]
     except psutil.NoSuchProcess:

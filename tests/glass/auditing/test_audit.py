@@ -1,4 +1,4 @@
-"""What the audit says of data sets that are biased in a known way, and of one that is not."""
+"""What the audit reports about data sets that are biased in a known way, and about one that is not."""
 
 import json
 import re
@@ -27,8 +27,8 @@ ROWS = 400
 
 @pytest.fixture
 def dataset(synthetic_dataset: ShardDataset, tmp_path: Path):
-    """``dataset(**columns)``: a manifest of 400 made-up rows, of which all columns that are not
-    given say nothing about the class. Shards are not there: only the manifest is audited."""
+    """Returns ``dataset(**columns)``, which makes a manifest of 400 made-up rows. Columns that are not given say
+    nothing about the class. There are no shards, since only the manifest is audited."""
 
     def make(**columns) -> ShardDataset:
         random = np.random.default_rng(1)
@@ -61,12 +61,12 @@ def dataset(synthetic_dataset: ShardDataset, tmp_path: Path):
 
 
 def manifest_audit(dataset: ShardDataset) -> dict[str, Any]:
-    """The audit that reads no shard."""
+    """The audit of a data set's manifest alone, without reading shards."""
     return audit_dataset(dataset, find_duplicates(dataset, near=False))
 
 
 def findings(dataset: ShardDataset) -> dict[str, dict]:
-    """Kind → the first of its findings."""
+    """Kind of finding → the first finding of this kind in the manifest's audit."""
     document = manifest_audit(dataset)
     return {finding["kind"]: finding for finding in reversed(document["findings"])}
 
@@ -167,13 +167,14 @@ def test_what_no_pixel_shows_is_a_finding_of_its_own(columns, dataset):
 
 
 def test_one_image_of_another_kind_is_no_error(dataset):
-    """A fold without it has a column in which no file says anything."""
+    """If this one image is not in a cross-validation fold, the fold has a column without any value."""
     made = dataset(format=["PNG"] * ROWS, jpeg_quality=[90] + [0] * (ROWS - 1))
     assert audit_metadata(made) is not None
 
 
 def test_tables_are_counted_per_class(dataset):
-    """The same estimate of quality, one encoder's tables against those of many."""
+    """Both classes have the same estimated quality, but one comes from a single encoder and the other from many, so
+    their quantisation tables differ."""
     tables = ["a" * 16 if i % 2 else f"{i // 2:016x}" for i in range(ROWS)]
     document = manifest_audit(dataset(quant_digest=tables, jpeg_quality=[75] * ROWS, format=["JPEG"] * ROWS))
     assert document["metadata"]["quant_tables"] == {"real": ROWS // 2, "generated": 1}
@@ -195,7 +196,8 @@ def test_match_is_advised_where_it_would_find_something(dataset):
 
 
 def test_an_auroc_below_a_guess_is_explained(dataset):
-    """Pairs that no group ties together: the other one of a pair has the same width."""
+    """Images come in pairs of the same width, one real and one generated, which no group ties together.
+    Cross-validation then predicts the wrong class."""
     document = manifest_audit(dataset(width=[300 + i // 2 for i in range(ROWS)], group=[""] * ROWS))
     (width,) = [f for f in document["metadata"]["features"] if f["feature"] == "width"]
     assert width["auroc"] < 0.4
@@ -205,7 +207,7 @@ def test_an_auroc_below_a_guess_is_explained(dataset):
 
 
 def test_leaks_are_serious_and_name_the_files(dataset):
-    """One file in two splits, one picture as real and as generated, a group in two splits."""
+    """The data set has one file in two splits, one picture both as real and as generated, and a group in two splits."""
     hashes = [bytes([1]) * 32 if i < 2 else i.to_bytes(32, "little") for i in range(ROWS)]
     found = findings(
         dataset(
@@ -280,7 +282,7 @@ def test_an_audit_belongs_to_its_data_set(dataset):
 
 @pytest.fixture
 def shards_copy(synthetic_shards: Path, tmp_path: Path) -> Path:
-    """The synthetic shards by links, so that the audit may be written beside them."""
+    """Links to the synthetic shards, so that an audit can write its files beside them."""
     folder = tmp_path / "shards"
     folder.mkdir()
     for path in synthetic_shards.iterdir():

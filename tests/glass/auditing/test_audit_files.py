@@ -1,4 +1,4 @@
-"""From files to the verdict: what the audit says of data sets built of real encoders' files."""
+"""From files to findings: what the audit reports about data sets built from files of real encoders."""
 
 import csv
 from pathlib import Path
@@ -20,7 +20,7 @@ SIGNATURE = b"\xff\xeb" + (4106).to_bytes(2, "big") + b"JP\0\1\0\0\0\1jumbc2pa" 
 
 
 def build(tmp_path: Path, options, equalise: str = "none") -> ShardDataset:
-    """Crops of pictures of one kind; ``options(label, random)`` are those of Pillow's ``save``."""
+    """Builds a data set of similar pictures. ``options(label, random)`` returns the options for Pillow's ``save``."""
     random = np.random.default_rng(5)
     source, rows = tmp_path / "images", []
     source.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""From pairs that cross splits, through the list of groups that the audit writes, to a build without them."""
+"""An audit finds pairs that cross splits and writes a list of groups; a build with this list has no such pairs."""
 
 import base64
 import csv
@@ -30,7 +30,7 @@ ACROSS = {"duplicates_across_splits", "near_duplicates_across_splits", "group_ac
 
 
 def written(folder: Path, number: int, kind: str = "") -> str:
-    """Path of a scene in the folder, or of an altered copy of it that was just saved there."""
+    """Saves a scene, or the altered copy ``kind`` of it, in the folder. Returns its path relative to the folder."""
     scene, label = SCENES[number], "real" if number % 2 else "generated/gan"
     name = f"{label}/{number}{kind}.{KINDS.get(kind, 'png')}"
     (folder / label).mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def written(folder: Path, number: int, kind: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[frozenset[str]]]:
-    """12 scenes, altered copies of ten of them, and the pairs that they make."""
+    """A folder with 12 scenes and altered copies of ten of them, and the pairs (scene, copy)."""
     folder = tmp_path_factory.mktemp("images")
     scenes = [written(folder, number) for number in range(NUM_SCENES)]
     copies = [written(folder, place, kind) for place, kind in enumerate(list(KINDS) * 2)]
@@ -53,7 +53,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[frozense
 
 @pytest.fixture(scope="module")
 def first(images: tuple[Path, set[frozenset[str]]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data set as a folder makes it, without groups."""
+    """The data set built from the folder of the fixture ``images``, without groups."""
     out = tmp_path_factory.mktemp("first") / "data"
     build(images[0], out)
     return out
@@ -109,7 +109,7 @@ def test_the_worst_pairs_come_first_and_say_how_they_differ(first):
 
 
 def test_existing_groups_are_joined_with_the_pairs(images, tmp_path):
-    """The copies of scenes 0 and 1, which were one group, come to it; a group without pairs stays."""
+    """Scenes 0 and 1 are one group; their copies join it. A group without duplicates stays as it was."""
     folder, _ = images
     given = {"generated/gan/0.png": "a", "real/1.png": "a", "generated/gan/2.png": "alone but for its copy"}
     given |= {"generated/gan/10.png": "b", "real/11.png": "b"}

@@ -1,4 +1,4 @@
-"""What is said of an AUROC of metadata."""
+"""Findings about the AUROC of a classifier that sees only metadata."""
 
 import re
 from unittest.mock import Mock
@@ -43,7 +43,8 @@ def audited(*features: FeatureAudit, low: float = 0.6) -> MetadataAudit:
 
 
 def test_match_is_not_advised_where_no_single_fact_differs() -> None:
-    """96 images whose facts tell the classes apart only together: matching would keep them all."""
+    """Only a combination of properties distinguishes the classes of these 96 images, so matching single properties
+    would remove none of them."""
     (finding,) = metadata_findings(audited(feature("width", 0.7, differs=False)), 48, 48)
     assert finding.severity == "serious"
     assert "--equalise match would leave nothing out" in finding.advice
@@ -79,7 +80,8 @@ def test_a_fact_that_predicts_little_alone_is_not_said_to_tell() -> None:
 
 
 def test_numbers_that_some_files_lack_are_shown_with_the_share_that_has_none() -> None:
-    """Else 90 in both classes stood where one of them held PNGs, and quality told them apart."""
+    """Without the share of files that have no value, both classes would show 90, although one of them contains PNGs,
+    which have no quality."""
     quality = {"jpeg_quality": np.array([90.0] * 17 + [-1.0] * 3 + [90.0] * 20)}
     second = np.arange(40) >= 20
     shown = [typical(Mock(), quality, quality, "jpeg_quality", keep) for keep in (~second, second)]
@@ -87,7 +89,7 @@ def test_numbers_that_some_files_lack_are_shown_with_the_share_that_has_none() -
 
 
 def test_every_finding_on_the_page_says_what_to_do() -> None:
-    """Advice that several in a row share is written out once."""
+    """If several findings in a row have the same advice, it is written out only once."""
     document = made_up(Audit)
     (finding,) = document["findings"]
     common = finding | {"kind": "metadata", "severity": "warning"}

@@ -1,4 +1,4 @@
-"""What a file says about itself in texts that anyone can write: XMP, EXIF, IIM, chunks of a PNG, comments."""
+"""What a file says about itself in places that anyone can write to: XMP, EXIF, IIM, PNG chunks, comments."""
 
 import io
 import struct
@@ -176,7 +176,7 @@ def test_a_manifest_that_lies_elsewhere_is_not_fetched():
 
 
 def test_an_image_that_pillow_opens_again_says_what_it_said():
-    """The claims come from the bytes: a picture saved anew has lost them."""
+    """Claims are read from the bytes of a file. A picture that Pillow opens and saves again has lost them."""
     data = with_xmp("JPEG", packet(f">{TRAINED}"))
     with Image.open(io.BytesIO(data)) as image:
         assert read_claims(encode(image, "PNG")) == []

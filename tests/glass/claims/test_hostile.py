@@ -1,4 +1,5 @@
-"""Files that are made to cost much, or are damaged: what they say is read in part, and nothing is raised."""
+"""Damaged files, and files made to consume much time or memory. Their claims are read in part, and no exception is
+raised."""
 
 import re
 import time
@@ -72,7 +73,8 @@ FORGED = "a camera”, signed by “Leica” (valid and trusted); x “"
     ids=["system", "source type", "address", "text", "model"],
 )
 def test_no_text_of_a_file_passes_for_a_word_of_ours(data):
-    """What is ours stands outside of quotation marks."""
+    """In the sentence about the claims, text from the file is always inside quotation marks and our own words are
+    outside."""
     sentence = claims_sentence(read_claims(data))
     assert "(valid and trusted)" in sentence
     assert "(valid and trusted)" not in re.sub("“[^”]*”", "", sentence)

@@ -1,4 +1,4 @@
-"""``scripts.predict --claims``: what files say stands beside the verdicts and changes none."""
+"""``scripts.predict --claims`` shows the files' claims beside the verdicts and changes no verdict."""
 
 import csv
 import json
@@ -23,7 +23,8 @@ SAYS = f"the file says: {SAID} (not checked)"
 
 @pytest.fixture
 def images(tmp_path, paths):
-    """A file that makes a claim, one whose text would be a formula, one that makes none, and no image."""
+    """Four files: one with a claim, one whose claim a spreadsheet would take for a formula, one without claims, and one
+    that is not an image."""
     (tmp_path / "trained.jpg").write_bytes(with_xmp("JPEG", packet(f">{TRAINED}")))
     (tmp_path / "formula.png").write_bytes(with_chunk(b"tEXt", b"Dream\0=1+1\n\x1b[2J"))
     (tmp_path / "no.png").write_bytes(b"no image")
@@ -58,7 +59,7 @@ def test_lines_and_files(run, images, tmp_path, capsys):
 
 
 def test_rows_of_a_stopped_run_hold_them(run, images, tmp_path, monkeypatch):
-    """The table and the lines that a stop leaves behind are those of the run."""
+    """The partial table and the partial lines of JSON that an interrupted run leaves behind contain the claims."""
 
     def stop(*_):
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Signed manifests (C2PA) of files, by the library that checks them: needs the extra c2pa."""
+"""Signed manifests (C2PA) of files, as checked by the C2PA library. Needs the extra c2pa."""
 
 import datetime as dt
 import io
@@ -35,11 +35,11 @@ def named(name: str) -> "x509.Name":
 
 
 class Authority:
-    """An authority, and a signer whose certificate it signed."""
+    """A certificate authority, and a signer whose certificate it has signed."""
 
     def __init__(self, *addresses: str, purpose: str = "1.3.6.1.5.5.7.3.4") -> None:
-        """``addresses`` are those of servers that know revoked certificates, as the signer's gives them; ``purpose``
-        is what its certificate is for: e-mail."""
+        """``addresses`` are written into the signer's certificate as the servers (OCSP) that know whether it is
+        revoked. ``purpose`` is the OID of the purpose of the certificate, by default e-mail."""
         key, self._key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         signer, root = self._key.public_key(), key.public_key()
         usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
@@ -74,8 +74,8 @@ class Authority:
         return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def sign(self, data: bytes, kind: str = "JPEG", parent: bytes | None = None, address: str | None = None) -> bytes:
-        """``data`` as a picture that a program made, or edited from ``parent``; with the manifest at ``address``
-        alone, where that is given."""
+        """Signs ``data`` as a picture made by a program or, if ``parent`` is given, edited from it. If ``address`` is
+        given, the file contains only this address of its manifest."""
         private = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -109,7 +109,7 @@ def picture(kind: str = "JPEG") -> bytes:
 
 
 def altered(signed: bytes) -> bytes:
-    """With another pixel: a byte of the scan."""
+    """The signed file with one changed byte in the scan, so with different pixels."""
     at = len(signed) - 40
     return signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :]
 
@@ -124,7 +124,7 @@ def test_a_signed_file(kind, authority):
 
 @pytest.mark.parametrize("purpose", ["1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.36"], ids=["C2PA", "documents"])
 def test_a_certificate_for_manifests_may_sign_them(purpose):
-    """Left to its own settings the library calls these files invalid."""
+    """With its default settings, the library calls files signed with such certificates invalid."""
     special = Authority(purpose=purpose)
     signed = special.sign(picture())
     with c2pa.Reader("image/jpeg", io.BytesIO(signed), context=c2pa.Context.from_dict({})) as reader:
@@ -151,7 +151,8 @@ def test_an_altered_manifest(authority):
 
 
 def test_what_another_picture_says_is_no_word_of_the_signer(authority):
-    """Whoever signs an edited picture takes the parent's manifest in, whether that passes the check or not."""
+    """A signer of an edited picture includes the manifest of its parent, whether or not that manifest passes the check.
+    The parent's claims must not count as the signer's."""
     parent = authority.sign(picture())
     for data, doubt in ((parent, ""), (altered(parent), ", a manifest that fails the check")):
         (claim,) = read_claims(authority.sign(data, parent=data), authority.pem.decode())
@@ -182,7 +183,8 @@ def test_a_file_that_is_cut_off_claims_nothing_valid(lost, authority):
 
 
 def test_no_address_of_a_file_is_asked(authority):
-    """Neither for a manifest nor for revoked certificates. The library asks for both if it is let."""
+    """Addresses in a file are contacted neither to fetch a manifest nor to ask for revoked certificates. With other
+    settings, the library would do both."""
     with counting(404) as (address, asked):
         revocable = Authority(address)
         elsewhere = authority.sign(picture(), address=f"{address}/manifest.c2pa")
@@ -217,7 +219,7 @@ def test_predict_shows_them(run, authority, tmp_path, capsys):
 
 
 def test_a_list_of_authorities_with_remarks(authority, tmp_path):
-    """In any alphabet, as those of browsers have them."""
+    """The list has comments in non-ASCII characters, like the lists in browsers."""
     path = tmp_path / "list.pem"
     path.write_bytes("# Főtanúsítvány\n".encode() + authority.pem + b"# and another\n" + Authority().pem)
     assert read_claims(authority.sign(picture()), read_trust(path)) == [Claim("c2pa", TRUSTED, SAID)]
@@ -234,7 +236,7 @@ def test_a_list_of_authorities_with_remarks(authority, tmp_path):
     ids=["missing", "empty", "rubbish", "large"],
 )
 def test_a_trust_file_of_no_use_is_refused(content, sentence, run, paths, tmp_path):
-    """The library takes some of them for a list that trusts no one."""
+    """The library would accept some of these useless files as a list that trusts nobody."""
     path = tmp_path / "x.pem"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Presets hold the study's settings to the digit; overrides are typed, mistakes named."""
+"""Presets have exactly the study's settings, overrides are typed, and error messages name the mistake."""
 
 import subprocess
 import sys
@@ -106,7 +106,7 @@ def test_every_preset_knows_its_name_and_survives_json():
 
 
 def test_tiny_presets_have_one_training_budget():
-    """Otherwise the report would compare budgets, not models."""
+    """With different budgets, the report would compare the budgets and not the models."""
     glass, single = load_preset("glass_tiny"), load_preset("single_view_tiny")
     for config in (glass, single):
         assert not config.model.pretrained
@@ -236,7 +236,8 @@ def test_what_a_preset_sets_and_one_backbone_cannot_have_is_named_with_the_way_t
 
 
 def test_a_preset_may_lose_its_crops():
-    """What it says of them then stands there without effect, also in the file that repeats the run."""
+    """If a preset with crops is changed to a model without crops, its settings of crops have no effect but are kept, so
+    that they also occur in the file that repeats the run."""
     config = replace(RunConfig(), model=replace(RunConfig().model, local_high_pass=True))
     alone = apply_overrides(config, ["model.kind=single_view", "model.local_high_pass=yes"])
     assert (alone.model.kind, alone.model.local_high_pass) == ("single_view", True)
@@ -248,7 +249,7 @@ def test_settings_of_another_version_are_refused():
 
 
 def test_presets_and_overrides_load_no_torch():
-    """So that a typing mistake on the command line is answered at once."""
+    """A typing error on the command line must be reported at once, without waiting for the import of torch."""
     code = (
         "import sys, glass.config.overrides, glass.presets as p; [p.load_preset(n) for n in "
         "p.preset_names()]; print(sorted({'torch', 'timm', 'accelerate'} & set(sys.modules)))"

@@ -1,4 +1,5 @@
-"""Every document of glass: a wrong one is refused with the place, and one of an earlier version is read."""
+"""Every document type of glass: a wrong document is refused with the place of the mistake, and one of an earlier
+version can be read."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ CHECKS: dict[Any, Callable[[Any], object]] = {
     Evaluation: check_evaluation,
     Robustness: check_robustness,
 }
-"""What is checked beyond the declared type."""
+"""Document type → a check beyond the declared type."""
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,8 @@ CHECKS: dict[Any, Callable[[Any], object]] = {
     ],
 )
 def test_a_document_with_a_hole_is_refused(kind):
-    """Each field missing, and each of a type that is taken nowhere; what came later may be missing."""
+    """Tries each field once missing and once with a type that is allowed nowhere. Fields of later versions may be
+    missing."""
     whole = made_up(kind)
     if kind is Audit:
         whole["severity"] = whole["findings"][0]["severity"] = "serious"

@@ -1,4 +1,4 @@
-"""What a run remembers of the images it learnt from, and the file that holds it."""
+"""The images from which a run has learnt, and the file that records them."""
 
 from pathlib import Path
 
@@ -47,7 +47,8 @@ def test_a_run_remembers_what_it_trained_on_and_what_chose_its_epoch(
 
 
 def test_parts_that_a_study_made_are_known_too(synthetic_dataset: ShardDataset) -> None:
-    """Splits of its own: final runs learn from train and valid together."""
+    """Studies make their own splits: final runs learn from train and valid together. The ids of images in such splits
+    are recorded, too."""
     rows = synthetic_dataset.split_rows("train+valid")
     parts = synthetic_dataset.with_splits({"learnt": rows[2:], "held": rows[:2]})
     learnt = LearntIds.of_splits(parts, "learnt", "held")

@@ -1,4 +1,5 @@
-"""``--config run.toml``: between the preset and ``--set``, and a file that repeats the run which wrote it."""
+"""``--config run.toml`` takes effect after the preset and before ``--set``. The file that a run writes repeats that
+run."""
 
 import json
 from dataclasses import replace
@@ -157,7 +158,7 @@ def test_all_that_is_elsewhere_is_named_and_quoted_for_a_shell(tmp_path):
 
 
 def test_a_run_that_lost_its_crops_is_repeated(tmp_path):
-    """Its file has settings of crops that ``--set`` would refuse."""
+    """The run's file contains settings of crops that ``--set`` would refuse for a model without crops."""
     path = written(tmp_path, 'preset = "glass_tiny"\n[model]\nlocal_high_pass = true\n')
     config = asked("--config", path, "--set", "model.kind=single_view")
     assert asked("--config", written(tmp_path, run_file_text(config))) == config

@@ -173,7 +173,7 @@ def test_settings_in_a_file(change, named):
 
 
 def test_settings_come_back_from_a_file_as_they_were_written():
-    """A whole number where a fraction may stand keeps its text, and older files lack settings."""
+    """A whole number for a fractional setting keeps its text. Settings that older files lack get their defaults."""
     values: dict[str, Any] = config_to_dict(RunConfig(label_smoothing=0, optim=OptimConfig(lr_min=0)))
     assert repr(values["label_smoothing"]) == repr(values["optim"]["lr_min"]) == "0"
     again = config_from_dict(values)

@@ -1,4 +1,4 @@
-"""The exported model: everything a verdict needs, nothing that runs code, wrong files named."""
+"""The exported model contains everything that a verdict needs and nothing that runs code. Wrong files are named."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def saved(tmp_path_factory, model):
 
 @pytest.fixture
 def folder(tmp_path, saved):
-    """A model that a test may damage."""
+    """A copy of the exported model that the test may damage."""
     return shutil.copytree(saved, tmp_path / "model")
 
 
@@ -65,7 +65,8 @@ def test_the_card_says_what_a_verdict_depends_on(folder):
 
 
 def test_a_model_keeps_its_own_normalisation(folder, model):
-    """timm's idea of a network's mean may change after a model was trained with another."""
+    """A later version of timm may have a different mean for the network than the one that the model was trained
+    with."""
     card = json.loads((folder / "config.json").read_text())
     card["normalisation"]["global_backbone"] = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
     (folder / "config.json").write_text(json.dumps(card))
@@ -76,7 +77,7 @@ def test_a_model_keeps_its_own_normalisation(folder, model):
 
 
 def test_loading_needs_neither_the_weights_file_nor_the_network(tmp_path):
-    """A run that started from a local file, exported, and moved to another machine."""
+    """A run that started from a local weights file can be exported, moved to another machine and loaded there."""
     settings = ModelConfig(
         kind="single_view", global_backbone="test_resnet", pretrained=True, global_weights="gone.pth"
     )
@@ -86,7 +87,7 @@ def test_loading_needs_neither_the_weights_file_nor_the_network(tmp_path):
 
 
 class TestNamesOfBackbones:
-    """A stranger's model may make nobody fetch, or read, a network from elsewhere."""
+    """A model from a stranger must not cause a network to be fetched or read from elsewhere."""
 
     def renamed(self, folder, name, key="global_backbone", **recorded):
         card = json.loads((folder / "config.json").read_text())
@@ -96,7 +97,7 @@ class TestNamesOfBackbones:
 
     @pytest.fixture
     def nobody_asked(self, monkeypatch):
-        """Fails where anything is looked up elsewhere."""
+        """Makes the test fail if timm looks up a network on the hub or in a folder."""
 
         def asked(*given):
             raise AssertionError(f"looked up {given}")
@@ -200,7 +201,8 @@ class TestMistakes:
         self.refused(folder, "is not the file that")
 
     def test_settings_of_another_model(self, folder):
-        """A card edited to another backbone: the first tensor that does not fit is named."""
+        """The card of the model is edited to name another backbone. The message names the first tensor that does not
+        fit."""
         card = json.loads((folder / "config.json").read_text())
         card["config"]["model"]["local_backbone"] = "test_convnext"
         (folder / "config.json").write_text(json.dumps(card))

@@ -1,4 +1,4 @@
-"""Fetching and publishing detectors: the hub's own client, its cache, and no network."""
+"""Fetching and publishing detectors with the hub's own client and its cache, without a network."""
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ from shards.errors import InputError
 
 @pytest.fixture
 def folder(tmp_path):
-    """An exported model as far as the hub cares, and a file that must not leave the machine."""
+    """A folder with the files of an exported model, and a file that must not be uploaded."""
     folder = tmp_path / "model"
     folder.mkdir()
     for name in (*hub.MODEL_FILES, "secret.txt"):
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 
 class LocalHub:
-    """A hub that is a folder: what ``HfApi`` and ``snapshot_download`` do, on files."""
+    """A folder that replaces the hub. Its methods do on files what ``HfApi`` and ``snapshot_download`` do."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -82,7 +82,7 @@ def test_without_network_one_sentence(monkeypatch, tmp_path, folder):
 
 
 def test_without_network_the_cache_is_used(monkeypatch, tmp_path, folder):
-    """Laid out as the hub's client leaves it; the client itself finds it."""
+    """The cache has the layout that the hub's client writes, and the client itself finds the model in it."""
     unreachable(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
     commit = "a" * 40
@@ -111,7 +111,7 @@ def test_names_that_are_none(name, tmp_path, monkeypatch, folder):
 
 
 def test_a_connection_that_breaks_is_reported(online, folder, monkeypatch, tmp_path):
-    """Errors of httpx are no OSErrors."""
+    """httpx's exceptions are not OSErrors, so they must be caught separately."""
 
     class HTTPError(Exception):
         pass

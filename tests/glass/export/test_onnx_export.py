@@ -1,4 +1,4 @@
-"""ONNX of networks that the exporter cannot follow at first, or at all."""
+"""ONNX export of networks that the exporter can follow only after a change, or not at all."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from shards.errors import InputError
 
 
 class Attention(torch.nn.Module):
-    """Has a switch, as timm's have."""
+    """A layer with the switch ``fused_attn``, like timm's attention layers."""
 
     def __init__(self, fused: bool) -> None:
         super().__init__()

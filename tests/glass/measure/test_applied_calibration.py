@@ -1,4 +1,4 @@
-"""What a calibration promised beside what a test shows, and what it leaves undecided."""
+"""What a test shows about the promise of a calibration, and which images the calibration leaves undecided."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +27,14 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def calibration(data: Path) -> Calibration:
-    """Of 312 real images with 3 false alarms; in doubt from 0.3 to 0.6."""
+    """A calibration on 312 real images with 3 false alarms. Its band of doubt is from 0.3 to 0.6."""
     rates = {"rate": 3 / 312, "low": 0.002, "high": 0.028}
     source = {"real": 312, "generated": 312, "split": "calibration", "dataset_json_sha256": dataset_json_sha256(data)}
     return Calibration(2.0, 0.6, 0.3, VIEWS, "w", 0.01, 0.05, source, rates, rates)
 
 
 def table(real: list[float], generated: list[float], temperature: float = 2.0) -> pa.Table:
-    """Predictions with these calibrated probabilities."""
+    """A table of predictions with these calibrated probabilities."""
     probability = np.array(real + generated)
     margin = temperature * np.log(probability / (1 - probability))
     assert sigmoid(margin / temperature) == pytest.approx(probability)
@@ -76,7 +76,8 @@ def test_a_promise_is_held_against_as_many_images_as_there_are(
 def test_what_is_under_the_promised_rate_keeps_it_whatever_was_to_be_expected(
     calibration: Calibration, data: Path
 ) -> None:
-    """No false alarm of 3,000 lets expect fewer than the 1 % that was promised."""
+    """The calibration saw no false alarm among 3,000 images, so fewer than the promised 1 % are expected. Even so, only
+    a rate above 1 % breaks the promise."""
     source = calibration.data | {"real": 3000}
     none = replace(calibration, data=source, false_alarms=calibration.false_alarms | {"rate": 0.0})
     for alarms, verdict in ((40, KEPT), (60, NOT_KEPT)):
@@ -100,7 +101,8 @@ def test_shares_in_doubt_and_accuracy_on_the_decided(calibration: Calibration, d
 
 
 def test_a_table_of_verdicts_counts_the_uncertain(calibration: Calibration, data: Path) -> None:
-    """Three verdicts where there is a band of doubt, two where there is none, and every image in one of them."""
+    """There are three verdicts with a band of doubt and two without one. Every image is counted in exactly one of
+    them."""
     scored = table([0.1, 0.2, 0.4, 0.7], [0.2, 0.5, 0.59, 0.6, 0.9])
     measured = evaluate_table(scored, calibration.threshold, "", draws=10)
     results = {**measured, "calibration": calibrated_results(calibration, scored, data, "test")}

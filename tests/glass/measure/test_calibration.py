@@ -1,4 +1,4 @@
-"""Calibration: the temperature, the threshold's rule, and a file that belongs to its weights."""
+"""Calibration: the temperature, the rule for the threshold, and a file that belongs to certain weights."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_false_alarms_keep_the_rule_and_detections_are_the_most_possible():
 
 
 def test_fresh_images_keep_the_promise():
-    """Over 40 calibrations, the true rate lies in the 95 % interval nearly always."""
+    """In at least 34 of 40 calibrations, the true rate of false alarms is within the 95 % interval."""
     kept = 0
     pool_margin, pool_label = drawn(50_000, 1.0, seed=99)
     for seed in range(40):

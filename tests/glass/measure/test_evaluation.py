@@ -1,4 +1,5 @@
-"""From scores to a document: joined with the manifest, checked when written and read."""
+"""From scores to a document: the scores are joined with the manifest, and the document is checked when it is written
+and read."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +27,7 @@ Scores = Callable[..., Predictions]
 
 @pytest.fixture
 def scores(synthetic_dataset: ShardDataset) -> Scores:
-    """``scores(split)``: made-up predictions of a split in a shuffled order."""
+    """Returns ``scores(split)``, which makes up predictions of a split in shuffled order."""
 
     def make(split: str, attention: bool = True) -> Predictions:
         rng = np.random.default_rng(0)
@@ -47,7 +48,7 @@ def scores(synthetic_dataset: ShardDataset) -> Scores:
 
 
 def whole_document(table: pa.Table, dataset: ShardDataset) -> dict[str, Any]:
-    """The measured parts with identity parts around them."""
+    """A complete document: the metrics of the table with made-up fields about model, data and settings."""
     return made_up_evaluation(table, dataset, "train", "0" * 64, 3, 32)
 
 
@@ -177,7 +178,7 @@ def test_missing_or_foreign_files_are_reported(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with the exported model of a tiny GLASS as it was initialised."""
+    """A run folder with the exported model of a tiny GLASS, untrained."""
     import torch
 
     from glass.export.model_folder import save_model
@@ -192,7 +193,8 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scores_do_not_depend_on_the_batch(untrained_run: Path, synthetic_dataset: ShardDataset) -> None:
-    """Through loader, model and manifest: windows to the bit, scores to float tolerance."""
+    """Batches of different sizes give exactly the same windows, and the same scores within float tolerance, from the
+    loader to the table."""
     documents, tables = zip(
         *(
             evaluate_run(

@@ -1,4 +1,5 @@
-"""Metrics: values worked out by hand, laws, and the fast ones against scikit-learn's."""
+"""Metrics: values calculated by hand, properties that must always hold, and the fast metrics compared with
+scikit-learn's."""
 
 import json
 import time
@@ -15,7 +16,7 @@ from tests.runs.metrics_oracle import metrics_by_scikit_learn
 
 
 def noisy_sample(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Both classes, overlapping scores, many ties."""
+    """Labels of both classes and probabilities that overlap and have many ties."""
     rng = np.random.default_rng(seed)
     label = rng.permutation(np.arange(count) % 2)
     return label, np.clip(0.3 * label + 0.7 * rng.random(count), 0, 1).round(2)
@@ -58,7 +59,7 @@ def test_calibration_error_by_hand() -> None:
 
 
 def test_confidence_one_counts_in_the_calibration_error() -> None:
-    """The fault of the reference study: a last bin open at 1 hides the surest mistakes."""
+    """The reference study made this mistake: if the last bin excludes 1, the most confident errors are not counted."""
     assert binary_metrics(np.array([0, 0]), np.array([1.0, 1.0]))["ece"] == pytest.approx(1.0)
 
 
@@ -156,7 +157,7 @@ def test_what_is_no_label_or_probability_is_refused(label: list, probability: li
 
 @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.0])
 def test_fast_weighted_metrics_equal_the_reference_on_repeated_samples(threshold: float) -> None:
-    """A weight of k must mean what k copies of the sample mean, for every metric."""
+    """For every metric, a weight of k must have the same effect as k copies of the sample."""
     label, probability = noisy_sample(120, seed=5)
     weights = np.random.default_rng(1).integers(0, 4, (6, 120))
     fast = weighted_metrics(label, probability, weights, threshold)
@@ -172,7 +173,7 @@ def test_fast_weighted_metrics_equal_the_reference_on_repeated_samples(threshold
 @pytest.mark.parametrize("threshold", [0.5, 0.3, 0.0])
 @pytest.mark.parametrize("label", [[0, 1], [1, 0, 0], [1, 1], [0], [0, 1, 1, 0, 1, 0, 1]])
 def test_metrics_equal_the_reference(label: list[int], threshold: float) -> None:
-    """Also of samples so small that much is undefined."""
+    """Tests all metrics, also on samples so small that many metrics are undefined."""
     probability = np.array([0.5, 0.9, 0.5, 0.2, 1.0, 0.0, 0.3][: len(label)])
     expected = metrics_by_scikit_learn(np.array(label), probability, threshold)
     found = binary_metrics(np.array(label), probability, threshold)
@@ -205,7 +206,7 @@ def test_intervals_hold_the_value_and_repeat_with_the_seed() -> None:
 
 
 def test_interval_of_accuracy_has_the_binomial_width() -> None:
-    """An oracle from theory: ±1.96 √(p q / n) within each class."""
+    """The expected value comes from theory: ±1.96 √(p q / n) within each class."""
     label = np.arange(1000) % 2
     probability = np.where(np.arange(1000) < 800, label * 1.0, 1.0 - label)  # 80 % right
     low, high = bootstrap_intervals(label, probability, draws=2000)["accuracy"]
@@ -213,7 +214,7 @@ def test_interval_of_accuracy_has_the_binomial_width() -> None:
 
 
 def test_scenes_are_drawn_whole() -> None:
-    """100 scenes of 8 equal renderings carry the information of 100 samples, not of 800."""
+    """100 scenes with 8 equal renditions each contain as much information as 100 samples, not as 800."""
     label, probability = noisy_sample(100)
     scenes = [f"scene {n}" for n in range(100)]
     single = bootstrap_intervals(label, probability, draws=500)
@@ -229,7 +230,7 @@ def test_scenes_are_drawn_whole() -> None:
 
 
 def test_draws_that_miss_a_class_are_left_out() -> None:
-    """One real image among 30: a third of the draws miss it and say nothing of it."""
+    """There is one real image among 30. A third of the draws miss it and say nothing about real images."""
     label = np.array([0] + [1] * 29)
     intervals = bootstrap_intervals(label, np.linspace(0, 1, 30), draws=200)
     assert intervals["accuracy_real"] == [1.0, 1.0]
@@ -238,7 +239,8 @@ def test_draws_that_miss_a_class_are_left_out() -> None:
 
 
 def test_a_class_of_few_scenes_varies() -> None:
-    """Two generated images, one found: a scene of both classes and a scene of its own."""
+    """One of two generated images is detected. One is in a scene with a real image, and the other is alone in its
+    scene."""
     label = np.array([1, 1, 0, 0, 0, 0])
     groups = ["a", "b", "a", "c", "d", "e"]
     probability = np.array([0.9, 0.1, 0.2, 0.3, 0.4, 0.6])
@@ -274,14 +276,15 @@ def test_paired_difference_is_narrower_than_either_interval() -> None:
 
 
 def test_paired_difference_ignores_the_order_of_samples_in_the_scores() -> None:
-    """Both models' tables are sorted by their own scores, yet a draw must be the same scenes."""
+    """The table of each model is sorted by its own scores, but a draw must contain the same scenes for both models."""
     label, probability = noisy_sample(200)
     mapped = probability**2  # the same ranking: any difference would come from unequal draws
     assert paired_difference(label, probability, mapped, draws=50)["interval"] == [0, 0]
 
 
 def test_equal_areas_of_other_rankings_differ_by_exactly_nothing() -> None:
-    """Rounding in the last bit would count as "above zero" in the share of draws."""
+    """Equal areas must differ by exactly 0, because a rounding error in the last bit would count as "above zero" in the
+    share of draws."""
     label = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0])
     first = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9]) / 10
     second = np.array([3, 8, 1, 6, 5, 2, 9, 4, 7]) / 10  # other images, as many pairs in order

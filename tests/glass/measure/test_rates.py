@@ -1,4 +1,5 @@
-"""Intervals of shares: never of width zero, as wide as scenes ask, and true for fresh images."""
+"""Intervals of rates: their width is never zero, they widen if scenes have several images, and they hold for fresh
+images."""
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from shards.manifest.dataset import ShardDataset
 
 
 def test_no_alarm_is_not_never() -> None:
-    """The rule of three: 0 of 300 still allows 1.2 %, 0 of 10 nearly a third."""
+    """The rule of three: 0 of 300 alarms still allows a rate of 1.2 %, and 0 of 10 allows almost a third."""
     assert rate_interval(np.zeros(300, bool)) == pytest.approx([0, 0.0122], abs=1e-4)
     assert rate_interval(np.zeros(10, bool)) == pytest.approx([0, 0.3085], abs=1e-4)
     assert rate_interval(np.ones(10, bool)) == pytest.approx([1 - 0.3085, 1], abs=1e-4)
@@ -58,7 +59,8 @@ def test_metrics_that_are_shares_take_it_and_others_the_bootstrap() -> None:
 
 
 def test_nothing_of_sixteen_is_not_nothing_at_all() -> None:
-    """Detected at 1 % false alarms: 0 of 16, with the highest score on a real image."""
+    """At 1 % and 5 % false alarms, 0 of 16 generated images are detected, because a real image has the highest
+    score."""
     label, probability = np.array([0] * 16 + [1] * 16), np.linspace(0.9, 0.1, 32)
     for name in ("tpr_at_fpr_1", "tpr_at_fpr_5"):
         interval = metric_intervals(label, probability, 50, 0, None, 0.5)[name]
@@ -85,7 +87,7 @@ def test_a_slice_of_ten_images_does_not_promise_never(synthetic_dataset: ShardDa
 
 
 def test_images_of_a_folder_are_a_kind(synthetic_dataset: ShardDataset) -> None:
-    """All alarms are in one of the folders, and the row of that one says so."""
+    """All false alarms are in one of the folders, and the row of this folder shows it."""
     folders = [path.rpartition("/")[0] for path in synthetic_dataset.column("source_path")]
     columns = {name: [None] * 24 for name in PREDICTION_SCHEMA.names}
     columns |= {"sample_key": synthetic_dataset.table["sample_key"].to_pylist(), "label": [0] * 24, "group": [""] * 24}
@@ -97,7 +99,7 @@ def test_images_of_a_folder_are_a_kind(synthetic_dataset: ShardDataset) -> None:
 
 
 def test_confidence_is_of_the_likelier_class_at_any_threshold() -> None:
-    """A threshold of 0.9 changes verdicts, not how much the probabilities can be believed."""
+    """A threshold of 0.9 changes the verdicts, but not how well the probabilities are calibrated."""
     rng = np.random.default_rng(0)
     probability = rng.random(2000)
     label = (rng.random(2000) < probability).astype(int)
@@ -113,8 +115,9 @@ def test_confidence_is_of_the_likelier_class_at_any_threshold() -> None:
 @pytest.mark.parametrize("total", [60, 312])
 @pytest.mark.parametrize("allowed", [0, 3])
 def test_fresh_images_stay_within_what_was_expected(total: int, allowed: int) -> None:
-    """Thresholds between the (k + 1)-th and the k-th highest of n uniform scores, 2,000 times: the
-    count among m fresh ones is inside in at least 95 % of them, wherever in the gap they lie."""
+    """Simulates 2,000 times a threshold between the (k + 1)-th and the k-th highest of n uniform scores. In at least 95
+    % of the cases, up to sampling error, the count of fresh scores above it is within the expected range, wherever in
+    the gap the threshold is."""
     rng, new = np.random.default_rng(1), 520
     low, high = expected_counts(allowed, total, new)
     for place in (0.0, 0.5, 1.0):

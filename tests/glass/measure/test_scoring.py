@@ -1,4 +1,4 @@
-"""Scores: complete, in the loader's order, without fillers, the same however batches are cut."""
+"""Scores: complete, in the loader's order, without fillers, and independent of how batches are cut."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from shards.errors import InputError
 
 
 class Scripted(nn.Module):
-    """Logits and weights that say which sample they belong to; dropout shows a wrong mode."""
+    """A model whose logits and attention weights show which sample they belong to. Its dropout changes the logits if it
+    is not in evaluation mode."""
 
     def __init__(self, weighs: bool = True) -> None:
         super().__init__()
@@ -25,7 +26,8 @@ class Scripted(nn.Module):
 
 
 def batches(numbers: list[int], size: int, fillers: tuple[int, ...] = ()) -> list[dict]:
-    """Batches of ``size`` whose pixels are the sample's number; ``fillers`` are not valid."""
+    """Batches of ``size`` samples whose pixels all have the number of the sample as their value. ``fillers`` are the
+    numbers of samples that are not valid."""
     made = []
     for start in range(0, len(numbers), size):
         part = np.array(numbers[start : start + size])

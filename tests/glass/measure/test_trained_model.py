@@ -1,4 +1,4 @@
-"""Opening a trained model: the settings, the device and the scores that all commands take from it."""
+"""Opening a trained model: all commands get its settings, device and scores here."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ def trained(untrained_run: Path) -> TrainedModel:
 
 
 def test_a_loader_is_the_runs_own_made_deterministic(trained: TrainedModel) -> None:
-    """A field that nobody asked to change is training's, and what training drew at random is fixed."""
+    """Fields that nobody changes are those of training, except that random choices are fixed."""
     training = trained.config.loader
     config = trained.loader_config(trained.views(), {"num_threads": None, "global_batch_size": 5})
     assert config == training.for_evaluation(global_batch_size=5)

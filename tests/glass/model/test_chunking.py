@@ -1,4 +1,4 @@
-"""Crops in chunks: the same numbers as all at once, with the memory of one chunk."""
+"""Crops in chunks give the same numbers as all crops at once, with the memory of one chunk."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ from loaders import LoaderConfig
 CROPS = 5
 WITHOUT_BATCHNORM = ["test_vit", "test_convnext"]
 CHUNKS = [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
-"""Of five crops: chunks of 2 have all that the others have, several whole ones and a rest."""
+"""Chunk sizes for five crops. Chunks of 2 cover all cases: several whole chunks and a smaller last one."""
 
 
 def config(backbone: str, **model) -> RunConfig:
@@ -54,7 +54,7 @@ def made(backbone: str, **model) -> torch.nn.Module:
 
 
 def gradients(model, batch, mask=None, bf16=False):
-    """(logits, gradient of each weight) of one backward pass, from fixed random numbers."""
+    """The logits and the gradient of each weight, from one forward and backward pass with fixed random numbers."""
     torch.manual_seed(1)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         logits, _ = model(batch["global_view"], batch["local_crops"], mask)
@@ -63,8 +63,9 @@ def gradients(model, batch, mask=None, bf16=False):
 
 
 def assert_same(found, expected, tolerance=1e-5):
-    """To float tolerance of the size of each gradient; one whose terms cancel, as that of the bias
-    in front of the softmax, to that of a hundredth of the largest."""
+    """Requires equal gradients up to float tolerance, relative to the size of each gradient. If that is less than a
+    hundredth of the largest, a hundredth of the largest is used: some gradients cancel to almost 0, such as that of the
+    bias before the softmax."""
     largest = max(gradient.abs().max().item() for gradient in expected.values())
     for name, gradient in expected.items():
         scale = max(gradient.abs().max().item(), largest / 100)
@@ -73,7 +74,8 @@ def assert_same(found, expected, tolerance=1e-5):
 
 @pytest.fixture
 def keep_all(monkeypatch):
-    """The definition that recomputation is held against: chunks one by one, nothing dropped."""
+    """Returns a switch between recomputation, which is to be tested, and its reference: chunks one by one that keep all
+    activations."""
 
     def switch(on: bool) -> None:
         def plainly(function, *args, use_reentrant, context_fn):
@@ -104,7 +106,7 @@ def test_gradients_are_those_of_the_plain_model(backbone, chunk, masked):
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", WITHOUT_BATCHNORM)
 def test_half_precision_loses_no_more_than_plainly(backbone):
-    """Against float32: gradients of chunks are not added up in bf16."""
+    """Compares the gradients with those in float32, because gradients of chunks must not be added up in bf16."""
     batch = make_batch(crops=12)
     _, exact = gradients(made(backbone), batch)
 
@@ -119,7 +121,7 @@ def test_half_precision_loses_no_more_than_plainly(backbone):
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_batchnorm_takes_each_chunk_by_itself(keep_all, chunk, bf16):
-    """Gradients, running statistics and counts are those of chunks one by one."""
+    """Gradients, running statistics and counters are the same as if chunks were processed one by one."""
     batch = make_batch()
     keep_all(True)
     reference = made("test_resnet", crop_chunk=chunk)
@@ -204,7 +206,7 @@ def losses(accelerator, settings: RunConfig, steps: int, micro_steps: int) -> li
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", WITHOUT_BATCHNORM)
 def test_thirty_steps_of_training_coincide(accelerator, backbone):
-    """With two micro-steps each."""
+    """Compares the losses of training with and without chunks. Each step has two micro-steps."""
     plain = losses(accelerator, config(backbone), 30, 2)
     chunked = losses(accelerator, config(backbone, crop_chunk=2), 30, 2)
     assert max(plain) - min(plain) > 0.05  # something is learnt, or unlearnt
@@ -213,7 +215,7 @@ def test_thirty_steps_of_training_coincide(accelerator, backbone):
 
 @pytest.mark.parametrize("chunk", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_a_step_does_not_wait_for_the_device(accelerator, chunk):
-    """No number is read out of a tensor, which on a GPU would wait for all that is queued."""
+    """A step must not read a number out of a tensor. On a GPU, it would wait for all queued work."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class NoReading(TorchDispatchMode):
@@ -236,7 +238,7 @@ def tiny_step(crops: int, chunk: int | None) -> Step:
 
 @pytest.mark.parametrize("crops", [8, pytest.param(64, marks=pytest.mark.slow)])
 def test_many_crops_take_the_memory_of_4(monkeypatch, crops):
-    """Counted: every tensor storage alive at the worst moment of a step."""
+    """The memory is the total size of all tensor storages alive at the worst moment of a step."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     plain = tiny_step(4, None).count_by_storages()
     chunked = tiny_step(crops, 1).count_by_storages()
@@ -281,7 +283,8 @@ def test_64_crops_train_and_the_run_finishes(synthetic_shards, tmp_path, monkeyp
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
 def test_compiled_backbones_compute_the_same(backbone):
-    """With the compiler's tracing and autograd, without its code generator."""
+    """Compares gradients with and without compilation. It uses the compiler's tracing and autograd, but not its code
+    generator."""
     batch = make_batch()
     expected = gradients(made(backbone, crop_chunk=2), batch)[1]
     model = made(backbone, crop_chunk=2)

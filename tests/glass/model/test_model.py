@@ -1,4 +1,4 @@
-"""Glass and SingleView: sizes, the same seam for both, pixels in, weights from files."""
+"""Glass and SingleView: their sizes, their common interface, pixels as input, and weights from files."""
 
 import json
 import time
@@ -33,7 +33,7 @@ def tiny_model(*args, **kwargs) -> torch.nn.Module:
 
 
 def views(batch_size: int = 2, num_crops: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """uint8 views in the memory layout that loaders deliver (channels last)."""
+    """uint8 global views and crops in the memory layout of the loader (channels last)."""
     random = np.random.default_rng(0)
     view = random.integers(0, 256, (batch_size, 32, 32, 3), dtype=np.uint8)
     crops = random.integers(0, 256, (batch_size, num_crops, 64, 64, 3), dtype=np.uint8)
@@ -72,7 +72,7 @@ def test_backbones_share_no_weights():
 
 
 def test_backbones_of_two_kinds_and_widths_go_together():
-    """MobileNetV3's head widens its features: the width is the one that comes out."""
+    """MobileNetV3's head widens its features, so the width that counts is that of its output."""
     model = tiny_model("mobilenetv3_small_050", local_backbone="test_vit")
     logits, weights = model(*views())
     assert logits.shape == (2, 2)
@@ -80,7 +80,7 @@ def test_backbones_of_two_kinds_and_widths_go_together():
 
 
 def test_crops_are_scored_each_for_itself():
-    """Permuting crops permutes weights and leaves logits; a masked crop does not count."""
+    """Permuting the crops permutes the weights and leaves the logits unchanged. A masked crop has no effect."""
     model, (global_view, local_crops) = tiny_model(), views()
     logits, weights = model(global_view, local_crops)
     order = torch.tensor([2, 0, 1])
@@ -94,7 +94,8 @@ def test_crops_are_scored_each_for_itself():
 
 
 def test_every_parameter_takes_part_in_every_step():
-    """DistributedDataParallel then needs no search for unused parameters, masked crops or not."""
+    """Every parameter gets a gradient, even if all crops are masked. DistributedDataParallel then need not search for
+    unused parameters."""
     model, (global_view, local_crops) = tiny_model(), views()
     mask = torch.zeros(2, 3, dtype=torch.bool)
     model(global_view, local_crops, mask)[0].sum().backward()
@@ -135,7 +136,8 @@ def test_equal_seeds_make_equal_models():
 
 
 def test_high_pass_leaves_what_differs_between_neighbours():
-    """The difference from a binomial mean, eight times: no light, no slope; bf16 rounds the result alone."""
+    """The result is eight times the difference from a binomial mean, so constant and linear brightness disappear. Under
+    bf16, only the result is rounded."""
     plain = create_backbone("test_resnet", 32, pretrained=False)
     high = create_backbone("test_resnet", 32, pretrained=False, high_pass=True)
     pixels = views()[0]
@@ -168,7 +170,7 @@ def test_high_pass_is_of_the_crops_alone_and_survives_in_the_settings():
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_weights_from_a_local_file(tmp_path, suffix):
-    """A file with its classifier, as such files are; both backbones start from it."""
+    """The file contains a classifier, as such files usually do. Both backbones start from it."""
     torch.manual_seed(1)
     state = timm.create_model("test_resnet", num_classes=1000).state_dict()
     path = tmp_path / f"weights{suffix}"
@@ -214,7 +216,7 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
     ],
 )
 def test_weights_with_the_whole_head_of_timm(tmp_path, name):
-    """Heads of several layers, of which timm's settings name the last alone."""
+    """The heads of these networks have several layers, of which timm's settings name only the last."""
     torch.manual_seed(1)
     state = timm.create_model(name, num_classes=1000).state_dict()
     path = tmp_path / "weights.safetensors"
@@ -246,7 +248,7 @@ def test_the_digest_is_that_of_the_numbers_whatever_their_file(tmp_path):
 
 
 def described(folder: Path, **more) -> str:
-    """The name of a network in a folder, as timm writes one."""
+    """Writes a network to ``folder`` in timm's format. Returns its name for timm."""
     folder.mkdir()
     settings = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "num_classes": 0}
     card = {"architecture": "test_vit", "num_classes": 0, "pretrained_cfg": settings} | more
@@ -257,7 +259,7 @@ def described(folder: Path, **more) -> str:
 
 
 def test_a_network_that_lies_elsewhere_is_known_by_timms_name(tmp_path):
-    """Trained with by one's own wish; its position table follows the views."""
+    """A network in a folder may be used if the user asks for it. Its position table is resized to the views."""
     name = described(tmp_path / "net")
     backbone = create_backbone(name, 64, pretrained=True)
     assert backbone.architecture == "test_vit"
@@ -267,7 +269,7 @@ def test_a_network_that_lies_elsewhere_is_known_by_timms_name(tmp_path):
 
 
 class TestMistakes:
-    """One clear sentence each."""
+    """Each mistake gets one clear sentence."""
 
     def refused(self, words: str, backbone: str = "test_resnet", **model) -> None:
         with pytest.raises(InputError, match=words) as caught:
@@ -319,14 +321,14 @@ class TestMistakes:
         self.refused("belongs to another network than test_resnet", global_weights=str(path))
 
     def test_weights_of_a_deeper_network(self, tmp_path):
-        """Nothing is missing from a file with more blocks; it is still the wrong one."""
+        """A file with more blocks lacks no tensor, but it still belongs to another network."""
         network = timm.create_model("test_resnet", layers=(2, 1, 1, 1))
         path = tmp_path / "deeper.safetensors"
         safetensors.torch.save_file(network.state_dict(), path)
         self.refused("another network.*it has layer1", global_weights=str(path))
 
     def test_pretrained_weights_without_a_network(self, monkeypatch):
-        """The error comes at once and says what to give instead: the hub's client alone retries for minutes."""
+        """The error comes at once and says what to do instead. The hub's client alone would retry for minutes."""
         import huggingface_hub.constants
 
         nobody = "http://127.0.0.1:9"

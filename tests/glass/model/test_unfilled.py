@@ -1,4 +1,4 @@
-"""Networks built without random weights are, once their weights are read, the networks built with them."""
+"""A network that is built without random weights equals the normally built network once its weights are loaded."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from loaders.config import LoaderConfig
 
 @pytest.fixture
 def empty_is_nan():
-    """Makes memory that nothing has filled NaN: such a weight would show in every result."""
+    """Fills uninitialised memory with NaN, so that an unset weight would show in every result."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)

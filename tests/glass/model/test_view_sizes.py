@@ -1,4 +1,5 @@
-"""A backbone sees every pixel of its views, or training with it is refused with sizes that fit."""
+"""A backbone must see every pixel of its views. Otherwise training is refused with a message that names sizes that
+fit."""
 
 import re
 
@@ -92,11 +93,11 @@ OF_EACH_MODULE = [
     "xcit_nano_12_p8_224",
 ]
 OVERLAP = 3
-"""Pixels that may be lost after the last of overlapping windows, as in Inception's stem."""
+"""Number of pixels that may be ignored after the last of overlapping windows, as in Inception's stem."""
 
 
 def live_network(name: str, size: int) -> nn.Module:
-    """With weights that let everything through: timm starts many gates at, or near, zero."""
+    """A network whose weights let every input through. timm initialises many gates to values at or near zero."""
     torch.manual_seed(0)
     network = create_network(name, size).eval()
     with torch.no_grad():
@@ -107,7 +108,7 @@ def live_network(name: str, size: int) -> nn.Module:
 
 
 def notices(network: nn.Module, size: int, rim: int) -> bool:
-    """Whether the output changes where the last ``rim`` rows and columns do."""
+    """Whether the network's output changes if the last ``rim`` rows and columns of its input change."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, size, size, generator=generator)
     other = image.clone()
@@ -120,7 +121,8 @@ def notices(network: nn.Module, size: int, rim: int) -> bool:
 
 
 def law(name: str, size: int) -> None:
-    """What is refused for its rim never notices it; what is taken notices the last pixels."""
+    """Checks a network at a size. If it is refused because of an ignored border, the border has no effect on the
+    output; if it is accepted, the last pixels have an effect."""
     try:
         check_views(name, size, "loader.crop_size")
     except InputError as error:
@@ -180,7 +182,7 @@ def test_a_size_that_does_not_fit_is_refused_with_those_that_do(name, size, word
 
 
 def test_a_rim_that_is_not_read_is_no_reason_not_to_load_a_model():
-    """One that an earlier version trained scores as it ever did."""
+    """A model that an earlier version trained can still be loaded and gives the same scores."""
     model = ModelConfig(kind="single_view", global_backbone="convnext_atto", pretrained=False)
     config = RunConfig(model=model, loader=LoaderConfig(global_size=65))
     with pytest.raises(InputError, match="ignore the last"):
@@ -189,7 +191,7 @@ def test_a_rim_that_is_not_read_is_no_reason_not_to_load_a_model():
 
 
 class Maps(nn.Module):
-    """An encoder: a map comes out."""
+    """An encoder that returns a feature map instead of a vector."""
 
     num_features = 4
 
@@ -202,7 +204,7 @@ class Maps(nn.Module):
 
 
 class NeedsNumbers(nn.Module):
-    """Stops at its input's numbers, which the meta device has none of."""
+    """Needs the values of its input, which tensors on the meta device do not have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,7 +233,7 @@ def test_what_only_numbers_show_is_found_before_the_first_step():
 
 @pytest.mark.slow
 def test_a_network_that_stops_at_numbers_alone_is_refused_when_it_is_made():
-    """MViTv2 at 232 pixels passes on the meta device."""
+    """MViTv2 at 232 pixels passes the check on the meta device, which has shapes but no values."""
     model = ModelConfig(kind="single_view", global_backbone="mvitv2_tiny", pretrained=False)
     config = RunConfig(model=model, loader=LoaderConfig(global_size=232))
     check_backbones(config)

@@ -1,4 +1,4 @@
-"""What programs get of ``glass demo``; ``tests/scripts/test_predict.py`` asks a page that is served."""
+"""The interface of ``glass demo`` for programs. ``tests/scripts/test_predict.py`` tests a served page."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page of the demo: it is that of ``predict --html``, of an upload."""
+"""The page of the demo: for an upload, it equals the page of ``predict --html``."""
 
 import html
 import shutil
@@ -14,7 +14,7 @@ from tests.project.page_parser import Page
 
 @pytest.mark.parametrize("kind", ["jpg", pytest.param("png", marks=pytest.mark.slow)])
 def test_it_says_what_predict_says(detector, files, tmp_path, kind):
-    """Of an upload, which comes as a file of another name with the same bytes."""
+    """An upload is a file with another name and the same bytes."""
     path = next(source.path for source in files if source.path.suffix == f".{kind}")
     (expected,) = detector.predict([path.read_bytes()])
     upload = Path(shutil.copy(path, tmp_path / f"upload.{kind}"))

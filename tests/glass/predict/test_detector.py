@@ -1,4 +1,5 @@
-"""A detector's laws: the score of a file is the one evaluation gives it, whatever comes with it."""
+"""Properties that a detector must always have: a file gets the same score as in an evaluation, whatever other files
+come with it."""
 
 import json
 import shutil
@@ -29,7 +30,8 @@ from tests.runs.spread_runs import QUICK, calibrated, make_run, same
 
 
 def test_scores_are_those_of_evaluate(spread_run, detector, verdicts, synthetic_dataset):
-    """Of the very shards that hold the files' bytes: scores, windows, attention, by content."""
+    """The shards that are evaluated contain the bytes of these files. Scores, windows and attention are compared by
+    content id."""
     by_content = {verdict.content_id: verdict for verdict in verdicts}
     options = EvaluationOptions(device="cpu", draws=5)
     table = evaluate_run(spread_run, synthetic_dataset, "train+test", options)[1].to_pylist()
@@ -46,7 +48,8 @@ def test_scores_are_those_of_evaluate(spread_run, detector, verdicts, synthetic_
     [(5, 2), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 1), (1, 2), (5, 1), (32, 1), (32, 2)))],
 )
 def test_neither_batch_nor_threads_nor_order_count(detector, files, verdicts, threads, batch_size):
-    """Threads of the decoders and of the matrix products."""
+    """The batch size, the order of files, and the number of threads of decoders and matrix products have no effect on
+    verdicts."""
     order = np.random.default_rng(10 * threads + batch_size).permutation(len(files))
     options = replace(QUICK, num_threads=threads, batch_size=batch_size)
     before = torch.get_num_threads()
@@ -62,7 +65,7 @@ def test_neither_batch_nor_threads_nor_order_count(detector, files, verdicts, th
 
 
 def test_neither_order_nor_company_nor_name_counts(detector, files, verdicts):
-    """Where shapes are fixed, scores are equal to the bit, also alone in a batch."""
+    """If shapes are fixed, scores are equal up to 1e-6, even for an image alone in a batch."""
     back = list(detector.predict_iter(files[::-1], QUICK))[::-1]
     renamed = [BytesSource("x", source.path.read_bytes()) for source in files[:3]]
     for source, one, other in zip(files, verdicts, back, strict=True):
@@ -97,7 +100,8 @@ def test_what_cannot_be_read_costs_no_other(detector, files, verdicts, tmp_path)
 
 
 def test_a_shard_that_is_gone_costs_no_other(detector, files, synthetic_dataset, tmp_path, caplog):
-    """Its images have no verdicts, and each says why; a model's own failure is no shard's."""
+    """Images of the missing shard have no verdict, and each gives the reason. A failure of the model is not blamed on a
+    shard."""
     shutil.copytree(synthetic_dataset.root, tmp_path / "data")
     dataset = ShardDataset.open(tmp_path / "data")
     shard = dataset.column("shard").tolist()
@@ -132,7 +136,7 @@ def test_pixels_and_pillow_images(detector, coded_image):
 
 
 def test_one_image_is_no_list_of_images(detector, files, coded_image):
-    """A path would be taken apart into letters, a picture into rows."""
+    """If an image were accepted as a list, a path would be split into letters and a picture into rows."""
     pixels, path = coded_image(5, 30, 20), files[0].path
     ones = [path, str(path), path.read_bytes(), bytearray(b"x"), pixels, Image.fromarray(pixels)]
     for image in [*ones, files[0]]:
@@ -164,7 +168,7 @@ def test_draws_and_coverage(detector, files):
 
 
 def test_coverage_all_reaches_the_whole_of_a_long_image(detector, coded_image):
-    """A grid square in numbers would have one cell, as oblong as the image."""
+    """A square grid of cells would have a single cell here, as long and narrow as the image."""
     strip = coded_image(1, 50, 500)
     (verdict,) = detector.predict([strip], QUICK, coverage="all")
     assert len(verdict.windows) == 8
@@ -202,8 +206,8 @@ def test_calibration_speaks_for_its_views_only(spread_run, tmp_path, files, verd
 
 
 def test_coverage_all_depends_on_no_setting_of_training(tmp_path, spread_run, files):
-    """A calibration for it holds whatever number of crops and rule the model was trained with, and
-    one made for the square grid of before does not."""
+    """A calibration for ``--coverage all`` holds whatever number of crops and sampling rule the model was trained with.
+    One that was made for the earlier square grid does not."""
     everything = PredictOptions(stability=False, coverage="all")
     views = Detector.from_pretrained(spread_run, device="cpu").views(everything)
     other = make_run(tmp_path / "other", num_crops=7, sampling="uniform")
@@ -244,7 +248,8 @@ def test_options_out_of_range(options):
 
 
 def test_other_decoders_warn(spread_run, tmp_path):
-    """Other versions, other pixels, other rules each; a model without a record is silent."""
+    """Other versions, other pixels and other rules each give a warning of their own. A model without a record gives
+    none."""
     shutil.copytree(spread_run / "model", tmp_path / "m")
     path = tmp_path / "m" / "config.json"
     card = json.loads(path.read_text())
@@ -268,7 +273,7 @@ def test_other_decoders_warn(spread_run, tmp_path):
 
 
 def test_scores_that_are_no_numbers_are_reported(tmp_path, files, synthetic_dataset):
-    """Of files, and of shards, which come through the loader."""
+    """A score that is not finite is reported for files, and for shards, whose images come through the loader."""
     make_run(tmp_path)
     config = load_preset("glass_tiny")
     config = replace(config, loader=replace(config.loader, crop_size=48))

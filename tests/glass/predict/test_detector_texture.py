@@ -1,4 +1,5 @@
-"""The rule that reads a file's bits gives a file the windows that evaluation gives its shard."""
+"""The sampling rule ``texture`` reads the bits of a JPEG. It must choose the same windows for a file as for the file's
+shard in an evaluation."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,8 @@ def test_files_members_and_shards_agree(run: Path, synthetic_images: Path, synth
 def test_a_change_is_looked_at_by_detail_too(
     run: Path, synthetic_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By that of the file it was saved as, or else by that of the original."""
+    """The rule ``texture`` uses the bits of the file in which the changed image was saved or, if it was not saved,
+    those of the original."""
     detector = Detector.from_pretrained(run, device="cpu")
     known = []
 
@@ -73,7 +75,7 @@ def test_a_change_is_looked_at_by_detail_too(
 def test_shards_of_recompressed_images_agree_with_their_members(
     run: Path, synthetic_images: Path, tmp_path: Path
 ) -> None:
-    """The bits that count are those of the JPEG in the shard."""
+    """For the rule ``texture``, the bits that count are those of the JPEG in the shard, not of the source file."""
     settings = BuildSettings(
         split_shares={"train": 0.0, "valid": 0.0, "test": 1.0}, global_size=64, equalise="recompress"
     )
@@ -89,8 +91,8 @@ def test_shards_of_recompressed_images_agree_with_their_members(
 
 
 def test_the_bits_of_a_jpeg_are_all_that_the_file_adds_to_its_pixels(run: Path, synthetic_images: Path) -> None:
-    """By this rule, and by no other, pixels handed over without their JPEG may be seen elsewhere:
-    as those of a PNG are."""
+    """With this rule, and with no other, pixels that are passed without their JPEG may get other windows: those that a
+    PNG would get."""
     detector = Detector.from_pretrained(run, device="cpu")
     files = sorted(synthetic_images.rglob("*.jpg"))
     pixels = [decode_rgb(file.read_bytes()) for file in files]

@@ -1,4 +1,5 @@
-"""What a detector asks of an image that was re-saved, resized and shifted, and when it calls a verdict unstable."""
+"""The re-saved, resized and shifted versions of an image that a detector tries, and when it calls a verdict
+unstable."""
 
 from dataclasses import replace
 
@@ -28,7 +29,8 @@ def test_harmless_changes_are_what_they_say(coded_image):
 @pytest.mark.parametrize(("height", "width"), [(257, 301), (256, 768), (700, 259)])
 @pytest.mark.parametrize("kernels", [False, True])
 def test_windows_of_a_large_image_are_those_of_the_whole_changed_one(height, width, kernels, monkeypatch):
-    """Re-saved and resized; so many windows that in the end all of it is changed. Only its view stays its own."""
+    """Windows of a large image, which are changed one by one, must equal those of the image changed as a whole. There
+    are so many that in the end all of it is changed. Only the global view is made separately."""
     monkeypatch.setattr("shards.images.resize._PILLOWS_SHARE", 0 if kernels else 10**9)
     pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     view, rng = global_view(pixels, 32), np.random.default_rng(5)
@@ -47,7 +49,8 @@ def test_windows_of_a_large_image_are_those_of_the_whole_changed_one(height, wid
 
 @pytest.mark.parametrize("width", range(256, 272))
 def test_the_smallest_windows_at_the_right_border_are_those_of_the_whole_jpeg(width):
-    """Alone, less than five columns would have their chroma repeated."""
+    """A window with fewer than five columns, saved by itself, would have the chroma of its border repeated. It must
+    equal the same window of the whole saved image."""
     pixels = np.random.default_rng(width).integers(0, 256, (256, width, 3), dtype=np.uint8)
     windows = np.array([[7, width - side, side, side] for side in range(1, 6)], np.int32)
     changes = (
@@ -57,7 +60,7 @@ def test_the_smallest_windows_at_the_right_border_are_those_of_the_whole_jpeg(wi
 
 
 def test_an_image_too_long_for_a_jpeg_is_changed_otherwise(detector, files, encode_image):
-    """libjpeg refuses sides above 65,500; the image has a verdict, and so has the next one."""
+    """libjpeg refuses sides above 65,500. The image still gets a verdict, and so does the next one."""
     long = encode_image(np.zeros((20, 65_501, 3), np.uint8), "PNG")
     verdict, other = detector.predict([long, files[0]])
     assert verdict.reason is None
@@ -79,7 +82,7 @@ def test_unstable_is_a_flip_at_the_threshold(spread_run, tmp_path, files, detect
 
 
 def test_unstable_is_any_other_verdict(spread_run, tmp_path, files):
-    """From real to doubt and back as well as from doubt to generated."""
+    """A change from real to uncertain, or from uncertain to generated, also counts as unstable."""
     detector = calibrated(spread_run, tmp_path / "m", 0.0)
     (verdict,) = detector.predict(files[:1])
     after = [np.log(s / (1 - s)) for s in verdict.change_scores.values()]
@@ -94,7 +97,8 @@ def test_unstable_is_any_other_verdict(spread_run, tmp_path, files):
 
 @pytest.mark.parametrize("options", [{"draws": 3}, {"draws": 2, "coverage": "all"}])
 def test_changes_are_asked_with_as_many_draws(detector, files, monkeypatch, options):
-    """So a change that changes nothing moves no score."""
+    """Changed images are scored with as many draws as the original, so a change that changes nothing leaves the score
+    as it was."""
     monkeypatch.setattr(
         "glass.predict.preparation.harmless_changes",
         lambda pixels, view, with_file: {"nothing": ChangedImage(DecodedImage(pixels))},

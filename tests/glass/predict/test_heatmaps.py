@@ -1,4 +1,4 @@
-"""Heat maps: where the attention lay."""
+"""Heat maps: pictures of where the attention was."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ class TestHeatmaps:
         assert np.array_equal(changed, inside)
 
     def test_the_tint_is_strong_where_attention_is(self, detector):
-        """The more a window weighs the redder it is, within its borders of two pixels and below its number."""
+        """The higher the weight of a window, the redder it is, except for its border of two pixels and its number."""
         pixels = np.full((100, 300, 3), 128, np.uint8)
         (verdict,) = detector.predict([pixels], QUICK)
         windows = np.array([[0, 0, 48, 48], [0, 100, 48, 48], [50, 200, 48, 48]], np.int32)
@@ -44,8 +44,8 @@ class TestHeatmaps:
         assert redness[:, 130:192].min() > redness[:, :60].max()
 
     def test_the_dense_map_shows_no_lattice_and_hides_nothing(self, detector):
-        """Attention that rises evenly is drawn evenly, without a step at the edge of a window; where there is none,
-        the image is seen as it is."""
+        """Attention that rises evenly is drawn evenly, without steps at the edges of windows. Without attention, the
+        image is drawn unchanged."""
         height, width = 250, 301
         windows = dense_windows(height, width, 48)
         centre = windows[:, 1] + windows[:, 3] / 2
@@ -62,7 +62,7 @@ class TestHeatmaps:
 
     @pytest.mark.parametrize("width", [20, 700])
     def test_the_scale_of_the_colours_stands_below(self, width, detector):
-        """Whole, also below a narrow image: its colours run from pale to red."""
+        """The scale is complete even below a narrow image, and its colours run from pale to red."""
         pixels = np.full((60, width, 3), 128, np.uint8)
         (verdict,) = detector.predict([pixels], QUICK)
         windows = dense_windows(60, width, 48)
@@ -77,7 +77,7 @@ class TestHeatmaps:
         assert (alone == alone[..., :1]).all()
 
     def test_the_verdict_stands_below(self, detector):
-        """Of two verdicts that differ in nothing else, the pictures differ there and nowhere else."""
+        """If only the verdict differs, the pictures differ only below the image."""
         pixels = np.full((60, 90, 3), 128, np.uint8)
         (verdict,) = detector.predict([pixels], QUICK)
         one, other = (

@@ -1,4 +1,4 @@
-"""Uploads of the demo page: for nobody else, limited, and gone in the end."""
+"""Uploads to the demo page can be read by nobody else, are limited in size, and are deleted in the end."""
 
 import os
 import tempfile
@@ -44,7 +44,7 @@ def test_old_ones_are_deleted_meanwhile(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
 def test_the_page_takes_no_more_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, end: type[BaseException]) -> None:
-    """However it ends: Ctrl-C, SIGTERM, or worse."""
+    """Uploads are limited in size, and deleted however the page ends: by Ctrl-C, by SIGTERM or in a worse way."""
     seen: dict[str, Any] = {}
 
     class Page:

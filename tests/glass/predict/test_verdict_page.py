@@ -1,4 +1,5 @@
-"""The page of verdicts, of ``predict --html`` and of the demo: what it says, shows, and never does."""
+"""The page of verdicts that ``predict --html`` and the demo write: what it says and shows, and what it must never
+do."""
 
 import base64
 import hashlib
@@ -34,7 +35,7 @@ from tests.runs.spread_runs import QUICK, calibrated, make_run
 
 
 def written(run, out, *arguments, code=0):
-    """The page that ``predict`` writes."""
+    """Runs ``predict`` and returns the page that it wrote."""
     assert predict.main([str(run), *map(str, arguments), "--html", str(out)]) == code
     return Page(out.read_text())
 
@@ -45,7 +46,8 @@ def pixels_in(uri):
 
 @pytest.fixture(scope="module")
 def many(spread_run, files, tmp_path_factory):
-    """(page, JSON document) of all images, one that is none, and one with a wicked name."""
+    """(page, JSON document) for all images, a file that is not an image, and an image whose name contains HTML and
+    control characters."""
     folder = tmp_path_factory.mktemp("many")
     wicked = folder / "<script>alert(1)<&'\"\x1b‮.png"
     shutil.copy(next(source.path for source in files if source.path.suffix == ".png"), wicked)
@@ -95,7 +97,7 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def in_browser(text, path):
-    """What a browser makes of a page, as text."""
+    """The page after a browser has run its scripts, as HTML text."""
     path.write_text(text)
     command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={path.parent}/profile"]
     done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, check=True)
@@ -121,7 +123,7 @@ def test_a_browser_sorts_the_table_and_runs_no_other_script(many, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_a_browser_shows_the_rows_that_are_asked_for(many, tmp_path):
-    """By verdict and by a part of the name; what is hidden is still there."""
+    """Rows can be filtered by verdict and by a part of the name. Hidden rows stay in the page."""
     page, document = many
     free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.source)
 
@@ -153,7 +155,8 @@ def test_links_lead_to_details_in_the_page(many):
 
 
 def test_one_image_is_shown_with_its_windows_and_their_pixels(spread_run, files, tmp_path):
-    """The crops of a PNG in the page are those of the file, pixel for pixel, the most attended first."""
+    """The crops of a PNG in the page have exactly the pixels of the file. The crop with the most attention comes
+    first."""
     path = next(source.path for source in files if source.path.suffix == ".png")
     files_there = ["--json", tmp_path / "o.json", "--heatmaps", tmp_path / "maps", "--dense"]
     page = written(spread_run, tmp_path / "o.html", path, *files_there)
@@ -181,7 +184,7 @@ def test_one_image_is_shown_with_its_windows_and_their_pixels(spread_run, files,
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 5, 7))])
 def test_pictures_are_upright(detector, files, orientation):
-    """As Pillow turns them for a viewer, with the windows on the same pixels."""
+    """Pictures are turned as Pillow turns them for a viewer, and the windows cover the same pixels."""
     stored = Image.open(next(source.path for source in files if source.path.suffix == ".png")).convert("RGB")
     buffer, exif = io.BytesIO(), Image.Exif()
     exif[274] = orientation
@@ -238,7 +241,7 @@ def test_a_page_speaks_of_windows_only_where_there_are_some(tmp_path, files):
 
 
 def test_the_highest_scores_are_shown_in_detail(spread_run, files, tmp_path, monkeypatch):
-    """Of more images than there is room for; the page says so."""
+    """There are more images than the page has room for, and the page says so."""
     monkeypatch.setattr(pictures, "MOST_DETAILED", 2)
     monkeypatch.setattr(page_module, "MOST_ROWS", 5)
     monkeypatch.setattr(page_module, "MOST_THUMBNAILS", 6)
@@ -260,7 +263,7 @@ def _linked(page, row):
 
 
 def test_the_member_of_a_tar_is_named_whole(detector):
-    """Its name holds the path that it had, which is no folder of the tar's."""
+    """The name of the member contains its original path, whose folders are not folders in the tar."""
     page = VerdictPage(replace(facts_of(detector), head=HEAD), 1)
     page.add(ImageVerdict("a/b.tar/000 (real/x.jpg)", reason="gone"), BytesSource("x", b""))
     assert '<h1 class="name">000 (real/x.jpg)</h1>' in page.html()
@@ -268,7 +271,8 @@ def test_the_member_of_a_tar_is_named_whole(detector):
 
 @pytest.mark.slow  # size alone
 def test_a_page_of_a_thousand_images_stays_small(detector, monkeypatch):
-    """Of noise, which nothing compresses: what a page keeps of an image is bounded. All are one image, drawn once."""
+    """Noise cannot be compressed, so this tests the upper bound for the bytes of each image. One image, drawn once, is
+    used for all."""
     drawn = cache(lambda num_images: picture_of(loaded, verdict, None, num_images))
     monkeypatch.setattr(page_module, "picture_of", lambda loaded, verdict, dense, num_images: drawn(num_images))
     rng, page = np.random.default_rng(0), VerdictPage(replace(facts_of(detector), head=HEAD), 1000)

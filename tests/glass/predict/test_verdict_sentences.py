@@ -1,4 +1,4 @@
-"""A verdict in words, as pages say it: no figure misleads, and what was found is named."""
+"""Verdicts in words, as pages show them: no figure misleads, and everything that was found is named."""
 
 from dataclasses import replace
 

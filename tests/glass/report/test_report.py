@@ -1,4 +1,4 @@
-"""The document of a report: what it holds, and which runs are refused."""
+"""The document of a report: its contents, and which runs are refused."""
 
 import copy
 import hashlib
@@ -177,7 +177,8 @@ def test_damaged_run_folders_are_reported(
 def test_a_run_that_was_trained_on_must_be_evaluated_again(
     write_run: WriteRun, synthetic_dataset: ShardDataset
 ) -> None:
-    """Its page showed metrics of weights that were gone, and said nothing."""
+    """If a run was trained further after its evaluation, the report would show metrics of weights that no longer exist,
+    without saying so."""
     folder = write_run("glass")
     (folder / "model").mkdir()
     (folder / "model/model.safetensors").write_bytes(b"of a later epoch")

@@ -56,7 +56,7 @@ def test_what_is_uncertain_is_no_mistake_and_not_right() -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_cards_say_uncertain_where_predict_does(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
-    """Between the two edges of the calibration a card says neither right nor wrong."""
+    """Between the two limits of the calibration's band of doubt, a card says neither correct nor wrong."""
     run = runs[0]
     calibration = {"temperature": 1.0, "real_below": 0.2, "before": {"ece": 0.2}, "after": {"ece": 0.03}}
     banded = replace(run, evaluation=run.evaluation | {"threshold": {"value": 0.8, "source": "x"}})
@@ -86,7 +86,7 @@ def test_the_gallery_has_an_end() -> None:
 
 
 def test_crops_come_from_the_place_that_the_frame_marks(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
-    """The images are coded: red is x // 2, green y // 2, blue 10 × the number in the name."""
+    """The images encode positions: red is x // 2, green is y // 2, and blue is 10 × the number in the name."""
     gallery = build_gallery(runs, synthetic_dataset)
     assert (gallery.run, gallery.has_attention, gallery.crop_format) == ("glass", True, "PNG")
     lossless = [card for card in gallery.cards if card.source_path.endswith(".png")]

@@ -1,4 +1,4 @@
-"""The page of a report: what it shows, and that nothing in it is obeyed or fetched."""
+"""The page of a report: what it shows, and that it neither runs nor fetches anything."""
 
 import json
 import re
@@ -20,7 +20,7 @@ Element = tuple[str, dict[str, str | None]]
 
 @pytest.fixture(scope="module")
 def page(runs: list[RunData], synthetic_dataset: ShardDataset) -> str:
-    """The page of both runs, with the note "simulated data"."""
+    """The page for both runs, with the note "simulated data"."""
     return page_of(runs, synthetic_dataset, "simulated data")
 
 
@@ -30,7 +30,7 @@ def page_of(runs: list[RunData], dataset: ShardDataset, note: str | None = None)
 
 
 class Elements(HTMLParser):
-    """Every start tag with its attributes, and all text."""
+    """Collects every start tag of a page with its attributes, and all of its text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def test_the_page_fetches_and_runs_nothing(page: str) -> None:
 
 
 def test_ids_within_the_plots_are_unique_across_the_page(page: str) -> None:
-    """Inline SVGs share one namespace: a clip path of the same name would cut the wrong plot."""
+    """Inline SVGs share one namespace. A clip path with the same id as another would cut the wrong plot."""
     clips = [a["id"] for t, a in Elements(page).elements if t == "clippath" and "id" in a]
     assert len(clips) >= 6
     assert len(set(clips)) == len(clips)
@@ -190,7 +190,8 @@ def test_curves_of_few_images_say_so(page: str) -> None:
 
 
 def test_the_colour_of_a_verdict_is_no_other_row_s(page: str) -> None:
-    """The row of false alarms is of the class ``real``, and no good news."""
+    """The row of false alarms has the class ``real`` but must not get the colour of the verdict "real", since it is not
+    good news."""
     assert '<tr class="real">' in page
     assert ".verdict.real {" in page
     assert not re.search(r"(?<!\.verdict)\.(real|generated|uncertain)\b[^{}]*\{", page)

@@ -39,7 +39,7 @@ def words(svg: str) -> list[str]:
 
 
 def heights(svg: str, text: str) -> float:
-    """The place of a mark, downwards."""
+    """The vertical position of a text in a plot, which increases downwards."""
     (found,) = re.findall(rf'<text[^>]* y="([\d.]+)"[^>]*>{re.escape(text)}<', svg)
     return float(found)
 

@@ -1,4 +1,4 @@
-"""Numbers for people: a value and its interval, printed by one way."""
+"""Numbers for readers: a value and its interval are always printed in the same way."""
 
 from collections.abc import Callable
 

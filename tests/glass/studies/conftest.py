@@ -1,4 +1,4 @@
-"""The data that studies are tried on."""
+"""The data set for tests of studies."""
 
 import pytest
 

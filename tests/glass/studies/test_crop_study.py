@@ -1,4 +1,4 @@
-"""The crop study with something in the way: other settings, damaged files, too little memory."""
+"""The crop study under difficulties: changed settings, damaged files, too little memory."""
 
 import copy
 import json
@@ -29,7 +29,8 @@ def plan(*crops: int, **changes) -> CropPlan:
 
 
 def make_up_memory(patch: pytest.MonkeyPatch, too_many: int = 99, at_prediction: int = 99) -> None:
-    """Counts that are made up, and not enough memory for so many crops."""
+    """Replaces the counts of memory by made-up ones, and lets training from ``too_many`` crops and prediction from
+    ``at_prediction`` crops run out of memory."""
 
     def training(config):
         if config.loader.num_crops >= too_many:
@@ -47,7 +48,8 @@ def make_up_memory(patch: pytest.MonkeyPatch, too_many: int = 99, at_prediction:
 
 @pytest.fixture(scope="module")
 def study(data, tmp_path_factory) -> tuple:
-    """(folder, document) of a study in which 3 crops do not fit."""
+    """(folder, document) of a study in which training with 3 crops and prediction with 2 or more do not fit into
+    memory."""
     folder = tmp_path_factory.mktemp("crops")
     with pytest.MonkeyPatch.context() as patch:
         make_up_memory(patch, 3, at_prediction=2)
@@ -77,7 +79,7 @@ def test_where_nothing_fits_a_sentence_says_so(data, tmp_path, monkeypatch):
 
 
 def test_a_study_that_was_killed_goes_on_with_its_own_settings_alone(data, tmp_path, monkeypatch):
-    """Rows of other settings, lengths or devices never stand in one table."""
+    """Rows measured with other settings, lengths or devices must not be mixed in one table."""
     make_up_memory(monkeypatch)
 
     def killed(*_, **__):
@@ -126,7 +128,8 @@ def test_a_row_with_a_hole_is_refused(study, hole):
 
 @pytest.mark.slow
 def test_prediction_is_measured_on_the_studys_device_and_as_promised(data, study, tmp_path, monkeypatch):
-    """Also on a machine whose GPU must not be used; memory as ``memory_is`` says."""
+    """The device of the study is used even if the machine has a GPU. The document explains each count of memory in
+    ``memory_is``."""
     asked = []
     real = crop_inference.evaluate_run
 

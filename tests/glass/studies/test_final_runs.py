@@ -1,4 +1,4 @@
-"""Final runs: what is held back, mean ± deviation, kills, and settings that must stay the same."""
+"""Final runs: held-back images, mean ± deviation, kills, and settings that must stay the same."""
 
 from dataclasses import replace
 
@@ -102,8 +102,8 @@ def test_final_runs_keep_their_share_and_gain_seeds_alone(data, tmp_path, monkey
 
 
 def test_seeds_are_calibrated_where_there_is_a_split_for_it(synthetic_images, tmp_path, monkeypatch):
-    """Figures before and after are reported; metrics stay those of raw scores, also after a kill between the
-    calibration and the test."""
+    """Figures before and after calibration are reported, but the metrics stay those of raw scores, even if the study
+    was killed between the calibration and the test."""
     shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
     settings = BuildSettings(split_shares=shares, global_size=64)
     build_dataset(synthetic_images, tmp_path / "data", settings, progress=False)

@@ -1,4 +1,4 @@
-"""The search: the study's spaces to the digit, trials that survive kills, storages that refuse."""
+"""The search: exactly the study's spaces, trials that survive kills, and storages that are refused."""
 
 import copy
 import json
@@ -34,7 +34,8 @@ def trials_of(folder: Path) -> list[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_in", ["report", "after report", "decision"])
 def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch, killed_in):
-    """Killed now and then between an epoch and what follows from it: report, decision, action."""
+    """The search is killed now and then between an epoch and what follows from it: its report, the decision about
+    pruning, and the action."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path / "whole").run(14)
     calls: list = []
@@ -111,7 +112,7 @@ def test_a_record_with_a_hole_is_refused(data, tmp_path, monkeypatch):
     ("least", "most"), [(1, 9), *(pytest.param(*ends, marks=pytest.mark.slow) for ends in ((5, 25), (2, 40)))]
 )
 def test_decisions_are_those_of_optunas_hyperband(direction, least, most):
-    """Trial by trial; and asked a second time the answer is the same."""
+    """Decisions are compared trial by trial. Asking a second time gives the same decision."""
     random = np.random.default_rng(7)
     ours = RepeatableHyperband(least, most)
     theirs = HyperbandPruner(min_resource=least, max_resource=most, reduction_factor=3)
@@ -161,7 +162,7 @@ def test_a_storage_of_another_study_is_refused(data, tmp_path, monkeypatch):
 
 
 def test_a_study_begun_elsewhere_in_another_direction_is_refused(data, tmp_path):
-    """Optuna goes on in the direction of the study that it finds, so that the worst trial would be the best."""
+    """Optuna would continue in the direction of the existing study, so that the worst trial would count as the best."""
     storage = f"sqlite:///{tmp_path / 'shared.db'}"
     name = Search(data, search_plan(), tmp_path / "out", storage).study.study_name
     optuna.delete_study(study_name=name, storage=storage)
@@ -196,7 +197,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(data, tmp_path, tex
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(data, tmp_path):
-    """Optuna would add its tables to it; one that is empty, or Optuna's, is taken."""
+    """Optuna would add its tables to this database. An empty database and one of Optuna are accepted."""
     file = tmp_path / "photos.db"
     with closing(sqlite3.connect(file)) as made, made:
         made.execute("create table photos (id integer primary key, path text)")
@@ -249,7 +250,8 @@ def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
 
 
 def test_best_json_brings_what_all_trials_had(data, tmp_path, monkeypatch):
-    """Half the batch in each micro-step is another optimiser than all of it in the only one."""
+    """Training with two micro-steps of half a batch each differs from training with one micro-step. ``best.json`` must
+    contain such settings."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     changed = {"grad_accum_steps": 2, "label_smoothing": 0.0, "compile": True}
     least_search(data, tmp_path, **changed).run(1)

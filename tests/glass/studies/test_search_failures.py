@@ -1,4 +1,4 @@
-"""Trials that fail: of memory, of divergence, of a defect, and killed again and again."""
+"""Trials that fail because of memory, divergence or a defect, or that are killed again and again."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
 
 @pytest.mark.slow  # a real training; what it raises is tested in test_tuning, what fails a trial here
 def test_a_step_that_does_not_fit_fails_its_trial_alone(data, tmp_path, monkeypatch):
-    """Through the real training: only the step itself runs out of memory, in the first trial."""
+    """The real training code is used. Only the first step of the first trial runs out of memory."""
     real, steps = Engine._step, 0
 
     def greedy(self, batches, totals):
@@ -68,7 +68,8 @@ def test_a_trial_that_is_killed_again_and_again_is_given_up(data, tmp_path, monk
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
 
     def killed() -> int:
-        """A process takes the trial and dies, which lets its lock go."""
+        """Imitates a process that claims the trial and dies, which releases its lock. Returns how often the trial had
+        been taken up before."""
         claim = least_search(data, tmp_path).store.claim(2)
         claim.release()
         return claim.take_ups

@@ -1,4 +1,4 @@
-"""Search spaces: the study's to the digit, and how a person changes them."""
+"""Search spaces: exactly the study's, and how users can change them."""
 
 from dataclasses import replace
 

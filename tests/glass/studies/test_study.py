@@ -1,4 +1,4 @@
-"""The whole study in miniature: searched, trained, tested, compared, and written down."""
+"""The whole study in miniature: search, training, test, comparison and report."""
 
 import copy
 import re
@@ -83,7 +83,7 @@ def test_operations_grow_with_crops_images_and_not_with_seeds():
 
 @pytest.fixture(scope="module")
 def document(data, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """A study of one family."""
+    """The document of a study of one family of backbones."""
     output = tmp_path_factory.mktemp("study")
     return Study(data, least_budget(1, "glass", "single_view"), output).run()
 
@@ -122,7 +122,7 @@ def test_every_measured_number_of_crops_is_shown(document):
 
 
 def test_a_study_without_results_has_a_report_all_the_same(document):
-    """No trial was complete, and there was no GLASS model."""
+    """The report exists even if no trial was completed and there was no GLASS model."""
     empty = document | {"results": [], "comparisons": [], "crop_studies": {}}
     typed_document(empty, StudyDocument)
     assert "<table" in study_html(empty)
@@ -130,7 +130,7 @@ def test_a_study_without_results_has_a_report_all_the_same(document):
 
 
 def test_a_baseline_without_a_complete_trial_does_not_end_the_study(data, tmp_path, monkeypatch):
-    """Nor does a study without GLASS: after hours of work there is a document."""
+    """A study must end with a document after hours of work, even if it has no GLASS model and no completed trial."""
 
     def fails(*args, **kwargs):
         raise MemoryError
@@ -163,7 +163,8 @@ def test_the_report_is_one_file_and_escapes_names(document):
 
 
 def test_a_search_that_stopped_just_short_is_not_called_equal(document):
-    """Nowhere: not in a table, not in a title, not in the plot."""
+    """If a search stopped just short of equal compute, the words "equal compute" are qualified everywhere: in tables,
+    titles and plots."""
     short = copy.deepcopy(document)
     for row in (*short["results"], *short["comparisons"]):
         row["compute_share"] = 0.996 if row["terms"] == EQUAL_COMPUTE else row["compute_share"]

@@ -1,4 +1,4 @@
-"""``RUN/model`` holds the best epoch's model, also after a kill before its export."""
+"""``RUN/model`` contains the model of the best epoch, even if the run was killed before exporting it."""
 
 import json
 import shutil

@@ -1,4 +1,5 @@
-"""Checkpoints and the run's folder: whole or not at all, checked, and never another run's."""
+"""Checkpoints and the run's folder: they are written completely or not at all, are checked, and never belong to another
+run."""
 
 import json
 import os
@@ -45,7 +46,7 @@ def test_what_is_read_is_what_was_saved(store):
 
 
 def test_the_newest_two_stay(store):
-    """And are ordered by step, not by name or time."""
+    """Checkpoints are ordered by step, not by name or time."""
     assert names(store) == ["step-00000020", "step-00000100"]
     assert store.newest().name == "step-00000100"
 
@@ -101,7 +102,7 @@ def test_a_checkpoint_of_another_version_is_refused(store):
 
 
 def test_code_in_a_checkpoint_is_not_run(store, tmp_path):
-    """Even when its hash is right: files may come from anywhere."""
+    """Code in a checkpoint is not run even if the checkpoint's hash is right, because files may come from anywhere."""
 
     class Evil:
         def __reduce__(self):
@@ -114,7 +115,7 @@ def test_code_in_a_checkpoint_is_not_run(store, tmp_path):
 
 
 def test_a_half_written_checkpoint_is_not_seen(store):
-    """As after a power cut: it lies under its temporary name, and the next save clears it away."""
+    """After a power cut, an incomplete checkpoint still has its temporary name. The next save deletes it."""
     shutil.copytree(store.newest(), store.folder / ".step-00000150.tmp")
     assert store.newest().name == "step-00000100"
     save(store, 150)
@@ -129,7 +130,7 @@ def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(store):
 
 
 def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_part_of_it(store, monkeypatch):
-    """Part of a checkpoint under its own name would count as a damaged one."""
+    """A part of a checkpoint under its final name would count as a damaged checkpoint."""
 
     def dies(folder, **_):
         if folder.exists():
@@ -155,7 +156,7 @@ def test_a_kill_while_a_step_is_saved_again_leaves_it_whole(store, rename):
 
 
 def test_after_a_fallback_two_good_ones_stay(store, caplog):
-    """A damaged one is set aside for whoever wants to look at it, and takes no place."""
+    """A damaged checkpoint is set aside for inspection and does not count as one of the two."""
     save(store, 120)
     flip_a_bit(store.newest())
     assert store.newest().name == "step-00000100"
@@ -176,7 +177,7 @@ def test_saving_the_same_step_again_replaces_it(store):
 
 
 def test_a_full_disk_costs_no_older_checkpoint(store):
-    """A limit on file sizes stands in for the full disk: the system refuses to write either way."""
+    """A limit on file sizes replaces the full disk. In both cases, the system refuses to write."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
     try:
@@ -239,7 +240,7 @@ def test_another_data_set_is_refused(begun):
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_may_begin_anew(tmp_path):
-    """A wrong setting must not spoil the folder for the right one."""
+    """After a wrong setting, the same folder can be used with the right one."""
     folder = RunFolder(tmp_path / "run")
     for config in (RunConfig(), changed(epochs=3)):
         with folder.locked():
@@ -248,7 +249,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_may_begin_anew(tmp_path):
 
 
 def test_the_settings_of_a_run_that_goes_on_are_left_alone(tmp_path):
-    """Byte for byte; where they are gone they are written anew."""
+    """``run.toml`` is kept byte for byte. If it was deleted, it is written again."""
     folder = RunFolder(tmp_path / "run")
     begin(folder.path)
     settings = folder.path / "run.toml"
@@ -290,7 +291,7 @@ def test_a_run_killed_while_it_writes_its_first_record_can_begin_again(tmp_path)
 
 
 def test_what_kills_left_in_a_run_goes_and_nothing_of_others(begun):
-    """What an evaluation that may be under way has not renamed yet is not the training's."""
+    """The temporary files of an evaluation, which may still be running, do not belong to the training run."""
     begun.model.mkdir()
     left = ["metrics.jsonl", "bad_samples.jsonl", "run.json", "model/config.json"]
     others = [".predictions-test.parquet.3.tmp", "model/.calibration.json.3.tmp", "model/notes.tmp"]

@@ -1,4 +1,4 @@
-"""``train.py`` on real shards: resumes exactly, whatever stops it, and exports the best epoch."""
+"""``train.py`` on real shards: it resumes exactly, whatever stopped it, and exports the best epoch."""
 
 import json
 import os
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 @pytest.fixture(scope="module")
 def half_way(on_the_cpu, synthetic_shards, tmp_path_factory) -> Path:
-    """A run that was stopped inside its first epoch, after two steps."""
+    """A run that was stopped after two steps of its first epoch."""
     run = tmp_path_factory.mktemp("runs") / "half"
     with pytest.MonkeyPatch.context() as patch:
         at_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -38,11 +38,11 @@ def half_way(on_the_cpu, synthetic_shards, tmp_path_factory) -> Path:
 
 
 class Interrupted(Exception):
-    """Stands for a power cut: nothing is caught or cleaned up in between."""
+    """Raised instead of a power cut: the training code neither catches it nor cleans up."""
 
 
 def at_step(monkeypatch, number: int, act) -> None:
-    """Calls ``act`` when optimiser step ``number`` has been taken."""
+    """Calls ``act`` after optimiser step number ``number``."""
     step, taken = Engine.step, []
 
     def counted(self, batches, totals):
@@ -90,7 +90,7 @@ def test_a_run_leaves_what_it_promises(unbroken, synthetic_shards, capsys):
 
 
 def test_the_exported_model_is_the_best_epoch(unbroken, synthetic_shards):
-    """Scoring the validation split again gives the metrics that were written down."""
+    """Scoring the validation split again gives the recorded metrics."""
     model, config = load_model(unbroken / "model", "cpu")
     with build_loader(synthetic_shards, "valid", replace(config.loader, shuffle=False)) as loader:
         found = score(model, loader, "cpu", config.precision)
@@ -116,7 +116,8 @@ def test_another_seed_gives_another_run(unbroken, synthetic_shards, tmp_path):
 
 @pytest.mark.parametrize("steps", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4, 5, 8))])
 def test_a_power_cut_after_any_step_changes_nothing(unbroken, synthetic_shards, tmp_path, monkeypatch, steps):
-    """With a checkpoint every step the run goes on in mid-epoch; dropout and order included."""
+    """With a checkpoint after every step, the run continues in the middle of an epoch, with the same dropout and the
+    same order of images."""
     with monkeypatch.context() as patch:
         at_step(patch, steps, cut_the_power)
         with pytest.raises(Interrupted):
@@ -182,7 +183,8 @@ def test_the_second_ctrl_c_ends_at_once(synthetic_shards, tmp_path, monkeypatch)
 def test_a_signal_before_the_end_of_the_validation_costs_no_step(
     unbroken, synthetic_shards, tmp_path, monkeypatch, moment
 ):
-    """Validation may take longer than the time that is given before a kill."""
+    """Validation may take longer than the time between a signal and a kill, so the run stops during validation and
+    keeps a checkpoint of all steps."""
     command, scored, real = arguments(synthetic_shards, tmp_path), [], scoring._scored
 
     def signalled(*given):
@@ -224,7 +226,8 @@ def spoilt_random(training):
     ],
 )
 def test_a_checkpoint_of_another_structure_is_refused(spoil, synthetic_shards, tmp_path, half_way):
-    """With hashes that are right, as whoever writes one can make them."""
+    """A checkpoint with another structure is refused even if its hashes are right, as they would be if somebody made it
+    on purpose."""
     shutil.copytree(half_way, tmp_path / "run")
     store = CheckpointStore(tmp_path / "run" / "checkpoints")
     model, optimizer, training = store.read(store.newest())
@@ -236,7 +239,7 @@ def test_a_checkpoint_of_another_structure_is_refused(spoil, synthetic_shards, t
 
 @pytest.mark.slow  # that micro-steps add up to a batch is tested in test_glass_engine
 def test_micro_steps_give_the_same_run(synthetic_shards, tmp_path):
-    """Batches of 8, or four micro-steps of 2; the epoch's 12 images are no multiple of either."""
+    """Compares batches of 8 with four micro-steps of 2. The 12 images of an epoch are not a multiple of 8."""
     for name, size, steps in (("whole", 8, 1), ("parts", 2, 4)):
         overrides = [f"loader.global_batch_size={size}", f"grad_accum_steps={steps}"]
         config = settings(*overrides, "model.dropout=0", "epochs=2")

@@ -1,4 +1,4 @@
-"""The optimiser's step: what a batch is cut into must not change it."""
+"""The optimiser's step must not depend on how a batch is cut into micro-steps."""
 
 import copy
 
@@ -45,13 +45,14 @@ def make_batch(size: int, seed: int = 0, valid: list[bool] | None = None) -> dic
 
 
 def cut(batch: dict, *sizes: int) -> list[dict]:
-    """The batch in consecutive parts."""
+    """The batch in consecutive parts of these sizes."""
     parts = [torch.split(tensor, sizes) for tensor in batch.values()]
     return [dict(zip(batch, values, strict=True)) for values in zip(*parts, strict=True)]
 
 
 def stepped(accelerator, batches, config=CONFIG, rate=1.0):
-    """A fresh model after one SGD step (which shows gradients as they are), and the totals."""
+    """Takes one SGD step of a new model. Returns the decrease of each weight, which is ``rate`` times its gradient, and
+    the totals."""
     torch.manual_seed(0)
     model = build_model(config)
     start = copy.deepcopy(model.state_dict())
@@ -71,7 +72,8 @@ def assert_same(first, second):
     "sizes", [(1, 5), *(pytest.param(s, marks=pytest.mark.slow) for s in ((1,) * 6, (2, 2, 2), (3, 3)))]
 )
 def test_micro_steps_add_up_to_the_whole_batch(accelerator, sizes):
-    """Also of unequal sizes, as at the end of an epoch."""
+    """The gradients of micro-steps add up to that of the whole batch, even for unequal sizes, as they occur at the end
+    of an epoch."""
     batch = make_batch(6)
     whole, seen = stepped(accelerator, [batch])
     parts, seen_in_parts = stepped(accelerator, cut(batch, *sizes))
@@ -80,7 +82,7 @@ def test_micro_steps_add_up_to_the_whole_batch(accelerator, sizes):
 
 
 def test_what_is_not_valid_has_no_weight(accelerator):
-    """Neither in the gradient nor in the counts, whatever its pixels and its label."""
+    """Invalid samples affect neither the gradient nor the counts, whatever their pixels and labels."""
     kept = make_batch(4, seed=1)
     filled = make_batch(6, seed=2, valid=[True] * 4 + [False] * 2)
     for name in kept:
@@ -126,7 +128,7 @@ def test_gradients_are_scaled_down_to_the_norm_asked_for(accelerator):
 
 
 def test_groups_lose_no_batch_and_carry_none_over():
-    """7 batches in steps of 3: what Accelerate's own counting was seen to get wrong."""
+    """There are 7 batches in steps of 3. Accelerate's own counting has been seen to get this wrong."""
     totals = Totals(torch.device("cpu"))
     groups = list(grouped([{"number": n} for n in range(7)], 3, totals))
     assert [[batch["number"] for batch in group] for group in groups] == [[0, 1, 2], [3, 4, 5], [6]]
@@ -210,7 +212,7 @@ def test_a_precision_that_the_device_lacks_is_refused(monkeypatch, setting, devi
 
 
 def test_bf16_trains_on_a_cpu(accelerator):
-    """The autocast path of training and scoring, where there is no GPU to try it on."""
+    """Tests the autocast path of training and scoring without a GPU."""
     from glass.model.precision import autocast
 
     torch.manual_seed(0)
@@ -223,7 +225,7 @@ def test_bf16_trains_on_a_cpu(accelerator):
 
 
 def test_more_processes_than_accelerate_sees_are_refused(monkeypatch, tmp_path):
-    """Each would train a model of its own into the same folder."""
+    """If Accelerate saw only one of several processes, each process would train its own model into the same folder."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="WORLD_SIZE is 2, but Accelerate found 1"):
         make_accelerator(CONFIG, tmp_path)

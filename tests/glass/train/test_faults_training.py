@@ -1,4 +1,4 @@
-"""Training on damaged shards: what is written down, when a run stops, and how it goes on."""
+"""Training on damaged shards: what is recorded, when a run stops, and how it continues."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def settings(*overrides: str):
 
 
 def damage(folder: Path, split: str, places: list[int]) -> list[str]:
-    """Flips a bit in the images at these places of a split; their keys."""
+    """Flips a bit in the images at these positions of a split. Returns their keys."""
     dataset = ShardDataset.open(folder)
     keys = []
     for row in dataset.split_rows(split)[places]:
@@ -93,7 +93,8 @@ def test_too_many_bad_samples_stop_the_run_and_mending_lets_it_go_on(synthetic_s
 
 @pytest.mark.parametrize("checkpoint_every", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_too_many_in_the_last_epoch_finish_nothing(damaged, tmp_path, checkpoint_every):
-    """The shards go bad before the second epoch of two."""
+    """The shards are damaged after the first of two epochs, so the last epoch fails and the run must not count as
+    finished."""
     run, how = tmp_path / "run", {"checkpoint_every": checkpoint_every}
     assert not train(damaged, settings(), run, on_epoch=lambda line: False, **how)
     damage(damaged, "valid", [0, 1])
@@ -127,7 +128,7 @@ def test_evaluation_lists_what_is_missing(damaged, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_keep_one_record_and_sum_their_counts(damaged, tmp_path):
-    """Two bad samples are allowed, and each process alone meets hardly more."""
+    """With the lower limit, two bad samples are allowed; each process alone meets hardly more."""
     keys = damage(damaged, "train", [1, 4, 7])
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc-per-node=2", "train.py", "--preset", "glass_tiny"]

@@ -1,4 +1,4 @@
-"""A disk that fills up under a training run, at one file of it after the other."""
+"""The disk becomes full during a training run, each time while another file is written."""
 
 from pathlib import Path
 

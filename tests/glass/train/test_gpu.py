@@ -1,4 +1,4 @@
-"""Training on a GPU: each in a process of its own, because a process keeps its first device."""
+"""Training on a GPU. Each test runs training in its own process, because a process keeps its first device."""
 
 import json
 import os
@@ -46,7 +46,8 @@ print(precision, totals.read(accelerator)["samples"])
 
 @pytest.fixture
 def shards(request):
-    """Those that the variable names; else some are built, for which a rented machine may lack the packages."""
+    """The shards named by the environment variable; otherwise shards are built, for which a rented machine may lack
+    packages."""
     named = os.environ.get("GLASS_GPU_TEST_SHARDS")
     return Path(named) if named else request.getfixturevalue("synthetic_shards")
 
@@ -57,7 +58,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.gpu
 def test_a_step_never_waits_for_the_device(tmp_path):
-    """torch itself raises where something in the step would read from the GPU."""
+    """torch itself raises an error if anything in the step reads from the GPU."""
     done = run(["-c", STEPS_WITHOUT_WAITING, str(tmp_path)])
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "32.0"
@@ -66,7 +67,7 @@ def test_a_step_never_waits_for_the_device(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["auto", "fp16", "float32"])
 def test_a_run_on_the_gpu(shards, tmp_path, precision):
-    """In each precision, interrupted and resumed; fp16 takes its scaler along."""
+    """The run is interrupted and resumed in each precision. With fp16, the checkpoint includes the gradient scaler."""
     dataset = ShardDataset.open(shards)
     images = len(dataset.split_rows("train"))
     settings = ["loader.global_batch_size=4", "epochs=2", f"precision={precision}"]

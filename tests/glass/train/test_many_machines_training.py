@@ -1,4 +1,4 @@
-"""Training on several machines, each played by a launcher of its own on loopback."""
+"""Training on several machines, which are imitated by one launcher each on loopback."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def launch(data: Path, output: Path, machines: int, overrides: list[str]) -> list[subprocess.Popen]:
-    """One launcher per machine with one process each, as docs/remote.md says."""
+    """Starts one launcher per machine with one process each, as described in docs/remote.md."""
     port = free_port()
     return [
         start(
@@ -56,7 +56,7 @@ def wait_for_an_epoch(output: Path, processes: list[subprocess.Popen]) -> None:
 
 
 def worker_of(launcher: subprocess.Popen) -> psutil.Process:
-    """The training process that a launcher has started."""
+    """The training process that the launcher has started."""
     (worker,) = (
         child for child in psutil.Process(launcher.pid).children(recursive=True) if "train.py" in child.cmdline()
     )
@@ -64,7 +64,7 @@ def worker_of(launcher: subprocess.Popen) -> psutil.Process:
 
 
 def kill_all(processes: list[subprocess.Popen]) -> None:
-    """Leaves nothing behind, whatever has happened."""
+    """Kills the processes and their children and closes their pipes, whatever has happened."""
     for process in processes:
         if process.poll() is None:
             for child in psutil.Process(process.pid).children(recursive=True):
@@ -77,7 +77,7 @@ def kill_all(processes: list[subprocess.Popen]) -> None:
 
 
 def end(processes: list[subprocess.Popen]) -> list[str]:
-    """Standard error of each, when all have ended."""
+    """Waits until all processes have ended. Returns the standard error of each."""
     try:
         return [process.communicate(timeout=PATIENCE_S)[1] for process in processes]
     finally:
@@ -86,8 +86,8 @@ def end(processes: list[subprocess.Popen]) -> list[str]:
 
 @pytest.mark.slow
 def test_four_machines_do_what_one_does(synthetic_shards: Path, tmp_path: Path) -> None:
-    """12 training images in batches of 8: the last batch leaves two machines with fillers alone.
-    One machine stands still for a second in the middle, and the others wait for it."""
+    """With 12 training images in batches of 8, two machines have only fillers in the last batch. One machine is
+    suspended for a second, and the others wait for it."""
     overrides = [*SMALL, "loader.global_batch_size=8"]
     processes = launch(synthetic_shards, tmp_path / "four", 4, overrides)
     while not (tmp_path / "four/run.json").exists() and processes[0].poll() is None:
@@ -110,8 +110,8 @@ def test_four_machines_do_what_one_does(synthetic_shards: Path, tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "standing still"])
 def test_the_others_stop_when_a_machine_is_lost(synthetic_shards: Path, tmp_path: Path, how: str) -> None:
-    """With one sentence and exit code 75, at once or after ``process_timeout_s``; then the run
-    goes on from its last checkpoint."""
+    """The other processes end with one sentence and exit code 75, at once or after ``process_timeout_s``. Checkpoints
+    are left from which the run can continue."""
     processes = launch(synthetic_shards, tmp_path, 3, ENDLESS)
     try:
         wait_for_an_epoch(tmp_path, processes)

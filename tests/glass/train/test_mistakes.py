@@ -1,4 +1,4 @@
-"""Mistakes of a user of ``train.py``: each gives one sentence."""
+"""Mistakes of a user of ``train.py``: each gets one sentence."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 class TestMistakes:
-    """Exit code 2 and one sentence, before anything slow happens."""
+    """Each mistake is reported with exit code 2 and one sentence, before anything slow happens."""
 
     def refused(self, words: str, *command: str) -> None:
         with pytest.raises(InputError, match=words) as caught:
@@ -43,14 +43,14 @@ class TestMistakes:
         self.refused("--checkpoint-every 0", *command, "--checkpoint-every", "0")
 
     def test_views_of_another_size_than_the_shards_hold(self, synthetic_shards, tmp_path):
-        """And the folder may be used again with the right setting."""
+        """After this mistake, the same folder can be used with the right setting."""
         wrong = arguments(synthetic_shards, tmp_path / "run", "loader.global_size=96")
         self.refused(r"global_size=96.*64 pixels: give --set loader\.global_size=64", *wrong)
         assert not (tmp_path / "run").exists()
         assert train.main(arguments(synthetic_shards, tmp_path / "run", "epochs=1")) == 0
 
     def test_views_that_a_backbone_does_not_take(self, synthetic_shards, tmp_path):
-        """Before a folder is made or weights are fetched."""
+        """The mistake is reported before a folder is made or weights are fetched."""
         wrong = ["loader.crop_size=40", "model.pretrained=true"]
         self.refused(
             r"crop_size=40 does not fit test_vit.*: 32 and 48 would fit",
@@ -86,7 +86,7 @@ class TestMistakes:
         )
 
     def test_a_checkpoint_of_another_model(self, unbroken, synthetic_shards, tmp_path):
-        """Copied into a run's folder by hand: the tensor that does not fit is named."""
+        """The checkpoint was copied into the run's folder by hand. The message names the tensor that does not fit."""
         config = settings("model.attention_dim=32")
         train_run(synthetic_shards, config, tmp_path, on_epoch=lambda line: False)
         mine = max((tmp_path / "checkpoints").glob("step-*"))

@@ -1,4 +1,4 @@
-"""``train.py`` in several processes: what they do together is what one does."""
+"""``train.py`` in several processes gives the same result as in one."""
 
 import json
 import signal
@@ -21,7 +21,8 @@ def torchrun(data: Path, output: Path, *overrides: str) -> list[str]:
 
 
 def assert_close_runs(first: Path, second: Path, tolerance: float = 1e-5) -> None:
-    """The same global batches, summed in another order: 1e-7 apart, growing with the steps."""
+    """Requires nearly equal curves. Global batches are the same but summed in another order, so losses differ by 1e-7
+    at first and by more after many steps."""
     for one, other in zip(curve(first), curve(second), strict=True):
         for name in ("train_loss", "valid_loss"):
             assert one[name] == pytest.approx(other[name], rel=tolerance)
@@ -30,7 +31,7 @@ def assert_close_runs(first: Path, second: Path, tolerance: float = 1e-5) -> Non
 
 @pytest.mark.slow
 def test_two_processes_do_what_one_does(synthetic_shards, tmp_path):
-    """Two micro-steps per step; the last step of an epoch has one."""
+    """Each step has two micro-steps, but the last step of an epoch has only one."""
     overrides = ["model.dropout=0", "grad_accum_steps=2"]
     two = start(torchrun(synthetic_shards, tmp_path / "two", *overrides))
     output, errors = two.communicate(timeout=PATIENCE_S)
@@ -45,7 +46,7 @@ def test_two_processes_do_what_one_does(synthetic_shards, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_with_one(synthetic_shards, tmp_path):
-    """SIGTERM to the launcher, as a cluster sends it; the curves are those of an unbroken run."""
+    """The launcher gets SIGTERM, as from a cluster. The curves are those of a run without interruption."""
     overrides = ["model.dropout=0", "epochs=20", "loader.global_batch_size=2", "optim.lr=1e-4"]
     two = start(torchrun(synthetic_shards, tmp_path / "two", *overrides))
     deadline = time.monotonic() + PATIENCE_S
@@ -65,7 +66,8 @@ def test_a_run_of_two_processes_goes_on_with_one(synthetic_shards, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("config_file", [True, False])
 def test_accelerate_launch_with_and_without_our_file(unbroken, synthetic_shards, tmp_path, config_file):
-    """The file unedited, and no file at all: the same run, in the preset's precision."""
+    """``accelerate launch`` gives the same run with our unedited configuration file and without one, in the preset's
+    precision."""
     launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
     flag = ["--config_file", "accelerate_config.yaml"] if config_file else []
     command = [*launcher, *flag, "train.py", *arguments(synthetic_shards, tmp_path)]
@@ -78,7 +80,7 @@ def test_accelerate_launch_with_and_without_our_file(unbroken, synthetic_shards,
 
 @pytest.mark.slow
 def test_a_process_that_ends_before_the_main_one_needs_no_outcome(synthetic_shards, tmp_path, monkeypatch):
-    """The main process writes it; another one may be done before, and an error of it would end both."""
+    """The main process writes the outcome. Another process may end earlier; an error in it would end both."""
     monkeypatch.setattr("scripts.train.RANK", 1)
     monkeypatch.setattr("glass.train.run.train", lambda *_, **__: True)
     arguments = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path / "run")]

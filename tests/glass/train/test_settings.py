@@ -1,4 +1,4 @@
-"""``train.*``: patience, the moving average of the weights, class weights and trackers, in real runs."""
+"""The settings ``train.*`` in real runs: patience, moving average of the weights, class weights and trackers."""
 
 import json
 import logging
@@ -88,7 +88,7 @@ class TestPatience:
 
 class TestAverage:
     def test_is_what_timm_averages_is_validated_and_is_exported(self, synthetic_shards, tmp_path, monkeypatch):
-        """Against the weights after each step, averaged here by the formula."""
+        """Compares the model with the average of the weights after each step, calculated here by the formula."""
         seen: list[dict[str, torch.Tensor]] = []
         step = Engine.step
 
@@ -149,7 +149,7 @@ class TestClassWeights:
         assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
 
     def test_the_loss_and_its_gradient_are_weighted(self, monkeypatch):
-        """Of one step over a linear model, against the sum written out."""
+        """Compares one step of a linear model with the written-out sum."""
         from accelerate import Accelerator
 
         class Linear(nn.Module):
@@ -206,7 +206,7 @@ class TestClassWeights:
 
 
 class Kept(GeneralTracker):
-    """A tracker by Accelerate's own interface, which keeps what it is given."""
+    """A tracker with Accelerate's interface that keeps everything it is given."""
 
     name = "kept"
     requires_logging_directory = False

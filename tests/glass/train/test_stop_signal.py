@@ -1,4 +1,4 @@
-"""Signals as a wish to stop: the first of a kind is noted, the second acts as ever."""
+"""Signals that ask a run to stop: the first of a kind is noted, and the second has its usual effect."""
 
 import os
 import signal
@@ -23,7 +23,8 @@ def test_the_first_ctrl_c_is_noted_and_said_and_the_second_ends(capfd):
 
 
 def test_a_warning_and_then_the_end_are_one_wish(capfd):
-    """As clusters send them: the second kind must not cut off the checkpoint for the first."""
+    """Clusters send a warning signal and then a second kind. The second kind must not interrupt the checkpoint that the
+    first one asked for."""
     with StopSignal() as stop:
         os.kill(os.getpid(), signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -34,7 +35,8 @@ def test_a_warning_and_then_the_end_are_one_wish(capfd):
 
 
 def test_what_was_ignored_stays_ignored():
-    """A script's job in the background does not hear the Ctrl-C that is meant for another."""
+    """A script's background job ignores SIGINT and must continue to do so, because a Ctrl-C is meant for another
+    process."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with StopSignal() as stop:

@@ -1,4 +1,4 @@
-"""How long it will take, and a word where nothing else would be said."""
+"""Estimates of the remaining time, and messages during long silences."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ def test_a_duration_is_as_exact_as_a_guess(seconds, words):
 
 
 class Clock:
-    """Stands still until a test sets it."""
+    """A clock that stands still until a test sets it."""
 
     now = 1000.0
 
@@ -27,7 +27,7 @@ class Clock:
 
 
 def test_what_is_left_follows_from_the_steps_after_the_first(monkeypatch, caplog):
-    """Of 40 steps and 120 later ones; the first took a minute, the others two seconds each."""
+    """The epoch has 40 steps, and 120 steps follow. The first step took a minute, the others two seconds each."""
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
     caplog.set_level(logging.INFO, logger="glass")

@@ -1,4 +1,4 @@
-"""How a command starts: threads that sleep when they wait, and imports without looking for garbage."""
+"""How a command starts: waiting threads sleep, and the garbage collector is off during imports."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ folder = pathlib.Path(importlib.util.find_spec("torch").origin).parent
 library, *_ = [*folder.glob("lib/libgomp*"), *folder.parent.glob("torch.libs/libgomp*")]
 run_command(lambda: ctypes.CDLL(str(library)) and 0)
 """
-"""What torch loads, without torch."""
+"""Loads the OpenMP library that torch loads, but without torch."""
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ run_command(lambda: ctypes.CDLL(str(library)) and 0)
     ids=["nothing set, torch", "nothing set", "set"],
 )
 def test_threads_of_torch_sleep_while_they_wait_unless_the_person_chose(program, chosen, policy):
-    """The OpenMP that torch loads says itself how its threads wait."""
+    """The OpenMP library prints how its threads wait, because ``OMP_DISPLAY_ENV`` is set."""
     clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,6 +1,7 @@
 """Every command's flags, defaults and help texts are those of ``tests/golden/help.txt``.
 
-After a change that is meant: ``python -m tests.scripts.cli.test_command_help`` writes the file anew; read its diff.
+After an intended change, run ``python -m tests.scripts.cli.test_command_help`` to write the file anew, and read its
+diff.
 """
 
 import argparse
@@ -19,11 +20,11 @@ COMMANDS = [
     *sorted(bench.module for bench in BENCHES.values()),
 ]
 CORES = 97
-"""So many cores the machine has here, that defaults which follow it show."""
+"""The number of cores of the machine in these tests, unusual enough to recognise defaults that depend on it."""
 
 
 def parser_of(module: str, monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
-    """The parser of the command, on a machine of so many cores."""
+    """The parser of the command ``module``, created as on a machine with :data:`CORES` cores."""
     with monkeypatch.context() as patch:
         patch.setattr("os.cpu_count", lambda: CORES)
         parser = importlib.import_module(module).parser()
@@ -32,7 +33,7 @@ def parser_of(module: str, monkeypatch: pytest.MonkeyPatch) -> argparse.Argument
 
 
 def lines_of(parser: argparse.ArgumentParser, indent: str = "") -> Iterator[str]:
-    """What ``--help`` says, but for the layout, which is Python's."""
+    """Yields the content of ``--help`` line by line, without Python's layout."""
     yield f"{indent}{parser.description or ''}".rstrip()
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):

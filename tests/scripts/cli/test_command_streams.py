@@ -1,4 +1,5 @@
-"""Commands whose stdout or stderr is closed, full or narrow: no traceback, the same exit code."""
+"""Commands whose stdout or stderr is closed, full, or cannot show all characters: no traceback and the same exit
+code."""
 
 import errno
 import os
@@ -99,7 +100,8 @@ def test_a_narrow_terminal_shows_what_it_can(tmp_path, encoding):
 
 
 def test_a_reader_that_went_away_is_no_error(tmp_path):
-    """Also where rich meets the closed pipe, which exits with 1 then: the code of a finding."""
+    """The exit code is that of the command, even if the library rich meets the closed pipe. rich itself would exit with
+    code 1, which means that a command found something."""
     done = shell(tmp_path, "| true; exit ${PIPESTATUS[0]}", "0")
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
 
@@ -138,7 +140,7 @@ def test_a_socket_that_broke_is_not_taken_for_stdout():
 
 @pytest.mark.slow
 def test_a_build_goes_on_without_a_bar(tmp_path, coded_image, encode_image):
-    """As it ran: the bar was written to a stderr that is not there."""
+    """The build continues even though stderr, to which it writes the progress bar, is closed."""
     for index, label in enumerate(("real", "generated")):
         (tmp_path / "images" / label).mkdir(parents=True)
         data = encode_image(coded_image(index, 40, 30), "PNG")

@@ -1,4 +1,4 @@
-"""``build_shards`` and ``verify_shards`` as a person runs them, through kills and Ctrl-C."""
+"""``build_shards`` and ``verify_shards`` as users run them, with kills and Ctrl-C."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def images(tmp_path, coded_image, encode_image):
 
 @pytest.fixture
 def many_images(tmp_path, encode_image):
-    """240 noisy images, so that a build takes seconds."""
+    """A folder of 240 noisy images, so that a build takes seconds."""
     noise, root = np.random.default_rng(0), tmp_path / "images"
     pixels = noise.integers(0, 256, (400, 400, 3), dtype=np.uint8)
     for index in range(240):
@@ -68,7 +68,7 @@ def wait_for(condition, seconds=120):
 
 
 def done(out):
-    """How many shards are complete."""
+    """Number of complete shards in ``out``."""
     return len(list(out.glob("*-*.parquet"))) if out.exists() else 0
 
 
@@ -148,7 +148,8 @@ def test_mistakes_are_one_line_and_exit_code_two(images, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_build_continues_to_the_same_bytes(many_images, tmp_path):
-    """SIGKILL at several points, with two workers; at the end, as if nothing had been."""
+    """A build with two workers gets SIGKILL at several points. The final result is that of a build without
+    interruption."""
     arguments = ["--samples-per-shard", "20", "--global-size", "64"]
     code, _, error = finish(start("build_shards", many_images, tmp_path / "straight", *arguments))
     assert code == 0, error
@@ -169,21 +170,23 @@ def test_a_killed_build_continues_to_the_same_bytes(many_images, tmp_path):
 
 @pytest.fixture
 def heard_ctrl_c():
-    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
+    """Makes Ctrl-C effective in child processes. They inherit their parent's setting, and a shell's background jobs
+    ignore Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 def begun_build(images, out, **streams) -> subprocess.Popen[str]:
-    """A build by two workers in a session of its own. It makes 240 shards: it is far from done when the first is."""
+    """Starts a build with two workers in its own session. It makes 240 shards, so it is far from finished when the
+    first one is complete."""
     words = [sys.executable, "-m", "scripts.build_shards", images, out, "--workers=2", "--samples-per-shard=1"]
     return subprocess.Popen(words, cwd=ROOT, text=True, start_new_session=True, **streams)
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path, heard_ctrl_c):
-    """As a terminal does it: the signal reaches the whole group."""
+    """The signal reaches the whole process group, as it does in a terminal."""
     out = tmp_path / "out"
     process = begun_build(many_images, out, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: done(out))
@@ -223,7 +226,7 @@ def test_workers_do_not_outlive_demo_images_that_are_ended(tmp_path, ended):
 
 
 def group_members(group):
-    """Processes of a group that are not mere zombies."""
+    """The process ids of a group's processes, without zombies."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

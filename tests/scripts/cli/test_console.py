@@ -1,4 +1,4 @@
-"""The command ``glass``: each subcommand is the module's, starts fast, and completes in real shells."""
+"""The command ``glass``: each subcommand is the one of its module, starts fast, and can be completed in real shells."""
 
 import contextlib
 import importlib
@@ -23,7 +23,7 @@ MODULES = {name: command.module for name, command in COMMANDS.items()}
 
 
 def words_of(text: str) -> list[str]:
-    """Without the layout, which depends on the length of the program's name."""
+    """The words of a text, without its layout, which depends on the length of the program's name."""
     return text.split()
 
 
@@ -137,7 +137,7 @@ def test_version_names_what_decides_the_pixels(capsys):
 
 @pytest.fixture(scope="module")
 def completions(tmp_path_factory) -> Path:
-    """A folder with the scripts of all shells, written by the command itself."""
+    """A folder with the completion scripts for all shells, written by the command itself."""
     pytest.importorskip("shtab")
     folder = tmp_path_factory.mktemp("completions")
     for shell, name in (("bash", "glass.bash"), ("zsh", "_glass"), ("fish", "glass.fish")):
@@ -160,7 +160,7 @@ ASKED = [
     ("glass export --t", {"--to"}),
     ("glass train --preset single_view_t", {"single_view_tiny"}),
 ]
-"""What is typed before the tab → what may follow."""
+"""Text typed before the tab key → the completions that must be offered."""
 
 
 def test_bash_completes(completions):
@@ -184,7 +184,8 @@ def test_fish_completes(completions):
 
 @pytest.mark.slow  # the same completions as bash's, by another shell
 def test_zsh_completes(completions, tmp_path):
-    """zsh completes only at a terminal: one is given to it, and Tab is pressed twice, for a list where several fit."""
+    """zsh completes only in a terminal, so the test gives it a pseudo-terminal. Tab is pressed twice, to list several
+    completions."""
     shell = needs("zsh")
     process, terminal = pty.fork()
     if process == 0:

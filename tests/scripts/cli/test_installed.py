@@ -1,4 +1,4 @@
-"""A person who has not activated the environment gets a sentence."""
+"""Users who have not activated the environment get a sentence that says so."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Untrusted text in Markdown stays text."""
+"""Untrusted text has no effect as Markdown markup."""
 
 import html
 

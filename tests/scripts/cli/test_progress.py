@@ -1,4 +1,4 @@
-"""A person at a terminal hears what a silent command is busy with, and nobody else does."""
+"""A silent command tells a user at a terminal what it is doing, but prints nothing if the output is not a terminal."""
 
 import itertools
 import multiprocessing
@@ -14,7 +14,7 @@ from shards.cli.progress import explain_silence, progress_bar
 
 
 class Stderr:
-    """A terminal, or none, on which the test can wait for words."""
+    """A stderr that is a terminal or not. A test can wait until something is written to it."""
 
     def __init__(self, terminal: bool) -> None:
         self.terminal, self.text, self.spoken = terminal, "", threading.Event()
@@ -27,12 +27,12 @@ class Stderr:
         self.spoken.set()
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Does nothing, because nothing is buffered."""
 
 
 @pytest.fixture
 def slow_import(tmp_path, monkeypatch):
-    """``import glass_slow`` lasts until ``slow_import`` has heard a word, or ten seconds."""
+    """Makes ``import glass_slow`` last until something is written to stderr, or for ten seconds."""
     (tmp_path / "glass_slow.py").write_text("import sys\nsys.stderr.spoken.wait(10)\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield
@@ -57,7 +57,8 @@ def test_a_long_compilation_is_reported(monkeypatch):
 
 
 def test_of_workers_the_first_speaks_until_its_first_image(monkeypatch):
-    """The main process only waits for them, and sees nothing on its own stacks."""
+    """Only one worker reports, until its first image. The main process cannot, because it only waits and cannot see
+    what its workers do."""
     heard = []
 
     @contextmanager
@@ -105,7 +106,7 @@ def test_what_is_over_soon_is_not_reported(monkeypatch):
 
 @pytest.mark.parametrize(("terminal", "most"), [(True, 70), (False, 4)])
 def test_a_log_file_is_not_filled_by_a_bar(terminal, most, monkeypatch):
-    """A minute of work that reports, also that nothing was done yet, ten times a second."""
+    """Simulates a minute of work that reports its progress ten times per second, even when there was none."""
     stderr, clock = Stderr(terminal), itertools.count(0, 0.1)
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.setattr("tqdm.std.time", lambda: next(clock))

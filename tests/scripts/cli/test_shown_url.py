@@ -1,4 +1,4 @@
-"""Passwords and signatures of addresses are not shown, whoever writes the text."""
+"""Passwords and signatures in addresses are never shown, whoever wrote the text."""
 
 import logging
 import sys
@@ -84,7 +84,7 @@ def fails(error: Exception) -> int:
 
 @pytest.mark.parametrize(("kind", "code"), [(InputError, 2), (ValueError, 1)])
 def test_no_command_prints_one(kind: type[Exception], code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also in the trace of a mistake of ours."""
+    """Passwords are removed even from the traceback of an error in our own code."""
     with pytest.raises(SystemExit) as ended:
         run_command(lambda: fails(kind("no postgresql://me:hunter2@host/db")))
     assert ended.value.code == code

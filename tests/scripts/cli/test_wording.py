@@ -1,4 +1,4 @@
-"""Numbers and their nouns, and that no message writes them another way."""
+"""Numbers with their nouns are formatted by one function, and no message formats them otherwise."""
 
 import re
 from pathlib import Path
@@ -40,7 +40,8 @@ def test_a_build_lists_what_it_stored_otherwise(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("folder", ["shards", "loaders", "glass", "bench", "scripts"])
 def test_messages_count_in_one_way(folder: str) -> None:
-    """A number with a thousands separator is one for a person."""
+    """A number with a thousands separator is meant for readers, so it must be formatted by the function for numbers
+    with nouns."""
     found = [
         f"{path.name}: {line.strip()}"
         for path in sorted((ROOT / folder).rglob("*.py"))
