@@ -26,7 +26,7 @@ from tests.images.coded_images import write_images
 __all__ = ["RangeTarget", "stored_copy"]
 
 MOST = 300_000
-"""Maximum size of an image file in bytes. The largest in the data set has about a third of it."""
+"""Maximum size of an image file in bytes, several times that of the largest in the data set."""
 
 NUMBERS = (
     0,

@@ -1,4 +1,4 @@
-"""A build that was interrupted, is repeated, or meets other sources and settings than before."""
+"""A build is interrupted, repeated, or started again with other sources or settings."""
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ from tests.machine.folder_contents import contents
 
 @pytest.fixture
 def crash_after(monkeypatch):
-    """``crash_after(n)``: the next builds die when they have written ``n`` shards."""
+    """``crash_after(n)`` makes later builds crash after writing ``n`` shards. Returns the exception that they raise."""
 
     class Crash(BaseException):
         pass
@@ -59,7 +59,7 @@ def test_interrupted_build_continues_to_the_same_bytes(shards_written, small_ima
 
 
 def test_a_flipped_bit_of_the_plan_is_found(small_images, tmp_path):
-    """The fuzz found that a finished build was changed after a plan that said something else."""
+    """Fuzzing had found that a changed plan made a later build overwrite finished shards."""
     build(small_images, tmp_path / "out")
     path = tmp_path / "out" / PLAN_NAME
     plan, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
@@ -128,7 +128,8 @@ def test_other_sources_are_refused(small_images, tmp_path):
 
 
 def test_a_source_that_changes_under_the_build_stops_it(small_images, tmp_path, crash_after):
-    """Size and time stay the same: only the contents tell, when the file is read again."""
+    """The file's size and modification time stay the same, so the change is noticed only when its contents are read
+    again."""
     with pytest.raises(crash_after(0)):
         build(small_images, tmp_path / "out")
     crash_after(1000)
