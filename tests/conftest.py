@@ -140,8 +140,8 @@ def small_images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Makes the cache of remote shards an empty folder, which is returned. Requests use at most 4 connections and are
-    tried only once."""
+    """Sets the cache of remote shards to an empty folder and returns that folder. Requests use at most 4 connections
+    and are tried only once."""
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("GLASS_REMOTE_CONNECTIONS", "4")
     monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "1")

@@ -1,6 +1,6 @@
 """Fuzzes zips, tars and gzipped tars of class folders as sources of images.
 
-Reading each must yield images, a rejection for each image that is damaged, or an ``InputError``.
+Reading each must yield images, reject damaged images one by one, or raise ``InputError``.
 """
 
 import gzip

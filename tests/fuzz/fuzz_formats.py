@@ -87,7 +87,7 @@ def _encoded(kind: str, image: Image.Image, **options: object) -> bytes:
 
 
 def _sources() -> dict[str, list[bytes]]:
-    """Returns small files per format, in as many variants as the installed encoders can write."""
+    """Returns format → small files, in as many variants as the installed encoders can write."""
     rng = np.random.default_rng(1)
     pixels = np.cumsum(rng.integers(0, 4, (40, 56, 3)), 1).astype(np.uint8)
     rgb, wide = Image.fromarray(pixels), pixels.astype(np.uint16) * 257

@@ -58,7 +58,7 @@ class GuardedBuffer:
             raise OSError(ctypes.get_errno(), "mprotect")
 
     def put(self, data: bytes) -> np.ndarray:
-        """Copies ``data`` to the end of the buffer; returns a view of it."""
+        """Copies ``data`` to the end of the buffer. Returns an array that is a view of the copy."""
         view = self._bytes[self._size - len(data) : self._size]
         view[:] = np.frombuffer(data, np.uint8)
         return view
@@ -116,8 +116,8 @@ def forbid_negative_indices() -> None:
 
 
 def reference_lengths(jpeg: bytes, mcu: bytes) -> list[tuple[int, int]]:
-    """Returns (offset, length) of each part of the JPEG's header that the entry points ``mcu`` refer to. The lengths
-    are those that the splice reads."""
+    """Returns (offset, length) of each part of the JPEG's header to which the entry points ``mcu`` refer, with the
+    lengths that the splice reads."""
     parts = []
     for (word,) in struct.iter_unpack("<I", mcu[HEADER.size : HEADER.size + 4 * mcu[6]]):
         kind, at = word >> REFERENCE_OFFSET_BITS, word & ((1 << REFERENCE_OFFSET_BITS) - 1)
@@ -250,7 +250,7 @@ class Fuzzer:
             self.counts[f"spliced: {STATUS_REASONS[status]}"] += 1
 
     def _read(self, jpeg: bytes, mcu: bytes) -> None:
-        """Reads the entry points as range requests do. This must yield positions inside the file, or refuse them."""
+        """Reads the entry points as range requests do. They must be refused or yield positions inside the file."""
         data, index = np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8)
         head = read_head(index, len(jpeg))
         if head is None:

@@ -111,8 +111,8 @@ def test_lists_that_claim_too_much(tmp_path, monkeypatch):
 
 
 def test_rows_that_take_no_room_in_a_file(tmp_path):
-    """A Parquet list of two million equal rows in a few kilobytes is refused: its size on disk does not bound the
-    memory."""
+    """A Parquet list of two million equal rows in a few kilobytes is refused: the size of a file does not bound the
+    memory that its rows take."""
     path = tmp_path / "list.parquet"
     columns = {"path": "a.jpg", "key": "k", "label": "real", "sha256": "0" * 64, "group": "g"}
     pq.write_table(pa.table({name: pa.repeat(value, 2_000_000) for name, value in columns.items()}), path)
@@ -154,7 +154,7 @@ def test_parquet_files_that_claim_too_much(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["a" * 5000 + ".jpg", "x/" * 3000 + "a.jpg", "a\x01b.jpg"])
 def test_names_in_a_list_that_no_file_can_have(tmp_path, name):
-    """Impossible names count as missing files like any other. Fuzzing had found that Python raises an error for long
+    """File names that cannot exist count as missing files. Fuzzing had found that Python raises an error for very long
     ones."""
     path = tmp_path / "list.csv"
     path.write_text(f"path,label\n{name},real\nb.jpg,fake\n")

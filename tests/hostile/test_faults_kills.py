@@ -204,8 +204,9 @@ def test_a_training_run_killed_twenty_times(synthetic_shards, tmp_path):
 
 
 def test_a_training_run_killed_at_each_kind_of_rename(synthetic_shards, tmp_path):
-    """A run is killed at its first rename, the repeated run at its second, and so on up to the seventh. Each kill
-    leaves a file that is complete but still has its temporary name."""
+    """A run is killed at its first rename, the continued run at its second, and so on up to the seventh. Each kill
+    leaves a file that is complete but still has its temporary name. The last continuation ends like a run that was
+    never killed."""
     settings = ["--set", "epochs=2", *SMALL_RUN]
     command = ["train.py", "--data", str(synthetic_shards), "--preset", "glass_tiny", *settings]
     command += ["--checkpoint-every", "2", "--output"]

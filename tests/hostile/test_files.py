@@ -139,8 +139,8 @@ def test_offsets_outside_the_tar_cost_their_sample(data):
 
 
 def test_a_manifest_that_makes_a_tiled_image_larger_costs_its_sample(data):
-    """Only that sample is masked, as undecodable. Fuzzing had found that this ended in the handler of unforeseen
-    errors."""
+    """If the manifest makes a tiled image larger than it is, only its sample is masked, as undecodable. Fuzzing had
+    found that this error was handled only as an unforeseen one."""
 
     def enlarge(rows):
         row = next(r for r in rows if r["stored_as"] == "tiled" and r["split"] == "train")
@@ -264,8 +264,8 @@ def test_an_image_that_claims_65535_pixels_square_is_rejected(tmp_path, coded_im
 @pytest.mark.parametrize("decode", ["full", "window"])
 @pytest.mark.parametrize("backend", ["turbo", "dali", "reference"])
 def test_an_image_that_grew_in_its_shard_is_masked_in_bounded_memory(data, backend, decode):
-    """The loader runs without checksums, so only opening the file reveals that it claims 65535 × 65535 pixels. Such
-    samples are masked, and memory grows by less than 300 MB."""
+    """An image that claims 65535 × 65535 pixels in its header, but not in the manifest, is masked, and memory grows by
+    less than 300 MB. Without checksums, the claim is noticed only when the file is opened."""
     dataset = ShardDataset.open(data)
     names = ("shard", "image_offset", "image_length", "format")
     for row in dataset.split_rows("train"):

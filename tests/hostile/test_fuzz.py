@@ -1,4 +1,4 @@
-"""Runs every fuzz module for a short time; ``python -m tests.fuzz.fuzz_<name>`` runs it for longer."""
+"""Runs each fuzz module for a short time; ``python -m tests.fuzz.fuzz_<name>`` runs it for longer."""
 
 import pytest
 

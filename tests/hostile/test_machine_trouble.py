@@ -217,8 +217,8 @@ def test_a_folder_that_cannot_be_listed_is_not_one_without_images(images, monkey
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC])
 def test_worker_processes_that_cannot_start_are_named(monkeypatch, number, tmp_path):
-    """Where /dev/shm is full or no file descriptors are left, the error names that, and does not blame the output
-    folder."""
+    """Where /dev/shm is full or no file descriptors are left, the error names /dev/shm and advises ``--workers 1``. It
+    does not blame the output folder."""
 
     class Context:
         def set_forkserver_preload(self, _: object) -> None: ...

@@ -177,8 +177,9 @@ def test_a_disk_that_fails_within_a_list_is_named(tmp_path: Path, monkeypatch: p
 def test_an_archive_on_a_failing_disk_is_neither_left_out_nor_read_twice(
     archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An archive beside other images and beside the folder that it was unpacked to raises ``MachineTrouble`` while its
-    disk fails. Afterwards its four images are found once each."""
+    """An archive, and then an image beside it, lie on a failing disk: reading the source raises ``MachineTrouble``.
+    Once the disk works again, the four images are found once each, although they also exist unpacked beside the
+    archive."""
     files = {"a/real/1.jpg": b"r", "a/fake/1.jpg": b"f", "b/real/2.jpg": b"s", "b/fake/2.jpg": b"g"}
     for name, data in files.items():
         (tmp_path / name).parent.mkdir(parents=True)

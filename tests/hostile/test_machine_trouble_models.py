@@ -73,8 +73,8 @@ def test_nor_because_a_disk_failed_once(store, monkeypatch):
 
 
 def test_weights_that_cannot_be_opened_are_not_damaged(store, monkeypatch):
-    """safetensors raises a ``RuntimeError`` instead of the system's error. This used to make the checkpoint count as
-    damaged, and the advice was to remove it."""
+    """Weights that cannot be opened raise ``MachineTrouble``, although safetensors raises a ``RuntimeError`` without
+    the system's error. This used to count as damage, with the advice to remove the checkpoint."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("Too many open files (os error 24)")

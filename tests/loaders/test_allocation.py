@@ -13,8 +13,8 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thres
 ROUNDS, BLOCK = 40, 4 << 20
 """Number of rounds, and size in bytes of a block: 4 MB, as much as Pillow uses for an image of one megapixel."""
 FEWEST = 2 * BLOCK // (2 << 20)
-"""Minimum number of page faults if the kernel provides two new blocks. NumPy asks for huge pages of 2 MB, which some
-machines grant; with pages of 4 KB there are 2,048 faults."""
+"""Minimum number of page faults per round if the kernel provides two new blocks: 4 with the huge pages of 2 MB that
+NumPy asks for and some machines grant. With pages of 4 KB there are 2,048."""
 
 
 def faults_of_reuse() -> float:

@@ -51,7 +51,7 @@ RESIZED: list[tuple[Operation, ...]] = [scaled((HEIGHT, WIDTH), percent) for per
 
 
 def windows_of(size: tuple[int, int], side: int = 48) -> list[CropWindow]:
-    """Returns windows at all corners and borders, some aligned to no grid, and the whole image."""
+    """Returns windows at all corners and borders, windows that are aligned to no grid, and the whole image."""
     height, width = min(side, size[0]), min(side, size[1])
     tops = sorted({0, 17, (size[0] - height) // 2, size[0] - height})
     lefts = sorted({0, 33, (size[1] - width) // 2, size[1] - width})
@@ -84,8 +84,8 @@ def test_a_window_equals_the_whole_image_changed_and_cropped(operations: tuple[O
 
 @pytest.mark.parametrize("operations", RESIZED, ids=str)
 def test_a_window_of_a_resized_image(operations: tuple[Operation, ...]) -> None:
-    """Such a window may differ from the whole image resized and cropped by 1, in less than 1 % of the values, because
-    the positions between pixels are rounded differently."""
+    """A window of a resized image differs from the same window of the whole resized image by at most 1, in less than 1
+    % of the values, because positions between pixels are rounded differently."""
     image = photograph()
     change = Change.of(operations, image.shape[:2])
     whole = change.on_image(image).astype(int)
@@ -98,8 +98,8 @@ def test_a_window_of_a_resized_image(operations: tuple[Operation, ...]) -> None:
 
 @pytest.mark.parametrize("quality", [50, 90])
 def test_a_window_saved_as_webp_is_like_the_whole_images(quality: int) -> None:
-    """VP8 predicts each block from its neighbours, so a window's coding errors differ from those of the whole image.
-    Their root mean square is the same within a fifth."""
+    """A window saved as WebP has other coding errors than the whole image, because VP8 predicts each block from its
+    neighbours. Their root mean square is equal within a fifth."""
     image = photograph(400, 400)
     change = Change.of((WebP(quality),), image.shape[:2])
     window = CropWindow(133, 150, 96, 96)
@@ -134,8 +134,8 @@ def test_any_draw_on_any_image(content: int, height: int, width: int) -> None:
 
 @pytest.mark.parametrize("stage", [(Blur(3.0),), (Blur(8.0),), (Resize(20, 33),), (Resize(50, 40),)])
 def test_the_view_of_a_filtered_image(stage: tuple[Operation, ...]) -> None:
-    """A filtered global view is computed from the stored view alone, and comes nearer to the exact one than the stored
-    view."""
+    """The view of a blurred or resized image is computed from the stored view alone. It is nearer to the exact view
+    than the stored view is."""
     image = photograph()
     change, stored = Change.of(stage, image.shape[:2]), global_view(image, 64)
     truth = global_view(change.on_image(image), 64).astype(float)
@@ -145,7 +145,8 @@ def test_the_view_of_a_filtered_image(stage: tuple[Operation, ...]) -> None:
 
 
 def test_the_view_of_a_noisy_image() -> None:
-    """The noise in the view differs from that of a noisy image after shrinking, but has the same standard deviation."""
+    """Noise added to the stored view differs from that of a noisy image after shrinking, but has the same standard
+    deviation."""
     image = np.full((512, 512, 3), 128, np.uint8)
     change = Change.of((Noise(0.075, 7),), (512, 512))
     truth = global_view(change.on_image(image), 64).astype(float).std()

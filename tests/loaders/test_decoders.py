@@ -249,8 +249,8 @@ def without_marker(data, header_field):
 
 
 def test_a_gpu_gets_no_spliced_jpeg_of_unusual_colours():
-    """Whether nvJPEG obeys an Adobe marker, as libjpeg-turbo does, has never been verified. So such files are not sent
-    to it."""
+    """Spliced JPEGs of unusual colour spaces are not sent to a GPU: whether nvJPEG obeys an Adobe marker, as
+    libjpeg-turbo does, has never been verified."""
     image = picture(100, 130)
     rgb = without_marker(encode(image, "JPEG", keep_rgb=True), "adobe_offset")
     files = [

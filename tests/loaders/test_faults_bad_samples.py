@@ -58,8 +58,8 @@ def validity(loader: Loader) -> dict[str, bool]:
 @pytest.mark.parametrize("member", ["image", "global"])
 @pytest.mark.parametrize("backend", ["turbo", "dali", "reference"])
 def test_one_flipped_bit_is_found_and_costs_one_sample(damaged, member, backend):
-    """The bit changes pixels without making a decoder fail. It is found in the first epoch, and also in later ones,
-    when checksums are not computed again."""
+    """A flipped bit that changes pixels without making a decoder fail masks one sample, in the first epoch and in later
+    ones, where checksums are not computed again."""
     dataset = ShardDataset.open(damaged)
     row = spliced_row(dataset)
     key = flip(dataset, row, member)
@@ -90,7 +90,8 @@ def test_nothing_is_looked_at_when_switched_off(damaged):
 
 @pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.99])
 def test_a_flipped_bit_in_an_index_costs_a_full_decode_and_no_sample(synthetic_shards, damaged, at):
-    """This holds for a bit anywhere in the entry points: their header has its own checksums, the entries have none."""
+    """A flipped bit anywhere in the entry points costs a full decode. Their header has its own checksums, the entries
+    have none."""
     dataset = ShardDataset.open(damaged)
     flip(dataset, spliced_row(dataset), "mcu", at)
     config = replace(CONFIG, decode="window")
@@ -105,7 +106,8 @@ def test_a_flipped_bit_in_an_index_costs_a_full_decode_and_no_sample(synthetic_s
 
 @pytest.mark.parametrize("backend", ["turbo", "dali"])
 def test_a_shard_cut_off_under_the_run_costs_its_samples_only(damaged, backend):
-    """The file is already mapped into memory, where touching the lost pages would end the process."""
+    """Only the samples in the lost part of a truncated shard are masked. The shard is already mapped into memory, where
+    touching lost pages would end the process."""
     dataset = ShardDataset.open(damaged)
     config = replace(CONFIG, backend=backend, global_batch_size=1, verify="off")
     with build_loader(damaged, "train", config) as loader:
@@ -203,8 +205,8 @@ def one_percent(tmp_path_factory, encode_image):
     ],
 )
 def test_each_sample_once_and_equal_steps_with_damage(one_percent, samples_per_shard, world_size, shuffle):
-    """Every sample appears once and all ranks take equally many steps, also with only two shards for more ranks, and
-    with shards of one sample."""
+    """Every sample appears once and all ranks take equally many steps, also with fewer shards than ranks, and with
+    shards of one sample."""
     folder, damaged = one_percent[samples_per_shard]
     dataset = ShardDataset.open(folder)
     size = {"global_batch_size": 2 * world_size, "crop_size": 16, "global_size": 32}

@@ -134,8 +134,8 @@ def test_a_wait_that_is_left_out_is_seen(gpu, synthetic_shards, backend, left_ou
 
 
 def test_a_batch_that_is_not_handed_over_is_seen(gpu, synthetic_shards, monkeypatch):
-    """Without ``hand_over``, CUDA's allocator would lend the batch's memory again while the consumer's kernels still
-    read it."""
+    """The simulated GPU notices if ``hand_over`` is skipped: the batch's memory is then lent again while the consumer's
+    kernels may still read it."""
     monkeypatch.setattr(BatchPipeline, "hand_over", lambda self, batch: batch)
     train(gpu, synthetic_shards, replace(CONFIG, backend="nvjpeg"))
     assert "memory of the loader's stream was freed while the consumer's stream may use it" in gpu.misuses
@@ -167,8 +167,8 @@ def test_nvjpeg_gets_memory_that_nobody_reads_any_more(gpu, waits):
 
 
 def test_one_bad_file_costs_no_other(gpu):
-    """torchvision returns no partial results. So after an error the files are decoded one by one, and the oracle
-    (Pillow) decides whether a file is damaged."""
+    """A damaged file does not affect the others in a call. torchvision returns no partial results, so after an error
+    the files are decoded one by one, and Pillow decides whether a file is damaged."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     jobs = [replace(whole_job(pixels), slots=np.array([k]), sample=k) for k in range(3)]
     jobs[1] = replace(jobs[1], data=jobs[1].data[: jobs[1].data.size // 2])

@@ -79,7 +79,7 @@ def test_every_kind_is_stored_as_tiles(sets: list[ShardDataset]) -> None:
 
 
 def test_pixels_are_read_window_by_window(sets: list[ShardDataset]) -> None:
-    """For one window, only its tiles are read and not the whole file."""
+    """With ``decode="window"``, only the tiles that a window touches are read and not the whole file."""
     read = []
     for decode in ("window", "full"):
         with build_loader(sets[1], "train", replace(CONFIG, num_crops=1, decode=decode)) as loader:

@@ -19,7 +19,7 @@ BACKENDS = ["reference", "turbo", "dali"]
 
 
 def epoch(data, config=CONFIG, *, split="train", number=0, rank=0, world_size=1):
-    """Returns all batches of an epoch. They stay valid after the loader is closed."""
+    """Returns all batches of one epoch on one rank. They stay valid after the loader is closed."""
     with build_loader(data, split, config, rank, world_size) as loader:
         loader.set_epoch(number)
         return list(loader)
@@ -318,7 +318,8 @@ def test_a_damaged_sample_is_masked_and_counted(synthetic_shards, tmp_path):
 
 
 def test_settings_that_do_not_fit_are_refused(synthetic_shards, tmp_path):
-    """Each error is one sentence that names the wrong value."""
+    """Settings that do not fit the data set, the machine or each other are refused in one sentence that names the wrong
+    value."""
     wrong = [
         (replace(CONFIG, global_size=99), "train", "global_size=99"),
         (replace(CONFIG, sampling="hexagons"), "train", "stratified_grid"),

@@ -43,7 +43,8 @@ def test_cmyk_goes_to_the_oracle(coded_image):
 
 
 def test_half_a_scan_with_an_end_marker_is_refused(coded_image, encode_image):
-    """Pillow fills the missing half with grey. ``decode_file`` refuses such a file, as a build does."""
+    """A JPEG that ends in the middle of its scan, but with an end marker, is refused, as in a build. Pillow fills the
+    missing half with grey and reports no error."""
     data = encode_image(coded_image(3, 400, 300), "JPEG", quality=90)
     cut = data[: len(data) // 2] + b"\xff\xd9"
     decode_rgb(cut)
@@ -174,7 +175,8 @@ def test_whatever_a_list_names_is_a_source(tmp_path, synthetic_shards):
 
 
 def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch, coded_image, encode_image):
-    """The operating system's error is simulated, because the superuser may list every folder."""
+    """A folder that cannot be listed becomes a source that fails when it is loaded. The system's error is simulated,
+    because the superuser may list every folder."""
     for name in ("a/1.png", "locked/2.png", "z/3.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(encode_image(coded_image(1, 50, 40), "PNG"))
@@ -193,8 +195,7 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch, coded
 
 
 def test_a_damaged_pillow_image_is_refused(coded_image, encode_image):
-    """Pillow reads only the header when it opens a file, so a truncated file is noticed only when its pixels are
-    loaded."""
+    """A truncated Pillow image is refused when it is loaded. Pillow reads only the header when it opens a file."""
     for kind in ("JPEG", "PNG"):
         data = encode_image(coded_image(1, 200, 150), kind)
         image = Image.open(io.BytesIO(data[: len(data) // 2]))

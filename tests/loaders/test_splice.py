@@ -93,7 +93,8 @@ def test_windows_equal_the_full_decode_by_pillow(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0", "4:1:1", "CMYK"])
 def test_windows_equal_the_full_decode_by_libjpeg_turbo(name: str) -> None:
-    """The pixels are equal even if the decoder can see the bytes that follow a spliced JPEG in the buffer."""
+    """Spliced windows equal the full decode even if the decoder can see the bytes that follow a spliced JPEG in the
+    buffer."""
     space = {"grey": "GRAY", "CMYK": "CMYK"}.get(name, "RGB")
     jpeg = make(name, 211, 305)
     full = simplejpeg.decode_jpeg(jpeg, space)

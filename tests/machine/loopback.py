@@ -1,4 +1,4 @@
-"""Web servers on loopback for one test each."""
+"""Web servers on loopback, each of them for one test."""
 
 import threading
 from collections.abc import Iterator

@@ -96,7 +96,7 @@ def test_the_copied_files_are_enough_to_install(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_installed_is_all_that_the_project_needs_but_dali(wheel: Path) -> None:
-    """The dependencies are read from the wheel's metadata, as in the image."""
+    """The image installs all dependencies except DALI, as the wheel's metadata lists them."""
     line = needs_line((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     environment = os.environ | {"PYTHONPATH": str(wheel)}
     done = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True)

@@ -124,7 +124,7 @@ def test_folders_of_a_package_import_in_one_direction(package):
 
 @pytest.mark.parametrize("package", CHAIN[:4])
 def test_no_modules_import_each_other(package):
-    """This includes imports inside functions, which would hide a cycle. A module that imports its user cannot be used
+    """No module imports a module that imports it, not even through others or inside a function. It could not be used
     alone."""
     modules = modules_of(package)
     needs = {
@@ -172,7 +172,8 @@ def test_every_module_says_what_it_is():
 
 
 def test_reading_a_manifest_loads_neither_torch_nor_dali():
-    """This is tested in a new interpreter outside the repository, where an editable install must work, too."""
+    """Reading a manifest imports none of torch, DALI, webdataset and timm. This runs in a new interpreter outside the
+    repository, where an editable install must work, too."""
     code = (
         "import sys, shards, loaders, glass, bench, pathlib\n"
         "import shards.manifest.dataset, shards.build.build, loaders.config\n"
@@ -193,8 +194,8 @@ SCORES_IMAGES = (
 
 
 def test_timm_is_imported_in_one_place():
-    """All code imports timm through ``glass.model.timm_library``, which keeps torch's compiler from being loaded. That
-    halves the time to the first verdict."""
+    """All code in ``glass`` imports timm through ``glass.model.timm_library``, which keeps torch's compiler from being
+    loaded. That halves the time to the first verdict."""
     loose = [p for p in files_of("glass") if p.name != "timm_library.py" and "import timm" in p.read_text("utf-8")]
     assert not [p for p in loose if "from glass.model.timm_library import timm" not in p.read_text("utf-8")]
 
@@ -254,8 +255,8 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_wheel_holds_the_packages_and_nothing_else(wheel):
-    """The files inside the wheel are counted, because hatchling honours .gitignore and silently drops what it
-    matches."""
+    """The wheel contains the files of the packages and no others. It is opened for this, because hatchling silently
+    leaves out what .gitignore matches."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"shards", "loaders", "glass", "bench", "glass_commands"}

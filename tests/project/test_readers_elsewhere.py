@@ -174,7 +174,8 @@ def test_webdataset(kind: str, data: ShardDataset) -> None:
 
 @pytest.mark.parametrize("kind", EXTENSIONS)
 def test_datasets(kind: str, data: ShardDataset) -> None:
-    """Samples with and without entry points occur. Missing values are "" or 0, so that no column changes its type."""
+    """``datasets`` reads samples with and without entry points. Missing values are "" or 0, so no column changes its
+    type."""
     found = {sample["__key__"]: sample for sample in run_block("datasets", kind)}
     expected = stored(data, kind)
     assert set(found) == set(expected)

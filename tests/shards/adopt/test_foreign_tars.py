@@ -225,7 +225,7 @@ def test_a_list_by_key_and_tar(tmp_path: Path) -> None:
 
 
 def test_pieces_of_a_tar_of_others_programs(tmp_path: Path) -> None:
-    """The tar has entries for folders, trailing zeros, and samples whose members are not adjacent."""
+    """Indexing reads tars with entries for folders, trailing zeros, and samples whose members are not adjacent."""
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as tar:
         info = tarfile.TarInfo("real")

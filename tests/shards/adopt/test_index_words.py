@@ -62,8 +62,7 @@ def test_a_network_whose_name_begins_with_real_says_nothing(name: str) -> None:
 @pytest.mark.parametrize("pair", [("fake/{}.tar", "real/{}.tar"), ("deep/er/1_fake/{}.tar", "deep/0_real/er/{}.tar")])
 @pytest.mark.parametrize("swapped", [False, True])
 def test_numbers_that_tars_contradict_stop(pair: tuple[str, str], swapped: bool, tmp_path: Path) -> None:
-    """The tars of a folder are found at any depth, and the numbers in them are compared with the names of folders and
-    tars."""
+    """Numbers that contradict the names of the tars or of their folders stop indexing. Tars are found at any depth."""
     for label, name in zip((1, 0), pair, strict=True):
         members = labelled(10 * label, 4)
         cls = [(member, b"%d" % (label ^ swapped) if member.endswith(".cls") else data) for member, data in members]

@@ -51,7 +51,8 @@ def test_everything_of_the_source_is_in_the_data_set(synthetic_images, synthetic
 
 
 def test_bytes_depend_on_nothing_but_sources_and_settings(synthetic_images, synthetic_shards, tmp_path):
-    """A build by two processes, in another folder, of files created in another order, gives the same bytes."""
+    """A build by two processes, from a copy of the images in another folder, made in another order, gives the same
+    bytes."""
     info = ShardDataset.open(synthetic_shards).info
     settings = BuildSettings(dict(info.split_shares), 606, info.samples_per_shard, info.global_size)
     copy = tmp_path / "copy"

@@ -1,4 +1,5 @@
-"""A build is interrupted, repeated, or started again with other sources or settings."""
+"""A build that was interrupted, is repeated, or is started again with other sources or settings: what continues, what
+is refused."""
 
 import fcntl
 import os
@@ -59,7 +60,8 @@ def test_interrupted_build_continues_to_the_same_bytes(shards_written, small_ima
 
 
 def test_a_flipped_bit_of_the_plan_is_found(small_images, tmp_path):
-    """Fuzzing had found that a changed plan made a later build overwrite finished shards."""
+    """A plan with a flipped bit is refused. Fuzzing had found that a build changed finished shards to follow such a
+    plan."""
     build(small_images, tmp_path / "out")
     path = tmp_path / "out" / PLAN_NAME
     plan, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
@@ -128,8 +130,8 @@ def test_other_sources_are_refused(small_images, tmp_path):
 
 
 def test_a_source_that_changes_under_the_build_stops_it(small_images, tmp_path, crash_after):
-    """The file's size and modification time stay the same, so the change is noticed only when its contents are read
-    again."""
+    """A source that changes during a build stops it even if its size and modification time stay the same. The change is
+    noticed when the file's contents are read again."""
     with pytest.raises(crash_after(0)):
         build(small_images, tmp_path / "out")
     crash_after(1000)

@@ -154,8 +154,8 @@ def test_two_splits_in_one_group_are_said_and_can_be_mended_in_place(images):
 
 
 def test_two_splits_in_one_group_are_said_where_a_split_is_drawn_out_of_train(images):
-    """The source gives no image to valid, so some of train are drawn for it. Even so, a group with images in test and
-    in train is an error."""
+    """A group with an image in test and one in train is an error, although some images of train are moved to valid, to
+    which the source gives none."""
     splits = {number: "test" if number < 6 else "train" for number in range(NUM_IMAGES)}
     groups = write_groups(images, [(0, "scene"), (8, "scene")])
     with pytest.raises(InputError, match=r"00\.jpg is given to test and 08\.jpg to train, .* same group 'scene'"):

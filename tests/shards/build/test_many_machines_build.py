@@ -80,7 +80,8 @@ class Refused:
 
 
 def test_progress_errors_and_versions(tmp_path: Path) -> None:
-    """Three small questions share one cluster, because a cluster takes seconds to start."""
+    """Progress, errors and versions of builds on Ray. One test checks them together, because a cluster takes seconds to
+    start."""
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         done: list[int] = []

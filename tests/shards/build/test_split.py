@@ -1,5 +1,5 @@
-"""Laws of the split: every sample is in one split, groups stay whole, shares are met closely, and it depends on content
-only."""
+"""Laws of the split: every sample is in one split, groups stay whole, shares are met closely, and it depends only on
+the samples and the seed."""
 
 import hashlib
 from collections import Counter

@@ -164,7 +164,7 @@ def without_segments(jpeg: bytes, *markers: int) -> bytes:
 
 
 def test_rgb_by_identifiers_alone_stays_rgb(tmp_path: Path) -> None:
-    """Only the components' identifiers say that the file is RGB, and jpeglib changes them."""
+    """A JPEG stays RGB if only its components' identifiers say so, although jpeglib changes these."""
     source = without_segments(pillow_jpeg(scene(50, 70), keep_rgb=True), 0xEE)
     header = read_header(source)
     assert (header.adobe_transform, header.has_jfif) == (None, False)
@@ -177,8 +177,8 @@ def test_rgb_by_identifiers_alone_stays_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variant", [{"subsampling": 0}, {"subsampling": 2}, {"mode": "L"}])
 def test_frames_without_tables_get_those_of_the_standard(variant: dict[str, object]) -> None:
-    """Webcams omit the Huffman tables. Decoders then use the standard's tables, which the converted file must contain,
-    because a splice copies them."""
+    """JPEGs without Huffman tables, which webcams write, get the standard's tables, which decoders assume. A splice
+    copies them."""
     whole = pillow_jpeg(scene(90, 120), progressive=False, **variant)
     source = without_segments(whole, 0xC4)
     with pytest.raises(NotIndexable, match="missing table"):
@@ -251,7 +251,7 @@ def test_damaged_files_are_refused_or_exact() -> None:
 
 @pytest.mark.slow
 def test_damaged_files_never_crash_libjpeg(tmp_path: Path) -> None:
-    """The test runs in a process of its own, because it looks for crashes in C code."""
+    """Converting damaged files crashes no C code. It runs in a process of its own, so that a crash fails the test."""
     code = "import tests.shards.images.test_baseline as t; print(t.fuzz(5000, seed=2))"
     root = Path(__file__).parents[3]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -261,7 +261,8 @@ def test_damaged_files_never_crash_libjpeg(tmp_path: Path) -> None:
 
 
 def test_metadata_between_scans_is_refused() -> None:
-    """jpeglib would write beyond the end of an array."""
+    """A JPEG with metadata between its scans is not converted, because jpeglib would write beyond the end of an
+    array."""
     source = pillow_jpeg(scene(64, 64))
     at = source.rindex(b"\xff\xc4", 0, scan_starts(source)[2])
     with pytest.raises(NotConvertible, match="between scans"):

@@ -1,4 +1,4 @@
-"""Messages by libraries, which do not name the file, do not reach the terminal."""
+"""Libraries' own messages, which do not name the file, do not reach the terminal."""
 
 import os
 import subprocess
@@ -32,7 +32,8 @@ def padded(jpeg: bytes) -> bytes:
 
 
 def test_of_libtiff(tmp_path, encode_image):
-    """Runs in a process of its own, because libtiff's messages, once switched off, stay off for the whole process."""
+    """libtiff prints nothing about a damaged file. A process of its own is needed, because libtiff's messages, once
+    switched off, stay off for the whole process."""
     data = bytearray(encode_image(PIXELS, "TIFF", compression="tiff_lzw"))
     data[100:140] = b"\xff" * 40
     path = tmp_path / "damaged.tif"
@@ -48,8 +49,8 @@ def test_of_libtiff(tmp_path, encode_image):
 
 
 def test_of_pillow_whatever_byte_of_a_tiff_is_damaged(encode_image, caplog):
-    """Each byte of the file is damaged, so that errors occur while it is opened, while its pixels are decoded, and as
-    unsupported features. None of them makes Pillow warn."""
+    """A TIFF with any one byte damaged makes Pillow issue no warning, whether the damage shows when the file is opened,
+    in its pixels, or as an unsupported feature."""
     exif = Image.Exif()
     exif[271] = "a maker of cameras"
     data = encode_image(PIXELS[:4, :4], "TIFF", exif=exif)

@@ -160,8 +160,8 @@ def test_shards_sidecars_and_evaluation_agree_with_files(
     ],
 )
 def test_lossy_images_have_their_windows_and_scores_as_tiles(run: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
-    """Evaluation, and predictions from the data set, its tars and the original files, give the same windows and
-    scores."""
+    """Lossy images stored as files and as tiles have the same windows and scores: when they are evaluated, and when
+    they are predicted from the data set, from its tars, and from the original files."""
     for seed, name in enumerate(names):
         folder = tmp_path / "images" / ("real" if seed % 2 else "generated")
         folder.mkdir(parents=True, exist_ok=True)

@@ -235,7 +235,8 @@ def test_files_cut_off_anywhere_are_looked_at_safely(name: str) -> None:
 @settings(max_examples=8)
 @given(name=st.sampled_from(sorted(WRITERS)), shape=st.tuples(*[st.integers(8, 420)] * 2), seed=st.integers(0, 9))
 def test_windows_of_tiles_are_those_of_the_file(name: str, shape: tuple[int, int], seed: int) -> None:
-    """This holds for every format and shape, for one tile and several, and for tiles cut off at the image's edges."""
+    """Windows read from tiles equal those of the file, for every format and shape, and for tiles cut off at the image's
+    edges."""
     write: Callable[[Image.Image], bytes] = WRITERS[name]
     data = write(Image.fromarray(photograph(*shape, seed)))
     image = open_image(data)

@@ -1,5 +1,4 @@
-"""Pixels are taken as stored, whatever orientation a plugin would apply, and odd TIFF layouts, which used to come out
-wrong."""
+"""Pixels are taken as stored, whatever orientation a plugin would apply. Odd TIFF layouts used to come out wrong."""
 
 import io
 import struct
@@ -85,8 +84,8 @@ def test_a_heic_is_turned_back(orientation):
 
 
 def test_a_heic_that_only_exif_turns(encode_image):
-    """Viewers and libheif follow the file's boxes and ignore EXIF, so the pixels are not turned. EXIF's orientation is
-    recorded nevertheless."""
+    """A HEIC whose orientation is only in EXIF is not turned, because viewers and libheif follow the file's boxes.
+    EXIF's orientation is recorded nevertheless."""
     data = heic(NOISE, 6, None)
     assert data.count(b"irot") == 1
     size, pixels, told = opened(data.replace(b"irot", b"skip"))
@@ -96,8 +95,8 @@ def test_a_heic_that_only_exif_turns(encode_image):
 
 @pytest.mark.parametrize("orientation", SOME_ORIENTATIONS)
 def test_an_avif_has_the_exif_of_its_file(orientation, encode_image):
-    """When Pillow writes an AVIF it stores the orientation in boxes, and when it reads one it makes up EXIF data from
-    them."""
+    """An AVIF counts as having EXIF data only if its file has. Pillow stores an orientation in boxes when it writes,
+    and makes up EXIF data from them when it reads."""
     plain = decode_rgb(encode_image(NOISE, "AVIF", quality=90))
     data = encode_image(NOISE, "AVIF", quality=90, exif=with_orientation(orientation))
     size, pixels, told = opened(data)
@@ -110,7 +109,8 @@ def test_an_avif_has_the_exif_of_its_file(orientation, encode_image):
 
 
 def test_an_avif_that_only_exif_turns(encode_image):
-    """Pillow replaces this orientation by 1, because the file's boxes give none. The file's own value is recorded."""
+    """The orientation in an AVIF's EXIF data is recorded. Pillow replaces it by 1, because the file's boxes give
+    none."""
     exif = with_orientation(1)
     exif[0x0110] = "camera"
     data = bytearray(encode_image(NOISE, "AVIF", exif=exif))
@@ -170,7 +170,8 @@ def test_planes_of_eight_bits_come_together():
 
 @pytest.mark.parametrize(("masks", "low"), [((0xF800, 0x7E0, 0x1F), 6), ((0x7C00, 0x3E0, 0x1F), 5)])
 def test_a_bmp_of_five_and_six_bits_is_taken(masks, low):
-    """Each channel is scaled to 0 … 255. Such a BMP has 16 bits per pixel, not per channel."""
+    """A BMP of 5 or 6 bits per channel is read with each channel scaled to 0 … 255. It is not an image of 16 bits per
+    channel."""
     values = np.random.default_rng(1).integers(0, 1 << 10 + low, (6, 8), dtype=np.uint16)
     header = struct.pack("<IiiHHIIiiII", 40, 8, -6, 1, 16, 3, 96, 0, 0, 0, 0)
     body = header + struct.pack("<III", *masks) + values.astype("<u2").tobytes()
@@ -197,7 +198,8 @@ def png_with_text(encode_image, unpacked: int, name: bytes, place: int) -> bytes
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
 @pytest.mark.parametrize("place", [0, 1], ids=["before the pixels", "behind them"])
 def test_long_texts_in_a_png_cost_no_image(name, place, encode_image, monkeypatch):
-    """Generators write long texts, such as workflows. Rejecting these images would remove one class."""
+    """Images with texts of several megabytes are read, up to a limit. Generators write such texts, for example
+    workflows, so rejecting them would remove one class."""
     data = png_with_text(encode_image, 3 << 20, name, place)
     np.testing.assert_array_equal(decode_rgb(data), NOISE)
     monkeypatch.setenv("GLASS_MAX_PNG_TEXT_BYTES", str(1 << 20))
@@ -209,8 +211,7 @@ def test_long_texts_in_a_png_cost_no_image(name, place, encode_image, monkeypatc
 @pytest.mark.parametrize("kind", [np.int8, np.int16])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_signed_samples_have_no_rule(kind, channels):
-    """Pillow would show negative values of 8-bit grey as the brightest ones, so TIFFs with signed samples are
-    rejected."""
+    """TIFFs with signed samples are rejected. Pillow would show negative values of 8-bit grey as the brightest ones."""
     values = np.arange(-60, 60).astype(kind).reshape(8, 15, 1).repeat(channels, axis=2)
     with pytest.raises(RejectedImage, match=r"signed"):
         decode_rgb(tiff(values, sample_format=2))

@@ -114,7 +114,8 @@ def test_jpeg_2000_is_read(mode, options, coded_image, encode_image):
 
 @pytest.mark.parametrize("options", [{}, {"no_jp2": True}])
 def test_jpeg_2000_of_more_than_eight_bits_is_refused(options, coded_image, encode_image):
-    """Pillow 13 decodes white in such colour images as black."""
+    """JPEG 2000 with more than 8 bits or signed samples is refused. Pillow 13 decodes white in such colour images as
+    black."""
     data = bytearray(encode_image(coded_image(3, 61, 43), "JPEG2000", **options))
     depths = data.index(b"\xff\x4f\xff\x51") + 42
     data[depths] = 11
@@ -200,7 +201,8 @@ def test_heads_of_jpeg_xl_are_read_field_by_field():
 
 
 def test_the_limit_on_pixels_holds_before_a_jpeg_xl_is_decoded(monkeypatch):
-    """The plugin already decodes while Pillow opens the file, so the size is read from the head beforehand."""
+    """The plugin already decodes while Pillow opens the file, so the limit is checked against the size in the file's
+    head."""
     pytest.importorskip("pillow_jxl", reason="the extra jxl is not installed")
     from pillow_jxl import JpegXLImagePlugin
 
@@ -211,7 +213,8 @@ def test_the_limit_on_pixels_holds_before_a_jpeg_xl_is_decoded(monkeypatch):
 
 
 def test_a_program_without_pillows_limit_still_reads_jpeg_xl(monkeypatch):
-    """Programs that read large images often switch off Pillow's own limit. This project's limit still holds."""
+    """Programs that read large images often switch off Pillow's limit. JPEG XL is still read, and this project's limit
+    holds."""
     pytest.importorskip("pillow_jxl", reason="the extra jxl is not installed")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert decode_rgb(JXL).ndim == 3

@@ -159,7 +159,7 @@ def test_smallest_and_longest_images(encode_image):
 
 
 def test_decompression_bomb_is_refused_unopened(encode_image):
-    """A file of a few bytes would decode to 1.2 GB of pixels."""
+    """A small file that would decode to 1.2 GB of pixels is refused before it is decoded."""
     data = bytearray(encode_image(np.zeros((1, 1, 3), np.uint8), "PNG"))
     data[16:24] = struct.pack(">II", 20000, 20000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -241,7 +241,8 @@ def test_damaged_metadata_neither_warns_nor_matters(coded_image, encode_image):
     "size", [(1, 1), (5, 7), (3, 300), (224, 31), (31, 64), (64, 64), (2000, 33), (333, 517), (300, 377)]
 )
 def test_hash_and_view_in_one_pass_equal_the_plain_ones(size):
-    """This also holds for tall images, where Pillow 13 changed the order of its two passes."""
+    """``pixel_facts`` gives the same hash, view and statistics as the separate functions, also for tall images, where
+    Pillow 13 changed the order of its two passes."""
     width, height = size
     pixels = np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8)
     for target in (16, 64, 224):

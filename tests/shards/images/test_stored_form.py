@@ -153,7 +153,8 @@ def test_both_can_be_switched_off(sources: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_progressive_file_stays_as_it_is(tmp_path: Path) -> None:
-    """Pillow smooths a progressive JPEG whose last scans are missing, but would not smooth a baseline copy of it."""
+    """A progressive JPEG whose last scans are missing is stored as it is. Pillow smooths it, but would not smooth a
+    baseline copy of it."""
     root = tmp_path / "images"
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     buffer = io.BytesIO()

@@ -141,7 +141,8 @@ def test_same_file_same_payload() -> None:
 
 
 def test_a_file_without_end_marker_has_entry_points() -> None:
-    """libjpeg decodes such a file with a warning. Windows equal that decode."""
+    """A JPEG without an end marker has entry points, and its windows equal libjpeg's decode, which only issues a
+    warning."""
     jpeg = make("4:2:0", 80, 100)[:-2]
     mcu = build_entry_points(jpeg, 300)
     window = np.array([[33, 20, 47, 80]])

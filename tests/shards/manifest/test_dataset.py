@@ -144,7 +144,8 @@ def test_manifest_with_other_columns_is_refused(copy):
 
 
 def test_a_manifest_of_another_build_is_refused(copy, synthetic_images, tmp_path):
-    """The other build has the same images, and equally many rows and shards."""
+    """A manifest of another build is refused even if that build has the same images, and equally many rows and
+    shards."""
     settings = BuildSettings(
         split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, split_seed=7, samples_per_shard=5, global_size=64
     )

@@ -115,7 +115,7 @@ def test_planted_near_duplicates_are_found_and_nothing_else(planted):
 
 
 def test_groups_across_splits(planted):
-    """A build allows no group across splits, so the test changes a split afterwards."""
+    """Groups across splits are found. A build allows none, so the test changes a split afterwards."""
     dataset, _ = planted
     assert groups_across_splits(dataset) == []
     table = dataset.table
@@ -195,7 +195,8 @@ def test_a_missing_shard_is_named(planted, tmp_path):
 
 
 def test_one_damaged_byte_in_a_views_header_is_named(synthetic_shards, tmp_path):
-    """This holds for every byte of the header, because the header is compared as a whole and never parsed."""
+    """Damage to any byte of a stored view's header is noticed, because the header is compared as a whole and never
+    parsed."""
     from shards.errors import InputError
 
     data = tmp_path / "data"

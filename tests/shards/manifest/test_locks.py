@@ -50,8 +50,8 @@ def held_elsewhere(path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_writers_of_one_file_do_not_tear_each_others_temporary(tmp_path: Path) -> None:
-    """Threads stand for two containers on one folder, whose processes may have equal numbers. When temporary names had
-    only these numbers, 131 of 300 writes failed."""
+    """Concurrent writers of one file use different temporary names. Two containers may have equal process numbers, for
+    which the test's threads stand; with only these in the name, 131 of 300 writes failed."""
 
     def write(number: int) -> None:
         for _ in range(30):
@@ -202,8 +202,8 @@ def test_a_holder_that_the_system_does_not_tell(tmp_path: Path) -> None:
 
 
 def test_a_chance_of_digits_alone_is_no_process(tmp_path, monkeypatch):
-    """One in forty random parts of temporary names has digits only. It was then taken for the process number, and the
-    file was left for an hour."""
+    """A temporary name whose random part has only digits, as one in forty has, is recognised. The digits used to be
+    taken for the process number, so that the file was left for an hour."""
     monkeypatch.setattr("shards.files.atomic.secrets.token_hex", lambda _: "84867617")
     with suppress(KeyError), atomic_path(tmp_path / "a.txt") as temporary:
         left = temporary.name

@@ -103,7 +103,7 @@ def test_cut_and_missing_tars_are_found(data):
 
 
 def test_swapped_members_are_found(data):
-    """The tar is written again with the same members in another order."""
+    """A tar with the same members in another order is found to be damaged."""
     path = data / ShardDataset.open(data).info.shards[0].name
     with tarfile.open(path) as tar:
         members = [(member, tar.extractfile(member).read()) for member in tar]
@@ -127,7 +127,7 @@ def test_differing_manifests_are_found(data):
 
 
 def test_a_manifest_with_other_bytes_is_found(data):
-    """A different file is found even if its values are the same."""
+    """A ``samples.arrow`` with other bytes is found even if its values are the same."""
     write_manifest(ShardDataset.open(data).table, data / "samples.arrow")
     assert checks(data)[0] == {"manifest"}
     edit_info(data, lambda info: info.pop("manifest_sha256"))  # as older versions wrote it

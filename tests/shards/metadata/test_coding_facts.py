@@ -28,7 +28,7 @@ def test_huffman_tables_change_no_pixel_and_are_a_fact_of_their_own(noisy, encod
 
 
 def test_a_frame_without_huffman_tables_has_the_standard_ones(noisy, encode_image):
-    """Webcams send such frames."""
+    """A frame without Huffman tables, as webcams send it, is recorded as having the standard's tables."""
     data = encode_image(noisy, "JPEG")
     while (start := data.find(b"\xff\xc4")) >= 0:
         data = data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4]) :]

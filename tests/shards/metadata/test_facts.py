@@ -168,7 +168,8 @@ def pages(encode_image, coded_image, count, **options):
 
 
 def test_pages_of_a_tiff_are_not_walked(coded_image, encode_image, monkeypatch):
-    """Each page's directory may lie anywhere in the file, so only the existence of a second page is checked."""
+    """Of a TIFF with several pages, only the existence of a second page is checked, because each page's directory may
+    lie anywhere in the file."""
     data = pages(encode_image, coded_image, 9)
     asked, load = [], TiffImagePlugin.ImageFileDirectory_v2.load
 
@@ -203,7 +204,8 @@ def test_damaged_later_pictures_cost_nothing(kind, coded_image, encode_image):
 
 
 def test_ten_bit_avif_is_known_by_its_configuration(coded_image, encode_image):
-    """Pillow writes only 8 bits, so the test sets the flags that encoders of 10 and 12 bits write."""
+    """An AVIF's bit depth is read from its configuration. Pillow writes only 8 bits, so the test sets the flags that
+    encoders of 10 and 12 bits write."""
     data = bytearray(encode_image(coded_image(1, 32, 24), "AVIF"))
     flags, depths = data.index(b"av1C") + 6, data.index(b"pixi") + 9
     for bits, value in ((8, 0), (10, 0x40), (12, 0x60)):
@@ -213,7 +215,7 @@ def test_ten_bit_avif_is_known_by_its_configuration(coded_image, encode_image):
 
 
 def test_exif_behind_the_pixels_counts(coded_image, encode_image):
-    """PNG allows the eXIf chunk after the image data."""
+    """EXIF data after the image data is found; PNG allows the eXIf chunk there."""
     exif = Image.Exif()
     exif[0x0112] = 3
     data = encode_image(coded_image(1, 20, 20), "PNG", exif=exif)

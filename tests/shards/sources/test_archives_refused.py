@@ -112,8 +112,8 @@ def test_damage_costs_one_image(method, folder, tmp_path):
 
 
 def test_a_member_that_grows_is_never_unpacked(folder, tmp_path, monkeypatch):
-    """A member of zeros unpacks to far more than its packed size. It is refused whether its header gives the true
-    length, a smaller one, or another member's bytes."""
+    """A member that unpacks to far more than its packed size is refused, whether its header gives the true length, a
+    smaller one, or a packed size that includes other members."""
     files = files_below(folder)
     path = write_zip(tmp_path / "a.zip", {**files, "real/bomb.bmp": bytes(8 << 20)}, zipfile.ZIP_DEFLATED)
     assert read_sources(path).files.read("real/bomb.bmp") == bytes(8 << 20)  # below 64 MiB

@@ -93,7 +93,7 @@ def test_a_zip_with_a_password_is_refused(folder, tmp_path):
 
 
 def test_files_with_several_names_are_all_there(folder, tmp_path):
-    """GNU tar stores a file's second name as a link without contents."""
+    """A file with two names is read under both, although GNU tar stores the second name as a link without contents."""
     source = shutil.copytree(folder, tmp_path / "set")
     first = min((source / "nature").iterdir())
     os.link(first, source / "ai" / "again.jpg")

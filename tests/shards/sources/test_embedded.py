@@ -100,8 +100,8 @@ def test_a_build_has_the_samples_of_the_folder(built: tuple[Path, Path], synthet
 def test_a_killed_build_goes_on(
     built: tuple[Path, Path], tmp_path: Path, which: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The build is killed while it unpacks the second table, or while it writes the first shard. A table that was
-    completely unpacked is not unpacked again."""
+    """A build is killed while it unpacks the second table, or while it writes the first shard. When it continues, a
+    table that was completely unpacked is not unpacked again."""
     out, again = tmp_path / "out", list[Path]()
     killed_at_rename(lambda: build_dataset(built[0], out, SETTINGS, progress=False, rules=DRAWN), which)
     whole = set((out / SCRATCH_NAME).glob("*.arrow"))
@@ -194,7 +194,8 @@ def test_columns_and_names_may_not_contradict_each_other(rows: list[Row], tmp_pa
 
 
 def test_a_table_with_one_image_in_a_row_is_looked_for(rows: list[Row], tmp_path: Path) -> None:
-    """An error names the columns that may hold the image, or says why none does."""
+    """The column with the images is found if there is one image per row. Otherwise an error names the columns in
+    question."""
     table, path = table_of(rows), tmp_path / "a.parquet"
     images = table.column("image").combine_chunks()
     masks = table.append_column("mask", images)

@@ -75,7 +75,7 @@ def test_tars(rows: list[Row], server: str, tmp_path: Path) -> None:
 
 
 def test_tables_with_images_inside(rows: list[Row], server: str, tmp_path: Path) -> None:
-    """The row of the image that could not be downloaded is rejected. It is alone in the last table."""
+    """The row of an image that could not be downloaded is rejected, even if its table has no other row."""
     sources = read_sources(fetched(rows, server, tmp_path, "parquet"))
     (tmp_path / "out").mkdir()
     files = sources.files.prepared(tmp_path / "out", lambda _: None)
@@ -91,6 +91,7 @@ def test_tables_with_images_inside(rows: list[Row], server: str, tmp_path: Path)
 
 
 def test_files(rows: list[Row], server: str, tmp_path: Path) -> None:
-    """Their labels are in a ``.json`` beside each image, which a build does not read, so the error says what to do."""
+    """A folder of img2dataset is refused as a source, because each label is in a ``.json`` beside its image, which a
+    build does not read."""
     with pytest.raises(InputError, match="no folder name says real or generated"):
         read_sources(fetched(rows, server, tmp_path, "files"))

@@ -81,8 +81,7 @@ def test_folders_are_passed_over_on_purpose(tmp_path: Path, capsys: pytest.Captu
 def test_tables_on_folders_that_are_passed_over_count_for_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No message complains that a table names missing files if these lie in skipped folders, or if the table itself
-    does."""
+    """``--skip`` also silences complaints about tables that name images in skipped folders, or that lie in one."""
     from scripts.build_shards import main
 
     touch(

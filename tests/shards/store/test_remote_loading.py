@@ -79,7 +79,8 @@ def test_batches_are_those_of_the_local_shards(server: Server, synthetic_shards:
 def test_a_sample_may_come_twice_in_a_batch_with_other_windows(
     server: Server, synthetic_shards: Path, reads: str
 ) -> None:
-    """Some of these samples are augmented, and some have fewer crops than the batch has room for."""
+    """Samples may occur twice in a batch with different windows. Some are augmented, some have fewer crops than there
+    is room for."""
     config = replace(
         CONFIG,
         remote_reads=reads,
@@ -217,7 +218,8 @@ def test_the_processes_of_a_machine_share_the_cache(tmp_path: Path, cache_folder
 def test_a_cached_shard_that_the_disk_damaged_is_fetched_again(
     server: Server, synthetic_shards: Path, cache_folder: Path, member: str
 ) -> None:
-    """No sample is masked because of it, and the next process finds an intact file."""
+    """A cached shard that the disk damaged is fetched again. No sample is masked, and the next process finds an intact
+    file."""
     config = replace(CONFIG, remote_reads="whole")
     expected = batches(server.url, config)
     dataset = ShardDataset.open(synthetic_shards)

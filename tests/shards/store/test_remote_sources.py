@@ -131,7 +131,8 @@ def test_a_listed_image_that_is_not_there_is_a_bad_image_as_on_a_disk(web: Serve
 def test_a_store_that_stops_answering_stops_the_build(
     web: Server, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No image is rejected because of it, and the same command continues the build once the store responds again."""
+    """A store that stops responding stops the build and no image is rejected. The same command continues the build once
+    the store responds again."""
     monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "1")
     web.dead = ("real/01.jpg",)
     out = tmp_path / "out"

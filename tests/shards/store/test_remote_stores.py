@@ -230,7 +230,8 @@ def test_another_machine_continues_a_build_into_s3(
 def test_faults_of_every_kind_cost_neither_a_build_nor_a_sample(
     store: FaultyStore, bucket: str, synthetic_images: Path, synthetic_shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Uploads fail, too: the connection may be reset before or after the store has received the file."""
+    """A build and an epoch succeed although requests fail in every way, uploads included: the connection may be reset
+    before or after the store has received the file."""
     import s3fs
 
     monkeypatch.setenv("GLASS_REMOTE_TIMEOUT_S", "0.5")
@@ -254,7 +255,8 @@ def test_faults_of_every_kind_cost_neither_a_build_nor_a_sample(
 def test_sources_in_s3_give_the_bytes_of_their_copy(
     store: FaultyStore, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path
 ) -> None:
-    """The build reads from one folder of the bucket and writes to another, while a share of the requests fails."""
+    """A build that reads from one folder of a bucket and writes to another, while a share of the requests fails, has
+    the bytes of a local build."""
     import s3fs
 
     client = s3fs.S3FileSystem()
@@ -342,7 +344,8 @@ def test_nginx_gives_the_batches_of_the_disk(
 def test_an_nginx_that_fails_costs_no_sample(
     synthetic_shards: Path, reads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quarter of the requests fail: with status 503 and a ``Retry-After`` header, or by a closed connection."""
+    """A quarter of nginx's responses fail, with status 503 and a ``Retry-After`` header or by a closed connection. All
+    samples arrive."""
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
     config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads})
     faults = (

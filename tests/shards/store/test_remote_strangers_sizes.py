@@ -99,7 +99,7 @@ class PlacedBytes:
 
 @pytest.mark.parametrize("claimed", [None, 300 << 20], ids=["without a length", "with one"])
 def test_an_image_larger_than_an_image_may_be(claimed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such an image is rejected, as on disk, and the rest of it is not downloaded."""
+    """An image file larger than the limit is rejected, as on disk, and the rest of it is not downloaded."""
     monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "1000000")
     with answering(claimed=claimed) as (url, handler):
         with pytest.raises(RejectedImage, match="more than GLASS_MAX_IMAGE_BYTES=1000000") as found:
@@ -120,8 +120,8 @@ def old_shard(empty_cache: Path) -> Path:
 
 @pytest.mark.parametrize("claimed", [500 << 30, 90_000_000_000], ids=["above the limit", "below"])
 def test_a_manifest_is_given_room_as_it_comes(empty_cache: Path, claimed: int) -> None:
-    """Space is freed for bytes that arrive, not for those announced: a claim of 500 GiB used to empty the cache, which
-    all data sets share."""
+    """Space in the cache is freed for bytes that arrive, not for those announced. A claim of 500 GiB used to empty the
+    cache, which all data sets share."""
     kept = old_shard(empty_cache)
     settings = RemoteSettings(empty_cache, cache_gigabytes=90, attempts=1, timeout_s=2)
     with answering(claimed=claimed) as (url, _):
@@ -144,7 +144,8 @@ def test_a_shard_is_given_room_as_it_comes(
 
 
 def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(own_shards: Path, empty_cache: Path) -> None:
-    """Another data set may state the same digest with any length."""
+    """A false length for a cached file's digest is an error and deletes nothing: another data set may state any length
+    for it."""
     info = read_info(own_shards).shards[0]
     shards = ShardCache(empty_cache, 10**9)
     data = (own_shards / info.name).read_bytes()
@@ -155,7 +156,7 @@ def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(own_shards:
 
 
 def test_a_tile_that_lies_behind_the_end_is_not_asked_for(tmp_path: Path) -> None:
-    """The range reader does not request such a tile; decoding the image then raises ``BadTiles``."""
+    """A tile whose offset lies beyond the file's end is not requested; decoding the image then raises ``BadTiles``."""
     for index, name in enumerate(("real", "generated/gan")):
         (tmp_path / "images" / name).mkdir(parents=True)
         Image.fromarray(photograph(300, 300, seed=index)).save(tmp_path / "images" / name / "0.png")

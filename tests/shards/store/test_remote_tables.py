@@ -136,7 +136,8 @@ def test_a_saved_set_in_a_store(rows: list[Row], tmp_path: Path) -> None:
 
 
 def test_parts_of_the_hub_are_no_longer_than_asked_for(hub: tuple[str, Hub]) -> None:
-    """Exactly the requested bytes are sent, although fsspec's file objects would read 5 MiB ahead."""
+    """A range request to the hub transfers exactly the requested bytes, although fsspec's file objects would read 5 MiB
+    ahead."""
     url, server = hub
     remote = RemoteFolder(url)
     assert remote.read_range("data/train-00000-of-00002.parquet", 0, 4) == b"PAR1"
