@@ -21,9 +21,9 @@ from tests.images.coded_images import draw_coded, encode, write_images, write_sm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Both variables are set before anything imports torch. Test processes run in parallel, and threads that spin while
-they wait for each other took two thirds of the time of some test files. Tests of threads set these variables
-themselves."""
+"""``OMP_NUM_THREADS`` and ``OMP_WAIT_POLICY`` are set before anything imports torch. Test processes run in parallel,
+and threads that spin while they wait for each other took two thirds of the time of some test files. Tests of threads
+set these variables themselves."""
 
 os.fsync = lambda fd: None
 """Makes syncing do nothing: tests need no protection against a power cut, and syncing took a fifth of the time of some

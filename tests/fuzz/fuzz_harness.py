@@ -158,7 +158,8 @@ def run_fuzz(make: Callable[[Path], Target], numbers: range | list[int], seed: i
 
 
 def run_main(make: Callable[[Path], Target], about: str) -> int:
-    """Runs the command line of a fuzz module, whose first line of help is that of ``about``. Returns the exit code."""
+    """Runs the command line of a fuzz module, with the first line of ``about`` as its description. Returns the exit
+    code."""
     parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("--mutations", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -27,7 +27,8 @@ READS = ("whole", "range", "auto")
 
 
 class RemoteTarget:
-    """Mutates the ``dataset.json`` of a data set in a store. Files outside the cache's own folders must survive."""
+    """Mutates the ``dataset.json`` of a data set in a store. Files outside the cache's own folders must neither appear
+    nor disappear."""
 
     def __init__(self, folder: Path) -> None:
         import fsspec

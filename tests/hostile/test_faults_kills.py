@@ -1,4 +1,4 @@
-"""Commands that SIGKILL ends many times over, when repeated, leave the same files as if they had never been killed.
+"""Commands are killed by SIGKILL many times and repeated. In the end they leave the same files as if never killed.
 
 Each kill happens after some progress (shards or steps done since the start), plus up to 50 ms drawn from a fixed seed.
 ``GLASS_BUILD_KILLS``, ``GLASS_INDEX_KILLS`` and ``GLASS_TRAIN_KILLS`` set the number of kills.

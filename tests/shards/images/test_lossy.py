@@ -106,8 +106,8 @@ def test_an_image_is_known_as_what_it_was(sets: dict[str, ShardDataset]) -> None
 
 
 def test_the_classes_differ_in_what_they_did(sets: dict[str, ShardDataset]) -> None:
-    """Both data sets have equal properties for the audit. Only which images share a value is compared, because the
-    codes of names depend on the manifest's order."""
+    """The properties that the audit compares are the same in both data sets. The test compares which images share a
+    value, because the codes of names depend on the manifest's order."""
     found = []
     for dataset in sets.values():
         order = np.argsort(dataset.column("source_path").astype(str))

@@ -95,8 +95,8 @@ def test_a_heic_that_only_exif_turns(encode_image):
 
 @pytest.mark.parametrize("orientation", SOME_ORIENTATIONS)
 def test_an_avif_has_the_exif_of_its_file(orientation, encode_image):
-    """An AVIF counts as having EXIF data only if its file has. Pillow stores an orientation in boxes when it writes,
-    and makes up EXIF data from them when it reads."""
+    """An AVIF counts as having EXIF data only if its file contains some. Pillow stores an orientation in boxes when it
+    writes, and makes up EXIF data from them when it reads."""
     plain = decode_rgb(encode_image(NOISE, "AVIF", quality=90))
     data = encode_image(NOISE, "AVIF", quality=90, exif=with_orientation(orientation))
     size, pixels, told = opened(data)

@@ -201,8 +201,8 @@ def test_heads_of_jpeg_xl_are_read_field_by_field():
 
 
 def test_the_limit_on_pixels_holds_before_a_jpeg_xl_is_decoded(monkeypatch):
-    """The plugin already decodes while Pillow opens the file, so the limit is checked against the size in the file's
-    head."""
+    """An image above the limit on pixels is refused before it is decoded. JPEG XL's plugin decodes while Pillow opens a
+    file, so the size is read from the file's head first."""
     pytest.importorskip("pillow_jxl", reason="the extra jxl is not installed")
     from pillow_jxl import JpegXLImagePlugin
 

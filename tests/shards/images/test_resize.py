@@ -21,8 +21,8 @@ def by_pillow(pixels, width, height, cubic):
 @settings(max_examples=60)
 @given(SIDES, SIDES, SIDES, SIDES, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
 def test_kernels_equal_pillow(height, width, tall, wide, cubic, extreme, random):
-    """Images of only 0 and 255 are among the examples, because with them the cubic filter leaves the range of a
-    byte."""
+    """The compiled kernels give Pillow's bits for a whole image and for a part. Images of only 0 and 255 are among the
+    examples, because with them the cubic filter leaves the range of a byte."""
     pixels = np.random.default_rng(height * 997 + width).integers(0, 256, (height + 2, width + 1, 3), np.uint8)
     if extreme:
         pixels = np.where(pixels > 127, 255, 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Entry points equal those of a slow bit-by-bit decode. Files without entry points give a reason, bad payloads are
+"""Entry points equal those of a slow bit-by-bit decode. A file that cannot have them gives a reason, bad payloads are
 refused."""
 
 import struct

@@ -1,4 +1,5 @@
-"""The header parser reads the values that encoders wrote. Anything else raises ``BadJpeg``, and nothing else."""
+"""The header parser reads the values that encoders wrote. A malformed header raises ``BadJpeg``, and no other
+exception."""
 
 import struct
 

@@ -182,8 +182,8 @@ def test_no_kernel_is_kept_by_numba_alone():
 
 
 def test_a_constant_of_another_module_changes_the_digest(monkeypatch):
-    """The digest changes with a constant that another module defines. Positions in the entry points were once missing
-    from it."""
+    """The digest changes with a constant that another module defines. The position of the entries among the entry
+    points was once missing from it."""
     splice_index = importlib.import_module("shards.jpeg.splice.index")
     splice_kernel = importlib.import_module("shards.jpeg.splice.kernel")
     before = source_digest(splice_kernel._compile)

@@ -149,7 +149,8 @@ def test_what_a_bmp_does_not_compress_is_its_array():
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF"])
 def test_further_frames_and_pages_do_not_count(kind):
-    """The file has four similar pictures, so the first takes between 0.1 and 0.4 of its bytes, however it is coded."""
+    """Only the first picture of a file counts. Each file has four similar pictures, so the first takes 0.1 to 0.4 of
+    its bytes, however it is coded."""
     base = picture().quantize(32) if kind == "GIF" else picture()
     more = [picture(seed).quantize(32) if kind == "GIF" else picture(seed) for seed in (1, 2, 3)]
     options = {"lossless": True} if kind == "WEBP" else {}

@@ -354,8 +354,8 @@ def test_a_folder_of_images_with_a_table_beside_them_stays_one(rows: list[Row], 
 
 @pytest.mark.slow
 def test_files_that_datasets_writes(rows: list[Row], synthetic_images: Path, tmp_path: Path) -> None:
-    """The tables are written by the real library: a saved data set, a saved dictionary, and Parquet with embedded
-    images."""
+    """Tables that the real library writes give the right bytes and labels: a saved data set, a saved dictionary, and
+    Parquet with embedded images."""
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
     from datasets.table import embed_table_storage
 

@@ -1,5 +1,5 @@
-"""Data that img2dataset really wrote, in each of its formats, gives the bytes and labels of the files that it
-downloaded."""
+"""Tars and tables that img2dataset really wrote give the bytes and labels of the files that it downloaded. Its third
+format, a folder of files, is refused."""
 
 import subprocess
 import sys

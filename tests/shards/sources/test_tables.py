@@ -178,8 +178,8 @@ def test_the_schema_of_a_parquet_file_says_it(fake: int, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("names", [["no", "yes"], ["false", "true"], ["yes", "no"], ["true", "false"], ["1", "0"]])
 def test_names_of_classes_may_be_truth_values_of_the_column(names: list[str], tmp_path: Path) -> None:
-    """The card names the numbers of the column ``is_fake`` yes and no. The name answers the column's question, not the
-    number."""
+    """A dataset card gives the numbers in the column ``is_fake`` names such as yes and no. These names, not the
+    numbers, say which images are fake."""
     fake = next(number for number, name in enumerate(names) if name in ("yes", "true", "1"))
     touch(tmp_path, "r.jpg", "g.jpg")
     path = write_table(tmp_path / "list.csv", {"path": ["r.jpg", "g.jpg"], "is_fake": [1 - fake, fake]})

@@ -159,7 +159,7 @@ def test_shards_are_fetched_once_and_kept(server: Server) -> None:
 
 
 def test_ranks_that_wait_for_each_other_at_each_step_fill_a_cache_together(server: Server) -> None:
-    """Two training processes wait for each other at each step. Neither may wait for a shard that the other keeps in
+    """Two ranks wait for each other at each step, as in training. Neither may wait for a shard that the other keeps in
     use."""
     server.latency_s = 0.01
     step = threading.Barrier(2, timeout=30)

@@ -1,4 +1,4 @@
-"""The order that uses shards one after the other, and the cache whose space this saves."""
+"""The order that goes through shards one after another (``shuffle="shard"``), and the cache of remote shards."""
 
 import fcntl
 import multiprocessing

@@ -37,7 +37,8 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=2, crop_size=48, global_siz
 class FaultyStore:
     """A WSGI application that breaks a share of the requests, uploads among them.
 
-    A request is broken depending on its address and the number of attempts, so that every run breaks the same ones.
+    Whether it breaks a request depends on the address and the number of attempts, so that every run breaks the same
+    ones.
     """
 
     slow_s = 1.5

@@ -88,7 +88,7 @@ def test_a_description_that_no_build_has_written(own_shards: Path, edit: Callabl
 
 
 def test_a_store_is_asked_for_no_shard_that_the_description_does_not_know(own_shards: Path) -> None:
-    """A shard that only the manifest names is not requested but an ``InputError``. It used to raise ``KeyError``."""
+    """A shard that only the manifest names is an ``InputError`` and is not requested. It used to raise ``KeyError``."""
     edit_rows(own_shards, lambda rows: rows[0].update(shard="other.tar"))
     with serving(own_shards) as server:
         with pytest.raises(InputError, match=r"http.*/samples\.arrow names a shard 'other\.tar'"):

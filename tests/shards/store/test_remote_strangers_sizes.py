@@ -60,7 +60,8 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_a_manifest_that_claims_terabytes_costs_a_sample(
     what: str, own_shards: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a requested range nor an allocated buffer is larger than the maximum size of an image."""
+    """A manifest that claims terabytes for an image masks at most that sample. No requested range and no buffer is
+    larger than an image may be."""
     monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "300000")
     monkeypatch.setattr("loaders.reading.range_reader._nothing", placed := PlacedBytes())
 
@@ -144,8 +145,8 @@ def test_a_shard_is_given_room_as_it_comes(
 
 
 def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(own_shards: Path, empty_cache: Path) -> None:
-    """A false length for a cached file's digest is an error and deletes nothing: another data set may state any length
-    for it."""
+    """If a data set states a wrong length for a cached file's digest, the cache raises an error and keeps the file,
+    which other data sets may use."""
     info = read_info(own_shards).shards[0]
     shards = ShardCache(empty_cache, 10**9)
     data = (own_shards / info.name).read_bytes()
