@@ -32,7 +32,7 @@ def sources(root, keys):
 
 @pytest.mark.parametrize("sampling", ["stratified_grid", "uniform"])
 def test_equals_the_loaders_batch(synthetic_shards, sampling):
-    """Every tensor of every batch is equal bit for bit, with mixed sizes and formats."""
+    """Every tensor of every batch equals the loader's bit for bit, with images of mixed sizes and formats."""
     config = replace(CONFIG, sampling=sampling)
     with build_loader(synthetic_shards, "train+test", config) as loader:
         for expected in loader:

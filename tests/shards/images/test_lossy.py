@@ -95,7 +95,8 @@ def test_all_that_cost_a_whole_decode_become_tiles(sets: dict[str, ShardDataset]
 
 
 def test_an_image_is_known_as_what_it_was(sets: dict[str, ShardDataset]) -> None:
-    """Format, lossiness, byte counts, identity, global view, and every other column outside ``STORED`` are equal."""
+    """An image has the same format, lossiness, byte counts, identity and global view in both data sets, and the same
+    values in every other column outside ``STORED``."""
     assert set(SAMPLE_SCHEMA.names) > STORED
     kept, tiled = rows_of(sets["keep"]), rows_of(sets["tiles"])
     for name, row in tiled.items():

@@ -82,7 +82,7 @@ def test_a_larger_array_is_left_alone_beyond_the_window() -> None:
 
 
 def test_only_the_tiles_touched_are_read() -> None:
-    """The bytes of all other tiles are overwritten, and the window is still exact."""
+    """A window reads only the tiles that it touches: it is still exact when the bytes of all others are overwritten."""
     pixels = scene(5 * TILE_SIZE, 5 * TILE_SIZE)
     file = bytearray(encode_tiled(pixels, PLENTY))
     offsets, lengths = tile_table(file)

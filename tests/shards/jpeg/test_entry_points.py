@@ -193,7 +193,8 @@ TWO_SIZES = [1, 1] + [0] * 14
 
 
 def test_dc_tables_are_completed() -> None:
-    """The file's DC table has codes for two sizes only. A splice needs others, which are added to the table."""
+    """A splice of a file whose DC table has codes for two sizes only is exact. It needs codes for other sizes, which
+    are added to the table."""
     jpeg = grey_jpeg([700, 0, 0, 0, -700, 0, 0, 700], TWO_SIZES, bytes([0, 10]))
     mcu = np.frombuffer(build_entry_points(jpeg), np.uint8)
     full = simplejpeg.decode_jpeg(jpeg, "GRAY")
