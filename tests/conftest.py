@@ -1,4 +1,4 @@
-"""Shared fixtures: images, shards built of them, runs, and the environment of tests."""
+"""Shared fixtures (images, shards built from them, training runs) and the settings under which all tests run."""
 
 import gc
 import os
@@ -21,11 +21,13 @@ from tests.images.coded_images import draw_coded, encode, write_images, write_sm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Set before anything imports torch. Test processes run in parallel, and threads that spin while they wait for each
-other took two thirds of the time of some files. Tests of threads set these variables themselves."""
+"""``OMP_NUM_THREADS`` and ``OMP_WAIT_POLICY`` are set before anything imports torch. Test processes run in parallel,
+and threads that spin while they wait for each other took two thirds of the time of some test files. Tests of threads
+set these variables themselves."""
 
 os.fsync = lambda fd: None
-"""Tests need no protection against a power cut, and syncing took a fifth of the time of some files."""
+"""Makes syncing do nothing: tests need no protection against a power cut, and syncing took a fifth of the time of some
+test files."""
 
 hypothesis.settings.register_profile(
     "any machine",
@@ -40,8 +42,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job;
 
 
 def pytest_collection() -> None:
-    """Switches garbage collection off during the imports, which create no garbage: it would take a quarter of their
-    time."""
+    """Switches garbage collection off while pytest imports the tests. The imports create no garbage, and collections
+    would take a quarter of their time."""
     gc.disable()
 
 
@@ -55,11 +57,11 @@ def note_full_collection(phase: str, found: dict[str, int]) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Freezes the objects that the last full collection kept, so that the next one looks only at newer objects.
+    """Freezes the objects that survived the last full collection, so that the next one examines only newer objects.
 
-    A full collection, as every trial of a search asks for, takes a quarter of a second if it looks at all that was
-    imported. The freeze comes between tests because a collection within a test may be part of code that then searches
-    for referrers (Hypothesis does), and frozen objects are not found by that search.
+    A full collection, which every trial of ``glass tune`` requests, takes a quarter of a second if it examines
+    everything that was imported. Objects are frozen between tests and not within them, because the code under test may
+    collect garbage and then search for referrers, as Hypothesis does. Such a search does not find frozen objects.
     """
     if collected:
         collected.clear()
@@ -88,21 +90,22 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def coded_image() -> Callable[[int, int, int], np.ndarray]:
-    """``coded_image(index, width, height)``: pixels that show which image and place they come from."""
+    """``coded_image(index, width, height)`` draws an image whose pixels encode ``index`` and their own coordinates."""
     return draw_coded
 
 
 @pytest.fixture(scope="session")
 def encode_image() -> Callable[..., bytes]:
-    """``encode_image(pixels, "JPEG", quality=90)``: the bytes of an image file."""
+    """``encode_image(pixels, "JPEG", quality=90)`` returns the bytes of an image file."""
     return encode
 
 
 @pytest.fixture(scope="session")
 def synthetic_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 24 coordinate- and identity-coded images, ``real/`` and ``generated/gan_*``.
+    """A folder of 24 images, ``real/`` and ``generated/gan_*``, whose pixels encode the image's number and their
+    coordinates.
 
-    The number in a file's name is the index in its blue channel. Do not write into it.
+    The number is also the file's name. Do not write into the folder.
     """
     root = tmp_path_factory.mktemp("images")
     write_images(root)
@@ -111,9 +114,9 @@ def synthetic_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def synthetic_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data set of ``synthetic_images``: splits train, valid and test, about seven shards.
+    """The data set of ``synthetic_images``: splits train, valid and test, in about seven shards.
 
-    Global views of 64 pixels. Do not write into it; copy it first.
+    Its global views have 64 × 64 pixels. Do not write into it; copy it first.
     """
     out = tmp_path_factory.mktemp("shards") / "data"
     shares = {"train": 0.5, "valid": 0.25, "test": 0.25}
@@ -124,7 +127,7 @@ def synthetic_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def synthetic_dataset(synthetic_shards: Path) -> ShardDataset:
-    """``synthetic_shards``, opened."""
+    """The data set ``synthetic_shards``, opened."""
     return ShardDataset.open(synthetic_shards)
 
 
@@ -137,7 +140,8 @@ def small_images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of an empty cache of remote shards, with few connections and a single try of each request."""
+    """Sets the cache of remote shards to an empty folder and returns that folder. Requests use at most 4 connections
+    and are tried only once."""
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("GLASS_REMOTE_CONNECTIONS", "4")
     monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "1")
@@ -152,7 +156,7 @@ def own_shards(synthetic_shards: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def on_the_cpu() -> Iterator[None]:
-    """Keeps training on the CPU, also on a machine with a GPU, as exact comparisons need."""
+    """Keeps training on the CPU even on a machine with a GPU, because tests compare its results exactly."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")
         yield
@@ -173,19 +177,21 @@ def unbroken(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves plots empty, which takes a tenth of the time, for tests of what surrounds them."""
+    """Makes Matplotlib draw nothing, for tests that do not check the plots themselves. They then take a tenth of the
+    time."""
     monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
 
 
 @pytest.fixture
 def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Benches watch the load of other programs for a moment instead of 0.3 s."""
+    """Makes benches measure the load by other programs for 0.01 s instead of 0.3 s."""
     monkeypatch.setattr("bench.harness.environment.LOOK_S", 0.01)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """``small_disk(kilobytes)``: a folder on a real file system of that size."""
+    """``small_disk(kilobytes)`` mounts a file system of this size and returns its folder. Where mounting is not
+    permitted, it skips the test."""
     mounted = list[Path]()
 
     def mount(kilobytes: int) -> Path:
@@ -203,7 +209,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 def remount(folder: Path, options: str) -> None:
-    """Changes a ``small_disk`` by mount ``options`` such as ``size=10m`` or ``ro``."""
+    """Remounts a ``small_disk`` with the mount ``options``, such as ``size=10m`` or ``ro``."""
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
@@ -226,7 +232,7 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def four_splits(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards with four equal splits, of six images each."""
+    """A data set with the splits train, valid, test and calibration, of six images each."""
     out = tmp_path_factory.mktemp("four") / "data"
     shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
     build_dataset(synthetic_images, out, BuildSettings(split_shares=shares, global_size=64))
@@ -235,8 +241,8 @@ def four_splits(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def taught_run(untrained_run: Path, four_splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose model separates the classes on two of ``four_splits``, since an untrained one cannot be
-    calibrated."""
+    """A run whose model has learnt the labels of two splits of ``four_splits``, calibration and test. An untrained
+    model cannot be calibrated."""
     from tests.runs.knowing import teach_by_heart
 
     folder = tmp_path_factory.mktemp("taught") / "run"
@@ -267,7 +273,8 @@ def paths(synthetic_images: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``write_run(name)``: a new run of made-up predictions, see ``tests.runs.made_up_runs``."""
+    """``write_run(name)`` writes a new run with made-up predictions and returns its folder; see
+    ``tests.runs.made_up_runs``."""
     from tests.runs.made_up_runs import run_writer
 
     return run_writer(synthetic_dataset, tmp_path_factory)
@@ -275,7 +282,8 @@ def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def runs(write_run: Callable[..., Path], synthetic_dataset: ShardDataset) -> list[Any]:
-    """Two such runs as a report reads them (``RunData``): a skilled one and one that guesses."""
+    """Two runs by ``write_run`` in the form that a report reads (``RunData``): one of a skilled model, one of a
+    guessing model."""
     from tests.runs.made_up_runs import skilled_and_guessing
 
     return skilled_and_guessing(write_run, synthetic_dataset)
@@ -283,7 +291,7 @@ def runs(write_run: Callable[..., Path], synthetic_dataset: ShardDataset) -> lis
 
 @pytest.fixture(scope="session")
 def files(synthetic_images: Path) -> list[Any]:
-    """The sources of ``synthetic_images``, as a detector takes them."""
+    """The images of ``synthetic_images``, as the sources that a ``Detector`` takes."""
     from glass.predict.source_paths import find_images
 
     return list(find_images([str(synthetic_images)]).sources)
@@ -301,7 +309,7 @@ def spread_run(tmp_path_factory: pytest.TempPathFactory, files: list[Any]) -> Pa
 
 @pytest.fixture(scope="module")
 def detector(spread_run: Path) -> Any:
-    """The ``Detector`` of ``spread_run``, on the CPU."""
+    """The ``Detector`` that is loaded from ``spread_run``, on the CPU."""
     from glass.predict.detector import Detector
 
     return Detector.from_pretrained(spread_run, device="cpu")
@@ -309,7 +317,7 @@ def detector(spread_run: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def verdicts(detector: Any, files: list[Any]) -> list[Any]:
-    """The verdicts of ``detector`` on ``files``, without the check of stability."""
+    """The verdicts of ``detector`` on ``files``, computed without the stability check."""
     from tests.runs.spread_runs import QUICK
 
     return list(detector.predict_iter(files, QUICK))

@@ -1,5 +1,7 @@
-"""Fuzzes zips, tars and gzipped tars of class folders as sources: each must give images, a rejection each, or one
-sentence."""
+"""Fuzzes zips, tars and gzipped tars of class folders as sources of images.
+
+Reading each must yield images, reject damaged images one by one, or raise ``InputError``.
+"""
 
 import gzip
 import io
@@ -47,7 +49,7 @@ def zip_of(files: list[tuple[str, bytes]], method: int) -> bytes:
 
 
 class ArchiveTarget:
-    """Mutates a file of each kind; the gzipped one either before or after its compression."""
+    """Mutates one zip or tar at a time. A gzipped tar is mutated either before or after its compression."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

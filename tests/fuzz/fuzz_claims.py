@@ -1,5 +1,4 @@
-"""Fuzzes files that make claims about themselves: each must give claims of plain text, or a reason, whatever it
-holds."""
+"""Fuzzes files that make claims about themselves: reading must return claims of printable text, or none."""
 
 import os
 import sys
@@ -43,7 +42,7 @@ WORDS = (
 
 
 class ClaimTarget:
-    """Mutates files with every kind of claim, and signed ones if the folder ``GLASS_FUZZ_SIGNED`` holds some."""
+    """Mutates files with every kind of claim, and the signed files in the folder ``GLASS_FUZZ_SIGNED`` if it is set."""
 
     def __init__(self, folder: Path) -> None:
         xmp = packet(f">{TRAINED}")

@@ -1,4 +1,5 @@
-"""Fuzzes ``dataset.json``, ``samples.arrow`` and shard manifests through opening and loading."""
+"""Fuzzes ``dataset.json``, ``samples.arrow`` and shard manifests: opening and loading must work or raise
+``InputError``."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Fuzzes JPEGs and entry points through ``read_detail``: each must give None, or bits that can be counted."""
+"""Fuzzes JPEGs and entry points through ``read_detail``: it must return None, or bit counts that are not negative."""
 
 import sys
 from collections import Counter
@@ -29,7 +29,8 @@ WORDS = (
 
 
 class DetailTarget:
-    """Mutates JPEGs and entry points. Both end where an unreadable page begins."""
+    """Mutates JPEGs and their entry points. Both lie in buffers that end at an unreadable page, so reading beyond is a
+    crash."""
 
     def __init__(self, folder: Path) -> None:
         pixels = [photograph(90, 70, seed=1), photograph(33, 140, seed=2)]

@@ -1,6 +1,6 @@
-"""Fuzzes images of all formats but JPEG through building: each must give ``RejectedImage``, or a whole sample.
+"""Fuzzes images of all formats but JPEG through building: each must raise ``RejectedImage`` or become a whole sample.
 
-A sample must have the same pixels as in prediction, and a row that fits the manifest.
+A whole sample has the same pixels as in prediction, and a row that fits the manifest's schema.
 """
 
 import io
@@ -87,7 +87,7 @@ def _encoded(kind: str, image: Image.Image, **options: object) -> bytes:
 
 
 def _sources() -> dict[str, list[bytes]]:
-    """Small files of each format, of as many kinds as the installed encoders write."""
+    """Returns format → small files, in as many variants as the installed encoders can write."""
     rng = np.random.default_rng(1)
     pixels = np.cumsum(rng.integers(0, 4, (40, 56, 3)), 1).astype(np.uint8)
     rgb, wide = Image.fromarray(pixels), pixels.astype(np.uint16) * 257
@@ -147,7 +147,8 @@ def _sources() -> dict[str, list[bytes]]:
 
 
 def _resealed(data: bytes) -> bytes:
-    """A PNG with checksums that fit its chunks, so that what is in them is read."""
+    """Returns the PNG ``data`` with each chunk's checksum recomputed, so that a reader does not stop at a wrong
+    checksum."""
     result, at = bytearray(data), 8
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -159,7 +160,7 @@ def _resealed(data: bytes) -> bytes:
 
 
 class FormatTarget:
-    """Mutates a file of one format, mostly near its head, which decides how it is read."""
+    """Mutates one file at a time, mostly near its head, which decides how the file is read."""
 
     def __init__(self, folder: Path) -> None:
         self._sources = _sources()
@@ -183,7 +184,7 @@ class FormatTarget:
             counts[f"{kind}: {self._taken(data)}"] += 1
 
     def _taken(self, data: bytes) -> str:
-        """Builds a sample of a file and checks it; returns the outcome."""
+        """Builds a sample from a file and checks it. Returns the name of the outcome."""
         try:
             kind = known_format(data)
             source = PackedSource("a", b"", kind, 1, "gan", "", "train", can_tile(data, kind))

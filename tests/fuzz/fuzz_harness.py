@@ -1,6 +1,6 @@
-"""The harness of the fuzz modules: seeded mutations one by one, limits on time and memory, a summary.
+"""The harness of the fuzz modules: applies seeded mutations one by one, limits time and memory, prints a summary.
 
-A module gives a :class:`Target`. Every mutation is a function of the seed and its number, which a failure names.
+A module defines a :class:`Target`. Every mutation depends only on the seed and its number, and a failure names both:
 ``python -m tests.fuzz.fuzz_<name> --mutations N --seed S [--only NUMBER]``.
 """
 
@@ -25,14 +25,14 @@ from tests.fuzz.fuzz_jpeg import mutate
 __all__ = ["JSON_WORDS", "MOST_RSS_BYTES", "Target", "mutated", "mutated_json", "run_fuzz", "run_main"]
 
 MOST_RSS_BYTES = 256 << 20
-"""Maximum growth of resident memory over a run, in bytes; the files have kilobytes."""
+"""Maximum growth of resident memory over a run, in bytes. The files themselves have only kilobytes."""
 
 LONGEST_S = 5.0
 """Maximum CPU time of one mutation, in seconds."""
 
 
 JSON_WORDS = (b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"', b"[[[[[[", b"{}", b"true")
-"""Text that is written over parts of a JSON document. A target adds words that its own files may hold."""
+"""Text that is written over parts of a JSON document. A target adds words that are specific to its own files."""
 
 VALUES = (
     None,
@@ -60,8 +60,10 @@ VALUES = (
 
 
 class _Compiling(event.Listener):
-    """Measures the CPU time in which Numba compiles: a mutation may be the first that needs a kernel, and the caches
-    may be cold."""
+    """Measures the CPU time that Numba spends on compiling, which does not count against a mutation's limit.
+
+    Any mutation may be the first to call a kernel, and the caches may be empty.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -80,18 +82,19 @@ class _Compiling(event.Listener):
 
 
 class Target(Protocol):
-    """A family of parsers, and the files that are mutated for them."""
+    """A group of parsers under test, together with the files that are mutated for them."""
 
     def __init__(self, folder: Path) -> None:
-        """Writes its files to ``folder``."""
+        """Writes the files that the target needs to ``folder``."""
 
     def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:
-        """Runs one mutation and counts its outcome. Raises if anything happens that must not."""
+        """Runs one mutation and counts its outcome in ``counts``. Raises if the parsers do anything that is not
+        allowed."""
 
 
 def mutated(rng: np.random.Generator, data: bytes, words: tuple[bytes, ...] = ()) -> bytes:
-    """``data`` with bytes changed, cut, doubled or moved, sometimes several times; ``words`` are inserted at random
-    places."""
+    """Returns ``data`` with bytes changed, cut, doubled or moved, sometimes several times, and with some of ``words``
+    inserted or written over it at random positions."""
     for _ in range(1 + int(rng.exponential(1))):
         if words and rng.random() < 0.4:
             word = words[int(rng.integers(len(words)))]
@@ -104,9 +107,9 @@ def mutated(rng: np.random.Generator, data: bytes, words: tuple[bytes, ...] = ()
 
 
 def mutated_json(rng: np.random.Generator, data: bytes) -> bytes:
-    """The JSON document ``data`` with one of its values, at any depth, removed or replaced by one of another kind.
+    """Returns the JSON document ``data`` with values, at any depth, removed or replaced by values of another type.
 
-    It stays JSON, so it is read further than a document with changed bytes.
+    The result is still JSON, so a parser reads further into it than into a document with changed bytes.
     """
     document = json.loads(data)
     while True:
@@ -126,8 +129,8 @@ def mutated_json(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def run_fuzz(make: Callable[[Path], Target], numbers: range | list[int], seed: int) -> Counter[str]:
-    """Runs mutations and returns the counts of their outcomes. At the first failure, adds its seed and number to the
-    error's notes."""
+    """Runs the mutations with these ``numbers`` and returns how often each outcome occurred. At the first failure, adds
+    the seed and the number to the error's notes and raises it again."""
     process, counts, longest = psutil.Process(), Counter[str](), 0.0
     compiling = _Compiling()
     with TemporaryDirectory(prefix="fuzz-") as folder, event.install_listener("numba:compile", compiling):
@@ -155,7 +158,8 @@ def run_fuzz(make: Callable[[Path], Target], numbers: range | list[int], seed: i
 
 
 def run_main(make: Callable[[Path], Target], about: str) -> int:
-    """Runs the command line of a fuzz module."""
+    """Runs the command line of a fuzz module, with the first line of ``about`` as its description. Returns the exit
+    code."""
     parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("--mutations", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -2,14 +2,14 @@
 
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(mktemp -d) python -m tests.fuzz.fuzz_jpeg --mutations 200000
 
-Every mutation is a function of the seed and its number, which a failure names. Both files end where an
-unreadable page begins, so a read beyond them is a crash even if bounds are not checked. With
-``NUMBA_BOUNDSCHECK=1``, planted overruns first prove that the checks are on (Numba's cache may hold code
-compiled without them), and negative indices, which NumPy counts from the end, count as out of bounds.
+Every mutation depends only on the seed and its number, and a failure names both. Both files lie in buffers that end at
+an unreadable page, so reading beyond them is a crash even if bounds are not checked. With ``NUMBA_BOUNDSCHECK=1``,
+planted overruns first prove that the checks are on, because Numba's cache may hold code that was compiled without them.
+Negative indices, which NumPy counts from the end, then count as out of bounds.
 
-Every mutation must satisfy: building ends in a payload or in ``NotIndexable``; splicing returns a status;
-memory and time stay bounded. If a mutated file decodes without a warning and has entry points, its windows
-equal that decode bit for bit.
+Every mutation must satisfy: building ends in a payload or in ``NotIndexable``; splicing returns a status; memory and
+time stay bounded. If a mutated file decodes without a warning and has entry points, its windows equal that decode bit
+for bit.
 """
 
 import argparse
@@ -45,7 +45,7 @@ LONGEST_S = 5.0  # maximum CPU time of one mutation; the files have a few kiloby
 
 
 class GuardedBuffer:
-    """A buffer for bytes that end where an unreadable page begins."""
+    """A buffer whose contents end at an unreadable page, so that reading beyond them crashes the process."""
 
     def __init__(self, size: int) -> None:
         page = mmap.PAGESIZE
@@ -58,14 +58,14 @@ class GuardedBuffer:
             raise OSError(ctypes.get_errno(), "mprotect")
 
     def put(self, data: bytes) -> np.ndarray:
-        """Copies ``data`` to the end of the buffer; returns a view of it."""
+        """Copies ``data`` to the end of the buffer. Returns an array that is a view of the copy."""
         view = self._bytes[self._size - len(data) : self._size]
         view[:] = np.frombuffer(data, np.uint8)
         return view
 
 
 def prove_checks() -> None:
-    """Ends the program unless compiled code notices accesses beyond an array, on either side."""
+    """Ends the program unless compiled code raises ``IndexError`` for planted accesses before and beyond an array."""
 
     @njit
     def read(array, at):  # type: ignore[no-untyped-def]
@@ -106,7 +106,7 @@ def prove_checks() -> None:
 
 
 def forbid_negative_indices() -> None:
-    """Makes Numba's bounds checks treat negative indices, which it would count from the end, as out of bounds."""
+    """Makes Numba's bounds checks reject negative indices, which it would otherwise count from the end."""
 
     def fix_integer_index(context, builder, index_type, index, size):  # type: ignore[no-untyped-def]
         to = arrayobj.types.intp if index_type.signed else arrayobj.types.uintp
@@ -116,7 +116,8 @@ def forbid_negative_indices() -> None:
 
 
 def reference_lengths(jpeg: bytes, mcu: bytes) -> list[tuple[int, int]]:
-    """(offset, length) of the header parts that an index refers to, as the splice reads them."""
+    """Returns (offset, length) of each part of the JPEG's header to which the entry points ``mcu`` refer, with the
+    lengths that the splice reads."""
     parts = []
     for (word,) in struct.iter_unpack("<I", mcu[HEADER.size : HEADER.size + 4 * mcu[6]]):
         kind, at = word >> REFERENCE_OFFSET_BITS, word & ((1 << REFERENCE_OFFSET_BITS) - 1)
@@ -137,7 +138,7 @@ def reference_lengths(jpeg: bytes, mcu: bytes) -> list[tuple[int, int]]:
 
 
 def reseal(jpeg: bytes, mcu: bytes) -> bytes:
-    """``mcu`` with checksums that fit itself and ``jpeg``, so that it is used."""
+    """Returns ``mcu`` with checksums that match ``jpeg`` and its own header, so that the splice does not refuse it."""
     if len(mcu) < HEADER.size or len(mcu) < HEADER.size + 4 * mcu[6]:
         return mcu
     fixed = bytearray(mcu)
@@ -158,7 +159,7 @@ def reseal(jpeg: bytes, mcu: bytes) -> bytes:
 
 
 def mutate(rng: np.random.Generator, data: bytes, low: int, high: int) -> bytes:
-    """``data`` with a few bytes of ``data[low:high]`` changed, or a part cut, doubled or moved."""
+    """Returns ``data`` with a few bytes of ``data[low:high]`` changed, or a part cut, doubled or moved."""
     if high <= low:
         return data
     result = bytearray(data)
@@ -181,7 +182,7 @@ def mutate(rng: np.random.Generator, data: bytes, low: int, high: int) -> bytes:
 
 
 class Fuzzer:
-    """Base files, and counts of the outcomes of their mutations."""
+    """Holds the JPEGs and entry points to mutate, and counts the outcomes of the mutations."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -200,7 +201,7 @@ class Fuzzer:
             splicer.splice(np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8), window)
 
     def run(self, number: int) -> None:
-        """Runs one mutation. Raises if anything happens that must not."""
+        """Runs the mutation with this number. Raises if anything happens that is not allowed."""
         rng = np.random.default_rng([self.seed, number])
         jpeg, mcu = self._files[rng.integers(len(self._files))]
         header = read_header(jpeg)
@@ -249,7 +250,7 @@ class Fuzzer:
             self.counts[f"spliced: {STATUS_REASONS[status]}"] += 1
 
     def _read(self, jpeg: bytes, mcu: bytes) -> None:
-        """Reads the index as range requests do; it must give places in the file, or nothing."""
+        """Reads the entry points as range requests do. They must be refused or yield positions inside the file."""
         data, index = np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8)
         head = read_head(index, len(jpeg))
         if head is None:

@@ -1,4 +1,4 @@
-"""Fuzzes pages of a web server that list its folders, and headers of its answers."""
+"""Fuzzes the pages in which a web server lists its folders, and the headers of its responses."""
 
 import sys
 from collections import Counter
@@ -55,7 +55,7 @@ HEADS = (b"12345", b"Fri, 31 Dec 9999 23:59:59 -1200", b"120", b"0")
 
 
 class ListingTarget:
-    """A server all of whose pages are mutated."""
+    """Replaces every page of a web server by a mutated one."""
 
     def __init__(self, folder: Path) -> None:
         settings = RemoteSettings(cache_folder=folder, attempts=1)

@@ -1,5 +1,7 @@
-"""Fuzzes lists of sources, labels and groups (CSV, JSON lines, Parquet), and dataset cards: each must give rows or one
-sentence."""
+"""Fuzzes lists of sources, labels and groups (CSV, JSON lines, Parquet), and the dataset cards beside them.
+
+Each list must yield rows or raise ``InputError``.
+"""
 
 import csv
 import json
@@ -58,8 +60,8 @@ dataset_info:
 
 
 class ListTarget:
-    """Mutates lists that serve as all three kinds, in the three formats, and a card beside them that says what numbers
-    mean."""
+    """Mutates lists that can be read as lists of sources, labels or groups, in the three formats, and the dataset card
+    beside them, which defines what numeric labels mean."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Fuzzes tiled TIFFs and stored global views: each must give pixels or ``BadTiles``, without a read beyond the file."""
+"""Fuzzes tiled TIFFs and stored global views: each must yield pixels or be refused, without a read beyond the file."""
 
 import sys
 from collections import Counter
@@ -20,7 +20,7 @@ WORDS = tuple(
 
 
 class MemberTarget:
-    """Mutates files that end where an unreadable page begins."""
+    """Mutates files in a buffer that ends at an unreadable page, so that reading beyond them crashes the process."""
 
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(1)

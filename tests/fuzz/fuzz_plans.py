@@ -1,4 +1,7 @@
-"""Fuzzes plans of builds and of indexes that were begun: these must continue, or say what differs."""
+"""Fuzzes the plan from which an unfinished build or index continues: it must continue, or raise ``InputError``.
+
+In both cases, the finished files must not change.
+"""
 
 import io
 import os
@@ -26,7 +29,7 @@ SETTINGS = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_s
 
 
 class PlanTarget:
-    """Mutates the plan of a finished build or a finished index, and makes the same call again."""
+    """Mutates the plan of a finished build or of a finished index, and runs the same build or index again."""
 
     def __init__(self, folder: Path) -> None:
         self._images, self._built, self._index = (folder / n for n in ("images", "out", "index"))

@@ -1,4 +1,5 @@
-"""Fuzzes the numbers of a manifest in a store, and bytes that agree with them, through the range reader."""
+"""Fuzzes a data set in a store through the range reader: changes the numbers in the manifest, and sometimes the
+bytes."""
 
 import os
 import sys
@@ -25,7 +26,7 @@ from tests.images.coded_images import write_images
 __all__ = ["RangeTarget", "stored_copy"]
 
 MOST = 300_000
-"""Maximum number of bytes of an image; the data set's images have a third of it."""
+"""Maximum size of an image file in bytes, several times that of the largest in the data set."""
 
 NUMBERS = (
     0,
@@ -51,7 +52,7 @@ NUMBERS = (
 
 
 def stored_copy(folder: Path) -> str:
-    """The URL of a copy of the data set in ``folder``, in a store in memory."""
+    """Copies the data set in ``folder`` to a store in memory and returns its URL."""
     import fsspec
 
     name = f"fuzz-{uuid.uuid4().hex}"
@@ -61,7 +62,7 @@ def stored_copy(folder: Path) -> str:
 
 
 class RangeTarget:
-    """Changes some numbers in the manifest of a data set of 24 small images in a store."""
+    """Changes numbers in the manifest of a data set of 24 small images that lies in a store."""
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")
@@ -112,7 +113,8 @@ class RangeTarget:
                     counts["not in the store"] += 1
 
     def _change_numbers(self, rng: np.random.Generator) -> int:
-        """Changes up to three numbers of a row, and sometimes the lengths of tars; returns the row."""
+        """Changes up to three numbers in a random row, and sometimes the recorded lengths of the tars. Returns the
+        row's index."""
         samples = self._data.samples
         row = int(rng.integers(len(samples)))
         copies = {n: Member(m.offset.copy(), m.length.copy()) for n, m in self._members.items()}
@@ -137,7 +139,8 @@ class RangeTarget:
 
 
 class _Store:
-    """Gives the store's bytes, or in some runs other bytes with checksums that agree."""
+    """Returns the store's bytes; in some runs it returns changed bytes instead, whose checksums are accepted as
+    correct."""
 
     def __init__(self, remote: object, rng: np.random.Generator) -> None:
         self._remote = remote

@@ -1,4 +1,4 @@
-"""Fuzzes the ``dataset.json`` of a data set in a store, through opening, the cache and the loader."""
+"""Fuzzes the ``dataset.json`` of a data set in a store, through opening the data set, the cache and the loader."""
 
 import os
 import shutil
@@ -27,7 +27,8 @@ READS = ("whole", "range", "auto")
 
 
 class RemoteTarget:
-    """Mutates the description of a data set in a store; files beside the cache must stay there."""
+    """Mutates the ``dataset.json`` of a data set in a store. Files outside the cache's own folders must neither appear
+    nor disappear."""
 
     def __init__(self, folder: Path) -> None:
         import fsspec
@@ -59,7 +60,7 @@ class RemoteTarget:
         self._forget()
 
     def _beside(self) -> list[str]:
-        """The files that do not belong to the cache."""
+        """Returns the paths of the files that do not belong to the cache."""
         ours = (self._cache / "shards", self._cache / "datasets")
         found = (path for path in self._folder.rglob("*") if path.is_file())
         return sorted(str(p) for p in found if not any(o in p.parents for o in ours))
@@ -92,7 +93,8 @@ class RemoteTarget:
                 assert bad.reason != "unforeseen error", bad
 
     def _forget(self) -> None:
-        """Closes the descriptions that were opened: they stay in use otherwise, and every mutation opens one."""
+        """Closes and deletes the cached descriptions. Every mutation opens one, and an opened one would otherwise stay
+        in use."""
         for folder, descriptor in list(remote_dataset._in_use.items()):
             if self._cache in folder.parents:
                 os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Fuzzes calibrations, predictions, evaluations and records of runs, through their readers."""
+"""Fuzzes the readers of calibrations, predictions, evaluations and records of runs."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Fuzzes run folders: ``run.json``, checkpoints, exported models and evaluations."""
+"""Fuzzes the readers of run folders: ``run.json``, checkpoints, exported models and evaluations."""
 
 import sys
 from collections import Counter
@@ -34,7 +34,7 @@ HERE = Path("/tmp/fuzz-was-here")
 
 
 class RunTarget:
-    """Mutates one file at a time of a run's folder, and calls its readers."""
+    """Mutates one file at a time of a run's folder, and calls the functions that read it."""
 
     def __init__(self, folder: Path) -> None:
         self._run = RunFolder(folder / "run")

@@ -1,5 +1,7 @@
-"""Fuzzes Parquet and Arrow tables with images inside, through reading and unpacking: each must give images or one
-sentence."""
+"""Fuzzes Parquet and Arrow tables with images inside, through reading and unpacking.
+
+Each table must yield images or raise ``InputError``.
+"""
 
 import shutil
 import sys
@@ -30,11 +32,11 @@ WORDS = (
     b"https://",
 )
 _END_BYTES = 1200
-"""Bytes at a table's beginning or end that describe it and hold no images."""
+"""Number of bytes at a table's beginning and end that describe the table and hold no images."""
 
 
 class TableTarget:
-    """Mutates a table of each form, anywhere or where it describes itself."""
+    """Mutates one table at a time, either anywhere or in the bytes that describe it."""
 
     def __init__(self, folder: Path) -> None:
         self._out = folder / "out"

@@ -1,4 +1,4 @@
-"""Fuzzes tars through listing, examining and label rules: each must give a listing or one sentence."""
+"""Fuzzes tars through listing, examining and label rules: each must yield a listing or raise ``InputError``."""
 
 import io
 import sys
@@ -54,7 +54,7 @@ def tar_of(members: list[tuple[str, bytes]], tar_format: int = tarfile.GNU_FORMA
 
 
 class TarTarget:
-    """Mutates tars in the three formats, with long names and PAX records."""
+    """Mutates tars in the three formats (USTAR, GNU, PAX), with long names and PAX records."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "a.tar"
@@ -102,7 +102,7 @@ class TarTarget:
 
 
 def _reseal(data: bytearray, at: int) -> None:
-    """Makes the checksum of a header fit."""
+    """Recomputes the checksum of the tar header at offset ``at``, in place."""
     data[at + 148 : at + 156] = b" " * 8
     data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
 

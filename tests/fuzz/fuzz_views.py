@@ -1,5 +1,7 @@
-"""Fuzzes global views in their tars, and their places in the manifest: the audit's reader and the loader's must both
-give the same array, or both refuse."""
+"""Fuzzes global views in their tars, and their offsets and lengths in the manifest.
+
+The audit's reader and the loader's must return the same array, or both refuse.
+"""
 
 import sys
 from collections import Counter
@@ -23,7 +25,7 @@ PLACES = (0, 1, 128, 512, 2**31, 2**40, 2**62, -1, -896)
 
 
 class ViewTarget:
-    """Mutates the views in a shard before each reading."""
+    """Mutates one global view of a shard before each reading."""
 
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(2)

@@ -1,4 +1,5 @@
-"""JSON, lists and tables made to harm: refused with a sentence, within the limits of size and memory."""
+"""JSON, lists and tables made to do harm are refused with an ``InputError``, and within the limits on size and
+memory."""
 
 import io
 import json
@@ -31,7 +32,7 @@ from shards.verify import verify_dataset
 
 @pytest.fixture
 def data(synthetic_shards, tmp_path) -> Path:
-    """A data set that a test may spoil."""
+    """A copy of ``synthetic_shards`` that a test may damage."""
     return shutil.copytree(synthetic_shards, tmp_path / "data")
 
 
@@ -110,7 +111,8 @@ def test_lists_that_claim_too_much(tmp_path, monkeypatch):
 
 
 def test_rows_that_take_no_room_in_a_file(tmp_path):
-    """Two million rows in a few kilobytes, as of a hundred million there may be in a megabyte."""
+    """A Parquet list of two million equal rows in a few kilobytes is refused: the size of a file does not bound the
+    memory that its rows take."""
     path = tmp_path / "list.parquet"
     columns = {"path": "a.jpg", "key": "k", "label": "real", "sha256": "0" * 64, "group": "g"}
     pq.write_table(pa.table({name: pa.repeat(value, 2_000_000) for name, value in columns.items()}), path)
@@ -152,7 +154,8 @@ def test_parquet_files_that_claim_too_much(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["a" * 5000 + ".jpg", "x/" * 3000 + "a.jpg", "a\x01b.jpg"])
 def test_names_in_a_list_that_no_file_can_have(tmp_path, name):
-    """They are missing files like any other. The fuzz found that Python raised on long ones."""
+    """File names that cannot exist count as missing files. Fuzzing had found that Python raises an error for very long
+    ones."""
     path = tmp_path / "list.csv"
     path.write_text(f"path,label\n{name},real\nb.jpg,fake\n")
     with pytest.raises(InputError, match="none of the files listed"):

@@ -1,7 +1,7 @@
-"""SIGKILL inside the work, many times over: the same commands end as if nothing had been.
+"""Commands are killed by SIGKILL many times and repeated. In the end they leave the same files as if never killed.
 
-Each kill is timed by progress (shards or steps done since the start), plus up to 50 ms drawn from
-a fixed seed. ``GLASS_BUILD_KILLS``, ``GLASS_INDEX_KILLS``, ``GLASS_TRAIN_KILLS`` change how many.
+Each kill happens after some progress (shards or steps done since the start), plus up to 50 ms drawn from a fixed seed.
+``GLASS_BUILD_KILLS``, ``GLASS_INDEX_KILLS`` and ``GLASS_TRAIN_KILLS`` set the number of kills.
 """
 
 import io
@@ -56,7 +56,7 @@ def kills_wanted(name: str, default: int) -> int:
 
 
 def start(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Starts a command; all that it says goes to a file, for a full pipe would hold it up."""
+    """Starts a command. Its output goes to the file ``log``, because a full pipe would block it."""
     return subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
@@ -79,8 +79,8 @@ def finish(command: list[str]) -> None:
 
 
 def kill_often(command: list[str], progress: Callable[[], int], total: int, kills: int) -> int:
-    """Starts the command and kills it after some progress, again and again; how many kills landed
-    before it ended by itself."""
+    """Starts the command and kills it after some progress, up to ``kills`` times. Returns how many of these kills hit a
+    command that was still running."""
     dice, landed = random.Random(17), 0
     for number in range(kills):
         before = progress()
@@ -105,7 +105,8 @@ def kill_often(command: list[str], progress: Callable[[], int], total: int, kill
 
 
 def _works(process: subprocess.Popen[bytes], limit: float) -> bool:
-    """Whether the process has computed for a while: it is importing, reading or writing."""
+    """Whether the process has used more than 0.7 s of CPU time, so that it is importing, reading or writing; or has
+    ended, or ``limit`` has passed."""
     try:
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
@@ -115,7 +116,7 @@ def _works(process: subprocess.Popen[bytes], limit: float) -> bool:
 
 
 def report(what: str, landed: int) -> None:
-    """Beside the test's verdict, for the log."""
+    """Prints how many kills landed, so that the log shows it beside the test's result."""
     sys.stderr.write(f"\n{what}: {landed} kills landed\n")
 
 
@@ -172,7 +173,7 @@ def test_an_index_killed_often(tmp_path, encode_image):
 
 
 def files(run: Path) -> set[str]:
-    """All but TensorBoard's, whose names hold times."""
+    """Returns the relative paths of all files in a run's folder."""
     return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
 
 
@@ -203,7 +204,9 @@ def test_a_training_run_killed_twenty_times(synthetic_shards, tmp_path):
 
 
 def test_a_training_run_killed_at_each_kind_of_rename(synthetic_shards, tmp_path):
-    """Life after life ends with a file that is written and has not got its name yet."""
+    """A run is killed at its first rename, the continued run at its second, and so on up to the seventh. Each kill
+    leaves a file that is complete but still has its temporary name. The last continuation ends like a run that was
+    never killed."""
     settings = ["--set", "epochs=2", *SMALL_RUN]
     command = ["train.py", "--data", str(synthetic_shards), "--preset", "glass_tiny", *settings]
     command += ["--checkpoint-every", "2", "--output"]

@@ -1,4 +1,5 @@
-"""Files made to harm: refused with a sentence, in bounded time and memory, and without running."""
+"""Files made to do harm are refused with an error that names them, in bounded time and memory, and nothing in them is
+run."""
 
 import os
 import shutil
@@ -28,12 +29,12 @@ CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_si
 
 @pytest.fixture
 def data(synthetic_shards, tmp_path) -> Path:
-    """A data set that a test may spoil."""
+    """A copy of ``synthetic_shards`` that a test may damage."""
     return shutil.copytree(synthetic_shards, tmp_path / "data")
 
 
 def edit_rows(folder: Path, edit, **options) -> None:
-    """Rewrites the manifest; ``options`` are those of Arrow's writer."""
+    """Applies ``edit`` to the manifest's rows and writes the manifest again. ``options`` go to Arrow's file writer."""
     table = ShardDataset.open(folder).table
     rows = table.to_pylist()
     edit(rows)
@@ -52,7 +53,7 @@ def load(folder: Path, **changes) -> list:
 
 
 def header(name: bytes, size: bytes, kind: bytes = b"0") -> bytes:
-    """A ustar header with a checksum that fits."""
+    """Returns the ustar header of a tar member, with a correct checksum."""
     block = bytearray(512)
     block[: len(name)] = name
     block[100:108] = b"0000644\0"
@@ -138,7 +139,8 @@ def test_offsets_outside_the_tar_cost_their_sample(data):
 
 
 def test_a_manifest_that_makes_a_tiled_image_larger_costs_its_sample(data):
-    """The fuzz found that it was caught only as an unforeseen error."""
+    """If the manifest makes a tiled image larger than it is, only its sample is masked, as undecodable. Fuzzing had
+    found that this error was handled only as an unforeseen one."""
 
     def enlarge(rows):
         row = next(r for r in rows if r["stored_as"] == "tiled" and r["split"] == "train")
@@ -152,7 +154,8 @@ def test_a_manifest_that_makes_a_tiled_image_larger_costs_its_sample(data):
 
 
 def test_a_split_that_only_the_description_knows(data):
-    """The fuzz found a ``ValueError``."""
+    """A split that ``dataset.json`` lists and no row belongs to is an ``InputError``. Fuzzing had found a
+    ``ValueError``."""
     edit_rows(data, lambda rows: [row.update(split="valid") for row in rows])
     with pytest.raises(InputError, match=r"split '.*' of .* has no samples"):
         load(data)
@@ -238,7 +241,7 @@ def test_a_file_of_a_terabyte_is_not_read(tmp_path, monkeypatch):
 
 
 def claiming(jpeg: bytes, width: int, height: int) -> bytes:
-    """A JPEG whose frame header says another size."""
+    """Returns ``jpeg`` with another size in its frame header: ``width`` × ``height``."""
     markers = [bytes([0xFF, kind]) for kind in (0xC0, 0xC1, 0xC2)]
     at = next(jpeg.index(marker) for marker in markers if marker in jpeg)
     size = height.to_bytes(2, "big") + width.to_bytes(2, "big")
@@ -261,7 +264,8 @@ def test_an_image_that_claims_65535_pixels_square_is_rejected(tmp_path, coded_im
 @pytest.mark.parametrize("decode", ["full", "window"])
 @pytest.mark.parametrize("backend", ["turbo", "dali", "reference"])
 def test_an_image_that_grew_in_its_shard_is_masked_in_bounded_memory(data, backend, decode):
-    """With checksums off; the file still says what it claims only when it is opened."""
+    """An image that claims 65535 × 65535 pixels in its header, but not in the manifest, is masked, and memory grows by
+    less than 300 MB. Without checksums, the claim is noticed only when the file is opened."""
     dataset = ShardDataset.open(data)
     names = ("shard", "image_offset", "image_length", "format")
     for row in dataset.split_rows("train"):

@@ -1,4 +1,4 @@
-"""A short run of every fuzz module; ``python -m tests.fuzz.fuzz_<name>`` runs the long ones."""
+"""Runs each fuzz module for a short time; ``python -m tests.fuzz.fuzz_<name>`` runs it for longer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The limits of the fuzzers: on what a mutation costs, not on what the compiler takes."""
+"""The fuzz harness limits the CPU time of each mutation, and does not count the time that Numba spends on compiling."""
 
 import time
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.fuzz.fuzz_harness import run_fuzz
 
 
 class Compiles:
-    """Every mutation but the first, which is not measured, is the first to need a kernel."""
+    """A target in which every mutation compiles a kernel, except for the first, which the harness does not measure."""
 
     def __init__(self, folder: Path) -> None:
         self._runs = 0

@@ -1,4 +1,4 @@
-"""The fuzz of ``tests/fuzz/fuzz_jpeg.py``: a short run here, the long one with bounds checks as slow."""
+"""A short run of ``tests/fuzz/fuzz_jpeg.py``, and, marked as slow, the long run with bounds checks."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_mutations_end_in_a_status() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_mutations_under_bounds_checks(tmp_path: Path) -> None:
-    """``GLASS_FUZZ_MUTATIONS`` of them (200,000 by default), in code compiled with the checks."""
+    """Runs ``GLASS_FUZZ_MUTATIONS`` mutations (200,000 by default) in code that is compiled with bounds checks."""
     count = os.environ.get("GLASS_FUZZ_MUTATIONS", "200000")
     environment = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
@@ -50,7 +50,8 @@ def test_mutations_under_bounds_checks(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # a process that compiles without checks
 def test_checks_that_are_off_are_noticed(tmp_path: Path) -> None:
-    """The long run would stop: planted overruns go unseen in code compiled without the checks."""
+    """``prove_checks`` stops the program in code that is compiled without bounds checks, where planted overruns pass
+    unnoticed."""
     pytest.importorskip("numba")
     code = (
         "from tests.fuzz import fuzz_jpeg\n"

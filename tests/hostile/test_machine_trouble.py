@@ -1,5 +1,7 @@
-"""The machine's own trouble is blamed on no image: it ends the work with its cause, or is waited
-out."""
+"""Trouble of the machine, such as too little memory or a failing disk, is never blamed on an image.
+
+Either the work ends with an error that names the cause, or the access is tried again after a pause.
+"""
 
 import errno
 import os
@@ -42,13 +44,14 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=2, crop_size=32, global_siz
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """No test waits; these are the pauses that were asked for."""
+    """Makes pauses take no time. Returns the list that collects the lengths of the pauses that were requested."""
     return note_pauses(monkeypatch)
 
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """``failing(name, number, times)``, see :func:`tests.machine.failing_files.fail_openings`."""
+    """``failing(name, number, times)`` makes openings of files fail; see
+    :func:`tests.machine.failing_files.fail_openings`."""
     return partial(fail_openings, monkeypatch)
 
 
@@ -100,7 +103,8 @@ def test_pillow_passes_the_machine_s_errors_on(number):
 
 
 def test_too_little_memory_to_decode_rejects_nothing(tmp_path, encode_image):
-    """With a real limit, in a process of its own: 3,000 × 2,500 pixels where 16 MB are left."""
+    """Runs in a process of its own with a real limit: decoding 3,000 × 2,500 pixels with 16 MB left raises
+    ``MemoryError``."""
     path = tmp_path / "large.png"
     path.write_bytes(encode_image(np.zeros((2500, 3000, 3), np.uint8), "PNG"))
     code = f"""
@@ -119,7 +123,8 @@ except MemoryError:
 
 
 def test_no_conclusion_is_drawn_without_memory(monkeypatch, encode_image):
-    """Whether a file is stored as tiles, and its orientation, depend on the file alone."""
+    """Whether a file can be stored as tiles, and its orientation, must depend on the file alone. So where memory runs
+    out while a file is examined, ``MemoryError`` passes through."""
 
     def fail(*_: object) -> None:
         raise MemoryError
@@ -212,7 +217,8 @@ def test_a_folder_that_cannot_be_listed_is_not_one_without_images(images, monkey
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC])
 def test_worker_processes_that_cannot_start_are_named(monkeypatch, number, tmp_path):
-    """No /dev/shm, no descriptors: nothing of OUT's."""
+    """Where /dev/shm is full or no file descriptors are left, the error names /dev/shm and advises ``--workers 1``. It
+    does not blame the output folder."""
 
     class Context:
         def set_forkserver_preload(self, _: object) -> None: ...
@@ -249,7 +255,8 @@ def test_a_full_temporary_folder_never_changes_what_is_stored(tmp_path, monkeypa
 
 
 def test_descriptors_do_not_make_a_manifest_damaged(images, tmp_path, monkeypatch):
-    """The advice for a damaged one is to delete it."""
+    """A manifest that cannot be opened for want of file descriptors must not be reported as damaged, because the advice
+    for a damaged manifest is to delete it."""
     build(images, tmp_path / "out")
     manifest = next((tmp_path / "out").glob("*-*.parquet"))
 
@@ -329,7 +336,7 @@ def test_a_prediction_ends_or_says_io(images, failing, kind):
 
 
 def test_descriptors_that_have_run_out_are_named(tmp_path, encode_image):
-    """With a real limit: nothing is left to open."""
+    """With a real limit on file descriptors, of which none is left, the error names the image and the cause."""
     path = tmp_path / "a.png"
     path.write_bytes(encode_image(np.zeros((8, 8, 3), np.uint8), "PNG"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

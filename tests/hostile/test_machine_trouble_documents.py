@@ -1,4 +1,5 @@
-"""A disk that fails is no reason to call a document damaged: it is asked again, and then named."""
+"""A document that a failing disk does not deliver is not reported as damaged: it is read again, then named in an
+error."""
 
 import errno
 import os
@@ -34,13 +35,14 @@ SETTINGS = BuildSettings(global_size=32, split_shares={"train": 0.5, "test": 0.5
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """No test waits; these are the pauses that were asked for."""
+    """Makes pauses take no time. Returns the list that collects the lengths of the pauses that were requested."""
     return note_pauses(monkeypatch)
 
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """``failing(ending, times)``: the next openings of files of this ending give ``EIO``."""
+    """``failing(ending, times)`` makes the next ``times`` openings of files whose names end in ``ending`` raise
+    ``EIO``."""
     opened, left = {"os": os.open, "file": pq.ParquetFile, "schema": pq.read_schema}, [0]
     ending = ["never"]
 
@@ -131,7 +133,8 @@ def test_a_command_answers_with_a_sentence_where_a_file_is_not_given(capsys, num
 
 @pytest.mark.parametrize("method", ["match", "recompress"])
 def test_what_is_equalised_does_not_depend_on_a_disk(synthetic_images, tmp_path, monkeypatch, method):
-    """The disk fails after the first pass, and gives the file again when it is stored."""
+    """The disk fails while ``--equalise`` compares the files and works again when they are stored. The build stops with
+    an error; with ``reject_unreadable`` it leaves the image out."""
     from shards.build import equalise
     from shards.images.rejection import RejectedImage
 
@@ -174,7 +177,9 @@ def test_a_disk_that_fails_within_a_list_is_named(tmp_path: Path, monkeypatch: p
 def test_an_archive_on_a_failing_disk_is_neither_left_out_nor_read_twice(
     archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside it lie other images, and what it was unpacked to."""
+    """An archive, and then an image beside it, lie on a failing disk: reading the source raises ``MachineTrouble``.
+    Once the disk works again, the four images are found once each, although they also exist unpacked beside the
+    archive."""
     files = {"a/real/1.jpg": b"r", "a/fake/1.jpg": b"f", "b/real/2.jpg": b"s", "b/fake/2.jpg": b"g"}
     for name, data in files.items():
         (tmp_path / name).parent.mkdir(parents=True)

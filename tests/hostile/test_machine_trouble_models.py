@@ -1,4 +1,4 @@
-"""The machine's own trouble makes no checkpoint damaged, and gives no image a verdict."""
+"""Trouble of the machine makes no checkpoint count as damaged, and gives no image a verdict."""
 
 import errno
 from pathlib import Path
@@ -19,7 +19,7 @@ CONFIG = LoaderConfig(num_crops=2, crop_size=16, global_size=16, global_batch_si
 
 
 class FailingSource:
-    """An image that raises."""
+    """An image source whose loading raises ``error``."""
 
     name = "folder/a.jpg"
 
@@ -32,7 +32,8 @@ class FailingSource:
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
 def test_a_prediction_ends_with_the_cause_and_the_image(error):
-    """It was a row: too_large, or corrupt."""
+    """Too little memory or too few file descriptors end the prediction. They used to give a row that called the image
+    too_large or corrupt."""
     with pytest.raises(MachineTrouble, match=r"folder/a\.jpg: (there is not enough|this process)"):
         prepare(FailingSource(error), CONFIG, PredictOptions())
 
@@ -52,7 +53,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> None:
-    """The next openings of weights fail."""
+    """Makes the next ``times`` openings of model weights fail with the error ``number``."""
     fail_openings(monkeypatch, "model.safetensors", number, times)
 
 
@@ -72,7 +73,8 @@ def test_nor_because_a_disk_failed_once(store, monkeypatch):
 
 
 def test_weights_that_cannot_be_opened_are_not_damaged(store, monkeypatch):
-    """safetensors does not pass the system's error on; the advice was to remove the checkpoint."""
+    """Weights that cannot be opened raise ``MachineTrouble``, although safetensors raises a ``RuntimeError`` without
+    the system's error. This used to count as damage, with the advice to remove the checkpoint."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("Too many open files (os error 24)")

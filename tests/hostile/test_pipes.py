@@ -1,4 +1,4 @@
-"""Pipes and empty files in place of what is read: nothing waits for ever, nothing is a trace."""
+"""Pipes and empty files in place of files to read: no command waits for ever, and none ends with a Python traceback."""
 
 import os
 import re
@@ -25,7 +25,7 @@ CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_si
 
 @pytest.fixture
 def data(synthetic_shards: Path, tmp_path: Path) -> Path:
-    """A data set that a test may spoil."""
+    """A copy of ``synthetic_shards`` that a test may damage."""
     return shutil.copytree(synthetic_shards, tmp_path / "data")
 
 

@@ -1,4 +1,4 @@
-"""What a decoder gives back is kept for the next image, unless the user's environment says otherwise."""
+"""Memory that a decoder frees is kept for the next image, unless the user's environment sets other thresholds."""
 
 import platform
 import resource
@@ -11,14 +11,15 @@ from shards.allocation import keep_freed_memory, return_freed_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thresholds are glibc's")
 ROUNDS, BLOCK = 40, 4 << 20
-"""Blocks of 4 MB, as an image of a megapixel is in Pillow."""
+"""Number of rounds, and size in bytes of a block: 4 MB, as much as Pillow uses for an image of one megapixel."""
 FEWEST = 2 * BLOCK // (2 << 20)
-"""Faults of two blocks that come from the kernel: NumPy asks for huge pages of 2 MB, and some machines give
-them. With pages of 4 KB there are 2,048."""
+"""Minimum number of page faults per round if the kernel provides two new blocks: 4 with the huge pages of 2 MB that
+NumPy asks for and some machines grant. With pages of 4 KB there are 2,048."""
 
 
 def faults_of_reuse() -> float:
-    """Page faults per block that is taken, filled and given back in a thread, as images of a loader are."""
+    """Returns the page faults per round, in which a thread allocates, fills and frees two blocks, as a loader does for
+    images."""
 
     def fill(rounds):
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
@@ -34,7 +35,8 @@ def faults_of_reuse() -> float:
 
 @pytest.fixture
 def untouched(monkeypatch):
-    """The environment sets no threshold; afterwards they are as the tests' processes have them."""
+    """Removes malloc's thresholds from the environment. After the test, sets them again as all test processes have
+    them."""
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
         monkeypatch.delenv(name, raising=False)
     yield monkeypatch

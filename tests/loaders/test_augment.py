@@ -1,4 +1,4 @@
-"""Changed samples: a window made from its surroundings is the window of the changed image."""
+"""Augmented samples: a window computed from its surroundings alone equals that window of the augmented whole image."""
 
 import shutil
 from dataclasses import replace
@@ -30,7 +30,7 @@ HEIGHT, WIDTH = 203, 331
 
 
 def photograph(height: int = HEIGHT, width: int = WIDTH) -> Pixels:
-    """Shapes with edges, and noise: what filters and encoders treat differently."""
+    """Returns an image of edges and noise, which filters and encoders treat differently."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width]
     planes = [np.sin(x / 9 + k) * 60 + (y // 23 % 2) * 50 + 100 for k in range(3)]
@@ -51,7 +51,7 @@ RESIZED: list[tuple[Operation, ...]] = [scaled((HEIGHT, WIDTH), percent) for per
 
 
 def windows_of(size: tuple[int, int], side: int = 48) -> list[CropWindow]:
-    """At all corners and borders, off every grid, and the whole image."""
+    """Returns windows at all corners and borders, windows that are aligned to no grid, and the whole image."""
     height, width = min(side, size[0]), min(side, size[1])
     tops = sorted({0, 17, (size[0] - height) // 2, size[0] - height})
     lefts = sorted({0, 33, (size[1] - width) // 2, size[1] - width})
@@ -65,7 +65,7 @@ def windows_of(size: tuple[int, int], side: int = 48) -> list[CropWindow]:
 
 
 def by_window(change: Change, image: Pixels, window: CropWindow) -> Pixels:
-    """The window made from nothing but what it says it needs."""
+    """Computes a window of the changed image from nothing but the part of the source that ``change`` asks for."""
     top, left, height, width = change.source_window(window)
     return change.on_window(image[top : top + height, left : left + width].copy(), window)
 
@@ -84,7 +84,8 @@ def test_a_window_equals_the_whole_image_changed_and_cropped(operations: tuple[O
 
 @pytest.mark.parametrize("operations", RESIZED, ids=str)
 def test_a_window_of_a_resized_image(operations: tuple[Operation, ...]) -> None:
-    """Positions are fractions of pixels, whose last bits are rounded: ±1, and that seldom."""
+    """A window of a resized image differs from the same window of the whole resized image by at most 1, in less than 1
+    % of the values, because positions between pixels are rounded differently."""
     image = photograph()
     change = Change.of(operations, image.shape[:2])
     whole = change.on_image(image).astype(int)
@@ -97,7 +98,8 @@ def test_a_window_of_a_resized_image(operations: tuple[Operation, ...]) -> None:
 
 @pytest.mark.parametrize("quality", [50, 90])
 def test_a_window_saved_as_webp_is_like_the_whole_images(quality: int) -> None:
-    """VP8 predicts along the image, so the errors are others, but as large: within a fifth."""
+    """A window saved as WebP has other coding errors than the whole image, because VP8 predicts each block from its
+    neighbours. Their root mean square is equal within a fifth."""
     image = photograph(400, 400)
     change = Change.of((WebP(quality),), image.shape[:2])
     window = CropWindow(133, 150, 96, 96)
@@ -111,7 +113,7 @@ def test_a_window_saved_as_webp_is_like_the_whole_images(quality: int) -> None:
 @settings(max_examples=25)
 @given(st.integers(0, 2**31), st.integers(20, 260), st.integers(20, 260))
 def test_any_draw_on_any_image(content: int, height: int, width: int) -> None:
-    """Windows of changed images need parts of the source that exist, and come out in full size."""
+    """Windows of a changed image ask only for parts of the source that exist, and come out in full size."""
     change = draw_changes(
         np.array([height]), np.array([width]), np.array([content]), share=1.0, seed=1, epoch=0, appearance=0
     )[0]
@@ -132,7 +134,8 @@ def test_any_draw_on_any_image(content: int, height: int, width: int) -> None:
 
 @pytest.mark.parametrize("stage", [(Blur(3.0),), (Blur(8.0),), (Resize(20, 33),), (Resize(50, 40),)])
 def test_the_view_of_a_filtered_image(stage: tuple[Operation, ...]) -> None:
-    """From the stored view alone it comes out nearer to the truth than the view left as it is."""
+    """The view of a blurred or resized image is computed from the stored view alone. It is nearer to the exact view
+    than the stored view is."""
     image = photograph()
     change, stored = Change.of(stage, image.shape[:2]), global_view(image, 64)
     truth = global_view(change.on_image(image), 64).astype(float)
@@ -142,7 +145,8 @@ def test_the_view_of_a_filtered_image(stage: tuple[Operation, ...]) -> None:
 
 
 def test_the_view_of_a_noisy_image() -> None:
-    """Noise of the deviation that shrinking leaves, if other noise."""
+    """Noise added to the stored view differs from that of a noisy image after shrinking, but has the same standard
+    deviation."""
     image = np.full((512, 512, 3), 128, np.uint8)
     change = Change.of((Noise(0.075, 7),), (512, 512))
     truth = global_view(change.on_image(image), 64).astype(float).std()
@@ -150,8 +154,8 @@ def test_the_view_of_a_noisy_image() -> None:
 
 
 def test_the_view_of_a_saved_image() -> None:
-    """Of small images the view shows what saving does; in that of large ones it has averaged
-    out."""
+    """Saving as JPEG changes the view of a small image. In the view of a large image its effect averages out, so the
+    view is left unchanged."""
     large, small = photograph(900, 900), photograph(100, 110)
     for image, changes in ((large, False), (small, True)):
         change, stored = Change.of((Jpeg(40),), image.shape[:2]), global_view(image, 64)
@@ -237,7 +241,7 @@ def same(first: Any, second: Any) -> bool:
     ],
 )
 def test_the_loader_changes_samples(synthetic_shards: Path, backend: str, decode: str) -> None:
-    """Crops are windows of the stored image decoded by the oracle, changed whole, and cropped."""
+    """Crops equal those of the reference decode of the whole stored image, changed as a whole and then cropped."""
     dataset = ShardDataset.open(synthetic_shards)
     rows = {key: row for row, key in enumerate(dataset.column("sample_key"))}
     config = replace(CONFIG, backend=backend, decode=decode, augment=0.7)

@@ -1,4 +1,4 @@
-"""The choice between windows and a whole decode follows what each would decode."""
+"""The loader decodes single windows or the whole image, whichever is estimated to cost less."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def test_large_images_are_spliced_and_small_ones_decoded_whole():
 
 
 def test_more_crops_tip_the_choice_once():
-    """From some number of crops on, and ever after, the whole image is cheaper."""
+    """Up to some number of crops decoding windows is cheaper; for every larger number, decoding the whole image is."""
     chosen = [choose(800, 1000, count) for count in range(1, 40)]
     assert chosen[0]
     assert not chosen[-1]

@@ -1,4 +1,4 @@
-"""Four decoders, one result: the oracle's pixels, for every window, also where an image ends."""
+"""Four decoders give the pixels of the oracle (Pillow's full decode) for every window, also where an image ends."""
 
 import io
 import struct
@@ -28,7 +28,8 @@ CROP, NUM_CROPS = 48, 3
 
 
 def picture(height, width, mode="RGB"):
-    """Smooth in red and green (the place), noisy in blue (so that no two crops look alike)."""
+    """Returns an image whose red and green channels encode the position, and whose blue channel is noise, so that no
+    two crops look alike."""
     rows, columns = np.mgrid[:height, :width]
     noise = np.random.default_rng(height * 7919 + width).integers(0, 256, (height, width))
     pixels = np.stack([columns * 255 // width, rows * 255 // height, noise], -1).astype(np.uint8)
@@ -42,7 +43,7 @@ def encode(image, file_format, **options):
 
 
 def job(data, image, file_format, sample, windows=None):
-    """A whole-image job with windows in both corners and in the middle."""
+    """Returns a job that decodes the whole image for windows in two corners and in the middle, or for ``windows``."""
     width, height = image.size
     high, wide = min(CROP, height), min(CROP, width)
     if windows is None:
@@ -65,7 +66,8 @@ def job(data, image, file_format, sample, windows=None):
 
 
 def variants():
-    """JPEGs of every subsampling and mode, PNGs of every mode, larger and smaller than a crop."""
+    """Returns (format, image, options) of JPEGs of every subsampling and mode, PNGs of every mode, WebPs and a TIFF,
+    larger and smaller than a crop."""
     cases = []
     for height, width in [(100, 130), (48, 48), (20, 90), (61, 1), (1, 1)]:
         for mode in ("RGB", "L", "CMYK"):
@@ -93,7 +95,8 @@ def make_decoder(name):
 
 
 def decode(name, jobs):
-    """All crops of ``jobs`` by the decoder ``name``; the buffer starts full of rubbish."""
+    """Returns all crops of ``jobs`` by the decoder called ``name``, and its failures. The buffer is filled with 77
+    beforehand, so that crops that are not written show."""
     crops = torch.full((len(jobs) * NUM_CROPS, CROP, CROP, 3), 77, dtype=torch.uint8)
     decoder = make_decoder(name)
     failures = decoder.decode(jobs, crops)
@@ -103,7 +106,7 @@ def decode(name, jobs):
 
 @pytest.mark.parametrize("name", ["reference", "turbo", "dali", "nvjpeg"])
 def test_crops_equal_the_oracle_for_every_format(name):
-    """Pillow's own decode, sliced and padded by hand, is what every decoder gives: tolerance 0."""
+    """Every decoder gives exactly the pixels of Pillow's own decode, cut and padded by hand."""
     cases = variants()
     data = [encode(image, file_format, **options) for file_format, image, options in cases]
     jobs = [job(d, image, f, k) for k, (d, (f, image, _)) in enumerate(zip(data, cases, strict=True))]
@@ -122,7 +125,8 @@ def test_crops_equal_the_oracle_for_every_format(name):
 
 @pytest.mark.parametrize("name", ["reference", "turbo", "dali", "nvjpeg"])
 def test_one_broken_file_costs_no_other(name):
-    """A cut-off file, rubbish and a wrong size fail alone, with zeros in their slots."""
+    """A cut-off file, noise, and a file of the wrong size fail alone: their crops are zero, and all others are
+    right."""
     image = picture(100, 130)
     good = encode(image, "JPEG")
     noise = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8)
@@ -142,7 +146,8 @@ def test_one_broken_file_costs_no_other(name):
 
 
 def webp_jobs():
-    """A good WebP, half of one, and one of another size than the job says."""
+    """Returns jobs for an intact WebP, for the first half of it, and for a WebP whose size differs from that in the
+    job."""
     image = picture(100, 130)
     good = encode(image, "WEBP")
     return [
@@ -153,7 +158,7 @@ def webp_jobs():
 
 
 def test_webp_is_decoded_without_pillow(monkeypatch):
-    """The oracle is asked about damaged files alone, and finds the words."""
+    """Pillow is called for damaged files alone, and gives the reason why they cannot be decoded."""
     asked = []
     by_oracle = ReferenceDecoder.decode
     monkeypatch.setattr(
@@ -189,7 +194,8 @@ def test_webp_is_left_to_pillow_where_torchvision_cannot_be_trusted(fault, monke
 
 @pytest.mark.parametrize("name", ["dali", "nvjpeg"])
 def test_spliced_jobs_and_whole_ones_are_decoded_in_one_batch(name):
-    """A job made for one window goes through DALI's fused decoder, to the same pixels."""
+    """A spliced JPEG, made for one window, goes through DALI's fused decoder in the same call, and gives the same
+    pixels."""
     image = picture(100, 130)
     data = encode(image, "JPEG")
     spliced = WindowJob(data, data.size, 100, 130, (5, 9, CROP, 40), 3, 1, "RGB")
@@ -200,15 +206,15 @@ def test_spliced_jobs_and_whole_ones_are_decoded_in_one_batch(name):
 
 
 def test_gpu_graphs_are_constructed_without_a_gpu():
-    """The same definitions take the device as an argument; building them is a GPU machine's
-    task."""
+    """The definitions of DALI's pipelines accept a GPU as device; building these pipelines needs a machine with a
+    GPU."""
     size = {"crop_size": 224, "batch_size": 8, "num_threads": 2}
     assert define_whole_pipeline("cuda", num_crops=4, **size) is not None
     assert define_spliced_pipeline("cuda", **size) is not None
 
 
 def test_buffers_are_lent_again_only_when_nobody_looks_at_them():
-    """A view keeps the memory; dropping the last one gives it back."""
+    """A buffer is not lent again while a view of it exists, and is lent again once the last view is dropped."""
     pool = BufferPool(keep=2, pinned=False)
     first = pool.borrow((4, 5))
     address, view = first.data_ptr(), first.permute(1, 0)[2:]
@@ -220,7 +226,8 @@ def test_buffers_are_lent_again_only_when_nobody_looks_at_them():
 
 
 def animated_png(pixels, others):
-    """An APNG whose default image is no frame of it: Pillow shows that, DALI the first frame."""
+    """Returns an APNG whose default image is not one of its frames. Pillow shows the default image, DALI the first
+    frame."""
     data = encode(Image.fromarray(pixels), "PNG").tobytes()
     height, width = pixels.shape[:2]
     frames = b""
@@ -235,14 +242,15 @@ def animated_png(pixels, others):
 
 
 def without_marker(data, header_field):
-    """A JPEG without its JFIF or Adobe marker."""
+    """Returns the JPEG ``data`` without its JFIF or Adobe segment, which the attribute ``header_field`` locates."""
     at = getattr(read_header(data), header_field)
     length = int.from_bytes(data[at - 2 : at].tobytes(), "big")
     return np.concatenate([data[: at - 4], data[at - 2 + length :]])
 
 
 def test_a_gpu_gets_no_spliced_jpeg_of_unusual_colours():
-    """libjpeg-turbo reads an Adobe marker; that nvJPEG does was never seen."""
+    """Spliced JPEGs of unusual colour spaces are not sent to a GPU: whether nvJPEG obeys an Adobe marker, as
+    libjpeg-turbo does, has never been verified."""
     image = picture(100, 130)
     rgb = without_marker(encode(image, "JPEG", keep_rgb=True), "adobe_offset")
     files = [
@@ -259,7 +267,7 @@ def test_a_gpu_gets_no_spliced_jpeg_of_unusual_colours():
 
 
 def test_dali_gets_only_what_it_must_show_as_the_oracle_does():
-    """What is left to the oracle is counted by reason; the pixels are the oracle's in any case."""
+    """Files that DALI might show differently are left to Pillow and counted by reason. All pixels equal Pillow's."""
     image = picture(100, 130)
     pixels = np.asarray(image)
     two = encode(image, "MPO", save_all=True, append_images=[picture(90, 80)], quality=90)

@@ -1,4 +1,7 @@
-"""Damage met while training: masked, counted, named, never substituted; epochs keep their laws."""
+"""Damage that a loader meets during training is masked, counted and named, and never replaced by another sample.
+
+Epochs still show every sample once, in equally many steps on all ranks.
+"""
 
 import os
 import shutil
@@ -21,12 +24,12 @@ CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_si
 
 @pytest.fixture
 def damaged(synthetic_shards, tmp_path) -> Path:
-    """A copy that a test may damage."""
+    """A copy of ``synthetic_shards`` that a test may damage."""
     return shutil.copytree(synthetic_shards, tmp_path / "data")
 
 
 def flip(dataset: ShardDataset, row: int, member: str, at: float = 0.5) -> str:
-    """Flips one bit of a member, ``at`` of its length; the sample's key."""
+    """Flips one bit of the sample's member, at the fraction ``at`` of its length. Returns the sample's key."""
     offset, length = (int(dataset.column(f"{member}_{what}")[row]) for what in ("offset", "length"))
     path = dataset.shard_path(dataset.column("shard")[row])
     with path.open("r+b") as tar:
@@ -43,7 +46,8 @@ def spliced_row(dataset: ShardDataset) -> int:
 
 
 def validity(loader: Loader) -> dict[str, bool]:
-    """Key → whether it was valid, of the batches of an epoch without fillers."""
+    """Returns sample key → whether the sample was valid, over the batches of an epoch. The last batch must have no
+    fillers."""
     found: dict[str, bool] = {}
     for batch in loader:
         for key, valid in zip(batch["sample_key"], batch["is_valid"].tolist(), strict=True):
@@ -54,8 +58,8 @@ def validity(loader: Loader) -> dict[str, bool]:
 @pytest.mark.parametrize("member", ["image", "global"])
 @pytest.mark.parametrize("backend", ["turbo", "dali", "reference"])
 def test_one_flipped_bit_is_found_and_costs_one_sample(damaged, member, backend):
-    """Bits that change pixels but make no decoder complain; in the first epoch and in later ones,
-    when the bytes are not read again."""
+    """A flipped bit that changes pixels without making a decoder fail masks one sample, in the first epoch and in later
+    ones, where checksums are not computed again."""
     dataset = ShardDataset.open(damaged)
     row = spliced_row(dataset)
     key = flip(dataset, row, member)
@@ -86,7 +90,8 @@ def test_nothing_is_looked_at_when_switched_off(damaged):
 
 @pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.99])
 def test_a_flipped_bit_in_an_index_costs_a_full_decode_and_no_sample(synthetic_shards, damaged, at):
-    """Anywhere in it: the header has checksums of its own, the entries have not."""
+    """A flipped bit anywhere in the entry points costs a full decode. Their header has its own checksums, the entries
+    have none."""
     dataset = ShardDataset.open(damaged)
     flip(dataset, spliced_row(dataset), "mcu", at)
     config = replace(CONFIG, decode="window")
@@ -101,7 +106,8 @@ def test_a_flipped_bit_in_an_index_costs_a_full_decode_and_no_sample(synthetic_s
 
 @pytest.mark.parametrize("backend", ["turbo", "dali"])
 def test_a_shard_cut_off_under_the_run_costs_its_samples_only(damaged, backend):
-    """The file is mapped already: touching what is gone would end the process."""
+    """Only the samples in the lost part of a truncated shard are masked. The shard is already mapped into memory, where
+    touching lost pages would end the process."""
     dataset = ShardDataset.open(damaged)
     config = replace(CONFIG, backend=backend, global_batch_size=1, verify="off")
     with build_loader(damaged, "train", config) as loader:
@@ -163,8 +169,8 @@ def test_too_little_memory_is_no_fault_of_a_sample(synthetic_shards, monkeypatch
 
 @pytest.fixture(scope="module")
 def one_percent(tmp_path_factory, encode_image):
-    """50 small images in shards of one sample each (and, for the second data set, of 40), two
-    training images of which are damaged; (folder, keys of the damaged)."""
+    """Two data sets of 50 small images, with 1 and with 40 samples per shard, in each of which two training images are
+    damaged. Returns samples per shard → (folder, keys of the damaged samples)."""
     rng, root = np.random.default_rng(3), tmp_path_factory.mktemp("laws")
     for number in range(50):
         folder = root / "images" / ("real" if number % 2 else "generated/gan")
@@ -199,7 +205,8 @@ def one_percent(tmp_path_factory, encode_image):
     ],
 )
 def test_each_sample_once_and_equal_steps_with_damage(one_percent, samples_per_shard, world_size, shuffle):
-    """Also with fewer shards (two) than ranks, and with shards of one sample."""
+    """Every sample appears once and all ranks take equally many steps, also with fewer shards than ranks, and with
+    shards of one sample."""
     folder, damaged = one_percent[samples_per_shard]
     dataset = ShardDataset.open(folder)
     size = {"global_batch_size": 2 * world_size, "crop_size": 16, "global_size": 32}

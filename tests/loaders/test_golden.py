@@ -1,4 +1,4 @@
-"""Golden batches: order, windows and pixels of every sampling rule, whatever way the pixels are read."""
+"""Golden batches: the order, windows and pixels of every sampling rule stay the same, however the pixels are read."""
 
 from dataclasses import replace
 from hashlib import sha256
@@ -15,7 +15,7 @@ from loaders.windows.sampling import SAMPLING_RULES, crop_windows
 CONFIG = LoaderConfig(backend="turbo", global_batch_size=8, num_crops=6, crop_size=48, global_size=64, seed=606)
 SPLIT = "train+valid+test"
 IMAGES = "6e8b05137db9945f8a82284316d312d4dec4e03dfc10519eeda34118d21aaf85"
-"""SHA-256 of the image files that the digests below belong to; another encoder writes other files."""
+"""SHA-256 of the image files for which the digests below hold. Another version of the encoder may write other files."""
 BATCHES = {
     ("all", 0.0): "03889b8a2a6a18e1a405d8750e0c9070f9b4ebbccf55b054bb2a1e4384f69b49",
     ("all", 0.7): "a26bd6ea02eaae919f67e6c367025fda9a357395e5f3fc44cc9779f17f25f66a",
@@ -28,7 +28,7 @@ BATCHES = {
     ("uniform", 0.0): "00227a7fccbdfabcbdb51e832c2f33c183f0ef8e9aa04c6acd1efcd3d99d69ad",
     ("uniform", 0.7): "884515d48590e7d5593f9106d146604b0d7747ae9dad5130f1061ce437bffce1",
 }
-"""(sampling, augment) → digest of the batches of epoch 1."""
+"""(sampling rule, augmented share) → digest of all batches of epoch 1."""
 BALANCED = "3f2b3165ccf7cfd9d47fb9ac004033fbcf32b37397bf26a8f400e0dc1d0267cd"
 WINDOWS = {
     "all": "558bdb47b79dc1735d2b298298262e2913a5196bfddb5c3d8d72094168910ab5",
@@ -37,11 +37,11 @@ WINDOWS = {
     "texture": "910c1648a83fc3dd483f2541bab7e691d19b781111efc69714846cea14354adb",
     "uniform": "4fd58514e926cc2971cb7fd2e3d003b1ebbdc3ec375abd8d3d7a1e720a6330fe",
 }
-"""Digest of windows and masks of images of many shapes."""
+"""Sampling rule → digest of the windows and masks of images of many shapes."""
 
 
 def digest_of(data: Path, config: LoaderConfig) -> str:
-    """Of every key of every batch of epoch 1."""
+    """Returns the SHA-256 over every key of every batch of epoch 1."""
     digest = sha256()
     with build_loader(data, SPLIT, config) as loader:
         loader.set_epoch(1)
@@ -54,7 +54,7 @@ def digest_of(data: Path, config: LoaderConfig) -> str:
 
 @pytest.fixture
 def same_images(synthetic_images: Path) -> None:
-    """Skips where the images are not those of which the digests were taken."""
+    """Skips the test if the images are not those for which the digests were computed."""
     files = sorted(synthetic_images.rglob("*.*"))
     if sha256(b"".join(file.read_bytes() for file in files)).hexdigest() != IMAGES:
         pytest.skip("another version of Pillow writes other images")
@@ -75,7 +75,8 @@ def same_images(synthetic_images: Path) -> None:
     ],
 )
 def test_batches_are_pinned(synthetic_shards: Path, sampling: str, augment: float) -> None:
-    """Windowed, tiled, whole and changed samples, with masked crops where the rule is ``all``."""
+    """The batches contain samples read by windows, by tiles and whole, changed samples, and, under the rule ``all``,
+    masked crops. Their digest is the same for every setting of ``decode``."""
     config = replace(CONFIG, sampling=sampling, augment=augment)
     found = {
         decode: digest_of(synthetic_shards, replace(config, decode=decode)) for decode in ("auto", "window", "full")

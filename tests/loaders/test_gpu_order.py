@@ -1,4 +1,7 @@
-"""The order of calls on a GPU, on a stand-in that fails where a GPU would not have waited: streams, buffers, owners."""
+"""The order of GPU work, checked on a simulated GPU that raises where a real one would not have waited.
+
+It covers streams, pinned buffers, and which stream owns memory.
+"""
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +28,7 @@ BACKENDS = ["nvjpeg", "dali", "turbo"]
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """The stand-in in place of ``torch.cuda``, in this thread and in those of a loader."""
+    """Replaces ``torch.cuda`` by a :class:`FakeGpu`, in this thread and in those of a loader, and returns it."""
     gpu = FakeGpu()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -56,13 +59,14 @@ def gpu(monkeypatch):
 
 
 def from_dlpack(listed):
-    """Another view of the same buffer, which does not keep it."""
+    """Returns a tensor on the same buffer as ``listed``, which does not keep the buffer alive."""
     with torch._C.DisableTorchFunction():
         return torch.from_numpy(listed.values)
 
 
 def train(gpu, data, config):
-    """An epoch as training takes it: work on the consumer's stream that nobody waits for, then the batch goes."""
+    """Runs an epoch as training does: queues work on the consumer's stream without waiting for it, then drops the
+    batch. Returns the sum of each image's pixels and the loader's statistics."""
     sums = []
     with build_loader(data, "train+valid", replace(config, device="cuda")) as loader:
         for batch in loader:
@@ -85,7 +89,7 @@ def on_the_cpu(data, config):
 @pytest.mark.parametrize("decode", ["window", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_epoch_on_the_gpu_is_in_order(gpu, synthetic_shards, backend, decode):
-    """And its pixels are those of the CPU; memory is lent again meanwhile."""
+    """An epoch causes no misuse of memory, gives the pixels of the CPU, and reuses memory meanwhile."""
     config = replace(CONFIG, backend=backend, decode=decode, augment=0.3)
     sums, stats = train(gpu, synthetic_shards, config)
     assert gpu.misuses == []
@@ -110,7 +114,8 @@ UNFINISHED = {
     "the consumer's stream reads what the loader's stream may not have written yet",
     "a pinned buffer is lent again while a copy out of it may be under way",
 }
-"""What a batch that is given before its copies are done leads to; threads decide which of them comes first."""
+"""Either of these errors occurs if a batch is handed out before its copies are complete; the timing of threads decides
+which one."""
 
 
 @pytest.mark.parametrize(
@@ -129,7 +134,8 @@ def test_a_wait_that_is_left_out_is_seen(gpu, synthetic_shards, backend, left_ou
 
 
 def test_a_batch_that_is_not_handed_over_is_seen(gpu, synthetic_shards, monkeypatch):
-    """CUDA's allocator would lend its memory again while the consumer's kernels still read it."""
+    """The simulated GPU notices if ``hand_over`` is skipped: the batch's memory is then lent again while the consumer's
+    kernels may still read it."""
     monkeypatch.setattr(BatchPipeline, "hand_over", lambda self, batch: batch)
     train(gpu, synthetic_shards, replace(CONFIG, backend="nvjpeg"))
     assert "memory of the loader's stream was freed while the consumer's stream may use it" in gpu.misuses
@@ -142,7 +148,8 @@ def whole_job(pixels):
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_nvjpeg_gets_memory_that_nobody_reads_any_more(gpu, waits):
-    """torchvision takes it from the caller's stream and writes it on its own, without waiting."""
+    """torchvision allocates memory on the caller's stream, but writes it on its own stream without waiting for the
+    caller's. So the decoder must synchronise first."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     crops = torch.empty((1, 48, 48, 3), dtype=torch.uint8, device="cuda")
     before = torch.zeros((3, 64, 64), dtype=torch.uint8).to("cuda", non_blocking=True)
@@ -160,7 +167,8 @@ def test_nvjpeg_gets_memory_that_nobody_reads_any_more(gpu, waits):
 
 
 def test_one_bad_file_costs_no_other(gpu):
-    """torchvision gives no partial results: the files are decoded one by one, and the oracle has the last word."""
+    """A damaged file does not affect the others in a call. torchvision returns no partial results, so after an error
+    the files are decoded one by one, and Pillow decides whether a file is damaged."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     jobs = [replace(whole_job(pixels), slots=np.array([k]), sample=k) for k in range(3)]
     jobs[1] = replace(jobs[1], data=jobs[1].data[: jobs[1].data.size // 2])

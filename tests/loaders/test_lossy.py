@@ -1,4 +1,7 @@
-"""A set of lossy images gives the same batches, kept and as tiles: windows, pixels, views, through every decoder."""
+"""Lossy images that are kept as files and those that are stored as tiles give the same batches.
+
+Windows, pixels and global views are equal, through every decoder.
+"""
 
 from dataclasses import replace
 
@@ -20,7 +23,8 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=3, crop_size=40, global_siz
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
-    """Images of every kind, some of several tiles, some smaller than a crop: kept, and as tiles."""
+    """Two data sets of the same images, first with ``lossy="keep"``, then with ``lossy="tiles"``. The images have all
+    formats, and sizes from several tiles down to less than a crop."""
     root = tmp_path_factory.mktemp("lossy")
     random = np.random.default_rng(11)
     for number, (name, write) in enumerate((WRITERS | KEPT).items()):
@@ -75,7 +79,7 @@ def test_every_kind_is_stored_as_tiles(sets: list[ShardDataset]) -> None:
 
 
 def test_pixels_are_read_window_by_window(sets: list[ShardDataset]) -> None:
-    """Of tiles, not of the whole file: an image of several costs a part of its bytes."""
+    """With ``decode="window"``, only the tiles that a window touches are read and not the whole file."""
     read = []
     for decode in ("window", "full"):
         with build_loader(sets[1], "train", replace(CONFIG, num_crops=1, decode=decode)) as loader:

@@ -1,5 +1,5 @@
-"""The partition laws: every sample once, equal steps, the same global batches for any world
-size."""
+"""Laws of the order: every sample once per epoch, equally many steps on all ranks, and the same global batches for any
+world size."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def epoch_order(num_samples, global_batch_size, rank=0, world_size=1, seed=0, ep
 @settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 7))
 def test_every_sample_once_over_all_ranks(num_samples, device_batch_size, world_size):
-    """Valid rows over all ranks and batches are each sample exactly once; all ranks step
-    equally."""
+    """The valid rows over all ranks and batches contain each sample exactly once, and all ranks take equally many
+    steps."""
     orders = [epoch_order(num_samples, device_batch_size * world_size, rank, world_size) for rank in range(world_size)]
     assert len({len(order) for order in orders}) == 1
     seen = [
@@ -37,7 +37,7 @@ def test_every_sample_once_over_all_ranks(num_samples, device_batch_size, world_
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6])
 def test_global_batches_do_not_depend_on_the_world_size(world_size):
-    """The ranks' parts, joined in rank order, are the batch of one process."""
+    """The parts of all ranks, joined in rank order, are the batch of a single process."""
     alone = epoch_order(50, 12)
     parts = [epoch_order(50, 12, rank, world_size) for rank in range(world_size)]
     for index in range(len(alone)):
@@ -48,7 +48,8 @@ def test_global_batches_do_not_depend_on_the_world_size(world_size):
 
 
 def test_order_is_pinned():
-    """The golden order. It may change only with a new major version: resumed runs depend on it."""
+    """The order equals the golden one. It may change only with a new major version, because resumed runs depend on
+    it."""
     content = np.arange(10) * 1_000_003
     assert shuffled_order(content, 606, 0).tolist() == GOLDEN_ORDER[0]
     assert shuffled_order(content, 606, 1).tolist() == GOLDEN_ORDER[1]
@@ -58,7 +59,7 @@ GOLDEN_ORDER = [[7, 0, 2, 5, 8, 6, 4, 9, 1, 3], [9, 0, 2, 8, 7, 5, 1, 6, 4, 3]]
 
 
 def test_order_survives_repacking():
-    """The sequence of contents is the same however the manifest lists them."""
+    """The order of the contents is the same whatever the order of the manifest's rows."""
     content = np.arange(100) * 77 + 5
     repacked = content[np.random.default_rng(0).permutation(100)]
     first = content[shuffled_order(content, 1, 2)]
@@ -66,8 +67,8 @@ def test_order_survives_repacking():
 
 
 def test_balanced_order_shows_both_labels_equally_often():
-    """Each of the commoner label once, the rarer repeated evenly with growing appearance
-    numbers."""
+    """Each image of the more frequent label appears once. Those of the rarer label are repeated evenly, with appearance
+    numbers that count up from 0."""
     label = np.array([0] * 30 + [1] * 7)
     order, appearance = balanced_order(np.arange(37) * 31, label, 0, 0)
     assert len(order) == 60
@@ -91,7 +92,8 @@ def test_batches_that_cannot_be_split_are_refused(batch, rank, world, word):
 
 
 def test_no_two_uses_draw_from_one_stream():
-    """Appearances of a sample and cycles of an epoch count up from a purpose."""
+    """Random streams that are used for different purposes start from numbers that differ above the lowest 32 bits,
+    because the appearances of a sample and the cycles of an epoch count up from them."""
     purposes = [
         sampling.WINDOW_PURPOSE,
         order.ORDER_PURPOSE,

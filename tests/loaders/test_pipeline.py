@@ -1,5 +1,4 @@
-"""Laws of the loader, through real shards: same windows, same pixels, same batches after a
-resume."""
+"""Laws of the loader on real shards: the same windows, the same pixels, and the same batches after a resume."""
 
 import shutil
 from dataclasses import replace
@@ -20,7 +19,7 @@ BACKENDS = ["reference", "turbo", "dali"]
 
 
 def epoch(data, config=CONFIG, *, split="train", number=0, rank=0, world_size=1):
-    """All batches of an epoch; batches stay valid after the loader is closed."""
+    """Returns all batches of one epoch on one rank. They stay valid after the loader is closed."""
     with build_loader(data, split, config, rank, world_size) as loader:
         loader.set_epoch(number)
         return list(loader)
@@ -34,7 +33,7 @@ def same(first, second):
 
 
 def test_batch_contract(synthetic_shards):
-    """Shapes, types and memory layout, as loaders.batch documents them."""
+    """Batches have the keys, shapes, types and memory layout that ``loaders.batch`` documents."""
     batch = epoch(synthetic_shards)[0]
     shapes = {
         "global_view": ((4, 3, 64, 64), torch.uint8),
@@ -57,8 +56,8 @@ def test_batch_contract(synthetic_shards):
 @pytest.mark.parametrize("decode", ["full", "window", "auto"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pixels_and_facts_are_the_manifests(synthetic_shards, backend, decode):
-    """Crops equal the stored image decoded by the oracle and sliced; the rest equals the
-    manifest."""
+    """Crops equal the reference decode of the stored image, cut at the windows. Labels and content ids equal the
+    manifest's."""
     dataset = ShardDataset.open(synthetic_shards)
     rows = {key: row for row, key in enumerate(dataset.column("sample_key"))}
     tars = {name: dataset.shard_path(name).read_bytes() for name in set(dataset.column("shard"))}
@@ -81,8 +80,8 @@ def test_pixels_and_facts_are_the_manifests(synthetic_shards, backend, decode):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_window_mode_splices_what_it_can_and_counts_the_rest(synthetic_shards, backend):
-    """Every sample is spliced, read by tiles, or counted with the reason why not, and the times
-    add up."""
+    """Every sample is spliced, read by tiles, or counted with the reason why it was not, and each stage records its
+    time."""
     dataset = ShardDataset.open(synthetic_shards)
     rows = dataset.split_rows("train")
     tiled = dataset.column("stored_as")[rows] == "tiled"
@@ -100,7 +99,7 @@ def test_window_mode_splices_what_it_can_and_counts_the_rest(synthetic_shards, b
 
 
 def test_entry_points_of_another_file_are_noticed(synthetic_shards, tmp_path):
-    """Wrong entry points in the shard cost a full decode and are counted; pixels stay right."""
+    """Entry points that do not fit the image cost a full decode and are counted. The pixels stay right."""
     damaged = tmp_path / "shards"
     shutil.copytree(synthetic_shards, damaged)
     dataset = ShardDataset.open(damaged)
@@ -124,7 +123,8 @@ def test_entry_points_of_another_file_are_noticed(synthetic_shards, tmp_path):
 @pytest.mark.parametrize("decode", ["full", "window"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decode, monkeypatch):
-    """A rule may give fewer than N windows: the others are masked, zero, and cost nothing else."""
+    """Where a rule gives fewer than N windows, the remaining crops are masked and zero, and the others are not
+    affected."""
 
     def only_the_first(*arguments):
         windows, mask = SAMPLING_RULES["stratified_grid"].place(*arguments)
@@ -145,7 +145,7 @@ def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decod
 @pytest.mark.parametrize("decode", ["full", "window"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_image_without_crops_keeps_its_view_and_is_checked(synthetic_shards, tmp_path, backend, decode, monkeypatch):
-    """A rule may even give no window; a file that cannot be decoded is found all the same."""
+    """A rule may give an image no window at all. A file that cannot be decoded is found nevertheless."""
 
     def nowhere(*arguments):
         windows, mask = SAMPLING_RULES["stratified_grid"].place(*arguments)
@@ -186,8 +186,7 @@ def test_batches_do_not_depend_on_backend_or_threads(synthetic_shards, backend, 
 
 @pytest.mark.parametrize("world_size", range(1, 8))
 def test_every_sample_once_over_all_ranks(synthetic_shards, world_size):
-    """Through the real pipeline, for 1 to 7 processes: each sample once, steps equal on all
-    ranks."""
+    """In the whole pipeline, for 1 to 7 processes, each sample appears once and all ranks take equally many steps."""
     config = replace(CONFIG, global_batch_size=2 * world_size)
     ranks = [epoch(synthetic_shards, config, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert len({len(batches) for batches in ranks}) == 1
@@ -205,7 +204,7 @@ def test_every_sample_once_over_all_ranks(synthetic_shards, world_size):
 
 @pytest.mark.parametrize("consumed", [0, 1, 3])
 def test_resume_gives_the_same_next_batch(synthetic_shards, consumed):
-    """Prefetched batches are not counted: the state is where the consumer was."""
+    """The saved state is the position of the consumer: batches that were only prefetched are delivered again."""
     straight = epoch(synthetic_shards, number=2)
     with build_loader(synthetic_shards, "train", CONFIG) as loader:
         loader.set_epoch(2)
@@ -222,7 +221,7 @@ def test_resume_gives_the_same_next_batch(synthetic_shards, consumed):
 
 
 def test_resume_on_another_number_of_ranks(synthetic_shards):
-    """The state of one process, taken up by two: their parts make the same global batches."""
+    """Two processes that load the state of one process together give the same global batches."""
     straight = epoch(synthetic_shards)
     with build_loader(synthetic_shards, "train", CONFIG) as loader:
         next(iter(loader))
@@ -249,7 +248,7 @@ def test_state_of_another_run_is_refused(synthetic_shards):
 
 
 def test_epochs_differ_and_evaluation_does_not(synthetic_shards):
-    """Shuffled epochs show other orders and windows; without shuffling every epoch is epoch 0."""
+    """Shuffled epochs differ in order and windows. Without shuffling, every epoch equals epoch 0."""
     first, second = epoch(synthetic_shards, number=0), epoch(synthetic_shards, number=1)
     assert [b["sample_key"] for b in first] != [b["sample_key"] for b in second]
     windows = {}
@@ -264,7 +263,8 @@ def test_epochs_differ_and_evaluation_does_not(synthetic_shards):
 
 
 def test_settings_for_evaluation_show_every_image_once_and_unchanged(synthetic_shards):
-    """What training draws at random is fixed, what it left out for speed is back, and a change wins over both."""
+    """``for_evaluation`` fixes what training draws at random and switches on the checks that training skipped for
+    speed. Explicit changes override both."""
     training = replace(CONFIG, class_balanced=True, augment=1.0, decode="full", verify="off")
     fixed = training.for_evaluation()
     assert (fixed.decode, fixed.verify, fixed.seed) == ("auto", "first-touch", CONFIG.seed)
@@ -289,7 +289,8 @@ def test_joined_splits_hold_both(synthetic_shards):
 
 
 def test_a_damaged_sample_is_masked_and_counted(synthetic_shards, tmp_path):
-    """Bit rot in one image: its sample is invalid and zero, all others are as they were."""
+    """Where the bytes of one image are damaged, its sample is invalid and its crops are zero. All others are
+    unchanged."""
     damaged = tmp_path / "shards"
     shutil.copytree(synthetic_shards, damaged)
     dataset = ShardDataset.open(damaged)
@@ -317,7 +318,8 @@ def test_a_damaged_sample_is_masked_and_counted(synthetic_shards, tmp_path):
 
 
 def test_settings_that_do_not_fit_are_refused(synthetic_shards, tmp_path):
-    """One sentence each, naming the value and what to do."""
+    """Settings that do not fit the data set, the machine or each other are refused in one sentence that names the wrong
+    value."""
     wrong = [
         (replace(CONFIG, global_size=99), "train", "global_size=99"),
         (replace(CONFIG, sampling="hexagons"), "train", "stratified_grid"),
@@ -345,7 +347,7 @@ def test_a_missing_shard_is_one_clear_sentence(synthetic_shards, tmp_path):
 
 @pytest.mark.parametrize("backend", ["turbo", pytest.param("dali", marks=pytest.mark.slow)])
 def test_memory_stays_flat(synthetic_shards, backend):
-    """200 batches of which none is kept: resident memory grows by less than 10 MB after warm-up."""
+    """Over 200 batches, none of which is kept, resident memory grows by less than 10 MB after the warm-up."""
     config = replace(CONFIG, backend=backend)
     process = psutil.Process()
     with build_loader(synthetic_shards, "train", config) as loader:

@@ -1,4 +1,4 @@
-"""Batches of decoded images equal the loader's batches of the files that hold them."""
+"""Batches made from decoded images equal the loader's batches from the files that hold these images."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ CONFIG = LoaderConfig(
 
 
 def sources(root, keys):
-    """Pixels of the stored images of ``keys``, by the oracle."""
+    """Returns the pixels of the stored images of ``keys``, decoded by the oracle (Pillow)."""
     dataset = ShardDataset.open(root)
     places = {key: row for row, key in enumerate(dataset.column("sample_key"))}
     names = ("shard", "image_offset", "image_length")
@@ -32,7 +32,7 @@ def sources(root, keys):
 
 @pytest.mark.parametrize("sampling", ["stratified_grid", "uniform"])
 def test_equals_the_loaders_batch(synthetic_shards, sampling):
-    """Every tensor of every batch, to the bit, sizes and formats mixed."""
+    """Every tensor of every batch equals the loader's bit for bit, with images of mixed sizes and formats."""
     config = replace(CONFIG, sampling=sampling)
     with build_loader(synthetic_shards, "train+test", config) as loader:
         for expected in loader:
@@ -46,7 +46,7 @@ def test_equals_the_loaders_batch(synthetic_shards, sampling):
 
 
 def test_windows_depend_on_content_and_appearance(coded_image):
-    """Not on the pixels or the place in the batch; each appearance draws anew."""
+    """The windows do not depend on the pixels or the position in the batch, and each appearance draws new ones."""
     images = [coded_image(k, 400, 300) for k in range(3)]
     ids = [7, -9, 2**63 - 1]
     first = pixel_batch(images, ids, CONFIG)["crop_windows"]
@@ -57,7 +57,7 @@ def test_windows_depend_on_content_and_appearance(coded_image):
 
 
 def test_what_it_refuses(coded_image):
-    """Nothing, wrong shapes, wrong types, wrong lengths."""
+    """An empty batch, wrong shapes, wrong types and wrong lengths raise ``ValueError``."""
     image = coded_image(1, 60, 50)
     for images, ids in (([], []), ([image[..., 0]], [1]), ([image.astype(float)], [1]), ([image], [1, 2])):
         with pytest.raises(ValueError, match="image"):

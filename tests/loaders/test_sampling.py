@@ -1,4 +1,4 @@
-"""Windows: a pure function of (seed, epoch, content), inside the image, in distinct cells."""
+"""Windows depend only on (seed, epoch, content, appearance), lie inside the image, and fall in distinct cells."""
 
 import numpy as np
 import pytest
@@ -20,8 +20,8 @@ def windows(heights, widths, *, crop_size=32, num_crops=4, seed=0, epoch=0, cont
 
 
 def test_stream_is_pinned():
-    """The golden numbers. They may change only with a new major version: every score depends on
-    them."""
+    """Random numbers and windows equal the golden ones. They may change only with a new major version, because every
+    score depends on them."""
     assert stream(606, 3, [-1, 0, 7], 1 << 32).tolist() == GOLDEN_STREAMS
     assert draws(stream(0, 0, [5]), 3)[0].tolist() == GOLDEN_DRAWS
     got, _ = windows([500, 64, 20], [300, 64, 40], seed=606, epoch=2, content=[11, -4, 9])
@@ -46,8 +46,8 @@ GOLDEN_WINDOWS = [
     st.sampled_from(sorted(SAMPLING_RULES)),
 )
 def test_windows_lie_inside(sizes, crop_size, num_crops, seed, rule):
-    """Every rule keeps inside the image, whole where it is larger than the crop, clipped
-    elsewhere."""
+    """Under every rule, windows lie inside the image. They have the crop's full size if the image is large enough, and
+    are clipped otherwise."""
     height, width = np.array(sizes).T
     got, mask = crop_windows(
         SAMPLING_RULES[rule],
@@ -72,7 +72,7 @@ def test_windows_lie_inside(sizes, crop_size, num_crops, seed, rule):
 
 @pytest.mark.parametrize(("side", "num_crops"), [(64, 4), (100, 9), (256, 64), (1000, 16)])
 def test_crops_come_from_distinct_cells(side, num_crops):
-    """Where the grid has room for N, no two crops share a cell and each lies inside its own."""
+    """Where the grid has at least N cells, no two crops share a cell, and each crop lies inside its own."""
     grid = min(side // 32, 8)
     got, _ = windows([side] * 50, [side + 30] * 50, num_crops=num_crops)
     rows, columns = got[..., 0] // (side // grid), got[..., 1] // ((side + 30) // grid)
@@ -83,7 +83,7 @@ def test_crops_come_from_distinct_cells(side, num_crops):
 
 
 def test_every_cell_is_drawn_equally_often():
-    """4 of 9 cells over 9,000 samples: each near 4,000, far inside what chance allows (5 sigma)."""
+    """With 4 of 9 cells drawn for each of 9,000 samples, each cell occurs 4,000 times, within 5 standard deviations."""
     got, _ = windows([96] * 9000, [96] * 9000, num_crops=4)
     cells = got[..., 0] // 32 * 3 + got[..., 1] // 32
     counts = np.bincount(cells.ravel(), minlength=9)
@@ -91,7 +91,7 @@ def test_every_cell_is_drawn_equally_often():
 
 
 def test_windows_depend_on_content_seed_epoch_and_appearance_alone():
-    """A sample's windows do not depend on its neighbours, and change with each of the four."""
+    """The windows of a sample do not depend on its neighbours, and change with each of these four."""
     alone, _ = windows([900], [700], content=[42])
     among, _ = windows([300, 900, 80], [300, 700, 80], content=[1, 42, 2])
     assert (alone[0] == among[1]).all()
@@ -101,7 +101,7 @@ def test_windows_depend_on_content_seed_epoch_and_appearance_alone():
 
 
 def test_bounded_covers_its_range_evenly():
-    """Multiply-shift reaches every value of a small range, and only those."""
+    """``bounded`` returns every value of a small range about equally often, and no other value."""
     values = bounded(draws(stream(1, 0, [0]), 60_000)[0], 6)
     assert values.min() == 0
     assert values.max() == 5

@@ -1,4 +1,5 @@
-"""The rules over a grid of nearly square cells: cells distinct, spread, weighted, and exact."""
+"""The rules over a grid of nearly square cells: cells are distinct, spread out, drawn by weight, and cover the
+image."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,7 +51,8 @@ def windows(
 
 
 def cells_of(found: Array, size: tuple[int, int], crop_size: int = 32) -> Array:
-    """(B, N) the cell in which each window of images of one size begins; asserts it ends there."""
+    """Returns (B, N): the cell in which each window begins, for images of one size. Asserts that the window also ends
+    there."""
     rows, columns = (int(n[0]) for n in grid_shape(*(np.array([s]) for s in size), crop_size))
     cells = []
     for side, count, start, length in (
@@ -65,7 +67,7 @@ def cells_of(found: Array, size: tuple[int, int], crop_size: int = 32) -> Array:
 
 
 def test_windows_are_pinned() -> None:
-    """The golden numbers: every score of a model that uses the rule depends on them."""
+    """The windows equal the golden ones: every score of a model that uses the rule depends on them."""
     detail = Detail(np.array([0, 100, 5000, 5100, 5200]), 4, 4, 16)
     sizes, content = [(130, 300), (70, 64), (20, 40)], np.array([11, -4, 9])
     for rule, expected in GOLDEN.items():
@@ -83,7 +85,7 @@ GOLDEN = {
 @pytest.mark.parametrize("rule", NEW_RULES)
 @pytest.mark.parametrize("size", [(300, 200), (64, 500), (260, 256)])
 def test_cells_are_distinct(rule: str, size: tuple[int, int]) -> None:
-    """Up to as many windows as cells, no two share one, and each lies inside its own."""
+    """If there are no more windows than cells, no two windows share a cell, and each lies inside its own."""
     num_cells = int(np.prod([n[0] for n in grid_shape(*(np.array([s]) for s in size), 32)]))
     for num_crops in (1, 4, num_cells):
         found, mask = windows(rule, [size] * 40, num_crops)
@@ -94,7 +96,7 @@ def test_cells_are_distinct(rule: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("rule", NEW_RULES)
 def test_more_windows_than_cells(rule: str) -> None:
-    """``all`` masks what is left; the others take all cells in turn."""
+    """The rule ``all`` masks the surplus windows. The other rules use the cells again, each about equally often."""
     found, mask = windows(rule, [(70, 100)] * 20, 17)  # 2 × 3 cells
     if rule == "all":
         assert (mask.sum(axis=1) == 6).all()
@@ -108,7 +110,7 @@ def test_more_windows_than_cells(rule: str) -> None:
 @pytest.mark.parametrize("rule", NEW_RULES)
 @pytest.mark.parametrize("size", [(70, 131), (33, 200), (20, 90), (64, 64)])
 def test_every_pixel_is_reachable(rule: str, size: tuple[int, int]) -> None:
-    """Over many images each pixel lies in some window, the remainders at the border too."""
+    """Over many images each pixel lies in some window, also at the borders that the grid does not divide evenly."""
     found, mask = windows(rule, [size] * 4000, 2)
     seen = np.zeros(size, bool)
     for top, left, height, width in np.unique(found[mask], axis=0).tolist():
@@ -119,8 +121,8 @@ def test_every_pixel_is_reachable(rule: str, size: tuple[int, int]) -> None:
 @settings(max_examples=200)
 @given(st.integers(1, 9000), st.integers(1, 9000), st.sampled_from([32, 64, 224]))
 def test_cells_are_as_square_as_the_image_allows(height: int, width: int, crop_size: int) -> None:
-    """At most 8 along a side, room for a crop in each, and no other number of cells along the
-    shorter side makes squarer ones."""
+    """There are at most 8 cells along each side, each with room for a crop, and no other number of cells along the
+    shorter side makes them more nearly square."""
     rows, columns = (int(n[0]) for n in grid_shape(np.array([height]), np.array([width]), crop_size))
     assert 1 <= rows <= 8
     assert 1 <= columns <= 8
@@ -136,7 +138,7 @@ def test_cells_are_as_square_as_the_image_allows(height: int, width: int, crop_s
 
 @pytest.mark.parametrize("rule", NEW_RULES)
 def test_windows_depend_on_their_own_image_alone(rule: str) -> None:
-    """Not on its neighbours in the batch; on content and epoch they do hang."""
+    """Windows do not depend on the neighbours in the batch, but do depend on the content and the epoch."""
     alone, _ = windows(rule, [(300, 200)], content=np.array([7]))
     among, _ = windows(rule, [(50, 40), (300, 200)], content=np.array([3, 7]))
     assert (alone[0] == among[1]).all()
@@ -151,7 +153,7 @@ def test_the_curve_visits_neighbours() -> None:
 
 
 def test_cells_come_as_often_as_they_weigh() -> None:
-    """Inclusion probabilities are N · weight / total, and certain where that passes 1."""
+    """A cell is drawn with the probability N · weight / total, or always if that exceeds 1."""
     count, samples = 5, 20_000
     rows, columns = np.full(samples, 4), np.full(samples, 6)
     weights = np.zeros((samples, MAX_CELLS), np.int64)
@@ -168,8 +170,8 @@ def test_cells_come_as_often_as_they_weigh() -> None:
 
 
 def test_equal_cells_are_spread() -> None:
-    """4 of 8 × 8 equal cells lie one in each stretch of the curve: in four quadrants, never two
-    side by side more often than neighbours across stretches make them."""
+    """Of 8 × 8 cells of equal weight, 4 drawn cells mostly lie in four different quadrants: each is drawn from another
+    quarter of the curve that orders the cells."""
     found, _ = windows("all", [(256, 256)] * 500, 4)
     cells = cells_of(found, (256, 256))
     quadrants = cells // 32 * 2 + cells % 8 // 4
@@ -177,7 +179,7 @@ def test_equal_cells_are_spread() -> None:
 
 
 def noisy_corner(encode: Encode, **options: Any) -> bytes:
-    """A JPEG of 320 × 480 pixels, grey but for noise in its lower right quarter."""
+    """Returns a JPEG of 480 × 320 pixels that is grey, with noise in its lower right quarter."""
     image = np.full((320, 480, 3), 128, np.uint8)
     image[160:, 240:] = np.random.default_rng(0).integers(0, 256, (160, 240, 3))
     return encode(image, "JPEG", quality=90, **options)
@@ -208,7 +210,7 @@ def test_detail_is_the_bits_of_a_region(encode_image: Encode, options: dict[str,
 
 
 def test_detail_of_a_tiny_image(encode_image: Encode, coded_image: Callable[..., Array]) -> None:
-    """More cells than MCUs: they overlap, and none is empty."""
+    """Where an image has fewer MCUs than cells, cells share MCUs, and none of them has zero bits."""
     jpeg = encode_image(coded_image(1, 9, 9), "JPEG")
     detail = read_detail(as_bytes(jpeg), as_bytes(build_entry_points(jpeg)))
     assert detail is not None
@@ -224,8 +226,8 @@ def test_entry_points_that_do_not_fit_tell_nothing(encode_image: Encode) -> None
 
 
 def test_texture_looks_where_the_detail_is(encode_image: Encode) -> None:
-    """About as often as weights say: half of the weight is even, half follows the bits. (The
-    rows of cells do not end where the noise begins.)"""
+    """Half of a cell's weight is uniform and half follows its bits, so crops fall in the noisy corner about as often as
+    these weights say. The tolerance is wide because the cells' edges do not match the noise's."""
     jpeg = noisy_corner(encode_image)
     detail = read_detail(as_bytes(jpeg), as_bytes(build_entry_points(jpeg)))
     shares = {}
@@ -239,8 +241,8 @@ def test_texture_looks_where_the_detail_is(encode_image: Encode) -> None:
 
 @pytest.mark.parametrize("rule", NEW_RULES)
 def test_rules_through_the_loader(synthetic_shards: Path, rule: str) -> None:
-    """The same windows and pixels from every backend and number of threads; what has no entry
-    points is counted."""
+    """Windows and pixels are the same for every backend and number of threads, and samples without entry points are
+    counted."""
     config = LoaderConfig(global_batch_size=4, num_crops=5, crop_size=48, global_size=64, sampling=rule)
     batches = {}
     for backend, threads in (("reference", 1), ("turbo", 3)):

@@ -1,4 +1,4 @@
-"""Mapped shards: as many as the process may have files open, never more."""
+"""Mapped shards: at most as many as the number of files that the process may have open."""
 
 import resource
 import subprocess

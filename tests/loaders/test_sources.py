@@ -1,4 +1,4 @@
-"""Images outside shards: found as named, decoded as the shards have them, refused with reasons."""
+"""Images outside shards are found by name, decoded exactly as images in shards are, and refused with a reason."""
 
 import io
 import os
@@ -43,7 +43,8 @@ def test_cmyk_goes_to_the_oracle(coded_image):
 
 
 def test_half_a_scan_with_an_end_marker_is_refused(coded_image, encode_image):
-    """Pillow fills the rest with grey; build_shards refuses such a file, and so does this."""
+    """A JPEG that ends in the middle of its scan, but with an end marker, is refused, as in a build. Pillow fills the
+    missing half with grey and reports no error."""
     data = encode_image(coded_image(3, 400, 300), "JPEG", quality=90)
     cut = data[: len(data) // 2] + b"\xff\xd9"
     decode_rgb(cut)
@@ -126,7 +127,7 @@ def test_a_file_named_like_a_pattern_is_that_file(tmp_path, coded_image, encode_
 
 
 def test_shards_by_manifest_and_alone_give_the_same_images(synthetic_shards, tmp_path):
-    """A shard that was copied without its manifest keeps the identities: they are its pixels'."""
+    """A shard that was copied without its manifest gives the same content ids, because these derive from the pixels."""
     dataset = ShardDataset.open(synthetic_shards)
     whole = find_images([str(synthetic_shards)]).sources
     assert [source.row for source in whole] == list(range(len(dataset)))
@@ -151,8 +152,8 @@ def test_a_tar_that_was_cut_says_so(synthetic_shards, tmp_path):
 
 
 def test_whatever_a_list_names_is_a_source(tmp_path, synthetic_shards):
-    """Names that are not UTF-8, that no file can have, or lead to damaged tars and data sets cost
-    the others nothing."""
+    """Each entry of a list becomes a source. Names that are not UTF-8 or that no file can have, and damaged tars and
+    data sets, fail alone when they are loaded."""
     odd = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
     damaged, rubbish = tmp_path / "damaged", tmp_path / "x.tar"
     damaged.mkdir()
@@ -174,7 +175,8 @@ def test_whatever_a_list_names_is_a_source(tmp_path, synthetic_shards):
 
 
 def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch, coded_image, encode_image):
-    """The superuser may list all folders, so the system's answer is played."""
+    """A folder that cannot be listed becomes a source that fails when it is loaded. The system's error is simulated,
+    because the superuser may list every folder."""
     for name in ("a/1.png", "locked/2.png", "z/3.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(encode_image(coded_image(1, 50, 40), "PNG"))
@@ -193,7 +195,7 @@ def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch, coded
 
 
 def test_a_damaged_pillow_image_is_refused(coded_image, encode_image):
-    """Pillow reads the header when it opens a file, and the rest when somebody wants pixels."""
+    """A truncated Pillow image is refused when it is loaded. Pillow reads only the header when it opens a file."""
     for kind in ("JPEG", "PNG"):
         data = encode_image(coded_image(1, 200, 150), kind)
         image = Image.open(io.BytesIO(data[: len(data) // 2]))

@@ -1,6 +1,6 @@
-"""Spliced windows equal the full decode bit for bit, and bad input is a status, never a crash.
+"""Spliced windows equal the full decode bit for bit, and bad input gives a status, never a crash.
 
-More of the same, over 10,000 windows of every variant and over a folder of photographs:
+This command runs over 10,000 windows of every variant and over a folder of photographs:
 
     GLASS_SPLICE_WINDOWS=10000 GLASS_PHOTOS=DIR pytest -m slow tests/loaders/test_splice.py
 """
@@ -38,12 +38,13 @@ def as_bytes(data: bytes) -> np.ndarray:
 
 
 def pillow_decode(jpeg: bytes) -> np.ndarray:
-    """(height, width[, channels]) uint8."""
+    """Returns (height, width[, channels]) uint8."""
     return np.asarray(Image.open(io.BytesIO(jpeg)))
 
 
 def draw_windows(rng: np.random.Generator, height: int, width: int, count: int) -> np.ndarray:
-    """(count, 4) int32: the whole image, then sizes of every order, many of them at a border."""
+    """Returns (count, 4) int32 windows: the whole image first, then windows of all orders of magnitude, many at a
+    border."""
     windows = np.zeros((count, 4), np.int32)
     windows[0] = 0, 0, height, width
     for i in range(1, count):
@@ -62,7 +63,7 @@ def crop(image: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 
 def assert_exact(spliced: Spliced, windows: np.ndarray, full: np.ndarray, decode: Decoder) -> None:
-    """Every window's pixels equal those of the full decode."""
+    """Asserts that the pixels of every spliced window equal those of the full decode."""
     assert [STATUS_REASONS[s] for s in spliced.status] == ["ok"] * len(windows)
     for i, window in enumerate(windows):
         small = decode(bytes(spliced.jpeg(i)))
@@ -92,7 +93,8 @@ def test_windows_equal_the_full_decode_by_pillow(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0", "4:1:1", "CMYK"])
 def test_windows_equal_the_full_decode_by_libjpeg_turbo(name: str) -> None:
-    """Also where the decoder sees the bytes that follow a spliced JPEG."""
+    """Spliced windows equal the full decode even if the decoder can see the bytes that follow a spliced JPEG in the
+    buffer."""
     space = {"grey": "GRAY", "CMYK": "CMYK"}.get(name, "RGB")
     jpeg = make(name, 211, 305)
     full = simplejpeg.decode_jpeg(jpeg, space)
@@ -107,7 +109,8 @@ def test_windows_equal_the_full_decode_by_libjpeg_turbo(name: str) -> None:
 
 
 class DaliDecoder:
-    """DALI on the CPU, with libjpeg's default upsampling and transform; one pipeline for all."""
+    """DALI's decoder on the CPU, with libjpeg's default upsampling and transform. It builds one pipeline and reuses
+    it."""
 
     def __init__(self, max_batch_size: int) -> None:
         from nvidia.dali import fn, pipeline_def, types
@@ -139,7 +142,7 @@ def pillow_decode_all(jpegs: list[bytes]) -> list[np.ndarray]:
 def assert_exact_by(
     decode_all: Callable[[list[bytes]], list[np.ndarray]], jpeg: bytes, spliced: Spliced, windows: np.ndarray
 ) -> None:
-    """The same as :func:`assert_exact`, for a decoder that takes a batch."""
+    """Does the same as :func:`assert_exact`, for a decoder that takes a batch."""
     assert [STATUS_REASONS[s] for s in spliced.status] == ["ok"] * len(windows)
     smalls = [bytes(spliced.jpeg(i)) for i in range(len(windows))]
     full, *decoded = decode_all([jpeg, *smalls])
@@ -172,7 +175,8 @@ def test_windows_equal_the_full_decode_by_dali() -> None:
 
 
 def test_output_is_closed_and_small() -> None:
-    """Ends in an EOI marker, has no surplus byte, and its bits are about those of the window."""
+    """A spliced JPEG ends in an EOI marker, has no surplus byte, and its share of the image's bytes is about the
+    window's."""
     jpeg = make("4:2:0", 600, 800)
     mcu = build_entry_points(jpeg)
     window = np.array([[200, 300, 128, 128]])
@@ -189,7 +193,7 @@ def test_output_is_closed_and_small() -> None:
 
 
 def test_batch_of_images_and_failures() -> None:
-    """Failures are those of their own windows, with a reason; all others are exact."""
+    """Each failure has a reason and affects only its own window. All other windows are exact."""
     names = ["4:2:0", "grey", "RGB", "optimised"]
     jpegs = [make(name, 120, 90, seed) for seed, name in enumerate(names)]
     mcus = [build_entry_points(jpeg, 300) for jpeg in jpegs]
@@ -226,14 +230,14 @@ def test_window_outside_the_image(window: tuple[int, ...]) -> None:
 
 
 def resealed(mcu: bytes) -> bytes:
-    """``mcu`` with the checksum of its header made right again."""
+    """Returns ``mcu`` with the checksum of its header recomputed."""
     references = mcu[HEADER.size : HEADER.size + 4 * mcu[6]]
     check = zlib.crc32(references, zlib.crc32(mcu[: HEADER.size - 4]))
     return mcu[: HEADER.size - 4] + check.to_bytes(4, "little") + mcu[HEADER.size :]
 
 
 def foreign_indexes() -> Iterator[tuple[str, bytes, bytes, str]]:
-    """(what, JPEG, index that does not belong to it, reason)."""
+    """Yields (description, JPEG, entry points that do not belong to it or are damaged, expected reason)."""
     jpeg = make("4:2:0", 90, 100)
     mcu = build_entry_points(jpeg, 300)
     same_size = make("4:2:0", 90, 100, seed=1)
@@ -264,7 +268,7 @@ def test_index_of_another_file_is_found_out() -> None:
 
 
 def test_threads_share_a_splicer() -> None:
-    """Many calls at once on one object, of files with many different tables, all exact."""
+    """Threads that call one splicer at the same time, for files with different tables, all get exact windows."""
     rng = np.random.default_rng(3)
     jpegs = [make("optimised", 150, 170, seed) for seed in range(6)]
     mcus = [build_entry_points(jpeg, 300) for jpeg in jpegs]
@@ -290,7 +294,8 @@ def test_threads_share_a_splicer() -> None:
 
 
 def test_bytes_read_follow_the_window_not_the_image() -> None:
-    """The rest of the file may be gone: only the header, the index and the rows' bits are read."""
+    """A window still decodes exactly after the rest of the file is overwritten: only the header, the entry points and
+    the bits of the window's rows are read."""
     jpeg = make("4:2:0", 700, 400)
     mcu = build_entry_points(jpeg, 500)
     window = np.array([[320, 100, 64, 64]])
@@ -315,7 +320,7 @@ def batch_decoders() -> dict[str, Callable[[list[bytes]], list[np.ndarray]]]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_many_windows_of_every_variant(name: str, batch_decoders) -> None:  # type: ignore[no-untyped-def]
-    """``GLASS_SPLICE_WINDOWS`` windows (600 by default), of images up to 3,000 pixels."""
+    """Checks ``GLASS_SPLICE_WINDOWS`` windows (600 by default) in images of up to 3,000 pixels a side."""
     count = int(os.environ.get("GLASS_SPLICE_WINDOWS", "600"))
     rng = np.random.default_rng(4)
     per_image = 100
@@ -335,7 +340,8 @@ def test_many_windows_of_every_variant(name: str, batch_decoders) -> None:  # ty
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_photographs(batch_decoders) -> None:  # type: ignore[no-untyped-def]
-    """100 windows of every JPEG under ``GLASS_PHOTOS``; progressive ones as they are stored."""
+    """Checks 100 windows of every JPEG under ``GLASS_PHOTOS``. Progressive JPEGs are first converted as a build
+    converts them."""
     folder = os.environ.get("GLASS_PHOTOS")
     if not folder:
         pytest.skip("GLASS_PHOTOS names no folder of photographs")

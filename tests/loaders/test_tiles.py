@@ -1,4 +1,4 @@
-"""Images stored as tiles: windows cost tiles, pixels are the source's, damage costs one sample."""
+"""Images stored as tiles: windows read only their tiles, pixels equal the source's, and damage affects one sample."""
 
 import shutil
 from dataclasses import replace
@@ -21,7 +21,7 @@ SIDE = 600
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four PNGs of noise, two of them of 16 tiles, one smaller than a crop."""
+    """A folder of four PNGs of noise: two are large enough for 16 tiles, one is smaller than a crop."""
     root = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for name, side in (("real/a", SIDE), ("real/b", 100), ("generated/c", SIDE), ("generated/d", 9)):

@@ -15,8 +15,8 @@ _OPEN, _OPEN_BY_NUMBER = Path.open, os.open
 
 
 def fail_openings(monkeypatch: pytest.MonkeyPatch, name: str, number: int, times: int = 10**6) -> list[str]:
-    """Makes the next ``times`` openings of files called ``name`` raise the ``OSError`` with this ``number``; returns a
-    list that collects the paths that failed. It replaces the failures of an earlier call."""
+    """Makes the next ``times`` openings of files called ``name`` raise the ``OSError`` with this ``number``, instead of
+    the failures that an earlier call set up. Returns a list that collects the paths of the failed openings."""
     failed: list[str] = []
 
     def fail_once_more(path: Any) -> None:

@@ -1,9 +1,9 @@
-"""A stand-in for CUDA: memory, streams and their order, without a GPU.
+"""A simulated CUDA device without a GPU: memory, streams and the order of their work.
 
-Kernels run at once, on the CPU, and the stand-in tracks the order that a GPU would guarantee. An access that is not
+Kernels run at once, on the CPU, and the simulation tracks the order that a GPU would guarantee. An access that is not
 ordered after the last write, a write that is not ordered after the last accesses, and any use of memory that was given
 back raise ``Misuse``. Freed memory is overwritten and lent again, as CUDA's caching allocator does. If memory is freed
-while another stream may still use it, that is noted in ``misuses``, because a finalizer cannot raise.
+while another stream may still use it, this is recorded in ``misuses``, because a finalizer cannot raise.
 """
 
 import sys
@@ -31,8 +31,8 @@ class Misuse(AssertionError):
 
 
 class FakeStream:
-    """A queue of work. Work up to ``done`` is known to have ended; ``seen`` has the work of other streams that the next
-    work waits for."""
+    """A queue of numbered work. Work up to number ``done`` has certainly ended. ``seen`` holds, for each other stream,
+    the number up to which the next work here waits for that stream."""
 
     def __init__(self, gpu: "FakeGpu", name: str) -> None:
         self.gpu, self.name = gpu, name
@@ -40,36 +40,36 @@ class FakeStream:
         self.seen: dict[FakeStream, int] = {}
 
     def submit(self) -> tuple["FakeStream", int]:
-        """Adds a piece of work; returns the stream and the number of the work."""
+        """Adds a piece of work. Returns the stream and the number of this work."""
         self.ticks += 1
         return self, self.ticks
 
     def synchronize(self) -> None:
-        """Waits for all work, unless the test has the caller's synchronisation left out."""
+        """Waits for all work, unless the name of the calling function is in the device's ``left_out``."""
         caller = sys._getframe(1).f_code.co_name
         if caller not in self.gpu.left_out:
             self.finish()
 
     def finish(self) -> None:
-        """Marks all work, and the work that it waited for, as ended."""
+        """Marks all work of this stream, and the work of other streams that it waited for, as ended."""
         self.done = self.ticks
         for other, ticks in self.seen.items():
             other.done = max(other.done, ticks)
 
     def wait_stream(self, other: "FakeStream") -> None:
-        """Orders later work after all work of ``other`` until now."""
+        """Makes all later work wait for everything that ``other`` has been given so far."""
         for stream, ticks in [*other.seen.items(), (other, other.ticks)]:
             self.seen[stream] = max(self.seen.get(stream, 0), ticks)
 
     def comes_after(self, work: "tuple[FakeStream, int]") -> bool:
-        """Whether the next piece of work is ordered after ``work``."""
+        """Whether the next piece of work here is guaranteed to run after ``work``."""
         stream, tick = work
         return stream is self or tick <= stream.done or tick <= self.seen.get(stream, 0)
 
 
 @dataclass(eq=False)
 class Memory:
-    """A block of the device's memory; ``home`` is the stream that it was lent to."""
+    """A block of the device's memory. ``home`` is the stream that it was lent to."""
 
     block: np.ndarray
     home: FakeStream
@@ -79,13 +79,13 @@ class Memory:
     released: str = ""
 
     def pending(self) -> list[tuple[FakeStream, int]]:
-        """The work that uses this memory and may not have ended."""
+        """Returns the work that uses this memory and may not have ended."""
         work = [*self.readers, *([self.writer] if self.writer else [])]
         return [(stream, tick) for stream, tick in work if tick > stream.done]
 
 
 class FakeGpu:
-    """Streams and memory; ``left_out`` are functions whose ``synchronize`` calls do nothing."""
+    """The device's streams and memory. ``left_out`` names functions whose calls of ``synchronize`` do nothing."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -99,7 +99,7 @@ class FakeGpu:
         self.reused = 0
 
     def misuse(self, words: str) -> Misuse:
-        """Notes a misuse and returns the error, to be raised where that is possible."""
+        """Records a misuse and returns the error, which the caller raises where that is possible."""
         self.misuses.append(words)
         return Misuse(words)
 
@@ -119,7 +119,8 @@ class FakeGpu:
     # Memory
 
     def lend(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, Memory]:
-        """A tensor with arbitrary contents, in memory that the current stream freed before, if some fits."""
+        """Returns a tensor with arbitrary contents, and its memory, which the current stream reuses if it has freed
+        some that fits."""
         stream = self.current()
         num_bytes = max(1, int(np.prod(shape)) * dtype.itemsize)
         with self.lock:
@@ -149,12 +150,12 @@ class FakeGpu:
             self._free[memory.home, memory.block.size].append(memory)
 
     def adopt(self, memory: Memory) -> None:
-        """Registers memory that a library allocated itself."""
+        """Registers memory that a library allocated itself, so that accesses to it are checked."""
         with self.lock:
             self._by_address[memory.block.ctypes.data] = memory
 
     def take_back(self, memory: Memory, words: str) -> None:
-        """Marks memory as taken back by its library, even if it is still in use."""
+        """Marks memory as taken back by the library that owns it. If it is still in use, records a misuse."""
         with self.lock:
             for stream, _ in memory.pending():
                 self.misuse(f"{words} while {stream.name} may use it")
@@ -162,19 +163,19 @@ class FakeGpu:
             memory.block[:] = POISON
 
     def record_stream(self, tensor: torch.Tensor, stream: FakeStream) -> None:
-        """In place of the method of tensors: records that ``stream`` uses the tensor's memory, too."""
+        """Replaces ``torch.Tensor.record_stream``: records that ``stream``, too, uses the tensor's memory."""
         memory = self.memory_of(tensor)
         assert memory is not None
         memory.recorded.add(stream)
 
     def memory_of(self, value: Any) -> Memory | None:
-        """The memory of a tensor on this device; ``None`` for anything else."""
+        """Returns the memory of a tensor on this device, and ``None`` for anything else."""
         if not isinstance(value, torch.Tensor):
             return None
         return self._by_address.get(value.untyped_storage().data_ptr())
 
     def read(self, memory: Memory, stream: FakeStream | None = None) -> None:
-        """Lets the next work of a stream read ``memory``."""
+        """Adds work that reads ``memory`` to a stream. Raises ``Misuse`` if it is not ordered after the last write."""
         stream = stream or self.current()
         self._usable(memory)
         if memory.writer and not stream.comes_after(memory.writer):
@@ -182,7 +183,8 @@ class FakeGpu:
         memory.readers.append(stream.submit())
 
     def write(self, memory: Memory, stream: FakeStream | None = None) -> None:
-        """Lets the next work of a stream write ``memory``."""
+        """Adds work that writes ``memory`` to a stream. Raises ``Misuse`` if it is not ordered after all earlier
+        accesses."""
         stream = stream or self.current()
         self._usable(memory)
         for work in memory.pending():
@@ -195,7 +197,7 @@ class FakeGpu:
             raise self.misuse(f"use of {memory.released}")
 
     def upload(self, host: torch.Tensor, stream: FakeStream | None = None) -> torch.Tensor:
-        """A copy on the device, written by ``stream``."""
+        """Returns a copy of ``host`` on the device, written by ``stream``."""
         on_device, memory = self.lend(tuple(host.shape), host.dtype)
         self.write(memory, stream)
         with torch._C.DisableTorchFunction():
@@ -210,7 +212,7 @@ class FakeGpu:
         return host
 
     def pinned(self, host: torch.Tensor) -> Memory | None:
-        """The pinned block that holds ``host``, if any."""
+        """Returns the block of pinned memory that contains ``host``, or ``None`` if it is not pinned."""
         address = host.data_ptr()
         for memory in self._pinned:
             if 0 <= address - memory.block.ctypes.data < max(1, memory.block.size):
@@ -218,15 +220,16 @@ class FakeGpu:
         return None
 
     def check_lent_buffer(self, host: torch.Tensor) -> None:
-        """Checks a buffer that the host is about to write: no copy out of it may be under way."""
+        """Raises ``Misuse`` if a copy out of the buffer ``host``, which is about to be written, may still be in
+        progress."""
         memory = self.pinned(host)
         if memory and memory.pending():
             raise self.misuse("a pinned buffer is lent again while a copy out of it may be under way")
 
 
 class FakeCuda(TorchFunctionMode):
-    """Context manager: tensors on ``cuda`` are in the memory of a :class:`FakeGpu`. It must be entered in every
-    thread."""
+    """A context manager that keeps tensors on ``cuda`` in the memory of a :class:`FakeGpu`. Every thread must enter its
+    own."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         super().__init__()
@@ -258,7 +261,7 @@ class FakeCuda(TorchFunctionMode):
         return self._compute(function, name, args, kwargs)
 
     def _make(self, function, args, kwargs):
-        """Calls a factory of tensors."""
+        """Calls a function that creates a tensor. A tensor on ``cuda`` gets memory of the simulated device."""
         device = kwargs.get("device")
         if device is not None and torch.device(device).type == "cuda":
             made = function(*args, **(kwargs | {"device": "cpu"}))
@@ -286,7 +289,8 @@ class FakeCuda(TorchFunctionMode):
         return moved
 
     def _compute(self, function, name, args, kwargs):
-        """Views touch no memory; other functions read their tensors, and write the first or a new one."""
+        """Calls a function and records its accesses. Views access no memory. Other functions read their tensors, and
+        write either the first one, if they work in place, or a new one."""
         gpu = self.gpu
         tensors = [value for value in _flat([args, list(kwargs.values())]) if isinstance(value, torch.Tensor)]
         memories = [m for m in map(gpu.memory_of, tensors) if m]
@@ -323,7 +327,7 @@ def _flat(values):
 
 
 def _device(args, kwargs):
-    """The device that ``Tensor.to`` is asked for, if any."""
+    """Returns the device that ``Tensor.to`` is asked for, or ``None``."""
     for value in [kwargs.get("device"), *args[:1]]:
         if isinstance(value, str | torch.device):
             return torch.device(value)

@@ -1,5 +1,7 @@
-"""nvJPEG and DALI's GPU pipelines on a :class:`tests.machine.fake_gpu.FakeGpu`, with Pillow's pixels, and with streams
-and buffers of their own."""
+"""Simulated nvJPEG and DALI GPU pipelines on a :class:`tests.machine.fake_gpu.FakeGpu`.
+
+They return Pillow's pixels, and have their own streams and buffers as the real ones do.
+"""
 
 import io
 import weakref
@@ -17,7 +19,7 @@ __all__ = ["FakeNvjpeg", "FakePipelines"]
 
 
 def _pixels(encoded: np.ndarray) -> np.ndarray:
-    """Decodes to (H, W, 3). Raises ``RuntimeError``, as both libraries do."""
+    """Decodes a file to pixels (H, W, 3). Raises ``RuntimeError`` for a damaged one, as both libraries do."""
     try:
         return decode_rgb(encoded.tobytes())
     except RejectedImage as error:
@@ -25,8 +27,8 @@ def _pixels(encoded: np.ndarray) -> np.ndarray:
 
 
 class FakeNvjpeg:
-    """In place of ``torchvision.io.decode_jpeg``. It takes memory from the caller's stream and writes it on a stream of
-    its own, without waiting for the caller's; the caller's then waits for it."""
+    """Replaces ``torchvision.io.decode_jpeg``. Like it, takes memory from the caller's stream and writes it on its own
+    stream without waiting for the caller's; then the caller's stream waits for this one."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu, self.stream = gpu, FakeStream(gpu, "nvJPEG's stream")
@@ -44,7 +46,7 @@ class FakeNvjpeg:
 
 
 class FakePipelines:
-    """In place of ``define_whole_pipeline`` and ``define_spliced_pipeline``."""
+    """Replaces ``define_whole_pipeline`` and ``define_spliced_pipeline``, and records the runs of the pipelines."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu = gpu
@@ -70,7 +72,7 @@ class _Pipeline:
         self.inputs[name] = values
 
     def run(self, cuda_stream: FakeStream | None = None) -> tuple[Any, ...]:
-        """Returns results in DALI's buffers, which ``cuda_stream`` may read after all work until now."""
+        """Returns results in DALI's own buffers. Later work of ``cuda_stream`` may read them."""
         encoded, starts = self.inputs["encoded"], self.inputs["start"]
         images = [_pixels(data) for data in encoded]
         self.pipelines.runs.append((self.kind, len(images)))
@@ -100,8 +102,8 @@ class _HostList:
 
 
 class _TensorList:
-    """A result of DALI's, which takes its buffer back when the last reference to the list is dropped, even if it is
-    still read."""
+    """One of DALI's results. Its buffer is taken back when the last reference to the list is dropped, even if it is
+    still being read."""
 
     def __init__(self, gpu: FakeGpu, values: np.ndarray, stream: FakeStream) -> None:
         self.values = values
@@ -115,7 +117,7 @@ class _TensorList:
 
 
 def jpeg(pixels: np.ndarray, **options: Any) -> np.ndarray:
-    """The bytes of a JPEG."""
+    """Returns the bytes of a JPEG as an array."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", **options)
     return np.frombuffer(buffer.getvalue(), np.uint8)

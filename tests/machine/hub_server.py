@@ -1,4 +1,5 @@
-"""The Hugging Face hub on loopback, as far as ``hf://`` needs it: one data set with the files of a folder."""
+"""A simulated Hugging Face hub on loopback, as far as ``hf://`` needs it, with the files of a folder as its one data
+set."""
 
 import hashlib
 import json
@@ -24,11 +25,11 @@ _BOUNDS = re.compile(r"bytes=(\d+)-(\d+)")
 
 @dataclass
 class Hub:
-    """The data set, and counts of the requests for it."""
+    """The simulated hub's data set, and counts of the requests for it."""
 
     root: Path
     counts: Counter[str] = field(default_factory=Counter)
-    """``parts`` of files sent, ``bytes`` of them, and ``unknown`` requests."""
+    """Number of file ``parts`` sent, of their ``bytes``, and of ``unknown`` requests."""
 
     def entries(self, folder: str, recursive: bool) -> list[dict[str, Any]]:
         below = self.root / folder
@@ -52,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: Hub
 
     def log_message(self, format: str, *args: object) -> None:
-        """Logs nothing."""
+        """Keeps the server from logging requests."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -105,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving_hub(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Hub]]:
-    """(the address of the data set, the hub). Its files are those of ``root``."""
+    """Serves the files below ``root`` as a data set on the hub. Yields (the data set's ``hf://`` address, the hub)."""
     import huggingface_hub
     import huggingface_hub.constants
 

@@ -1,4 +1,4 @@
-"""Kills a process when a file is complete under its temporary name and not yet renamed."""
+"""Kills a process at the moment when a file is complete under its temporary name and not yet renamed."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ __all__ = ["die_at_rename", "killed_at_rename"]
 
 
 def killed_at_rename(act: Callable[[], object], which: int = 1) -> None:
-    """Runs ``act`` in a child process that SIGKILL ends at its ``which``-th rename."""
+    """Runs ``act`` in a child process that is killed by SIGKILL at its ``which``-th rename. Asserts that it was."""
     child = os.fork()
     if child == 0:
         try:
@@ -23,7 +23,7 @@ def killed_at_rename(act: Callable[[], object], which: int = 1) -> None:
 
 
 def die_at_rename(which: int) -> None:
-    """From now on SIGKILL ends this process at its ``which``-th rename."""
+    """Makes this process kill itself with SIGKILL at its ``which``-th rename from now on."""
     replace, done = os.replace, 0
 
     def dying(*arguments: Any, **named: Any) -> None:

@@ -1,4 +1,4 @@
-"""Virtual environments of this Python that have only some of its packages, made without a network."""
+"""Creates virtual environments of this Python that have only some of its packages, without using a network."""
 
 import re
 import subprocess
@@ -16,8 +16,8 @@ def _normal(name: str) -> str:
 
 
 def needed_by(*roots: str, without: frozenset[str] = frozenset()) -> set[str]:
-    """The installed distributions among ``roots`` and all that they need, except for those ``without`` and what only
-    these need."""
+    """Returns the installed distributions among ``roots`` and everything that they need. Left out are those in
+    ``without``, and whatever only these need."""
     seen, todo = set[tuple[str, str]](), [Requirement(root) for root in roots]
     while todo:
         one = todo.pop()
@@ -37,7 +37,8 @@ def needed_by(*roots: str, without: frozenset[str] = frozenset()) -> set[str]:
 
 
 def lean_python(folder: Path, distributions: set[str]) -> Path:
-    """The interpreter of an environment in ``folder`` that has these distributions, as links to the installed files."""
+    """Creates an environment in ``folder`` that has these distributions, as links to the installed files. Returns the
+    path of its Python interpreter."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     (site,) = (folder / "venv/lib").glob("python*/site-packages")
     for name in sorted(distributions):

@@ -1,4 +1,4 @@
-"""Web servers on loopback for one test each."""
+"""Web servers on loopback, each of them for one test."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ __all__ = ["counting", "listening", "send_without_end"]
 
 @contextmanager
 def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The address of a server whose requests ``handler`` answers, each in a daemon thread."""
+    """Yields the address of a server whose requests ``handler`` handles, each in a daemon thread."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads, server.block_on_close = True, False
         server.handle_error = lambda *_: None  # type: ignore[method-assign]  # of clients that hang up
@@ -25,7 +25,8 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @contextmanager
 def counting(status: int) -> Iterator[tuple[str, list[str]]]:
-    """The address of a server that answers ``status`` without contents, and the list of paths requested so far."""
+    """Yields the address of a server that responds with ``status`` and an empty body, and the list of the paths
+    requested so far."""
     asked: list[str] = []
 
     class Counts(BaseHTTPRequestHandler):
@@ -45,7 +46,7 @@ def counting(status: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def send_without_end(handler: BaseHTTPRequestHandler) -> None:
-    """Sends zeros until the client hangs up; the class of ``handler`` counts them in ``sent``."""
+    """Sends zeros until the client disconnects. The class of ``handler`` counts the bytes in its attribute ``sent``."""
     handler.close_connection = True
     try:
         while True:

@@ -33,7 +33,7 @@ def edit_info(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 
 def edit_rows(folder: Path, edit: Callable[[list[dict[str, Any]]], object]) -> None:
-    """Rewrites the manifest, and makes the description accept it."""
+    """Applies ``edit`` to the manifest's rows, writes the manifest again, and makes ``dataset.json`` accept it."""
     table = ShardDataset.open(folder).table
     rows = table.to_pylist()
     edit(rows)
@@ -45,7 +45,7 @@ def edit_rows(folder: Path, edit: Callable[[list[dict[str, Any]]], object]) -> N
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A server that gives every request the same answer; what it claims about it may be false."""
+    """A server that gives every request the same response. The response may claim a false length."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True

@@ -1,8 +1,8 @@
-"""A program for ``python -m tests.machine.without_packages [--refuse] SHARDS IMAGES OUT``: which commands work without
-the packages that not all of them need, and what the others say. The packages are not installed or, with ``--refuse``,
-hidden.
+"""A program that finds out which commands work without the optional packages, and with which errors the others end:
+``python -m tests.machine.without_packages [--refuse] SHARDS IMAGES OUT``.
 
-Prints one JSON document: name of a step → ``[exit code, standard error, or the sentence of its error]``.
+The packages are either not installed or, with ``--refuse``, hidden. Prints one JSON document: name of a step → ``[exit
+code, standard error, or the sentence of its error]``.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ HIDDEN = ("nvidia.dali", "webdataset", "simplejpeg", "jpeglib", "isal", "optuna"
 
 
 class Refusing(MetaPathFinder):
-    """Finds none of the hidden packages, as if they were not installed."""
+    """An import hook that makes the hidden packages seem not installed."""
 
     def find_spec(self, name, path=None, target=None):
         if any(name == hidden or name.startswith(f"{hidden}.") for hidden in HIDDEN):
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def attempt(command: Callable[[], int]) -> list:
-    """[exit code, log] of a command, or [2, the sentence of its error]."""
+    """Runs a command. Returns [exit code, log], or [2, message] if it raised ``InputError``."""
     from shards.errors import InputError
 
     log = io.StringIO()

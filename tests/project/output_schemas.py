@@ -1,7 +1,7 @@
-"""JSON schemas of all documents that commands write, made from their declared types: ``docs/schemas/*.json``.
+"""JSON schemas of all documents that commands write, generated from their declared types: ``docs/schemas/*.json``.
 
-After a change that is meant: ``python -m tests.project.output_schemas`` writes them, and the table in
-``docs/outputs.md``, anew; read the diff.
+After an intended change, ``python -m tests.project.output_schemas`` writes the schemas and the table in
+``docs/outputs.md`` again; read the diff.
 """
 
 import ast
@@ -49,14 +49,14 @@ FOLDER, PAGE = ROOT / "docs/schemas", ROOT / "docs/outputs.md"
 
 @dataclass(frozen=True)
 class Output:
-    """A document of a declared type."""
+    """A document that commands write and that has a declared type."""
 
     schema: str
-    """Name of the file in ``docs/schemas``, without its ending."""
+    """Name of the schema's file in ``docs/schemas``, without its ending."""
     commands: str
-    """As they are typed, with commas between."""
+    """The commands that write the document, as a user types them, separated by commas."""
     file: str
-    """Where it is written."""
+    """The file to which the document is written, as Markdown for the table in ``docs/outputs.md``."""
     kind: Any
 
 
@@ -99,7 +99,7 @@ OUTPUTS = (
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
-    """The JSON schema of ``kind``, with what its classes say of their fields."""
+    """Returns the JSON schema of ``kind``, with the docstrings of classes and fields as descriptions."""
     with_parts = {Report: (Report, RunReport, Metrics, SplitResults), RunRecord: (RunRecord, RunConfig)}
     kinds = with_parts.get(kind, (kind,))
     (first, *_), definitions = msgspec.json.schema_components(kinds)
@@ -119,12 +119,12 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
 
 def schema_text(kind: Any) -> str:
-    """The text of the file in ``docs/schemas``."""
+    """Returns the text of the schema's file in ``docs/schemas``."""
     return json.dumps(schema_of(kind), indent=1, ensure_ascii=False) + "\n"
 
 
 def with_table(page: str) -> str:
-    """The text of ``docs/outputs.md`` with the table of ``OUTPUTS``."""
+    """Returns ``page``, the text of ``docs/outputs.md``, with its table replaced by one that lists ``OUTPUTS``."""
     lines = ["| command | file | schema |", "|---|---|---|"]
     for output in OUTPUTS:
         commands = ", ".join(f"`{command}`" for command in output.commands.split(", "))
@@ -133,7 +133,7 @@ def with_table(page: str) -> str:
 
 
 def _classes(kind: Any) -> Iterator[tuple[str, Any]]:
-    """(name, class) of each record that a document of ``kind`` may hold."""
+    """Yields (name, class) of each record type that a document of ``kind`` may contain."""
     if is_typeddict(kind) or dataclasses.is_dataclass(kind) or _is_struct(kind):
         yield kind.__name__, kind
         for part in get_type_hints(kind, include_extras=True).values():
@@ -147,7 +147,8 @@ def _is_struct(kind: Any) -> bool:
 
 
 def _describe(schema: dict[str, Any], kind: Any) -> None:
-    """Puts the docstrings of the fields of ``kind`` and of its bases, which msgspec does not read, into ``schema``."""
+    """Copies the docstrings of ``kind`` and of its fields, inherited ones included, into ``schema``, because msgspec
+    does not."""
     schema["description"] = _plain(kind.__doc__ or "")
     for name, text in _field_docs(kind).items():
         if name in schema["properties"]:
@@ -169,18 +170,18 @@ def _field_docs(kind: Any) -> dict[str, str]:
 
 @cache
 def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
-    """Class → its body, of the classes at the top of a module."""
+    """Returns class name → statements in its body, for the top-level classes of a module."""
     parsed = ast.parse(inspect.getsource(sys.modules[module]))
     return {part.name: part.body for part in parsed.body if isinstance(part, ast.ClassDef)}
 
 
 def _plain(text: str) -> str:
-    """A docstring without line breaks and roles of Sphinx, and with single backticks."""
+    """Returns a docstring as one line, without Sphinx roles and with single backticks."""
     return re.sub(r":(?:class|func|mod|attr|meth):`|``", "`", " ".join(text.split()))
 
 
 def _without_bounds(schema: Any) -> Any:
-    """Without the bounds of finite numbers: JSON has no others."""
+    """Returns ``schema`` without bounds that only exclude infinite numbers, which JSON cannot hold anyway."""
     if isinstance(schema, dict):
         return {name: _without_bounds(part) for name, part in schema.items() if part not in (MAX_FLOAT, -MAX_FLOAT)}
     return [_without_bounds(part) for part in schema] if isinstance(schema, list) else schema

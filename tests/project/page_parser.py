@@ -1,4 +1,4 @@
-"""What a browser finds in a page of verdicts: its elements, texts and addresses."""
+"""Parses a page of verdicts into the elements, texts and addresses that a browser would find in it."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -8,7 +8,8 @@ __all__ = ["Page"]
 
 @dataclass
 class Row:
-    """A row of the table, as texts and keys of its cells."""
+    """A row of the table of verdicts: the texts and sort keys of its cells, its number of pictures, whether it is
+    hidden."""
 
     cells: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
@@ -17,16 +18,16 @@ class Row:
 
 
 class Page(HTMLParser):
-    """A page, parsed."""
+    """A page of verdicts, parsed when it is created."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.source = text
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.rows: list[Row] = []
-        """Of the table of verdicts."""
+        """Rows of the table of verdicts."""
         self.scripts: list[tuple[str | None, str]] = []
-        """Type and content."""
+        """(type, content) of each script."""
         self.text = ""
         self._in: list[str] = []
         self._in_verdicts = False
@@ -69,10 +70,10 @@ class Page(HTMLParser):
                 self.rows[-1].cells[-1] += data
 
     def all(self, tag: str, **attributes: str) -> list[dict[str, str | None]]:
-        """The attributes of each element called ``tag`` that has these."""
+        """Returns the attributes of each element called ``tag`` that has all the given ``attributes``."""
         return [a for name, a in self.tags if name == tag and attributes.items() <= a.items()]
 
     @property
     def words(self) -> str:
-        """All text, with single spaces."""
+        """All text of the page, with single spaces between words."""
         return " ".join(self.text.split())

@@ -1,4 +1,4 @@
-"""What stands in a page of the site that MkDocs built, and in the Markdown that it was built of."""
+"""Parses a page of the site that MkDocs built, and the Markdown file from which it was built."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,22 +10,22 @@ from markdown_it import MarkdownIt
 __all__ = ["STRUCTURE", "SitePage", "structure_by_commonmark"]
 
 STRUCTURE = ("h1", "h2", "h3", "li", "table", "tr", "pre", "blockquote", "img", "strong", "em")
-"""What a reader would miss where two renderers disagree."""
+"""HTML elements that are counted: a reader would notice if two renderers produced different numbers of them."""
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href"}
 
 
 @dataclass
 class SitePage(HTMLParser):
-    """A page, read when it is made."""
+    """A page of the built site, parsed when it is created."""
 
     path: Path
     loaded: list[str] = field(default_factory=list)
-    """Addresses that a browser fetches by itself."""
+    """Addresses that a browser fetches without a click."""
     links: list[str] = field(default_factory=list)
     anchors: set[str] = field(default_factory=set)
     structure: Counter[str] = field(default_factory=Counter)
-    """Elements of the text, without the theme's menus."""
+    """Number of elements of each kind in the page's own text, without the theme's menus."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -50,7 +50,8 @@ class SitePage(HTMLParser):
 
 
 def structure_by_commonmark(path: Path) -> Counter[str]:
-    """Elements of a Markdown file as GitHub's kind of renderer sees them, raw HTML left out."""
+    """Returns the number of HTML elements of each kind in a Markdown file by the CommonMark rules that GitHub follows.
+    Raw HTML in the file is not counted."""
     counts: Counter[str] = Counter()
     for token in MarkdownIt("commonmark").enable("table").parse(path.read_text(encoding="utf-8")):
         for part in (token, *(token.children or ())):

@@ -18,7 +18,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 
 def instructions() -> list[tuple[str, str]]:
-    """(instruction, what follows it), comments left out and continued lines joined."""
+    """Returns (instruction, its arguments) for each instruction of the Dockerfile, without comments and line
+    continuations."""
     lines = [line for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [(name, rest) for name, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
@@ -33,7 +34,7 @@ def copied() -> list[str]:
 
 
 def needs_line(text: str) -> str:
-    """The Python that prints what the project needs but for DALI."""
+    """Returns the Python code in ``text`` that prints the project's dependencies, except for DALI."""
     (line,) = set(re.findall(r'python -c "(from importlib\.metadata .*?)" >', text))
     return line
 
@@ -70,7 +71,7 @@ def test_the_page_installs_what_the_image_does() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, made of the files that the image copies and ``.dockerignore`` lets through."""
+    """The project's wheel, built from the files that the Dockerfile copies and ``.dockerignore`` lets through."""
     out = tmp_path_factory.mktemp("image")
     (out / "context").mkdir()
     for name in copied():
@@ -95,7 +96,7 @@ def test_the_copied_files_are_enough_to_install(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_installed_is_all_that_the_project_needs_but_dali(wheel: Path) -> None:
-    """By the metadata of the wheel, as in the image."""
+    """The image installs all dependencies except DALI, as the wheel's metadata lists them."""
     line = needs_line((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     environment = os.environ | {"PYTHONPATH": str(wheel)}
     done = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The pages for people name only files, commands, flags and settings that exist.
+"""The documentation names only files, commands, flags and settings that exist.
 
 ``docs/LOG.md`` is a dated record: its links must lead somewhere, but it may name things that are gone.
 """
@@ -24,21 +24,22 @@ FLAGS = {
     section.split(" ", 1)[0]: set(re.findall(r"^  +(?:-\w, )?(--[a-z-]+)", section, re.MULTILINE)) | {"--help"}
     for section in HELP.split("== ")[1:]
 }
-"""Module of a command → its flags, of the golden file that ``tests/scripts/cli/test_command_help.py`` keeps."""
+"""Module of a command → its flags, from the golden help texts that ``tests/scripts/cli/test_command_help.py``
+checks."""
 MODULES = {f"bench {name}": bench.module for name, bench in BENCHES.items()}
-"""As they are typed → their modules."""
+"""Command as a user types it → its module."""
 FOREIGN_FLAGS = {"--slow", "--quiet", "--config_file", "--split-parts", "--split-ratio", "--user"}
-"""Flags in running text that belong to other programs, or to ``scripts/test.sh``."""
+"""Flags in the pages' text that belong to other programs or to ``scripts/test.sh``."""
 
 
 def at_fault(pages: list[Path], faults: Callable[[str], Iterable[Any]]) -> dict[str, list[Any]]:
-    """``faults(text)`` of each page that has any, by its path."""
+    """Returns path → ``faults(text)`` for each page in which ``faults`` finds any."""
     found = {str(page.relative_to(ROOT)): list(faults(page.read_text(encoding="utf-8"))) for page in pages}
     return {path: faulty for path, faulty in found.items() if faulty}
 
 
 def anchors_of(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Returns the anchors of a page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -78,7 +79,7 @@ def test_settings_and_variables_that_are_named_exist() -> None:
 
 
 def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
-    """(module, words after it) of each of our commands in a page's shell blocks and running text."""
+    """Yields (module, arguments) for each of the project's commands in a page's shell blocks and text."""
     for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.replace("…", " "), comments=True)
@@ -110,7 +111,7 @@ def test_commands_that_are_shown_exist_with_their_flags() -> None:
 
 
 def test_commands_are_named_as_people_type_them() -> None:
-    """``glass NAME``; the README alone says what else there is."""
+    """Pages write ``glass NAME``; only the README also shows ``python -m MODULE``."""
     texts = [page for page in LIVING if page.name != "README.md" or page.parent != ROOT]
     texts += [path for folder in ("shards", "loaders", "glass") for path in (ROOT / folder).rglob("*.py")]
     named = {path: re.findall(r"python -m (?:scripts\.\w+|bench \w+)", path.read_text("utf-8")) for path in texts}
@@ -140,7 +141,7 @@ def test_the_readme_has_a_row_for_every_command() -> None:
 
 
 def test_a_clone_is_six_commands_from_a_verdict() -> None:
-    """Each is one line, understood by its command, and reads what an earlier one wrote."""
+    """Each of the README's six commands is one line that its command accepts, and reads what an earlier one wrote."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = text[text.index("## From a clone to a verdict") :].split("```")[1]
     lines = [shlex.split(line, comments=True) for line in block.removeprefix("bash\n").splitlines()]
@@ -159,7 +160,8 @@ def test_a_clone_is_six_commands_from_a_verdict() -> None:
 
 
 def test_pages_are_named_alike_and_can_be_found() -> None:
-    """In lower case but for the log, and each linked from the README."""
+    """Names of pages are in lower case, except for the log, and the README links every page. Pages show every
+    figure."""
     names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"LOG.md"}
     assert {name for name in names if name != name.lower()} == set()
     text = (ROOT / "README.md").read_text(encoding="utf-8")

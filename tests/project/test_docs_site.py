@@ -1,4 +1,4 @@
-"""docs/ as a site: built without a network, every link leads somewhere, and nothing is fetched from elsewhere."""
+"""docs/ as a site: it is built without a network, every link leads somewhere, and it loads nothing from other hosts."""
 
 import re
 import shutil
@@ -44,7 +44,7 @@ def pages(site: Path) -> dict[str, SitePage]:
 
 
 def built_name(source: str) -> str:
-    """``README.md`` becomes the index of its folder."""
+    """Returns the name of the built page for a Markdown file; ``README.md`` becomes the index of its folder."""
     return re.sub(r"\.md$", ".html", source.replace("README.md", "index.md"))
 
 
@@ -57,7 +57,8 @@ def test_every_page_is_on_the_site_and_in_its_menu(pages: dict[str, SitePage]) -
 
 
 def test_every_link_leads_somewhere(site: Path, pages: dict[str, SitePage]) -> None:
-    """Also those of raw HTML, and anchors; pages can be opened as files."""
+    """Links in raw HTML and anchors are checked, too. Links lead to files, so that the pages work without a web
+    server."""
     for name, page in pages.items():
         if name == "404.html":  # served by a web server, with links from its root
             continue
@@ -72,7 +73,7 @@ def test_every_link_leads_somewhere(site: Path, pages: dict[str, SitePage]) -> N
 
 
 def test_nothing_comes_from_elsewhere(site: Path, pages: dict[str, SitePage]) -> None:
-    """No font, script, style or picture of another host."""
+    """No page loads a font, script, style or picture from another host."""
     for name, page in pages.items():
         assert [address for address in page.loaded if re.match(r"(\w+:)?//", address)] == [], name
     for style in site.rglob("*.css"):
@@ -83,8 +84,8 @@ def test_nothing_comes_from_elsewhere(site: Path, pages: dict[str, SitePage]) ->
 
 
 def test_pages_read_as_on_github(pages: dict[str, SitePage]) -> None:
-    """MkDocs and GitHub have different Markdown: lists, tables and blocks of one are those of the other. Of the log,
-    which nobody edits, that is not asked."""
+    """MkDocs and GitHub use different dialects of Markdown. Both must give each page the same lists, tables and blocks.
+    The log is exempt, because nobody edits it."""
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")} | set(BESIDE)
     for source in sorted(sources - {"docs/LOG.md"}):
         page = pages[built_name(source.removeprefix("docs/"))]
@@ -97,7 +98,8 @@ def test_pages_read_as_on_github(pages: dict[str, SitePage]) -> None:
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_the_menu_of_colours_works(site: Path, tmp_path: Path) -> None:
-    """The theme's script for it fails where its highlighter is off, unless something is done for it."""
+    """The colour menu switches between dark and light. The theme's script for it fails if its highlighter is off, so
+    the site has a workaround."""
     page = site / "colours.html"
     for mode in ("dark", "light"):
         press = f"<script>document.querySelector('[data-bs-theme-value={mode}]').click()</script></body>"

@@ -1,4 +1,4 @@
-"""The examples of docs/examples, run as they stand on small data."""
+"""The examples in docs/examples run unchanged on small data."""
 
 import importlib.util
 import os
@@ -154,7 +154,8 @@ esac
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> dict[str, str]:
-    """The environment of a job of two tasks, whose srun and scontrol stand in ``tmp_path``."""
+    """Returns the environment of a Slurm job of two tasks. Its ``srun`` and ``scontrol`` are scripts in
+    ``tmp_path``."""
     for name, text in (("srun", TWO_TASKS), ("scontrol", CONTROL)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)

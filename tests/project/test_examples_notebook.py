@@ -1,4 +1,4 @@
-"""The notebook of docs/examples: kept without outputs, and run from its first cell to its last."""
+"""The notebook in docs/examples is stored without outputs, and runs from its first cell to its last."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def code_cells(notebook: Any) -> list[Any]:
 
 
 def text_of(cell: Any) -> str:
-    """What a cell printed, and its value."""
+    """Returns what a notebook cell printed, followed by its value, as text."""
     printed = [output.get("text", "") for output in cell["outputs"]]
     values = [output.get("data", {}).get("text/plain", "") for output in cell["outputs"]]
     return "".join(printed + values)
@@ -33,7 +33,8 @@ def test_it_is_kept_without_outputs() -> None:
 
 @pytest.fixture
 def command_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``glass`` of this tree is found first, as after ``pip install -e .``; temporary folders lie in ``tmp_path``."""
+    """Makes the command ``glass`` run this source tree, as after ``pip install -e .``, and puts temporary folders in
+    ``tmp_path``."""
     program = tmp_path / "bin/glass"
     program.parent.mkdir()
     lines = (f"#!{sys.executable}", "from scripts.console import run", "if __name__ == '__main__':", "    run()")

@@ -1,5 +1,5 @@
-"""Without DALI, webdataset, simplejpeg, jpeglib, isal and optuna: shards built elsewhere train and are scored, and what
-needs one of these says so."""
+"""Without DALI, webdataset, simplejpeg, jpeglib, isal and optuna, shards that were built elsewhere can be trained on
+and scored. A command that needs one of these packages says so."""
 
 import ast
 import json
@@ -32,7 +32,7 @@ SENTENCES = {
 
 
 def dependencies() -> list[str]:
-    """The distributions that the project needs."""
+    """Returns the project's dependencies as requirement strings."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
@@ -56,8 +56,9 @@ def check_log(steps: dict) -> None:
 
 
 def test_only_their_own_modules_import_them():
-    """All others ask for them where they are used; a decoder's and the search's modules are imported where one is
-    chosen, that of workers by their fork server, and benches compare libraries."""
+    """Only the modules listed here import the optional packages when they are loaded; all others import them inside
+    functions. A listed module is imported only where its decoder, the search, or the build's worker processes are used.
+    Benches are exempt, because they compare libraries."""
     importing = set()
     for path in (
         path for package in ("shards", "loaders", "glass", "scripts") for path in (ROOT / package).rglob("*.py")
@@ -84,7 +85,8 @@ def test_what_needs_one_says_so(step, package, synthetic_shards, synthetic_image
 
 @pytest.mark.slow  # a process of its own, which trains
 def test_what_works_without_them(synthetic_shards, synthetic_images, tmp_path):
-    """Imports of them are refused, wherever they stand."""
+    """Commands that do not need the packages work while every import of them is refused; the others fail with an error
+    that names the package."""
     refusing = [sys.executable, "-m", "tests.machine.without_packages", "--refuse"]
     steps = outcome(refusing, synthetic_shards, synthetic_images, tmp_path)
     assert {"train", "evaluate", "predict", *SENTENCES} == steps.keys()
@@ -93,7 +95,8 @@ def test_what_works_without_them(synthetic_shards, synthetic_images, tmp_path):
 
 @pytest.mark.slow
 def test_what_works_in_an_environment_without_them(synthetic_shards, synthetic_images, tmp_path):
-    """The project's other dependencies, and nothing else."""
+    """Commands that do not need the optional packages work in an environment that has only the project's other
+    dependencies."""
     python = lean_python(tmp_path, needed_by(*dependencies(), without=DISTRIBUTIONS))
     for name in HIDDEN:
         probe = f"import importlib.util as u\ntry: print(u.find_spec({name!r}))\nexcept ImportError: print(None)"
@@ -104,7 +107,8 @@ def test_what_works_in_an_environment_without_them(synthetic_shards, synthetic_i
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_without_simplejpeg_torchvision_decodes_where_its_pixels_are_equal(monkeypatch, caplog, exact):
-    """And Pillow does otherwise."""
+    """Without simplejpeg, torchvision decodes if its pixels are equal; otherwise Pillow does. A log message says
+    which."""
     choose._instead_of_simplejpeg.cache_clear()
     monkeypatch.setattr(choose, "is_installed", lambda name: False)
     if not exact:
@@ -123,7 +127,8 @@ def test_without_simplejpeg_torchvision_decodes_where_its_pixels_are_equal(monke
 
 
 def test_nvjpeg_is_taken_on_a_gpu_without_dali(monkeypatch, caplog):
-    """It is announced once, and recorded with the model, because its pixels may differ."""
+    """Without DALI, nvJPEG decodes on a GPU. This is logged once, and recorded with the model, because its pixels may
+    differ."""
     on_gpu = LoaderConfig(device="cuda")
     choose._gpu_backend.cache_clear()
     monkeypatch.setattr(choose, "optional", lambda name: None)
@@ -136,7 +141,8 @@ def test_nvjpeg_is_taken_on_a_gpu_without_dali(monkeypatch, caplog):
 
 @pytest.mark.parametrize("split", ["train", "valid+test"])
 def test_batches_of_torchvision_equal_those_of_libjpeg_turbo(synthetic_shards, split):
-    """By the code that decodes on a GPU; through the whole loader, windows of spliced JPEGs and whole images."""
+    """torchvision and libjpeg-turbo give equal batches, of spliced windows and of whole images, through the whole
+    loader. torchvision uses the code for a GPU here, but runs on the CPU."""
     config = LoaderConfig(global_batch_size=4, crop_size=48, global_size=64, decode="window")
     batches = []
     for backend in ("nvjpeg", "turbo"):

@@ -1,4 +1,4 @@
-"""``docs/schemas`` are the schemas of what commands write, and what they write fits them."""
+"""``docs/schemas`` contains the schemas of the documents that commands write, and these documents fit their schemas."""
 
 import json
 import re
@@ -21,7 +21,8 @@ from tests.runs.least_study import least_budget, make_up_memory
 from tests.runs.made_up import made_up, refuses_holes
 
 MADE_UP = [output for output in OUTPUTS if is_typeddict(output.kind) and output.schema not in ("run", "report")]
-"""Those of which a test can make a document; a run and a report hold parts that their type leaves open."""
+"""The outputs for which a test can generate a document from the type. The types of a run and of a report leave some
+parts open."""
 
 
 @cache
@@ -30,7 +31,7 @@ def validator(schema: str) -> jsonschema.Draft202012Validator:
 
 
 def check(schema: str, document: Any) -> None:
-    """Raises ``ValueError`` at the first place that the schema refuses."""
+    """Raises ``ValueError`` for the first value in ``document`` that the schema refuses."""
     fault = next(validator(schema).iter_errors(document), None)
     if fault is None:
         return
@@ -55,7 +56,7 @@ def check_lines(schema: str, lines: Iterable[str]) -> None:
 
 
 def test_the_schemas_are_up_to_date() -> None:
-    """``python -m tests.project.output_schemas`` writes them anew."""
+    """After a change, ``python -m tests.project.output_schemas`` writes the schemas and the table again."""
     assert {path.stem for path in FOLDER.iterdir()} == {output.schema for output in OUTPUTS}
     for output in OUTPUTS:
         assert (FOLDER / f"{output.schema}.json").read_text("utf-8") == schema_text(output.kind), output.schema
@@ -78,7 +79,8 @@ def test_every_command_that_is_named_exists() -> None:
 @pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("output", MADE_UP, ids=lambda output: output.schema)
 def test_a_schema_refuses_what_its_type_refuses(output: Output, every: int) -> None:
-    """Each field, or every twentieth, missing, and each of a type that is taken nowhere."""
+    """The schema refuses a document in which a field is missing or has a type that no field accepts. Every field is
+    tested, or every twentieth."""
     assert refuses_holes(lambda document: check(output.schema, document), made_up(output.kind), output.kind, every) > 0
 
 
@@ -119,7 +121,8 @@ def test_the_settings_of_a_run_are_checked_one_by_one(unbroken: Path) -> None:
 def test_what_is_measured_fits(
     knowing: Path, four_splits: Path, unbroken: Path, tmp_path: Path, files: list[Any]
 ) -> None:
-    """A calibration, evaluations with and without it, robustness, a report, verdicts; each from its command."""
+    """Commands write a calibration, evaluations with and without it, a robustness table, a report and verdicts, which
+    all fit."""
     for name in ("run.json", "metrics.jsonl"):
         (knowing / name).write_bytes((unbroken / name).read_bytes())
     data = ["--data", str(four_splits)]

@@ -1,4 +1,5 @@
-"""The house rules: imports point one way, the wheel holds the packages, cheap imports stay cheap."""
+"""Rules for the source tree: packages import in one direction, the wheel holds the packages, some imports must stay
+fast."""
 
 import ast
 import graphlib
@@ -22,13 +23,13 @@ CHAIN = ["shards", "loaders", "glass", "bench", "scripts"]
 
 @cache
 def tree_of(path: Path) -> ast.Module:
-    """The syntax of a file, which several tests read."""
+    """Returns the syntax tree of a file. It is cached, because several tests read it."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache
 def imports_in(path: Path) -> list[ast.Import | ast.ImportFrom]:
-    """The imports of a file, at any depth."""
+    """Returns the import statements of a file, also those inside functions."""
     found, blocks = [], [tree_of(path)]
     while blocks:  # not ast.walk, which looks into expressions, too: ten times as many nodes
         block = blocks.pop()
@@ -40,7 +41,7 @@ def imports_in(path: Path) -> list[ast.Import | ast.ImportFrom]:
 
 
 def imported_packages(path: Path) -> set[str]:
-    """The project packages that a file imports."""
+    """Returns the project's packages that a file imports."""
     names = set()
     for node in imports_in(path):
         if isinstance(node, ast.Import):
@@ -56,7 +57,7 @@ def files_of(package: str) -> list[Path]:
 
 @pytest.mark.parametrize("package", CHAIN)
 def test_imports_point_to_the_left(package):
-    """shards ← loaders ← glass ← bench ← scripts: nothing imports what stands to its right."""
+    """In the chain shards ← loaders ← glass ← bench ← scripts, no package imports one to its right."""
     allowed = set(CHAIN[: CHAIN.index(package) + 1])
     wrong = {str(path.relative_to(ROOT)): imported_packages(path) - allowed for path in files_of(package)}
     assert not {path: names for path, names in wrong.items() if names}
@@ -69,7 +70,8 @@ def test_model_code_knows_no_loader():
 
 @pytest.mark.slow  # ten seconds
 def test_no_import_of_ours_warns():
-    """Every module, with warnings as errors; peers of the benches are other people's."""
+    """Every module is imported with warnings as errors, except for ``bench.peers``, which imports other projects'
+    loaders."""
     names = [name for package in CHAIN for name in modules_of(package) if not name.startswith("bench.peers")]
     names = [name for name in names if not name.endswith("__main__")]
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
@@ -80,7 +82,7 @@ def test_no_import_of_ours_warns():
 
 
 def modules_of(package: str) -> dict[str, Path]:
-    """Dotted name → file of every module of a package."""
+    """Returns dotted name → file for every module of a package."""
     found = {}
     for path in files_of(package):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -89,12 +91,12 @@ def modules_of(package: str) -> dict[str, Path]:
 
 
 def imports_of(path: Path, modules: dict[str, Path]) -> set[str]:
-    """The modules among ``modules`` that a file imports."""
+    """Returns those modules among ``modules`` that a file imports."""
     return {name for node in imports_in(path) for name in names_in(node)} & modules.keys()
 
 
 def names_in(node: ast.Import | ast.ImportFrom) -> set[str]:
-    """What an import names: modules, and what may be modules."""
+    """Returns the names that an import may refer to: modules, and names that may be modules."""
     names = {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
         return {node.module, *(f"{node.module}.{name}" for name in names)} if node.module else set()
@@ -103,8 +105,8 @@ def names_in(node: ast.Import | ast.ImportFrom) -> set[str]:
 
 @pytest.mark.parametrize("package", CHAIN[:4])
 def test_folders_of_a_package_import_in_one_direction(package):
-    """A folder is a room with a door: what it needs does not need it. Modules that lie right in the package, such as
-    its errors and its entry points, are no room."""
+    """If one folder of a package imports another, the second must not import the first, not even through others.
+    Modules directly in the package, such as its errors and entry points, are exempt."""
     modules = modules_of(package)
 
     def folder(module: str) -> str | None:
@@ -122,7 +124,8 @@ def test_folders_of_a_package_import_in_one_direction(package):
 
 @pytest.mark.parametrize("package", CHAIN[:4])
 def test_no_modules_import_each_other(package):
-    """At any depth: an import inside a function hides a circle, and a module that knows its user has no use alone."""
+    """No module imports a module that imports it, not even through others or inside a function. It could not be used
+    alone."""
     modules = modules_of(package)
     needs = {
         module: {other for other in imports_of(path, modules) if not module.startswith(f"{other}.")} - {module}
@@ -138,20 +141,23 @@ def test_no_room_is_crowded(package):
 
 
 def test_pytest_looks_into_every_folder_of_tests(pytestconfig):
-    """By itself it leaves out those named build, dist, venv or *.egg."""
+    """By default pytest skips folders whose names match build, dist, venv or *.egg. No folder of the tests has such a
+    name."""
     left_out = pytestconfig.getini("norecursedirs")
     folders = {folder for path in files_of("tests") for folder in path.relative_to(ROOT).parts[:-1]}
     assert [name for name in folders for pattern in left_out if fnmatch(name, pattern)] == []
 
 
 def test_a_collection_within_a_test_hides_no_object():
-    """As Hypothesis registers its generator in CI: it collects garbage, asks who refers to it, and warns if nobody."""
+    """Hypothesis's ``register_random`` collects garbage, then looks for referrers of its argument and warns if it finds
+    none. It must find this dictionary, which pytest's hooks in ``conftest.py`` must not have frozen."""
     random = {"generator": Random()}
     hypothesis.register_random(random["generator"])
 
 
 def test_no_relative_imports_and_no_vague_names():
-    """One import path per module (but of ``scripts``, see below), and no drawer for what found no name."""
+    """Modules are imported by absolute names, except in ``scripts`` (see below), and none is called utils, common or
+    the like."""
     for package in CHAIN:
         for path in files_of(package):
             assert path.stem not in {"utils", "common", "helpers", "misc"}, path
@@ -166,8 +172,8 @@ def test_every_module_says_what_it_is():
 
 
 def test_reading_a_manifest_loads_neither_torch_nor_dali():
-    """In a fresh interpreter and outside the repository: the editable install works from
-    anywhere."""
+    """Reading a manifest imports none of torch, DALI, webdataset and timm. This runs in a new interpreter outside the
+    repository, where an editable install must work, too."""
     code = (
         "import sys, shards, loaders, glass, bench, pathlib\n"
         "import shards.manifest.dataset, shards.build.build, loaders.config\n"
@@ -188,14 +194,15 @@ SCORES_IMAGES = (
 
 
 def test_timm_is_imported_in_one_place():
-    """Which keeps torch's compiler out: half of the seconds to the first verdict."""
+    """All code in ``glass`` imports timm through ``glass.model.timm_library``, which keeps torch's compiler from being
+    loaded. That halves the time to the first verdict."""
     loose = [p for p in files_of("glass") if p.name != "timm_library.py" and "import timm" in p.read_text("utf-8")]
     assert not [p for p in loose if "from glass.model.timm_library import timm" not in p.read_text("utf-8")]
 
 
 def test_a_verdict_on_a_file_needs_neither_kernels_nor_the_loader():
-    """Numba and the loader, with what they import, take a fifth of the seconds to the first verdict: no module imports
-    them at its start that the detector's imports at its own."""
+    """The modules that ``glass.predict.detector`` loads import neither Numba nor the loader at their top level. These
+    two would take a fifth of the time to the first verdict."""
     modules = {name: path for package in CHAIN for name, path in modules_of(package).items()}
     reached, waiting = set[str](), ["glass.predict.detector"]
     while waiting:
@@ -231,7 +238,7 @@ def test_the_compiler_of_torch_works_after_timm_came_without_it():
 
 
 def test_commands_can_bear_another_name():
-    """A wheel calls ``scripts`` otherwise, so its modules name it nowhere in an import."""
+    """In a wheel the package ``scripts`` has another name, so its modules must not import it by name."""
     for path in files_of("scripts"):
         assert "scripts" not in imported_packages(path), path
     assert not any('import_module("scripts' in path.read_text("utf-8") for path in files_of("scripts"))
@@ -248,7 +255,8 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_wheel_holds_the_packages_and_nothing_else(wheel):
-    """hatchling honours .gitignore and drops what it matches: count what is really inside."""
+    """The wheel contains the files of the packages and no others. It is opened for this, because hatchling silently
+    leaves out what .gitignore matches."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"shards", "loaders", "glass", "bench", "glass_commands"}
@@ -262,7 +270,8 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel):
 
 
 def environment_with(folder: Path, *install: str) -> Path:
-    """A virtual environment that borrows this one's libraries, but not this project, and has ``install``."""
+    """Creates a virtual environment that has ``install`` and sees this one's libraries, but not this project. Returns
+    the folder of its programs."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     (site,) = (folder / "lib").glob("python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")  # whose own .pth files do not count
@@ -272,7 +281,7 @@ def environment_with(folder: Path, *install: str) -> Path:
 
 
 def outcome(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
-    """Of a command in ``folder``, which sees nothing of this repository by accident."""
+    """Runs a command in ``folder`` without ``PYTHONPATH``, so that it cannot find this repository by accident."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run([str(word) for word in command], cwd=folder, env=clean, capture_output=True, text=True)
 

@@ -1,7 +1,7 @@
-"""The lines of docs/readers.md, run as they stand, give what the manifest says.
+"""The code in docs/readers.md, run unchanged, gives the data that the manifest records.
 
-Needs ``pip install -e '.[readers]'``; what is not installed is skipped. The readers warn of what is
-theirs, so warnings are no errors here.
+Needs ``pip install -e '.[readers]'``; readers that are not installed are skipped. The readers themselves emit warnings,
+so warnings are not errors here.
 """
 
 import io
@@ -34,12 +34,12 @@ MODULES = {
     "litdata": "litdata",
     "tarfile": "tarfile",
 }
-"""Heading of the page → what it imports."""
+"""Heading of the page → module that its code imports."""
 EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif", "WEBP": "webp"}
 
 
 def blocks() -> dict[str, str]:
-    """Heading ("" for what stands before the first) → its Python code."""
+    """Returns heading → Python code below it; "" stands for the part before the first heading."""
     text = PAGE.read_text(encoding="utf-8")
     parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
     headed = {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
@@ -48,7 +48,8 @@ def blocks() -> dict[str, str]:
 
 
 def run_block(reader: str, stored: str = "JPEG") -> Any:
-    """``samples`` of the page's code for ``reader``, over the tars of images stored so."""
+    """Runs the page's code for ``reader`` over the tars of images stored as ``stored``. Returns its variable
+    ``samples``."""
     module = pytest.importorskip(MODULES[reader], reason=f"{reader}: pip install -e '.[readers]'")
     assert module
     code = blocks()[""] + blocks()[reader]
@@ -65,8 +66,8 @@ def data(
     coded_image: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ShardDataset:
-    """``data/shards`` of JPEGs, of which the progressive have no entry points, tiled PNGs and
-    WebPs."""
+    """A data set, ``data/shards``, of JPEGs, PNGs stored as tiles, and WebPs. The progressive JPEGs have no entry
+    points."""
     root = tmp_path_factory.mktemp("readers")
     for source in synthetic_images.rglob("*.*"):
         target = root / "images" / source.relative_to(synthetic_images)
@@ -92,7 +93,7 @@ def data(
 
 @pytest.fixture(autouse=True)
 def _beside_the_data(data: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The page is run in a folder that holds ``data/shards``, with the commands of this Python."""
+    """Runs each test in a folder that contains ``data/shards``, with this Python's commands first in ``PATH``."""
     (tmp_path / "data").symlink_to(data.root.parent)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
@@ -105,7 +106,7 @@ def _beside_the_data(data: ShardDataset, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def stored(data: ShardDataset, kind: str = "JPEG") -> dict[str, tuple[dict[str, Any], bytes]]:
-    """Key → (row, image as it is stored) of the samples of ``train`` in shards of a format."""
+    """Returns key → (row, stored image) for the samples of the split ``train`` in shards of one format."""
     found = {}
     for shard in data.info.shards:
         if (shard.split, shard.format) == ("train", kind):
@@ -120,7 +121,7 @@ def stored(data: ShardDataset, kind: str = "JPEG") -> dict[str, tuple[dict[str, 
 
 
 def require_bytes(found: dict[str, dict[str, Any]], data: ShardDataset) -> None:
-    """Every sample whole: image, facts, view and entry points, each as bytes."""
+    """Asserts that ``found`` holds every sample with its image, JSON, global view and entry points, each as bytes."""
     expected = stored(data)
     assert set(found) == set(expected)
     for key, (row, image) in expected.items():
@@ -132,7 +133,7 @@ def require_bytes(found: dict[str, dict[str, Any]], data: ShardDataset) -> None:
 
 
 def by_key(members: Any) -> dict[str, dict[str, bytes]]:
-    """(name, bytes) of members → key → extension → bytes."""
+    """Groups (name, bytes) of members by sample. Returns key → extension → bytes."""
     found: dict[str, dict[str, bytes]] = {}
     for name, content in members:
         key, _, extension = name.partition(".")
@@ -173,7 +174,8 @@ def test_webdataset(kind: str, data: ShardDataset) -> None:
 
 @pytest.mark.parametrize("kind", EXTENSIONS)
 def test_datasets(kind: str, data: ShardDataset) -> None:
-    """Among the samples are such with and without entry points: no null meets a text."""
+    """``datasets`` reads samples with and without entry points. Missing values are "" or 0, so no column changes its
+    type."""
     found = {sample["__key__"]: sample for sample in run_block("datasets", kind)}
     expected = stored(data, kind)
     assert set(found) == set(expected)
@@ -188,7 +190,7 @@ def test_datasets(kind: str, data: ShardDataset) -> None:
 
 
 def test_datasets_pitfalls(data: ShardDataset) -> None:
-    """What the page warns of; where this fails, the page may promise more."""
+    """The pitfalls of which the page warns still exist. If this fails, the page's warnings can be relaxed."""
     datasets = pytest.importorskip("datasets", reason="datasets: pip install -e '.[readers]'")
     jpegs_first = sorted(data.info.shards, key=lambda shard: shard.format != "JPEG")
     tars = [str(data.shard_path(shard.name)) for shard in jpegs_first]
@@ -202,7 +204,7 @@ def test_datasets_pitfalls(data: ShardDataset) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="DALI comes for Linux only")
 def test_dali(data: ShardDataset) -> None:
-    """Pixels are those of the oracle, but for CMYK, which DALI converts by ±1."""
+    """Pixels equal those of Pillow, except for CMYK, where DALI's conversion differs by at most 1."""
     expected = stored(data)
     pipeline = run_block("DALI")
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Layouts of tars that others make: each image is taken in with its own label and bytes."""
+"""Tars by other programs, in their various layouts: each image is taken in with its own label and bytes."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from shards.adopt.tar_names import find_tars, name_tars
 from tests.images.labelled_tars import Members, as_json, picture, write_tar
 
 Sample = Callable[[int, int], Members]
-"""(number, label) → members of a sample whose image is ``image(number)``."""
+"""A function (number, label) → the members of a sample whose image is ``image(number)``."""
 
 
 def image(number: int) -> bytes:
@@ -25,7 +25,7 @@ def image(number: int) -> bytes:
 
 
 def cls(key: str, text: object, suffix: str = "jpg") -> Callable[[int, int], Members]:
-    """A sample whose .cls holds ``text`` formatted with its label."""
+    """Returns a function that makes samples whose ``.cls`` member holds ``text``, formatted with the label."""
 
     def make(n: int, y: int) -> Members:
         name = key.format(n=n)
@@ -132,7 +132,7 @@ def test_each_image_with_its_label_and_bytes(layout: str, tar_format: str, tmp_p
 
 
 def taken_in(paths: list[Path], **settings: Any) -> dict[bytes, int]:
-    """Image → label, of all tars."""
+    """Returns image bytes → label for the images that indexing takes from all tars in ``paths``."""
     chosen = IndexSettings(**settings)
     tars = name_tars(find_tars(paths), paths[0].parent)
     rules = guess_rules(tars, chosen)
@@ -225,7 +225,7 @@ def test_a_list_by_key_and_tar(tmp_path: Path) -> None:
 
 
 def test_pieces_of_a_tar_of_others_programs(tmp_path: Path) -> None:
-    """Folders of their own, a trailing record of zeros, members that are not neighbours."""
+    """Indexing reads tars with entries for folders, trailing zeros, and samples whose members are not adjacent."""
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as tar:
         info = tarfile.TarInfo("real")

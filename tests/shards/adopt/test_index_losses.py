@@ -1,4 +1,4 @@
-"""No image of a tar made elsewhere is lost, and no label swapped, without a word."""
+"""When tars made elsewhere are indexed, no image is lost and no label is swapped silently."""
 
 import tarfile
 from pathlib import Path
@@ -16,13 +16,13 @@ from tests.images.labelled_tars import Members, as_json, index, labelled, pictur
 
 
 def notes(*tars: Path, out: Path | None = None, **settings: Any) -> str:
-    """What indexing says besides the counts."""
+    """Indexes ``tars`` and returns the notes that indexing prints besides its counts, as text."""
     chosen = IndexSettings(global_size=32, **settings)
     return "\n".join(index_tars(tars, out, chosen, progress=False).notes)
 
 
 def versions(count: int = 3) -> Members:
-    """Images of generators whose versions stand in the names, and real ones."""
+    """Returns real images, and images whose names contain their generator's version, such as ``sd1.5``."""
     members: Members = []
     for n in range(count):
         members += [(f"real/{n}.jpg", picture(n)), (f"fake/sd1.5_{n}.jpg", picture(10 + n))]
@@ -93,7 +93,8 @@ def with_words(swapped: bool, **more: object) -> Members:
 
 
 def test_labels_that_words_contradict_stop(tmp_path: Path) -> None:
-    """Programs that number folders in the order of their names write 0 for fake."""
+    """Indexing stops if the numbers contradict the words. Programs that number folders in alphabetical order write 0
+    for fake."""
     tar = write_tar(tmp_path / "a.tar", with_words(swapped=True))
     with pytest.raises(
         InputError, match=r"labels by cls differ from json:label in 6 of 6 samples, for example a.*--label"
@@ -127,7 +128,8 @@ def test_labels_that_are_swapped_against_folders_and_names_stop(tmp_path: Path) 
 
 @pytest.mark.parametrize("word", ["real", "fake"])
 def test_numbers_that_the_only_class_in_the_names_contradicts_stop(word: str, tmp_path: Path) -> None:
-    """Beside ``real/`` lie folders of generators, whose names say no class."""
+    """Indexing stops if the numbers contradict the one folder whose name is a class, such as ``real/`` beside folders
+    of generators."""
     for name, label in ((word, int(word == "real")), ("other", int(word != "real"))):
         members = [(f"{n}.{suffix}", content) for n in range(3) for suffix, content in _numbered(10 * label + n, label)]
         write_tar(tmp_path / "in" / name / "0.tar", members)
@@ -193,8 +195,8 @@ def test_a_list_must_say_which_tar_a_key_is_of(tmp_path: Path) -> None:
 
 
 def sparse_header(name: str, stored: int, size: int) -> bytes:
-    """The header of a member of ``size`` bytes of which only the first ``stored`` lie in the tar,
-    as ``tar --sparse`` writes it."""
+    """Returns the header of a sparse member as ``tar --sparse`` writes it: of its ``size`` bytes, only the first
+    ``stored`` are in the tar."""
     info = tarfile.TarInfo(name)
     info.type, info.size = tarfile.GNUTYPE_SPARSE, stored
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))

@@ -1,4 +1,4 @@
-"""Words for the classes in tars made elsewhere: the same as in folders of images, and none that turns a label round."""
+"""Words for the classes in tars made elsewhere mean the same as in folders of images, and none swaps the labels."""
 
 import tarfile
 from pathlib import Path
@@ -18,7 +18,8 @@ TRUE = {image(n): n % 2 for n in range(6)}
 
 
 def samples(place: str, names: tuple[str, str]) -> Members:
-    """Six samples whose label by ``place`` is one of ``names``: that of real images, and of generated ones."""
+    """Returns six samples labelled by ``place`` (folder, json or a member). ``names`` are the words for (real,
+    generated)."""
     members: Members = []
     for n in range(6):
         key = f"{names[n % 2]}/{n}" if place == "folder" else str(n)
@@ -61,7 +62,7 @@ def test_a_network_whose_name_begins_with_real_says_nothing(name: str) -> None:
 @pytest.mark.parametrize("pair", [("fake/{}.tar", "real/{}.tar"), ("deep/er/1_fake/{}.tar", "deep/0_real/er/{}.tar")])
 @pytest.mark.parametrize("swapped", [False, True])
 def test_numbers_that_tars_contradict_stop(pair: tuple[str, str], swapped: bool, tmp_path: Path) -> None:
-    """A folder of tars is read at any depth, and the numbers in it are held against the names."""
+    """Numbers that contradict the names of the tars or of their folders stop indexing. Tars are found at any depth."""
     for label, name in zip((1, 0), pair, strict=True):
         members = labelled(10 * label, 4)
         cls = [(member, b"%d" % (label ^ swapped) if member.endswith(".cls") else data) for member, data in members]
@@ -136,7 +137,7 @@ def test_what_a_person_says_counts(members: Members, given: list[str], message: 
 
 
 def test_words_of_scenes_do_not_go_before_words_of_classes(tmp_path: Path) -> None:
-    """``human`` in a .json may be what the image shows."""
+    """The word ``human`` in a .json may say what the image shows, so the class names of the folders take precedence."""
     members: Members = []
     for n in range(6):
         key = f"{('real', 'fake')[n % 2]}/{n}"

@@ -1,4 +1,4 @@
-"""Tars made elsewhere: how they are indexed, what is refused, and that they stay as they are."""
+"""Tars made elsewhere: how they are indexed, what is refused, and that indexing does not change them."""
 
 import io
 import tarfile

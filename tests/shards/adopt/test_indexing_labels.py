@@ -1,4 +1,4 @@
-"""Labels, groups and splits of tars made elsewhere: from members, folders, names of tars and lists."""
+"""Labels, groups and splits of tars made elsewhere, from members, folders, names of tars, and lists."""
 
 import csv
 import json

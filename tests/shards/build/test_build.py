@@ -1,4 +1,4 @@
-"""Building a data set: what goes in, what is refused, and that nothing else decides the bytes."""
+"""Building a data set: what is taken in, what is refused, and that only sources and settings determine the bytes."""
 
 import errno
 import hashlib
@@ -51,7 +51,8 @@ def test_everything_of_the_source_is_in_the_data_set(synthetic_images, synthetic
 
 
 def test_bytes_depend_on_nothing_but_sources_and_settings(synthetic_images, synthetic_shards, tmp_path):
-    """Two processes, another folder, files created in another order."""
+    """A build by two processes, from a copy of the images in another folder, made in another order, gives the same
+    bytes."""
     info = ShardDataset.open(synthetic_shards).info
     settings = BuildSettings(dict(info.split_shares), 606, info.samples_per_shard, info.global_size)
     copy = tmp_path / "copy"
@@ -205,7 +206,7 @@ def test_settings_out_of_range_are_named(change):
 
 
 def test_nothing_tells_the_time(small_images, tmp_path):
-    """No output holds a date, and the tar's headers hold a fixed one."""
+    """No output contains the date of the build, and all members of a tar have the same fixed date."""
     build(small_images, tmp_path / "out")
     info = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert not [name for name in info if "time" in name or "date" in name]

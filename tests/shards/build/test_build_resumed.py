@@ -1,4 +1,5 @@
-"""A build that was interrupted, is repeated, or meets other sources and settings than before."""
+"""A build that was interrupted, is repeated, or is started again with other sources or settings: what continues, what
+is refused."""
 
 import fcntl
 import os
@@ -19,7 +20,7 @@ from tests.machine.folder_contents import contents
 
 @pytest.fixture
 def crash_after(monkeypatch):
-    """``crash_after(n)``: the next builds die when they have written ``n`` shards."""
+    """``crash_after(n)`` makes later builds crash after writing ``n`` shards. Returns the exception that they raise."""
 
     class Crash(BaseException):
         pass
@@ -59,7 +60,8 @@ def test_interrupted_build_continues_to_the_same_bytes(shards_written, small_ima
 
 
 def test_a_flipped_bit_of_the_plan_is_found(small_images, tmp_path):
-    """The fuzz found that a finished build was changed after a plan that said something else."""
+    """A plan with a flipped bit is refused. Fuzzing had found that a build changed finished shards to follow such a
+    plan."""
     build(small_images, tmp_path / "out")
     path = tmp_path / "out" / PLAN_NAME
     plan, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
@@ -128,7 +130,8 @@ def test_other_sources_are_refused(small_images, tmp_path):
 
 
 def test_a_source_that_changes_under_the_build_stops_it(small_images, tmp_path, crash_after):
-    """Size and time stay the same: only the contents tell, when the file is read again."""
+    """A source that changes during a build stops it even if its size and modification time stay the same. The change is
+    noticed when the file's contents are read again."""
     with pytest.raises(crash_after(0)):
         build(small_images, tmp_path / "out")
     crash_after(1000)

@@ -1,4 +1,4 @@
-"""In which facts two classes differ: the test that the audit and ``--equalise match`` share."""
+"""Which properties of files differ between two classes: the test that the audit and ``--equalise match`` share."""
 
 import csv
 import io
@@ -20,7 +20,8 @@ COUNT = 80
 
 
 def app11(size: int) -> dict[str, bytes]:
-    """An APP11 segment, as a signature takes; large ones take several."""
+    """Returns, as an option of Pillow's ``save``, the APP11 segments of a signature of ``size`` bytes. A long one takes
+    several."""
     rest, segments = size, b""
     while rest > 0:
         body = b"JP\0\1\0\0\0\1" + b"jumbc2pa" + bytes(min(rest, 60_000))
@@ -30,15 +31,16 @@ def app11(size: int) -> dict[str, bytes]:
 
 
 def tables_near(quality: int) -> dict[str, list[list[int]]]:
-    """Tables whose luminance is libjpeg's of ``quality``, so that it is read as that quality."""
+    """Returns quantisation tables that are read as ``quality``, because their luminance table is libjpeg's. Chrominance
+    differs."""
     Image.new("RGB", (8, 8)).save(buffer := io.BytesIO(), "JPEG", quality=quality)
     tables = Image.open(buffer).quantization
     return {"qtables": [list(tables[0]), [value + 1 for value in tables[1]]]}
 
 
 def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: int = COUNT):
-    """Pictures of one kind in both classes; the generated ones are saved with ``marked``, the real
-    ones with ``plain``: (format, options)."""
+    """Builds a data set whose classes show the same kind of pictures. Generated ones are saved with ``marked`` and real
+    ones with ``plain``, each a pair (format, options of ``save``)."""
     random = np.random.default_rng(7)
     source, rows = tmp_path / "images", []
     source.mkdir()
@@ -148,7 +150,8 @@ def test_images_of_a_group_count_as_one():
 
 @pytest.mark.parametrize("seed", [0, 2, 12, 18])
 def test_after_matching_the_same_test_finds_nothing(seed):
-    """Facts that depend on each other, and differ in several ways at once."""
+    """After ``--equalise match``, the audit's test finds no difference in properties that leave traces in the pixels,
+    even if properties depend on each other and several differ."""
     random = np.random.default_rng(seed)
     count = int(random.choice([300, 1000, 4000]))
     label, images = (random.random(count) < 0.4).astype(int), np.arange(count)

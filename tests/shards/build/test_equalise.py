@@ -1,4 +1,4 @@
-"""Making the files of both classes look alike: what goes, what stays, and that it is recorded."""
+"""Making the files of both classes look alike: which images are left out, which stay, and what is recorded."""
 
 import csv
 from collections import Counter
@@ -28,9 +28,9 @@ SHARES = parse_shares("0.5,0.25,0.25")
 
 
 def make_images(root: Path, count: int, options, seed: int = 0) -> Path:
-    """``count`` tiny pictures of random size, half real, and their list.
+    """Writes ``count`` tiny pictures of random size, half of them real. Returns the path of the list that names them.
 
-    ``options(label, random)`` gives (Pillow's name of the format, options of ``save``).
+    ``options(label, random)`` returns (Pillow's name of the format, options of ``save``).
     """
     random = np.random.default_rng(seed)
     rows = []
@@ -69,7 +69,7 @@ def build(source: Path, out: Path, equalise: str, workers: int = 1) -> ShardData
 
 @pytest.fixture(scope="module")
 def biased(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list of 200 images, of which all generated ones are PNG."""
+    """The path of a list of 200 images, in which exactly the generated ones are PNGs."""
     return make_images(tmp_path_factory.mktemp("biased") / "images", 200, generated_as_png)
 
 
@@ -198,7 +198,8 @@ def test_no_readable_image_is_what_the_build_says(tmp_path):
 
 
 def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
-    """1,000 real and 3,000 generated images whose widths overlap in half."""
+    """The classes have 1,000 and 3,000 images, whose widths overlap by half. The same images are kept in any order of
+    rows, about three generated ones for each real one."""
     random = np.random.default_rng(1)
     label, scenes = np.repeat([0, 1], [1000, 3000]), np.arange(4000)
     raw = dict.fromkeys((*RAW_FACTS, "file_bytes"), np.ones(4000, int)) | {

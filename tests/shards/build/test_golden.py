@@ -1,10 +1,10 @@
-"""Everything that a build and an index write, held to the byte: a change of code must not change data.
+"""All bytes that a build and an index write are pinned: a change of code must not change data.
 
-Sources and expectations do not depend on library versions. The images are bitmaps written here and two
-JPEGs kept below as they are, coded without chroma subsampling, whose decoding every libjpeg-turbo agrees
-on; the reasons for rejecting others are ours. Tars, sidecars and indexes are compared whole; Parquet and
-Arrow files, whose encoding is pyarrow's, by their rows; ``dataset.json`` without the versions and the
-digest that follow from those.
+Sources and expectations do not depend on versions of libraries. The images are bitmaps generated here and two JPEGs
+that are stored below, without chroma subsampling, which every libjpeg-turbo decodes to the same pixels. Rejected images
+are rejected for reasons of this project's code. Tars, sidecars and indexes are compared whole; Parquet and Arrow files,
+whose encoding is pyarrow's, by their rows; ``dataset.json`` without the versions, and without the digest that depends
+on pyarrow.
 """
 
 import base64
@@ -87,7 +87,7 @@ INDEXED = {
 
 
 def bitmap(number: int) -> bytes:
-    """A BMP of 24 bits per pixel, its rows from the bottom and padded to whole words."""
+    """Returns a BMP of 24 bits per pixel, with rows stored from bottom to top and padded to multiples of 4 bytes."""
     height, width = 12 + 4 * number, 33 - number
     y, x = np.mgrid[0:height, 0:width]
     pixels = np.stack([x * 5 + number * 40, y * 7 + x, x * y + number * 90], -1).astype(np.uint8)
@@ -99,7 +99,7 @@ def bitmap(number: int) -> bytes:
 
 @pytest.fixture
 def sources() -> dict[str, bytes]:
-    """Name below the folder of sources → content."""
+    """File name below the source folder → contents."""
     jpegs = [base64.b64decode(text) for text in (PLAIN_JPEG, JPEG_WITH_RESTARTS)]
     return {
         "real/0.jpg": jpegs[0],
@@ -111,7 +111,7 @@ def sources() -> dict[str, bytes]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """File → digest of what it holds."""
+    """Returns file name → digest of the contents, for the files that a build or an index wrote."""
     return {
         path.name: hashlib.sha256(_plain(path)).hexdigest()[:16]
         for path in sorted(folder.iterdir())
@@ -120,7 +120,8 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def _plain(path: Path) -> bytes:
-    """The bytes of a file; of those that libraries write their content."""
+    """Returns the bytes of a file, or, if a library encoded them, its contents in a form independent of the library's
+    version."""
     if path.name == "dataset.json":
         document = json.loads(path.read_text(encoding="utf-8"))
         assert document.pop("written_by")

@@ -1,4 +1,4 @@
-"""Lists of groups: what they join, what they change in a build and an index, and what is refused."""
+"""Lists of groups: which images they join, how they change a build and an index, and which lists are refused."""
 
 import csv
 import hashlib
@@ -28,7 +28,7 @@ NUM_IMAGES = 20
 
 @pytest.fixture
 def images(tmp_path: Path, coded_image, encode_image) -> Path:
-    """20 images, ``00.jpg`` … ``19.jpg``, and a list without groups."""
+    """A folder of 20 images, ``00.jpg`` … ``19.jpg``, with a source list that names no groups."""
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(NUM_IMAGES):
@@ -62,7 +62,7 @@ def build(source: Path, groups: Path | None, out: Path | None = None) -> tuple[S
 
 
 def facts(dataset: ShardDataset) -> dict[int, tuple[str, str]]:
-    """Number of an image → (group, split)."""
+    """Returns image number → (group, split)."""
     columns = (dataset.column(name).tolist() for name in ("source_path", "group", "split"))
     return {int(path[:2]): (group, split) for path, group, split in zip(*columns, strict=True)}
 
@@ -73,7 +73,8 @@ def facts(dataset: ShardDataset) -> dict[int, tuple[str, str]]:
 )
 @settings(max_examples=40)
 def test_groups_are_the_components_of_what_shares_a_name(items, random):
-    """Against merging sets of names until nothing changes, and in any order."""
+    """The groups equal those of a slow method, which merges sets of names until none overlap, and do not depend on the
+    order."""
 
     def joined(rows: list) -> list[str]:
         given_, listed = [own for own, _ in rows], [tuple(sorted(names)) for _, names in rows]
@@ -96,7 +97,7 @@ def test_groups_are_the_components_of_what_shares_a_name(items, random):
 
 
 def test_a_list_joins_with_the_groups_of_the_source(images):
-    """Transitively: 0 and 1 have one group, the list ties 1 to 2, and 2 to 3."""
+    """Groups join transitively: 0 and 1 share a group in the source, and the list joins 1 with 2, and 2 with 3."""
     source = write_source(images, {0: "scene", 1: "scene", 8: "other"})
     groups = write_groups(images, [(1, "x"), (2, "x"), (2, "y"), (3, "y"), (4, "z"), (5, "z"), (6, "other")])
     dataset, report = build(source, groups)
@@ -153,7 +154,8 @@ def test_two_splits_in_one_group_are_said_and_can_be_mended_in_place(images):
 
 
 def test_two_splits_in_one_group_are_said_where_a_split_is_drawn_out_of_train(images):
-    """Valid has no image, so train gives some away; none of them may go to test."""
+    """A group with an image in test and one in train is an error, although some images of train are moved to valid, to
+    which the source gives none."""
     splits = {number: "test" if number < 6 else "train" for number in range(NUM_IMAGES)}
     groups = write_groups(images, [(0, "scene"), (8, "scene")])
     with pytest.raises(InputError, match=r"00\.jpg is given to test and 08\.jpg to train, .* same group 'scene'"):
@@ -210,7 +212,7 @@ def test_other_kinds_of_files_are_refused(tmp_path):
 
 
 def test_names_of_numbers_and_a_spreadsheets_mark_are_read(tmp_path):
-    """As pandas and spreadsheets write them."""
+    """Numeric group names and a byte order mark are read as pandas and spreadsheets write them."""
     (tmp_path / "a.csv").write_bytes(f"\ufeffgroup,sha256\r\n007,{'AB' * 32} \r\n,{'cd' * 32}\r\n".encode())
     pq.write_table(pa.table({"sha256": ["ab" * 32], "group": [7]}), tmp_path / "b.parquet")
     assert read_group_list(tmp_path / "a.csv").groups == {b"\xab" * 32: ("007",)}

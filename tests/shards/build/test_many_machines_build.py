@@ -1,4 +1,4 @@
-"""A build on a Ray cluster of this machine: the local engine's bytes, also when workers die."""
+"""A build on a Ray cluster on this machine writes the same bytes as a local build, even if workers are killed."""
 
 import threading
 import time
@@ -31,8 +31,8 @@ def no_running_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def workers_at_work() -> list[psutil.Process]:
-    """The processes of this cluster that are writing a shard: Ray puts the name of the function
-    into the title."""
+    """Returns the worker processes that are writing a shard. Ray puts the name of the running function into their
+    titles."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
@@ -71,7 +71,7 @@ def test_killed_workers_change_no_byte(synthetic_images: Path, synthetic_shards:
 
 
 class Refused:
-    """The task of a shard whose source has changed."""
+    """A shard-writing task that fails because a source has changed."""
 
     num_images = 1
 
@@ -80,7 +80,8 @@ class Refused:
 
 
 def test_progress_errors_and_versions(tmp_path: Path) -> None:
-    """One cluster for three small questions, for it takes seconds to start."""
+    """Progress, errors and versions of builds on Ray. One test checks them together, because a cluster takes seconds to
+    start."""
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         done: list[int] = []
@@ -95,7 +96,7 @@ def test_progress_errors_and_versions(tmp_path: Path) -> None:
 
 
 class Done:
-    """A task with nothing to do."""
+    """A shard-writing task that does nothing."""
 
     def __init__(self, num_images: int) -> None:
         self.num_images = num_images

@@ -1,4 +1,5 @@
-"""The note of a data set: where it comes from, which texts are none, and that a build goes on with the same one."""
+"""The note of a data set: where it comes from, which texts are refused, and that a continued build needs the same
+note."""
 
 import json
 import shutil
@@ -87,7 +88,8 @@ def test_several_are_joined_and_each_counts_once(small_images: Path) -> None:
 def test_a_file_that_is_no_note_is_named_and_another_note_goes_before_it(
     small_images: Path, tmp_path: Path, data: bytes
 ) -> None:
-    """The file may lie in an archive or a store that is not the user's, and mean something else there."""
+    """A file that cannot be a note stops the build, and ``--note`` overrides it. Somebody else may have put it into an
+    archive or a store, with another meaning."""
     (small_images / NOTE_NAME).write_bytes(data)
     with pytest.raises(InputError, match=rf"{NOTE_NAME} .*give --note, which overrides it"):
         build(small_images, tmp_path / "out")

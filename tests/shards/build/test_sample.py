@@ -1,4 +1,4 @@
-"""From one file to one sample: everything follows from one decode."""
+"""From one file to one sample: members and row derive from one decode."""
 
 import hashlib
 import io
@@ -67,14 +67,15 @@ def test_damage_that_pillow_passes_over_is_rejected(damage, noisy_jpeg):
 
 
 def test_rubbish_behind_the_image_is_harmless(noisy_jpeg):
-    """Cameras append previews and videos."""
+    """Bytes after the end of the image are ignored; cameras append previews and videos there."""
     sample = sample_of(noisy_jpeg + b"more" * 100)
     assert sample.row["not_indexable"] is None
     assert sample.row["pixel_sha256"] == sample_of(noisy_jpeg).row["pixel_sha256"]
 
 
 def test_no_field_of_the_json_is_null_or_changes_its_type(noisy_jpeg, encode_image):
-    """Readers such as ``datasets`` take a column's type from the first few samples."""
+    """Every field of a sample's JSON has the same type in all samples and is never null, because readers such as
+    ``datasets`` derive a column's type from the first few samples."""
     pixels = decode_rgb(noisy_jpeg)
     files = [noisy_jpeg, *(encode_image(pixels, kind) for kind in ("PNG", "WEBP", "BMP", "GIF"))]
     files.append(encode_image(np.zeros((1, 1, 3), np.uint8), "JPEG", progressive=True))
@@ -86,7 +87,8 @@ def test_no_field_of_the_json_is_null_or_changes_its_type(noisy_jpeg, encode_ima
 
 
 def test_the_json_follows_the_columns_whatever_is_null():
-    """A column that comes later needs no line of its own, and no value makes a null."""
+    """A new column of the manifest appears in the JSON without further code, and missing values become "", 0 or
+    False."""
     places = {"shard", *(name for name in SAMPLE_SCHEMA.names if name.endswith("_crc32"))}
     places |= {f"{member}_{what}" for member in MEMBERS for what in ("offset", "length")}
     empty = json_fields(dict.fromkeys(SAMPLE_SCHEMA.names) | {"content_id": -1})

@@ -1,4 +1,5 @@
-"""The split as laws: a partition, groups whole, shares near, a pure function of content."""
+"""Laws of the split: every sample is in one split, groups stay whole, shares are met closely, and it depends only on
+the samples and the seed."""
 
 import hashlib
 from collections import Counter
@@ -56,7 +57,7 @@ def test_shares_are_met_to_one_sample_per_label(shares):
 
 
 def test_shares_are_met_as_near_as_groups_allow():
-    """Scenes of unequal size, each with real and generated renderings."""
+    """For scenes of unequal size, each with real and generated images, every share is met within 4 images per label."""
     samples = [
         sample(1000 * g + i, label=int(i > g % 3), group=f"scene{g}") for g in range(60) for i in range(3 + g % 5)
     ]
@@ -69,7 +70,7 @@ def test_shares_are_met_as_near_as_groups_allow():
 
 
 def test_large_groups_do_not_all_go_to_train():
-    """Every split gets groups of every size, so that none is easier by its make-up."""
+    """Every split gets groups of every size, so that none is easier because of its groups."""
     samples = [sample(100 * g + i, i % 2, f"g{g}") for g in range(90) for i in range(2 + g % 3 * 4)]
     splits = assign_splits(samples, FOUR, 606)
     sizes = Counter(s.group for s in samples)
@@ -85,7 +86,8 @@ def test_seeds_give_different_splits():
 
 
 def test_split_is_pinned():
-    """A golden list. It may change only with the format version: data sets would come apart."""
+    """The split equals a golden list. It may change only with the format version; otherwise images of a rebuilt data
+    set would move between splits."""
     samples = [sample(i, i % 2, group="g" if i in (3, 9) else "") for i in range(20)]
     code = {"train": "t", "valid": "v", "test": "e", "calibration": "c"}
     assert "".join(code[s] for s in assign_splits(samples, FOUR, 606)) == "tevtvtttttteevcttvec"
@@ -155,7 +157,7 @@ def test_packing_is_a_partition_by_split_and_format():
 
 
 def test_packing_mixes_labels():
-    """A random order: runs of one label are about as long as those of a coin."""
+    """Labels in a shard are in random order: they change about as often as in coin tosses."""
     (first, *_) = pack(packed(1000), 1000, 606)
     labels = [source.label for source in first.sources]
     changes = sum(a != b for a, b in pairwise(labels))

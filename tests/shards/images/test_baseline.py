@@ -1,4 +1,4 @@
-"""Progressive and multi-scan JPEGs become baseline with the same coefficients and pixels."""
+"""Progressive and multi-scan JPEGs become baseline JPEGs with the same coefficients and pixels."""
 
 import io
 import os
@@ -23,7 +23,7 @@ from tests.images.entry_points_reader import read_entry_points
 
 @pytest.fixture(autouse=True)
 def _temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """jpeglib leaves a file behind where it fails."""
+    """Puts temporary files into ``tmp_path``, because jpeglib leaves one behind when it fails."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
@@ -31,7 +31,7 @@ PROGRESSIVE = ["+PROGRESSIVE_MODE"]
 
 
 def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(height, width, 3) uint8: smooth parts, edges and noise, so that all kinds of codes occur."""
+    """Returns (height, width, 3) uint8 with smooth parts, edges and noise, so that all kinds of Huffman codes occur."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     smooth = np.stack([x * 3 % 256, y * 2 % 256, (x + y) % 256], -1)
@@ -47,7 +47,7 @@ def pillow_jpeg(pixels: np.ndarray, mode: str = "RGB", **options: object) -> byt
 
 
 def sampled_jpeg(pixels: np.ndarray, factors: list[list[int]], folder: Path) -> bytes:
-    """A progressive JPEG of any sampling, written by the old libjpeg that jpeglib brings."""
+    """Returns a progressive JPEG with any sampling factors, written by the old libjpeg that is part of jpeglib."""
     image = jpeglib.from_spatial(pixels)
     image.samp_factor = np.array(factors)  # rows of (vertical, horizontal)
     image.write_spatial(str(folder / "sampled.jpg"), flags=PROGRESSIVE)
@@ -55,7 +55,8 @@ def sampled_jpeg(pixels: np.ndarray, factors: list[list[int]], folder: Path) -> 
 
 
 def in_separate_scans(pixels: np.ndarray, folder: Path, *options: str) -> bytes:
-    """A sequential JPEG with a scan for each component, by libjpeg's own encoder."""
+    """Returns a sequential JPEG with one scan per component, written by ``cjpeg``. Skips the test if that is not
+    installed."""
     if shutil.which("cjpeg") is None:
         pytest.skip("cjpeg is not installed (Debian: libjpeg-turbo-progs)")
     script, source = folder / "scans.txt", folder / "source.ppm"
@@ -72,7 +73,7 @@ def jpeglib_coefficients(jpeg: bytes, folder: Path) -> list[np.ndarray]:
 
 
 def assert_same_image(source: bytes, converted: bytes, folder: Path) -> None:
-    """By libjpeg-turbo's pixels and by the coefficients of another libjpeg."""
+    """Asserts that both files have the same pixels by libjpeg-turbo, and the same coefficients by another libjpeg."""
     header = read_header(converted)
     assert header.baseline
     assert not header.progressive
@@ -143,7 +144,7 @@ def test_metadata_goes_along_but_not_the_directory_of_pictures() -> None:
 
 
 def scan_starts(jpeg: bytes) -> list[int]:
-    """Where the SOS markers lie, in files without a thumbnail."""
+    """Returns the positions of the SOS markers. The file must not contain a thumbnail."""
     return [at for at in range(len(jpeg) - 1) if jpeg[at : at + 2] == b"\xff\xda"]
 
 
@@ -163,7 +164,7 @@ def without_segments(jpeg: bytes, *markers: int) -> bytes:
 
 
 def test_rgb_by_identifiers_alone_stays_rgb(tmp_path: Path) -> None:
-    """Nothing but the names of the components says so, and jpeglib renames them."""
+    """A JPEG stays RGB if only its components' identifiers say so, although jpeglib changes these."""
     source = without_segments(pillow_jpeg(scene(50, 70), keep_rgb=True), 0xEE)
     header = read_header(source)
     assert (header.adobe_transform, header.has_jfif) == (None, False)
@@ -176,7 +177,8 @@ def test_rgb_by_identifiers_alone_stays_rgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variant", [{"subsampling": 0}, {"subsampling": 2}, {"mode": "L"}])
 def test_frames_without_tables_get_those_of_the_standard(variant: dict[str, object]) -> None:
-    """As webcams write them: decoders take the standard's tables, which a splice has to copy."""
+    """JPEGs without Huffman tables, which webcams write, get the standard's tables, which decoders assume. A splice
+    copies them."""
     whole = pillow_jpeg(scene(90, 120), progressive=False, **variant)
     source = without_segments(whole, 0xC4)
     with pytest.raises(NotIndexable, match="missing table"):
@@ -223,7 +225,8 @@ def mutated(source: bytes, random: np.random.Generator) -> bytes:
 
 
 def fuzz(rounds: int, seed: int) -> int:
-    """Converts damaged files; whatever comes out has Pillow's pixels. Returns how many came out."""
+    """Converts damaged files and asserts that each converted one has the pixels that Pillow decodes from the damaged
+    one. Returns how many could be converted."""
     random = np.random.default_rng(seed)
     sources = [
         pillow_jpeg(scene(40, 56), subsampling=2),
@@ -248,7 +251,7 @@ def test_damaged_files_are_refused_or_exact() -> None:
 
 @pytest.mark.slow
 def test_damaged_files_never_crash_libjpeg(tmp_path: Path) -> None:
-    """In a process of its own, because what is feared is a crash in C."""
+    """Converting damaged files crashes no C code. It runs in a process of its own, so that a crash fails the test."""
     code = "import tests.shards.images.test_baseline as t; print(t.fuzz(5000, seed=2))"
     root = Path(__file__).parents[3]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
@@ -258,7 +261,8 @@ def test_damaged_files_never_crash_libjpeg(tmp_path: Path) -> None:
 
 
 def test_metadata_between_scans_is_refused() -> None:
-    """jpeglib would write beyond an array."""
+    """A JPEG with metadata between its scans is not converted, because jpeglib would write beyond the end of an
+    array."""
     source = pillow_jpeg(scene(64, 64))
     at = source.rindex(b"\xff\xc4", 0, scan_starts(source)[2])
     with pytest.raises(NotConvertible, match="between scans"):

@@ -1,4 +1,4 @@
-"""No library's message without the name of a file reaches the terminal."""
+"""Libraries' own messages, which do not name the file, do not reach the terminal."""
 
 import os
 import subprocess
@@ -26,12 +26,14 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
 
 def padded(jpeg: bytes) -> bytes:
-    """With bytes before the end marker that mean nothing; harmless, and libjpeg speaks of it."""
+    """Returns ``jpeg`` with meaningless bytes before its end marker. They are harmless, but libjpeg prints a
+    message."""
     return jpeg[:-2] + b"ab" * 30 + jpeg[-2:]
 
 
 def test_of_libtiff(tmp_path, encode_image):
-    """In a process of its own: the switch is the library's, and once pulled stays."""
+    """libtiff prints nothing about a damaged file. A process of its own is needed, because libtiff's messages, once
+    switched off, stay off for the whole process."""
     data = bytearray(encode_image(PIXELS, "TIFF", compression="tiff_lzw"))
     data[100:140] = b"\xff" * 40
     path = tmp_path / "damaged.tif"
@@ -47,7 +49,8 @@ def test_of_libtiff(tmp_path, encode_image):
 
 
 def test_of_pillow_whatever_byte_of_a_tiff_is_damaged(encode_image, caplog):
-    """Some damage shows while the file is opened, some with its pixels, some in what is unsupported."""
+    """A TIFF with any one byte damaged makes Pillow issue no warning, whether the damage shows when the file is opened,
+    in its pixels, or as an unsupported feature."""
     exif = Image.Exif()
     exif[271] = "a maker of cameras"
     data = encode_image(PIXELS[:4, :4], "TIFF", exif=exif)
@@ -72,7 +75,7 @@ def test_of_libjpeg_while_shards_are_built(encode_image, capfd):
 
 
 def decoded(data: bytes, kind: str) -> int:
-    """Failures of DALI with one whole image."""
+    """Decodes a whole image by DALI. Returns the number of failures."""
     decoder = DaliDecoder("cpu", num_crops=1, crop_size=32, batch_size=1, num_threads=1)
     job = WholeJob(
         data=np.frombuffer(data, np.uint8),

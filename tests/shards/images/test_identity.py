@@ -1,4 +1,5 @@
-"""An image is its pixels: metadata, container and way in change neither windows nor score."""
+"""An image is identified by its pixels: metadata, container and input route change neither its windows nor its
+score."""
 
 import io
 import struct
@@ -41,12 +42,13 @@ LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 
 
 def segment(marker: int, content: bytes) -> bytes:
-    """A marker segment of a JPEG."""
+    """Returns a marker segment of a JPEG."""
     return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
 def same_pixels(jpeg: bytes, encode_image: Callable[..., bytes]) -> dict[str, bytes]:
-    """Files with the pixels of ``jpeg``: with other metadata, coded anew, in other containers."""
+    """Returns file name → contents of files with the pixels of ``jpeg`` but other metadata, lossless formats or
+    containers."""
     pixels = decode_rgb(jpeg)
     exif = Image.Exif()
     exif[0x010E] = "a description"
@@ -68,7 +70,7 @@ def same_pixels(jpeg: bytes, encode_image: Callable[..., bytes]) -> dict[str, by
 
 @pytest.fixture(scope="module")
 def pictures(encode_image: Callable[..., bytes]) -> dict[str, dict[str, bytes]]:
-    """ "real" and "generated" → name → file; all files of one have the same pixels."""
+    """Label ("real" or "generated") → file name → contents. All files of one label have the same pixels."""
     random = np.random.default_rng(3)
     found = {}
     for label, size in (("real", (40, 30)), ("generated", (30, 40))):
@@ -91,7 +93,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sets(pictures: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
-    """The pictures as they are, as tiles, and in a tar made elsewhere."""
+    """Three data sets of the pictures: stored as they are, stored as tiles, and indexed from a tar made elsewhere."""
     root = tmp_path_factory.mktemp("sets")
     tar = root / "tar" / "all.tar"
     tar.parent.mkdir()
@@ -158,7 +160,8 @@ def test_shards_sidecars_and_evaluation_agree_with_files(
     ],
 )
 def test_lossy_images_have_their_windows_and_scores_as_tiles(run: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
-    """Evaluated, predicted from the data set, from its tars, and from the files."""
+    """Lossy images stored as files and as tiles have the same windows and scores: when they are evaluated, and when
+    they are predicted from the data set, from its tars, and from the original files."""
     for seed, name in enumerate(names):
         folder = tmp_path / "images" / ("real" if seed % 2 else "generated")
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +209,7 @@ def test_the_shape_is_a_part_of_an_image() -> None:
 
 @pytest.mark.parametrize("transparency", [3, bytes(range(256))])
 def test_a_palette_with_transparent_colours(transparency: int | bytes, encode_image: Callable[..., bytes]) -> None:
-    """They are colours all the same, and Pillow's warning of them reaches no one."""
+    """Transparent palette entries count as colours, and Pillow's warning about them is not shown."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8))
     image = image.convert("P")
     image.info["transparency"] = transparency
@@ -230,7 +233,8 @@ def test_ids_in_documents_are_text_of_sixteen_digits() -> None:
 
 
 def test_pictures_that_come_twice_keep_their_places(sets: list[ShardDataset]) -> None:
-    """Equal pixels have equal keys: they stay together, in the manifest's order."""
+    """Equal pixels have equal sort keys in a shuffled epoch, so their samples stay adjacent, in the manifest's
+    order."""
     identity = sets[0].column("content_id")
     order = shuffled_order(identity, 0, 3)
     turns = np.flatnonzero(np.diff(identity[order]))
@@ -242,7 +246,8 @@ def test_pictures_that_come_twice_keep_their_places(sets: list[ShardDataset]) ->
 def test_equal_pixels_of_other_bytes_are_the_audits_to_find(
     pictures: dict[str, dict[str, bytes]], tmp_path: Path
 ) -> None:
-    """A build joins equal bytes alone; equal pixels across splits and classes are serious."""
+    """A build puts only files with equal bytes in one group. The audit reports equal pixels across splits or classes as
+    serious."""
     names = ("plain.jpg", "comment.jpg", "text.png", "plain.bmp")
     lines = ["path,label,split"]
     for place, name in enumerate(names):

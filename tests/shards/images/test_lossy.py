@@ -1,4 +1,5 @@
-"""``--lossy tiles``: what becomes tiles, with the pixels that it had, known as what it was; and at which price."""
+"""``--lossy tiles``: which images become tiles, that they keep their pixels and recorded properties, and how much
+larger they are."""
 
 import json
 from collections.abc import Callable
@@ -35,12 +36,13 @@ from tests.images.lossy_files import KEPT, WRITERS
 STORED = {"stored_as", "shard", "sample_key", "image_crc32", "mcu_crc32", "not_indexable"} | {
     f"{member}_{what}" for member in ("image", "json", "global", "mcu") for what in ("offset", "length")
 }
-"""Columns that say where and how a sample is stored; all others say what it is."""
+"""Columns that say where and how a sample is stored. All other columns describe the image itself."""
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All kinds, of 1.2 times 0.9 hundred pixels or so, and a PNG of full colour, which becomes tiles anyway."""
+    """A folder with a picture of about 130 × 90 pixels by each function in ``WRITERS`` and ``KEPT``, and a full-colour
+    PNG, which becomes tiles even without ``--lossy tiles``."""
     root = tmp_path_factory.mktemp("images")
     for seed, (name, write) in enumerate((WRITERS | KEPT).items()):
         image = Image.fromarray(photograph(90 + seed, 130 - seed, seed))
@@ -58,7 +60,7 @@ def build(sources: Path, out: Path, **changes: object) -> BuildReport:
 
 @pytest.fixture(scope="module")
 def sets(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ShardDataset]:
-    """The same images, kept and as tiles."""
+    """The data sets of these images, by the value of ``lossy``: "keep" (stored as files) and "tiles"."""
     root = tmp_path_factory.mktemp("sets")
     for lossy in ("keep", "tiles"):
         build(sources, root / lossy, lossy=lossy)
@@ -66,7 +68,7 @@ def sets(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, S
 
 
 def rows_of(dataset: ShardDataset) -> dict[str, dict[str, object]]:
-    """Name of the source → its row."""
+    """Returns source file name → manifest row."""
     return {Path(row["source_path"]).name: row for row in dataset.table.to_pylist()}
 
 
@@ -93,7 +95,8 @@ def test_all_that_cost_a_whole_decode_become_tiles(sets: dict[str, ShardDataset]
 
 
 def test_an_image_is_known_as_what_it_was(sets: dict[str, ShardDataset]) -> None:
-    """Format, loss, bytes, identity and view: every column that does not say how the image is stored."""
+    """An image has the same format, lossiness, byte counts, identity and global view in both data sets, and the same
+    values in every other column outside ``STORED``."""
     assert set(SAMPLE_SCHEMA.names) > STORED
     kept, tiled = rows_of(sets["keep"]), rows_of(sets["tiles"])
     for name, row in tiled.items():
@@ -104,7 +107,8 @@ def test_an_image_is_known_as_what_it_was(sets: dict[str, ShardDataset]) -> None
 
 
 def test_the_classes_differ_in_what_they_did(sets: dict[str, ShardDataset]) -> None:
-    """Facts are compared by which images share them: codes of names follow the manifest."""
+    """The properties that the audit compares are the same in both data sets. The test compares which images share a
+    value, because the codes of names depend on the manifest's order."""
     found = []
     for dataset in sets.values():
         order = np.argsort(dataset.column("source_path").astype(str))
@@ -181,7 +185,7 @@ def test_a_build_goes_on_with_the_same_form_only(sources: Path, tmp_path: Path) 
 def test_a_dry_run_says_both_sizes(
     sources: Path, sets: dict[str, ShardDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All images are looked at here, so the sizes are those of the build."""
+    """The dry run examines all of these few images, so its sizes are not estimates but those of the build."""
     lines = describe_sources(read_sources(sources), "it")
     (line,) = [line for line in lines if line.startswith("  whole ")]
     rows = [row for name, row in rows_of(sets["tiles"]).items() if name in WRITERS]
@@ -232,7 +236,8 @@ def test_files_cut_off_anywhere_are_looked_at_safely(name: str) -> None:
 @settings(max_examples=8)
 @given(name=st.sampled_from(sorted(WRITERS)), shape=st.tuples(*[st.integers(8, 420)] * 2), seed=st.integers(0, 9))
 def test_windows_of_tiles_are_those_of_the_file(name: str, shape: tuple[int, int], seed: int) -> None:
-    """Whatever the format and the shape, one tile or several, whole or cut off at the edges."""
+    """Windows read from tiles equal those of the file, for every format and shape, and for tiles cut off at the image's
+    edges."""
     write: Callable[[Image.Image], bytes] = WRITERS[name]
     data = write(Image.fromarray(photograph(*shape, seed)))
     image = open_image(data)

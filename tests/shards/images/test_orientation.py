@@ -1,4 +1,4 @@
-"""Pixels as stored, whatever a plugin would turn, and odd layouts that used to come out wrong."""
+"""Pixels are taken as stored, whatever orientation a plugin would apply. Odd TIFF layouts used to come out wrong."""
 
 import io
 import struct
@@ -25,8 +25,8 @@ def with_orientation(orientation: int) -> Image.Exif:
 
 
 def opened(data: bytes) -> tuple[tuple[int, int], np.ndarray, int]:
-    """Size at opening, pixels, and the orientation that facts tell after decoding, as in a build;
-    facts without decoding agree."""
+    """Returns the size at opening, the pixels, and the recorded orientation. Asserts that properties read after
+    decoding, as in a build, equal those read without it."""
     image = open_image(data)
     size, rgb = image.size, load_rgb(image, data)
     facts = facts_of(image, data)
@@ -71,7 +71,7 @@ def heic(pixels: np.ndarray, orientation: int, exif: bytes | None) -> bytes:
 
 
 SOME_ORIENTATIONS = [n if n in (1, 4, 6) else pytest.param(n, marks=pytest.mark.slow) for n in range(1, 9)]
-"""As it is, mirrored, and turned; a table of eight."""
+"""The EXIF orientations 1 to 8. All but 1 (unchanged), 4 (mirrored) and 6 (turned) are marked as slow."""
 
 
 @pytest.mark.parametrize("orientation", SOME_ORIENTATIONS)
@@ -84,7 +84,8 @@ def test_a_heic_is_turned_back(orientation):
 
 
 def test_a_heic_that_only_exif_turns(encode_image):
-    """Viewers go by the boxes, so libheif leaves it: what EXIF says is recorded all the same."""
+    """A HEIC whose orientation is only in EXIF is not turned, because viewers and libheif follow the file's boxes.
+    EXIF's orientation is recorded nevertheless."""
     data = heic(NOISE, 6, None)
     assert data.count(b"irot") == 1
     size, pixels, told = opened(data.replace(b"irot", b"skip"))
@@ -94,7 +95,8 @@ def test_a_heic_that_only_exif_turns(encode_image):
 
 @pytest.mark.parametrize("orientation", SOME_ORIENTATIONS)
 def test_an_avif_has_the_exif_of_its_file(orientation, encode_image):
-    """Pillow writes the orientation into boxes, and on reading makes EXIF up of them."""
+    """An AVIF counts as having EXIF data only if its file contains some. Pillow stores an orientation in boxes when it
+    writes, and makes up EXIF data from them when it reads."""
     plain = decode_rgb(encode_image(NOISE, "AVIF", quality=90))
     data = encode_image(NOISE, "AVIF", quality=90, exif=with_orientation(orientation))
     size, pixels, told = opened(data)
@@ -107,7 +109,8 @@ def test_an_avif_has_the_exif_of_its_file(orientation, encode_image):
 
 
 def test_an_avif_that_only_exif_turns(encode_image):
-    """Pillow overwrites that orientation with 1, because the boxes say nothing."""
+    """The orientation in an AVIF's EXIF data is recorded. Pillow replaces it by 1, because the file's boxes give
+    none."""
     exif = with_orientation(1)
     exif[0x0110] = "camera"
     data = bytearray(encode_image(NOISE, "AVIF", exif=exif))
@@ -138,7 +141,8 @@ def test_boxes_add_up_to_an_orientation(transforms, orientation):
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_white_may_be_zero(compressed):
-    """Of 16 bits the negative was stored; of 8 bits Pillow turns it."""
+    """In TIFFs where 0 is white, Pillow inverts 8-bit values but not 16-bit ones, which used to be stored as
+    negatives."""
     values = np.random.default_rng(1).integers(0, 65536, (13, 17, 1), dtype=np.uint16)
     found = decode_rgb(tiff(values, compressed=compressed, photometric=0))
     np.testing.assert_array_equal(found[..., :1], np.rint((65535 - values) / 257))
@@ -166,7 +170,8 @@ def test_planes_of_eight_bits_come_together():
 
 @pytest.mark.parametrize(("masks", "low"), [((0xF800, 0x7E0, 0x1F), 6), ((0x7C00, 0x3E0, 0x1F), 5)])
 def test_a_bmp_of_five_and_six_bits_is_taken(masks, low):
-    """Each channel is spread over 0 … 255; it is no image of 16 bits per channel."""
+    """A BMP of 5 or 6 bits per channel is read with each channel scaled to 0 … 255. It is not an image of 16 bits per
+    channel."""
     values = np.random.default_rng(1).integers(0, 1 << 10 + low, (6, 8), dtype=np.uint16)
     header = struct.pack("<IiiHHIIiiII", 40, 8, -6, 1, 16, 3, 96, 0, 0, 0, 0)
     body = header + struct.pack("<III", *masks) + values.astype("<u2").tobytes()
@@ -193,7 +198,8 @@ def png_with_text(encode_image, unpacked: int, name: bytes, place: int) -> bytes
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
 @pytest.mark.parametrize("place", [0, 1], ids=["before the pixels", "behind them"])
 def test_long_texts_in_a_png_cost_no_image(name, place, encode_image, monkeypatch):
-    """Workflows of generators: losing those images loses one class."""
+    """Images with texts of several megabytes are read, up to a limit. Generators write such texts, for example
+    workflows, so rejecting them would remove one class."""
     data = png_with_text(encode_image, 3 << 20, name, place)
     np.testing.assert_array_equal(decode_rgb(data), NOISE)
     monkeypatch.setenv("GLASS_MAX_PNG_TEXT_BYTES", str(1 << 20))
@@ -205,7 +211,7 @@ def test_long_texts_in_a_png_cost_no_image(name, place, encode_image, monkeypatc
 @pytest.mark.parametrize("kind", [np.int8, np.int16])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_signed_samples_have_no_rule(kind, channels):
-    """Of 8 bits of grey Pillow would show what lies below zero as the brightest."""
+    """TIFFs with signed samples are rejected. Pillow would show negative values of 8-bit grey as the brightest ones."""
     values = np.arange(-60, 60).astype(kind).reshape(8, 15, 1).repeat(channels, axis=2)
     with pytest.raises(RejectedImage, match=r"signed"):
         decode_rgb(tiff(values, sample_format=2))

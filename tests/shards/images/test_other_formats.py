@@ -1,4 +1,4 @@
-"""JPEG XL and JPEG 2000, and the true names of what is not read."""
+"""JPEG XL and JPEG 2000 are read, and formats that are not read are called by their names."""
 
 import base64
 import itertools
@@ -34,7 +34,7 @@ def rejected(data: bytes) -> tuple[str, str]:
 
 
 def jpeg_frame(marker: int, precision: int, components: int = 1) -> bytes:
-    """A JPEG of a header alone."""
+    """Returns a JPEG that has only headers, with the frame marker ``marker``, and a scan of zeros."""
     listed = b"".join(bytes((c + 1, 0x11, 0)) for c in range(components))
     frame = struct.pack(">HBHHB", 8 + len(listed), precision, 8, 8, components) + listed
     scanned = b"".join(bytes((c + 1, 0)) for c in range(components))
@@ -73,7 +73,7 @@ NAMED = {
 
 @pytest.mark.parametrize("name", NAMED)
 def test_what_is_not_read_is_named(name, tmp_path):
-    """In predicting and in a build's first pass, instead of "corrupt" and "not_an_image"."""
+    """Both prediction and the first pass of a build give the format's name instead of "corrupt" or "not_an_image"."""
     assert rejected(NAMED[name]) == ("unsupported_format", name)
     (tmp_path / "a.jpg").write_bytes(NAMED[name])
     state = examine(LocalFiles(tmp_path), "a.jpg")
@@ -114,7 +114,8 @@ def test_jpeg_2000_is_read(mode, options, coded_image, encode_image):
 
 @pytest.mark.parametrize("options", [{}, {"no_jp2": True}])
 def test_jpeg_2000_of_more_than_eight_bits_is_refused(options, coded_image, encode_image):
-    """Pillow 13 turns whites of such colour images black."""
+    """JPEG 2000 with more than 8 bits or signed samples is refused. Pillow 13 decodes white in such colour images as
+    black."""
     data = bytearray(encode_image(coded_image(3, 61, 43), "JPEG2000", **options))
     depths = data.index(b"\xff\x4f\xff\x51") + 42
     data[depths] = 11
@@ -171,7 +172,7 @@ def test_a_jpeg_xl_in_a_container(parts):
 
 
 def codestream(*fields: tuple[int, int]) -> bytes:
-    """A head of (value, bits), lowest bit first."""
+    """Returns the head of a JPEG XL codestream from (value, number of bits) fields, lowest bit first."""
     value = place = 0
     for number, count in fields:
         value, place = value | number << place, place + count
@@ -200,7 +201,8 @@ def test_heads_of_jpeg_xl_are_read_field_by_field():
 
 
 def test_the_limit_on_pixels_holds_before_a_jpeg_xl_is_decoded(monkeypatch):
-    """The plugin decodes while it opens."""
+    """An image above the limit on pixels is refused before it is decoded. JPEG XL's plugin decodes while Pillow opens a
+    file, so the size is read from the file's head first."""
     pytest.importorskip("pillow_jxl", reason="the extra jxl is not installed")
     from pillow_jxl import JpegXLImagePlugin
 
@@ -211,7 +213,8 @@ def test_the_limit_on_pixels_holds_before_a_jpeg_xl_is_decoded(monkeypatch):
 
 
 def test_a_program_without_pillows_limit_still_reads_jpeg_xl(monkeypatch):
-    """As many that read large images set it, also before they ask a detector."""
+    """Programs that read large images often switch off Pillow's limit. JPEG XL is still read, and this project's limit
+    holds."""
     pytest.importorskip("pillow_jxl", reason="the extra jxl is not installed")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert decode_rgb(JXL).ndim == 3

@@ -1,4 +1,4 @@
-"""What the pixels of a file are, format by format, and what is refused."""
+"""Which pixels a file has, format by format, and which files are refused."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ SIXTEEN_BITS = np.random.default_rng(1).integers(0, 65536, (13, 17, 4), dtype=np
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """The rule for 16 bits, in floating point."""
+    """Returns 16-bit values rounded to 8 bits by the project's rule, computed in floating point."""
     return np.rint(values / 257).astype(np.uint8)
 
 
@@ -53,7 +53,7 @@ def test_lossy_formats_equal_pillow(coded_image, encode_image):
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA", "RGBA", "P"])
 def test_other_modes_expand_and_lose_their_alpha(mode, coded_image, encode_image):
-    """The colour under a transparent pixel counts: alpha is dropped, not composited."""
+    """Alpha is dropped and not composited, so the colour under a transparent pixel counts."""
     base = Image.fromarray(coded_image(5, 50, 30))
     image = base.quantize(17) if mode == "P" else base.convert(mode)
     expected = np.asarray(image.convert("RGB"))
@@ -159,7 +159,7 @@ def test_smallest_and_longest_images(encode_image):
 
 
 def test_decompression_bomb_is_refused_unopened(encode_image):
-    """A few bytes that would become 1.2 GB of pixels."""
+    """A small file that would decode to 1.2 GB of pixels is refused before it is decoded."""
     data = bytearray(encode_image(np.zeros((1, 1, 3), np.uint8), "PNG"))
     data[16:24] = struct.pack(">II", 20000, 20000)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
@@ -170,7 +170,7 @@ def test_decompression_bomb_is_refused_unopened(encode_image):
 
 @pytest.mark.parametrize("kind", ["BMP", "PNG", "WEBP"])
 def test_limit_is_ours_and_not_pillows(kind, encode_image):
-    """Pillow warns above 89 megapixels and refuses above 179; here 200 is the limit."""
+    """Pillow warns above 89 megapixels and refuses above 179. Here images of up to 200 megapixels are taken."""
     data = bytearray(
         encode_image(np.zeros((1, 1, 3), np.uint8), kind, **({"lossless": True} if kind == "WEBP" else {}))
     )
@@ -241,7 +241,8 @@ def test_damaged_metadata_neither_warns_nor_matters(coded_image, encode_image):
     "size", [(1, 1), (5, 7), (3, 300), (224, 31), (31, 64), (64, 64), (2000, 33), (333, 517), (300, 377)]
 )
 def test_hash_and_view_in_one_pass_equal_the_plain_ones(size):
-    """Also for tall images, where Pillow changed the order of its passes in version 13."""
+    """``pixel_facts`` gives the same hash, view and statistics as the separate functions, also for tall images, where
+    Pillow 13 changed the order of its two passes."""
     width, height = size
     pixels = np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8)
     for target in (16, 64, 224):

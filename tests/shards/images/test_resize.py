@@ -1,4 +1,4 @@
-"""Resizing has Pillow's bits, whoever does it, and whether all of an image is asked for or a part."""
+"""Every way of resizing gives the same bits as Pillow, for the whole image and for a part of it."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ def by_pillow(pixels, width, height, cubic):
 @settings(max_examples=60)
 @given(SIDES, SIDES, SIDES, SIDES, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
 def test_kernels_equal_pillow(height, width, tall, wide, cubic, extreme, random):
-    """Pixels of 0 and 255 alone make the cubic filter leave the range of a byte."""
+    """The compiled kernels give Pillow's bits for a whole image and for a part. Images of only 0 and 255 are among the
+    examples, because with them the cubic filter leaves the range of a byte."""
     pixels = np.random.default_rng(height * 997 + width).integers(0, 256, (height + 2, width + 1, 3), np.uint8)
     if extreme:
         pixels = np.where(pixels > 127, 255, 0).astype(np.uint8)
@@ -38,7 +39,7 @@ def test_kernels_equal_pillow(height, width, tall, wide, cubic, extreme, random)
 
 @pytest.mark.parametrize("size", [(400, 90), (90, 400)])
 def test_pillow_first_then_kernels(size, monkeypatch):
-    """A process that resizes little does not load Numba for it; tall images stay Pillow's."""
+    """A process that resizes little uses Pillow and does not load Numba. Tall images are always resized by Pillow."""
     asked = []
     monkeypatch.setattr(resize, "_by_pillow", 0)
     monkeypatch.setattr(resize, "_PILLOWS_SHARE", 2 * 400 * 90)

@@ -1,4 +1,4 @@
-"""What is stored in another form, in which, with the same pixels; and the switches against it."""
+"""Which images are stored in another form, with the same pixels, and the switches that prevent this."""
 
 import io
 import struct
@@ -37,7 +37,7 @@ def encoded(kind: str, mode: str = "RGB", **options: object) -> bytes:
 
 
 def rgb16_png() -> bytes:
-    """A PNG of 16-bit colour, which Pillow reads but does not write."""
+    """Returns a PNG of 16-bit colour, which Pillow can read but not write."""
     values = np.random.default_rng(0).integers(0, 65536, (30, 40, 3)).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in values)
 
@@ -103,7 +103,7 @@ def build(sources: Path, out: Path, **changes: object) -> ShardDataset:
 
 
 def stored(dataset: ShardDataset) -> dict[str, tuple[str, bytes]]:
-    """Name of the source → (stored_as, bytes of the member)."""
+    """Returns source file name → (stored_as, bytes of the image member)."""
     found = {}
     for row in dataset.table.to_pylist():
         data = dataset.shard_path(row["shard"]).read_bytes()
@@ -153,7 +153,8 @@ def test_both_can_be_switched_off(sources: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_progressive_file_stays_as_it_is(tmp_path: Path) -> None:
-    """Its last scans are missing: Pillow smooths it, which a baseline file would not show."""
+    """A progressive JPEG whose last scans are missing is stored as it is. Pillow smooths it, but would not smooth a
+    baseline copy of it."""
     root = tmp_path / "images"
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     buffer = io.BytesIO()

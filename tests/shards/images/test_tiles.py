@@ -1,4 +1,4 @@
-"""Tiled TIFF: the same pixels for us and for Pillow, windows exact, damage noticed."""
+"""Tiled TIFFs: this project and Pillow read the same pixels, windows are exact, damage is noticed."""
 
 import io
 import struct
@@ -18,7 +18,7 @@ SIZES = [(1, 1), (1, 300), (300, 1), (16, 16), (SIDE - 1, SIDE + 1), (SIDE, SIDE
 
 
 def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """(height, width, 3) uint8 of gradients and noise."""
+    """Returns (height, width, 3) uint8 of gradients and noise."""
     y, x = np.mgrid[:height, :width]
     noise = np.random.default_rng(seed).integers(0, 9, (height, width, 3))
     return ((np.stack([x, y, x + y], -1) + noise) % 256).astype(np.uint8)
@@ -62,7 +62,7 @@ def test_windows_equal_slices(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("side", [64, 192])
 def test_tiles_of_another_side_are_read_too(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards that were built before the side was changed, to a smaller or a larger one, stay good."""
+    """Shards that were built with smaller or larger tiles stay readable."""
     pixels = scene(500, 411)
     monkeypatch.setattr("shards.images.tiled_tiff.TILE_SIZE", side)
     file = encode_tiled(pixels, PLENTY)
@@ -82,7 +82,7 @@ def test_a_larger_array_is_left_alone_beyond_the_window() -> None:
 
 
 def test_only_the_tiles_touched_are_read() -> None:
-    """All other tiles are overwritten, and nobody notices."""
+    """A window reads only the tiles that it touches: it is still exact when the bytes of all others are overwritten."""
     pixels = scene(5 * TILE_SIZE, 5 * TILE_SIZE)
     file = bytearray(encode_tiled(pixels, PLENTY))
     offsets, lengths = tile_table(file)
@@ -96,7 +96,8 @@ def test_only_the_tiles_touched_are_read() -> None:
 
 
 def test_other_settings_are_tried_where_the_file_is_too_large() -> None:
-    """Random bits as 0 and 255: the predictor makes three values of two."""
+    """If the file is larger than wanted, settings without the predictor are tried, too. The predictor turns the two
+    values of this image into three."""
     noise = np.random.default_rng(0).integers(0, 2, (140, 140, 1), np.uint8)
     bits = np.concatenate([noise * 255, noise * 128, noise * 7], -1)
     first = encode_tiled(bits, PLENTY)
@@ -107,7 +108,8 @@ def test_other_settings_are_tried_where_the_file_is_too_large() -> None:
 
 
 def tile_table(file: bytes | bytearray) -> tuple[list[int], list[int]]:
-    """(offsets, lengths) of a file of several tiles: the last two entries of the directory."""
+    """Returns (offsets, lengths) of the tiles, from the last two entries of the directory. The file must have several
+    tiles."""
     (_, _, count, at), (_, _, _, lengths_at) = (
         struct.unpack_from("<HHII", file, 10 + 12 * entry) for entry in (10, 11)
     )
@@ -115,7 +117,7 @@ def tile_table(file: bytes | bytearray) -> tuple[list[int], list[int]]:
 
 
 def with_value(file: bytes, tag: int, value: int) -> bytes:
-    """The file with another value in the directory entry of ``tag``."""
+    """Returns the file with ``value`` in the directory entry of ``tag``."""
     changed = bytearray(file)
     for entry in range(12):
         at = 10 + 12 * entry
@@ -157,7 +159,7 @@ IMPOSSIBLE = [
     (324, len(LARGE) - 4),
     (325, 2**32 - 1),
 ]
-"""Tag of the directory, value."""
+"""(TIFF tag, value) pairs that make the directory of a tiled TIFF impossible."""
 
 
 def test_an_impossible_directory_is_refused() -> None:
@@ -212,7 +214,7 @@ def test_an_array_too_small_is_refused() -> None:
 
 
 def test_damaged_files_are_refused_or_read() -> None:
-    """2,000 files with bytes changed anywhere: an exception of ours or pixels, never another."""
+    """Of 2,000 files with bytes changed anywhere, each gives pixels or ``BadTiles``, and never another exception."""
     random = np.random.default_rng(3)
     small = encode_tiled(scene(60, 250), PLENTY)
     refused = 0

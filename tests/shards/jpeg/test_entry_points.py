@@ -1,4 +1,5 @@
-"""Entry points against a slow walk bit by bit, what is not indexable and why, and bad payloads."""
+"""Entry points equal those of a slow bit-by-bit decode. A file that cannot have them gives a reason, bad payloads are
+refused."""
 
 import struct
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ def make(name: str, height: int = 45, width: int = 70) -> bytes:
 
 
 class SlowWalk:
-    """Decodes a scan bit by bit, straight from the file, as the standard describes it."""
+    """A slow reference that decodes a JPEG's scan bit by bit, as the standard describes it."""
 
     def __init__(self, jpeg: bytes) -> None:
         self.jpeg, self.header = jpeg, read_header(jpeg)
@@ -33,7 +34,7 @@ class SlowWalk:
         self.tables = {n: self._codes(n) for n in self.header.huffman_tables}
 
     def _codes(self, number: int) -> dict[tuple[int, int], int]:
-        """(length, code) → symbol."""
+        """Returns (length, code) → symbol for one Huffman table."""
         offset, _ = self.header.huffman_tables[number]
         codes, code, at = {}, 0, offset + 17
         for length in range(1, 17):
@@ -44,7 +45,7 @@ class SlowWalk:
         return codes
 
     def _settle(self) -> None:
-        """Steps over the stuffed zero that a byte FF behind us brought with it."""
+        """Skips the zero byte that is stuffed after a byte FF, if the position is just behind such a byte."""
         at, bit = divmod(self.position, 8)
         if bit == 0 and self.jpeg[at - 1] == 0xFF and self.jpeg[at] == 0:
             self.position += 8
@@ -71,7 +72,7 @@ class SlowWalk:
         raise AssertionError("no such code")
 
     def _block(self, dc_table: int, ac_table: int) -> int:
-        """Walks a block and returns its DC difference."""
+        """Skips over a block and returns its DC difference."""
         size = self._symbol(dc_table)
         value = self._bits(size)
         if size and value < 1 << (size - 1):
@@ -93,7 +94,7 @@ class SlowWalk:
         self.position = (at + 1) * 8
 
     def mcus(self) -> Iterator[tuple[int, list[int]]]:
-        """Bit position from the scan's start, and DC predictors, before every MCU."""
+        """Yields (bit position from the scan's start, DC predictors) at the beginning of every MCU."""
         header: JpegHeader = self.header
         single = len(header.components) == 1
         h, v = (1, 1) if single else header.max_sampling
@@ -140,7 +141,8 @@ def test_same_file_same_payload() -> None:
 
 
 def test_a_file_without_end_marker_has_entry_points() -> None:
-    """libjpeg decodes it with a warning; the windows are those of that decode."""
+    """A JPEG without an end marker has entry points, and its windows equal libjpeg's decode, which only issues a
+    warning."""
     jpeg = make("4:2:0", 80, 100)[:-2]
     mcu = build_entry_points(jpeg, 300)
     window = np.array([[33, 20, 47, 80]])
@@ -153,13 +155,13 @@ def test_a_file_without_end_marker_has_entry_points() -> None:
 
 
 def patched(jpeg: bytes, marker: int, offset: int, new: bytes) -> bytes:
-    """``jpeg`` with bytes of the payload of its first ``marker`` segment replaced."""
+    """Returns ``jpeg`` with the bytes at ``offset`` in its first ``marker`` segment replaced by ``new``."""
     at = jpeg.index(bytes([0xFF, marker])) + 4 + offset
     return jpeg[:at] + new + jpeg[at + len(new) :]
 
 
 def grey_jpeg(values: list[int], dc_lengths: list[int], dc_symbols: bytes) -> bytes:
-    """Blocks in a row whose DC differences are ``values``, coded by the DC table given."""
+    """Returns a grey JPEG of one row of blocks whose DC differences are ``values``, coded by the given DC table."""
     codes, code, at = {}, 0, 0
     for length, count in enumerate(dc_lengths, start=1):
         for _ in range(count):
@@ -191,7 +193,8 @@ TWO_SIZES = [1, 1] + [0] * 14
 
 
 def test_dc_tables_are_completed() -> None:
-    """A table with two categories: what re-coding needs besides gets codes of its own."""
+    """A splice of a file whose DC table has codes for two sizes only is exact. It needs codes for other sizes, which
+    are added to the table."""
     jpeg = grey_jpeg([700, 0, 0, 0, -700, 0, 0, 700], TWO_SIZES, bytes([0, 10]))
     mcu = np.frombuffer(build_entry_points(jpeg), np.uint8)
     full = simplejpeg.decode_jpeg(jpeg, "GRAY")
@@ -206,7 +209,7 @@ def test_dc_tables_are_completed() -> None:
 
 
 def not_indexable() -> Iterator[tuple[str, bytes]]:
-    """(reason, JPEG) for every reason that no encoder is needed for."""
+    """Yields (reason, JPEG) for every reason against entry points that can be tested without a special encoder."""
     jpeg = make("4:4:4")
     grey = make("grey")
     start = read_header(jpeg).scan_start

@@ -1,4 +1,5 @@
-"""The header parser reads back what encoders wrote; rubbish is a ``BadJpeg``, nothing else."""
+"""The header parser reads the values that encoders wrote. A malformed header raises ``BadJpeg``, and no other
+exception."""
 
 import struct
 
@@ -21,7 +22,7 @@ def segment(marker: int, payload: bytes) -> bytes:
 
 
 def small_jpeg(*before: bytes, frame: bytes | None = None, scan: bytes | None = None, after: bytes = b"") -> bytes:
-    """A header of one component, with segments ``before`` the frame header."""
+    """Returns a JPEG header of one component, with the segments ``before`` in front of the frame header."""
     frame = segment(0xC0, struct.pack(">BHHB3B", 8, 7, 9, 1, 1, 0x11, 0)) if frame is None else frame
     scan = segment(0xDA, bytes([1, 1, 0x00, 0, 63, 0])) if scan is None else scan
     return b"\xff\xd8" + b"".join(before) + frame + scan + after

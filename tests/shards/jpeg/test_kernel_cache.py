@@ -1,4 +1,4 @@
-"""Compiled kernels: kept where that can be, compiled again after every edit of what is in them."""
+"""Compiled kernels are kept on disk where that is possible, and compiled again after every edit of their code."""
 
 import errno
 import importlib
@@ -32,8 +32,8 @@ print(kernel(1), type(kernel._cache).__name__, kernel._cache.cache_path, flush=T
 
 
 def run(folder: Path, **environment: str) -> tuple[list[str], str]:
-    """What a module of a kernel in ``folder`` prints, where Numba itself may write nowhere: the
-    folders beside the source and in the user's cache cannot be made, also for root."""
+    """Runs a module with a kernel from ``folder``, where Numba's own caches cannot be created, not even by root.
+    Returns (words of its standard output, its standard error)."""
     folder.mkdir(exist_ok=True)
     (folder / "__pycache__").write_text("a file where a folder should be")
     (folder / "module.py").write_text(KERNEL)
@@ -69,7 +69,7 @@ def test_without_a_cache_of_numba_s_a_temporary_folder_keeps_kernels(tmp_path):
 @pytest.mark.slow  # four processes
 @pytest.mark.parametrize("made_by", ["others", "a link"])
 def test_nor_that_kernels_are_compiled_each_time(tmp_path, made_by):
-    """Kept code is run as it is, so a folder that others may write to is not taken."""
+    """Kept code is executed without a check, so a cache folder that others can write to is not used."""
     folder = tmp_path / "a"
     folder.mkdir()
     taken = folder / f"glass-kernels-{os.getuid()}"
@@ -141,7 +141,7 @@ PACKAGES = ("shards", "loaders", "glass", "bench")
 
 
 def kernels() -> list[tuple[ModuleType, Dispatcher]]:
-    """Every kernel of ours that is kept."""
+    """Returns (module, kernel) for every kernel of the project whose compiled code is kept."""
     found = []
     for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         if "@cached" in path.read_text() and path.stem != "kernel_cache":
@@ -156,7 +156,8 @@ def kernels() -> list[tuple[ModuleType, Dispatcher]]:
 
 
 def test_every_kernel_s_key_covers_all_that_is_compiled_into_it():
-    """Numba looks at the kernel's own file; what lies elsewhere is in the digest in its closure."""
+    """Numba notices edits of the kernel's own file only. All code and constants from other files must be in the digest
+    that the kernel holds in its closure."""
     found = kernels()
     assert len(found) >= 12
     for module, kernel in found:
@@ -181,7 +182,8 @@ def test_no_kernel_is_kept_by_numba_alone():
 
 
 def test_a_constant_of_another_module_changes_the_digest(monkeypatch):
-    """The case that was left out: ``shards.jpeg.entry_points`` says where an index holds what."""
+    """The digest changes with a constant that another module defines. The position of the entries among the entry
+    points was once missing from it."""
     splice_index = importlib.import_module("shards.jpeg.splice.index")
     splice_kernel = importlib.import_module("shards.jpeg.splice.kernel")
     before = source_digest(splice_kernel._compile)

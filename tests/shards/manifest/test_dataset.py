@@ -1,4 +1,4 @@
-"""Opening a data set: what it gives, what it refuses, and that it costs next to nothing."""
+"""Opening a data set: what it provides, what it refuses, and that it takes next to no time."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from shards.manifest.schema import SAMPLE_SCHEMA
 
 @pytest.fixture
 def copy(synthetic_shards, tmp_path):
-    """The small files of a data set, free to be damaged."""
+    """A copy of ``dataset.json`` and ``samples.arrow`` of ``synthetic_shards`` that a test may damage."""
     for name in ("dataset.json", "samples.arrow"):
         shutil.copy(synthetic_shards / name, tmp_path)
     return tmp_path
@@ -144,7 +144,8 @@ def test_manifest_with_other_columns_is_refused(copy):
 
 
 def test_a_manifest_of_another_build_is_refused(copy, synthetic_images, tmp_path):
-    """Of the same images, with as many rows and shards."""
+    """A manifest of another build is refused even if that build has the same images, and equally many rows and
+    shards."""
     settings = BuildSettings(
         split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, split_seed=7, samples_per_shard=5, global_size=64
     )

@@ -1,4 +1,4 @@
-"""Documents of declared types: what fits, and how the first place that does not is named."""
+"""Documents of declared types: which fit, and how an error names the first value that does not."""
 
 import json
 import math
@@ -36,7 +36,8 @@ ROW: dict[str, Any] = {"name": "a", "values": {"x": {"y": 1, "z": None}}}
 
 
 def test_a_table_is_returned_as_it_is():
-    """Fields of other versions stay, and a whole number stays one, so that its text stays the same."""
+    """Fields of other versions are kept, and whole numbers do not become floats, so that the document's text stays the
+    same."""
     table = {"rows": [ROW | {"later": [1, 2.5], "of another version": 1}]}
     assert typed_document(table, Table) is table
 
@@ -118,7 +119,7 @@ def test_files(tmp_path):
 
 
 def test_nothing_is_written_that_would_not_be_read(tmp_path):
-    """A record is not checked when it is made, so its text is."""
+    """A record is not checked when it is created, so it is checked before it is written."""
     with pytest.raises(ValueError, match=r"document\.count = '-1'"):
         write_document(tmp_path / "a.json", Record(-1), Record)
     with pytest.raises(ValueError, match=r"document\.share = 'nan' is not a finite number"):

@@ -1,4 +1,4 @@
-"""Pictures that come twice: planted ones are found, others are not."""
+"""Pictures that occur twice: planted ones are found, and no others."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ KINDS = ("save", "resize", "crop", "largest_crop")
 
 
 def draw_scene(seed: int) -> Image.Image:
-    """A picture 300 × 220 with shapes of all sizes, as photographs have."""
+    """Returns a picture of 300 × 220 pixels with shapes of all sizes, as photographs have."""
     random = np.random.default_rng(seed)
     total = np.zeros((220, 300, 3))
     for cells, weight in ((3, 70), (8, 40), (30, 25), (100, 15)):
@@ -34,7 +34,8 @@ def draw_scene(seed: int) -> Image.Image:
 
 
 def altered(picture: Image.Image, kind: str, random: np.random.Generator) -> bytes:
-    """A re-save; for crops, up to 5 % of each side are taken away, or 5 % of both."""
+    """Returns ``picture`` as a JPEG, saved again (``save``), resized, cropped by up to 5 % of each side, or cropped by
+    5 % of both sides (``largest_crop``)."""
     width, height = picture.size
     if "crop" in kind:
         lost = random.uniform(0, 0.05, 2) if kind == "crop" else (0.05, 0.05)
@@ -51,9 +52,9 @@ def altered(picture: Image.Image, kind: str, random: np.random.Generator) -> byt
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[ShardDataset, set[frozenset[str]]]:
-    """A data set of 60 scenes and 48 altered copies in other splits, and the planted pairs.
+    """A data set of 60 scenes and 48 altered copies of them in another split, and the set of planted pairs of names.
 
-    Beside them a re-save in the group of its scene, a lossless copy, and a copy of a file.
+    It also contains a re-saved image in the group of its scene, a lossless copy, and a copy of a file.
     """
     folder = tmp_path_factory.mktemp("planted")
     random = np.random.default_rng(0)
@@ -114,7 +115,7 @@ def test_planted_near_duplicates_are_found_and_nothing_else(planted):
 
 
 def test_groups_across_splits(planted):
-    """The build allows none, so a split is changed behind its back."""
+    """Groups across splits are found. A build allows none, so the test changes a split afterwards."""
     dataset, _ = planted
     assert groups_across_splits(dataset) == []
     table = dataset.table
@@ -137,7 +138,7 @@ def test_stored_views_are_those_of_the_shards(planted):
 
 
 def test_candidates_are_those_of_comparing_all_pairs():
-    """Against the slow obvious way; half the radius of a cell and nearer, nothing is missed."""
+    """``near_pairs`` finds the same pairs as comparing all points does, for this radius of half a cell's width."""
     random = np.random.default_rng(2)
     centres = random.normal(size=(400, 35))
     points = np.concatenate([centres, centres + 0.02 * random.normal(size=centres.shape)])
@@ -150,7 +151,7 @@ def test_candidates_are_those_of_comparing_all_pairs():
 
 
 def test_crowded_cells_do_not_make_all_pairs():
-    """2,000 equal pictures would be two million pairs; each is compared with 63 others."""
+    """2,000 equal pictures would give two million pairs, so each is compared with at most 63 others."""
     points = np.tile(np.eye(35, dtype=np.float32)[0], (2000, 1))
     assert 1999 <= len(near_pairs(points, 0.1)) <= 63 * 2000
 
@@ -194,7 +195,8 @@ def test_a_missing_shard_is_named(planted, tmp_path):
 
 
 def test_one_damaged_byte_in_a_views_header_is_named(synthetic_shards, tmp_path):
-    """Whichever it is: the header is compared, never parsed."""
+    """Damage to any byte of a stored view's header is noticed, because the header is compared as a whole and never
+    parsed."""
     from shards.errors import InputError
 
     data = tmp_path / "data"

@@ -1,4 +1,4 @@
-"""Another format of shards is refused wherever it stands, with the command to run."""
+"""Files of another format version are refused wherever they occur, with the command to run."""
 
 import io
 import json
@@ -26,7 +26,7 @@ INDEX_AGAIN = r"has format version 1, but this program reads 2: .* glass index T
 
 @pytest.fixture
 def built(synthetic_images: Path, tmp_path: Path) -> Path:
-    """A finished data set of a few images, with its plan."""
+    """A finished data set of four images, with its plan."""
     images = tmp_path / "images"
     for name in ("real/01.jpg", "real/03.png", "generated/gan_a/00.png", "generated/gan_b/02.jpg"):
         (images / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def built(synthetic_images: Path, tmp_path: Path) -> Path:
 
 
 def set_version(path: Path, version: int) -> None:
-    """In a JSON file, or in the settings of a build's plan."""
+    """Sets the format version in a JSON file, or in the settings of a build's plan."""
     if path.suffix == ".json":
         path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": version}))
         return

@@ -1,4 +1,5 @@
-"""Files of several processes in one folder: nobody takes another's, and who waits says for whom."""
+"""Several processes that write to one folder: none takes another's file, and a waiting process logs for which one it
+waits."""
 
 import logging
 import os
@@ -33,7 +34,7 @@ sys.stdin.read()
 
 @contextmanager
 def held_elsewhere(path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Another process that holds the lock of ``path``."""
+    """Yields another process that holds the lock of ``path``."""
     words = [sys.executable, "-c", HOLD, str(path), "--storage", "postgresql://me:hunter2@host/db"]
     other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdin is not None
@@ -49,7 +50,8 @@ def held_elsewhere(path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_writers_of_one_file_do_not_tear_each_others_temporary(tmp_path: Path) -> None:
-    """Two containers on one folder may have the same process numbers: 131 of 300 writes failed."""
+    """Concurrent writers of one file use different temporary names. Two containers may have equal process numbers, for
+    which the test's threads stand; with only these in the name, 131 of 300 writes failed."""
 
     def write(number: int) -> None:
         for _ in range(30):
@@ -114,7 +116,7 @@ def test_a_temporary_that_another_process_writes_is_not_cleared(tmp_path: Path) 
 
 
 class Heard(logging.Handler):
-    """Hears warnings, and lets a test wait for one."""
+    """A logging handler that collects messages and lets a test wait for the first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,7 +202,8 @@ def test_a_holder_that_the_system_does_not_tell(tmp_path: Path) -> None:
 
 
 def test_a_chance_of_digits_alone_is_no_process(tmp_path, monkeypatch):
-    """One in forty is: its process was then taken for a part of the host's name, and the file left for an hour."""
+    """A temporary name whose random part has only digits, as one in forty has, is recognised. The digits used to be
+    taken for the process number, so that the file was left for an hour."""
     monkeypatch.setattr("shards.files.atomic.secrets.token_hex", lambda _: "84867617")
     with suppress(KeyError), atomic_path(tmp_path / "a.txt") as temporary:
         left = temporary.name

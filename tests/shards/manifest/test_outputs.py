@@ -1,4 +1,5 @@
-"""Whether a file may be written: nobody's file is replaced, and mistakes come before the work."""
+"""Checks before a file is written: no file of somebody else is replaced, and mistakes are reported before the work
+begins."""
 
 import os
 from collections.abc import Callable
@@ -28,7 +29,8 @@ def test_a_file_of_ours_may_be_replaced_and_no_other(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
-    """A pipe is not waited for; a link to nowhere is somebody's, too."""
+    """A pipe in place of the file does not block the check. A link to a missing file is refused, because somebody made
+    it."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""Our tars are plain WebDataset: other readers open them and find what the manifest says."""
+"""Shards are plain WebDataset tars: other readers open them and find what the manifest records."""
 
 import gc
 import io

@@ -1,4 +1,4 @@
-"""Every kind of damage is found, and named by the check that looks for it."""
+"""Every kind of damage is found, and reported by the check that is responsible for it."""
 
 import io
 import shutil
@@ -19,12 +19,12 @@ from tests.machine.strangers import edit_info
 
 @pytest.fixture
 def data(synthetic_shards, tmp_path):
-    """A data set that a test may damage."""
+    """A copy of ``synthetic_shards`` that a test may damage."""
     return shutil.copytree(synthetic_shards, tmp_path / "data")
 
 
 def checks(folder):
-    """The checks that found something, and all findings."""
+    """Returns (names of the checks that found something, all findings)."""
     findings = verify_dataset(ShardDataset.open(folder), 2, lambda n: None)
     assert {finding.check for finding in findings} <= set(CHECKS)
     return {finding.check for finding in findings}, findings
@@ -42,7 +42,7 @@ def overwrite(folder, row, member, content, at=0):
 
 
 def edit_rows(folder, edit):
-    """Changes the consolidated manifest only."""
+    """Applies ``edit`` to the rows of ``samples.arrow`` and leaves the shards' own manifests unchanged."""
     table = ShardDataset.open(folder).table
     rows = table.to_pylist()
     edit(rows)
@@ -103,7 +103,7 @@ def test_cut_and_missing_tars_are_found(data):
 
 
 def test_swapped_members_are_found(data):
-    """A tar made anew with the same members in another order."""
+    """A tar with the same members in another order is found to be damaged."""
     path = data / ShardDataset.open(data).info.shards[0].name
     with tarfile.open(path) as tar:
         members = [(member, tar.extractfile(member).read()) for member in tar]
@@ -127,7 +127,7 @@ def test_differing_manifests_are_found(data):
 
 
 def test_a_manifest_with_other_bytes_is_found(data):
-    """Also where its values are the same."""
+    """A ``samples.arrow`` with other bytes is found even if its values are the same."""
     write_manifest(ShardDataset.open(data).table, data / "samples.arrow")
     assert checks(data)[0] == {"manifest"}
     edit_info(data, lambda info: info.pop("manifest_sha256"))  # as older versions wrote it
@@ -212,7 +212,7 @@ def test_command_tells_clean_from_damaged_by_its_exit_code(data, capsys):
 
 
 def test_names_cannot_command_the_terminal(tmp_path, coded_image, encode_image, capsys):
-    """A file name with an escape sequence reaches the manifest as it is, and the screen escaped."""
+    """A file name with an escape sequence is stored unchanged in the manifest, but escaped on the screen."""
     from scripts.build_shards import main as build
 
     for index, name in enumerate(["real/a\x1b[2Jb.png", "real/c\x1b[2J.jpg", "fake/g\x1b[2Jn/d.png"]):

@@ -1,4 +1,4 @@
-"""Facts about how pixels are coded: which leave traces in the pixels, and which do not."""
+"""Properties of how pixels are coded: which of them leave traces in the pixels, and which do not."""
 
 import io
 
@@ -28,7 +28,7 @@ def test_huffman_tables_change_no_pixel_and_are_a_fact_of_their_own(noisy, encod
 
 
 def test_a_frame_without_huffman_tables_has_the_standard_ones(noisy, encode_image):
-    """As webcams send them."""
+    """A frame without Huffman tables, as webcams send it, is recorded as having the standard's tables."""
     data = encode_image(noisy, "JPEG")
     while (start := data.find(b"\xff\xc4")) >= 0:
         data = data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4]) :]
@@ -113,7 +113,8 @@ def test_coding_of_other_formats(kind, mode, options, expected, noisy, encode_im
 
 
 def test_lengths_are_put_on_one_scale(encode_image):
-    """Small and smooth files, of which optimised tables save most."""
+    """``standard_bytes`` of optimised and progressive JPEGs estimates their length with standard Huffman tables. The
+    files are small and smooth, because optimised tables save most there."""
     random, scales = np.random.default_rng(0), []
     for _ in range(40):
         coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What is recorded about a file beside its pixels."""
+"""The properties of a file that are recorded besides its pixels."""
 
 import dataclasses
 import struct
@@ -71,7 +71,8 @@ def test_kinds_of_jpeg(options, expected, coded_image, encode_image):
 
 
 def test_quality_is_recovered_for_every_setting(encode_image):
-    """At quality 2 and below libjpeg's tables saturate, so neighbours may be the same table."""
+    """Qualities 3 to 100 are tested; below, libjpeg's tables saturate, and different qualities may have the same
+    table."""
     pixels = np.zeros((8, 8, 3), np.uint8)
     found = [read_facts(encode_image(pixels, "JPEG", quality=q)).jpeg_quality for q in range(3, 101)]
     assert found == list(range(3, 101))
@@ -127,7 +128,7 @@ def test_bits_of_a_bmp_palette(bits, colours, header):
 @pytest.mark.parametrize("local", [False, True])
 @pytest.mark.parametrize("bits", [1, 2, 5, 8])
 def test_bits_of_a_gif_palette(bits, local):
-    """Behind comments, too; a frame's own palette goes before that of the file."""
+    """The palette is found after comments, too, and a frame's own palette takes precedence over the file's."""
     table, flags = bytes(range(1, 250)).ljust(768, b"\0")[: 3 << bits], 0x80 | (bits - 1)
     screen = struct.pack("<HHBBB", 2, 1, 0x86 if local else flags, 0, 0)
     screen += bytes(384) if local else table
@@ -139,7 +140,7 @@ def test_bits_of_a_gif_palette(bits, local):
 
 
 def test_numbers_of_a_file_fit_their_columns(coded_image, encode_image):
-    """A PNG may claim up to 2³¹ frames; the column of every fact holds whatever a file says."""
+    """Any number in a file, such as a PNG's claim of up to 2³¹ frames, is clipped to the range of its column."""
     facts = read_facts(encode_image(coded_image(1, 8, 8), "PNG"))
     row = {f.name: getattr(facts, f.name) for f in dataclasses.fields(facts)}
     numbers = [name for name in row if pa.types.is_integer(SAMPLE_SCHEMA.field(name).type)]
@@ -167,7 +168,8 @@ def pages(encode_image, coded_image, count, **options):
 
 
 def test_pages_of_a_tiff_are_not_walked(coded_image, encode_image, monkeypatch):
-    """Each page is a directory that may lie anywhere: it is only asked whether a second exists."""
+    """Of a TIFF with several pages, only the existence of a second page is checked, because each page's directory may
+    lie anywhere in the file."""
     data = pages(encode_image, coded_image, 9)
     asked, load = [], TiffImagePlugin.ImageFileDirectory_v2.load
 
@@ -183,7 +185,7 @@ def test_pages_of_a_tiff_are_not_walked(coded_image, encode_image, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG"])
 def test_damaged_later_pictures_cost_nothing(kind, coded_image, encode_image):
-    """Only the first is read, so building and predicting agree that the image is sound."""
+    """Only the first picture is read, so building and prediction agree that the image is intact."""
     if kind == "TIFF":
         data = bytearray(pages(encode_image, coded_image, 3))
         first = int.from_bytes(data[4:8], "little")
@@ -202,7 +204,8 @@ def test_damaged_later_pictures_cost_nothing(kind, coded_image, encode_image):
 
 
 def test_ten_bit_avif_is_known_by_its_configuration(coded_image, encode_image):
-    """Pillow writes 8 bits only: the flag is set by hand, as encoders of 10 and 12 bits do."""
+    """An AVIF's bit depth is read from its configuration. Pillow writes only 8 bits, so the test sets the flags that
+    encoders of 10 and 12 bits write."""
     data = bytearray(encode_image(coded_image(1, 32, 24), "AVIF"))
     flags, depths = data.index(b"av1C") + 6, data.index(b"pixi") + 9
     for bits, value in ((8, 0), (10, 0x40), (12, 0x60)):
@@ -212,7 +215,7 @@ def test_ten_bit_avif_is_known_by_its_configuration(coded_image, encode_image):
 
 
 def test_exif_behind_the_pixels_counts(coded_image, encode_image):
-    """PNG allows the eXIf chunk after the image data."""
+    """EXIF data after the image data is found; PNG allows the eXIf chunk there."""
     exif = Image.Exif()
     exif[0x0112] = 3
     data = encode_image(coded_image(1, 20, 20), "PNG", exif=exif)

@@ -1,4 +1,4 @@
-"""Images in archives: the same data set as of the folder that was packed, and what is refused."""
+"""Images in archives give the same data set as the folder that was packed, and some archives are refused."""
 
 import os
 import pickle
@@ -23,7 +23,7 @@ def folder(tmp_path_factory, encode_image, coded_image):
 
 @pytest.fixture(scope="module")
 def built(folder, tmp_path_factory):
-    """The data set of the folder."""
+    """Returns name → bytes of the files of the data set that is built from the folder."""
     out = tmp_path_factory.mktemp("archives") / "built"
     build(folder, out)
     return contents(out)
@@ -99,7 +99,8 @@ def test_what_lies_beside_its_archive_unpacked_is_not_read_twice(folder, tmp_pat
 
 @pytest.mark.parametrize("form", ["deflated zip", "tar", "tar.gz"])
 def test_what_was_unpacked_is_known_by_its_bytes(form, tmp_path):
-    """The same names and sizes may be other images; a part of the images is not all of them."""
+    """A folder beside an archive counts as its unpacked copy only if all files have equal bytes; equal names and sizes
+    are not enough. A folder that lacks some of the files is an error."""
     files = {f"{word}/{n}.jpg": bytes([n]) * 50 for word in ("real", "fake") for n in range(30)}
     source = tmp_path / "source"
     for name, data in files.items():

@@ -1,4 +1,4 @@
-"""Archives that are damaged, hostile or of another kind: one sentence, or one rejected image."""
+"""An archive that is damaged, hostile or of an unknown kind gives one error, or one rejected image."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def folder(tmp_path_factory, encode_image, coded_image):
 
 
 def read(path, name):
-    """(reason, detail) of a member of an archive."""
+    """Returns (reason, detail) with which reading a member of an archive is rejected."""
     with pytest.raises(RejectedImage) as caught:
         read_sources(path).files.read(name)
     return caught.value.reason, caught.value.detail
@@ -57,7 +57,7 @@ def test_members_that_are_unsafe_or_come_twice_cost_no_other_image(folder, tmp_p
 
 
 def test_links_in_a_tar(folder, tmp_path):
-    """A hard link is the file that it names, as for ``tar x``; others are refused."""
+    """A hard link is read as the file that it names, as by ``tar x``. All other links are refused."""
     files = files_below(folder)
     path = write_tar(tmp_path / "a.tar", files)
     with tarfile.open(path, "a") as tar:
@@ -79,7 +79,8 @@ def test_links_in_a_tar(folder, tmp_path):
 
 
 def test_names_that_are_not_ascii(folder, tmp_path):
-    """Info-ZIP writes UTF-8 without its mark; what is no UTF-8 is code page 437."""
+    """Info-ZIP writes names in UTF-8 without the flag for it. A name that is not valid UTF-8 is read as code page
+    437."""
     image = files_below(folder)["train/real/01.jpg"]
     names = {"real/b\u00e4r.jpg": "utf-8", "fake/\u732b.jpg": "utf-8", "fake/\u00fcber.jpg": "cp437"}
     path = write_zip(tmp_path / "a.zip", {f"{number}" * 16: image for number in range(3)})
@@ -111,7 +112,8 @@ def test_damage_costs_one_image(method, folder, tmp_path):
 
 
 def test_a_member_that_grows_is_never_unpacked(folder, tmp_path, monkeypatch):
-    """Zeros: claimed truly, claimed small, and claimed to be another member's."""
+    """A member that unpacks to far more than its packed size is refused, whether its header gives the true length, a
+    smaller one, or a packed size that includes other members."""
     files = files_below(folder)
     path = write_zip(tmp_path / "a.zip", {**files, "real/bomb.bmp": bytes(8 << 20)}, zipfile.ZIP_DEFLATED)
     assert read_sources(path).files.read("real/bomb.bmp") == bytes(8 << 20)  # below 64 MiB
@@ -154,7 +156,7 @@ def cut(path, share):
 
 
 def cut_inside(path):
-    """A tar cut off in the middle of an image."""
+    """Cuts the tar off in the middle of an image. Returns its path."""
     with tarfile.open(path) as tar:
         end = tar.getmembers()[5].offset_data + 100
     path.write_bytes(path.read_bytes()[:end])
@@ -162,7 +164,8 @@ def cut_inside(path):
 
 
 def encrypted(path):
-    """With the bits set that say so: Python cannot encrypt."""
+    """Sets the bits in a zip that mark its members as encrypted, because Python cannot encrypt zips. Returns its
+    path."""
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         names = [info.filename.encode() for info in archive.infolist()]
@@ -174,7 +177,7 @@ def encrypted(path):
 
 
 def last_part(path):
-    """A zip whose end says that it is the third of several parts."""
+    """Makes the end of a zip claim that it is the third of several parts. Returns its path."""
     data = bytearray(path.read_bytes())
     struct.pack_into("<H", data, data.rindex(b"PK\5\6") + 4, 2)
     path.write_bytes(data)

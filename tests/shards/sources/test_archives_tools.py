@@ -1,4 +1,4 @@
-"""Archives as the real programs write them, where these are installed; and what we say is done about split ones."""
+"""Archives written by real programs, where these are installed, and the advice for joining split archives."""
 
 import os
 import shlex
@@ -31,7 +31,7 @@ WAYS = {
 
 
 def in_folder(folder, line):
-    """Runs a line of bash; skips the test where its program is missing."""
+    """Runs a line of bash in ``folder``. Skips the test if its program is not installed."""
     program = shlex.split(line)[0]
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
@@ -40,7 +40,7 @@ def in_folder(folder, line):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """16 noisy images with names that are long or not ASCII."""
+    """A folder of 16 noisy images, whose names are long or not ASCII."""
     root, random = tmp_path_factory.mktemp("tools") / "set", np.random.default_rng(0)
     for index in range(16):
         below = root / ("nature" if index % 2 else "ai/größe")
@@ -93,7 +93,7 @@ def test_a_zip_with_a_password_is_refused(folder, tmp_path):
 
 
 def test_files_with_several_names_are_all_there(folder, tmp_path):
-    """GNU tar stores the second name as a link without bytes."""
+    """A file with two names is read under both, although GNU tar stores the second name as a link without contents."""
     source = shutil.copytree(folder, tmp_path / "set")
     first = min((source / "nature").iterdir())
     os.link(first, source / "ai" / "again.jpg")

@@ -1,4 +1,4 @@
-"""Images inside of tables: the samples of the same files in a folder, whatever the form of the table."""
+"""Images inside tables give the same samples as the same files in a folder, whatever the tables' format."""
 
 import hashlib
 import os
@@ -39,7 +39,7 @@ def rows(synthetic_images: Path) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def built(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(tables, the data set of them)."""
+    """(folder of tables, folder of the data set that is built from them)."""
     root = tmp_path_factory.mktemp("tables")
     write_tables(root / "set", rows)
     build_dataset(root / "set", root / "out", SETTINGS, progress=False, rules=DRAWN)
@@ -51,7 +51,7 @@ def understood(source: Path, *given: str, **rules: bool) -> SourceList:
 
 
 def meanings(sources: SourceList) -> dict[str, tuple[int, str]]:
-    """Name of an image → (label, generator)."""
+    """Returns image name → (label, generator)."""
     names = ("path", "label", "generator")
     columns = (sources.table.column(name).to_pylist() for name in names)
     return {path: (label, generator) for path, label, generator in zip(*columns, strict=True)}
@@ -65,7 +65,7 @@ def prepared(sources: SourceList, out: Path) -> EmbeddedFiles:
 
 
 def samples(folder: Path) -> set[tuple[bytes, int, str, str]]:
-    """(SHA-256 of the source, label, generator, split) of each sample."""
+    """Returns (SHA-256 of the source, label, generator, split) of each sample."""
     table = read_parquet(folder / "rejected.parquet")
     assert table.num_rows == 0
     found = set()
@@ -100,7 +100,8 @@ def test_a_build_has_the_samples_of_the_folder(built: tuple[Path, Path], synthet
 def test_a_killed_build_goes_on(
     built: tuple[Path, Path], tmp_path: Path, which: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed at the second table, or in the first shard: a table that was unpacked is not unpacked again."""
+    """A build is killed while it unpacks the second table, or while it writes the first shard. When it continues, a
+    table that was completely unpacked is not unpacked again."""
     out, again = tmp_path / "out", list[Path]()
     killed_at_rename(lambda: build_dataset(built[0], out, SETTINGS, progress=False, rules=DRAWN), which)
     whole = set((out / SCRATCH_NAME).glob("*.arrow"))
@@ -134,7 +135,8 @@ def test_a_table_that_was_written_again_is_looked_into(
 
 
 def test_a_label_cannot_turn_round(rows: list[Row], tmp_path: Path) -> None:
-    """The numbers swapped, with the names that say so, are the same labels; without names they are refused."""
+    """If the numbers are swapped together with the class names that explain them, the labels stay the same. Numbers
+    without class names are refused."""
     truth = [row.label for row in rows]
     for place, names in enumerate((("real", "fake"), ("fake", "real"))):
         path = tmp_path / f"{place}.parquet"
@@ -155,7 +157,8 @@ def test_a_label_cannot_turn_round(rows: list[Row], tmp_path: Path) -> None:
 
 
 def test_names_of_files_say_what_columns_do_not(rows: list[Row], tmp_path: Path) -> None:
-    """Classes, splits and generators by folders and files; numbers and words for parts are none of them."""
+    """Folder and file names give classes, splits and generators. Numbers and words for parts of a set, such as
+    ``part-00001``, are ignored."""
     bare = table_of(rows).select(["image"]).replace_schema_metadata({})
     names = ["real/train/0000.parquet", "fake/train/sdxl/part-00001.parquet", "fake/flux/test-00000-of-00003.parquet"]
     for name in [*names, "real/flux-test-00000-of-00001-0123456789abcdef.parquet", "other/0.parquet"]:
@@ -191,7 +194,8 @@ def test_columns_and_names_may_not_contradict_each_other(rows: list[Row], tmp_pa
 
 
 def test_a_table_with_one_image_in_a_row_is_looked_for(rows: list[Row], tmp_path: Path) -> None:
-    """Which column holds the images, or why none does."""
+    """The column with the images is found if there is one image per row. Otherwise an error names the columns in
+    question."""
     table, path = table_of(rows), tmp_path / "a.parquet"
     images = table.column("image").combine_chunks()
     masks = table.append_column("mask", images)
@@ -211,7 +215,7 @@ def test_a_table_with_one_image_in_a_row_is_looked_for(rows: list[Row], tmp_path
 
 
 def test_images_that_are_not_inside(rows: list[Row], tmp_path: Path) -> None:
-    """``Dataset.to_parquet`` writes the paths of files alone; that is refused before the build."""
+    """``Dataset.to_parquet`` writes only the paths of files. Such a table is refused before the build."""
     path = tmp_path / "a.parquet"
     pq.write_table(table_of([Row(row.name, None, row.label) for row in rows]), path)
     with pytest.raises(InputError, match=r"no row of .*a\.parquet holds an image: .* push_to_hub and save_to_disk"):
@@ -304,7 +308,7 @@ def test_splits_of_a_saved_dictionary(rows: list[Row], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["datasets", "one group"])
 def test_memory_does_not_depend_on_the_file(tmp_path: Path, form: str) -> None:
-    """Neither a file of many groups of rows nor one of a single group, of small pages, is held."""
+    """At most 10 MB of a file are held in memory, both with many row groups and with a single group of small pages."""
     rows = [Row(f"{number}.jpg", os.urandom(200_000), number % 2) for number in range(120)]
     source = write_tables(tmp_path / "set", rows, form, parts=1)
     name = next(iter(read_sources(source).files.tables))
@@ -350,7 +354,8 @@ def test_a_folder_of_images_with_a_table_beside_them_stays_one(rows: list[Row], 
 
 @pytest.mark.slow
 def test_files_that_datasets_writes(rows: list[Row], synthetic_images: Path, tmp_path: Path) -> None:
-    """The real library: a folder saved, a dictionary saved, and Parquet with the images put inside."""
+    """Tables that the real library writes give the right bytes and labels: a saved data set, a saved dictionary, and
+    Parquet with embedded images."""
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
     from datasets.table import embed_table_storage
 

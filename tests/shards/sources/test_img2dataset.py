@@ -1,4 +1,5 @@
-"""What img2dataset really writes, in each of its forms: the bytes and labels of the files that it fetched."""
+"""Tars and tables that img2dataset really wrote give the bytes and labels of the files that it downloaded. Its third
+format, a folder of files, is refused."""
 
 import subprocess
 import sys
@@ -49,7 +50,8 @@ def server(synthetic_images: Path) -> Iterator[str]:
 
 
 def fetched(rows: list[Row], server: str, tmp_path: Path, form: str) -> Path:
-    """The files as img2dataset writes them, an image that does not exist among them."""
+    """Downloads the files, and one that does not exist, by img2dataset in the format ``form``. Returns the folder that
+    it wrote."""
     pytest.importorskip("img2dataset", reason="img2dataset is not installed")
     columns = {
         "url": [f"{server}/{row.name}" for row in rows] + [f"{server}/gone.jpg"],
@@ -73,7 +75,7 @@ def test_tars(rows: list[Row], server: str, tmp_path: Path) -> None:
 
 
 def test_tables_with_images_inside(rows: list[Row], server: str, tmp_path: Path) -> None:
-    """A row whose image could not be fetched has none, and the last table has no other."""
+    """The row of an image that could not be downloaded is rejected, even if its table has no other row."""
     sources = read_sources(fetched(rows, server, tmp_path, "parquet"))
     (tmp_path / "out").mkdir()
     files = sources.files.prepared(tmp_path / "out", lambda _: None)
@@ -89,6 +91,7 @@ def test_tables_with_images_inside(rows: list[Row], server: str, tmp_path: Path)
 
 
 def test_files(rows: list[Row], server: str, tmp_path: Path) -> None:
-    """Their labels lie in a ``.json`` beside each, which nothing here reads from a folder: refused with what to do."""
+    """A folder of img2dataset is refused as a source, because each label is in a ``.json`` beside its image, which a
+    build does not read."""
     with pytest.raises(InputError, match="no folder name says real or generated"):
         read_sources(fetched(rows, server, tmp_path, "files"))

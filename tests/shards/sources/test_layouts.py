@@ -1,6 +1,7 @@
-"""Folders of public sets are understood as they are downloaded: class, split and generator by their words.
+"""Folders of public data sets are understood as downloaded: classes, splits and generators follow from their names.
 
-After a change that is meant, ``python -m tests.shards.sources.test_layouts`` writes the golden anew; read its diff.
+After an intended change, ``python -m tests.shards.sources.test_layouts`` writes the golden file again; read its
+diff.
 """
 
 import contextlib
@@ -24,14 +25,14 @@ GOLDEN = Path(__file__).parents[2] / "golden/dry_runs.txt"
 
 
 def dry_run(layout: Layout, root: Path) -> str:
-    """What ``build_shards --dry-run`` prints of an imitation below ``root``."""
+    """Returns what ``build_shards --dry-run`` prints about an imitation of the layout below ``root``."""
     with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main([write_layout(root, layout), "--dry-run", *layout.options]) == 0
     return printed.getvalue()
 
 
 def goldens() -> dict[str, str]:
-    """Name of the layout → text."""
+    """Returns layout name → expected text."""
     parts = GOLDEN.read_text(encoding="utf-8").split("== ")[1:] if GOLDEN.exists() else []
     return {name.strip(): text for name, _, text in (part.partition("\n") for part in parts)}
 

@@ -1,4 +1,4 @@
-"""What is left of a source that loses images: a class or a given split that is lost as a whole ends the build."""
+"""Sources that lose images: the build stops if it loses a whole class or a split that the source gives."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SAID = ["--global-size", "16", "--workers", "1"]
 
 
 def write(root: Path, *folders: str, most: int = 3, spoil: str = "") -> Path:
-    """``most`` images in each of ``folders``; in the one called ``spoil``, files that are cut off."""
+    """Writes ``most`` images to each of ``folders``. Those in the folder called ``spoil`` are cut off."""
     for number, folder in enumerate(folders):
         (root / folder).mkdir(parents=True, exist_ok=True)
         for place in range(most):

@@ -1,4 +1,4 @@
-"""Tables whose columns hold what no text is, or come twice: one sentence, whatever they are read for."""
+"""Tables in which a column holds impossible values, or two columns have the same name, give one error."""
 
 from pathlib import Path
 
@@ -18,7 +18,8 @@ IMPOSSIBLE_DAYS = pa.array([2**31 - 1, 0], pa.int32()).cast(pa.date32())
 @pytest.mark.parametrize("name", ["label", "model"])
 @pytest.mark.parametrize("values", [NO_TEXT, IMPOSSIBLE_DAYS], ids=["no text", "impossible days"])
 def test_values_that_are_none_are_one_sentence(name: str, values: pa.Array, tmp_path: Path) -> None:
-    """Of a table with images, of a list, and of a list by key."""
+    """Values that cannot be converted to text give one error, in a table of images, a list of sources, and a list by
+    key."""
     table = table_of([Row("0.jpg", b"r", 0), Row("1.jpg", b"g", 1)])
     table = table.set_column(table.column_names.index(name), name, values)
     path = tmp_path / "train.parquet"

@@ -1,4 +1,5 @@
-"""Where images come from: class folders, and lists in CSV or Parquet with their mistakes."""
+"""Where images come from: class folders and lists in CSV, JSON lines or Parquet; and which mistakes in them are
+refused."""
 
 import os
 import tarfile
@@ -22,7 +23,7 @@ def touch(root, *names):
 
 
 def understood(source, *labels, **rules):
-    """What is read with ``--label`` for each of ``labels``."""
+    """Reads ``source`` with ``--label`` for each of ``labels``, and with the other ``rules``."""
     return read_sources(source, SourceRules(Words(parse_labels(labels)), **rules))
 
 
@@ -175,7 +176,8 @@ def test_parquet_list_equals_the_csv(tmp_path):
 
 
 def test_json_lines_equal_the_csv(tmp_path):
-    """A column counts from wherever it comes; a value that is not there is an empty one."""
+    """A list in JSON lines gives the rows of the same list in CSV. A column may appear for the first time in a later
+    line, and a missing value is an empty one."""
     text = "path,label,split\nc.jpg,,\na.jpg,0,train\nb.jpg,1,test\n"
     expected = rows(write_csv(tmp_path, text, "a.jpg"), "0=real")
     lines = '{"file_name": "c.jpg"}\n\n{"file_name": "a.jpg", "label": 0, "split": "train"}\n'

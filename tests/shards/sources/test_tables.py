@@ -1,4 +1,4 @@
-"""What the values of tables mean: labels are never guessed and cannot turn round."""
+"""What the values of tables mean: labels are never guessed and cannot be swapped."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from shards.sources.source_list import SourceList, SourceRules
 from shards.sources.words import Words, parse_labels
 
 PAIRS = {"r": 0, "g": 1}
-"""Stem of an image → its true label."""
+"""Name of an image without its ending → its true label."""
 
 
 def touch(root: Path, *names: str) -> None:
@@ -29,7 +29,8 @@ def touch(root: Path, *names: str) -> None:
 
 
 def write_table(path: Path, columns: dict[str, Sequence[Any]], features: dict[str, Any] | None = None) -> Path:
-    """A table in the format of its suffix, with a schema as ``datasets`` writes it where there are ``features``."""
+    """Writes a table in the format of the suffix. With ``features``, a Parquet file gets the schema that ``datasets``
+    writes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if path.suffix == ".parquet":
@@ -47,7 +48,7 @@ def write_table(path: Path, columns: dict[str, Sequence[Any]], features: dict[st
 
 
 def card(**names: Sequence[str]) -> str:
-    """A dataset card that names the classes of columns."""
+    """Returns the text of a dataset card that gives the class names of columns."""
     lines = ["---", "license: mit", "dataset_info:", "  features:", "  - name: image", "    dtype: image"]
     for column, classes in names.items():
         lines += [f"  - name: {column}", "    dtype:", "      class_label:", "        names:"]
@@ -60,14 +61,15 @@ def understood(source: Path, *given: str, **rules: Any) -> SourceList:
 
 
 def labels(source: Path, *given: str) -> dict[str, int]:
-    """Stem → label."""
+    """Reads ``source`` with ``--label`` for each of ``given``. Returns image name without its ending → label."""
     return {Path(row["path"]).stem: row["label"] for row in understood(source, *given).table.to_pylist()}
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("fake", [1, 0], ids=["fake is 1", "fake is 0"])
 class TestNumbers:
-    """A number means what the schema, the card, the column or the person says, whichever way round it stands."""
+    """A number means what the schema, the dataset card, the column or ``--label`` says, whether that makes it real or
+    generated."""
 
     def table(self, folder: Path, suffix: str, fake: int, column: str = "label", **more: Any) -> Path:
         touch(folder, "r.jpg", "g.jpg")
@@ -115,7 +117,8 @@ class TestNumbers:
             labels(path, f"{fake}=real")
 
     def test_folders_of_one_class_contradict_them(self, suffix: str, fake: int, tmp_path: Path) -> None:
-        """By a word that can mean nothing else; a folder of people may be called human."""
+        """Numbers that contradict a folder called ``real`` are an error. A folder called ``human`` may hold pictures of
+        people, so there is only a note."""
         touch(tmp_path, "real/r.jpg", "z/g.jpg", "human/g.jpg")
         columns = {"path": ["real/r.jpg", "z/g.jpg"], "label": [1 - fake, fake]}
         path = write_table(tmp_path / f"list{suffix}", columns)
@@ -145,7 +148,7 @@ class TestNumbers:
         }
 
     def test_metadata_against_folders(self, suffix: str, fake: int, tmp_path: Path) -> None:
-        """One class per table shows nothing; all tables together do."""
+        """A table of one class alone cannot contradict its folder, but all tables together can."""
         for stem, word, value in (("r", "real", 1 - fake), ("g", "fake", fake)):
             touch(tmp_path, f"{word}/{stem}.jpg")
             write_table(tmp_path / word / f"metadata{suffix}", {"file_name": [f"{stem}.jpg"], "label": [value]})
@@ -175,7 +178,8 @@ def test_the_schema_of_a_parquet_file_says_it(fake: int, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("names", [["no", "yes"], ["false", "true"], ["yes", "no"], ["true", "false"], ["1", "0"]])
 def test_names_of_classes_may_be_truth_values_of_the_column(names: list[str], tmp_path: Path) -> None:
-    """The number is not the answer to the question that the column asks; its name is."""
+    """A dataset card gives the numbers in the column ``is_fake`` names such as yes and no. These names, not the
+    numbers, say which images are fake."""
     fake = next(number for number, name in enumerate(names) if name in ("yes", "true", "1"))
     touch(tmp_path, "r.jpg", "g.jpg")
     path = write_table(tmp_path / "list.csv", {"path": ["r.jpg", "g.jpg"], "is_fake": [1 - fake, fake]})
@@ -242,7 +246,7 @@ def test_some_rows_that_folders_contradict_are_a_note(tmp_path: Path) -> None:
 
 
 class TestMetadata:
-    """``metadata.csv`` and its kin where they lie in a folder."""
+    """Tables such as ``metadata.csv`` in a folder of images."""
 
     def test_all_that_a_table_says_is_taken(self, tmp_path: Path) -> None:
         touch(tmp_path, "images/r.jpg", "images/sub/g.jpg", "images/sub/h.jpg", "images/silent.jpg")
@@ -347,14 +351,16 @@ def test_cards_without_names_have_none(text: str) -> None:
 
 @pytest.mark.timeout(60)
 def test_a_card_cannot_say_more_than_it_holds() -> None:
-    """One that repeats itself is not read: 400 million features here."""
+    """A card that repeats its parts by YAML aliases is not read: this short one would expand to 400 million
+    features."""
     named = "name: label, dtype: {class_label: {names: [real, fake]}}"
     features = f"f: &f [&g {{{named}}}{', *g' * 20_000}]\ndataset_info: [&c {{features: *f}}{', *c' * 20_000}]"
     assert names_in_card(f"---\n{features}\n---\n") == {}
 
 
 def test_a_repeated_part_of_a_card_cannot_turn_labels_round() -> None:
-    """Were the alias alone left out, the first configuration, which contradicts the second one, would be unheard."""
+    """A card with an alias gives no class names at all. If only the aliased part were ignored, a contradiction between
+    the two configurations would go unnoticed."""
     features = "[{name: label, dtype: {class_label: {names: [%s]}}}]"
     text = f"f: &f {features % 'fake, real'}\ndataset_info:\n- features: *f\n- features: {features % 'real, fake'}"
     assert names_in_card(f"---\n{text}\n---\n") == {}

@@ -1,4 +1,4 @@
-"""A third class in a data set of two, in folders and tars: refused with what was found, or passed over on purpose."""
+"""A third class, in folders and in tars, is refused with a message that names it, or skipped by ``--skip``."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.shards.sources.test_tables import touch, understood
 
 
 def labels_in(tars: list[Path], **settings: Any) -> list[int]:
-    """The labels of the images that would be taken in, by their places."""
+    """Returns the labels of the images that indexing would take in, in the order of their positions."""
     chosen = IndexSettings(**settings)
     found = understand_tars(name_tars(find_tars(tars), tars[0].parent), chosen, 1, False, None)
     return [image.source.label for images in found.images for image in images]
@@ -63,7 +63,7 @@ def test_a_third_class_among_folders(folders: tuple[str, ...], given: list[str],
 
 
 def test_folders_are_passed_over_on_purpose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Wherever they lie, and whatever class their names or a table would give the images in them."""
+    """``--skip`` applies to folders at any depth, whatever class their names or a table would give to their images."""
     from scripts.build_shards import main
 
     touch(tmp_path / "in", "real/r.jpg", "fake/sdxl/g.jpg", "fake/Edited/h.jpg", "edited/i.jpg", "edited/deep/j.jpg")
@@ -81,7 +81,7 @@ def test_folders_are_passed_over_on_purpose(tmp_path: Path, capsys: pytest.Captu
 def test_tables_on_folders_that_are_passed_over_count_for_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither a row of the source's table, nor a table in such a folder, is then said to name what is not there."""
+    """``--skip`` also silences complaints about tables that name images in skipped folders, or that lie in one."""
     from scripts.build_shards import main
 
     touch(
@@ -125,7 +125,7 @@ def test_a_third_class_in_a_tar(form: str, third: str, tmp_path: Path) -> None:
 
 
 def test_folders_in_tars_are_passed_over_on_purpose(tmp_path: Path) -> None:
-    """Those of several tars are one tree; a folder elsewhere, and one of masks, may be anything."""
+    """The folders of several tars count as one tree. A name given to ``--skip`` must exist in it."""
     names = ["real/a", "fake/sdxl/b", "Edited/c", "edited/deep/d", "masks/e", "real/more/f"]
     one = write_tar(tmp_path / "a.tar", [(f"{name}.jpg", image(n)) for n, name in enumerate(names[:3])])
     other = write_tar(tmp_path / "b.tar", [(f"{name}.jpg", image(n + 3)) for n, name in enumerate(names[3:])])

@@ -1,4 +1,4 @@
-"""Labels of strangers' data sets that would turn round by a word too few: negations, questions, third classes."""
+"""Labels in other people's data sets that are easily swapped: negations, questions, third classes."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from tests.shards.sources.test_tables import PAIRS, card, labels, touch, underst
     ],
 )
 def test_a_number_in_a_field_that_may_ask_for_real_needs_its_meaning(field: str, tmp_path: Path) -> None:
-    """0 is real and 1 generated in a field of a tar only where its name says so, or says nothing."""
+    """If a field's name may ask whether an image is real, 1 may mean real. So the numbers are refused until ``--label``
+    gives their meaning."""
     members = []
     for n in range(4):
         value: Any = 1 - n % 2
@@ -62,7 +63,7 @@ def test_a_field_that_asks_for_generated_does_not(field: str, tmp_path: Path) ->
 def test_a_number_is_held_against_the_fields_beside_it(
     member: str, field: str, of_generated: Any, tmp_path: Path
 ) -> None:
-    """0 and 1 as ``label`` or ``cls``, and a field whose name says what they mean."""
+    """If ``label`` or ``cls`` contradicts another field whose name gives the meaning, indexing stops."""
     other = {1: 0, 0: 1, "no": "yes"}[of_generated]
     for swapped in (False, True):
         members = []
@@ -137,7 +138,8 @@ def test_real_looking_fakes_are_named_as_both(tmp_path: Path) -> None:
 def test_a_folder_that_denies_the_class_above_it_is_passed_over(
     folders: tuple[str, str], said: str, tmp_path: Path
 ) -> None:
-    """``AI/not_ai`` in a set that is called AI."""
+    """A folder such as ``ai/not_ai`` is not labelled by the folder above it. It is left out until ``--label`` gives its
+    class."""
     touch(tmp_path / "in", *(f"{folder}/{n}.jpg" for folder in folders for n in range(2)))
     denying = folders[1].rpartition("/")[2]
     with pytest.raises(InputError, match=rf"{said} images only \(it holds {folders[1]}/\)"):
@@ -171,7 +173,7 @@ def test_a_folder_below_real_images_that_speaks_of_generated_ones(given: str, tm
 
 
 def test_links_to_tars_keep_their_names(tmp_path: Path) -> None:
-    """As in the cache of the hub, whose files are links to others called by their digests."""
+    """In the hub's cache, tars are links to files that are named by digest. The link's name counts."""
     (tmp_path / "blobs").mkdir()
     for n, name in enumerate(("train-real-0", "train-fake-0", "test-real-0", "test-fake-0")):
         (tmp_path / "in").mkdir(exist_ok=True)
@@ -196,7 +198,7 @@ def test_no_humans_among_generated_images_denies_nothing(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("column", "values"), [("is_fake", "01"), ("is_real", "10"), ("label", ("real", "fake"))])
 def test_folders_of_partitions(column: str, values: str, tmp_path: Path) -> None:
-    """As Spark writes them: ``is_fake=0`` holds real images."""
+    """In folders as Spark writes them, ``is_fake=0`` holds real images."""
     touch(
         tmp_path,
         *(f"split={split}/{column}={values[n]}/{'rg'[n]}{split}.jpg" for n in (0, 1) for split in ("train", "test")),
@@ -252,7 +254,7 @@ def test_one_folder_linked_as_both_classes_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("quoted", [False, True])
 def test_what_parts_the_fields_of_a_list(separator: str, quoted: bool, tmp_path: Path) -> None:
-    """By its header alone: other rows may hold anything."""
+    """The separator is found from the header line alone, because other lines may contain anything."""
     touch(tmp_path, "r,1;|.jpg", "g.jpg")
     rows = [["path", "a;b,c|d", "label"], ["r,1;|.jpg", "x", "real"], ["g.jpg", "y", "fake"]]
     if not quoted:

@@ -1,4 +1,4 @@
-"""What a store may do wrong, and what a request then does. Nothing here waits: time is made up."""
+"""What a store may do wrong, and how a request reacts. No test waits, because the clock is simulated."""
 
 import random
 import threading
@@ -25,11 +25,11 @@ pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
 
 SETTINGS = RemoteSettings(timeout_s=5.0)
 LATIN_1 = bytes(range(256)).decode("latin-1")
-"""What a header may hold, as it arrives."""
+"""All characters that can occur in an HTTP header, as a client receives them."""
 
 
 class Time(Clock):
-    """Passes only while somebody sleeps."""
+    """A clock that advances only while somebody sleeps."""
 
     def __init__(self, seed: int = 0) -> None:
         self.pauses: list[float] = []
@@ -37,7 +37,7 @@ class Time(Clock):
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers with what the test says; the kinds are methods below."""
+    """A server whose response is one of the methods below, chosen by ``kind``."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -115,7 +115,7 @@ def answering(kind: str) -> Iterator[tuple[str, type[Answers]]]:
 
 
 def nobody() -> str:
-    """An address at which nothing listens."""
+    """Returns an address at which no server listens."""
     return "http://127.0.0.1:9/set"
 
 
@@ -156,7 +156,8 @@ def test_but_only_within_the_longest_pause() -> None:
 
 @pytest.mark.parametrize(("kind", "pauses"), [("comes_back_in_the_year_9999", [11, 11]), ("comes_back_at_no_time", [])])
 def test_a_date_beyond_all_dates_is_no_error(kind: str, pauses: list[float]) -> None:
-    """Its time in another zone was an ``OverflowError``."""
+    """A ``Retry-After`` date in the year 9999 gives the longest pause, and an invalid one is ignored. Converting such a
+    date to another time zone used to raise ``OverflowError``."""
     clock, limits = Time(), RemoteSettings(attempts=3, longest_pause_s=11)
     with answering(kind) as (url, _), pytest.raises(RemoteUnavailable, match="3 attempts"):
         RemoteFolder(url, limits, clock).read("a", 1000)

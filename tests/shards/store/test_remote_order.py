@@ -1,4 +1,4 @@
-"""The order that goes through shards one after the other, and the cache that it spares."""
+"""The order that goes through shards one after another (``shuffle="shard"``), and the cache of remote shards."""
 
 import fcntl
 import multiprocessing
@@ -26,7 +26,7 @@ CONFIG = LoaderConfig(global_batch_size=12, shuffle="shard", shuffle_shards=3, s
 
 
 def samples(shards: int, per_shard: int) -> tuple[np.ndarray, np.ndarray]:
-    """(content ids, shard numbers) of a data set."""
+    """Returns (content ids, shard numbers) of the samples of a data set."""
     rng = np.random.default_rng(shards)
     content = rng.integers(-(2**62), 2**62, shards * per_shard)
     return content, np.repeat(np.arange(shards), per_shard)
@@ -62,7 +62,7 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 
 def test_golden_order() -> None:
-    """Changing this changes the batches of every run with shuffle="shard"."""
+    """The order equals the golden one. Changing it changes the batches of every run with ``shuffle="shard"``."""
     content, shard = np.arange(12, dtype=np.int64), np.repeat(np.arange(4), 3)
     order = shard_order(content, shard, replace(CONFIG, shuffle_shards=2, global_batch_size=4), 0)
     assert order.tolist() == GOLDEN
@@ -89,7 +89,8 @@ def test_only_a_window_of_shards_is_open_at_a_time() -> None:
 
 
 def test_with_a_lane_per_rank_each_shard_is_read_by_one_rank() -> None:
-    """But for those that lie across the border of two lanes."""
+    """With ``shuffle_lanes`` equal to the number of ranks, only shards across the border of two lanes are read by two
+    ranks."""
     content, shard = samples(40, 25)
     rows = shard_order(content, shard, replace(CONFIG, shuffle_lanes=4), 0)
     orders = [EpochOrder(rows, np.zeros(len(rows), np.int32), 12, r, 4) for r in range(4)]
@@ -161,7 +162,8 @@ def test_the_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
 
 
 def test_what_is_mapped_is_not_deleted_and_other_folders_count(tmp_path: Path) -> None:
-    """Deleting it would free nothing, and the disk would hold more than it seems to."""
+    """Deleting a mapped file would not free its space, and the disk would hold more than the cache counts. Data sets
+    and builds in the cache count toward its limit."""
     data, build = tmp_path / "datasets/old", tmp_path / "builds/given-up"
     for folder in (data, build):
         folder.mkdir(parents=True)
@@ -219,7 +221,8 @@ def test_a_process_that_dies_while_fetching_leaves_nothing(tmp_path: Path) -> No
 
 
 def _fetch_all(folder: Path, ready: Any, fatal: int | None) -> None:
-    """Takes shards 0 … 5, and writes down which it fetched; is killed in the middle of one."""
+    """Takes shards 0 to 5 from the cache and records which ones it fetched. It is killed while it fetches shard
+    ``fatal``."""
 
     def fetch(path: Path, number: int) -> None:
         with (folder / "fetched").open("a") as file:
@@ -259,7 +262,8 @@ def test_processes_share_what_they_fetch_also_when_one_is_killed(tmp_path: Path)
 
 
 def test_who_waits_for_a_shard_does_not_wait_for_its_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two ranks want one shard. The first keeps it mapped, and may itself wait for the second."""
+    """Two ranks want one shard. The second waits only until the first has fetched it, not until the first unmaps it,
+    because the first may be waiting for the second."""
     flock, second_waits, first_maps = fcntl.flock, threading.Event(), threading.Event()
 
     def told(descriptor: int, kind: int) -> None:

@@ -1,4 +1,4 @@
-"""Builds whose images lie in a store: the bytes of a build from a copy of them on the disk."""
+"""A build from images in a store writes the same bytes as a build from a copy of them on disk."""
 
 import csv
 import os
@@ -35,7 +35,7 @@ def small_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def stored(synthetic_images: Path) -> Iterator[str]:
-    """The images in a store, with things that are not images among them."""
+    """Yields the URL of a store that holds the images, and some files that must be ignored."""
     store = fsspec.filesystem("memory")
     for path in synthetic_images.rglob("*.*"):
         name = path.relative_to(synthetic_images)
@@ -49,7 +49,7 @@ def stored(synthetic_images: Path) -> Iterator[str]:
 
 @pytest.fixture
 def web(synthetic_images: Path, tmp_path: Path) -> Iterator[Server]:
-    """The images on a web server without listings, beside a list of them."""
+    """Yields a web server that does not list its folders. It holds the images and lists that name them."""
     root = tmp_path / "web"
     shutil.copytree(synthetic_images, root)
     names = sorted(str(path.relative_to(root)) for path in root.rglob("*.*"))
@@ -92,7 +92,8 @@ def test_a_list_on_a_web_server(web: Server, synthetic_shards: Path, tmp_path: P
 
 
 def test_a_card_beside_a_list_says_what_its_numbers_mean(web: Server) -> None:
-    """In the folder of the list, or in the one above it, as on the Hugging Face hub; also of metadata in a store."""
+    """The card may lie in the folder of the list or in the one above, as on the Hugging Face hub. It also applies to
+    ``metadata.csv`` in a store."""
     folder = web.root / "data"
     folder.mkdir()
     (folder / "list.csv").write_text("file_name,label\n0.jpg,1\n1.jpg,0\n")
@@ -130,7 +131,8 @@ def test_a_listed_image_that_is_not_there_is_a_bad_image_as_on_a_disk(web: Serve
 def test_a_store_that_stops_answering_stops_the_build(
     web: Server, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No image is called bad for it, and the same command goes on."""
+    """A store that stops responding stops the build and no image is rejected. The same command continues the build once
+    the store responds again."""
     monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "1")
     web.dead = ("real/01.jpg",)
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""An S3 server and nginx on loopback: builds into a store, and batches out of it."""
+"""Builds into an S3 server and batches from it and from nginx, both on loopback."""
 
 import hashlib
 import os
@@ -37,7 +37,8 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=2, crop_size=48, global_siz
 class FaultyStore:
     """A WSGI application that breaks a share of the requests, uploads among them.
 
-    Which ones depends on the request and its number of tries, so that every run breaks the same.
+    Whether it breaks a request depends on the address and the number of attempts, so that every run breaks the same
+    ones.
     """
 
     slow_s = 1.5
@@ -73,12 +74,12 @@ class FaultyStore:
         return [b"cut off"] if kind == "short" else self._slow()
 
     def _slow(self) -> Iterator[bytes]:
-        """A body that stands still for longer than the limit of time."""
+        """Yields a response body that stalls for longer than the timeout."""
         yield b"slow"
         time.sleep(self.slow_s)
 
     def _reset(self, environ: dict[str, Any]) -> list[bytes]:
-        """Ends the connection as a machine that falls over does."""
+        """Resets the connection, as a server that crashes does."""
         connection = environ["werkzeug.socket"]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
@@ -87,7 +88,7 @@ class FaultyStore:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
-    """An S3 server that holds an empty bucket ``shards``."""
+    """Yields an S3 server with an empty bucket ``shards``."""
     pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
     pytest.importorskip("moto", reason="the extra [dev] is not installed")
     import s3fs
@@ -118,7 +119,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultySto
 
 @pytest.fixture
 def bucket(store: FaultyStore) -> str:
-    """An address in the empty bucket."""
+    """Returns the URL of a folder in the empty bucket."""
     return "s3://shards/set"
 
 
@@ -230,7 +231,8 @@ def test_another_machine_continues_a_build_into_s3(
 def test_faults_of_every_kind_cost_neither_a_build_nor_a_sample(
     store: FaultyStore, bucket: str, synthetic_images: Path, synthetic_shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Uploads too: a reset may come when the store has taken the file, or before."""
+    """A build and an epoch succeed although requests fail in every way, uploads included: the connection may be reset
+    before or after the store has received the file."""
     import s3fs
 
     monkeypatch.setenv("GLASS_REMOTE_TIMEOUT_S", "0.5")
@@ -254,7 +256,8 @@ def test_faults_of_every_kind_cost_neither_a_build_nor_a_sample(
 def test_sources_in_s3_give_the_bytes_of_their_copy(
     store: FaultyStore, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path
 ) -> None:
-    """From one part of the bucket into another, with faults."""
+    """A build that reads from one folder of a bucket and writes to another, while a share of the requests fails, has
+    the bytes of a local build."""
     import s3fs
 
     client = s3fs.S3FileSystem()
@@ -299,7 +302,7 @@ def nginx(synthetic_shards: Path, tmp_path: Path) -> Iterator[str]:
 
 @contextmanager
 def nginx_serving(root: Path, tmp_path: Path, settings: str = "", outside: str = "") -> Iterator[str]:
-    """An nginx that serves ``root``, with further ``settings`` of its server, and ``outside``."""
+    """Yields the URL of an nginx that serves ``root``. ``settings`` go into its server block, ``outside`` beside it."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed")
@@ -342,7 +345,8 @@ def test_nginx_gives_the_batches_of_the_disk(
 def test_an_nginx_that_fails_costs_no_sample(
     synthetic_shards: Path, reads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quarter of the requests: 503 with the time to come back, or the connection closed."""
+    """A quarter of nginx's responses fail, with status 503 and a ``Retry-After`` header or by a closed connection. All
+    samples arrive."""
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
     config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads})
     faults = (
@@ -365,7 +369,7 @@ def test_an_nginx_that_fails_costs_no_sample(
 def test_nginx_lists_the_images_of_a_build(
     synthetic_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through its pages of links, also where names need quoting."""
+    """The build finds the images through nginx's index pages, also where a name needs quoting."""
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
     images = tmp_path / "images"
     shutil.copytree(synthetic_images, images)
@@ -380,7 +384,7 @@ def test_nginx_lists_the_images_of_a_build(
 
 @pytest.mark.slow
 def test_tables_with_images_in_s3(store: FaultyStore, synthetic_images: Path, tmp_path: Path) -> None:
-    """Built out of a store that breaks a share of its answers, with two workers: the bytes of a local build."""
+    """With two workers, and a store that breaks a share of its responses, the build has the bytes of a local one."""
     import s3fs
 
     source = write_tables(tmp_path / "tables", rows_of(synthetic_images))

@@ -1,4 +1,4 @@
-"""A stranger's data set in a store: its names reach no file, and errors blame the right thing."""
+"""An untrusted data set in a store: its names never become paths of other files, and errors blame the right part."""
 
 import shutil
 from collections.abc import Callable
@@ -36,7 +36,8 @@ pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
 def test_a_digest_that_leads_out_of_the_cache_deletes_nothing(
     own_shards: Path, empty_cache: Path, tmp_path: Path
 ) -> None:
-    """It did: a tar of another size was "cut off", and a part "left over from a crash"."""
+    """A digest in ``dataset.json`` that is a path is refused. It used to make the cache delete other files, as cut-off
+    tars or as remains of a crash."""
     theirs = [tmp_path / "outside" / name for name in ("thesis.tar", "thesis.part")]
     theirs[0].parent.mkdir()
     for path in theirs:
@@ -87,7 +88,7 @@ def test_a_description_that_no_build_has_written(own_shards: Path, edit: Callabl
 
 
 def test_a_store_is_asked_for_no_shard_that_the_description_does_not_know(own_shards: Path) -> None:
-    """It was a ``KeyError``."""
+    """A shard that only the manifest names is an ``InputError`` and is not requested. It used to raise ``KeyError``."""
     edit_rows(own_shards, lambda rows: rows[0].update(shard="other.tar"))
     with serving(own_shards) as server:
         with pytest.raises(InputError, match=r"http.*/samples\.arrow names a shard 'other\.tar'"):
@@ -113,7 +114,8 @@ def test_a_page_lists_no_more_files_than_a_list_may(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_plan_out_of_a_store_names_no_folder(synthetic_images: Path, tmp_path: Path) -> None:
-    """Its words become parts of names; an unknown one was a ``ValueError``."""
+    """A format in a plan that is not a known format is an ``InputError``, because it becomes part of file names. It
+    used to raise ``ValueError``."""
     import pyarrow.parquet as pq
 
     settings = BuildSettings(split_shares={"train": 1.0}, global_size=64)
@@ -159,7 +161,8 @@ def test_errors_about_a_set_in_a_store_name_its_address(
 def test_shards_that_are_closed_while_they_are_read_blame_no_sample(
     own_shards: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after an error in a loop over a loader: there were traces of futures and shutdowns."""
+    """Closing shards during an epoch, as after an error in a loop over a loader, raises one error and blames no sample.
+    It used to print tracebacks from futures."""
     for reads in ("range", "whole"):
         with serving(own_shards, latency_s=0.02) as server:
             data = OpenShards(ShardDataset.open(server.url))

@@ -1,4 +1,4 @@
-"""Sizes that a store claims: nothing is asked for, given room or deleted on its word alone."""
+"""Sizes that a store claims: no range is requested, no space reserved and no file deleted because of a claim alone."""
 
 import os
 import struct
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("empty_cache")
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes of every range that is asked for."""
+    """Returns a list that collects the size in bytes of every requested range."""
     sizes: list[int] = []
     read_range = RemoteFolder.read_range
 
@@ -60,7 +60,8 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_a_manifest_that_claims_terabytes_costs_a_sample(
     what: str, own_shards: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And no more than an image may have is asked for, or given a place."""
+    """A manifest that claims terabytes for an image masks at most that sample. No requested range and no buffer is
+    larger than an image may be."""
     monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "300000")
     monkeypatch.setattr("loaders.reading.range_reader._nothing", placed := PlacedBytes())
 
@@ -86,7 +87,7 @@ def test_a_manifest_that_claims_terabytes_costs_a_sample(
 
 
 class PlacedBytes:
-    """Stands in for the buffers of images, and notes their sizes."""
+    """Replaces the function that allocates image buffers, and records their sizes."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -99,7 +100,7 @@ class PlacedBytes:
 
 @pytest.mark.parametrize("claimed", [None, 300 << 20], ids=["without a length", "with one"])
 def test_an_image_larger_than_an_image_may_be(claimed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is a bad image, as on a disk, and what is too much of it is not read."""
+    """An image file larger than the limit is rejected, as on disk, and the rest of it is not downloaded."""
     monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "1000000")
     with answering(claimed=claimed) as (url, handler):
         with pytest.raises(RejectedImage, match="more than GLASS_MAX_IMAGE_BYTES=1000000") as found:
@@ -110,7 +111,7 @@ def test_an_image_larger_than_an_image_may_be(claimed: int | None, monkeypatch: 
 
 
 def old_shard(empty_cache: Path) -> Path:
-    """A shard that somebody else needs."""
+    """Creates an old shard in the cache, which stands for another data set's, and returns its path."""
     path = empty_cache / "shards" / f"{'0' * 64}.tar"
     path.parent.mkdir(parents=True)
     path.write_bytes(bytes(1000))
@@ -120,7 +121,8 @@ def old_shard(empty_cache: Path) -> Path:
 
 @pytest.mark.parametrize("claimed", [500 << 30, 90_000_000_000], ids=["above the limit", "below"])
 def test_a_manifest_is_given_room_as_it_comes(empty_cache: Path, claimed: int) -> None:
-    """A claim of 500 GiB emptied the cache that all data sets share."""
+    """Space in the cache is freed for bytes that arrive, not for those announced. A claim of 500 GiB used to empty the
+    cache, which all data sets share."""
     kept = old_shard(empty_cache)
     settings = RemoteSettings(empty_cache, cache_gigabytes=90, attempts=1, timeout_s=2)
     with answering(claimed=claimed) as (url, _):
@@ -143,7 +145,8 @@ def test_a_shard_is_given_room_as_it_comes(
 
 
 def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(own_shards: Path, empty_cache: Path) -> None:
-    """Another data set may know its digest, and say what it likes of its length."""
+    """If a data set states a wrong length for a cached file's digest, the cache raises an error and keeps the file,
+    which other data sets may use."""
     info = read_info(own_shards).shards[0]
     shards = ShardCache(empty_cache, 10**9)
     data = (own_shards / info.name).read_bytes()
@@ -154,7 +157,7 @@ def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(own_shards:
 
 
 def test_a_tile_that_lies_behind_the_end_is_not_asked_for(tmp_path: Path) -> None:
-    """Whoever decodes the image finds out."""
+    """A tile whose offset lies beyond the file's end is not requested; decoding the image then raises ``BadTiles``."""
     for index, name in enumerate(("real", "generated/gan")):
         (tmp_path / "images" / name).mkdir(parents=True)
         Image.fromarray(photograph(300, 300, seed=index)).save(tmp_path / "images" / name / "0.png")

@@ -1,4 +1,4 @@
-"""Tables with images in them that lie in a store: the images of their copies on the disk."""
+"""Tables with embedded images in a store give the images that their copies on disk give."""
 
 import os
 import struct
@@ -40,7 +40,7 @@ def rows(synthetic_images: Path) -> list[Row]:
 
 @pytest.fixture
 def hub(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Hub]]:
-    """(address of a data set of two tables and a card, the hub)."""
+    """Yields (``hf://`` address of a data set of two tables and a card, the simulated hub)."""
     pytest.importorskip("huggingface_hub", reason="the extra [remote] is not installed")
     root = write_tables(tmp_path / "set", rows)
     (root / "README.md").write_text("---\nlicense: mit\n---\n")
@@ -50,13 +50,13 @@ def hub(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def web(rows: list[Row], tmp_path: Path) -> Iterator[Server]:
-    """A web server that gives tables, and no listings."""
+    """Yields a web server that serves a table and does not list its folders."""
     with serving(write_tables(tmp_path / "set", rows, "one group", parts=1)) as server:
         yield server
 
 
 def assert_images(sources: SourceList, rows: list[Row], out: Path) -> None:
-    """The sources are the rows, in their order, with their bytes."""
+    """Asserts that the sources equal the rows, in their order, in bytes and labels."""
     out.mkdir()
     files = sources.files.prepared(out, lambda _: None)
     table = sources.table
@@ -102,7 +102,8 @@ def test_a_server_that_gives_no_parts(web: Server) -> None:
 
 
 def test_a_store_that_fails_while_images_are_read(web: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stops the build with its own sentence, proves nothing about the table, and the build goes on."""
+    """The error names the store's failure and does not call the table damaged. The same build can continue
+    afterwards."""
     monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "2")
     sources = read_sources(f"{web.url}/data/train-00000-of-00001.parquet")
     web.dead = ("data/train-00000-of-00001.parquet",)
@@ -135,7 +136,8 @@ def test_a_saved_set_in_a_store(rows: list[Row], tmp_path: Path) -> None:
 
 
 def test_parts_of_the_hub_are_no_longer_than_asked_for(hub: tuple[str, Hub]) -> None:
-    """fsspec's files read 5 MiB ahead."""
+    """A range request to the hub transfers exactly the requested bytes, although fsspec's file objects would read 5 MiB
+    ahead."""
     url, server = hub
     remote = RemoteFolder(url)
     assert remote.read_range("data/train-00000-of-00002.parquet", 0, 4) == b"PAR1"
