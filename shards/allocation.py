@@ -1,10 +1,10 @@
-"""Makes the allocator keep freed memory, because decoding the next image needs the same amount again.
+"""Makes the allocator keep freed memory, because decoding the next image needs about as much again.
 
-glibc maps each block of several megabytes, such as a decoded image, from the kernel, and returns the block when it is
-freed. In threads, glibc also returns free memory at the end of their heaps. For images of one megapixel this cost 4,800
-page faults per image, a third of the processor time of WebP and AVIF through the loader (docs/LOG.md, 2026-11-29). The
-heap of a thread is limited to 64 MB, too little for two images of eight megapixels, and is returned whole when it is
-empty. So all threads are made to share the first heap of the process, which has no limit.
+By default, glibc uses ``mmap`` for every block of several megabytes, such as a decoded image, and returns it to the
+kernel as soon as it is freed. The heaps of threads are trimmed as well. With images of one megapixel, this cost 4,800
+page faults per image and a third of the CPU time of loading WebP and AVIF (docs/LOG.md, 2026-11-29). A thread's heap is
+limited to 64 MB, too little for two images of eight megapixels, and is returned entirely once it is empty. Therefore,
+all threads are made to share the main heap of the process, which has no such limit.
 """
 
 import ctypes
@@ -33,7 +33,10 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Makes glibc return all free memory to the kernel now, and later freed blocks from 64 KiB up. For measurements."""
+    """Makes glibc return all free memory to the kernel now, and large blocks as soon as they are freed. For benchmarks.
+
+    Large means 64 KiB or more.
+    """
     _set({MMAP_THRESHOLD: _SMALL, TRIM_THRESHOLD: _SMALL})
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

@@ -1,9 +1,9 @@
-"""The two kinds of errors that end a command with one sentence: a user's mistake and a fault of the machine.
+"""The two kinds of errors that end a command with a one-sentence message: a user's mistake and a machine fault.
 
-An image, a tar or a list is called bad only for its own contents. If the machine runs out of memory, file descriptors
-or disk space, the same file may be sound: the run ends with a sentence that names the cause, nothing is recorded
-against the file, and the same command reads it again. A read that fails because of a disk or a network file system is
-retried first (:mod:`shards.files.patience`).
+An image, a tar or a list is reported as bad only because of its own contents. If the machine runs out of memory, file
+descriptors or disk space, the file may be perfectly sound. The run then ends with a message that names the cause,
+nothing is recorded against the file, and the same command will read it again. A read that fails because of a disk or a
+network file system is retried first (:mod:`shards.files.patience`).
 """
 
 import errno
@@ -39,26 +39,26 @@ _CAUSES = {
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EROFS: "the file system is read-only: make it writable",
 }
-"""Error number → text with the cause, and what to do."""
+"""Error number → text that names the cause and says what to do."""
 
 _PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO})
 """Error numbers of a failing disk or network file system. Another try may succeed."""
 
 
 class MachineTrouble(Exception):
-    """A fault of the machine, not of a file or the user. The message is one sentence that says what to do.
+    """A fault of the machine rather than of a file or the user. The message is one sentence that says what to do.
 
-    Derived from neither ``OSError`` nor ``InputError``, so that handlers of bad files do not catch it.
+    Derives from neither ``OSError`` nor ``InputError``, so handlers for bad files do not catch it.
     """
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether ``error`` is a failure of a disk or a network file system, so that another try may succeed."""
+    """Whether ``error`` is a disk or network file system failure, after which a retry may succeed."""
     return isinstance(error, OSError) and error.errno in _PASSING
 
 
 def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
-    """The error for a file that a disk or a network file system failed to deliver.
+    """Returns the error to raise for a file that a disk or a network file system failed to read.
 
     ``what`` names the file, ``cause`` is the system's message, and ``advice`` is appended to the remedy.
     """
@@ -69,9 +69,9 @@ def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
 
 
 def trouble_of(error: BaseException, what: object = "") -> MachineTrouble | None:
-    """``error`` converted to ``MachineTrouble`` if the machine is at fault, else ``None``.
+    """Returns ``error`` converted to ``MachineTrouble`` if it is the machine's fault, or else ``None``.
 
-    ``what`` names the file or thing that was worked on; without it, the message names the file in ``error``.
+    ``what`` names what was being processed. If it is empty, the message names the file given in ``error``, if any.
     """
     if isinstance(error, MachineTrouble):
         return error
@@ -91,10 +91,10 @@ def _named_by(error: OSError) -> str:
 
 
 def require_sound_machine(error: BaseException, what: object = "") -> None:
-    """Raises ``MachineTrouble`` if the machine, not ``what``, is at fault for ``error``.
+    """Raises ``MachineTrouble`` if ``error`` is the machine's fault rather than a fault in ``what``.
 
-    Handlers call it before they conclude that ``what`` is bad. A ``MemoryError`` is raised unchanged, since callers
-    handle it separately.
+    Exception handlers call this before they report ``what`` as bad. A ``MemoryError`` is re-raised unchanged, because
+    the callers handle it separately.
     """
     if isinstance(error, MemoryError):
         raise error
@@ -104,9 +104,9 @@ def require_sound_machine(error: BaseException, what: object = "") -> None:
 
 
 def require_openable(path: Path) -> None:
-    """Raises ``MachineTrouble`` if the machine cannot open ``path`` now; other errors are ignored.
+    """Raises ``MachineTrouble`` if a fault of the machine keeps ``path`` from being opened. Ignores other errors.
 
-    Handlers call it for errors from libraries that hide the error of the operating system.
+    Exception handlers call this if a library's exception does not show the error of the operating system.
     """
     try:
         with path.open("rb"):
@@ -117,11 +117,11 @@ def require_openable(path: Path) -> None:
 
 @contextmanager
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
-    """Context manager for work on ``what``: raises ``MachineTrouble`` in place of an error that is the machine's fault.
+    """Context manager for work on ``what``: converts errors that are the machine's fault to ``MachineTrouble``.
 
-    All other errors pass unchanged. ``MemoryError`` counts as the machine's fault only if ``memory`` is true. Set it
-    only for work whose memory is limited whatever ``what`` contains. A damaged Parquet file, for example, may make its
-    reader request any amount.
+    All other errors propagate unchanged. A ``MemoryError`` is converted only if ``memory`` is true. Set it only if the
+    work needs a bounded amount of memory whatever ``what`` contains. Reading a damaged Parquet file, for example, does
+    not qualify: the reader may request any amount.
     """
     try:
         yield

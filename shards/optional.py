@@ -20,7 +20,10 @@ def optional(name: str) -> ModuleType | None:
 
 
 def required(name: str, purpose: str) -> ModuleType:
-    """The module ``name``. Raises ``InputError``, whose message begins with ``purpose``, if it cannot be imported."""
+    """Imports and returns the module ``name``.
+
+    Raises ``InputError``, with a message that begins with ``purpose``, if it cannot be imported.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -36,9 +39,9 @@ def is_installed(name: str) -> bool:
 
 
 def require_installed(name: str, purpose: str) -> None:
-    """Raises the ``InputError`` of :func:`required` if no module ``name`` is installed. Does not import it.
+    """Raises the ``InputError`` of :func:`required` if no module ``name`` is installed. Does not import the module.
 
-    Commands call it before they begin their work.
+    Commands call this before they start any work.
     """
     if not is_installed(name):
         raise _missing(name, purpose, "it is not installed")

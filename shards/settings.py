@@ -1,7 +1,7 @@
-"""Settings are frozen dataclasses whose fields declare types and limits, which are checked when an object is made.
+"""Checks settings: frozen dataclasses whose annotations give the type and limits of each field.
 
-They are dataclasses rather than ``msgspec.Struct``s because ``dataclasses.replace`` checks the changed object too.
-msgspec reads the annotations of both.
+They are checked whenever an instance is created. They are dataclasses rather than ``msgspec.Struct``s because
+``dataclasses.replace`` then checks the modified copy too. msgspec can read the annotations of both.
 """
 
 import types
@@ -21,9 +21,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -> None:
-    """Raises ``InputError`` for the first field of a dataclass whose value does not have the declared type and limits.
+    """Raises ``InputError`` for the first field whose value does not match its declared type and limits.
 
-    The message calls the field ``<prefix>name=value``, or ``--name value`` with ``as_flags``.
+    The message shows the field as ``<prefix>name=value`` or, if ``as_flags`` is true, as ``--name value``.
     """
     declared, plain = _declared(settings.__class__)
     for name, kind in declared.items():
@@ -36,7 +36,7 @@ def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -
 
 
 def as_flag(name: str, value: Any) -> tuple[str, str]:
-    """(flag, value) of a setting as text, as a user types them."""
+    """Returns a setting as (command-line flag, value), both as the user would type them."""
     if name == "split_shares" and isinstance(value, dict):
         return "--split", ",".join(str(share) for share in value.values())
     return f"--{name.replace('_', '-')}", "''" if value == "" else str(value)
@@ -44,13 +44,13 @@ def as_flag(name: str, value: Any) -> tuple[str, str]:
 
 @cache
 def _declared(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Field → its type with limits, and field → its type without limits."""
+    """Returns two mappings, field → annotation: one with limits, one without."""
     return get_type_hints(kind, include_extras=True), field_types(kind)
 
 
 @cache
 def field_types(kind: type) -> dict[str, Any]:
-    """Field → its type without limits. The result is cached and shared by all callers: do not change it."""
+    """Returns field → annotation without limits. The mapping is cached and shared by all callers: do not modify it."""
     return get_type_hints(kind)
 
 
@@ -65,14 +65,17 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` converted to one of Python's own types if it is of a subclass, as ``numpy.float64`` is of ``float``."""
+    """Returns ``value`` converted to a built-in type if it is an instance of a subclass, such as ``numpy.float64``."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return next((base(value) for base in (bool, int, float, str) if isinstance(value, base)), value)
 
 
 def _limits(kind: Any) -> Meta | None:
-    """The limits in an annotation or, for a union, in its first part that has limits; ``None`` if there are none."""
+    """Returns the limits in an annotation, or those of the first member that has any if it is a union.
+
+    Returns ``None`` if there are no limits.
+    """
     if get_origin(kind) is Annotated:
         return next(meta for meta in get_args(kind)[1:] if isinstance(meta, Meta))
     parts = get_args(kind) if is_union(kind) else ()
@@ -96,7 +99,7 @@ def is_union(annotation: Any) -> bool:
 
 
 def describe_type(annotation: Any) -> str:
-    """Describes a type annotation without limits in words, for an error message."""
+    """Returns a description of a type annotation without limits, for an error message."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
     if annotation in words:
         return words[annotation]

@@ -1,6 +1,6 @@
-"""Checks whether the parts of a data set agree with each other: every byte of it is covered by at least two records.
+"""Checks that the parts of a data set agree with each other. Every byte is covered by at least two records.
 
-Disagreements are returned as a list of findings, not raised as exceptions.
+Disagreements are returned as a list of findings rather than raised as exceptions.
 """
 
 import errno
@@ -43,12 +43,12 @@ CHECKS = {
     "global_view": "each stored global view equals one computed again, and has its CRC-32",
     "entry_points": "the entry points of each JPEG equal those computed again, and have their CRC-32",
 }
-"""Name of a check → the statement that holds for the data set if the check finds nothing."""
+"""Name of a check → what is true of the data set if the check has no findings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A disagreement that a check found."""
+    """A disagreement found by a check."""
 
     check: str
     """Key of :data:`CHECKS`."""
@@ -103,7 +103,7 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
 
 
 def _tars_in(dataset: ShardDataset) -> Iterator[str]:
-    """Names of the data set's own tars in its folder: its shards, or the sidecars if its tars were made elsewhere."""
+    """Yields the names of all tars in the data set's folder or, if it has sidecars, of all sidecars."""
     patterns = ("*.sidecar", "*.sidecar.tar") if dataset.has_sidecars else ("*.tar",)
     return (path.name for pattern in patterns for path in dataset.root.glob(pattern))
 
@@ -144,7 +144,7 @@ def _check_tars(dataset: ShardDataset, info: ShardInfo, records: list[dict[str, 
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file consists of exactly the bytes ``content``. A file of another size is not read."""
+    """Whether a file's content is exactly ``content``. A file of a different size is not read."""
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except FileNotFoundError:
@@ -178,7 +178,7 @@ def _check_members(path: Path, expected: list[list[Member]]) -> Iterator[Finding
 
 
 def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Checks that the images of a tar that was made elsewhere are where the manifest says."""
+    """Checks that the images in a tar made elsewhere are where the manifest says they are."""
     try:
         walked = {(f"{name}/{m.name}", m.offset_data, m.size) for m in walk_tar(path)}
     except InputError as error:
@@ -192,7 +192,7 @@ def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Itera
 
 
 def _members(record: dict[str, Any]) -> list[Member]:
-    """The members of a sample, at the offsets and with the lengths that the manifest records."""
+    """Returns the members of a sample, with the offsets and lengths recorded in the manifest."""
     image = member_extension(record["stored_as"], record["format"])
     return [
         (extension, record[f"{member}_offset"], record[f"{member}_length"], f"{record['sample_key']}.{extension}")

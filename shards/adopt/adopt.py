@@ -46,12 +46,13 @@ def index_tars(
     progress: bool = True,
     groups: Path | None = None,
 ) -> BuildReport:
-    """Makes a sidecar for each tar in ``paths`` (tars, or folders of tars), and one data set of all of them in ``out``.
+    """Indexes the tars in ``paths`` as one data set in ``out``, with one sidecar per tar.
 
-    Without ``out``, the data set is written to ``paths`` if that is one folder, else to the folder that holds all tars.
-    An interrupted run continues when it is started again. ``groups`` is the path of a list of groups, see
-    ``shards.manifest.group_list``; its groups are joined with the groups of the samples. Raises ``InputError`` if the
-    user made a mistake, if a file is not a tar, or if ``out`` cannot be written.
+    Each path is a tar or a folder of tars. If ``out`` is ``None``, the data set is written to the only path if that is
+    a folder, or else to the folder that holds all the tars. An interrupted run continues when the function is called
+    again. ``groups`` is the path of a group list (see ``shards.manifest.group_list``), whose groups are merged with
+    those of the samples. Raises ``InputError`` for invalid arguments, for a file that is not a tar, or if ``out``
+    cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -94,7 +95,7 @@ def _index(
 
 
 def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | None) -> dict[str, Any]:
-    """The plan of a run as JSON values: settings and tars, by which an interrupted run is recognised and continued."""
+    """Returns the run's plan as JSON values. A rerun continues an earlier run only if their plans match."""
     states = [(tar.name, tar.path.stat()) for tar in tars]
     return {
         "format_version": FORMAT_VERSION,

@@ -29,11 +29,11 @@ def describe_tars(
     progress: bool = True,
     groups: Path | None = None,
 ) -> list[str]:
-    """Lines that describe tars to the user. Reads every tar and writes nothing.
+    """Returns lines of text that summarise tars for the user. Reads every tar and writes nothing.
 
-    The lines give the number of images by class; the rule for labels and how its values were understood; the tars;
-    generators, splits and formats; what is left out and why. Raises ``InputError`` for all tars and settings that
-    :func:`shards.adopt.adopt.index_tars` refuses before it writes anything.
+    The summary shows how many images there are of each class, which rule supplied the labels and how its values were
+    interpreted, the tars, generators, splits and formats, and which images are left out and why. Raises ``InputError``
+    for any tars or settings that :func:`shards.adopt.adopt.index_tars` would refuse before writing anything.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -82,7 +82,7 @@ def _by_number(counts: Counter[str]) -> dict[str, int]:
 
 
 def _left_out(understood: UnderstoodTars) -> list[str]:
-    """Lines about images that are left out, each reason with an example, and the notes of ``notes_on_contents``."""
+    """Returns lines on the images that are left out, with an example for each reason, and the notes on the contents."""
     reasons = in_order(Counter(rejection.reason for rejection in understood.rejected))
     example = {rejection.reason: rejection.source_path for rejection in reversed(understood.rejected)}
     lines = [

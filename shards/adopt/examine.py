@@ -30,7 +30,7 @@ _MAX_TEXT_BYTES = 1 << 24  # at most this much of a label member is read, in cas
 
 @dataclass(frozen=True, slots=True)
 class TarImage:
-    """An image in a tar, identified by its bytes and not decoded yet."""
+    """An image in a tar. Its bytes have been hashed, but not decoded."""
 
     source: PackedSource
     """The image's description. Its ``split`` is ``""`` until one is assigned, unless a list gives the split."""
@@ -50,12 +50,12 @@ class ExaminedTar:
     passed_over: int = 0
     """Number of files that belong to no sample."""
     unread: list[str] = field(default_factory=list)
-    """Notes on the end of the tar, see ``shards.adopt.listing.TarListing``."""
+    """Notes on faults at the end of the tar, see ``shards.adopt.listing.TarListing``."""
     evidence: LabelEvidence = field(default_factory=LabelEvidence)
     further: Counter[str] = field(default_factory=Counter)
-    """Extension → number of images that were not chosen as the image of their sample."""
+    """Extension → number of images left out because another image was chosen for their sample."""
     folded: str = ""
-    """Name of one image that was left out because it shares its key with others; ``""`` if there is none."""
+    """Name of the first image that was left out because several images share a key; ``""`` if there is none."""
     folders: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """Folder in the tar, as a tuple of names → number of images directly in it. Skipped folders are not counted."""
     keys: set[str] = field(default_factory=set)
@@ -81,9 +81,9 @@ def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:
 
 
 def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules:
-    """Chooses the rules for labels from the first samples, see :class:`shards.adopt.label_guess.RuleChoice`.
+    """Chooses the rules by looking at the first samples, see :class:`shards.adopt.label_guess.RuleChoice`.
 
-    Raises ``InputError`` if no sample has an image, and the errors of ``RuleChoice``.
+    Raises ``InputError`` if no sample has an image, or if ``RuleChoice`` raises it.
     """
     words = LabelWords(dict(settings.values), frozenset(settings.skip))
     choice = RuleChoice(settings.label_from, settings.generator_from, settings.group_from, words)
@@ -110,10 +110,10 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
 
 
 def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
-    """The image of a sample: its member whose extension comes first in ``image_ext``.
+    """Returns the member that is the sample's image: the one whose extension comes first in ``image_ext``.
 
-    If ``image_ext`` is empty, it is the only member with a known image extension. Raises ``RejectedImage`` if the
-    sample has no such member, and ``InputError`` if ``image_ext`` is empty and several members have such extensions.
+    If ``image_ext`` is empty, returns the only member with a known image extension, and raises ``InputError`` if there
+    are several. Raises ``RejectedImage`` if there is no such member.
     """
     found = [e for e in image_ext if e in sample.members] if image_ext else []
     if not image_ext:
@@ -165,7 +165,11 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
 
 
 def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
-    """Yields a rejection for each image of a sample that was refused with ``error``, or one if it has no images."""
+    """Yields the rejections of a sample that raised ``error``.
+
+    If no image could be chosen, there is one rejection for each image of the sample; otherwise, or if it has no images,
+    there is one for the sample as a whole.
+    """
     names = [sample.key]
     if error.reason in ("shared_key", "no_image"):
         names = [m.name for e, m in sample.members.items() if is_image_name(e)] or names

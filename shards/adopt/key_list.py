@@ -33,7 +33,10 @@ class KeyList:
     """(value of the column ``tar``, or ``""`` for any tar; key) → row."""
 
     def row(self, key: str, names: Sequence[str]) -> Row:
-        """The row of a sample, empty if there is none. ``names`` are the names of its tar, from :meth:`names_of`."""
+        """Returns the row for the sample with this key, or an empty row if there is none.
+
+        ``names`` is the result of :meth:`names_of` for the sample's tar.
+        """
         for name in names:
             if (found := self.rows.get((name, key))) is not None:
                 return found

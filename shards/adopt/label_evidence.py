@@ -1,8 +1,8 @@
-"""Counts the values from which the labels of tars were read, to show them to the user and to find swapped labels.
+"""Counts the values from which labels were read, in order to show them to the user and to detect swapped labels.
 
-A ``.cls`` member holds a number, and a program that numbers folders by their names writes 0 for ``fake`` and 1 for
-``real``. The numbers alone do not show which of them means ``real``. Other texts often do: a word in the ``.json``
-member, a folder, the name of the tar.
+A ``.cls`` member holds a number. A program that numbers class folders alphabetically writes 0 for ``fake`` and 1 for
+``real``. The number alone does not show which class is ``real``, but other text often does: a word in the ``.json``
+member, a folder name, or the name of the tar.
 """
 
 from collections import Counter
@@ -21,19 +21,19 @@ _MOST_SHOWN = 6
 
 @dataclass
 class LabelEvidence:
-    """Counts over the samples of one or several tars. The rule in force is the rule by which they are labelled."""
+    """Counts over the samples of one or more tars. "The rule in force" is the label rule in use for this run."""
 
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(text, label read from it) → number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """(another rule, ``Hint.certain``, label by that rule, label by the rule in force) → number of samples."""
+    """(another rule, ``Hint.certain``, its label, the label by the rule in force) → number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
-    """Rule → number of samples whose hint by this rule is not ``Hint.plain``: it may have another meaning."""
+    """Rule → number of samples for which its hint is not ``Hint.plain``."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
-    """(another rule, ``Hint.certain``) → the first sample to which the rule in force gives another label."""
+    """(another rule, ``Hint.certain``) → the first sample for which that rule and the rule in force disagree."""
 
     def add(self, where: str, described: Description, hints: Iterable[Hint]) -> None:
-        """Adds a sample, which messages call ``where``."""
+        """Adds a sample to the counts. ``where`` is how messages refer to it."""
         self.labels[described.text.lower()[:40], described.label] += 1
         for hint in hints:
             self.hints[hint.rule, hint.certain, hint.label, described.label] += 1
@@ -60,10 +60,10 @@ class LabelEvidence:
         return f"labels by {by}: {', '.join(shown[:_MOST_SHOWN])}{more}; 0 = real, 1 = generated"
 
     def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
-        """Notes on rules that give other labels than the rule in force.
+        """Returns one note for each rule that disagrees with the rule in force.
 
-        Raises ``InputError`` if unambiguous words for the classes contradict the labels, or if the labels are swapped
-        throughout, unless the user ``asked_for`` the rule in force.
+        If the user did not choose the rule in force (``asked_for``), raises ``InputError`` if an unambiguous word for a
+        class contradicts a label, or if a rule gives the opposite label for every sample.
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):
@@ -84,9 +84,10 @@ class LabelEvidence:
         return notes
 
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
-        """(samples to which ``rule`` gives another label, samples with the same label, whether all labels are swapped).
+        """Compares ``rule`` with the rule in force: (differing samples, agreeing samples, whether labels are swapped).
 
-        Returns zeros and ``False`` if the rule reads a value that is no label, since then its values are no evidence.
+        Returns ``(0, 0, False)`` if the rule reads any value that is not a label, because its values then prove
+        nothing.
         """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

@@ -17,11 +17,10 @@ _LOOKED_AT = 100
 
 
 class RuleChoice:
-    """Looks at the first samples that have an image, then chooses the rules.
+    """Chooses the rules for labels, generators and groups after looking at the first samples that have an image.
 
-    If the user gave no rule for labels, it takes the rule that finds a label for the most samples. If several rules are
-    equal, it takes the first of them in ``_GUESSED``. Words that may have another meaning than a class count only if no
-    rule finds an unambiguous word.
+    If the user gave no label rule, chooses the rule that yields a label for the most samples; ties go to the rule that
+    comes first in ``_GUESSED``. Ambiguous words are considered only if no rule yields an unambiguous one.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class RuleChoice:
         return self._seen >= _LOOKED_AT
 
     def look_at(self, texts: SampleTexts, tar: NamedTar) -> None:
-        """Counts the rules that find a label in a sample. The sample must have an image."""
+        """Records which rules yield a label for a sample. The sample must have an image."""
         self._seen += 1
         sample = texts.sample
         self._with_json |= "json" in sample.members

@@ -28,7 +28,8 @@ Read = Callable[[TarMember], bytes]
 
 JSON_LABEL_KEYS = ("label", "class_name")
 MEMBER_RULES = ("cls", *(f"json:{key}" for key in JSON_LABEL_KEYS))
-"""Rules that read a label from a member. In a guess, they win a tie against the names of folders and tars."""
+"""Rules that read a label from a member. When the rule has to be guessed, these win ties against ``folder`` and
+``tar``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,15 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """The label that a sample would get by another rule than the one by which the samples are labelled."""
+    """The label that a sample would have had under a rule other than the one in force."""
 
     rule: str
     label: int | None
-    """The label; ``None`` if the other rule reads a value that is no label."""
+    """The label, or ``None`` if the value that the rule reads is not a label."""
     certain: bool
-    """Whether the value is from a member and is an unambiguous word for a class. ``False`` for a number or a name."""
+    """Whether the value was read from a member and unambiguously denotes a class. False for numbers and for names."""
     plain: bool = False
-    """Whether the hint comes from the name of a folder, tar or field whose words can only mean a class."""
+    """Whether the hint comes from a folder, tar or field whose name unambiguously denotes a class."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class LabelRules:
     label: str
     """Rule for labels: ``cls``, ``txt``, ``json:KEY``, ``folder``, ``tar`` or ``list``."""
     generator: str = ""
-    """Rule for generators: ``txt``, ``json:KEY``, or ``""`` for none. Folders and lists give generators too."""
+    """Rule for generators: ``txt``, ``json:KEY``, or ``""`` for none. A generator from a folder or a list takes
+    precedence."""
     group: str = ""
     words: LabelWords = field(default_factory=LabelWords)
     listed: KeyList = field(default_factory=KeyList)
@@ -128,10 +130,10 @@ class TarLabels:
             raise RejectedImage("no_label", "in a folder excluded by --skip")
 
     def describe(self, texts: SampleTexts) -> Description:
-        """Label, generator, group and split of a sample.
+        """Returns the label, generator, group and split of a sample.
 
-        Raises ``RejectedImage`` if the rule for labels finds no value, and ``InputError`` if the value is no label or
-        if names stand for both classes.
+        Raises ``RejectedImage`` if the label rule finds no value. Raises ``InputError`` if the value is not a label, or
+        if the folder or tar names contain words for both classes.
         """
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
@@ -191,7 +193,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """Yields the labels that all other rules give to a sample."""
+        """Yields the label according to each rule other than the one in force, where that rule finds something."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:
@@ -214,9 +216,9 @@ class TarLabels:
             yield Hint("tar", by_tar.label, False, by_tar.is_certain)
 
     def votes(self, rule: str, texts: SampleTexts) -> int:
-        """How strongly a sample supports ``rule``: 2 if the rule finds an unambiguous label, 0 if it finds nothing.
+        """Returns how well ``rule`` fits a sample: 2 for an unambiguous label, 1 for an ambiguous one, 0 for none.
 
-        1 if it finds only words that may have another meaning, or words for both classes. A ``.cls`` member gives 2.
+        Names that contain words for both classes count as ambiguous. Any ``.cls`` member counts as unambiguous.
         """
         if rule == "cls":
             return 2 * ("cls" in texts.sample.members)

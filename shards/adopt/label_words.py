@@ -1,7 +1,7 @@
-"""Words for the two classes in members of tars, in names of folders, and in names of tars.
+"""Recognises words for the two classes in the members of tars and in the names of folders and tars.
 
-The words are those of ``shards.sources.words``. In a tar, 0 is real and 1 is generated, as most programs write them.
-The user can say otherwise, and other texts of the samples may contradict the numbers (see
+The words are those of ``shards.sources.words``. By default, 0 means real and 1 means generated, as in the output of
+most programs. The user can override this, and other text in the samples may contradict it (see
 ``shards.adopt.label_evidence``).
 """
 
@@ -33,17 +33,17 @@ _LONGEST = 100  # characters of a label, to exclude captions
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the names of folders, or the name of a tar, say about a label."""
+    """The label that the names of folders, or the name of a tar, indicate."""
 
     word: str
-    """The name that gives the label."""
+    """The name, or the word in it, that indicates the label."""
     label: int | None
-    """The label; ``None`` if there are names of both classes."""
+    """The label, or ``None`` if some of the names indicate one class and some the other."""
     is_certain: bool = False
-    """Whether the word can only mean a class, or was given by the user."""
+    """Whether the word unambiguously denotes a class, or was given by the user."""
     generator: str = ""
     clash: str = ""
-    """Text for the user with the names that mean different classes; ``""`` if all names agree."""
+    """The conflicting names and their classes, as text for the user; ``""`` if there is no conflict."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class LabelWords:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """Labels of the numbers 0 and 1.
+        """The labels of the numbers 0 and 1.
 
-        If 0 is the only number to which the user gave a class, 1 means the other class, and vice versa.
+        If the user gave exactly one number a class, and that number is 0 or 1, the other one denotes the other class.
         """
         given = [text for text in self.values if plain_label(text).isdecimal()]
         if len(given) == 1 and (number := plain_label(given[0])) in ("0", "1"):
@@ -76,7 +76,7 @@ class LabelWords:
         return {"0": 0, "1": 1}
 
     def of_value(self, written: str) -> int | None:
-        """The label that a text means; ``None`` if it means none."""
+        """Returns the label that a text denotes, or ``None`` if it denotes no label."""
         plain = written.strip().lower()
         if len(plain) > _LONGEST:
             return None
@@ -94,14 +94,14 @@ class LabelWords:
         self._table.require_matched()
 
     def is_certain(self, written: str) -> bool:
-        """Whether a text can only mean a class. True also for the numbers 0 and 1 and the words that the user gave."""
+        """Whether a text unambiguously denotes a class. Also true of 0, of 1, and of words that the user gave."""
         plain = written.strip().lower()
         return self._table.is_certain(plain[:_LONGEST]) or plain in self.values or plain_label(plain) in self._numbers
 
     def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> Said | None:
-        """What the names of ``folders`` say about the label; ``None`` if they say nothing.
+        """Returns the label that the names of ``folders`` indicate, or ``None`` if they indicate none.
 
-        With ``with_numbers``, a folder named 0 or 1 gives the label if no folder's name has a word for a class.
+        If no name contains a word for a class and ``with_numbers`` is true, a folder named 0 or 1 indicates the label.
         """
         meanings = [self._table.of_name(name) for name in folders]
         named = [place for place, name in enumerate(folders) if meanings[place].label is not None]
@@ -128,10 +128,10 @@ class LabelWords:
         return any(label in denied(letters_of(name)) for name in names)
 
     def _said(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> Said:
-        """The label that ``folders[place]`` gives, and the generator.
+        """Returns the label that ``folders[place]`` indicates, and the generator.
 
-        The generator is the first folder below it whose name means no class and no split, and is not made of fillers
-        (words that say nothing, such as ``images``).
+        The generator is the first folder below it whose name denotes neither a class nor a split and does not consist
+        of fillers (words such as ``images``, which say nothing).
         """
         names = [
             folders[below]
@@ -142,9 +142,10 @@ class LabelWords:
         return Said(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
 
     def of_tar(self, below: str) -> Said | None:
-        """What the name of the tar at ``below`` says about the label or, if it says nothing, what its folders say.
+        """Returns the label that a tar's file name indicates, or else the one that its folders indicate, or ``None``.
 
-        Numbers do not count as labels here, because shards and folders of shards are numbered.
+        ``below`` is the path of the tar. Numbers are not treated as labels here, because shards and their folders are
+        often numbered.
         """
         *folders, name = below.split("/")
         stem = PurePosixPath(name).stem.lower()
@@ -172,10 +173,10 @@ class LabelWords:
 
 
 def split_of_name(tar: str) -> str | None:
-    """The split with which the name of a tar begins, as in ``train-000.tar`` and ``val_3.tar``.
+    """Returns the split at the beginning of a tar's file name, as in ``train-000.tar`` or ``val_3.tar``.
 
-    If the name begins with no split, returns the split that the names of the tar's folders give; ``None`` if they give
-    none or several.
+    If there is none, returns the split that the names of its folders indicate, or ``None`` if they indicate none or
+    more than one.
     """
     *folders, name = tar.split("/")
     begins = SPLIT_WORDS.get(re.split(r"[^a-z]+", name.lower())[0])

@@ -42,7 +42,7 @@ class BadMember:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether ``name``, a member's name or extension, ends with an extension of images. Case does not matter."""
+    """Whether ``name``, the name or the extension of a member, ends with an image extension. Case-insensitive."""
     return "." + name.rpartition(".")[2].lower() in FILE_SUFFIXES
 
 
@@ -62,9 +62,9 @@ class TarListing:
 def list_tar(path: Path, last_dot: bool = False) -> TarListing:
     """Lists the contents of a tar (ustar, GNU or PAX) from its headers.
 
-    A key ends at the first dot of a name or, with ``last_dot``, at its last dot. Bad members are links, devices,
-    members whose names lead out of the tar, and all images of a sample in which an extension occurs twice. Raises
-    ``InputError`` if the file is not a tar, is damaged or is cut off.
+    A key extends to the first dot of the file name, or to the last one if ``last_dot`` is true. Links, devices, members
+    whose paths point outside the tar, and all images of a sample with a repeated extension are listed as bad. Raises
+    ``InputError`` if the file is not a tar, is damaged or is truncated.
     """
     listing = TarListing()
     samples: dict[str, TarSample] = {}
@@ -95,7 +95,8 @@ def list_tar(path: Path, last_dot: bool = False) -> TarListing:
 def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
     """Yields a ``BadMember`` for each image of a sample in which an extension occurs more than once.
 
-    ``again`` are the names of the members that repeat an extension. If no member is an image, only these are yielded.
+    ``again`` holds the names of the members that repeat an extension. They are yielded instead if the sample has no
+    image.
     """
     names = [member.name for member in sample.members.values()] + again
     for name in [name for name in names if is_image_name(name)] or again:
@@ -104,9 +105,9 @@ def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
 
 
 def split_name(name: str, last_dot: bool = False) -> tuple[str, str]:
-    """(key, extension) as WebDataset splits a name or, with ``last_dot``, at its last dot.
+    """Splits a member's name into (key, extension) as WebDataset does, or at the last dot if ``last_dot`` is true.
 
-    The extension is empty if the file belongs to no sample.
+    The extension is ``""`` for a file that belongs to no sample.
     """
     folder, slash, base = name.removeprefix("./").rpartition("/")
     stem, _, extension = base.rpartition(".") if last_dot else base.partition(".")

@@ -58,7 +58,7 @@ def _notes_on_list(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], ru
 
 
 def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
-    """A note, with the remedy, on images that were left out because they share a key; empty if there are none."""
+    """Returns one note about all images left out because they share a key, with the remedy, or ``[]`` if none were."""
     folded = [found for found in examined if found.folded]
     lost = sum(r.reason == "shared_key" for found in folded for r in found.rejected)
     if not lost:

@@ -23,19 +23,20 @@ class IndexSettings:
     """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming the value at fault."""
 
     split: str = "auto"
-    """``name``: the name of each tar, or of its folder, gives its split. Shares such as ``0.7,0.15,0.15``: splits are
-    drawn at random. ``auto``: as ``name`` if all names give a split, else drawn by the default shares."""
+    """How splits are assigned. ``name``: by the name of each tar or of its folders. Shares such as ``0.7,0.15,0.15``:
+    at random. ``auto``: as with ``name`` if every tar's name indicates a split, or else at random with the default
+    shares."""
     split_seed: Seed = 606
     label_from: str | None = None
     """A rule of ``shards.adopt.label_rules`` or the path of a list; guessed from the first samples if ``None``."""
     generator_from: str | None = None
     group_from: str | None = None
     values: dict[str, int] = field(default_factory=dict)
-    """Text in lower case → label, in addition to the words of ``shards.sources.words``, 0 and 1."""
+    """Text in lower case → label. Supplements or overrides 0, 1 and the words of ``shards.sources.words``."""
     skip: tuple[str, ...] = ()
     """Names of folders in lower case. Images in such folders in a tar are left out."""
     image_ext: tuple[str, ...] = ()
-    """Extensions of the members that are taken as images, in order of preference. Empty: all known extensions."""
+    """Extensions of the members to use as images, in order of preference. If empty, all known extensions are used."""
     last_dot: bool = False
     """Whether keys end at the last dot of a name. WebDataset ends them at the first."""
     global_size: GlobalSize = 224
@@ -51,9 +52,10 @@ class IndexSettings:
             parse_shares(self.split)
 
     def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
-        """Split → share, or ``None`` if the names of ``tars`` give the splits.
+        """Returns split → share, or ``None`` if the splits are taken from the names of ``tars``.
 
-        Raises ``InputError`` if the names must give the splits (``--split name``) and one of ``tars`` gives none.
+        Raises ``InputError`` if the splits must be taken from the names (``--split name``) but one of ``tars`` has
+        none.
         """
         if self.split not in ("auto", "name"):
             return parse_shares(self.split)
@@ -68,7 +70,7 @@ class IndexSettings:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as JSON values, with the SHA-256 of the list of labels, ``None`` without a list."""
+        """Returns the settings as JSON values, plus the SHA-256 of the label list, or ``None`` if there is no list."""
         fields = {**asdict(self), "image_ext": list(self.image_ext), "skip": list(self.skip)}
         if not self.skip:  # left out at its default, so that older plans are equal
             del fields["skip"]
@@ -81,7 +83,7 @@ class IndexSettings:
 
 
 def parse_values(real: Sequence[str], generated: Sequence[str], labels: Sequence[str] = ()) -> dict[str, int]:
-    """Text → label 0 or 1, from ``--real``, ``--generated`` and ``--label``.
+    """Returns text → label (0 or 1), as given by ``--real``, ``--generated`` and ``--label``.
 
     Raises ``InputError`` for a text that was given for both classes.
     """

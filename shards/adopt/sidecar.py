@@ -30,13 +30,13 @@ __all__ = ["SidecarTask"]
 
 @dataclass(frozen=True)
 class SidecarTask:
-    """The task of making the sidecar of one tar. Can be pickled. Doing it twice gives the same files."""
+    """The work of making one tar's sidecar. Picklable. Running it again produces identical files."""
 
     tar: Path
     name: str
     """Name of the tar, relative to the data set's folder."""
     number: int
-    """Number of the tar among all tars. It is part of the samples' keys, so that they are unique in the data set."""
+    """Index of the tar among all tars. It is part of the samples' keys, which makes them unique in the data set."""
     num_bytes: int
     """Length of the tar in bytes. This, ``sha256`` and ``images`` were determined in the first pass over the tar."""
     sha256: str
@@ -110,4 +110,4 @@ class SidecarTask:
 
 
 class _NoSamples(Exception):
-    """Raised if no image of a tar was accepted, so that no sidecar is written."""
+    """Raised if none of a tar's images is accepted, to cancel the writing of the sidecar."""

@@ -18,7 +18,7 @@ __all__ = ["draw_splits", "given_splits", "join_groups"]
 
 
 def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
-    """Joins the groups of all images with those of a list. Returns a note for the user.
+    """Merges the groups of all images with those of a group list. Returns a note for the user.
 
     Raises ``InputError`` if the list names none of the images.
     """
@@ -33,12 +33,12 @@ def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
 def draw_splits(
     names: Sequence[str], examined: Sequence[ExaminedTar], shares: Mapping[str, float] | None, seed: int
 ) -> tuple[list[list[TarImage]], list[Rejection]]:
-    """Returns the images of each tar with their splits, and everything that was rejected so far.
+    """Assigns every image to a split. Returns the accepted images of each tar, and all rejections so far.
 
-    ``shares`` is ``None`` if the names of the tars give the splits. Images with the same bytes are rejected if their
-    labels differ. If they were given to several splits, only those in the last of these splits, in the order of
-    ``SPLITS``, are kept, so that training never sees images on which the detector is measured. Raises ``InputError`` if
-    all images have one label, or if a group was given two splits.
+    ``shares`` is ``None`` if the splits are taken from the names of the tars. Images with the same bytes are all
+    rejected if their labels differ. If they were already assigned to different splits, only those in the last of these
+    splits (in the order of ``SPLITS``) are kept, so that no image on which the detector is measured is trained on.
+    Raises ``InputError`` if all images have the same label, or if a group was already assigned to two splits.
     """
     given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]
@@ -78,7 +78,7 @@ def draw_splits(
 
 
 def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
-    """The split of every image from a list or, if ``by_name``, from its tar's name; ``""`` if it must be drawn."""
+    """Returns the split that a list or, if ``by_name``, the tar's name gives to each image; ``""`` if none."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
     return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]
 
@@ -86,7 +86,10 @@ def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name:
 def _by_content(
     examined: Sequence[ExaminedTar], given: list[list[str]]
 ) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
-    """(SHA-256 → labels of the images with these bytes, SHA-256 → index of their last split in ``SPLITS``, or -1)."""
+    """Returns two mappings from SHA-256: to the labels of the images with these bytes, and to their last split.
+
+    The split is an index into ``SPLITS``, or -1 if none of these images has a split yet.
+    """
     labels: dict[bytes, set[int]] = {}
     last_split: dict[bytes, int] = {}
     for e, splits in zip(examined, given, strict=True):

@@ -15,7 +15,7 @@ from shards.files.folder_walk import walk_folder
 __all__ = ["SIDECAR_ENDS", "NamedTar", "find_tars", "folder_of", "name_tars"]
 
 SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
-"""Endings of the file names of sidecars and of their manifests, including sidecars of older data sets."""
+"""File name endings of sidecars and of their manifests, including those in older data sets."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class NamedTar:
 
     @property
     def known_as(self) -> list[str]:
-        """The names by which a list may refer to the tar, the longest first.
+        """The names by which a list may refer to the tar.
 
-        They are the tar's path with fewer and fewer leading folders, each with and without the extension, and ``name``.
+        These are the full path and its suffixes, from the longest to the file name alone, each with and without the
+        file extension, and finally ``name``.
         """
         parts = self.path.as_posix().split("/")
         ends = ["/".join(parts[start:]) for start in range(len(parts))]
@@ -42,11 +43,11 @@ class NamedTar:
 
 
 def find_tars(paths: Sequence[Path]) -> list[Path]:
-    """The tars that ``paths`` refer to, each once, sorted.
+    """Returns the tars that ``paths`` refer to, sorted and without repetitions.
 
-    A folder means all tars below it except sidecars. A path that does not exist may be a pattern with ``*``. A tar that
-    is reached by a link, as in a cache, has the name of the link. Raises ``InputError`` for a path that refers to no
-    tar, and for compressed tars.
+    A folder stands for all tars at any depth in it, except sidecars. A path that does not exist may be a glob pattern.
+    A tar reached through a symbolic link, as in a cache, keeps the name of the link. Raises ``InputError`` for a path
+    that refers to no tar, and for compressed tars.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -63,9 +64,9 @@ def find_tars(paths: Sequence[Path]) -> list[Path]:
 
 
 def _each_once(tars: Sequence[Path]) -> list[Path]:
-    """``tars`` without those that are links to others of them.
+    """Returns ``tars`` without those that are symbolic links to other tars in the list.
 
-    Raises ``InputError`` if several links lead to one tar that is not in ``tars``.
+    Raises ``InputError`` if several of them are links to the same tar and that tar itself is not in the list.
     """
     taken: dict[Path, Path] = {}
     for tar in sorted(tars, key=lambda tar: tar != tar.resolve()):
@@ -122,9 +123,9 @@ def _is_compressed(name: str) -> bool:
 
 
 def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
-    """The default folder of the data set of ``tars``: the folder that was given, or the one that holds all of them.
+    """Returns the default folder for a data set of ``tars``: the given folder, or the one that holds all the tars.
 
-    Raises ``InputError`` if the tars are in several folders.
+    Raises ``InputError`` if no single folder was given and the tars are in different folders.
     """
     if len(paths) == 1 and paths[0].is_dir():
         return paths[0].resolve()
@@ -145,9 +146,10 @@ def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:
-    """A name for the sidecar of each tar, all different, even on file systems that ignore case.
+    """Returns a unique name for each tar's sidecar. The names are unique even if case is ignored.
 
-    The name is that of the tar without its extension. If several tars share it, the tar's number is put before it.
+    The name is the tar's file name without its extension. If several tars share it, it is prefixed with the tar's
+    index.
     """
     taken = Counter(path.stem.casefold() for path in paths)
     stems: list[str] = []

@@ -41,7 +41,7 @@ class UnderstoodTars:
 def understand_tars(
     tars: Sequence[NamedTar], settings: IndexSettings, workers: int, progress: bool, groups: GroupList | None
 ) -> UnderstoodTars:
-    """Reads every tar once, and labels and splits its images.
+    """Reads every tar once, and determines the label and the split of each image.
 
     Raises ``InputError`` if labels or splits cannot be determined, or if no image is accepted.
     """
@@ -71,7 +71,7 @@ def understand_tars(
 
 
 def _require_no_third_class(examined: Sequence[ExaminedTar], rules: LabelRules) -> None:
-    """Raises ``InputError`` if a folder may be a third class, see :mod:`shards.sources.third_class`."""
+    """Raises ``InputError`` if a folder seems to be a third class, see :mod:`shards.sources.third_class`."""
     counts = sum((found.folders for found in examined), Counter[tuple[str, ...]]())
     said: dict[tuple[str, ...], tuple[str, int] | None] = {}
     for folder in counts:

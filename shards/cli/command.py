@@ -32,7 +32,7 @@ _CALLED_AS: ContextVar[str | None] = ContextVar("called_as", default=None)
 
 @contextmanager
 def called_as(program: str) -> Iterator[None]:
-    """Context manager: the command that runs in the block calls itself ``program`` in messages, as the user did."""
+    """Context manager: within the block, messages refer to the command as ``program``, the name that the user typed."""
     token = _CALLED_AS.set(program)
     try:
         yield
@@ -41,7 +41,7 @@ def called_as(program: str) -> Iterator[None]:
 
 
 def program_name(alone: str) -> str:
-    """The ``prog`` of a parser: the name set by :func:`called_as`, or ``alone`` if the command was started directly."""
+    """Returns the ``prog`` for a parser: the name set by :func:`called_as`, or ``alone`` if none is set."""
     return _CALLED_AS.get() or alone
 
 
@@ -136,7 +136,10 @@ def _code_of(main: Callable[[], int | None]) -> int:
 
 
 def _of_a_file(error: Exception) -> Exception | None:
-    """``error`` as an error with a one-sentence message if a disk failed or a permission is missing; else ``None``."""
+    """Converts an ``OSError`` to an error with a one-sentence message if a disk failed or permission was denied.
+
+    Returns ``None`` for any other error.
+    """
     if not isinstance(error, OSError):
         return None
     if is_passing(error):

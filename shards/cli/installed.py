@@ -1,6 +1,7 @@
-"""When imported, ends the program with a sentence and exit code 2 if this Python lacks the project's libraries.
+"""Ends the program with an error message and exit code 2, on import, if the project's dependencies are not installed.
 
-Every program imports this module first. Libraries are missing, for example, if the environment is not activated.
+Every entry point imports this module first. Dependencies are typically missing because the virtual environment has not
+been activated.
 """
 
 import importlib.util
@@ -12,7 +13,7 @@ _LIBRARIES = ("accelerate", "msgspec", "numba", "numpy", "PIL", "pyarrow", "rich
 
 
 def not_installed() -> str:
-    """A sentence that names the libraries that this Python lacks, and the remedy; empty if it has all of them."""
+    """Returns a sentence that names the missing dependencies and the remedy, or ``""`` if none is missing."""
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if not missing:
         return ""

@@ -1,7 +1,7 @@
-"""Shows that a command is alive: a bar that counts images, and a line that explains a long silence.
+"""Shows that a command is alive: a progress bar over images, and a line of explanation during a long silence.
 
-Loading PyTorch and compiling kernels take seconds, on a fresh machine half a minute, and happen in many places without
-progress bars. So a thread inspects the stacks of the other threads once a second.
+Loading PyTorch and compiling kernels take seconds, or half a minute on a new machine. This can happen in many places
+where no progress bar is shown. A thread therefore inspects the stacks of the other threads once a second.
 """
 
 import os
@@ -21,10 +21,11 @@ T = TypeVar("T")
 
 BAR_EVERY_S = 0.5
 LOG_EVERY_S = 30.0
-"""Seconds between two lines of progress in a log file. Lines as frequent as updates of a bar would fill the file."""
+"""Interval between progress lines in a log file, in seconds. At the rate of a terminal's bar, they would flood the
+file."""
 
 LOOKS_BEFORE_NOTICE = 3
-"""A key of ``SIGNS`` must be found in this many inspections, one per second, before its line is printed."""
+"""A line of ``SIGNS`` is printed once its key has been found in this many inspections, made once per second."""
 SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
     "/numba/core/": "compiling kernels (once per machine) …",
@@ -32,7 +33,7 @@ SIGNS = {
 """Part of a source file's path → the line to print while such a file is on the stack of a thread."""
 
 _WHOLE_LINE = "\r\033[K"
-"""Control characters that clear the line with a bar. The bar is then drawn again on the next line."""
+"""Control sequence that erases the line with the progress bar. The bar is then redrawn one line below."""
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def _files(frame: FrameType | None) -> Iterator[str]:
 
 
 class _LogFile:
-    """Writes each state of a bar as a line of its own, for streams that are not terminals and cannot redraw a line."""
+    """Writes each update of a progress bar on a separate line, for streams that are not terminals."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -107,10 +108,11 @@ def progress_bar(
     initial: int = 0,
     delay_s: float = 0.0,
 ) -> "tqdm[T]":
-    """A bar on stderr, titled ``what``, that counts images, or other items if ``unit`` names them.
+    """Returns a progress bar on stderr, titled ``what``, that counts images, or the items that ``unit`` names.
 
-    Iterating over the bar yields the items of ``over`` and counts them. The bar shows nothing if ``progress`` is false,
-    or if the work ends within ``delay_s``. If stderr is not a terminal, it writes a line every ``LOG_EVERY_S`` seconds.
+    Iterating over the bar yields the items of ``over`` and counts them. Nothing is shown if ``progress`` is false, or
+    if the work finishes within ``delay_s`` seconds. If stderr is not a terminal, progress is written as one line every
+    ``LOG_EVERY_S`` seconds.
     """
     from tqdm import tqdm  # importing it takes half the time of --help
 

@@ -1,8 +1,8 @@
-"""Removes secrets from addresses in everything that is printed, logged, raised as an error or written to a file.
+"""Removes secrets from URLs before they are printed, logged, put into an exception or written to a file.
 
-An address may hold a password before its ``@``, and after its ``?`` a signature that gives anybody who reads it access
-to a store. Libraries put whole addresses into the messages of their exceptions, even addresses to which they were
-redirected, so these messages go through :func:`without_secrets` too.
+A URL may contain a password before the ``@``, or, in its query, a signature that grants access to a store. Libraries
+quote whole URLs in their exception messages, including URLs to which a request was redirected. Those messages are
+therefore passed through :func:`without_secrets` too.
 """
 
 import logging
@@ -13,14 +13,14 @@ __all__ = ["SafeFormatter", "safe_text", "safe_words", "shown_url", "without_sec
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]*")
 _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
-"""Matches the parameters of an address that lacks scheme and host. HTTP libraries write requests like this."""
+"""Matches the query of a URL without scheme and host, as in the requests that HTTP libraries log."""
 
 _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
-"""Schemes whose paths may hold an ``@``. In other addresses, such as those of databases, an ``@`` follows a password,
-and the password may hold any character."""
+"""Schemes whose paths may contain an ``@``. For all other schemes, such as those of databases, everything before the
+last ``@`` is taken for user and password, because a password may contain any character."""
 
 _LEAST_SECRET = 4
-"""A text that contains this many consecutive characters of a password counts as quoting it."""
+"""A text that contains this many consecutive characters of a secret is considered to quote it."""
 
 
 def shown_url(url: str) -> str:
@@ -53,9 +53,9 @@ def _is_port(host: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """``text`` with :func:`shown_url` applied to all URLs in it.
+    """Returns ``text`` with :func:`shown_url` applied to every URL in it.
 
-    Parameters of addresses that lack scheme and host are removed too.
+    Also removes the query from URLs that lack a scheme and a host.
     """
     return _QUERY.sub("?…", _URL.sub(_shown_match, text))
 
@@ -93,9 +93,9 @@ class SafeFormatter(logging.Formatter):
 
 
 def _secret_parts(url: str) -> Iterator[str]:
-    """Yields all runs of ``_LEAST_SECRET`` characters in the password and in the values of the parameters of ``url``.
+    """Yields every substring of ``_LEAST_SECRET`` characters of the password and the query values in ``url``.
 
-    Runs are needed because a parser that fails at a part of a password quotes only that part.
+    Substrings are needed because a parser that fails on part of a password quotes only that part.
     """
     _, _, rest = url.partition("://")
     before, at, behind = rest.rpartition("@")

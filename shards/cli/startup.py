@@ -1,6 +1,6 @@
-"""Makes commands start quickly, and makes waiting threads leave the cores to threads that have work.
+"""Makes commands start faster, and keeps idle threads from occupying cores that other threads need.
 
-Only programs of this project call these functions. Other code that imports its packages must set up its process itself.
+Only this project's own programs call these functions. Code that imports its packages must configure its own process.
 """
 
 import gc
@@ -16,9 +16,9 @@ _OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 def let_waiting_threads_sleep() -> None:
     """Makes torch's threads sleep while they wait for one another. Must be called before torch is imported.
 
-    GNU's OpenMP makes them spin for milliseconds on cores that threads of the loader, or other programs, could use: a
-    first verdict on a busy machine took 1.5 s more processor time (docs/LOG.md, 2026-11-29). Does nothing if the
-    environment already sets how they wait.
+    By default, GNU OpenMP makes waiting threads spin for milliseconds, on cores that the loader's threads or other
+    programs could use. On a busy machine, this made a first verdict cost 1.5 s more CPU time (docs/LOG.md, 2026-11-29).
+    Does nothing if the environment already sets the wait policy.
     """
     if not any(os.environ.get(name) for name in _OF_THE_USER):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -1,8 +1,8 @@
-"""Printing that survives a stdout or stderr that is closed, is full, or cannot show some characters.
+"""Makes printing safe when stdout or stderr is closed, cannot be written, or cannot encode some characters.
 
 A failed print must neither stop a command half-way nor end it with a traceback. Text that cannot be written is dropped,
-and ``Output`` records the loss. Closed descriptors 0 to 2 are opened, so that no file of the user gets one of these
-numbers and then receives what a library prints.
+and ``Output`` records the loss. If any of the file descriptors 0 to 2 is closed, the null device is opened in its
+place. Otherwise, a file of the user could be given that descriptor and receive what a library prints.
 """
 
 import codecs
@@ -60,10 +60,10 @@ class Output:
 
 
 class _Stream:
-    """A text stream whose errors do not end the work: after the first error, output is dropped.
+    """A text stream whose write errors do not end the work: after the first error, output is discarded.
 
-    Errors are recorded in ``output``, which is given for stdout only. If the reader of stdout closed its pipe, the
-    error is raised as usual, because nobody needs the rest of the work.
+    Errors are recorded in ``output``, which is set only for stdout. If the reader of stdout has closed the pipe,
+    ``BrokenPipeError`` is raised as usual, because nobody needs the remaining output.
     """
 
     def __init__(self, stream: TextIO, output: Output | None) -> None:

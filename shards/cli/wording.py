@@ -9,7 +9,7 @@ _MOST_NAMES = 12
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 image", "1,200 images". In a noun of several words, the last word gets the plural."""
+    """Returns a number with its noun: "1 image", "1,200 images". In a noun phrase, the last word is made plural."""
     if number == 1:
         return f"1 {noun}"
     before, space, last = noun.rpartition(" ")
@@ -17,7 +17,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def size_in_words(num_bytes: float) -> str:
-    """A size as text with a decimal unit and, from 10 bytes, at least two digits: "13 kB", "8.2 MB", "120 GB"."""
+    """Returns a size with a decimal unit, such as "13 kB", "8.2 MB" or "120 GB".
+
+    Sizes of 10 bytes and up have at least two digits.
+    """
     units = ["TB", "GB", "MB", "kB", "bytes"]
     while num_bytes >= 999.5 and len(units) > 1:
         num_bytes /= 1000
@@ -27,12 +30,12 @@ def size_in_words(num_bytes: float) -> str:
 
 
 def by_reason(rejected: Mapping[str, int]) -> str:
-    """The number of rejected images for each reason, as text: "3 corrupt, 1 truncated"."""
+    """Returns the number of rejected images per reason as text: "3 corrupt, 1 truncated"."""
     return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
 
 
 def counts_line(what: str, counts: Mapping[str, int]) -> str:
-    """A line of a dry run: "  formats    JPEG 1,200, PNG 3". Shows at most 12 names and the number of the others."""
+    """Returns a line of a dry run: " formats JPEG 1,200, PNG 3". At most 12 names are shown; the others are counted."""
     parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
     left = len(counts) - _MOST_NAMES
     return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")

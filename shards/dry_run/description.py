@@ -18,7 +18,7 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""At most this many images are opened to find their format and size, evenly spaced among those cheap to read."""
+"""At most this many images are opened to sample formats and sizes. They are spread evenly over those cheap to read."""
 _DEEPEST = 4
 _MOST_LINES = 60
 
@@ -34,12 +34,13 @@ class _Branch:
 
 
 def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -> list[str]:
-    """Lines that describe a source to the user.
+    """Returns lines of text that summarise a source for the user.
 
-    The lines give the number of images by class; how words in names and columns were understood; a tree of the folders
-    with counts, class, generator and split; generators, splits and suffixes; formats and megapixels of some images. If
-    one of these images has more than ``lossy_over`` megapixels and can only be decoded whole, the lines also give the
-    cost of ``--lossy tiles``. The lines call the source ``shown``.
+    They show how many images there are of each class, how words in names and columns were interpreted, a tree of the
+    folders with counts, classes, generators and splits, the totals by generator, split and file extension, and the
+    formats and megapixels of a sample of the images. If an image in this sample has more than ``lossy_over`` megapixels
+    and can only be decoded whole, the cost of ``--lossy tiles`` is shown too. ``shown`` is the name of the source in
+    the text.
     """
     labels = Counter(sources.table.column("label").to_pylist())
     classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))
@@ -77,7 +78,7 @@ def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
 
 
 def _said(branch: _Branch) -> str:
-    """Text with class, generator and split of a folder's images, each only if it is the same for all these images."""
+    """Returns the class, generator and split of a folder's images as text, each only if all these images share it."""
     labels = {label for label, _, _ in branch.kinds}
     generators = {generator for _, generator, _ in branch.kinds}
     splits = {split for _, _, split in branch.kinds}
@@ -100,7 +101,7 @@ def _facts(sources: SourceList, lossy_over: float) -> list[str]:
 
 
 def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
-    """Lines about the formats and sizes of some images, and about those that cannot be read."""
+    """Returns lines about the formats and sizes of a sample of the images, and about those that cannot be read."""
     formats: Counter[str] = Counter()
     megapixels: list[float] = []
     unread: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Estimates from some images of a source how many bytes ``--lossy tiles`` would take, before anything is built."""
+"""Estimates, from a sample of a source's images, how many bytes they would take with ``--lossy tiles``."""
 
 from collections import Counter
 
@@ -15,14 +15,14 @@ from shards.sources.files import SourceFiles, evenly
 __all__ = ["TilesPrice"]
 
 _MOST_PIXELS = 60_000_000
-"""About this many pixels, at most, are stored as tiles to measure their size. This takes about six seconds."""
+"""Approximate limit on the pixels that are encoded as tiles to measure their size. This many take about six seconds."""
 
 
 class TilesPrice:
-    """Collects some images, and estimates from them the size of all images that would become tiles."""
+    """Estimates the total size of all images that would be stored as tiles, from a sample of them."""
 
     def __init__(self, files: SourceFiles, over: float) -> None:
-        """``files`` holds the images. Only images of more than ``over`` megapixels would become tiles."""
+        """Reads images from ``files``. Only images of more than ``over`` megapixels would be stored as tiles."""
         self._files, self._over = files, over
         self._looked_at = 0
         self._kinds: Counter[str] = Counter()
@@ -31,7 +31,7 @@ class TilesPrice:
         self._kept_bytes = 0
 
     def look_at(self, name: str, data: bytes, image: ImageFile.ImageFile) -> None:
-        """Adds the image ``name`` to the collected ones. ``image`` was opened from its bytes ``data``."""
+        """Adds the image ``name`` to the sample. ``data`` holds its bytes, from which ``image`` was opened."""
         self._looked_at += 1
         kind = image.format or ""
         if can_tile_lossy(data, kind, self._over):
@@ -40,10 +40,10 @@ class TilesPrice:
             self._kept_bytes += len(data)
 
     def lines(self, num_images: int) -> list[str]:
-        """Lines with the estimated size of all images that would become tiles, unchanged and as tiles.
+        """Returns lines with the estimated total size of the images that would become tiles, as they are and as tiles.
 
-        ``num_images`` is the number of images in the source. Empty if none of the images would become tiles, or if
-        none can be decoded. Raises ``InputError`` if a store no longer responds.
+        ``num_images`` is the number of images in the source. Returns ``[]`` if no image in the sample would become
+        tiles, or if none of those can be decoded. Raises ``InputError`` if a store no longer responds.
         """
         pixels = sum(self._pixels.values())
         chosen = evenly(list(self._pixels), max(1, len(self._pixels) * _MOST_PIXELS // max(pixels, 1)))

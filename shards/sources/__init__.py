@@ -1,1 +1,1 @@
-"""Finds the images of a build, in folders, lists, archives and tables, and understands the words that describe them."""
+"""Finds the images to build from in folders, lists, archives and tables, and interprets words that describe them."""

@@ -1,8 +1,8 @@
-"""Finds the names of the classes that numbers stand for, in a file's own schema or in the card of its data set.
+"""Finds the class names for numeric labels, in a file's own schema or in the card of its data set.
 
-The library ``datasets`` writes the names of classes to the schema of a Parquet file. A card, the ``README.md`` of a
-data set on the Hugging Face hub, has them as YAML before its text. Both come from strangers: a text that is no schema
-or card, or is too large, gives no names.
+The ``datasets`` library writes class names to the schema of a Parquet file. A card, which is the ``README.md`` of a
+data set on the Hugging Face hub, has them in its YAML front matter. Both are untrusted input: anything that is
+malformed or too large yields no names.
 """
 
 import json
@@ -30,10 +30,10 @@ _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError
 
 
 class _WithoutAliases(yaml.SafeLoader):
-    """A YAML loader that refuses aliases (``*name``, which repeats what ``&name`` marks).
+    """A YAML loader that rejects aliases (``*name``, which repeats the node marked ``&name``).
 
-    With aliases, 256 kilobytes can name so many columns that reading them takes years. Ignoring only the parts with
-    aliases would be wrong: one of them may be a configuration of the data set that contradicts another.
+    With aliases, 256 kilobytes can name so many columns that reading them would take years. Skipping only the parts
+    that use aliases would be wrong, because a skipped configuration of the data set could contradict another one.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -43,7 +43,7 @@ class _WithoutAliases(yaml.SafeLoader):
 
 
 def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
-    """Names of classes in the metadata of an Arrow schema, under the key ``huggingface``."""
+    """Returns the class names in an Arrow schema's metadata, where ``datasets`` stores them under ``huggingface``."""
     try:
         features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -56,9 +56,9 @@ def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
 
 
 def names_in_card(text: str) -> ClassNames:
-    """Names of classes in the front matter of a data set's card; none if it uses YAML aliases.
+    """Returns the class names in the front matter of a data set's card; none if it uses YAML aliases.
 
-    Columns to which two configurations of the data set give different names are left out.
+    A column is left out if two configurations of the data set give it different names.
     """
     front, _, rest = text.removeprefix("\ufeff").lstrip("\n").removeprefix("---\n").partition("\n---")
     if not rest or len(front) > _MAX_FRONT_MATTER or not text.lstrip("\ufeff\n").startswith("---\n"):
@@ -88,9 +88,9 @@ def _features(document: Any) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def _numbered(names: object) -> dict[str, str]:
-    """Number → name, from a list of names or a mapping from numbers to names; empty for anything else.
+    """Converts a list of names, or a mapping from numbers to names, to number → name. Returns ``{}`` for anything else.
 
-    A name may be a truth value, because YAML reads ``no`` and ``yes`` as truth values.
+    A name may be a boolean, because YAML reads ``no`` and ``yes`` as booleans.
     """
     pairs: Any = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
     found: dict[str, str] = {}
@@ -129,9 +129,10 @@ class Card:
         return Card()
 
     def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
-        """Names of classes in the ``schema`` of a file and, for columns without such names there, in this card.
+        """Returns the class names in a file's ``schema``, plus those in this card for columns that the schema lacks.
 
-        Raises ``InputError``, which calls the file ``shown``, if schema and card contradict each other.
+        Raises ``InputError`` if the schema and the card contradict each other. ``shown`` is the name of the file in
+        messages.
         """
         for column in schema.keys() & self.names.keys():
             for value in sorted(schema[column].keys() & self.names[column].keys()):

@@ -48,9 +48,10 @@ def plain_name(column: str) -> str:
 
 
 def find_columns(names: Sequence[str], shown: str = "the table") -> Columns:
-    """The columns among ``names`` by meaning, whatever their case and punctuation.
+    """Identifies columns by their names, ignoring case and punctuation.
 
-    Raises ``InputError``, which calls the table ``shown``, if two of these columns differ only in case and punctuation.
+    ``shown`` is the name of the table in messages. Raises ``InputError`` if two columns with the same meaning differ
+    only in case and punctuation.
     """
     known: dict[str, list[str]] = {}
     for name in names:

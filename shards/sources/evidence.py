@@ -1,8 +1,8 @@
-"""Detects that the labels of a table are swapped, by comparing them with other evidence.
+"""Detects swapped labels in a table by comparing them with other evidence.
 
-A program that numbers folders by their names writes 0 for ``fake`` and 1 for ``real``. The numbers alone do not show
-which of them means ``real``. Other data often do: words in the folder of an image, or the column that names its
-generator.
+A program that numbers class folders alphabetically writes 0 for ``fake`` and 1 for ``real``. The number alone does not
+show which class is ``real``, but other data often do: words in the path of an image's folder, or a column that names
+the generator.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,29 +21,29 @@ _NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
 
 
 def labels_swapped(labels: np.ndarray, hints: np.ndarray) -> bool:
-    """Whether labels are swapped: in all rows with a label and a hint, the two differ, and the hints have both classes.
+    """Whether labels and hints disagree in all rows that have both, and these hints include both classes.
 
-    ``labels`` and ``hints`` are (rows,), with -1 for a row that has none.
+    ``labels`` and ``hints`` are arrays of shape (rows,), with -1 where there is none.
     """
     both = (hints >= 0) & (labels >= 0)
     return bool(both.any()) and bool((hints[both] != labels[both]).all()) and len(np.unique(hints[both])) > 1
 
 
 class FolderHints(NamedTuple):
-    """Labels of images according to the names of their folders."""
+    """The labels that the names of the images' folders indicate."""
 
     labels: np.ndarray
-    """(rows,) int8; -1 if the names give no label or name both classes."""
+    """An int8 array of shape (rows,). It holds -1 where the names indicate no label, or contradict each other."""
     certain: np.ndarray
-    """(rows,) bool: whether the label comes from a word that can only mean a class."""
+    """A boolean array of shape (rows,): whether the label comes from a word that unambiguously denotes a class."""
 
     def repeated(self, counts: np.ndarray) -> "FolderHints":
-        """A copy in which entry i occurs ``counts[i]`` times; ``counts`` is (rows,) int."""
+        """Returns a copy with entry i repeated ``counts[i]`` times. ``counts`` is an integer array of shape (rows,)."""
         return FolderHints(np.repeat(self.labels, counts), np.repeat(self.certain, counts))
 
 
 def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
-    """The label of each path according to the names of its folders."""
+    """Returns the label that the folder names in each path indicate."""
     known: dict[str, tuple[int, bool]] = {}
     found = FolderHints(np.full(len(paths), -1, np.int8), np.zeros(len(paths), bool))
     for row, path in enumerate(paths):
@@ -59,7 +59,10 @@ def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
 
 
 def labels_by_generators(names: Sequence[str]) -> np.ndarray:
-    """(rows,) int8: 1 for each row that names a generator; 0 for a row without one, or with a word for real images."""
+    """Infers labels from generator names: 0 where the name is missing or a word for real images, otherwise 1.
+
+    Returns an int8 array of shape (rows,).
+    """
     words = Words()
     known: dict[str, int] = {}
     for name in set(names):
@@ -71,11 +74,12 @@ def labels_by_generators(names: Sequence[str]) -> np.ndarray:
 def require_not_swapped(
     labels: np.ndarray, hints: FolderHints, by: str, remedy: str, shown: str, where: Callable[[int], str]
 ) -> list[str]:
-    """A note on rows whose label differs from their hint; none if there are no such rows.
+    """Returns a note on the rows whose label differs from their hint, or ``[]`` if there are none.
 
-    Raises ``InputError`` if labels are swapped: every label differs from its hint, and the hints have both classes or
-    are all from words that can only mean a class. Messages call the table ``shown``, the origin of the hints ``by`` and
-    row i ``where(i)``. They suggest ``--label`` or, as another remedy, ``remedy``.
+    Raises ``InputError`` if the labels are swapped: every label differs from its hint, and the hints either include
+    both classes or all come from words that unambiguously denote a class. In messages, ``shown`` is the name of the
+    table, ``by`` is where the hints come from, and ``where(i)`` is row i. They suggest ``--label`` or, as an
+    alternative, ``remedy``.
     """
     both = (hints.labels >= 0) & (labels >= 0)
     differ = np.flatnonzero(both & (hints.labels != labels))

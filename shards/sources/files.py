@@ -1,8 +1,8 @@
-"""The source files of a build: below a folder of this machine, or below a URL of a store.
+"""The source files of a build: those below a local folder, or below a URL in a store.
 
-Disk and store give the same bytes for the same names, so that shards do not depend on where the images are stored. But
-their failures differ in meaning: a file that a disk fails to deliver is one bad image. A store that does not respond
-proves nothing about the image, and stops the build.
+The same names yield the same bytes from disk and from a store, so shards do not depend on where the images are kept.
+Failures are handled differently, however: a file that cannot be read from disk is one bad image, whereas a store that
+does not respond says nothing about the image and stops the build.
 """
 
 import os
@@ -38,24 +38,27 @@ __all__ = [
 ]
 
 Stamp = tuple[int, int]
-"""(length in bytes, a number that changes when the file is written again). A changed file is noticed by its stamp."""
+"""(length in bytes, a number that changes when the file is rewritten). Used to detect that a file has changed."""
 
 _AHEAD = 4
-"""Number of files that a worker prefetches while it works on one file. It is small, because they take memory."""
+"""Number of files that a worker prefetches while it processes one. Kept low, because each file occupies memory."""
 
 _ASKED = 100
-"""About this many of a list's files are looked up in a store. If none is there, all count as missing."""
+"""Approximate number of a list's files to look up in a store. If none of them exists, all are considered missing."""
 
 SCRATCH_NAME = ".build_sources"
 """Folder in a build's output for files unpacked from containers. It is deleted when the build is finished."""
 
 
 class SourceFiles(Protocol):
-    """The files of a source. A name is the path in the source, with ``/`` as separator. Can be pickled. Thread-safe."""
+    """The files of a source. Picklable and thread-safe.
+
+    A file's name is its path within the source, with ``/`` as separator.
+    """
 
     @property
     def at_once(self) -> int:
-        """Number of files that should be read at the same time; 0 for the number of processors."""
+        """Number of files to read concurrently; 0 means as many as there are processors."""
 
     def where(self, name: str) -> str:
         """The path or address of a file, for messages."""
@@ -91,21 +94,21 @@ class SourceFiles(Protocol):
         """Up to ``most`` of ``names``, evenly spaced, that can be read cheaply even before :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
-        """Name → stamp of each file that holds several images.
+        """Returns name → stamp for each file that contains several images.
 
         The name of an image in a container begins with the container's name and a slash. A container called ``""``
-        holds all images of the source.
+        contains all images of the source.
         """
 
     def only(self, names: Sequence[str]) -> "SourceFiles":
-        """A copy for a worker that reads only ``names``, without the data on other files, which may be millions."""
+        """Returns a copy for a worker that reads only ``names``. It holds no data about the millions of other files."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
-        """The same files, ready for :meth:`read` in any order.
+        """Returns a copy from which :meth:`read` can read the files in any order.
 
-        Unpacks containers into the folder ``SCRATCH_NAME`` of ``out`` if necessary; the next call finds them there.
-        ``advance(n)`` is called after every ``n`` images. Raises ``InputError`` if a container cannot
-        be unpacked, and ``OSError`` if ``out`` cannot be written.
+        If necessary, unpacks containers into the folder ``SCRATCH_NAME`` in ``out``, where later calls reuse the
+        result. ``advance(n)`` is called after every ``n`` images. Raises ``InputError`` if a container cannot be
+        unpacked, and ``OSError`` if ``out`` cannot be written.
         """
 
 
@@ -129,7 +132,7 @@ class _OneImageEach:
 
 @dataclass(frozen=True, slots=True)
 class LocalFiles(_OneImageEach):
-    """Files below a folder of this machine."""
+    """Files below a local folder."""
 
     root: Path
 
@@ -146,7 +149,7 @@ class LocalFiles(_OneImageEach):
     def walk(
         self, folder: str, on_again: Callable[[str, str], None] = lambda link, folder: None
     ) -> Iterator[tuple[str, Stamp | None]]:
-        """See :meth:`SourceFiles.walk`. Enters each linked folder once; for ``on_again`` see ``walk_folder``."""
+        """See :meth:`SourceFiles.walk`. Follows only one link to each folder. For ``on_again``, see ``walk_folder``."""
         for here, files in walk_folder(self.root / folder, on_again=on_again):
             below = Path(here).relative_to(self.root)
             yield from ((str(below / name), None) for name in files)
@@ -256,7 +259,7 @@ def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
 
 
 def read_image_file(path: Path) -> bytes:
-    """The bytes of a file, with retries if the disk fails. Never blocks on a pipe or a device.
+    """Reads a file, with retries if the disk fails. Never blocks on a pipe or a device.
 
     Raises ``RejectedImage`` if it cannot be read or is too large, and ``MachineTrouble`` if the machine is at fault.
     """
@@ -275,10 +278,10 @@ def _read_whole(path: Path) -> bytes:
 
 
 def unread(error: OSError, path: Path) -> RejectedImage:
-    """The rejection of the image at ``path`` after an attempt to read it raised ``error``.
+    """Returns the rejection for the image at ``path`` after reading it raised ``error``.
 
-    The reason is ``io`` if the disk failed, else ``unreadable``. Raises ``MachineTrouble`` if the machine, not the
-    file, is at fault.
+    The reason is ``io`` if the disk failed, and ``unreadable`` otherwise. Raises ``MachineTrouble`` if the machine, not
+    the file, is at fault.
     """
     require_sound_machine(error, path)
     reason = "io" if is_passing(error) else "unreadable"
@@ -293,7 +296,7 @@ def require_size(num_bytes: int) -> None:
 
 
 def _stamp(found: StoredFile | None) -> Stamp | None:
-    """The stamp of a file in a store; ``None`` if the store reports nothing that changes with the file."""
+    """Returns the stamp of a file in a store, or ``None`` if the store reports nothing that changes with the file."""
     if found is None or found.size is None or not found.token:
         return None
     return found.size, int.from_bytes(sha256(found.token.encode()).digest()[:7], "big")

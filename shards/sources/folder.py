@@ -1,4 +1,4 @@
-"""Finds the images below a folder, and labels them by tables there and by the names of folders. Opens no image."""
+"""Finds the images below a folder, and labels them by metadata tables in it and by folder names. Opens no image."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -39,11 +39,11 @@ class _Found:
     tables: list[str] = field(default_factory=list)
     """Tables that describe images in the folders, see ``shards.sources.metadata``."""
     lists: list[str] = field(default_factory=list)
-    """Skipped lists, and skipped tables that may have images inside."""
+    """Lists that were skipped, and tables that were skipped although they may have embedded images."""
     dataset_notes: list[str] = field(default_factory=list)
     """Files with notes, see ``shards.sources.note_file``."""
     packed_tables: list[str] = field(default_factory=list)
-    """Lists, and tables that may have images inside, which were skipped because they are in archives."""
+    """Lists, and tables that may have embedded images, that were skipped because they are in archives."""
     skipped: frozenset[str] = frozenset()
     """Images in folders that the user excluded by ``--skip``."""
 
@@ -51,11 +51,11 @@ class _Found:
 def read_folder(
     files: SourceFiles, rules: SourceRules | None = None, listed: Iterable[tuple[str, Stamp | None]] | None = None
 ) -> SourceList:
-    """Finds the images below a folder, at any depth, and labels them by tables in it and by the names of folders.
+    """Finds the images below a folder, at any depth. Labels come from metadata tables in it and from folder names.
 
-    ``listed`` are the files below the folder, if the caller has listed them already. Images without a label from a
-    table or a name are skipped, with a note. Raises ``InputError`` if a class is missing or names contradict each
-    other, and ``OSError`` if a folder cannot be read.
+    ``listed`` holds the files below the folder, if the caller has already listed them. Images with a label from neither
+    are skipped, with a note. Raises ``InputError`` if a class is missing or if names contradict each other, and
+    ``OSError`` if a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
     listed = files.walk("") if listed is None else listed
@@ -109,7 +109,7 @@ def _skip(found: _Found, rules: SourceRules) -> list[str]:
 
 
 def _folder_of(path: str) -> Folder:
-    """The folders that hold a file. An archive counts as a folder, named like the archive without its suffix."""
+    """Returns the folders above a file. An archive counts as a folder named after it, without its suffix."""
     return tuple(map(_plain_folder, path.split("/")[:-1]))
 
 
@@ -121,7 +121,7 @@ def _plain_folder(name: str) -> str:
 def _row(
     path: str, layout: Layout, table: Described | None, rules: SourceRules
 ) -> tuple[str, int, str, str, str] | None:
-    """The values of ``SOURCE_SCHEMA`` for an image, from its table or its folders; ``None`` if they give no class."""
+    """Returns an image's row of ``SOURCE_SCHEMA``, from its metadata table or its folders; ``None`` if unlabelled."""
     folder = _folder_of(path)
     if table is not None and table.label is not None:
         generator = table.generator or named_generator(folder, rules)
@@ -211,7 +211,7 @@ def _what_to_give(root: str) -> str:
 
 
 def _held(layout: Layout) -> str:
-    """The end of a sentence that lists the folders whose names give no class; empty if there are none."""
+    """Returns a clause that lists the folders whose names indicate no class, or ``""`` if there are none."""
     names = dict.fromkeys(
         "/".join(folder[:2]) + "/" for folder, place in layout.places.items() if place.label is None and folder
     )

@@ -1,9 +1,8 @@
-"""Determines what the values in a table's columns of labels mean.
+"""Determines what the values in a table's label columns mean.
 
-A label is never guessed. A word has the meaning that ``shards.sources.words`` knows. A number has the meaning given by
-the names of the classes in the file or in its card, by the name of its column, or by the user, in this order.
-Contradictions are errors: if two columns give different labels, or if the user gave a number another class than the
-file.
+Labels are never guessed. Words have the meaning given in ``shards.sources.words``. For a number, the first of these
+counts: its class name in the file or its card, the name of the column, or what the user said. Contradictions are
+errors: if two columns give different labels, or if the user gave a number a different class than the file did.
 """
 
 import re
@@ -24,7 +23,7 @@ from shards.sources.words import Words, asked_class, plain_label, truth_of
 __all__ = ["NO_LABEL", "read_labels"]
 
 NO_LABEL = -1
-"""The entry for a row without a label in arrays of labels."""
+"""The value that marks a row without a label in an array of labels."""
 
 _MOST_VALUES = 12
 _EMPTY = frozenset({"", "nan", "none", "null"})
@@ -38,17 +37,18 @@ class _Column:
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Value → name of its class if the file or card gives one, else the value. Values that mean no label are absent."""
+    """Value → its class name in the file or card, or else the value itself. Omits values such as "nan" that are no
+    label."""
     meanings: Mapping[str, int]
-    """Value → label, for values that have a meaning."""
+    """Value → label. Omits values whose meaning is unknown."""
     by: str
-    """Text for the user that says where the meanings come from."""
+    """Where the meanings come from, as text for the user."""
     contested: str = ""
-    """A value to which the user gave another class than ``meanings`` do; ``""`` if there is none."""
+    """A value for which the user gave a class that contradicts ``meanings``; ``""`` if there is none."""
 
     @property
     def unknown(self) -> list[str]:
-        """Values of labels whose meaning is not known."""
+        """Values that should denote a label but whose meaning is unknown."""
         return [value for value in self.texts if value not in self.meanings]
 
     @property
@@ -57,13 +57,13 @@ class _Column:
 
     @property
     def labels(self) -> np.ndarray:
-        """(rows,) int8: the label of each row; ``NO_LABEL`` if its value has no meaning."""
+        """The labels as an int8 array of shape (rows,), with ``NO_LABEL`` for a value that has no meaning."""
         found = self.values.dictionary.to_pylist()
         of_value = np.array([self.meanings.get(value, NO_LABEL) for value in found], np.int8)
         return of_value[np.asarray(self.values.indices)]
 
     def row_of(self, value: str) -> int:
-        """Number of the first row that contains ``value``."""
+        """Returns the index of the first row that contains ``value``."""
         return int(np.flatnonzero(np.asarray(self.values.indices) == self.values.dictionary.index(value).as_py())[0])
 
     def shown(self, value: str) -> str:
@@ -80,11 +80,11 @@ def read_labels(
     shown: str,
     where: Callable[[int], str],
 ) -> tuple[np.ndarray, list[str]]:
-    """Reads the label ``columns`` of a table of texts. Returns (labels (rows,) int8, notes on what the values mean).
+    """Reads the label ``columns`` of a table of strings. Returns the labels and notes on what the values mean.
 
-    A row without a label has ``NO_LABEL``. Messages call the table ``shown`` and row i ``where(i)``. Raises ``Unclear``
-    if no column has a known meaning, and ``InputError`` if two columns, or a column and the user, contradict each
-    other.
+    The labels are an int8 array of shape (rows,), with ``NO_LABEL`` for a row without a label. In messages, ``shown``
+    is the name of the table, and ``where(i)`` is row i. Raises ``Unclear`` if no column's values have a known meaning,
+    and ``InputError`` if two columns, or a column and the user, contradict each other.
     """
     if not columns:
         raise Unclear(
@@ -115,7 +115,10 @@ def read_labels(
 
 
 def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str, str], shown: str) -> _Column:
-    """Finds what a column's values mean. Raises ``InputError`` if names of classes contradict the column's name."""
+    """Determines what a column's values mean.
+
+    Raises ``InputError`` if the class names contradict the name of the column.
+    """
     encoded = values.combine_chunks().dictionary_encode()
     texts = {}
     for value in encoded.dictionary.to_pylist():
@@ -140,12 +143,15 @@ def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str
 
 
 def _word(text: str, words: Words) -> int | None:
-    """The label that a word means; ``None`` for other words and for numbers."""
+    """Returns the label that a word denotes, or ``None`` for a number or any other word."""
     return None if _NUMBER.fullmatch(plain_label(text.strip().lower())) else words.of_value(text)
 
 
 def _spoken(text: str, column: str, words: Words) -> int | None:
-    """The label that a word means, or that a number or truth value means according to the name of its column."""
+    """Returns the label that a value denotes, or ``None`` if it denotes none.
+
+    A word denotes a label by itself; a number or boolean does so only through the name of its column.
+    """
     if (label := _word(text, words)) is not None:
         return label
     truth, asked = truth_of(text), asked_class(column)
@@ -170,9 +176,9 @@ def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
 
 
 def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
-    """Raises ``InputError`` if a number means the opposite of what the user said about it.
+    """Raises ``InputError`` if the user gave a number one class but the file gives it the other.
 
-    Raises nothing if another column takes its meanings from the user, since the user may have meant that column.
+    Raises nothing if the meanings of another column come from the user, who may have meant that column.
     """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):

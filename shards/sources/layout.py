@@ -1,8 +1,9 @@
-"""Determines class, split and generator of images from the names of their folders.
+"""Determines the class, the split and the generator of images from the names of their folders.
 
-On the path from the source to an image, names with a known meaning give class and split, and the remaining names give
-the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``, where ``GEN`` is the generator.
-Contradictions are errors whose message names them. Folders whose names give no class are skipped with a note.
+Names with a known meaning, anywhere on the path from the source to the image, give the class and the split. The
+generator is taken from the remaining names: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``,
+where ``GEN`` is the generator. Contradictory names raise an error that quotes them. Folders whose names give no class
+are skipped with a note.
 """
 
 from collections import Counter
@@ -20,16 +21,16 @@ from shards.sources.words import Meaning
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
 Folder = tuple[str, ...]
-"""A folder, as the tuple of the names on its path below the source, its own name last; ``()`` is the source."""
+"""A folder as a tuple of path components, from the outermost to the folder itself. ``()`` is the source."""
 
 _MOST_SHOWN = 5
 _SAY_NOTHING = BESIDE_CLASSES | {word for word, label in CLASS_WORDS.items() if label == 0}
-"""A folder beside real images is not taken for generated if one of these words is in its name: ``real_faces``."""
+"""A folder beside real images is not assumed to hold generated ones if its name has such a word: ``real_faces``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the names of a folder say about its images."""
+    """What the names on a folder's path indicate about its images."""
 
     label: int | None
     """The label; ``None`` if no name gives a class."""
@@ -48,7 +49,7 @@ class Layout:
     counts: Mapping[Folder, int]
     """Number of images directly in each folder."""
     beside_real: bool
-    """Whether no name means generated images, so that folders beside real images were taken for generated."""
+    """Whether folders beside real images were assumed to hold generated images, because no name indicates those."""
 
     def notes(self) -> list[str]:
         """Notes on how names were understood, and on folders whose names give no class."""
@@ -78,9 +79,9 @@ class Layout:
 
 
 def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
-    """The layout of the folders in ``counts``: folder → number of images.
+    """Returns the layout of the folders in ``counts``, which maps each folder to its number of images.
 
-    Raises ``InputError`` if the names of a folder contradict each other.
+    Raises ``InputError`` if the names on a folder's path contradict each other.
     """
     meanings = {name: rules.words.of_name(name) for folder in counts for name in folder}
     said = {folder: _said(folder, meanings, rules) for folder in counts}
@@ -105,7 +106,7 @@ def _given(rules: SourceRules, label: int) -> bool:
 
 
 def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> Place:
-    """Class and split that the names of a folder give. The generator is left empty."""
+    """Returns the class and the split that the names on a folder's path indicate. The generator is left empty."""
     shown = "/".join(folder) + "/"
     labelled = [name for name in folder if meanings[name].label is not None]
     named = [name for name in labelled if meanings[name].is_given] or labelled
@@ -149,11 +150,11 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
 
 
 def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
-    """Folder without a class → the name by which it is taken for generated images.
+    """Finds the folders without a class that are assumed to hold generated images because they are beside real ones.
 
-    The name is that of the folder itself, or of a folder above it, if it is beside a folder of real images. The name of
-    the folder of real images must have no other meaning: ``nature`` may name a scene, so folders beside ``nature`` are
-    not taken for generated.
+    Returns folder → the name that is beside a folder of real images: its own, or that of a folder above it. The name of
+    that folder of real images must be unambiguous: ``nature`` may denote a scene, so the folders beside ``nature`` are
+    not included.
     """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
     parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}
@@ -179,10 +180,10 @@ def _shared_start(names: Sequence[Sequence[str]]) -> int:
 
 
 def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRules) -> str:
-    """The generator of a folder, chosen from ``left``: the names on its path that mean no class and no split.
+    """Returns the generator of a folder. ``left`` holds the names on its path that denote neither a class nor a split.
 
-    The first ``shared`` names are the same for all images, so they name the source. The generator is the name that
-    follows them or, if none follows, the last of them. A level that the user gave for generators takes precedence.
+    The first ``shared`` of these are common to all images, so they name the source. The generator is the next name, or
+    the last of the shared ones if there is none. A level given by the user (``--generator-level``) takes precedence.
     """
     if rules.generator_level is not None:
         return named_generator(folder, rules)
@@ -192,7 +193,7 @@ def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRu
 
 
 def named_generator(folder: Folder, rules: SourceRules) -> str:
-    """The folder name at the level that the user gave for generators; ``UNKNOWN_GENERATOR`` if there is none."""
+    """Returns the folder name at the level that ``--generator-level`` gives, or ``UNKNOWN_GENERATOR`` if none."""
     level = rules.generator_level
     return UNKNOWN_GENERATOR if level is None or level > len(folder) else folder[level - 1]
 

@@ -1,4 +1,4 @@
-"""Notes on links to folders that a source also holds at another path. The images of these folders are read once."""
+"""Notes on links to folders that a source also contains at another path. Their images are read only once."""
 
 import os
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ __all__ = ["notes_on_links"]
 
 
 def notes_on_links(root: Path, again: Sequence[tuple[str, str]], words: Words) -> list[str]:
-    """A note on links in ``root`` to folders that were already read by another path.
+    """Returns a note on links in ``root`` to folders that have already been read at another path.
 
-    ``again`` holds (link, the other path). Raises ``InputError`` if links put the same folder, which is outside of
-    ``root``, into both classes.
+    ``again`` holds pairs (link, other path). Raises ``InputError`` if two links to the same folder outside ``root`` put
+    it into different classes.
     """
     inside = os.path.realpath(root)
     for link, way in again:

@@ -31,9 +31,9 @@ _REAL_GENERATORS = {"", "real"}
 
 
 def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
-    """The images of a list. The paths in it are relative to the folder of the list, which is the root of ``files``.
+    """Reads a list of images. Its paths are relative to the folder of the list, which is the root of ``files``.
 
-    Raises ``InputError`` for a mistake in the list, and names its line if possible.
+    Raises ``InputError`` for a mistake in the list, giving its line if possible.
     """
     shown = files.where(path.name)
     rows = read_rows(path, shown)
@@ -73,10 +73,10 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
 
 
 def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:
-    """The labels of a table and notes on them, as from :func:`read_labels`.
+    """Returns the labels of a table and notes on them, as :func:`read_labels` does.
 
-    Names of classes come from the table's schema and from ``card``. Raises the errors of :func:`read_labels`, and
-    ``InputError`` if the table's column of generators shows that the labels are swapped.
+    Class names are taken from the table's schema and from ``card``. Raises the same errors as :func:`read_labels`, and
+    ``InputError`` if the generator column shows that the labels are swapped.
     """
     class_names = card.joined_to(rows.class_names, rows.shown)
     labels, notes = read_labels(rows.table, rows.columns.labels, rules.words, class_names, rows.shown, rows.where)
@@ -92,9 +92,9 @@ def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarr
 
 
 def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
-    """The generator of each row, ``""`` for real images and for rows that name no generator.
+    """Returns the generator of each row, or ``""`` if it is a real image or names no generator.
 
-    Raises ``InputError`` if the row of a real image names a generator.
+    Raises ``InputError`` if a real image has an entry in a column called ``generator``.
     """
     column = rows.columns.generator
     found = []
@@ -107,7 +107,7 @@ def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
 
 
 def _generator_names(rows: TableRows) -> list[str]:
-    """The values of the column of generators. Numbers are replaced by the names that the file's schema gives."""
+    """Returns the values of the generator column. Numbers are replaced by their names in the file's schema, if any."""
     column = rows.columns.generator
     names = rows.class_names.get(column, {})
     return [names.get(value.strip(), value) for value in rows.texts(column)]
@@ -129,7 +129,7 @@ def splits_of(rows: TableRows, rules: SourceRules) -> list[str]:
 
 
 def _listed_again(table: pa.Table, shown: str) -> str:
-    """A note on paths that a list holds more than once; empty if there are none.
+    """Returns a note on paths that occur more than once in a list, or ``""`` if there are none.
 
     Raises ``InputError`` if two rows with the same path differ.
     """
@@ -156,10 +156,10 @@ def _shown_value(row: dict[str, Any], name: str) -> str:
 
 
 def _path(name: str, where: str, files: SourceFiles) -> str:
-    """The path that a row names. Raises ``InputError`` if it is not valid.
+    """Returns the path given in a row, normalised. Raises ``InputError`` if it is not valid.
 
-    A list in a store may only name files beside or below it. To other files, the reader's credentials may give access
-    that the list's author does not have.
+    A list in a store may only refer to files in or below its own folder. Otherwise, its author could make the reader's
+    credentials fetch files to which the author has no access.
     """
     if not name or "\0" in name:
         raise InputError(f"{where}: the path is empty or contains a zero byte")

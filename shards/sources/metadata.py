@@ -1,8 +1,8 @@
-"""Tables in the folders of a source that describe the images below the folder.
+"""Metadata tables: tables inside a source's folders that describe the images there.
 
-The tables are ``metadata.csv``, ``.jsonl`` or ``.parquet`` with a column ``file_name``, as Hugging Face's ImageFolder
-has them. A table takes precedence over the names of folders. But the names must not contradict the table: labels that
-are swapped throughout, and different splits, are errors.
+They are named ``metadata.csv``, ``.jsonl`` or ``.parquet`` and have a column ``file_name``, as in Hugging Face's
+ImageFolder. They take precedence over folder names but must not contradict them: it is an error if the labels are
+swapped throughout or if the splits differ.
 """
 
 import posixpath
@@ -51,13 +51,14 @@ class Metadata:
     """Path of an image in the source → its row."""
     notes: list[str] = field(default_factory=list)
     unclear: list[tuple[Unclear, list[str]]] = field(default_factory=list)
-    """(error that says why a table gives no labels, images in the table). Folders may label these images instead."""
+    """(error that says why a table gives no labels, images in that table). These images may still be labelled by
+    folder."""
 
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
-        """Notes on tables from which no labels could be read.
+        """Returns notes on the tables that gave no labels.
 
-        ``labelled`` are the images that have a label from elsewhere. Raises the error of such a table if an image in it
-        is not in ``labelled``, or if the data set lacks a class (``has_both`` is false).
+        ``labelled`` holds all images that have a label, and ``has_both`` says whether these include both classes.
+        Raises the error of the first such table if ``has_both`` is false or if one of the table's images is unlabelled.
         """
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):
@@ -72,9 +73,10 @@ def read_metadata(
     rules: SourceRules,
     skipped: AbstractSet[str] = frozenset(),
 ) -> Metadata:
-    """Reads the rows of ``tables`` about ``images``. Ignores rows about ``skipped`` images. All are names in ``files``.
+    """Reads the rows that ``tables`` contain about ``images``. Rows about ``skipped`` images are ignored.
 
-    Raises ``InputError`` if a table cannot be read, or if tables contradict each other or the folders.
+    All three arguments hold names in ``files``. Raises ``InputError`` if a table cannot be read, or if tables
+    contradict each other or the folder names.
     """
     found, known = Metadata(), frozenset(images)
     card = Card.beside(files) if tables else Card()
@@ -108,7 +110,7 @@ def _add(
     rules: SourceRules,
     card: Card,
 ) -> Iterator[tuple[int, str, str]]:
-    """Adds the rows of a table to ``found``. Yields (label, path, text that names the row) for each image."""
+    """Adds a table's rows to ``found``. Yields (label, path, where the row is, as text) for each image."""
     there = known | skipped
     paths = [_within(folder, name, there) for name in rows.texts(rows.columns.path)]
     named = [row for row, path in enumerate(paths) if path in known]
@@ -145,7 +147,7 @@ def _add(
 
 
 def _within(folder: str, name: str, known: AbstractSet[str]) -> str:
-    """The path in ``known`` of the image that a table in ``folder`` calls ``name``; ``""`` if there is none."""
+    """Returns the path in ``known`` of the image called ``name`` in a table in ``folder``, or ``""`` if none."""
     for form in (name, name.replace("\\", "/")):
         if (path := posixpath.normpath(posixpath.join(folder, form))) in known:
             return path

@@ -1,7 +1,7 @@
-"""Reads the note of a data set from files ``dataset_note.txt`` in its source, see :mod:`shards.manifest.note`.
+"""Reads a data set's note from ``dataset_note.txt`` files in its source, see :mod:`shards.manifest.note`.
 
-The file is beside a list, or anywhere in a folder or an archive of images. A build copies the note from it, so that the
-user need not give the note again.
+Such a file lies beside a list, or anywhere in a folder or archive of images. A build adopts the note, so the user need
+not give it again.
 """
 
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ __all__ = ["NOTE_NAME", "NoteFiles", "note_beside", "notes_among"]
 
 NOTE_NAME = "dataset_note.txt"
 _MOST_BYTES = 1 << 16
-"""Maximum size in bytes of a note file, including white space. A larger file is not read or, if its size is not known
-beforehand, not decoded."""
+"""Maximum size of a note file in bytes, including white space. A larger file is not read or, in a store that does not
+report the size, is read but not decoded."""
 _REMEDY = "correct it, or give --note, which overrides it"
 
 
@@ -46,7 +46,7 @@ class NoteFiles:
 
 
 def note_beside(files: SourceFiles) -> NoteFiles:
-    """The note file beside a list, in the root of ``files``; empty if there is none."""
+    """Returns the note file in the root of ``files``, beside a list. The result is empty if there is none."""
     try:
         is_there = files.has_any([NOTE_NAME])
     except InputError:  # a store may refuse to tell that a file is missing

@@ -1,4 +1,4 @@
-"""Reads the images of a source, which is a folder, an archive of a folder, or a list, on this machine or in a store."""
+"""Reads the images of a source: a folder, an archive of a folder, or a list, either local or in a store."""
 
 import tempfile
 from collections.abc import Iterator
@@ -31,11 +31,11 @@ _MAX_LIST_BYTES = 64 << 30  # maximum size of a list on a web server, whatever l
 
 
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:
-    """Reads the images of a source, which is a folder, an archive of a folder, or a list, recognised by its suffix.
+    """Reads the images of a source: a folder, an archive of a folder, or a list, which is recognised by its suffix.
 
-    ``location`` is a path on this machine or, except for archives, a URL of a store. Raises ``InputError`` if it is
-    anything else, if labels or splits cannot be determined, or if a word of ``--label`` or ``--skip`` occurs nowhere in
-    the source.
+    ``location`` is a local path or, except for archives, the URL of something in a store. Raises ``InputError`` for any
+    other location, if labels or splits cannot be determined, or if a word of ``--label`` or ``--skip`` occurs nowhere
+    in the source.
     """
     rules = rules or SourceRules()
     sources = _read(location, rules)
@@ -46,9 +46,9 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
 
 
 def _unknown_generators(table: pa.Table, rules: SourceRules) -> list[str]:
-    """A note on generated images with no folder at the level that names generators (``--generator-level``).
+    """Returns a note on generated images with no folder at the level given by ``--generator-level``.
 
-    Raises ``InputError`` if no generated image has one.
+    Raises ``InputError`` if there is no folder at that level for any generated image.
     """
     if rules.generator_level is None:
         return []
@@ -92,9 +92,9 @@ def _read_folder(files: LocalFiles, rules: SourceRules) -> SourceList:
 
 
 def _read_listed(files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]], rules: SourceRules) -> SourceList:
-    """The images inside the tables of a folder or, if it has no such tables, its image files.
+    """Reads the images embedded in the tables of a folder or, if there are none, its image files.
 
-    ``listed`` are all files below the folder.
+    ``listed`` yields all files below the folder.
     """
     tables, seen = tables_among(listed)
     if tables and (found := read_embedded(files, tables, rules, seen)) is not None:
@@ -103,7 +103,7 @@ def _read_listed(files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]],
 
 
 def _read_archive(source: Path, rules: SourceRules) -> SourceList:
-    """The images in an archive, which is read like the folder that was packed."""
+    """Reads the images in an archive as if it were the folder from which it was made."""
     archives = FoundArchives(source)
     if archives.take("") is not None:
         sources = read_folder(archives.files, rules)
@@ -116,7 +116,7 @@ def _read_archive(source: Path, rules: SourceRules) -> SourceList:
 
 
 def _read_stored(url: str, rules: SourceRules) -> SourceList:
-    """The images below a URL, or those in a list or table at the URL. A list is downloaded first."""
+    """Reads the images below a URL, or those of a list or table at that URL. A list is downloaded first."""
     if is_archive_name(url):
         raise InputError(f"{url} is an archive: download it first, and give the file or its folder")
     if not url.lower().endswith((*LIST_SUFFIXES, *TABLE_SUFFIXES)):

@@ -1,4 +1,4 @@
-"""Reads a table of images in CSV, JSON lines or Parquet: the columns whose names have a meaning, as texts."""
+"""Reads a table of images in CSV, JSON lines or Parquet: the columns whose names have a known meaning, as strings."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ Record = Mapping[str, Any]
 
 
 class TableRows:
-    """The rows of a table as columns of texts, with the line or row number of each row in the file."""
+    """The rows of a table as columns of strings, with the line or row number of each row in the file."""
 
     def __init__(self, shown: str, unit: str, columns: Columns, table: pa.Table, class_names: ClassNames) -> None:
         self.shown, self.columns, self.table = shown, columns, table
@@ -43,7 +43,7 @@ class TableRows:
         self._unit = unit
 
     def where(self, row: int) -> str:
-        """Text for the user that names the file, and the line or row in it, of the row with this index."""
+        """Returns the file, and the line or row in it, of the row with this index, as text for the user."""
         return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
 
     def texts(self, column: str) -> list[str]:
@@ -53,7 +53,7 @@ class TableRows:
 
 @contextmanager
 def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
-    """Context manager: yields a path on this machine to a table among the files of a source.
+    """Context manager: yields a local path to one of the tables of a source, downloading it if necessary.
 
     Raises ``InputError`` if the table cannot be read.
     """
@@ -74,9 +74,9 @@ def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
 
 
 def read_rows(path: Path, shown: str) -> TableRows:
-    """Reads the columns of a table that have a meaning here. Messages call the table ``shown``.
+    """Reads those columns of a table whose names have a known meaning. ``shown`` is the name of the table in messages.
 
-    Raises ``Unclear`` if it has no column of paths, and ``InputError`` if it cannot be read.
+    Raises ``Unclear`` if it has no path column, and ``InputError`` if it cannot be read.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -95,7 +95,7 @@ def _found(shown: str, names: list[str]) -> Columns:
 
 
 def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tuple[int, Record]]]) -> TableRows:
-    """Reads a CSV file or a file of JSON lines. Rows need not have the same columns: any row may add a column."""
+    """Reads a CSV or JSON lines file. The rows need not have the same columns: any row may introduce a new one."""
     values: dict[str, list[str]] = {}
     places: list[int] = []
     others: dict[str, None] = {}
@@ -134,9 +134,9 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
 
 
 def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.DictReader[str]":
-    """A reader of a CSV file from its beginning.
+    """Returns a reader positioned at the beginning of a CSV file.
 
-    The first separator that splits the first line into a header (``is_header``) is taken, or a comma if none does.
+    Uses the first separator for which ``is_header`` accepts the fields of the first line, or a comma if there is none.
     """
     first = file.readline(_LONGEST_HEADER)
     file.seek(0)
@@ -202,7 +202,7 @@ def _as_texts(values: Mapping[str, list[str]]) -> dict[str, pa.Array]:
 
 
 def text_of(value: object) -> str:
-    """The text of a table's value: ``1`` or ``0`` for a truth value, empty for ``None``."""
+    """Converts a table's value to text: booleans to ``1`` or ``0``, and ``None`` to ``""``."""
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else str(value)

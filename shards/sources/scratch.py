@@ -22,7 +22,7 @@ def open_scratch(out: Path) -> Path:
 
 
 def require_room(scratch: Path, num_bytes: int, what: str) -> None:
-    """Raises ``InputError`` if unpacking ``what`` takes more bytes than are free."""
+    """Raises ``InputError`` if there is not enough free space to unpack ``num_bytes`` bytes of ``what``."""
     if num_bytes > (free := shutil.disk_usage(scratch).free):
         raise InputError(
             f"unpacking {what} takes {num_bytes:,} bytes in {scratch}, but only {free:,} are free: free some space, "

@@ -45,9 +45,9 @@ class SourceRules:
 
     words: Words = field(default_factory=Words)
     generator_level: int | None = None
-    """Level of the folder that names the generator; 1 is directly below the source. ``None``: any level."""
+    """Depth of the folder that names the generator, 1 being directly below the source. ``None``: any depth."""
     given_split: bool = True
-    """Whether splits given by folders, files or lists are kept. If not, all splits are drawn."""
+    """Whether splits given by folders, files or lists are kept. If not, all images are assigned to splits at random."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class SourceList:
     notes: list[str] = field(default_factory=list)
     """Notes to show to the user before any image is read: how words were understood, and what was skipped."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    """Path → stamp, for files whose stamps were in the listing of a store."""
+    """Path → stamp, for files in a store whose listing included the stamps."""
     note_files: NoteFiles | None = None
-    """Files with the note for readers of verdicts; ``None`` if there is none."""
+    """The source's note files; ``None`` means that there are none."""
     groups: GroupList | None = None
     """Groups of images by the SHA-256 of their files, in addition to the groups in ``table``."""
 
     def dataset_note(self) -> str:
-        """The note in files of the source; ``""`` if there is none. See :meth:`NoteFiles.read`."""
+        """Returns the note from the source's note files, or ``""`` if there are none. See :meth:`NoteFiles.read`."""
         return "" if self.note_files is None else self.note_files.read()
 
 
@@ -81,9 +81,9 @@ def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
 
 
 def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
-    """A sentence for each split that was given samples of one class only.
+    """Returns a sentence for each split that contains samples of only one class.
 
-    Returns no sentences if a sample has no split yet (``""``), since a draw may add samples of the other class.
+    Returns ``[]`` if any sample has no split yet (``""``), because it may still add the other class to a split.
     """
     pairs = set(zip(splits, labels, strict=True))
     if "" in splits:
@@ -97,9 +97,9 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
 
 
 def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -> list[str]:
-    """Sentences for the user if only some images have a given split, if a split lacks a class, or if none is train.
+    """Returns notes if only some images have a given split, if a split lacks a class, or if no image is in ``train``.
 
-    ``remedy`` says how to have all splits drawn.
+    ``remedy`` names the option that makes all splits be drawn at random.
     """
     kinds = Counter(zip(splits, labels, strict=True))
     given = [name for name in SPLITS if name in {split for split, _ in kinds}]
@@ -121,7 +121,7 @@ def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -
 
 
 def _counts(kinds: Mapping[tuple[str, int], int], split: str) -> str:
-    """The number of images in a split as text, with their class if there is only one."""
+    """Returns the number of images in a split as text, and their class if they all have the same one."""
     found = [(kinds[(split, label)], name) for label, name in enumerate(CLASS_NAMES) if (split, label) in kinds]
     number = f"{sum(count for count, _ in found):,}"
     return f"{number}, all of them {found[0][1]}" if len(found) == 1 else number

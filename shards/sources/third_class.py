@@ -1,4 +1,4 @@
-"""Finds folders that may be a third class: they are beside folders of the two classes, but named after neither."""
+"""Finds folders that may be a third class: they lie beside folders of the two classes, but denote neither."""
 
 import re
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ BESIDE_CLASSES = frozenset(
 
 
 def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], counts: Mapping[_Folder, int]) -> None:
-    """Raises ``InputError`` if images are in a folder that may be a third class. Its class is not guessed.
+    """Raises ``InputError`` if there are images in a folder that may be a third class. Their label is never guessed.
 
-    Such a folder is ``edited/`` beside ``real/`` and ``fake/``, or ``2/`` beside ``1/``. ``said`` maps each folder to
-    (the name in its path that gives a class, that class), or to ``None``; ``counts`` maps it to its number of images.
+    Examples are ``edited/`` beside ``real/`` and ``fake/``, and ``2/`` beside ``1/``. ``said`` maps each folder to the
+    name on its path that gives the class, and that class, or to ``None``. ``counts`` maps it to its number of images.
     """
     named: dict[_Folder, dict[int, str]] = {}
     for folder, word in said.items():
@@ -56,6 +56,6 @@ def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
 
 
 def _form(name: str) -> bool | None:
-    """Whether a word follows the number that begins ``name``; ``None`` if ``name`` does not match ``_NUMBERED``."""
+    """Whether text follows the number at the beginning of ``name``; ``None`` if it does not match ``_NUMBERED``."""
     number = _NUMBERED.fullmatch(name)
     return None if number is None else bool(number[1])

@@ -60,7 +60,7 @@ NEGATIONS = frozenset(
 _GLUED = re.compile(rf"(is)?(?P<negation>no|non|not)(?P<word>{'|'.join(CLASS_WORDS)})")
 """Matches ``notfake`` and ``isnotfake``."""
 _SEEMING = frozenset({"is", "like", "looking", "pseudo", "quasi", "almost", "nearly", "hyper", "semi"})
-"""Words that turn a word for a class into a question (``is_fake``), or into a likeness (``real_looking``)."""
+"""Words that turn a class word into a question (``is_fake``) or weaken it to a resemblance (``real_looking``)."""
 
 SPLIT_WORDS = {name: name for name in SPLITS} | {
     "val": "valid",
@@ -106,7 +106,7 @@ def letters_of(name: str) -> list[str]:
 
 
 def denied(words: Sequence[str]) -> set[int]:
-    """The labels of the classes that the words of a name deny, as in ``not_fake`` and ``nonfake``."""
+    """Returns the labels of the classes that a name's words negate, as in ``not_fake`` and ``nonfake``."""
     glued = (_GLUED.fullmatch(word) for word in words)
     found = {CLASS_WORDS[match["word"]] for match in glued if match}
     if not NEGATIONS.isdisjoint(words):
@@ -115,13 +115,13 @@ def denied(words: Sequence[str]) -> set[int]:
 
 
 def may_be_generated(name: str) -> bool:
-    """Whether the name of a folder below a folder of real images may mean generated images: ``fake_upscaled``."""
+    """Whether a folder below a folder of real images may hold generated images, as its name says: ``fake_upscaled``."""
     words = letters_of(name)
     return {CERTAIN[word] for word in words if word in CERTAIN} == {1} and not denied(words)
 
 
 def sounds_like(words: Sequence[str]) -> bool:
-    """Whether the words of a name only suggest a class (``real_looking``), or ask for it (``is_fake``)."""
+    """Whether a name's words only resemble a class (``real_looking``) or form a question about it (``is_fake``)."""
     return not _SEEMING.isdisjoint(words)
 
 

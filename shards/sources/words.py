@@ -1,8 +1,8 @@
-"""The meaning of words in a data set: names of folders, files and columns, and values of labels.
+"""Determines the meaning of names of folders, files and columns, and of label values.
 
-A name is split into words of letters. Numbers and fillers (words that say nothing, such as ``images``) are ignored. The
-name has a meaning only if every remaining word has one: ``0_real``, ``AI_generated_images`` and ``train-fake`` have a
-meaning, ``real_vs_fake`` and ``imagenet_ai`` do not.
+A name is split into alphabetic words. Numbers and fillers (words such as ``images``, which say nothing) are ignored.
+The name has a meaning only if all remaining words do: ``0_real``, ``AI_generated_images`` and ``train-fake`` have one,
+whereas ``real_vs_fake`` and ``imagenet_ai`` do not.
 """
 
 import re
@@ -41,9 +41,9 @@ _OF_LABELS = frozenset(map(plain_name, LABEL_COLUMNS))
 
 
 def plain_label(text: str) -> str:
-    """Converts other spellings of ``0`` and ``1`` in a label, given in lower case, to ``0`` and ``1``.
+    """Normalises a lower-case label: returns ``0`` or ``1`` for other spellings of these, and any other text unchanged.
 
-    JSON and tables write ``true`` and ``false``, and a column with missing numbers holds ``1.0``.
+    JSON and tables contain ``true`` and ``false``, and a number column with missing values contains ``1.0``.
     """
     return _SAME_LABELS.get(text, text)
 
@@ -54,9 +54,9 @@ def words_of_field(name: str) -> list[str]:
 
 
 def asked_class(name: str) -> int | None:
-    """The class that 1, yes or true stands for in a column or field called ``name``, such as ``isReal``.
+    """Returns the class that 1, yes or true denotes in a column or field called ``name``, such as ``isReal``.
 
-    ``None`` for a name that means no class, or denies one.
+    Returns ``None`` if the name denotes no class or negates one.
     """
     words = [word for word in words_of_field(name) if word != "is"]
     forms = () if denied(words) else (" ".join(words), plain_name(name).removeprefix("is"))
@@ -65,10 +65,10 @@ def asked_class(name: str) -> int | None:
 
 @cache
 def answered_class(name: str) -> int | None:
-    """The class that the value 1 stands for in a field, if its ``name`` is clear.
+    """Returns the class that the value 1 denotes in a field called ``name``, or ``None`` if the name is ambiguous.
 
-    A name is clear if it may be the name of a column of labels (``is_fake``), or denies a class (``not_fake``).
-    ``None`` for all other names: a field ``human`` may say what a picture shows.
+    A name is unambiguous if it is a known name of a label column (``is_fake``) or negates a class (``not_fake``). A
+    field ``human``, in contrast, may say what the picture shows.
     """
     if plain_name(name) in _OF_LABELS:
         return asked_class(name)
@@ -78,7 +78,7 @@ def answered_class(name: str) -> int | None:
 
 
 def truth_of(text: str) -> bool | None:
-    """The truth value of a text, such as ``yes`` in a column ``is_fake``; ``None`` if the text is no truth value."""
+    """Parses a boolean, such as ``yes`` in a column ``is_fake``. Returns ``None`` if the text is not a boolean."""
     return _TRUTH.get(plain_label(text.strip().lower()))
 
 
@@ -89,21 +89,21 @@ class Meaning:
     label: int | None = None
     split: str = ""
     is_given: bool = False
-    """Whether the user gave the label for this name, and not only for one of its words."""
+    """Whether the user gave a label for the name as a whole, rather than for one of its words."""
     is_filler: bool = False
-    """Whether the name consists of fillers, so that it cannot be the name of a generator or a scene."""
+    """Whether the name consists only of fillers, and thus cannot be the name of a generator or a scene."""
 
     def __bool__(self) -> bool:
-        """Whether the name means a class or a split."""
+        """Whether the name denotes a class or a split."""
         return self.label is not None or bool(self.split)
 
 
 @dataclass(frozen=True)
 class Words:
-    """The table of words, with the words that the user gave. Can be pickled."""
+    """The built-in words plus those that the user gave. Picklable."""
 
     given: Mapping[str, int] = field(default_factory=dict)
-    """Word in lower case → label, from ``--label``. These words take precedence over the table."""
+    """Word in lower case → label, from ``--label``. These words take precedence over the built-in ones."""
     skipped: frozenset[str] = frozenset()
     """Names of folders, in lower case, whose images are skipped, from ``--skip``."""
     matched: set[str] = field(default_factory=set, compare=False, repr=False)
@@ -140,7 +140,7 @@ class Words:
             )
 
     def of_name(self, name: str) -> Meaning:
-        """The meaning of the name of a folder, or of a file without its suffix."""
+        """Returns the meaning of the name of a folder, or of a file name without its suffix."""
         plain = name.strip().lower()
         if (label := self.given_label(plain)) is not None:
             return Meaning(label, is_given=True)
@@ -171,9 +171,9 @@ class Words:
         return Meaning(label)
 
     def of_value(self, text: str) -> int | None:
-        """The label that a value in a table, or in a member of a tar, stands for; ``None`` if it stands for none.
+        """Returns the label that a value in a table or a tar's member denotes, or ``None`` if it denotes none.
 
-        A number stands for a label only if the user gave it a class.
+        A number denotes a label only if the user gave it a class.
         """
         plain = text.strip().lower()
         for form in (plain, plain_label(plain)):
@@ -182,7 +182,7 @@ class Words:
         return self.of_name(plain).label
 
     def is_certain(self, name: str) -> bool:
-        """Whether a name can only mean a class, because its words have no other meaning or the user gave it a class."""
+        """Whether a name unambiguously denotes a class: its words have no other meaning, or the user defined it."""
         words = [word for word in letters_of(name) if word not in FILLERS and word not in SPLIT_WORDS]
         return self.of_name(name).is_given or (bool(words) and all(word in CERTAIN for word in words))
 

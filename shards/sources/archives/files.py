@@ -1,7 +1,7 @@
-"""The files of a folder and of the archives in it, or of one archive, as source files of a build.
+"""Source files of a build that lie in a folder, in archives in that folder, or in a single archive.
 
-Members of a zip or a tar are read at their offsets, which are listed once. A gzipped tar can only be read from its
-beginning, so it is first unpacked to a plain tar in the output folder.
+The offsets of a zip's or tar's members are listed once, and members are read directly. A gzipped tar can only be read
+from the beginning, so it is first unpacked to a plain tar in the output folder.
 """
 
 import gzip
@@ -39,15 +39,15 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class PackedFiles:
-    """The files below a folder, including members of archives in it, such as ``train/ai.zip/a.jpg``.
+    """The files below a folder, including the members of archives in it, such as ``train/ai.zip/a.jpg``.
 
-    If ``root`` is itself an archive, all files are its members, and the archive is called ``""``.
+    If ``root`` is itself an archive, only its members are included, and its key in ``archives`` is ``""``.
     """
 
     root: Path
     archives: Mapping[str, Archive]
     members: Mapping[str, PackedMember]
-    """Name among the files of the source → member."""
+    """Path within the source → member."""
 
     @property
     def _loose(self) -> LocalFiles:
@@ -124,7 +124,7 @@ class PackedFiles:
 
 
 def _path_of(archive: Archive, scratch: Path) -> Path:
-    """The path to which an archive is unpacked. It depends on the stamp, so a changed archive is unpacked again."""
+    """Returns where an archive is unpacked. The path depends on the stamp, so a modified archive is unpacked again."""
     text = f"{archive.found.path.absolute()}\0{archive.found.stamp}"
     return scratch / f"{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.tar"
 
@@ -143,9 +143,10 @@ def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Cal
 
 
 def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advance: Callable[[int], object]) -> None:
-    """Unpacks ``length`` bytes of the tar ``source`` to ``plain``.
+    """Decompresses the first ``length`` bytes of the tar ``source`` to ``plain``.
 
-    ``ends`` are the sorted offsets at which members end. ``advance(n)`` is called when ``n`` more are unpacked.
+    ``ends`` holds the sorted offsets at which members end. ``advance`` is called with the number of members that each
+    step completes.
     """
     written = 0
     with open_regular(source) as file, gzip.GzipFile(fileobj=file) as packed:

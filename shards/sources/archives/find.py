@@ -42,9 +42,10 @@ def without_archive_suffix(name: str) -> str:
 def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Members] | None:
     """Opens the archive ``path`` and lists its members.
 
-    ``name`` is the archive's name among the sources. Adds notes for the user to ``notes``. Returns ``None`` for a file
-    whose bytes are not those of an archive, and for a tar of labelled samples. Raises ``InputError`` if the archive is
-    split, encrypted or damaged, or of a kind other than zip and tar (plain or gzipped).
+    ``name`` is the path of the archive within the source. Notes for the user are appended to ``notes``. Returns
+    ``None`` if the file's content is not that of an archive, or if it is a tar of labelled samples. Raises
+    ``InputError`` if the archive is split, encrypted or damaged, or if its format is neither zip nor tar (plain or
+    gzipped).
     """
     plain = path.name.lower()
     if _PART.search(plain) or (plain.endswith(".zip") and _has_parts(path)):
@@ -74,7 +75,7 @@ def _has_parts(path: Path) -> bool:
 
 @dataclass
 class FoundArchives:
-    """The archives below the folder ``root``, or ``root`` itself if it is an archive, with the name ``""``."""
+    """The archives below the folder ``root``. If ``root`` is itself an archive, it is the only one, named ``""``."""
 
     root: Path
     archives: dict[str, Archive] = field(default_factory=dict)
@@ -82,13 +83,13 @@ class FoundArchives:
     unpacked: list[str] = field(default_factory=list)
     """Archives that are skipped because their unpacked contents are beside them."""
     unread: list[str] = field(default_factory=list)
-    """Archives that are skipped because they cannot be read here and a folder of their name is beside them."""
+    """Archives that cannot be read, and are skipped because there is a folder with the same name beside them."""
     ends: list[str] = field(default_factory=list)
-    """Notes on tars whose end is missing, or followed by unread bytes."""
+    """Notes on tars that have no end-of-archive marker, or unread bytes after it."""
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the user on skipped archives, and on tars whose end is missing or followed by unread bytes."""
+        """Sentences for the user about skipped archives, and about tars with a missing or unexpected end."""
         notes = list(self.ends)
         if self.unpacked:
             count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]
@@ -107,20 +108,20 @@ class FoundArchives:
         return PackedFiles(self.root, self.archives, self.members)
 
     def opened_among(self, listed: Iterable[tuple[str, Stamp | None]]) -> Iterator[tuple[str, Stamp | None]]:
-        """Yields the ``listed`` files. Each archive is replaced by its members, or is left out if it is skipped.
+        """Yields the ``listed`` files, with each archive replaced by its members. Skipped archives are left out.
 
-        Raises the errors of :meth:`take`.
+        Raises the same errors as :meth:`take`.
         """
         for path, stamp in listed:
             names = self.take(path) if is_archive_name(path) else None
             yield from [(path, stamp)] if names is None else ((name, None) for name in names)
 
     def take(self, name: str) -> list[str] | None:
-        """Opens the archive ``name`` and returns the names of the files in it; ``None`` if it is not an archive.
+        """Opens the archive ``name`` and returns the names of the files in it, or ``None`` if it is not an archive.
 
-        The list is empty if the archive is skipped, because its unpacked files are beside it, or because it cannot be
-        read here and a folder of its name is beside it. Otherwise raises the errors of :func:`open_archive`, and
-        ``InputError`` if only a part of the unpacked files is there.
+        Returns ``[]`` if the archive is skipped, either because its unpacked files are beside it, or because it cannot
+        be read and there is a folder with the same name beside it. Otherwise raises the same errors as
+        :func:`open_archive`, and ``InputError`` if only some of its files have been unpacked.
         """
         path = self.root / name if name else self.root
         try:

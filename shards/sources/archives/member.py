@@ -28,7 +28,8 @@ class OpenedAs:
     path: Path
     stamp: Stamp
     gzipped: bool = False
-    """Whether it is a gzipped tar. Then offsets refer to the unpacked tar, and a read unpacks all bytes before it."""
+    """Whether it is a gzipped tar. Offsets then refer to the unpacked tar, and each read decompresses everything before
+    them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +39,23 @@ class PackedMember:
     archive: str
     """Name of the archive."""
     start: int
-    """Offset of its first byte in a tar, or of its header in a zip."""
+    """Offset of the file's first byte in a tar, or of its header in a zip."""
     num_packed: int
     num_bytes: int
     crc32: int | None = None
     """Checksum of its bytes; ``None`` in a tar, which has no checksums."""
     deflated: bool = False
     fault: tuple[str, str] | None = None
-    """(reason, detail) of its rejection if it must not be read, else ``None``."""
+    """(reason, detail) of the rejection for a member that must not be read, or ``None`` if it may be read."""
 
 
 def plain_name(name: str) -> str:
-    """A member's name as the path of a file in a folder: ``./a//b.jpg`` → ``a/b.jpg``."""
+    """Normalises a member's name to a relative path: ``./a//b.jpg`` → ``a/b.jpg``."""
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def is_unsafe(name: str) -> bool:
-    """Whether a member's name leads out of its archive."""
+    """Whether a member's name could refer to a file outside the folder to which the archive is unpacked."""
     return name.startswith("/") or ".." in name.split("/") or "\0" in name or name[1:3] == ":/"
 
 
@@ -112,7 +113,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
 
 
 def _inflated(packed: bytes, member: PackedMember) -> bytes:
-    """``packed``, decompressed. Stops one byte after the length that the member claims, to notice a false claim."""
+    """Decompresses ``packed``, up to one byte beyond the declared length: enough to detect that the length is false."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         return inflater.decompress(packed, member.num_bytes + 1)

@@ -1,4 +1,7 @@
-"""Lists the members of a tar of class folders, plain or gzipped. Tars of labelled samples are for ``shards.adopt``."""
+"""Lists the members of a tar, plain or gzipped, whose folders give the classes.
+
+Tars of labelled samples are indexed by ``shards.adopt`` instead.
+"""
 
 import posixpath
 from collections.abc import Iterator
@@ -15,17 +18,17 @@ __all__ = ["list_tar_members"]
 
 _LABEL_SUFFIXES = (".cls", ".json")
 _LOOKED_AT = 1000
-"""Number of members at the beginning of a tar. If these are labelled samples, the other members are not listed."""
+"""Number of leading members to examine. If they are labelled samples, the rest of the tar is not listed."""
 
 Members = list[tuple[str, PackedMember]]
 
 
 def list_tar_members(path: Path, archive: str, notes: list[str], *, gzipped: bool = False) -> Members | None:
-    """(name, member) of each file in a tar, in its order; ``None`` if it holds WebDataset samples with labels.
+    """Lists the files in a tar as (name, member), in order. Returns ``None`` for WebDataset samples with labels.
 
-    A hard link counts as the file that it names. A member's ``fault`` says why it must not be read. If bytes at the end
-    of the tar are missing or unread, adds a note on them to ``notes``. Raises ``InputError`` if the tar is damaged or
-    cut off, or lists too many files.
+    A hard link is treated as the file to which it refers. A member's ``fault`` says why it must not be read. If the
+    end-of-archive marker is missing or has unread bytes after it, a note is appended to ``notes``. Raises
+    ``InputError`` if the tar is damaged, truncated or has too many files.
     """
     unread: list[str] = []
     walked = _members(path, archive, unread, gzipped)
@@ -60,7 +63,7 @@ def _members(path: Path, archive: str, unread: list[str], gzipped: bool) -> Iter
 
 
 def _are_samples(members: Members) -> bool:
-    """Whether more than half of the images have a member ``.cls`` or ``.json`` with the same key."""
+    """Whether for more than half of the images there is a ``.cls`` or ``.json`` member with the same key."""
     images, labels = [], set()
     for name, _ in members:
         folder, _, base = name.rpartition("/")

@@ -1,4 +1,4 @@
-"""Checks whether an archive is already unpacked beside itself. If so, only the unpacked images are read."""
+"""Checks whether an archive has already been unpacked beside itself. If so, only the unpacked images are read."""
 
 import os
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from shards.sources.files import evenly, read_image_file
 __all__ = ["is_unpacked"]
 
 _COMPARED = 20
-"""The bytes of at most this many members, evenly spaced, are compared. All members are compared by name and size."""
+"""Maximum number of members whose bytes are compared, evenly spaced. Names and sizes are compared for all members."""
 _COMPARED_GZIPPED = 3
-"""The same for gzipped tars, where the first members are compared: reading one unpacks everything before it."""
+"""Maximum for gzipped tars. The first members are used, because reading one decompresses everything before it."""
 
 
 def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, PackedMember]]) -> bool:
-    """Whether the images of an archive are also unpacked, in ``folder`` or in the folder that holds the archive.
+    """Whether all images of an archive are already unpacked, in ``folder`` or in the folder that holds the archive.
 
-    ``folder`` is named after the archive. Files with the same names and sizes but different bytes are different
-    images. Raises ``InputError`` if only some of the images are unpacked.
+    ``folder`` is the folder named after the archive. A place where a file with a matching name and size differs in its
+    bytes is not considered a copy. Raises ``InputError`` if only some of the images have been unpacked.
     """
     whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}
     images = {name: member for name, member in whole.items() if name.lower().endswith(tuple(FILE_SUFFIXES))}

@@ -1,4 +1,4 @@
-"""Lists the members of a zip from its directory. Unpacks nothing, and trusts no size in it."""
+"""Lists the members of a zip from its central directory. Unpacks nothing and trusts none of the declared sizes."""
 
 import struct
 import zipfile
@@ -38,7 +38,10 @@ def join_parts(path: Path) -> str:
 
 
 def has_zip_end(path: Path) -> bool:
-    """Whether a file ends with a zip's directory, however it begins. Raises ``OSError`` if it cannot be read."""
+    """Whether a file ends with a zip's central directory, whatever it begins with.
+
+    Raises ``OSError`` if it cannot be read.
+    """
     with open_regular(path) as file:
         return _end_of_directory(file) is not None
 
@@ -69,7 +72,7 @@ def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
 
 
 def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
-    """(entries of the directory, highest offset at which the directory can begin)."""
+    """Returns the entries of a zip's central directory, and the highest offset at which the directory can begin."""
     with open_regular(path) as file:
         end = _end_of_directory(file)
         if end is None:
@@ -84,7 +87,10 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
 
 
 def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
-    """(number of this part, size of the directory in bytes, its offset) from a zip's end; ``None`` for other files."""
+    """Reads the end of a zip: (index of this part, size of the central directory in bytes, its offset).
+
+    Returns ``None`` if the file is not a zip.
+    """
     size = file.seek(0, 2)
     start = file.seek(max(size - _LONGEST_END, 0))
     tail = file.read(_LONGEST_END)

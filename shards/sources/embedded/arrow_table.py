@@ -1,6 +1,7 @@
-"""Images in a file that the library ``datasets`` wrote, which is an Arrow stream.
+"""Images in an Arrow stream written by the ``datasets`` library.
 
-One batch is in memory at a time. Its size was chosen by the program that wrote the file. A local file is mapped.
+Only one batch is in memory at a time; its size was chosen by the program that wrote the file. Local files are
+memory-mapped.
 """
 
 import io
@@ -26,13 +27,14 @@ __all__ = ["MappedArrowTable", "StoredArrowTable"]
 _BATCH_BYTES = 4 << 20
 """About this many bytes of images are yielded at a time."""
 _FORGET_BYTES = 64 << 20
-"""At most this many bytes of a mapped file, and one batch, stay in memory after they have been read."""
+"""After this many bytes of a memory-mapped file have been read, their memory is released. A batch is released as a
+whole."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """The end mark: the last bytes of every complete Arrow stream."""
 
 
 class _Arrow:
-    """The methods that all tables in Arrow streams share."""
+    """Methods shared by the tables in Arrow streams."""
 
     schema: pa.Schema
     _shown: str
@@ -90,7 +92,7 @@ class _Arrow:
 
 
 class MappedArrowTable(_Arrow):
-    """An Arrow stream in a file of this machine."""
+    """An Arrow stream in a local file."""
 
     def __init__(self, path: Path, shown: str) -> None:
         """Raises ``ValueError`` if the stream has no end mark.
@@ -121,7 +123,7 @@ class MappedArrowTable(_Arrow):
 
 
 class StoredArrowTable(_Arrow):
-    """An Arrow stream in a store. All of it is read twice: once for its labels, once for its images."""
+    """An Arrow stream in a store. The whole stream is read twice: once for the labels and once for the images."""
 
     def __init__(self, file: RangeFile, shown: str) -> None:
         """Raises ``ValueError`` if the stream has no end mark.
@@ -143,8 +145,8 @@ class StoredArrowTable(_Arrow):
 class _Pieces(io.BufferedReader):
     """A file in a store that is fetched in pieces.
 
-    Arrow requests as many bytes as a message claims to have, and allocates a buffer of that size. This class limits
-    each request to the rest of the file, so that a false claim allocates no memory.
+    Arrow allocates a buffer as large as the length that a message declares. This class limits each read to the rest of
+    the file, so a false length allocates nothing.
     """
 
     def __init__(self, file: RangeFile) -> None:
@@ -157,6 +159,6 @@ class _Pieces(io.BufferedReader):
 
 
 def _require_end(data: bytes) -> None:
-    """Raises ``ValueError`` if ``data`` is not the end mark, since only that mark shows that no batch is missing."""
+    """Raises ``ValueError`` if ``data`` is not the end mark. Without it, batches may be missing."""
     if data != _END:
         raise ValueError("its end is missing")

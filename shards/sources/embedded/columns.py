@@ -10,7 +10,7 @@ IMAGE_COLUMNS = (
     *("image", "img", "image_data", "image_bytes", "img_bytes", "image_content", "picture", "photo"),
     *("bytes", "data", "content", "jpg", "jpeg", "png", "webp"),
 )
-"""Names of columns of images. If several columns hold bytes, the one whose name comes first in this list counts."""
+"""Column names that indicate images. If several columns hold bytes, the one whose name comes first here is used."""
 
 
 def is_bytes(kind: pa.DataType) -> bool:
@@ -19,9 +19,9 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def _is_image(kind: pa.DataType) -> bool:
-    """Whether the type is the structure that the library ``datasets`` uses for images: their bytes, and a path.
+    """Whether the type is the struct that the ``datasets`` library uses for an image: its bytes and a path.
 
-    Reads the names of all fields, so that a name that is not UTF-8 raises an error here and not later.
+    Looks at the names of all fields, so a name that is not valid UTF-8 raises an error here rather than later.
     """
     fields = [kind[place] for place in range(kind.num_fields)] if pa.types.is_struct(kind) else []
     inside = [field.type for field in fields if field.name == "bytes"]
@@ -29,10 +29,10 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
-    """The name of the column of images; ``""`` if there is none.
+    """Returns the name of the column that holds the images, or ``""`` if there is none.
 
-    ``has_paths`` says that another column names files. Then a column of bytes counts as images only if its name is in
-    ``IMAGE_COLUMNS``. Raises ``InputError`` if the column cannot be determined, or holds lists of images.
+    ``has_paths`` says whether another column gives file paths. If so, a column of plain bytes is used only if its name
+    is in ``IMAGE_COLUMNS``. Raises ``InputError`` if several columns qualify, or if a column holds lists of images.
     """
     structs = [field.name for field in schema if _is_image(field.type)]
     plain = [field.name for field in schema if is_bytes(field.type)]

@@ -1,7 +1,7 @@
-"""Presents images inside tables as files of a source, named by table and row: ``train.parquet/000000123``.
+"""Presents the images embedded in tables as files of a source, named by table and row: ``train.parquet/000000123``.
 
-A table can be read only from front to back, but a build reads images in a random order. So before the build, the images
-of each table are copied to a file of their own in the build's folder.
+A table can only be read from front to back, but a build reads images in random order. The images of each table are
+therefore first copied to a separate file in the build's folder.
 """
 
 import hashlib
@@ -27,23 +27,23 @@ __all__ = ["EmbeddedFiles", "ImageTable", "row_name"]
 
 _DIGITS = 9
 _AT_ONCE, _STORED_AT_ONCE = 2, 4
-"""Number of tables that are read at the same time, each with a few pieces in memory. From a disk, two, so that one is
-read while the images of the other are written. From a store, four, because its responses take time."""
+"""Number of tables read concurrently, each with a few pieces in memory: two on a disk, where one is read while the
+other's images are written, and four in a store, to hide its latency."""
 _ADDRESSES = (b"http://", b"https://", b"s3://", b"gs://", b"hf://")
 _MOST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTable:
-    """A table with images inside."""
+    """A table with embedded images."""
 
     name: str
-    """Name among the files of the source."""
+    """The table file's path within the source."""
     column: str
     """The column that holds the images."""
     num_rows: int
     num_bytes: int
-    """Size of all columns in bytes, as the file declares it."""
+    """Total size of all columns in bytes, as declared in the file."""
     stamp: Stamp
 
     @property
@@ -60,7 +60,7 @@ def row_name(table: str, row: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedFiles:
-    """The images inside tables, as files of a source."""
+    """The images embedded in tables, presented as files of a source."""
 
     files: SourceFiles
     """The files that contain the tables."""
@@ -84,7 +84,7 @@ class EmbeddedFiles:
         return self.files.walk(folder)
 
     def read(self, name: str) -> bytes:
-        """See :meth:`SourceFiles.read`. Before :meth:`prepared`, only images of :meth:`samples` can be read."""
+        """See :meth:`SourceFiles.read`. Before :meth:`prepared`, only the images from :meth:`samples` can be read."""
         table, row = self.tables[name.rpartition("/")[0]], int(name.rpartition("/")[2])
         if self.spools is None:
             with open_table(self.files, table.name, LOOK_BYTES) as opened:
@@ -114,7 +114,7 @@ class EmbeddedFiles:
         return any(name.rpartition("/")[0] in self.tables for name in names)
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """See :meth:`SourceFiles.samples`. Only the first row of a row group or batch can be read cheaply."""
+        """See :meth:`SourceFiles.samples`. Only the first row of each row group or batch is cheap to read."""
         wanted, found = set(names), list[str]()
         for table in list(self.tables.values())[:: -(-len(self.tables) // most)]:
             with open_table(self.files, table.name) as opened:

@@ -1,4 +1,4 @@
-"""Finds the tables with images inside among the files of a source, and reads their other columns."""
+"""Finds the tables with embedded images among the files of a source, and reads their other columns."""
 
 import re
 from collections import Counter
@@ -36,7 +36,7 @@ _FEW_IMAGES = 100
 may be illustrations of a card."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
-"""A table with at least this many bytes per row certainly holds images. Other tables are searched for an image."""
+"""A table with at least this many bytes per row is assumed to hold images. Any other is checked for at least one."""
 _OF_MANY = re.compile(r"(.*?)[-_.]?\b\d+-of-(\d+)(?:-[0-9a-f]{16})?")
 """Matches ``train-00000-of-00042``, with or without the fingerprint that the Hugging Face hub used to append."""
 _NUMBER = re.compile(r"[-_.]?\d+")
@@ -51,21 +51,21 @@ _NOT_INSIDE = (
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table with images, and its other columns."""
+    """A table with a column of images, and its other columns."""
 
     images: ImageTable
     texts: pa.Table
-    """The other columns that may have a meaning, such as labels, as texts."""
+    """The other columns whose names have a known meaning, such as labels, as strings."""
     class_names: ClassNames
     is_empty: bool = False
     """Whether none of its rows holds an image."""
 
 
 def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
-    """(names of the tables among the ``listed`` files of a folder, the entries that were taken from ``listed``).
+    """Returns the names of the tables among the ``listed`` files of a folder, and all entries read from ``listed``.
 
-    If the folder holds more than ``_FEW_IMAGES`` image files, no names are returned, and the rest of ``listed`` is not
-    taken. Opens no table.
+    Once more than ``_FEW_IMAGES`` image files have been seen, stops reading ``listed`` and returns no names. Opens no
+    table.
     """
     names: list[str] = []
     seen: list[Listed] = []
@@ -82,11 +82,11 @@ def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
 
 
 def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
-    """The tables that belong to the data set, sorted: those in ``names``, except caches.
+    """Returns the tables that belong to the data set, sorted: those in ``names``, but no caches.
 
-    In a folder that ``save_to_disk`` of the library ``datasets`` wrote, only the tables that are named in its
-    state file belong to the data set; other tables there are caches that ``map()`` left. Raises ``InputError`` if a
-    table is missing.
+    In a folder written by ``save_to_disk`` of the ``datasets`` library, only the tables named in the state file belong
+    to the data set; any others are caches left behind by ``map()``. Raises ``InputError`` if a table named there is
+    missing.
     """
     found: set[str] = set()
     folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}
@@ -111,7 +111,7 @@ def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[s
 
 
 def missing_parts(names: Iterable[str]) -> list[str]:
-    """A note for each table ``NAME`` whose files are called ``NAME-00001-of-00042`` and are not all in ``names``."""
+    """Returns a note for each set of tables named like ``NAME-00001-of-00042`` that is incomplete in ``names``."""
     parts: Counter[tuple[str, int]] = Counter()
     for name in names:
         path = PurePosixPath(name)
@@ -125,9 +125,10 @@ def missing_parts(names: Iterable[str]) -> list[str]:
 
 
 def folder_of(name: str, words: Words) -> Folder:
-    """The folders of a table, and its file name as another folder, without numbers and words such as ``part``.
+    """Returns the folders of a table, plus its file name as a further folder.
 
-    A split at the end of the file name becomes a folder, too: ``ai-train`` → ``ai``, ``train``.
+    Numbers and words such as ``part`` are removed from the file name. If it ends with a split, the split becomes a
+    folder of its own: ``ai-train`` → ``ai``, ``train``.
     """
     path = PurePosixPath(name)
     numbered = _OF_MANY.fullmatch(path.stem)
@@ -138,10 +139,10 @@ def folder_of(name: str, words: Words) -> Folder:
 
 
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
-    """Opens the tables ``names`` and returns those that hold images.
+    """Opens the tables ``names`` and returns those with a column of images.
 
-    Raises ``InputError`` if a table cannot be read, or if the columns of images are empty in all tables. Rows without
-    an image, as img2dataset writes them, are no error here: the build rejects them.
+    Raises ``InputError`` if a table cannot be read, or if no row of any table holds an image. A single row without an
+    image, as written by img2dataset, is not an error here: the build rejects it.
     """
     with ThreadPoolExecutor(files.at_once or 1) as pool:
         found = [table for table in pool.map(lambda name: _look_into(files, name), names) if table is not None]

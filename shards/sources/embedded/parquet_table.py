@@ -14,11 +14,11 @@ from shards.sources.embedded.reading import each
 __all__ = ["ParquetTable"]
 
 _BATCH_BYTES, _MOST_IN_BATCH = 4 << 20, 256
-"""About this many bytes, and at most this many images, are taken from a page at a time."""
+"""Approximate limit on the bytes, and limit on the number of images, read from a page at a time."""
 
 
 class ParquetTable:
-    """A Parquet file with images inside."""
+    """A Parquet file with embedded images."""
 
     def __init__(self, file: pq.ParquetFile, shown: str) -> None:
         self._file, self._shown = file, shown

@@ -1,7 +1,7 @@
-"""Reads tables with images inside: Parquet, as on most of the Hugging Face hub, and ``datasets.save_to_disk``.
+"""Reads tables with embedded images: Parquet files, as on most of the Hugging Face hub, and ``datasets.save_to_disk``.
 
-The columns of the tables give labels, generators and splits. If the columns give no labels, names of folders and files
-do, as for a folder of images.
+Labels, generators and splits are taken from the tables' columns. If no column gives labels, they are taken from the
+names of folders and files, as for a folder of images.
 """
 
 from bisect import bisect_right
@@ -39,7 +39,7 @@ _OF_IMAGES = frozenset({*FILE_SUFFIXES, *TABLE_SUFFIXES, ".csv", ".jsonl", ".zip
 
 
 class _Rows(TableRows):
-    """The rows of several tables, one table after the other."""
+    """The rows of several tables, concatenated."""
 
     def __init__(self, shown: str, tables: Sequence[FoundTable], files: SourceFiles) -> None:
         """Raises ``InputError`` if the tables name their classes differently."""
@@ -66,7 +66,7 @@ class _Rows(TableRows):
 
 
 def _column(table: FoundTable, name: str) -> pa.Array:
-    """The column ``name`` of a table; an empty text in each row if the table has no such column."""
+    """Returns the column ``name`` of a table, or a column of empty strings if the table has no such column."""
     if name in table.texts.column_names:
         return table.texts.column(name).combine_chunks()
     return pa.array([""] * table.images.num_rows, pa.string())
@@ -88,9 +88,9 @@ def _class_names(tables: Sequence[FoundTable], files: SourceFiles) -> ClassNames
 def read_embedded(
     files: SourceFiles, names: Sequence[str], rules: SourceRules, listed: Sequence[Listed] = ()
 ) -> SourceList | None:
-    """Reads the images in the tables ``names``; ``None`` if none of them has a column of images.
+    """Reads the images embedded in the tables ``names``. Returns ``None`` if no table has a column of images.
 
-    ``listed`` are the files in the folder of the tables; empty if the source is a single table. Raises
+    ``listed`` holds the files in the folder of the tables; it is empty if the source is a single table. Raises
     ``InputError`` if a table cannot be read, if labels cannot be determined or contradict each other, or if a class is
     missing.
     """
@@ -120,7 +120,7 @@ def read_embedded(
 def _described(
     tables: Sequence[FoundTable], rows: _Rows, rules: SourceRules, card: Card
 ) -> tuple[dict[str, list], list[str]]:
-    """(columns of ``SOURCE_SCHEMA`` for the rows with a label, notes on how the tables were understood)."""
+    """Returns the columns of ``SOURCE_SCHEMA`` for all labelled rows, and notes on how the tables were interpreted."""
     folders = [folder_of(table.images.name, rules.words) for table in tables]
     labels, notes, unclear = _labels(rows, folders, rules, card)
     bounds = list(pairwise(rows.starts))
@@ -163,7 +163,11 @@ def _described(
 def _labels(
     rows: _Rows, folders: Sequence[Folder], rules: SourceRules, card: Card
 ) -> tuple[np.ndarray, list[str], Unclear | None]:
-    """(labels, (rows,) int8, from the columns; notes; the ``Unclear`` error if they give no labels, else ``None``)."""
+    """Returns the labels that the columns give, notes on them, and ``None``.
+
+    The labels are an int8 array of shape (rows,). If the columns do not determine them, they are all ``NO_LABEL``, and
+    the last item is the ``Unclear`` error that says why.
+    """
     try:
         labels, notes = labels_of(rows, rules, card)
     except Unclear as error:
@@ -176,7 +180,7 @@ def _labels(
 
 
 def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:
-    """A note on ``listed`` files that may hold or describe images but were skipped; empty if there are none."""
+    """Returns a note on ``listed`` files that were skipped although they may hold or describe images, or ``[]``."""
     others = [name for name, _ in listed if name not in tables]
     kinds = Counter(suffix for name in others if (suffix := PurePosixPath(name).suffix.lower()) in _OF_IMAGES)
     if not kinds:

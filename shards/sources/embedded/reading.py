@@ -1,4 +1,4 @@
-"""Decides whether a table or something else is at fault for an error while reading it."""
+"""Determines whether an error while reading a table is the fault of the table or of something else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @contextmanager
 def reading(shown: str) -> Iterator[None]:
-    """Context manager for reading a table: raises ``InputError`` for errors that its bytes cause.
+    """Context manager for reading a table: converts errors caused by its contents to ``InputError``.
 
     Raises ``MachineTrouble`` if the disk or the machine is at fault.
     """
@@ -34,7 +34,7 @@ def reading(shown: str) -> Iterator[None]:
 
 
 def each(read: Iterator[T], shown: str) -> Iterator[T]:
-    """Yields the items of ``read``, an iterator over a table, and converts its errors as :func:`reading` does."""
+    """Yields the items of ``read``, an iterator over a table. Converts errors as :func:`reading` does."""
     while True:
         with reading(shown):
             found = next(read, None)

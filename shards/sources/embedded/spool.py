@@ -21,10 +21,10 @@ _MOST_OPEN = 32
 
 
 def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int], object]) -> None:
-    """Writes ``images``, arrays of bytes, to ``path``, which appears whole or not at all.
+    """Writes ``images``, which are arrays of bytes, to ``path``. The file is written atomically.
 
-    ``advance(n)`` is called after every ``n`` images. Raises ``OSError`` if the file cannot be written, and any error
-    that iterating over ``images`` raises.
+    ``advance(n)`` is called after every ``n`` images. Raises ``OSError`` if the file cannot be written, and lets any
+    error from iterating over ``images`` through.
     """
     with (
         atomic_path(path) as temporary,
@@ -39,7 +39,10 @@ def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int],
 
 
 def read_spooled(path: Path, row: int) -> pa.Scalar:
-    """The image in a row, null if the row has none. Raises ``OSError`` or an Arrow exception if it cannot be read."""
+    """Returns the image in a row, or null if the row has none.
+
+    Raises ``OSError`` or an Arrow exception if it cannot be read.
+    """
     return _opened(str(path), threading.get_ident()).get_batch(row).column(0)[0]
 
 

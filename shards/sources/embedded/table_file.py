@@ -1,4 +1,4 @@
-"""Tables with images inside, read from front to back: Parquet, and the Arrow files of the library ``datasets``."""
+"""Tables with embedded images, read from front to back: Parquet files, and Arrow files of the ``datasets`` library."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +19,7 @@ __all__ = ["LOOK_BYTES", "TABLE_SUFFIXES", "TableFile", "open_table"]
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
 LOOK_BYTES = 1 << 20
-"""This many bytes of a column are read at a time from a local table, and from any table to get a single image."""
+"""Bytes of a column to read at a time from a local table, and from any table when only one image is needed."""
 
 
 class TableFile(Protocol):
@@ -34,10 +34,10 @@ class TableFile(Protocol):
         """Yields the bytes of the images in a column, a few at a time; null for rows without an image."""
 
     def num_bytes(self) -> int:
-        """Size of all columns in bytes, as the file declares it."""
+        """Total size of all columns in bytes, as declared in the file."""
 
     def starts(self) -> list[int]:
-        """Numbers of the rows that :meth:`image_at` can read cheaply, in ascending order; at least the first row."""
+        """Returns the indices of the rows that :meth:`image_at` can read cheaply, in ascending order, with row 0."""
 
     def image_at(self, column: str, start: int) -> pa.Scalar:
         """The bytes of the image in the row ``start``, one of :meth:`starts`; null if the row has none."""
