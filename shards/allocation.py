@@ -25,8 +25,8 @@ _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_AREN
 def keep_freed_memory() -> None:
     """Makes glibc keep freed memory, in this process and in threads that start later.
 
-    Does nothing if the environment sets one of glibc's options for this, or if the C library is not glibc. A second
-    call costs nothing.
+    Does nothing if the environment sets one of glibc's options for this, or if the C library is not glibc. Calling it
+    again costs nothing.
     """
     if not any(os.environ.get(name) for name in _OF_THE_USER):
         _set({MMAP_THRESHOLD: MMAP_BYTES, TRIM_THRESHOLD: KEPT_BYTES, ARENA_MAX: 1})

@@ -137,7 +137,7 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
 
 
 def _final_names(tars: list[NamedTar]) -> set[str]:
-    """Names of all files that a data set of ``tars`` may consist of, apart from the tars."""
+    """Returns the names of all files that a data set of ``tars`` may consist of, other than the tars themselves."""
     return {*_OURS, *(f"{tar.stem}{end}" for tar in tars for end in SIDECAR_ENDS)}
 
 

@@ -33,7 +33,7 @@ class TarImage:
     """An image in a tar. Its bytes have been hashed, but not decoded."""
 
     source: PackedSource
-    """The image's description. Its ``split`` is ``""`` until one is assigned, unless a list gives the split."""
+    """The image's description. ``split`` is ``""`` until the image is assigned to one, unless a list gives it."""
     offset: int
     length: int
 
@@ -134,9 +134,9 @@ def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
 
 
 def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> ExaminedTar:
-    """Reads a tar once, and determines the identity and the label of every sample.
+    """Reads a tar once, and determines the image, the SHA-256 and the label of every sample.
 
-    Raises ``InputError`` for a file that is not a tar, and for labels that are neither real nor generated.
+    Raises ``InputError`` if the file is not a tar, or if a label means neither real nor generated.
     """
     listing: TarListing = list_tar(tar.path, settings.last_dot)
     found = ExaminedTar(num_samples=len(listing.samples), passed_over=listing.passed_over, unread=listing.unread)

@@ -63,10 +63,10 @@ class KeyList:
 
 
 def read_key_list(path: Path) -> KeyList:
-    """Reads the list in ``path``.
+    """Reads the label list at ``path``.
 
-    Raises ``InputError`` if the list cannot be read, lacks a column or has no rows, if a key occurs twice, or if a row
-    names an unknown split. The last two messages name the key.
+    Raises ``InputError`` if the list cannot be read, lacks a required column or has no rows, or, naming the key, if a
+    key occurs twice or has an unknown split.
     """
     rows: dict[tuple[str, str], Row] = {}
     for row in _rows(path):

@@ -1,4 +1,4 @@
-"""Chooses the rules by which samples of tars are labelled: the user's rules, or else the rules that fit best."""
+"""Chooses the rules for labelling the samples of tars: those that the user gave, or else those that fit best."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["RuleChoice"]
 
 _GUESSED = (*MEMBER_RULES, "folder", "tar")
 _LOOKED_AT = 100
-"""A guess is based on at most this many samples; samples without an image do not count."""
+"""The choice is based on at most this many samples. Samples without an image are not counted."""
 
 
 class RuleChoice:

@@ -1,9 +1,8 @@
-"""Rules that determine labels, generators and groups for the samples in a tar made elsewhere.
+"""Rules for determining the label, generator and group of each sample in a tar made elsewhere.
 
-A rule says where a value is read from. ``cls`` and ``txt`` are the members with these extensions. ``json:KEY`` is a
-field of the ``.json`` member (``json:meta.model`` is a nested one). ``folder`` is the folders in the member's name.
-``tar`` is the name of the tar or of a folder that holds it. ``list`` is the row with the sample's key in a CSV or
-Parquet list.
+A rule names the place from which a value is read. ``cls`` and ``txt``: the member with this extension. ``json:KEY``: a
+field of the ``.json`` member, possibly nested (``json:meta.model``). ``folder``: the folders in the member's path.
+``tar``: the name of the tar or of one of its folders. ``list``: the row with the sample's key in a CSV or Parquet list.
 """
 
 import json
@@ -60,7 +59,7 @@ class Hint:
 
 @dataclass(frozen=True)
 class LabelRules:
-    """The rules of a run for labels, generators and groups. Can be pickled."""
+    """The rules that a run uses for labels, generators and groups. Picklable."""
 
     label: str
     """Rule for labels: ``cls``, ``txt``, ``json:KEY``, ``folder``, ``tar`` or ``list``."""

@@ -48,10 +48,10 @@ class Said:
 
 @dataclass(frozen=True)
 class LabelWords:
-    """The words for classes, including those that the user gave. Can be pickled."""
+    """The words that denote classes, including those that the user gave. Picklable."""
 
     values: Mapping[str, int] = field(default_factory=dict)
-    """Text in lower case → label, as the user gave it."""
+    """Text in lower case → label, for texts whose label the user gave."""
     skipped: frozenset[str] = frozenset()
     """Names of folders, in lower case, whose images are skipped."""
 
@@ -123,7 +123,7 @@ class LabelWords:
         return self._said(folders, meanings, chosen[0]) if chosen else None
 
     def _is_denied(self, folders: Sequence[str], meanings: Sequence[Meaning], label: int | None) -> bool:
-        """Whether the name of a folder denies the class ``label`` that another folder names, as in ``ai/not_ai``."""
+        """Whether one folder's name negates the class ``label`` that another one denotes, as in ``ai/not_ai``."""
         names = [name for name, meaning in zip(folders, meanings, strict=True) if not meaning.is_given]
         return any(label in denied(letters_of(name)) for name in names)
 

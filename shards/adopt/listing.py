@@ -1,7 +1,7 @@
 """Lists the contents of a WebDataset tar made elsewhere: the samples, and the names and offsets of their members.
 
-The tar is not trusted and never unpacked. A sample consists of the members that share a key, which is a member's name
-up to the first dot after its last slash. The members of a sample need not be consecutive here.
+The tar is not trusted and never unpacked. A sample consists of the members that share a key, which is a member's path
+up to the first dot in its file name. Unlike in WebDataset, the members of a sample need not be consecutive.
 """
 
 from collections.abc import Iterator

@@ -19,10 +19,10 @@ _MOST_SHOWN = 5
 def notes_on_labels(
     tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules, settings: IndexSettings
 ) -> list[str]:
-    """Notes on the rule by which the samples were labelled, and on evidence against it.
+    """Returns notes on the rule by which the samples were labelled, and on evidence against it.
 
-    Raises ``InputError`` if the evidence contradicts the labels, or if a list does not say to which of several tars a
-    key belongs.
+    Raises ``InputError`` if the evidence contradicts the labels, or if a key of the label list occurs in several tars
+    and the list does not say which of them it means.
     """
     evidence = LabelEvidence()
     for found in examined:
@@ -70,12 +70,12 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
 
 
 def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """A note, with the tar's name, for each tar that has no end-of-archive marker or has unread bytes after it."""
+    """Returns a note, with the tar's name, for each tar with no end-of-archive marker or with unread bytes after it."""
     return [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
 
 
 def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """Notes on skipped files and images in the tars, on tars without samples, and on faults at the ends of tars."""
+    """Returns notes on skipped files and images, on tars without samples, and on faults at the ends of tars."""
     notes = unread_ends(tars, examined)
     empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
     if empty:

@@ -34,7 +34,7 @@ class IndexSettings:
     values: dict[str, int] = field(default_factory=dict)
     """Text in lower case → label. Supplements or overrides 0, 1 and the words of ``shards.sources.words``."""
     skip: tuple[str, ...] = ()
-    """Names of folders in lower case. Images in such folders in a tar are left out."""
+    """Names of folders in lower case. Images in folders with these names are skipped."""
     image_ext: tuple[str, ...] = ()
     """Extensions of the members to use as images, in order of preference. If empty, all known extensions are used."""
     last_dot: bool = False
@@ -42,7 +42,7 @@ class IndexSettings:
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels; models are trained at this size."""
     note: str = ""
-    """Text about the data that every reader of a verdict must know, see ``shards.manifest.note``; ``""`` for none."""
+    """Text about the data that everyone who reads a verdict must know, see ``shards.manifest.note``; ``""`` if none."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)

@@ -1,9 +1,9 @@
-"""The sidecar of a tar made elsewhere: a second tar with the members that the original tar lacks.
+"""The sidecar of a tar made elsewhere: a second tar with the members that the original lacks.
 
-``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample. ``NAME.sidecar.parquet`` holds the
-samples' rows of the manifest. The images stay in the original tar, which is only read. The name of a sidecar does not
-end in ``.tar``, since programs that read ``*.tar`` in the folder would take the sidecar for data. In older data sets it
-is ``NAME.sidecar.tar``.
+``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu for each sample. ``NAME.sidecar.parquet`` holds the
+samples' rows of the manifest. The images stay in the original tar, which is not modified. A sidecar's name does not end
+in ``.tar``, because programs that read ``*.tar`` from the folder would mistake it for data. Older data sets have
+``NAME.sidecar.tar`` instead.
 """
 
 import hashlib

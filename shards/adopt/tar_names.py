@@ -1,4 +1,4 @@
-"""Finds the tars that the user means, and gives each a name in the data set."""
+"""Finds the tars that the user specified, and assigns each a name in the data set."""
 
 import glob
 import os
@@ -20,13 +20,13 @@ SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
 
 @dataclass(frozen=True)
 class NamedTar:
-    """A tar made elsewhere, with its names."""
+    """A tar made elsewhere, with the names by which it is known."""
 
     path: Path
     name: str
     """Path relative to the data set's folder, which identifies the tar in the manifest."""
     stem: str
-    """File name of the tar's sidecar without ``.sidecar``, different for all tars."""
+    """File name of the tar's sidecar without ``.sidecar``. Unique among the tars."""
     below: str = ""
     """Path relative to the folder that holds all tars. The names of the folders in this path may be labels."""
 
@@ -93,7 +93,7 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """The tars below a folder, at any depth. Skips a compressed tar if the uncompressed tar is beside it.
+    """Returns the tars below a folder, at any depth. Skips a compressed tar if its uncompressed form is beside it.
 
     Raises ``InputError`` for any other compressed tar, if there are no tars, or if the folder cannot be read.
     """
@@ -136,7 +136,7 @@ def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
 
 
 def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
-    """The tars at ``paths``, with their names in the data set ``out``."""
+    """Returns the tars at ``paths``, each with its names in the data set folder ``out``."""
     above = Path(os.path.commonpath([path.parent for path in paths])) if paths else out
     stems = _stems(paths)
     return [

@@ -1,4 +1,4 @@
-"""Determines what tars made elsewhere hold before anything is written: labels, splits, and what is left out."""
+"""Determines the contents of tars made elsewhere before anything is written: labels, splits, and what is left out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ __all__ = ["UnderstoodTars", "understand_tars"]
 
 @dataclass(frozen=True)
 class UnderstoodTars:
-    """The images of tars, labelled by one set of rules. Each of the sequences has one entry per tar."""
+    """The images of tars, labelled by one set of rules. ``tars``, ``examined`` and ``images`` have an entry per tar."""
 
     tars: Sequence[NamedTar]
     examined: Sequence[ExaminedTar]
@@ -33,7 +33,7 @@ class UnderstoodTars:
     """The accepted images, with their splits."""
     rejected: list[Rejection]
     shares: Mapping[str, float] | None
-    """Split → share; ``None`` if the names of the tars give the splits."""
+    """Split → share, or ``None`` if the splits are taken from the names of the tars."""
     notes: list[str]
     """Sentences for the user about how images were labelled."""
 

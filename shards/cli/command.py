@@ -1,4 +1,4 @@
-"""Runs a command so that a user's mistake ends it with one clear sentence and exit code 2.
+"""Runs a command, and ends it with a one-sentence error message and exit code 2 if the user made a mistake.
 
 >>> def main(argv: list[str] | None = None) -> int: ...
 >>> if __name__ == "__main__":

@@ -21,8 +21,7 @@ T = TypeVar("T")
 
 BAR_EVERY_S = 0.5
 LOG_EVERY_S = 30.0
-"""Interval between progress lines in a log file, in seconds. At the rate of a terminal's bar, they would flood the
-file."""
+"""Seconds between two progress lines in a log file. One line per update of the bar would fill the file."""
 
 LOOKS_BEFORE_NOTICE = 3
 """A line of ``SIGNS`` is printed once its key has been found in this many inspections, made once per second."""

@@ -1,4 +1,4 @@
-"""Makes printing safe when stdout or stderr is closed, cannot be written, or cannot encode some characters.
+"""Makes printing safe when stdout or stderr is closed, cannot be written to, or cannot encode some characters.
 
 A failed print must neither stop a command half-way nor end it with a traceback. Text that cannot be written is dropped,
 and ``Output`` records the loss. If any of the file descriptors 0 to 2 is closed, the null device is opened in its
@@ -51,7 +51,7 @@ codecs.register_error(_ERRORS, _plainly)
 
 @dataclass
 class Output:
-    """Whether the output on stdout was written, lost, or cut short by its reader."""
+    """What became of the output on stdout: whether it was all written, was lost, or was cut short by its reader."""
 
     lost: OSError | None = None
     """The first error that dropped output; ``None`` if everything was written."""

@@ -107,13 +107,14 @@ class Card:
 
     names: ClassNames = field(default_factory=dict)
     shown: str = ""
-    """Path or address of the card, as messages show it."""
+    """Path or URL of the card, as shown in messages."""
 
     @staticmethod
     def beside(files: SourceFiles) -> "Card":
-        """The card (``README.md``) in the folder of ``files``, or else in the folder above it.
+        """Reads the card (``README.md``) in the folder of ``files``, or else the one in the folder above it.
 
-        Returns an empty card if neither names classes. Raises ``MachineTrouble`` if the disk fails to deliver a card.
+        Returns an empty card if neither gives class names. Raises ``MachineTrouble`` if the disk fails while a card is
+        read.
         """
         for place in (files, _above(files)):
             if place is None:

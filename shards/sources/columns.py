@@ -1,6 +1,6 @@
-"""Finds the meaning of the columns of a table of images by their names.
+"""Determines what the columns of a table of images mean, by their names.
 
-The tables are lists beside images, or files that hold the images.
+Such a table is either a list of image files, or a file that holds the images itself.
 """
 
 import re
@@ -12,7 +12,7 @@ from shards.errors import InputError
 __all__ = ["LABEL_COLUMNS", "PATH_COLUMNS", "Columns", "Unclear", "find_columns", "plain_name"]
 
 PATH_COLUMNS = ("path", "file_name", "file", "file_path", "image_path", "image_name", "image", "img", "img_path")
-"""Names of columns with paths of files. If a table has several of them, the first in this list counts."""
+"""Names of columns with file paths. If a table has several of them, the one that comes first here is used."""
 LABEL_COLUMNS = (
     *("label", "labels", "label_str", "label_a", "class", "class_name", "label_name", "target", "ground_truth"),
     *("is_fake", "fake", "is_generated", "generated", "is_ai", "ai_generated", "is_ai_generated", "is_synthetic"),
@@ -28,7 +28,7 @@ class Unclear(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of a table's columns by meaning; ``""`` if the table has no such column."""
+    """Names of a table's columns by meaning; ``""`` (or an empty tuple, for labels) if there is no such column."""
 
     path: str = ""
     labels: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """The names of all columns that have a meaning."""
+        """The names of all columns with a known meaning."""
         return [name for name in (self.path, *self.labels, self.generator, self.group, self.split) if name]
 
 

@@ -73,7 +73,7 @@ class SourceFiles(Protocol):
         """
 
     def read(self, name: str) -> bytes:
-        """The bytes of an image file.
+        """Returns the bytes of an image file.
 
         Raises ``RejectedImage`` if the file is at fault, and ``InputError`` if a store does not respond.
         """
@@ -85,10 +85,10 @@ class SourceFiles(Protocol):
         """The stamp of a file; ``None`` if it cannot be determined."""
 
     def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
-        """:meth:`stamp` of each of ``names``. Requests to a store are made in parallel."""
+        """The result of :meth:`stamp` for each of ``names``. Requests to a store are made in parallel."""
 
     def has_any(self, names: Sequence[str]) -> bool:
-        """Whether any of the files ``names`` exists. In a store, perhaps only some of them are looked up."""
+        """Whether any of the files ``names`` exists. In a store, possibly only some of them are looked up."""
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
         """Up to ``most`` of ``names``, evenly spaced, that can be read cheaply even before :meth:`prepared`."""
@@ -183,7 +183,7 @@ class StoredFiles(_OneImageEach):
 
     @property
     def remote(self) -> RemoteFolder:
-        """The folder in the store, shared by all uses in a process."""
+        """The folder in the store. One object is shared by the whole process."""
         return _opened(self.url, self.settings)
 
     @property

@@ -159,7 +159,10 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
 
 
 def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
-    """Value → label, for numbers to which the user gave a class. The class of 0 implies that of 1, and vice versa."""
+    """Returns value → label for the numbers whose class the user gave.
+
+    If the user gave only one of 0 and 1 a class, the other one denotes the other class.
+    """
     numbers = {}
     for value, text in texts.items():
         for form in (text, value):

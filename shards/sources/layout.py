@@ -126,7 +126,7 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
 
 
 def _require_real(folder: Folder, start: int) -> None:
-    """Raises ``InputError`` if a name below a folder of real images may mean generated images: ``real/fake_old``."""
+    """Raises ``InputError`` if a folder below one of real images may hold generated images: ``real/fake_old``."""
     for name in folder[start:]:
         if may_be_generated(name):
             raise InputError(
@@ -137,7 +137,10 @@ def _require_real(folder: Folder, start: int) -> None:
 
 
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
-    """The split that the names of a folder give; ``""`` if they give none. Raises ``InputError`` if they give two."""
+    """Returns the split that the names on a folder's path indicate, or ``""`` if they indicate none.
+
+    Also returns ``""`` if the user wants all splits drawn. Otherwise, raises ``InputError`` if they indicate two.
+    """
     splits = list(dict.fromkeys(meanings[name].split for name in folder if meanings[name].split))
     if not splits or not rules.given_split:
         return ""

@@ -1,4 +1,4 @@
-"""Reads lists of images in CSV, JSON lines or Parquet: columns of paths and labels, and optional further columns."""
+"""Reads lists of images in CSV, JSON lines or Parquet, with columns for paths, labels and, optionally, other data."""
 
 import os
 import posixpath

@@ -32,13 +32,13 @@ METADATA_NAMES = frozenset(f"metadata{suffix}" for suffix in LIST_SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A table's row about an image. A field that the table does not give is ``None`` or ``""``."""
+    """A metadata table's row about one image. Values that the table lacks are ``None`` or ``""``."""
 
     label: int | None
     generator: str
     group: str
     split: str
-    """The split, from the table or else from the names of folders."""
+    """The split that the table gives, or else the one that the folder names give."""
     where: str
     """The table and row, as text for the user."""
 

@@ -55,7 +55,7 @@ def note_beside(files: SourceFiles) -> NoteFiles:
 
 
 def notes_among(files: SourceFiles, names: Iterable[str]) -> NoteFiles:
-    """The note files among the files ``names`` of a folder."""
+    """Returns those of the files ``names`` of a folder that are note files."""
     return NoteFiles(files, tuple(sorted(name for name in names if PurePosixPath(name).name == NOTE_NAME)))
 
 

@@ -191,7 +191,7 @@ def _parquet_rows(path: Path, shown: str) -> TableRows:
 
 
 def is_text_or_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type may have a meaning. Columns of bytes (such as images), lists or objects do not."""
+    """Whether a column of this type may have a known meaning. Bytes (such as images), lists and objects may not."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return not binary and not pa.types.is_nested(kind)

@@ -1,4 +1,4 @@
-"""The folder inside a build's output for everything that must be unpacked from its sources."""
+"""The scratch folder inside a build's output, to which sources are unpacked if necessary."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["open_scratch", "require_room"]
 
 
 def open_scratch(out: Path) -> Path:
-    """Returns the folder, and makes it if necessary. Removes temporary files of a killed build.
+    """Returns the scratch folder, creating it if necessary. Removes temporary files left by a killed build.
 
     The caller must hold the lock of ``out``.
     """

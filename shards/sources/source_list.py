@@ -1,6 +1,6 @@
 """The images that a build packs, as an Arrow table, and the rules by which the table is made.
 
-The table is sorted, so that the order of files in a folder or list does not matter.
+The table is sorted, so it does not depend on the order of files in a folder or rows in a list.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 UNKNOWN_GENERATOR = "unknown"
-"""Name of the generator for generated images whose generator is not known."""
+"""Used for generated images whose generator is not known."""
 
 SOURCE_SCHEMA = pa.schema(
     [
@@ -41,7 +41,7 @@ SOURCE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class SourceRules:
-    """How the user wants sources to be understood. Can be pickled."""
+    """The user's choices about how to interpret a source. Picklable."""
 
     words: Words = field(default_factory=Words)
     generator_level: int | None = None

@@ -18,7 +18,7 @@ BESIDE_CLASSES = frozenset(
     | {"mask", "masks", "meta", "metadata", "misc", "other", "others", "prompts", "readme", "segmentation"}
     | {"thumbnails", "todo", "tmp", "unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
 )
-"""Words in the names of folders that are often beside the folders of the classes, but are not a class."""
+"""Words in the names of folders that often lie beside the class folders but are not a class."""
 
 
 def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], counts: Mapping[_Folder, int]) -> None:

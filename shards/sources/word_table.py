@@ -52,7 +52,7 @@ CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
 """Word in lower case → label."""
 
 CERTAIN = {"real": 0, "reals": 0, "generated": 1, "aigenerated": 1, "aigc": 1, "fake": 1, "fakes": 1}
-"""Words that always name a class. Other words, such as ``photo``, ``human`` or ``ai``, may also name a scene."""
+"""Words that unambiguously denote a class. Others, such as ``photo``, ``human`` or ``ai``, may also denote a scene."""
 
 NEGATIONS = frozenset(
     {"no", "non", "not", "un", "without", "free", "false", "never", "neither", "nor", "anti", "isn", "isnt"}

@@ -160,7 +160,7 @@ class Words:
         return Meaning(next(iter(labels), None), next(iter(splits), ""))
 
     def _of_partition(self, column: str, value: str) -> Meaning:
-        """The meaning of a folder ``COLUMN=VALUE``, as Hive and Spark name them: ``label=fake``, ``is_fake=0``."""
+        """Returns the meaning of a folder ``COLUMN=VALUE``, as in Hive and Spark: ``label=fake``, ``is_fake=0``."""
         if plain_name(column) == "split":
             return Meaning(split=self.of_name(value).split)
         if plain_name(column) not in _OF_LABELS:

@@ -1,1 +1,1 @@
-"""Archives as sources: lists their members, and reads images from them without unpacking."""
+"""Archives as sources: lists their members, and reads images from them without unpacking them."""

@@ -28,7 +28,7 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A zip or a tar among the sources."""
+    """A zip or tar among the files of a source."""
 
     found: OpenedAs
     opened: OpenedAs

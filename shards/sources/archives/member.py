@@ -34,7 +34,7 @@ class OpenedAs:
 
 @dataclass(frozen=True, slots=True)
 class PackedMember:
-    """A file in an archive. Kept small, because there is one for each of millions of images."""
+    """A file in an archive. Kept small, because there may be millions of them."""
 
     archive: str
     """Name of the archive."""

@@ -47,10 +47,10 @@ def has_zip_end(path: Path) -> bool:
 
 
 def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
-    """(name, member) of each file in a zip, ordered by offset; names have ``/`` between folders.
+    """Lists the files in a zip as (name, member), ordered by offset. Folders in names are separated by ``/``.
 
-    A member's ``fault`` says why it must not be read. Raises ``InputError`` if the zip is damaged, is split,
-    lists too many files, or has images that are encrypted or compressed by an unsupported method.
+    A member's ``fault`` says why it must not be read. Raises ``InputError`` if the zip is damaged or split, lists too
+    many files, or has images that are encrypted or compressed by an unsupported method.
     """
     try:
         infos, directory = read_or_end(path, lambda: _directory(path))

@@ -1,1 +1,1 @@
-"""Images inside tables: Parquet files, and the Arrow files of ``datasets``."""
+"""Images embedded in tables: Parquet files, and the Arrow files of the ``datasets`` library."""

@@ -1,4 +1,4 @@
-"""Finds the column of a table that holds images."""
+"""Finds the column that holds the images of a table."""
 
 import pyarrow as pa
 

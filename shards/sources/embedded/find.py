@@ -32,8 +32,8 @@ Listed = tuple[str, Stamp | None]
 """(name of a file, its stamp or ``None`` if the listing gave none)."""
 
 _FEW_IMAGES = 100
-"""A folder with more image files than this is read as a folder of images, even if it holds tables. Fewer image files
-may be illustrations of a card."""
+"""A folder with more image files than this is read as a folder of images, even if it contains tables. With fewer, the
+image files may just be illustrations of a data set card."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
 """A table with at least this many bytes per row is assumed to hold images. Any other is checked for at least one."""
@@ -46,7 +46,7 @@ _NOT_INSIDE = (
     "its column of images holds only paths to files on its author's machine: write it again with the images inside "
     "(datasets does so in push_to_hub and save_to_disk), or give the folder of the files"
 )
-"""End of an error message about a table without images inside: the cause and the remedy."""
+"""The end of an error message about a table without embedded images: the cause and the remedy."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class TableFile(Protocol):
         """Returns the indices of the rows that :meth:`image_at` can read cheaply, in ascending order, with row 0."""
 
     def image_at(self, column: str, start: int) -> pa.Scalar:
-        """The bytes of the image in the row ``start``, one of :meth:`starts`; null if the row has none."""
+        """Returns the bytes of the image in row ``start``, one of :meth:`starts`, or null if the row has no image."""
 
 
 @contextmanager
