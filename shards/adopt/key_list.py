@@ -1,4 +1,4 @@
-"""Lists of labels for the samples of tars, by key: ``key,label[,tar,generator,group,split]`` in CSV or Parquet."""
+"""Reads lists that give labels by sample key: ``key,label[,tar,generator,group,split]`` in CSV or Parquet."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence

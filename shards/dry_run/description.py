@@ -78,7 +78,7 @@ def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
 
 
 def _said(branch: _Branch) -> str:
-    """Returns the class, generator and split of a folder's images as text, each only if all these images share it."""
+    """Returns the class, generator and split of a folder's images as text. Omits those in which the images differ."""
     labels = {label for label, _, _ in branch.kinds}
     generators = {generator for _, generator, _ in branch.kinds}
     splits = {split for _, _, split in branch.kinds}

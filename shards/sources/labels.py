@@ -37,8 +37,8 @@ class _Column:
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Value → its class name in the file or card, or else the value itself. Omits values such as "nan" that are no
-    label."""
+    """Value → its class name in the file or card, or else the value itself. Omits values such as "nan", which are not
+    labels."""
     meanings: Mapping[str, int]
     """Value → label. Omits values whose meaning is unknown."""
     by: str

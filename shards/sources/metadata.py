@@ -110,7 +110,7 @@ def _add(
     rules: SourceRules,
     card: Card,
 ) -> Iterator[tuple[int, str, str]]:
-    """Adds a table's rows to ``found``. Yields (label, path, where the row is, as text) for each image."""
+    """Adds a table's rows to ``found``. For each image, yields (label, path, text that says where its row is)."""
     there = known | skipped
     paths = [_within(folder, name, there) for name in rows.texts(rows.columns.path)]
     named = [row for row, path in enumerate(paths) if path in known]

@@ -28,8 +28,8 @@ class OpenedAs:
     path: Path
     stamp: Stamp
     gzipped: bool = False
-    """Whether it is a gzipped tar. Offsets then refer to the unpacked tar, and each read decompresses everything before
-    them."""
+    """Whether it is a gzipped tar. Offsets then refer to the uncompressed tar, and reading at an offset decompresses
+    everything before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def is_unsafe(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, or a folder that holds it, is hidden, such as the files that macOS adds to a zip."""
+    """Whether a file or one of its folders is hidden, like the files that macOS adds to a zip."""
     return name.startswith(".") or "/." in name
 
 

@@ -146,7 +146,7 @@ class _Pieces(io.BufferedReader):
     """A file in a store that is fetched in pieces.
 
     Arrow allocates a buffer as large as the length that a message declares. This class limits each read to the rest of
-    the file, so a false length allocates nothing.
+    the file, so a falsely declared length cannot cause a huge allocation.
     """
 
     def __init__(self, file: RangeFile) -> None:

@@ -36,7 +36,7 @@ _FEW_IMAGES = 100
 image files may just be illustrations of a data set card."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
-"""A table with at least this many bytes per row is assumed to hold images. Any other is checked for at least one."""
+"""A table with at least this many bytes per row is assumed to hold images. Any other is searched for an image."""
 _OF_MANY = re.compile(r"(.*?)[-_.]?\b\d+-of-(\d+)(?:-[0-9a-f]{16})?")
 """Matches ``train-00000-of-00042``, with or without the fingerprint that the Hugging Face hub used to append."""
 _NUMBER = re.compile(r"[-_.]?\d+")
