@@ -78,8 +78,8 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC of its images against all real images, by the model that is given all file properties that
-    leave traces in the pixels."""
+    """Generator → AUROC of its images against all real images, as scored by a model of all file properties that leave
+    traces in the pixels."""
     not_in_pixels: Separation | None
     """Separation by the file properties that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
@@ -121,7 +121,7 @@ class DuplicatesRecord(TypedDict):
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]
-    """Up to 1,000 pairs, the worst first: those in different splits and of different classes."""
+    """Up to 1,000 pairs, the worst first; the worst are those that differ in both split and class."""
 
 
 class AuditSummary(TypedDict):
@@ -168,7 +168,7 @@ def audit_summary(audit: Audit) -> AuditSummary:
 
 
 def check_audit(document: object) -> Audit:
-    """Checks ``document`` and returns it as an audit. Raises ``ValueError`` that names the first invalid entry."""
+    """Checks that ``document`` is a valid audit and returns it. Raises ``ValueError`` describing the first fault."""
     audit = versioned_document(document, Audit, FORMAT_VERSION)
     for finding in audit["findings"]:
         if set(finding) != set(FindingRecord.__annotations__):

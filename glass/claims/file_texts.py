@@ -63,9 +63,10 @@ class FileTexts:
 
 
 def file_texts(image: ImageFile.ImageFile, data: bytes) -> FileTexts:
-    """Reads the texts of ``image``, which ``open_image`` opened from ``data``: at most ``_MAX_TEXTS`` of each kind.
+    """Reads the texts of an image file, at most ``_MAX_TEXTS`` of each kind.
 
-    If metadata are damaged, Pillow's exception is passed on, which may be of any type.
+    ``image`` is the result of ``open_image(data)``. If metadata are damaged, an exception raised by Pillow, of any
+    type, may propagate to the caller.
     """
     if image.format == "PNG":
         packets, texts, exif = _png(data)
@@ -184,8 +185,10 @@ def _iim(image: ImageFile.ImageFile) -> Iterator[Text]:
 
 
 def _decoded(text: bytes) -> str:
-    """Decodes ``text`` as UTF-8, which programs write even where a format prescribes Latin-1; if it is not valid UTF-8,
-    as Latin-1."""
+    """Decodes ``text`` as UTF-8 or, if that fails, as Latin-1.
+
+    UTF-8 comes first because programs write it even where a format prescribes Latin-1.
+    """
     text = text[:MAX_BYTES]
     try:
         return text.decode()

@@ -1,4 +1,4 @@
-"""Finds texts by which image generators can be recognised: their settings and their names."""
+"""Finds traces of image generators in the texts of a file: generator settings, and names of generators."""
 
 import re
 from collections.abc import Sequence
@@ -18,8 +18,10 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 class _Mark(NamedTuple):
-    """A rule that recognises texts by or about ``generator``: they must match ``pattern`` and, if ``fields`` are given,
-    be stored in one of these fields."""
+    """A rule that recognises texts written by ``generator`` or mentioning it.
+
+    The text must match ``pattern``. If ``fields`` are given, it must also be stored in one of them.
+    """
 
     generator: str
     pattern: re.Pattern[str] = re.compile("")
@@ -71,8 +73,11 @@ _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"
 
 
 def generator_claims(texts: Sequence[Text]) -> list[Claim]:
-    """One claim for each generator whose settings or name occur in ``texts``. It cites the first text with settings or,
-    if there are none, with the name."""
+    """Returns one claim for each generator that is recognised in ``texts``, by its settings or by its name.
+
+    Each text counts for one generator only, that of the first matching rule. A claim quotes the generator's first text
+    with settings or, if there is none, its first text with the name.
+    """
     settings: dict[str, Claim] = {}
     names: dict[str, Claim] = {}
     for text in texts:
@@ -88,8 +93,10 @@ def _claim(what: str, mark: _Mark, text: Text) -> Claim:
 
 
 def _where(text: Text) -> str:
-    """The source of a text, in parentheses: its kind and field, and its beginning or, for settings in JSON, the name of
-    the model."""
+    """Describes, in parentheses, where ``text`` was found: its kind and field, followed by an excerpt.
+
+    For settings in a format for programs, such as JSON, the model's name, if there is one, replaces the excerpt.
+    """
     place = f"{text.kind} {quoted(text.name, 60)}" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):
         model = _MODEL.search(text.text, 0, SEARCHED)
