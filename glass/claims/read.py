@@ -25,9 +25,9 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
     """Returns the claims found in the bytes of an image file, signed ones first.
 
     ``trust`` holds the certificates (PEM text, see ``content_credentials.read_trust``) of trusted authorities: a
-    manifest is trusted if one of them vouches for its signer. Nothing is fetched from a network. Parts that cannot be
-    read do not raise an exception but yield a claim that says so. An empty list proves nothing: metadata are lost
-    whenever a picture is saved again.
+    manifest is trusted if one of them vouches for its signer. Nothing is fetched from a network. If a part of the file
+    cannot be read, a claim says so; only a fault of the machine raises an exception. An empty list proves nothing:
+    metadata are lost whenever a picture is saved again.
     """
     try:
         image = open_image(data)

@@ -52,7 +52,7 @@ class ImageRecord(TypedDict):
     verdict: str | None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None
-    """Whether a harmless change leads to another verdict; null if this was not tested."""
+    """Whether the verdict is different after some harmless change; null if this was not tested."""
     reason: str | None
     """Why there is no verdict; null if there is one."""
     width: int | None
@@ -89,7 +89,8 @@ class ImageVerdict:
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
-    """Whether a harmless change leads to another verdict, even if only ``uncertain``; None if this was not tested."""
+    """Whether the verdict is different after some harmless change, even if it is only ``uncertain``; None if this was
+    not tested."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
@@ -103,8 +104,8 @@ class ImageVerdict:
     draw_scores: tuple[float, ...] = ()
     """The score of each draw of windows. ``score`` is computed from the mean of the draws' logits."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the score of the changed image, from the same number of draws. The change to JPEG is
-    missing if the image is too long for it."""
+    """Name of a harmless change → the score of the changed image, from the same number of draws. The JPEG change is
+    missing if the image is too large to be saved as a JPEG."""
     change_verdicts: Mapping[str, str] = field(default_factory=dict)
     """Name of a harmless change → the verdict on the changed image."""
     change_probabilities: Mapping[str, float] = field(default_factory=dict)
