@@ -169,8 +169,7 @@ def _said(store: dict[str, Any]) -> str:
 
 
 def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """Returns a phrase on the origin of a picture that this one was made from, as that picture's own manifest states
-    it.
+    """Returns a phrase on the origin of a picture that this one was made from, quoted from that picture's manifest.
 
     The outer manifest's signature proves only that the source picture was included, not that its claim is true. If its
     manifest failed the check when the picture was included, the phrase says so.

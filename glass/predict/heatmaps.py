@@ -58,8 +58,7 @@ height of a line of text."""
 
 
 def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVerdict, dense: "DenseMap | None") -> None:
-    """Writes a heat map of the image's windows into ``folder`` and, unless ``dense`` is None, another with the dense
-    map.
+    """Writes a heat map of the image's windows into ``folder`` and, if ``dense`` is given, one of the dense map.
 
     ``pixels`` is (H, W, 3), and ``dense`` is the result of :func:`dense_attention`. The file names consist of
     ``number``, which is the image's position in the prediction, and the image's own name. Raises ``OSError`` if writing

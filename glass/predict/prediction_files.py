@@ -84,8 +84,7 @@ class MadeBy(NamedTuple):
 
 
 def made_by(head: Mapping[str, Any]) -> MadeBy:
-    """Returns everything that the verdicts in a file depend on; ``head`` is the head of the file or the record of a
-    page.
+    """Returns everything that the verdicts in a file depend on, taken from the file's head or the page's record.
 
     Raises ``KeyError``, ``TypeError`` or ``ValueError`` if ``head`` is not a valid head or record.
     """

@@ -36,8 +36,7 @@ class TarImages:
 
 
 def images_of_tar(path: Path) -> TarImages:
-    """Lists the images in the tar at ``path``: one source for each member with an image's extension, in the order of
-    the tar.
+    """Lists the images in the tar at ``path``, in its order: one source per member with an image's extension.
 
     A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. Another one is added if
     data follow the end-of-archive marker, or if the marker is missing. Raises ``InputError`` if the file is not a tar,

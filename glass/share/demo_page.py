@@ -1,6 +1,6 @@
 """The page of ``glass demo``: the user drops an image and sees the page that ``glass predict --html`` writes for it.
 
-The original bytes of the upload are stored and read, so it gets the same score as from ``glass predict``.
+The upload is stored and read byte for byte, so its score is the same as in ``glass predict``.
 """
 
 import html

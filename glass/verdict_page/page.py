@@ -46,9 +46,10 @@ class VerdictPage:
     _details: Details = field(default_factory=Details)
 
     def watched(self, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
-        """If the page has room for thumbnails, returns ``sources`` wrapped so that each keeps a thumbnail of its image.
+        """Returns ``sources`` wrapped so that each keeps a thumbnail of its image, for the page to show.
 
-        Otherwise, returns ``sources`` unchanged. The images of wrapped sources are decoded whole.
+        Returns them unchanged if the page shows no thumbnails, that is, with a single image or more than
+        ``MOST_THUMBNAILS``. The images of wrapped sources are decoded whole.
         """
         return [WatchedSource(source) for source in sources] if 1 < self.num_images <= MOST_THUMBNAILS else sources
 
@@ -63,9 +64,10 @@ class VerdictPage:
         loaded: LoadedImage | None = None,
         dense: DenseMap | None = None,
     ) -> None:
-        """Adds the verdict on the next image. ``source`` is its source, as returned by :meth:`watched`.
+        """Adds the verdict on the next image; ``source`` is this image's source, as returned by :meth:`watched`.
 
-        With ``loaded``, the page can show the image with its windows; with ``dense``, also under a heat map.
+        If ``loaded`` is given, the page can show the image with its windows. If ``dense`` is given, too, it can also
+        show the heat map.
         """
         number = len(self._verdicts)
         self._verdicts.append(verdict)
@@ -119,8 +121,10 @@ class VerdictPage:
         )
 
     def _shown(self) -> list[int]:
-        """Numbers of the images that get a row, in ascending order. If there are more than ``MOST_ROWS``, those with
-        the highest scores."""
+        """Returns the indices of the images that get a row, in ascending order.
+
+        If there are more than ``MOST_ROWS`` images, these are the ones with the highest scores.
+        """
         numbers = range(len(self._verdicts))
         if len(numbers) <= MOST_ROWS:
             return list(numbers)
