@@ -25,7 +25,7 @@ _EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dis
 
 
 def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
-    """Grey pictures (side, side) float32 of a (S, S, 3) uint8 global view, coarse to fine.
+    """Returns grey pictures (side, side) float32 of a global view (S, S, 3) uint8, from coarse to fine.
 
     The sides are those of ``LEVELS`` that do not exceed S.
     """
@@ -152,7 +152,10 @@ def _blurred(image: Any, present: Any) -> Any:
 
 @cached
 def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
-    """(correlation of two pictures, standard deviation of each) over the pixels that are marked in ``present``."""
+    """Returns (correlation of ``a`` and ``b``, standard deviation of ``a``, standard deviation of ``b``).
+
+    Only the pixels that are marked in ``present`` count.
+    """
     n, sa, sb, saa, sbb, sab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):

@@ -125,7 +125,7 @@ class DuplicatesRecord(TypedDict):
 
 
 class AuditSummary(TypedDict):
-    """The parts of an audit that reports show."""
+    """Those parts of an audit that are shown in reports."""
 
     severity: str
     """Severity of the worst finding."""
@@ -163,7 +163,7 @@ def read_audit(root: Path) -> Audit | None:
 
 
 def audit_summary(audit: Audit) -> AuditSummary:
-    """The parts of ``audit`` that reports show."""
+    """Returns those parts of ``audit`` that are shown in reports."""
     return {"severity": audit["severity"], "equalised": audit["equalised"], "findings": audit["findings"]}
 
 

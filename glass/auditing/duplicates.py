@@ -56,7 +56,7 @@ class NearDuplicates:
     candidates: int
     """Number of pairs that were similar enough to be compared."""
     compared: int
-    """Number of candidates that were compared, the nearest first; lower than ``candidates`` if there were too many."""
+    """Number of candidates that were compared. If there were too many candidates, only the nearest were compared."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def find_duplicates(
 ) -> Duplicates:
     """Finds all pairs of duplicates.
 
-    ``near=False`` finds only pairs with equal pixels, from the manifest alone. ``advance`` and the errors that may be
-    raised are those of :func:`near_duplicates`.
+    ``near=False`` finds only pairs with equal pixels, for which the manifest suffices. For ``advance`` and the
+    exceptions raised, see :func:`near_duplicates`.
     """
     equal = exact_duplicates(dataset, "pixel_sha256")
     found = near_duplicates(dataset, threads, advance) if near else None

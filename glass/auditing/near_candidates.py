@@ -28,7 +28,7 @@ _FLAT = 1.0  # standard deviation in grey levels below which a picture has no co
 
 
 def _transform() -> np.ndarray:
-    """(6, 16): the first rows of the orthonormal cosine transform's matrix."""
+    """Returns the first rows of the matrix of the orthonormal cosine transform, (6, 16)."""
     angles = np.outer(np.arange(_FREQUENCIES), 2 * np.arange(_SIDE) + 1) * np.pi / (2 * _SIDE)
     rows = np.cos(angles) * np.sqrt(2 / _SIDE)
     rows[0] /= np.sqrt(2)
@@ -53,10 +53,11 @@ def describe(greys: np.ndarray) -> np.ndarray:
 
 
 def near_pairs(descriptors: np.ndarray, radius: float, seed: int = 0) -> np.ndarray:
-    """Pairs of rows (m, 2) int64, first < second, that are at most ``radius`` apart; nearest first.
+    """Finds pairs of descriptors that are at most ``radius`` apart.
 
-    Finds nearly all pairs that are at most half the width of a grid cell apart, and fewer of those that are further
-    apart. Equal arguments give equal pairs. Flat pictures (rows of zeros) are left out.
+    Returns their row indices, (m, 2) int64 with first < second, the nearest pairs first. Nearly all pairs are found
+    that are at most half the width of a grid cell apart, and fewer of those that are further apart. Equal arguments
+    give equal results. Flat pictures (rows of zeros) are left out.
     """
     kept = np.flatnonzero(descriptors.any(axis=1))
     points = np.ascontiguousarray(descriptors[kept])

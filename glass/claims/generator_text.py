@@ -45,7 +45,8 @@ SETTINGS = (
         re.compile(r"\bSteps: \d+, (?:Sampler|Schedule type|CFG scale|Seed|Size): "),
     ),
 )
-"""Rules that recognise settings and prompts by the format in which each program writes them; tried in this order."""
+"""Rules that recognise settings and prompts by a format that is typical of one program. They are tried in this
+order."""
 
 _PROGRAM_FIELDS = frozenset({"Software", "CreatorTool", "Credit", "credit line", "program", "Make", "Source"})
 NAMES = (

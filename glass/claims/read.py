@@ -39,8 +39,10 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
 
 
 def claims_sentence(claims: Sequence[Claim]) -> str:
-    """One sentence with all ``claims``, such as ``the file says: … (not checked)``, or one that states that the file
-    makes none."""
+    """Returns one sentence that lists all ``claims``, such as ``the file says: … (not checked)``.
+
+    If there are none, the sentence says so.
+    """
     if not claims:
         return NO_CLAIM
     return "the file says: " + "; ".join(f"{claim.says} ({claim.status})" for claim in claims)

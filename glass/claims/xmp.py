@@ -15,7 +15,7 @@ _CONTAINERS = frozenset(f"{_RDF} {name}" for name in ("Alt", "Bag", "Seq", "li",
 
 
 class _Refused(Exception):
-    """The packet declares a document type, or holds more than ``_MAX_PROPERTIES`` properties."""
+    """Raised if the packet declares a document type or holds more than ``_MAX_PROPERTIES`` properties."""
 
 
 class _Properties:

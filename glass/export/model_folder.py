@@ -55,7 +55,7 @@ class ModelCard(TypedDict):
     chosen: NotRequired[dict[str, Any] | None]
     """Epoch at which these weights were chosen, and its metrics; null if this was not recorded."""
     data_note: NotRequired[Note]
-    """Text that every reader of the model's verdicts must know about the training data. Absent if the data set has no
+    """Note on the training data, to be shown to every reader of the model's verdicts. Absent if the data set has no
     note."""
     weight_average: NotRequired[float | None]
     """Decay of the moving average of the weights; null if the weights are not an average."""

@@ -79,7 +79,7 @@ class Detector:
         """Yields verdicts in the order of ``sources``; only a few images are in memory at a time.
 
         Consecutive rows of one data set are read through the loader, unless ``options`` need whole images. The loader
-        decodes only the windows of an image where that is cheaper than the whole image.
+        decodes only the windows of an image where that is cheaper than decoding all of it.
         """
         self.views(options)
         for dataset, run in groupby(sources, lambda source: self._readable_by_rows(source, options)):

@@ -1,13 +1,13 @@
 """Changes of an image that should not change a verdict.
 
-An image is large here if each pixel of its global view averages at least ``AVERAGING`` × ``AVERAGING`` pixels. For a
-large image, saving and resizing are computed only for the windows that the model sees. Their pixels are, bit for bit,
-those of the whole changed image. The whole image is computed if a sampling rule reads the saved JPEG, or if Pillow's
-resizing cannot be reproduced for parts.
+An image is large here if each pixel of its global view is an average of at least ``AVERAGING`` × ``AVERAGING`` pixels.
+For a large image, saving and resizing are computed only for the windows that the model sees; their pixels are, bit for
+bit, those of the whole changed image. The whole image is changed if a sampling rule reads the saved JPEG, or if
+Pillow's resizing cannot be reproduced in parts.
 
-If only windows are computed, the global view remains that of the unchanged image. The error is small: in 18 photographs
-of 5 megapixels, eight times larger than their global views, saving as JPEG changed the view by 0.02 grey levels on
-average and by at most 5, resizing by 0.06 on average and by at most 1 (docs/LOG.md, 2026-11-29).
+The global view is that of the unchanged large image, unless the JPEG was saved as a whole. The error is small: in 18
+photographs of 5 megapixels, with sides eight times those of their global views, saving as JPEG changed the view by 0.02
+grey levels on average and by at most 5, resizing by 0.06 on average and by at most 1 (docs/LOG.md, 2026-11-29).
 """
 
 import io
@@ -45,7 +45,7 @@ _MCU = 16
 """Side of an MCU in pixels: the square that a JPEG with halved chroma codes as a unit."""
 
 _CHROMA_REACH = 2
-"""A decoder that interpolates the chroma of a pixel reads chroma up to this many pixels away."""
+"""Maximum distance, in pixels, of the neighbouring chroma that a decoder reads to interpolate the chroma of a pixel."""
 
 _SHARPEST = 5
 """Minimum width, in pixels, at which libjpeg interpolates halved chroma. In narrower images, it repeats the samples."""
@@ -63,10 +63,10 @@ class ChangedImage:
 def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -> dict[str, ChangedImage]:
     """Returns the changed copies of an image, by their names in ``CHANGES`` and in the same order.
 
-    The copies are saved as a JPEG of quality 90, resized to 0.9 of the width and height, and shifted by cutting off
-    rows at the top and columns at the left. A side that is too short is not cut, and an image too large for a JPEG is
-    not saved as one. ``pixels`` is (H, W, 3), ``view`` is its global view (S, S, 3). With ``with_file``, the whole
-    image is saved instead of its windows, and the saved copy has the JPEG's bytes.
+    One copy is saved as a JPEG of quality 90, one is resized to 0.9 of the width and height, and one is shifted by
+    cutting off rows at the top and columns at the left. A side that is too short is not cut. If the image is too large
+    for a JPEG, the first copy is missing. ``pixels`` is (H, W, 3), ``view`` is its global view (S, S, 3). With
+    ``with_file``, the whole image is saved instead of its windows, and the copy includes the bytes of the JPEG.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))

@@ -28,7 +28,7 @@ class ImageScores:
     """(height, width) of the image in pixels."""
     content_id: int
     changes: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → mean margin of the changed image over the draws."""
+    """Name of a harmless change → margin of the changed image, averaged over the draws."""
 
 
 def verdict_on(

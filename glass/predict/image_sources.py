@@ -43,7 +43,7 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "Y
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A decoded image: its pixels (H, W, 3) uint8, and its content id, from which the windows are drawn."""
+    """A decoded image: its pixels (H, W, 3) uint8, and its content id, which determines the windows that are drawn."""
 
     pixels: npt.NDArray[np.uint8]
     content_id: int

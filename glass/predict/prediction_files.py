@@ -64,14 +64,15 @@ class PredictionHead(TypedDict):
     views: PredictionViews
     calibrated: bool
     threshold: Number
-    """An image with at least this probability is called generated."""
+    """An image is called generated if its probability (or raw score, without a calibration) is at least this."""
     real_below: Number
-    """An image with less than this probability is called real; from here up to ``threshold``, it is uncertain."""
+    """An image is called real if its probability (or raw score, without a calibration) is less than this. From here up
+    to ``threshold``, the verdict is uncertain."""
     note: str
     """Explanation of the figures, as readable text."""
     data_notes: list[Note]
-    """Notes that a reader of verdicts must know about the data that the model was trained and calibrated on; empty if
-    there are none."""
+    """Notes on the model's training and calibration data, to be shown to every reader of the verdicts; empty if there
+    are none."""
 
 
 class MadeBy(NamedTuple):
@@ -80,7 +81,7 @@ class MadeBy(NamedTuple):
     weights_sha256: str
     views: dict[str, object]
     calibration: tuple[bool, float, float]
-    """(whether the model is calibrated, threshold, probability below which an image is real)."""
+    """(whether the model is calibrated, ``threshold``, ``real_below``), as in :class:`PredictionHead`."""
 
 
 def made_by(head: Mapping[str, Any]) -> MadeBy:

@@ -112,7 +112,7 @@ class ImageVerdict:
     """Name of a harmless change → the calibrated probability of the changed image; empty if the model is not calibrated
     for these views."""
     data_notes: tuple[str, ...] = ()
-    """Notes that a reader of the verdict must know about the data that the model was trained and calibrated on."""
+    """Notes on the model's training and calibration data, to be shown to every reader of the verdict."""
     claims: tuple[Claim, ...] | None = None
     """Claims of the file about its origin; None if they were not requested. Scores do not depend on them."""
 

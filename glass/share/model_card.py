@@ -137,8 +137,7 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
 
 
 def _views(document: Evaluation) -> str:
-    """Returns a sentence on the number and placement of crops in the evaluation, which may differ from those in
-    training.
+    """Returns a sentence on the number and placement of the crops in the evaluation, which may differ from training.
 
     It is empty for a model without crops.
     """

@@ -1,7 +1,7 @@
 """The page of verdicts. It collects its content while images are scored, and is written at the end as one HTML file.
 
-The page keeps the verdict and a small picture of every image. It keeps windows, crops and heat maps only of the images
-with the highest scores, up to a size limit. So a page of a thousand images stays below 15 MB.
+The page shows the verdict on each image and a thumbnail of it. Windows, crops and heat maps are kept only for the
+images with the highest scores, up to a size limit, so a page of a thousand images stays below 15 MB.
 """
 
 import base64

@@ -41,7 +41,7 @@ OVERLAY_SIDE = 240
 
 @dataclass
 class WatchedSource:
-    """A source that keeps a thumbnail of its image, as a data URI, when the image is loaded."""
+    """A source that keeps a thumbnail of its image, as a data URI, whenever the image is loaded."""
 
     source: ImageSource
     thumbnail: str = ""
