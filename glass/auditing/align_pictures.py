@@ -57,8 +57,8 @@ def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tu
 
 
 def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Scores two pictures without detail: (1, 1) if no grey value differs by more than ``_LEAST_DETAIL``, else (0,
-    0)."""
+    """Scores two pictures without detail: both scores are 1 if no grey value differs by more than ``_LEAST_DETAIL``,
+    else 0."""
     equal = float(np.abs(first - second).max() <= _LEAST_DETAIL)
     return equal, equal
 

@@ -23,7 +23,7 @@ _DIGEST_SHOWN = 8  # hexadecimal digits
 
 
 def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
-    """Returns the values (n,) of each file property for all samples, by the property's name.
+    """Returns a dict that maps each file property to its values (n,), one per sample.
 
     The properties are those in ``RAW_FACTS`` plus ``file_bytes``, the file's length. Categorical properties are given
     as the manifest's integer codes. If the build re-encoded a sample, the values describe the re-encoded file.

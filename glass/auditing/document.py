@@ -78,8 +78,8 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC of its images against all real images, as scored by a model of all file properties that leave
-    traces in the pixels."""
+    """Generator → AUROC of its images against all real images. The scores come from a model trained on all file
+    properties that leave traces in the pixels."""
     not_in_pixels: Separation | None
     """Separation by the file properties that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]

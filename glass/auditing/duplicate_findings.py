@@ -113,10 +113,10 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
 
 
 def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
-    """Returns up to three findings about ``pairs`` (m, 2): on pairs across splits, across classes, and all others.
+    """Returns up to three findings about ``pairs`` (m, 2).
 
-    ``what`` is what both images of a pair show, such as "the same pixels"; it completes the sentence "N pairs … show
-    …".
+    There is one for pairs across splits, one for pairs across classes, and one for all other pairs. ``what`` says what
+    the two images of a pair share, such as "the same pixels".
     """
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]

@@ -53,8 +53,8 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Drop in a model's AUROC when this feature is shuffled. The model knows all features that leave traces in the
-    pixels if this one does, otherwise all that leave none. Equivalent features can replace each other, so all of them
+    """Drop in AUROC when this feature is shuffled, for a model trained on all features that leave traces in the pixels
+    (or, if this one leaves none, on all that leave none). Equivalent features can replace each other, so all of them
     may seem unimportant: consider ``auroc``, too."""
     real: str
     """Typical values of real images, as readable text."""
@@ -90,7 +90,7 @@ class MetadataAudit:
     """All features that vary, including those that leave no trace in the pixels, sorted by decreasing AUROC."""
     generators: dict[str, tuple[float, float]]
     """Generator → (AUROC of its images against all real images, standard deviation that this AUROC would have if the
-    scores were random). The scores come from the model of all file properties that leave traces in the pixels."""
+    scores were random). The scores come from a model trained on all file properties that leave traces in the pixels."""
     not_in_pixels: OutsideAudit | None = None
     """Separation by the file properties that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)

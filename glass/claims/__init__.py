@@ -1,2 +1,2 @@
-"""What a file claims about its origin: in signed manifests, by IPTC's source type, or in text written by a
+"""What a file claims about its origin: in a signed manifest, by an IPTC source type, or in text written by a
 generator."""

@@ -42,8 +42,8 @@ _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
 }
-"""Settings that forbid network requests by the C2PA library. Since the library silently ignores settings that it does
-not know, a test verifies that it makes no request."""
+"""Settings that forbid the C2PA library to make network requests. The library silently ignores settings that it does
+not know, so a test verifies that no request is made."""
 
 _PURPOSES = (
     "1.3.6.1.5.5.7.3.4",  # e-mail
@@ -169,10 +169,10 @@ def _said(store: dict[str, Any]) -> str:
 
 
 def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """Returns a phrase on the origin of a picture that this one was made from, quoted from that picture's manifest.
+    """Returns a phrase on the origin of a picture that this one was made from, taken from that picture's manifest.
 
-    The outer manifest's signature proves only that the source picture was included, not that its claim is true. If its
-    manifest failed the check when the picture was included, the phrase says so.
+    The outer manifest's signature proves only that the source picture was included, not that its claim is true. If the
+    source picture's manifest failed its check when the picture was included, the phrase says so.
     """
     waiting, seen = [(part, True) for part in active.get("ingredients", [])], set()
     while waiting:

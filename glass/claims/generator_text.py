@@ -96,7 +96,8 @@ def _claim(what: str, mark: _Mark, text: Text) -> Claim:
 def _where(text: Text) -> str:
     """Describes, in parentheses, where ``text`` was found: its kind and field, followed by an excerpt.
 
-    For settings in a format for programs, such as JSON, the model's name, if there is one, replaces the excerpt.
+    If the text is in a format for programs, such as JSON, the name of the model is given instead of an excerpt,
+    provided that the text contains one.
     """
     place = f"{text.kind} {quoted(text.name, 60)}" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):

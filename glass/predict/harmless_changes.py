@@ -2,12 +2,12 @@
 
 An image is large here if each pixel of its global view is an average of at least ``AVERAGING`` × ``AVERAGING`` pixels.
 For a large image, saving and resizing are computed only for the windows that the model sees; their pixels are, bit for
-bit, those of the whole changed image. The whole image is changed if a sampling rule reads the saved JPEG, or if
-Pillow's resizing cannot be reproduced in parts.
+bit, those of the whole changed image. There are two exceptions: the whole image is saved if a sampling rule reads the
+JPEG, and it is resized if Pillow's result cannot be reproduced for a part.
 
-The global view is that of the unchanged large image, unless the JPEG was saved as a whole. The error is small: in 18
-photographs of 5 megapixels, with sides eight times those of their global views, saving as JPEG changed the view by 0.02
-grey levels on average and by at most 5, resizing by 0.06 on average and by at most 1 (docs/LOG.md, 2026-11-29).
+A changed copy of a large image keeps the global view of the original, unless it was saved as a whole. The error is
+small: in 18 photographs of 5 megapixels, whose global views were eight times smaller, saving as JPEG changed the view
+by 0.02 grey levels on average and by at most 5, resizing by 0.06 on average and by at most 1 (docs/LOG.md, 2026-11-29).
 """
 
 import io

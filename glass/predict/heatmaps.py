@@ -146,12 +146,12 @@ def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
 def dense_overlay(
     windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64], shape: tuple[int, int], size: tuple[int, int]
 ) -> Image.Image:
-    """Renders the result of :func:`dense_attention` as an RGBA picture of ``size`` (width, height), to be laid over an
-    image.
+    """Renders the result of :func:`dense_attention` as an RGBA picture that can be laid over the image.
 
-    ``shape`` is the image's (height, width). The map is transparent where there is no attention, and becomes more
-    opaque as attention grows. Values are interpolated between the centres of the windows. If each pixel showed the mean
-    of the windows that contain it, the values would jump at the windows' edges and make their grid visible.
+    ``shape`` is the image's (height, width), ``size`` is the picture's (width, height). The map is transparent where
+    there is no attention, and becomes more opaque as attention grows. Values are interpolated between the centres of
+    the windows. If each pixel showed the mean of the windows that contain it, the values would jump at the windows'
+    edges and make their grid visible.
     """
     tops, lefts = np.unique(windows[:, 0]), np.unique(windows[:, 1])
     values = attention.reshape(len(tops), len(lefts))

@@ -1,8 +1,8 @@
 """The sources of images to predict on: files, bytes, decoded pixels, and members of tars.
 
-Each source is loaded once, in any thread, which yields the image's pixels and identity, or raises ``RejectedImage``
-with the reason if the image cannot be read. The identity is the content id of the pixels, so it is the same whether the
-image comes from a file, from bytes or from a tar.
+Each source is loaded once, in any thread. Loading returns the image's pixels and its identity, or raises
+``RejectedImage`` with the reason why the image cannot be read. The identity is the content id of the pixels, so it is
+the same whether the image comes from a file, from bytes or from a tar.
 """
 
 import os

@@ -22,7 +22,7 @@ class PredictOptions:
     """Number of draws of windows per image. The score is computed from the mean of the draws' logits."""
     stability: bool = True
     """Whether to also score the copies of the image from ``glass.predict.harmless_changes``, with the same number of
-    draws. A verdict is unstable if it is different for any copy, even if that is ``uncertain``."""
+    draws. The verdict is unstable if it changes for any copy, even if only to ``uncertain``."""
     batch_size: int | None = None
     """Number of rows per forward pass. A row is one draw of windows of one image."""
     num_threads: int = 2

@@ -52,7 +52,7 @@ class ImageRecord(TypedDict):
     verdict: str | None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None
-    """Whether the verdict is different after some harmless change; null if this was not tested."""
+    """Whether any harmless change flips the verdict; null if this was not tested."""
     reason: str | None
     """Why there is no verdict; null if there is one."""
     width: int | None
@@ -89,8 +89,7 @@ class ImageVerdict:
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
-    """Whether the verdict is different after some harmless change, even if it is only ``uncertain``; None if this was
-    not tested."""
+    """Whether any harmless change flips the verdict, even if only to ``uncertain``; None if this was not tested."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None

@@ -1,7 +1,8 @@
 """The page of verdicts. It collects its content while images are scored, and is written at the end as one HTML file.
 
-The page shows the verdict on each image and a thumbnail of it. Windows, crops and heat maps are kept only for the
-images with the highest scores, up to a size limit, so a page of a thousand images stays below 15 MB.
+Each image has a row with its verdict and a thumbnail; very long pages have no thumbnails, and show only the images with
+the highest scores. Windows, crops and heat maps are also kept only for those, up to a size limit, so a page of a
+thousand images stays below 15 MB.
 """
 
 import base64

@@ -156,6 +156,5 @@ def edges_text(head: PredictionHead) -> str:
 
 
 def _side(place: float) -> str:
-    """Returns where a label has more room: ``before`` or ``after`` the position ``place``, which is in percent of the
-    scale."""
+    """Returns where a label has more room: ``before`` or ``after`` the position ``place`` (in percent of the scale)."""
     return "after" if place < 50 else "before"
