@@ -42,8 +42,8 @@ _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
 }
-"""Settings that forbid the C2PA library to make network requests. The library silently ignores settings that it does
-not know, so a test verifies that no request is made."""
+"""Settings that prevent the C2PA library from making network requests. The library silently ignores settings that it
+does not know, so a test verifies that no request is made."""
 
 _PURPOSES = (
     "1.3.6.1.5.5.7.3.4",  # e-mail

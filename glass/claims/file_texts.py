@@ -166,8 +166,8 @@ def _exif_texts(exif: Image.Exif) -> Iterator[Text]:
 def _user_comment(comment: bytes) -> str:
     """Decodes EXIF's UserComment, whose first eight bytes name the encoding.
 
-    For UTF-16, these bytes do not state the byte order, which differs between the programs that write it. The byte
-    order is guessed from the positions of zero bytes.
+    For UTF-16, these bytes do not state the byte order, and programs write either. It is guessed from the positions of
+    zero bytes.
     """
     text = comment[8:]
     if not comment.startswith(b"UNICODE\0"):

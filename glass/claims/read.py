@@ -57,8 +57,8 @@ def _signed(image: ImageFile.ImageFile, data: bytes, trust: str | None) -> list[
 def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) -> list[Claim]:
     """Returns the unsigned claims, which anyone can write into a file.
 
-    With ``looked_elsewhere``, the file also contains a manifest of its own, so a link to a manifest stored elsewhere is
-    not reported.
+    ``looked_elsewhere`` is true if the file itself contains a manifest; a link to one stored elsewhere is then not
+    reported.
     """
     with quiet():
         found = file_texts(image, data)

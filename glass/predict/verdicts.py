@@ -156,9 +156,10 @@ def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
 
 
 def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
-    """The row of a verdict for ``predict --csv``, in the order of ``columns``; a missing value is an empty field.
+    """Returns the row of a verdict for ``predict --csv``, in the order of ``columns``; a missing value is an empty
+    field.
 
-    An apostrophe is put before a text that a spreadsheet would treat as a formula.
+    Text that a spreadsheet would treat as a formula is prefixed with an apostrophe.
     """
     scores = verdict.draw_scores
     values: dict[str, Any] = {name: getattr(verdict, name, None) for name in CSV_COLUMNS if hasattr(verdict, name)} | {

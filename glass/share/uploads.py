@@ -25,7 +25,7 @@ def upload_folder() -> Iterator[Path]:
     """Context manager: creates a private folder for uploads and temporary files, and deletes it at the end.
 
     The folder has mode 700, and its files have mode 600. The context must be entered before Gradio is first imported,
-    because Gradio reads ``GRADIO_TEMP_DIR`` at its import.
+    because Gradio reads ``GRADIO_TEMP_DIR`` on import.
     """
     place, mask, default = os.environ.get("GRADIO_TEMP_DIR"), os.umask(_PRIVATE), tempfile.tempdir
     try:

@@ -1,8 +1,8 @@
 """The page of verdicts. It collects its content while images are scored, and is written at the end as one HTML file.
 
-Each image has a row with its verdict and a thumbnail; very long pages have no thumbnails, and show only the images with
-the highest scores. Windows, crops and heat maps are also kept only for those, up to a size limit, so a page of a
-thousand images stays below 15 MB.
+Each image has a row with its verdict and a thumbnail. Windows, crops and heat maps are kept only for the images with
+the highest scores, up to a size limit, so a page of a thousand images stays below 15 MB. With very many images, there
+are no thumbnails, and only the images with the highest scores have a row.
 """
 
 import base64

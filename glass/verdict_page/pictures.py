@@ -29,8 +29,7 @@ THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 MOST_DETAILED = 60
 """At most this many images on a page are shown with windows and crops."""
 DETAIL_BYTES = 5_000_000
-"""Maximum total size, in bytes, of the pictures of images shown with windows and crops. Base64 enlarges them by a
-third."""
+"""Maximum size, in bytes, of all pictures on a page except thumbnails. Base64 enlarges them by a third."""
 MOST_PER_IMAGE = 3_000_000
 LONGEST_SIDE = 1200
 """Longest side, in pixels, of the picture on which the windows are drawn, if the page is for a single image."""
