@@ -156,8 +156,7 @@ def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
 
 
 def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
-    """Returns the row of a verdict for ``predict --csv``, in the order of ``columns``; a missing value is an empty
-    field.
+    """Returns a row of ``predict --csv``, in the order of ``columns``; a missing value is an empty field.
 
     Text that a spreadsheet would treat as a formula is prefixed with an apostrophe.
     """
