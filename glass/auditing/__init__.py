@@ -1,1 +1,1 @@
-"""The audit of a data set, which finds file properties that separate the classes, and pictures that occur twice."""
+"""Audits a data set: finds file properties that separate the classes, and pictures that occur more than once."""

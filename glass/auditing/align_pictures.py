@@ -1,10 +1,10 @@
 """Decides whether two pictures are the same except for a re-save, a resize or a crop.
 
-All global views have one size, whatever the size of the picture. So in the global view of a crop, the picture is
-stretched and shifted along each axis. The two stretches and two shifts are found by least squares (Gauss-Newton, from
-coarse to fine); brightness and contrast are fitted, too. Then the *fine detail* of both pictures is compared where they
-overlap. Two different pictures of similar composition agree in their coarse shapes, but only two renditions of the same
-picture agree in their detail.
+All global views have the same size, whatever the size of the picture. The global view of a crop is therefore a
+stretched and shifted version of the original's, independently along each axis. Both stretches and both shifts are found
+by least squares (Gauss-Newton, from coarse to fine), together with the difference in brightness and contrast. Then the
+*fine detail* of the two pictures is compared where they overlap. Different pictures of similar composition agree in
+their coarse shapes, but only renditions of the same picture agree in their detail.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ _EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dis
 
 
 def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
-    """Grey pictures (side, side) float32 of a (S, S, 3) uint8 global view, coarse to fine.
+    """Returns grey pictures (side, side) float32 of a global view (S, S, 3) uint8, from coarse to fine.
 
     The sides are those of ``LEVELS`` that do not exceed S.
     """
@@ -35,12 +35,12 @@ def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
 
 
 def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[float, float]:
-    """(detail, coarse): correlations in [-1, 1] of two pyramids after alignment.
+    """Aligns two pyramids of grey pictures and returns (detail, coarse), both correlations in [-1, 1].
 
-    ``coarse`` is the correlation of the pictures at the finest level; ``detail`` is the correlation after the 5 × 5
-    blur of each picture is subtracted. Both are 0 if no alignment was found, or if a coarser level already disagrees.
-    For two flat pictures, both are 1 if their grey values are equal, else 0. The order matters: a crop is found more
-    reliably if it is ``second``.
+    ``coarse`` is the correlation of the pictures at the finest level; ``detail`` is the correlation of what remains of
+    them after subtracting their 5 × 5 blur. Both are 0 if no alignment is found, or if the pictures already disagree at
+    a coarser level. For two pictures without detail, both are 1 if the grey values agree, else 0. The order matters: a
+    crop is recognised more reliably if it is passed as ``second``.
     """
     if max(first[-1].std(), second[-1].std()) < _LEAST_DETAIL:
         return _equality(first[-1], second[-1])
@@ -57,16 +57,17 @@ def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tu
 
 
 def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Both scores of two pictures without detail: 1 if no grey value differs by more than ``_LEAST_DETAIL``, else 0."""
+    """Scores two pictures without detail: both scores are 1 if no grey value differs by more than ``_LEAST_DETAIL``,
+    else 0."""
     equal = float(np.abs(first - second).max() <= _LEAST_DETAIL)
     return equal, equal
 
 
 @cached
 def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
-    """(value, derivative by v, derivative by u) of ``image`` at row v, column u, interpolated bilinearly.
+    """Interpolates ``image`` bilinearly at row v and column u.
 
-    The position must lie inside the image.
+    Returns (value, derivative with respect to v, derivative with respect to u). The position must lie inside the image.
     """
     top, left = min(int(v), image.shape[0] - 2), min(int(u), image.shape[1] - 2)
     y, x = v - top, u - left
@@ -78,10 +79,11 @@ def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
 
 @cached
 def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
-    """Refines ``parameters`` in place: (scale, shift) for columns, then for rows, in units of a side.
+    """Refines ``parameters`` in place: (column scale, column shift, row scale, row shift).
 
-    Column x of ``target`` corresponds to column scale · x + shift of ``image``, and the same holds for rows. Brightness
-    and contrast are fitted, too. Returns False if no plausible alignment is found.
+    The point (x, y) of ``target`` corresponds to (column scale · x + column shift, row scale · y + row shift) in
+    ``image``. Coordinates are fractions of the side length. Brightness and contrast are fitted, too. Returns False if
+    no plausible alignment is found.
     """
     side = image.shape[0]
     rows = np.empty(6)
@@ -150,7 +152,10 @@ def _blurred(image: Any, present: Any) -> Any:
 
 @cached
 def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
-    """(correlation of two pictures, standard deviation of each) over the pixels that are marked in ``present``."""
+    """Returns (correlation of ``a`` and ``b``, standard deviation of ``a``, standard deviation of ``b``).
+
+    Only the pixels that are marked in ``present`` count.
+    """
     n, sa, sb, saa, sbb, sab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
@@ -171,10 +176,10 @@ def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
 
 @cached
 def _compare(image: Any, target: Any, parameters: Any) -> tuple[float, float, float, float]:
-    """Compares two pictures where they overlap after alignment by ``parameters``, which :func:`_align` refines.
+    """Compares two pictures where they overlap once aligned by ``parameters``, the result of :func:`_align`.
 
-    Returns (correlation of their details, correlation of the pictures, standard deviation of each detail). The detail
-    of a picture is the picture minus its 5 × 5 blur.
+    Returns (correlation of the details, correlation of the pictures, standard deviation of the detail of ``image``,
+    standard deviation of the detail of ``target``). The detail of a picture is the picture minus its 5 × 5 blur.
     """
     side = image.shape[0]
     moved, present = np.zeros((side, side)), np.zeros((side, side), np.bool_)

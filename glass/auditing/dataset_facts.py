@@ -1,4 +1,4 @@
-"""Properties of a data set's files, which the code calls facts: as numbers that the audit compares, and as text."""
+"""File properties of a data set, called facts in the code: as numbers for the audit to compare, and as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,10 @@ _DIGEST_SHOWN = 8  # hexadecimal digits
 
 
 def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
-    """Property → values (n,) for all samples, for each of ``RAW_FACTS`` and for ``file_bytes``, the length of the file.
+    """Returns a dict that maps each file property to its values (n,), one per sample.
 
-    Categories are given as the codes of the manifest. If the build re-encoded a sample, its values describe the
-    re-encoded file.
+    The properties are those in ``RAW_FACTS`` plus ``file_bytes``, the file's length. Categorical properties are given
+    as the manifest's integer codes. If the build re-encoded a sample, the values describe the re-encoded file.
     """
     raw = {name: dataset.codes(name)[0] if name in _NAMES else dataset.column(name) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.where(raw["jpeg_quality"] > 0, raw["jpeg_quality"], -1)
@@ -37,11 +37,12 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 
 
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
-    """Float64 features for a model: one row for each of ``rows``, one column for each of ``names``.
+    """Builds a float64 table of model features, with one row for each of ``rows`` and one column for each of ``names``.
 
-    Numbers are unchanged; -1 means that the file does not state the number. NaN is not used for this, because the
-    model rejects a column that is entirely NaN, which may occur in a fold. A category is replaced by its rank when
-    categories are sorted by frequency, because the model accepts only a limited number of categories.
+    Numeric properties are unchanged; -1 means that the file does not state the value. NaN cannot be used for this,
+    because the model rejects a column that is entirely NaN, which can happen within a fold. Categories are replaced by
+    their frequency ranks, and the rarest share the last rank, because the model accepts only a limited number of
+    categories.
     """
     columns = []
     for name in names:

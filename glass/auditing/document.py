@@ -78,8 +78,8 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC of its images against all real images, by the model that is given all file properties that
-    leave traces in the pixels."""
+    """Generator → AUROC of its images against all real images. The scores come from a model trained on all file
+    properties that leave traces in the pixels."""
     not_in_pixels: Separation | None
     """Separation by the file properties that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
@@ -121,11 +121,11 @@ class DuplicatesRecord(TypedDict):
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]
-    """Up to 1,000 pairs, the worst first: those in different splits and of different classes."""
+    """Up to 1,000 pairs, the worst first; the worst are those that differ in both split and class."""
 
 
 class AuditSummary(TypedDict):
-    """The parts of an audit that reports show."""
+    """Those parts of an audit that are shown in reports."""
 
     severity: str
     """Severity of the worst finding."""
@@ -163,12 +163,12 @@ def read_audit(root: Path) -> Audit | None:
 
 
 def audit_summary(audit: Audit) -> AuditSummary:
-    """The parts of ``audit`` that reports show."""
+    """Returns those parts of ``audit`` that are shown in reports."""
     return {"severity": audit["severity"], "equalised": audit["equalised"], "findings": audit["findings"]}
 
 
 def check_audit(document: object) -> Audit:
-    """Checks ``document`` and returns it as an audit. Raises ``ValueError`` that names the first invalid entry."""
+    """Checks that ``document`` is a valid audit and returns it. Raises ``ValueError`` describing the first fault."""
     audit = versioned_document(document, Audit, FORMAT_VERSION)
     for finding in audit["findings"]:
         if set(finding) != set(FindingRecord.__annotations__):

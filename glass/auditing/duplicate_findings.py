@@ -29,7 +29,10 @@ _LEAK = "Images that the model memorised in training count as detected, so test 
 
 
 def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[DuplicatesRecord, list[Finding]]:
-    """Returns (entry ``duplicates`` of the audit document, findings) about duplicates and groups that cross splits."""
+    """Reports on duplicates and on groups that cross splits.
+
+    Returns the entry ``duplicates`` of the audit document, and the findings.
+    """
     equal, found = duplicates.same_pixels, duplicates.near
     findings = [
         *_groups(groups_across_splits(dataset)),
@@ -84,7 +87,8 @@ def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The differences between two files of one picture in size, format, quality and length, as readable text."""
+    """Lists how two files of the same picture differ in dimensions, format, JPEG quality and length, as readable
+    text."""
     words = ("{} and {} pixels", "{} and {}", "JPEG quality {} and {}", "{:,} and {:,} bytes")
     facts = [
         (f"{row['width']} × {row['height']}", row["format"], row["jpeg_quality"], row["source_bytes"])
@@ -109,8 +113,11 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
 
 
 def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
-    """Up to three findings about ``pairs`` (m, 2): one about pairs across splits, one about pairs across classes,
-    and one about all other pairs. ``what`` is the part of the text that states what both images of a pair show."""
+    """Returns up to three findings about ``pairs`` (m, 2).
+
+    There is one for pairs across splits, one for pairs across classes, and one for all other pairs. ``what`` says what
+    the two images of a pair share, such as "the same pixels".
+    """
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]
     across = split[:, 0] != split[:, 1]

@@ -1,9 +1,9 @@
-"""Finds pictures that occur twice: the same file, the same pixels, or the same picture saved anew.
+"""Finds pictures that occur more than once: as the same file, as the same pixels, or as a modified copy.
 
-Exact duplicates are found by the hashes of the manifest. Near duplicates are re-saves, other sizes, and crops that
-remove up to about 5 % of a side; some larger crops are found, too. ``glass.auditing.near_candidates`` proposes
-candidates, and ``glass.auditing.align_pictures`` confirms them on the stored global views. Pairs within a group are
-ignored, since renditions of one scene are expected to look alike.
+Exact duplicates are found by the hashes in the manifest. Near duplicates are copies that were re-saved, resized, or
+cropped by up to about 5 % of a side; some larger crops are found, too. ``glass.auditing.near_candidates`` proposes
+candidate pairs, and ``glass.auditing.align_pictures`` confirms them by comparing the stored global views. Pairs within
+a group are ignored, since renditions of one scene are expected to look alike.
 """
 
 from collections import OrderedDict
@@ -30,16 +30,16 @@ __all__ = [
 ]
 
 LEAST_DETAIL, LEAST_COARSE = 0.75, 0.9
-"""The lowest correlations (of the detail, of the pictures) at which two images count as the same picture.
+"""The lowest correlations of the fine detail and of the whole pictures at which two images count as the same picture.
 
-Measured on 600 drawn scenes: with views of 128 pixels and more, re-saves, resizes and 5 % crops reach 0.88 or more in
-the detail, and pairs of different scenes reach at most 0.41. With views of 64 pixels, the former reach 0.97 or more and
-the latter at most 0.66.
+Measured on 600 drawn scenes: with views of at least 128 pixels, re-saves, resizes and 5 % crops have a detail
+correlation of at least 0.88, and pairs of different scenes of at most 0.41. With views of 64 pixels, these limits are
+0.97 and 0.66.
 """
 
 _CONFIRMED_PER_IMAGE, _CONFIRMED_AT_LEAST = 2, 50_000
-"""The limit on how many candidate pairs are aligned and compared, the nearest first: two pairs per image of the data
-set, but at least 50,000 pairs. A comparison takes about a millisecond."""
+"""Of the candidate pairs, only the nearest are aligned and compared: at most two per image in the data set, or at most
+50,000 if that is more. A comparison takes about a millisecond."""
 
 _CHUNK = 256
 _KEPT_PYRAMIDS = 1024  # per thread, 90 kB each
@@ -56,7 +56,7 @@ class NearDuplicates:
     candidates: int
     """Number of pairs that were similar enough to be compared."""
     compared: int
-    """Number of candidates that were compared, the nearest first; lower than ``candidates`` if there were too many."""
+    """Number of candidates that were compared. If there were too many candidates, only the nearest were compared."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def find_duplicates(
 ) -> Duplicates:
     """Finds all pairs of duplicates.
 
-    ``near=False`` finds only pairs with equal pixels, from the manifest alone. ``advance`` and the errors that may be
-    raised are those of :func:`near_duplicates`.
+    ``near=False`` finds only pairs with equal pixels, for which the manifest suffices. For ``advance`` and the
+    exceptions raised, see :func:`near_duplicates`.
     """
     equal = exact_duplicates(dataset, "pixel_sha256")
     found = near_duplicates(dataset, threads, advance) if near else None
@@ -122,9 +122,9 @@ def near_duplicates(
 ) -> NearDuplicates:
     """Finds pairs of samples that show the same picture with different pixels and do not share a group.
 
-    Reads every global view once, and the views of candidates again. In the first pass, ``advance(n)`` is called each
-    time that ``n`` more views were read. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard cannot
-    be read.
+    Reads every global view once, then those of the candidates again. During the first pass, calls ``advance(n)``
+    whenever ``n`` more views have been read. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard
+    cannot be read.
     """
     # Numba takes a second to import.
     from glass.auditing.near_candidates import describe, near_pairs
@@ -154,8 +154,11 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """The largest distance at which two of ``images`` pictures become a candidate pair. A larger one would find larger
-    crops, but the number of unrelated pairs grows with the square of the number of images."""
+    """Returns the maximum distance between the pictures of a candidate pair in a data set of ``images`` pictures.
+
+    A larger distance would find larger crops, but also more unrelated pairs, whose number grows with the square of the
+    number of pictures.
+    """
     return 1.1 if images <= 5_000 else 0.9 if images <= 50_000 else 0.7
 
 
@@ -169,7 +172,10 @@ def _worth_comparing(dataset: ShardDataset, pairs: np.ndarray) -> np.ndarray:
 
 
 def _scores(views: StoredViews, pairs: np.ndarray) -> np.ndarray:
-    """``same_picture_scores`` of each pair, (m, 2) float64. Both orders of its images are tried; the better counts."""
+    """Computes ``same_picture_scores`` for each pair, (m, 2) float64.
+
+    Each pair is scored in both orders, and the scores of the order with the higher detail correlation are kept.
+    """
     from glass.auditing.align_pictures import grey_pyramid, same_picture_scores
 
     kept: OrderedDict[int, list[np.ndarray]] = OrderedDict()

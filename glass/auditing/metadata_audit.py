@@ -1,11 +1,11 @@
 """Measures how well size, format and compression alone separate the classes.
 
-Where these file properties, which the code calls facts, separate the classes, a detector may learn the file instead of
-the picture. A small gradient-boosted model is given only the properties that leave traces in the pixels; its
-cross-validated AUROC measures how much they reveal (0.5: nothing). All images of a scene are in one fold, as they are
-in one split. Another model is given the other properties, such as metadata, which a detector that sees only pixels
-cannot learn. ``shards.build.class_differences`` decides in which single properties the classes differ;
-``--equalise match`` uses the same test.
+If such file properties, called facts in the code, separate the classes, a detector may learn them instead of the
+picture. A small gradient-boosted model is trained on only those properties that leave traces in the pixels; its
+cross-validated AUROC measures how much they reveal (0.5: nothing). All images of a scene are in the same fold, just as
+they are in the same split. A second model is trained on the remaining properties, such as metadata, which a detector
+that sees only pixels cannot learn. ``shards.build.class_differences`` tests for each single property whether the
+classes differ in it; ``--equalise match`` uses the same test.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,8 +53,9 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """How much AUROC a model loses when this feature is shuffled. The model is given either all features that leave
-    traces in the pixels or all others. Equivalent features may all seem unimportant, so consider ``auroc``, too."""
+    """Drop in AUROC when this feature is shuffled, for a model trained on all features that leave traces in the pixels
+    (or, if this one leaves none, on all that leave none). Equivalent features can replace each other, so all of them
+    may seem unimportant: consider ``auroc``, too."""
     real: str
     """Typical values of real images, as readable text."""
     generated: str
@@ -81,14 +82,15 @@ class MetadataAudit:
     interval: tuple[float, float]
     """95 % interval of ``auroc``, by resampling scenes."""
     noise: float
-    """Standard deviation that the AUROC of random scores would have for the number of scenes in the data set."""
+    """Standard deviation that the AUROC would have if the scores were random, given the number of scenes in each
+    class."""
     images: int
-    """Number of images that were used: all, or a random part of a large set."""
+    """Number of images used: all, or a random sample of a large data set."""
     features: tuple[FeatureAudit, ...]
     """All features that vary, including those that leave no trace in the pixels, sorted by decreasing AUROC."""
     generators: dict[str, tuple[float, float]]
-    """Generator → (AUROC of its images against all real images, standard deviation of this AUROC for random scores).
-    The scores are those of the model that is given all file properties that leave traces in the pixels."""
+    """Generator → (AUROC of its images against all real images, standard deviation that this AUROC would have if the
+    scores were random). The scores come from a model trained on all file properties that leave traces in the pixels."""
     not_in_pixels: OutsideAudit | None = None
     """Separation by the file properties that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)
@@ -97,7 +99,7 @@ class MetadataAudit:
 
 @dataclass(frozen=True)
 class _Sampled:
-    """The images that the models score: all, or a random part of a large set."""
+    """The images that the models score: all, or a random sample of a large data set."""
 
     rows: Array
     label: Array
@@ -184,8 +186,10 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Standard deviation of the AUROC of random scores, by the Mann-Whitney statistic for the ``counts`` of both
-    classes."""
+    """Returns the standard deviation of the AUROC of random scores, by the Mann-Whitney statistic.
+
+    ``counts`` are the sizes of the two classes.
+    """
     real, generated = counts
     return float(np.sqrt((real + generated + 1) / (12 * real * generated)))
 
@@ -202,9 +206,9 @@ def _cross_validate(
 ) -> tuple[Array, Array]:
     """Cross-validates a model with the features ``table`` (n, k) and returns (scores, loss).
 
-    Each sample is scored, in [0, 1], by the fold's model that was not trained on the sample's scene: scores (n,). With
-    ``shuffled``, the loss (k,) of each feature is how much the AUROC falls, on average over the folds, when the feature
-    is shuffled among the scored samples. Otherwise the loss is 0.
+    ``scores`` (n,) are in [0, 1]; each sample is scored by the model of the fold in which its scene was held out. With
+    ``shuffled``, ``loss`` (k,) is how much the AUROC drops when a feature is shuffled among the held-out samples,
+    averaged over the folds; otherwise it is 0.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 

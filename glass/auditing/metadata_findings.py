@@ -60,10 +60,11 @@ def below_guessing(aurocs: Iterable[float]) -> bool:
 
 
 def _advice(differs: bool, equalised: str) -> str:
-    """The remedies, as text.
+    """Returns advice, as text, on how to make the file properties of the two classes more alike.
 
-    Matching is suggested only if some file property ``differs`` according to the test that matching itself uses. A
-    method that the build has already used is not suggested again.
+    ``--equalise match`` is suggested only if ``differs`` is true, that is, if the classes differ in some single
+    property by the test that ``--equalise match`` uses. A method that the build has already used is not suggested
+    again.
     """
     ways = ["collect the images of both classes in the same way"]
     if differs and not equalised.startswith(MATCHED):
@@ -102,10 +103,10 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
 
 
 def _cause(telling: Sequence[FeatureAudit]) -> FeatureAudit | None:
-    """The feature that explains the others among those that separate the classes about as well as the best one.
+    """Returns the feature that is most likely to explain the others, or None if ``telling`` is empty.
 
-    This is the feature that comes first in ``FEATURES``: a difference in format, for example, explains a difference in
-    bits per pixel, which comes later. Returns None if ``telling`` is empty.
+    Of the features that separate the classes about as well as the best one, this is the first in ``FEATURES``, which
+    lists causes before their effects: a difference in format, for example, explains one in bits per pixel.
     """
     best = max((feature.auroc for feature in telling), default=0)
     close = [feature for feature in telling if feature.auroc >= best - _ABOUT]

@@ -1,1 +1,2 @@
-"""Claims that a file makes about its origin: signed manifests, IPTC's source type, texts that generators leave."""
+"""What a file claims about its origin: in a signed manifest, by an IPTC source type, or in text written by a
+generator."""

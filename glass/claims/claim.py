@@ -24,10 +24,10 @@ _NO_QUOTES = str.maketrans("“”", '""')
 
 
 def quoted(text: str, most: int = MAX_CHARACTERS) -> str:
-    """``text`` from a file as :func:`plain` text in quotation marks.
+    """Puts ``text``, which comes from a file, into quotation marks and makes it :func:`plain`.
 
-    Quotation marks inside the text are replaced, so that no part of the text can be mistaken for words of this program,
-    such as ``(valid and trusted)``.
+    Curly quotation marks inside the text become straight ones, so that no part of it can be mistaken for this program's
+    own words, such as ``(valid and trusted)``.
     """
     return f"“{plain(text, most).translate(_NO_QUOTES)}”"
 
@@ -37,8 +37,8 @@ class Claim(msgspec.Struct, frozen=True):
 
     source: Literal["c2pa", "iptc", "generator text"]
     status: Literal["valid and trusted", "valid but signer unknown", "invalid", "not checked"]
-    """Result of checking the claim's signature. Text without a signature, which anyone can write, is ``not
-    checked``."""
+    """Result of checking the claim's signature. Unsigned text, which anyone can write, is always ``not checked``; so is
+    a manifest that is stored elsewhere, or that cannot be checked because the extra ``c2pa`` is not installed."""
     says: Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
     """The claim as readable text, always the result of :func:`plain`."""
 

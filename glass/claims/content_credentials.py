@@ -42,8 +42,8 @@ _OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
 }
-"""Settings of the C2PA library that forbid requests. The library silently ignores settings that it does not know, so a
-test counts the requests that it makes."""
+"""Settings that prevent the C2PA library from making network requests. The library silently ignores settings that it
+does not know, so a test verifies that no request is made."""
 
 _PURPOSES = (
     "1.3.6.1.5.5.7.3.4",  # e-mail
@@ -53,8 +53,9 @@ _PURPOSES = (
     "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's, for manifests
     "1.3.6.1.4.1.62558.2.1",  # C2PA's, for manifests
 )
-"""Purposes (extended key usages), one of which a signer's certificate must have: those that C2PA's own tool accepts. By
-default, the library accepts only the first and rejects even certificates that were issued for signing manifests."""
+"""Accepted purposes (extended key usages) of a signer's certificate, which must have at least one of them. C2PA's own
+tool accepts the same. By default, the library accepts only the first, and so rejects even certificates that were issued
+for signing manifests."""
 
 _CHANGED = "the file was changed after it was signed"
 _REASONS = {
@@ -98,7 +99,7 @@ def read_trust(path: Path) -> str:
 
 
 def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
-    """Returns one claim that the manifest is stored at a URL, if the XMP ``properties`` name one; else no claim."""
+    """Returns a claim that the manifest is stored at a URL, or an empty list if the XMP ``properties`` name no URL."""
     address = next((value for name, value in properties if name == _PROVENANCE), None)
     if address is None:
         return []
@@ -107,10 +108,10 @@ def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
 
 
 def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
-    """The claim of the manifest in the image file with the bytes ``data``, which must hold one.
+    """Checks the manifest in the image file ``data`` and returns what it claims.
 
-    ``kind`` is the image format. ``trust`` holds the certificates (PEM) of trusted authorities; if it is None, no
-    authority is trusted.
+    The file must contain a manifest. ``kind`` is the image format. ``trust`` holds the certificates (PEM) of trusted
+    authorities; if it is None, no authority is trusted.
     """
     c2pa = optional("c2pa")
     if c2pa is None:
@@ -141,10 +142,11 @@ def _is_valid(store: dict[str, Any], *states: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _context(trust: str | None) -> Any:
-    """The library's settings for a check.
+    """Returns the library's settings for a check.
 
-    If ``trust`` is None, the authority that attests the time of signing is as unknown as the signer. Its time stamp is
-    then accepted without trust, so that a certificate that has since expired does not make the manifest invalid.
+    If ``trust`` is None, the authority that issued the manifest's time stamp is as unknown as the signer. The time
+    stamp is then accepted without trust; otherwise the manifest would become invalid as soon as the signer's
+    certificate expires.
     """
     c2pa = optional("c2pa")
     assert c2pa is not None
@@ -167,10 +169,10 @@ def _said(store: dict[str, Any]) -> str:
 
 
 def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """A phrase with the claim of a picture from which this one was made, taken from that source picture's own manifest.
+    """Returns a phrase on the origin of a picture that this one was made from, taken from that picture's manifest.
 
-    The signature of the outer manifest proves that the source picture was included, not that its claim is true. If the
-    source picture's manifest did not pass the check when it was included, the phrase states this.
+    The outer manifest's signature proves only that the source picture was included, not that its claim is true. If the
+    source picture's manifest failed its check when the picture was included, the phrase says so.
     """
     waiting, seen = [(part, True) for part in active.get("ingredients", [])], set()
     while waiting:

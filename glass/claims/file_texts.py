@@ -63,9 +63,10 @@ class FileTexts:
 
 
 def file_texts(image: ImageFile.ImageFile, data: bytes) -> FileTexts:
-    """Reads the texts of ``image``, which ``open_image`` opened from ``data``: at most ``_MAX_TEXTS`` of each kind.
+    """Reads the texts of an image file, at most ``_MAX_TEXTS`` of each kind.
 
-    If metadata are damaged, Pillow's exception is passed on, which may be of any type.
+    ``image`` is the result of ``open_image(data)``. If metadata are damaged, an exception raised by Pillow, of any
+    type, may propagate to the caller.
     """
     if image.format == "PNG":
         packets, texts, exif = _png(data)
@@ -165,8 +166,8 @@ def _exif_texts(exif: Image.Exif) -> Iterator[Text]:
 def _user_comment(comment: bytes) -> str:
     """Decodes EXIF's UserComment, whose first eight bytes name the encoding.
 
-    For UTF-16, these bytes do not state the byte order, which differs between the programs that write it. The byte
-    order is guessed from the positions of zero bytes.
+    For UTF-16, these bytes do not state the byte order, and programs write either. It is guessed from the positions of
+    zero bytes.
     """
     text = comment[8:]
     if not comment.startswith(b"UNICODE\0"):
@@ -184,8 +185,10 @@ def _iim(image: ImageFile.ImageFile) -> Iterator[Text]:
 
 
 def _decoded(text: bytes) -> str:
-    """Decodes ``text`` as UTF-8, which programs write even where a format prescribes Latin-1; if it is not valid UTF-8,
-    as Latin-1."""
+    """Decodes ``text`` as UTF-8 or, if that fails, as Latin-1.
+
+    UTF-8 comes first because programs write it even where a format prescribes Latin-1.
+    """
     text = text[:MAX_BYTES]
     try:
         return text.decode()

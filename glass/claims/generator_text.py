@@ -1,4 +1,4 @@
-"""Finds texts by which image generators can be recognised: their settings and their names."""
+"""Finds traces of image generators in the texts of a file: generator settings, and names of generators."""
 
 import re
 from collections.abc import Sequence
@@ -18,8 +18,10 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 class _Mark(NamedTuple):
-    """A rule that recognises texts by or about ``generator``: they must match ``pattern`` and, if ``fields`` are given,
-    be stored in one of these fields."""
+    """A rule that recognises texts written by ``generator`` or mentioning it.
+
+    The text must match ``pattern``. If ``fields`` are given, it must also be stored in one of them.
+    """
 
     generator: str
     pattern: re.Pattern[str] = re.compile("")
@@ -43,7 +45,8 @@ SETTINGS = (
         re.compile(r"\bSteps: \d+, (?:Sampler|Schedule type|CFG scale|Seed|Size): "),
     ),
 )
-"""Rules that recognise settings and prompts by the format in which each program writes them; tried in this order."""
+"""Rules that recognise settings and prompts by a format that is typical of one program. They are tried in this
+order."""
 
 _PROGRAM_FIELDS = frozenset({"Software", "CreatorTool", "Credit", "credit line", "program", "Make", "Source"})
 NAMES = (
@@ -71,8 +74,11 @@ _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"
 
 
 def generator_claims(texts: Sequence[Text]) -> list[Claim]:
-    """One claim for each generator whose settings or name occur in ``texts``. It cites the first text with settings or,
-    if there are none, with the name."""
+    """Returns one claim for each generator that is recognised in ``texts``, by its settings or by its name.
+
+    Each text counts for one generator only, that of the first matching rule. A claim quotes the generator's first text
+    with settings or, if there is none, its first text with the name.
+    """
     settings: dict[str, Claim] = {}
     names: dict[str, Claim] = {}
     for text in texts:
@@ -88,8 +94,11 @@ def _claim(what: str, mark: _Mark, text: Text) -> Claim:
 
 
 def _where(text: Text) -> str:
-    """The source of a text, in parentheses: its kind and field, and its beginning or, for settings in JSON, the name of
-    the model."""
+    """Describes, in parentheses, where ``text`` was found: its kind and field, followed by an excerpt.
+
+    If the text is in a format for programs, such as JSON, the name of the model is given instead of an excerpt,
+    provided that the text contains one.
+    """
     place = f"{text.kind} {quoted(text.name, 60)}" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):
         model = _MODEL.search(text.text, 0, SEARCHED)

@@ -22,11 +22,12 @@ NO_CLAIM = "the file makes none of the claims that are searched for"
 
 
 def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
-    """The claims of the image file with the bytes ``data``, signed ones first.
+    """Returns the claims found in the bytes of an image file, signed ones first.
 
-    ``trust`` holds the certificates (PEM text, see ``content_credentials.read_trust``) of authorities whose signers are
-    trusted. Nothing is fetched from a network. If something cannot be read, a claim says so; nothing is raised. An
-    empty list proves nothing: metadata are lost whenever a picture is saved again.
+    ``trust`` holds the certificates (PEM text, see ``content_credentials.read_trust``) of trusted authorities: a
+    manifest is trusted if one of them vouches for its signer. Nothing is fetched from a network. If a part of the file
+    cannot be read, a claim says so; only a fault of the machine raises an exception. An empty list proves nothing:
+    metadata are lost whenever a picture is saved again.
     """
     try:
         image = open_image(data)
@@ -38,8 +39,10 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
 
 
 def claims_sentence(claims: Sequence[Claim]) -> str:
-    """One sentence with all ``claims``, such as ``the file says: … (not checked)``, or one that states that the file
-    makes none."""
+    """Returns one sentence that lists all ``claims``, such as ``the file says: … (not checked)``.
+
+    If there are none, the sentence says so.
+    """
     if not claims:
         return NO_CLAIM
     return "the file says: " + "; ".join(f"{claim.says} ({claim.status})" for claim in claims)
@@ -52,9 +55,10 @@ def _signed(image: ImageFile.ImageFile, data: bytes, trust: str | None) -> list[
 
 
 def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) -> list[Claim]:
-    """The claims without a signature, which anyone can write into a file.
+    """Returns the unsigned claims, which anyone can write into a file.
 
-    ``looked_elsewhere`` means that the file itself holds a manifest. The address of another one is then left out.
+    ``looked_elsewhere`` is true if the file itself contains a manifest; a link to one stored elsewhere is then not
+    reported.
     """
     with quiet():
         found = file_texts(image, data)

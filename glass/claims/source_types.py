@@ -49,8 +49,11 @@ def source_type_phrase(value: str) -> str:
 
 
 def iptc_claims(properties: list[tuple[str, str]]) -> list[Claim]:
-    """Claims from the XMP ``properties`` of a file: one for each source type or, if they have none, one for the AI
-    system that they name."""
+    """Returns the claims in a file's XMP ``properties``.
+
+    There is one claim for each source type. If no source type is given but an AI system is, there is one claim that
+    names the system.
+    """
     types = dict.fromkeys(value for name, value in properties if name == _SOURCE_TYPE)
     system = " ".join(next((v for n, v in properties if n == wanted), "") for wanted in (_SYSTEM, _VERSION)).strip()
     by = f", with {quoted(system, 100)}" if system else ""

@@ -15,7 +15,7 @@ _CONTAINERS = frozenset(f"{_RDF} {name}" for name in ("Alt", "Bag", "Seq", "li",
 
 
 class _Refused(Exception):
-    """The packet declares a document type, or holds more than ``_MAX_PROPERTIES`` properties."""
+    """Raised if the packet declares a document type or holds more than ``_MAX_PROPERTIES`` properties."""
 
 
 class _Properties:
@@ -78,7 +78,8 @@ def _refuse(*_: object) -> None:
 
 
 def _parts(packet: bytes) -> Iterator[bytes]:
-    """Yields ``packet`` without its padding, in parts, so that the parser handles everything before a damaged part."""
+    """Yields ``packet`` without its padding in small parts: if one is damaged, those before it have already been
+    parsed."""
     packet = packet[:MAX_BYTES].strip(b"\0 \r\n\t")
     for start in range(0, len(packet), 4096):
         yield packet[start : start + 4096]

@@ -1,7 +1,4 @@
-"""Makes the detector importable under its former path, which the cards of published models name.
-
-It is now defined in :mod:`glass.predict.detector`.
-"""
+"""Keeps :mod:`glass.predict.detector` importable by its former path, which the cards of published models still use."""
 
 from glass.predict.detector import Detector
 

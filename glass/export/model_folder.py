@@ -1,9 +1,9 @@
 """A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
 
-A score depends on the weights and on ``config.json``, which holds the label names, the settings of views and crops with
-the seed of the windows, each backbone's timm name and the mean and standard deviation by which it normalises pixels,
-the rules and decoders that determine the pixels, all settings of the run, versions, and the SHA-256 of the weights
-file.
+A score depends on the weights and on ``config.json``. The latter holds the label names; the settings of the views and
+crops, including the seed of the windows; for each backbone, its timm name and the mean and standard deviation for
+normalising pixels; the rules and decoders that determine the pixels; all settings of the run; the versions of installed
+software; and the SHA-256 of the weights file.
 """
 
 from dataclasses import replace
@@ -53,9 +53,9 @@ class ModelCard(TypedDict):
     """Name of a backbone → its name in timm. Absent in older models."""
     weights_sha256: str
     chosen: NotRequired[dict[str, Any] | None]
-    """Epoch of these weights and its metrics, by which the epoch was chosen; null if they were not recorded."""
+    """Epoch at which these weights were chosen, and its metrics; null if this was not recorded."""
     data_note: NotRequired[Note]
-    """Text that every reader of the model's verdicts must know about the training data. Absent if the data set has no
+    """Note on the training data, to be shown to every reader of the model's verdicts. Absent if the data set has no
     note."""
     weight_average: NotRequired[float | None]
     """Decay of the moving average of the weights; null if the weights are not an average."""
@@ -110,7 +110,7 @@ def save_model(
 
 
 def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
-    """Whether ``folder`` holds a complete model that :func:`save_model` wrote with this ``chosen``."""
+    """Whether ``folder`` holds a complete model that :func:`save_model` wrote with the same value of ``chosen``."""
     try:
         card, sha256 = read_model_card(folder), _sha256(folder / WEIGHTS_FILE)
         return card.get("chosen") == chosen and card["weights_sha256"] == sha256
@@ -156,10 +156,10 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
 
 
 def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig:
-    """``config`` with each backbone name that timm lacks (``hf-hub:…``) replaced by the timm name in ``card``.
+    """Returns ``config`` with backbone names that timm lacks (``hf-hub:…``) replaced by the timm names in ``card``.
 
-    A model may only name networks that timm contains: opening a stranger's model must not fetch or read a network from
-    elsewhere. Raises ``InputError`` if ``card`` gives no timm name for such a backbone.
+    A model folder may only name networks that timm contains: opening a stranger's model must not fetch or read a
+    network from elsewhere. Raises ``InputError`` if ``card`` gives no timm name for such a backbone.
     """
     names: dict[str, Any] = {}
     for key in ("global_backbone", "local_backbone"):

@@ -1,8 +1,8 @@
 """Records what determined the pixels that a model was trained on: rules, decoder versions, and digests of test pixels.
 
-Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink, but most updates change
-no pixel. So besides the versions, the record holds digests of pixels that were decoded and shrunk from one small JPEG.
-They show whether an update changes pixels.
+Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink images, but most updates
+change no pixels. The record therefore holds not only the versions but also digests of pixels that are decoded and
+shrunk from one small JPEG: they show whether an update changes pixels.
 """
 
 import base64
@@ -59,14 +59,14 @@ class PixelRecord(TypedDict):
 
 
 class DecoderWarning(UserWarning):
-    """Warns that pixels may differ from those that the model was trained with."""
+    """Issued if decoded pixels may differ from those that the model was trained on."""
 
 
 @cache
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
-    """The rules, decoders and digests of the test file, for ``config.json`` of an exported model.
+    """Returns the rules, the decoders and the digests of the test file, for ``config.json`` of an exported model.
 
-    ``loader`` holds the settings by which the model's crops are decoded. A decoder on a GPU is recorded under
+    ``loader`` determines how the model's crops are decoded. If they are decoded on a GPU, this decoder is recorded as
     ``crops``, because its pixels may differ.
     """
     pillow, simplejpeg = decode_rgb(PROBE_JPEG), optional("simplejpeg")
@@ -88,10 +88,11 @@ def pixel_record(loader: LoaderConfig) -> PixelRecord:
 
 
 def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: LoaderConfig) -> None:
-    """Warns with :class:`DecoderWarning` if the rules or the decoders of ``loader`` differ from those ``recorded``.
+    """Issues a :class:`DecoderWarning` if the rules or decoders used here differ from those ``recorded`` with a model.
 
-    ``where`` names the model in the message. A model without a record causes no warning. The warning is attributed to
-    the frame three levels up, the caller of the function that opens the model.
+    ``where`` names the model in the message, and ``loader`` determines how crops are decoded here. If ``recorded`` is
+    None, no warning is issued. The warning is attributed to the frame three levels up, the caller of the function that
+    opens the model.
     """
     if recorded is None:
         return
@@ -141,9 +142,9 @@ def print_decoder_warnings() -> Iterator[list[str]]:
 
 
 def _agree(recorded: dict[str, Any], here: dict[str, Any]) -> bool:
-    """Whether the two records agree in every digest that both contain.
+    """Whether two records of digests agree in all decoders that both contain.
 
-    The digest of Pillow must be in both records; that of simplejpeg may be missing in one.
+    Both must contain Pillow; simplejpeg may be missing from one.
     """
     both = recorded.keys() & here.keys()
     return "pillow" in both and all(recorded[name] == here[name] for name in both)

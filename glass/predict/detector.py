@@ -43,16 +43,19 @@ class Detector:
     ) -> "Detector":
         """Loads a detector from a folder (a run, or an exported model) or from ``user/name`` on the Hugging Face hub.
 
-        Nothing is unpickled. ``calibrated=False`` ignores the model's calibration. Raises ``InputError`` if there is no
-        model, or one of its files is missing or damaged. Warns with ``DecoderWarning`` if images may be decoded to
-        other pixels than in training.
+        Nothing is unpickled. ``calibrated=False`` ignores the model's calibration. Raises ``InputError`` if no model is
+        found, or if one of its files is missing or damaged. Issues a ``DecoderWarning`` if decoded pixels may differ
+        from those in training.
         """
         folder = model_folder(path_or_hub_id, revision)
         return cls(TrainedModel.open(folder, device=device, calibrated=calibrated, name=str(path_or_hub_id)))
 
     def views(self, options: PredictOptions) -> ViewSettings:
-        """The settings that decide what the model will see of an image. Raises ``InputError`` if ``options`` ask for
-        crops and the model sees none."""
+        """Returns the settings that determine what the model sees of an image.
+
+        Raises ``InputError`` if the model sees no crops and ``options`` set the number of crops, sampling, coverage or
+        draws.
+        """
         return self.trained.views(options.num_crops, options.sampling, options.coverage, options.draws)
 
     def calibration_for(self, options: PredictOptions) -> Calibration | None:
@@ -76,7 +79,7 @@ class Detector:
         """Yields verdicts in the order of ``sources``; only a few images are in memory at a time.
 
         Consecutive rows of one data set are read through the loader, unless ``options`` need whole images. The loader
-        decodes only the windows of an image where that is cheaper than the whole image.
+        decodes only the windows of an image where that is cheaper than decoding all of it.
         """
         self.views(options)
         for dataset, run in groupby(sources, lambda source: self._readable_by_rows(source, options)):

@@ -1,4 +1,4 @@
-"""Protects verdicts in existing files, which would be lost if a prediction replaced the files."""
+"""Prevents a prediction from replacing existing files if verdicts in them would be lost."""
 
 import csv
 from collections.abc import Callable, Iterable
@@ -17,11 +17,11 @@ _REMEDY = "give another name, or move the file away"
 def require_none_lost(
     json_file: Path | None, csv_file: Path | None, page: Path | None, head: PredictionHead, names: Iterable[str]
 ) -> None:
-    """Raises ``InputError`` if a file that is about to be replaced holds verdicts that the new file will not hold.
+    """Raises ``InputError`` if verdicts would be lost when existing files are replaced, or if such a file is damaged.
 
-    These are verdicts on images that are not among ``names``, and verdicts by another model, with other views or with
-    another calibration than ``head`` states. (A CSV file does not name its model, so only its images are compared.) The
-    same command may replace its own files when it is run again, even with more images.
+    A verdict would be lost if its image is not among ``names``, or if it was made with a model, views or a calibration
+    other than those in ``head``. (A CSV file does not name its model, so only its images are compared.) When the same
+    command is run again, even with more images, it may replace its own files.
     """
     asked, ours = set(names), made_by(head)
     if json_file is not None and json_file.exists():

@@ -1,10 +1,13 @@
 """Changes of an image that should not change a verdict.
 
-An image is large here if a pixel of its global view averages at least ``AVERAGING`` × ``AVERAGING`` pixels. Saving or
-resizing a large image is computed only for the windows that the model sees; these are equal, bit for bit, to those of
-the image changed as a whole. The global view of the unchanged image is used. The error is small: in 18 photographs of 5
-megapixels, whose global views were eight times smaller, saving as JPEG changed the view by 0.02 grey levels on average
-and 5 at most, resizing by 0.06 on average and 1 at most (docs/LOG.md, 2026-11-29).
+An image is large here if each pixel of its global view is an average of at least ``AVERAGING`` × ``AVERAGING`` pixels.
+For a large image, saving and resizing are computed only for the windows that the model sees; their pixels are, bit for
+bit, those of the whole changed image. There are two exceptions: the whole image is saved if a sampling rule reads the
+JPEG, and it is resized if Pillow's result cannot be reproduced for a part.
+
+A changed copy of a large image keeps the global view of the original, unless it was saved as a whole. The error is
+small: in 18 photographs of 5 megapixels, whose global views were eight times smaller, saving as JPEG changed the view
+by 0.02 grey levels on average and by at most 5, resizing by 0.06 on average and by at most 1 (docs/LOG.md, 2026-11-29).
 """
 
 import io
@@ -36,16 +39,16 @@ JPEG block's side or of a usual stride, so the image moves relative to all block
 _SMALLEST_CHANGED_SIDE = 16
 
 _LONGEST_JPEG_SIDE = 65_500
-"""The longest side of a JPEG, in pixels, that libjpeg can write. A PNG or a TIFF may be longer."""
+"""Maximum side of a JPEG, in pixels, that libjpeg can write. PNG and TIFF files can have longer sides."""
 
 _MCU = 16
 """Side of an MCU in pixels: the square that a JPEG with halved chroma codes as a unit."""
 
 _CHROMA_REACH = 2
-"""A decoder that interpolates the chroma of a pixel reads chroma up to this many pixels away."""
+"""Maximum distance, in pixels, of the neighbouring chroma that a decoder reads to interpolate the chroma of a pixel."""
 
 _SHARPEST = 5
-"""Width in pixels below which libjpeg repeats halved chroma instead of interpolating it."""
+"""Minimum width, in pixels, at which libjpeg interpolates halved chroma. In narrower images, it repeats the samples."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,12 @@ class ChangedImage:
 
 
 def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -> dict[str, ChangedImage]:
-    """Name → changed image: saved as JPEG of quality 90, resized to 0.9 of its sides, and shifted by cutting off edges.
+    """Returns the changed copies of an image, by their names in ``CHANGES`` and in the same order.
 
-    ``pixels`` is (H, W, 3), ``view`` its global view (S, S, 3). The names are those in ``CHANGES``, in their order. A
-    side that is too short is not cut. If the image is too long for a JPEG, the first change is missing. ``with_file``
-    saves the whole image instead of its windows, so that the result holds the JPEG's bytes.
+    One copy is saved as a JPEG of quality 90, one is resized to 0.9 of the width and height, and one is shifted by
+    cutting off rows at the top and columns at the left. A side that is too short is not cut. If the image is too large
+    for a JPEG, the first copy is missing. ``pixels`` is (H, W, 3), ``view`` is its global view (S, S, 3). With
+    ``with_file``, the whole image is saved instead of its windows, and the copy includes the bytes of the JPEG.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))

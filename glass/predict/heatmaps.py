@@ -1,5 +1,8 @@
-"""Heat maps, which show where a detector looked: the image with its windows tinted by attention, or with a dense map of
-attention laid over it. Attention is shown relative to an equal share, 1 / the number of windows."""
+"""Draws heat maps, which show where a detector looked in an image.
+
+Either the windows are tinted by their attention, or a dense map of attention is laid over the whole image. Attention is
+shown relative to an equal share, which is 1 / (number of windows).
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +36,8 @@ DenseMap = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
 """The result of :func:`dense_attention`: windows (n, 4) and their attention (n,)."""
 
 STEM_BYTES = 100
-"""At most this many bytes of an image's name are used in the name of its heat map, because file systems limit the bytes
-of a name, some to only 143."""
+"""Maximum number of bytes of an image's name that are used in the file name of its heat map. File systems limit the
+length of file names, some to only 143 bytes."""
 
 LONGEST_SIDE = 1600
 TINT = 0.45
@@ -45,20 +48,21 @@ CHUNK = 64
 
 RAMP_STEPS = 65
 OPACITIES = np.linspace(0, 190, RAMP_STEPS).astype(np.uint8)
-"""Opacity (0 to 255) of the dense map for each colour of the ramp, from no attention to twice an equal share. It never
-reaches 255, so that the image remains visible."""
+"""Opacity, 0 to 255, of each colour of the ramp in a dense map. The ramp runs from no attention to twice an equal
+share. All values are below 255, so that the image remains visible."""
 ATTENTION_SCALE = ("none", "an equal share", "twice and more")
 """Labels for the start, the middle and the end of the colour scale."""
 LEGEND_WIDTH, LEGEND_HEIGHT, MARGIN, LINE = 320, 48, 8, 17
-"""Sizes of the legend in pixels: width and height of the colour scale with its labels, margin, height of a text
-line."""
+"""Dimensions of the legend in pixels: the width and the height of the colour scale with its labels, the margin, and the
+height of a line of text."""
 
 
 def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVerdict, dense: "DenseMap | None") -> None:
-    """Writes a picture of the image (H, W, 3) with its windows and, if ``dense`` is given, one with this dense map.
+    """Writes a heat map of the image's windows into ``folder`` and, if ``dense`` is given, one of the dense map.
 
-    The files in ``folder`` are named after the image's ``number`` and its own name. ``dense`` is the result of
-    :func:`dense_attention`. Raises ``OSError`` if writing fails.
+    ``pixels`` is (H, W, 3), and ``dense`` is the result of :func:`dense_attention`. The file names consist of
+    ``number``, which is the image's position in the prediction, and the image's own name. Raises ``OSError`` if writing
+    fails.
     """
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)
     name = f"{number:06d}-{stem.encode()[:STEM_BYTES].decode(errors='ignore')}"
@@ -120,8 +124,9 @@ def _starts(side: int, crop_size: int, stride: int) -> npt.NDArray[np.int64]:
 def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
     """Returns :func:`dense_windows` and the attention of each window as a multiple of an equal share.
 
-    The windows pass through the network in chunks. Within a chunk, the weights are proportional to exp(attention
-    score). Every chunk begins with the first window; dividing by its weight brings all chunks to the same scale.
+    The windows pass through the network in chunks, and the weights within a chunk are proportional to exp(attention
+    score). To make chunks comparable, each also includes the image's first window, and its weights are divided by the
+    weight of that window.
     """
     loader = detector.trained.config.loader
     windows = dense_windows(pixels.shape[0], pixels.shape[1], loader.crop_size)
@@ -141,11 +146,12 @@ def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
 def dense_overlay(
     windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64], shape: tuple[int, int], size: tuple[int, int]
 ) -> Image.Image:
-    """The map of :func:`dense_attention` as an RGBA picture of ``size`` (width, height), to be laid over an image.
+    """Renders the result of :func:`dense_attention` as an RGBA picture that can be laid over the image.
 
-    ``shape`` (height, width) is that of the image. The map is transparent where there is no attention, and becomes more
-    opaque as attention grows. Values are interpolated between the centres of the windows. If each pixel showed the mean
-    of the windows that contain it, the values would jump at the windows' edges and show their grid.
+    ``shape`` is the image's (height, width), ``size`` is the picture's (width, height). The map is transparent where
+    there is no attention, and becomes more opaque as attention grows. Values are interpolated between the centres of
+    the windows. If each pixel showed the mean of the windows that contain it, the values would jump at the windows'
+    edges and make their grid visible.
     """
     tops, lefts = np.unique(windows[:, 0]), np.unique(windows[:, 1])
     values = attention.reshape(len(tops), len(lefts))
@@ -175,9 +181,10 @@ def _ramp() -> npt.NDArray[np.uint8]:
 
 
 def _with_legend(image: Image.Image, verdict: ImageVerdict, opacities: npt.NDArray[np.uint8] | None) -> Image.Image:
-    """Returns ``image`` with a legend below, which has the colour scale and the verdict.
+    """Returns ``image`` with a legend below it: the colour scale and the verdict.
 
-    ``opacities`` (RAMP_STEPS,) uint8 are the opacities of the scale's colours. If it is None, the legend has no scale.
+    ``opacities`` is a uint8 array of shape (RAMP_STEPS,) with the opacity of each colour of the scale; if it is None,
+    the scale is left out.
     """
     top = image.height + MARGIN
     text_top = top if opacities is None else top + LEGEND_HEIGHT

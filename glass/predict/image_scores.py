@@ -28,16 +28,16 @@ class ImageScores:
     """(height, width) of the image in pixels."""
     content_id: int
     changes: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → mean margin of the changed image over the draws."""
+    """Name of a harmless change → margin of the changed image, averaged over the draws."""
 
 
 def verdict_on(
     name: str, scores: ImageScores, calibration: Calibration | None, learnt: LearntIds | None
 ) -> ImageVerdict:
-    """The verdict on the image ``name``.
+    """Returns the verdict on the image ``name``.
 
-    ``calibration`` must have been made for the views that were scored; without one, the verdict is based on the raw
-    score. ``learnt`` records which images the model learnt from, if that is known.
+    ``calibration`` must have been made for the views that were scored; if it is None, the verdict is based on the raw
+    score. ``learnt`` tells which images were used in the model's training; None means that this is unknown.
     """
     margin = float(np.mean(scores.margins))
     verdict = _word(margin, calibration)

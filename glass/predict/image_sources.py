@@ -1,8 +1,8 @@
-"""Single images to predict on: files, bytes, decoded pixels, members of tars.
+"""The sources of images to predict on: files, bytes, decoded pixels, and members of tars.
 
-A source is loaded once, in any thread, and returns the image's pixels and its identity. If it cannot be read, it raises
-``RejectedImage`` with the reason. The identity is the content id of the pixels, so it is the same whether the image
-comes from a file, from bytes or from a tar.
+Each source is loaded once, in any thread. Loading returns the image's pixels and its identity, or raises
+``RejectedImage`` with the reason why the image cannot be read. The identity is the content id of the pixels, so it is
+the same whether the image comes from a file, from bytes or from a tar.
 """
 
 import os
@@ -43,13 +43,13 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "Y
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """A decoded image: its pixels (H, W, 3) uint8, and its content id, from which the windows are drawn."""
+    """A decoded image: its pixels (H, W, 3) uint8, and its content id, which determines the windows that are drawn."""
 
     pixels: npt.NDArray[np.uint8]
     content_id: int
     encoded: bytes | None = None
-    """The file's bytes, for sampling rules that read the bits of a JPEG. None if there is no file, or if the JPEG was
-    re-encoded for its shard, because evaluation does not read the bits of such a JPEG either."""
+    """Bytes of the image file, for sampling rules that read the bits of a JPEG; None if there is no file. Also None for
+    a JPEG that was re-encoded for its shard: evaluation does not read the bits of such a JPEG, either."""
 
 
 class ImageSource(Protocol):
@@ -107,9 +107,9 @@ class BytesSource:
 class PixelSource:
     """An image given as pixels: an (H, W, 3) uint8 array, or a Pillow image.
 
-    It gets the same windows as an image file with the same pixels, except with sampling rules that read the bits of a
-    JPEG (``loaders.windows.sampling.SamplingRule.reads_files``). A 16-bit colour file may differ from a Pillow image of
-    it: this project rounds its values to 8 bits, whereas Pillow drops their low bytes.
+    Its windows are the same as for an image file with these pixels, except with sampling rules that read the bits of a
+    JPEG (``loaders.windows.sampling.SamplingRule.reads_files``). A 16-bit colour file and a Pillow image of it may have
+    different pixels: this project rounds 16-bit values to 8 bits, whereas Pillow drops the low bytes.
     """
 
     name: str
@@ -130,8 +130,11 @@ class PixelSource:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Returns ``image`` without the mark that makes one colour transparent. Pixels of that colour then keep it, as in
-    images from files (see ``shards.images.pixels.load_rgb``). The caller's image is not changed."""
+    """Returns ``image`` without Pillow's ``transparency`` entry, which declares one colour transparent.
+
+    Pixels of that colour then keep it, as they do in images read from files (see ``shards.images.pixels.load_rgb``).
+    The caller's image is not changed.
+    """
     if "transparency" not in image.info:
         return image
     plain = image.copy()
@@ -141,12 +144,12 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class MemberSource:
-    """An image inside a tar, found by its offset.
+    """An image inside a tar, located by its offset.
 
-    ``identity`` is the image's content id in a manifest, or None. Evaluation draws the image's windows from this id,
-    even if another version of a decoder gives other pixels. ``converted`` means that the JPEG in the tar was
-    re-encoded, so its bits are not those of the source. ``dataset`` and ``row`` locate the image in a manifest, so that
-    a loader can read only its windows.
+    ``identity`` is the content id that a manifest gives for the image, or None. The windows are drawn from this id, as
+    in evaluation, even if another version of a decoder yields different pixels. ``converted`` means that the JPEG in
+    the tar was re-encoded, so its bits are not those of the source file. ``dataset`` and ``row`` locate the image in a
+    manifest, so that a loader can read only its windows.
     """
 
     tar: Path

@@ -21,8 +21,8 @@ class PredictOptions:
     draws: int = 1
     """Number of draws of windows per image. The score is computed from the mean of the draws' logits."""
     stability: bool = True
-    """Whether to score also a copy of the image after each of ``glass.predict.harmless_changes``, with the same number
-    of draws. A verdict is unstable if any change leads to another verdict, even if only to ``uncertain``."""
+    """Whether to also score the copies of the image from ``glass.predict.harmless_changes``, with the same number of
+    draws. The verdict is unstable if it changes for any copy, even if only to ``uncertain``."""
     batch_size: int | None = None
     """Number of rows per forward pass. A row is one draw of windows of one image."""
     num_threads: int = 2

@@ -1,9 +1,9 @@
-"""Writes each verdict to the disk at once, so that a run that is stopped does not lose the images it has scored.
+"""Writes each verdict to disk at once, so that stopping a run does not lose the images that it has already scored.
 
-During a run, ``FILE.partial`` exists beside each ``FILE`` that the run will write. The partial file of a table holds
-the rows so far. The partial file of a JSON document is JSON Lines: the document without its images, then a line for
-each image. The partial file of a page is empty and only keeps a second run from writing the same page; if the run is
-stopped, the page with the verdicts so far is written into it. A run that finishes deletes its partial files.
+During a run, there is a ``FILE.partial`` beside each ``FILE`` that the run will write. For a table, it holds the rows
+so far. For a JSON document, it is in JSON Lines format: one line with the document without its images, then one line
+per image. For a page, it is empty and only prevents another run from writing the same page; if the run is stopped, the
+page with the verdicts so far is written to it. A run that finishes deletes its partial files.
 """
 
 import csv
@@ -65,7 +65,7 @@ class PartialRows:
 
     @property
     def paths(self) -> list[Path]:
-        """The partial files into which verdicts are written; that of the page is not among them."""
+        """The partial files that hold verdicts, that is, all but the page's."""
         return [partial_path(path) for path in (self._json_path, self._csv_path) if path]
 
     def add(self, verdict: ImageVerdict) -> None:

@@ -1,5 +1,7 @@
-"""Predictions as files: a JSON document, a CSV table, and the record inside an HTML page. None of them replaces a file
-that this program did not write."""
+"""Predictions as files: a JSON document, a CSV table, and the record inside an HTML page.
+
+A file that this program did not write is never replaced.
+"""
 
 import csv
 import io
@@ -62,14 +64,15 @@ class PredictionHead(TypedDict):
     views: PredictionViews
     calibrated: bool
     threshold: Number
-    """An image with at least this probability is called generated."""
+    """An image is called generated if its probability (or raw score, without a calibration) is at least this."""
     real_below: Number
-    """An image with less than this probability is called real; from here up to ``threshold``, it is uncertain."""
+    """An image is called real if its probability (or raw score, without a calibration) is less than this. From here up
+    to ``threshold``, the verdict is uncertain."""
     note: str
     """Explanation of the figures, as readable text."""
     data_notes: list[Note]
-    """Notes that a reader of verdicts must know about the data that the model was trained and calibrated on; empty if
-    there are none."""
+    """Notes on the model's training and calibration data, to be shown to every reader of the verdicts; empty if there
+    are none."""
 
 
 class MadeBy(NamedTuple):
@@ -78,11 +81,11 @@ class MadeBy(NamedTuple):
     weights_sha256: str
     views: dict[str, object]
     calibration: tuple[bool, float, float]
-    """(whether the model is calibrated, threshold, probability below which an image is real)."""
+    """(whether the model is calibrated, ``threshold``, ``real_below``), as in :class:`PredictionHead`."""
 
 
 def made_by(head: Mapping[str, Any]) -> MadeBy:
-    """Extracts from the head of a file, or from the record of a page, everything that its verdicts depend on.
+    """Returns everything that the verdicts in a file depend on, taken from the file's head or the page's record.
 
     Raises ``KeyError``, ``TypeError`` or ``ValueError`` if ``head`` is not a valid head or record.
     """
@@ -114,15 +117,17 @@ def check_page_target(path: Path) -> None:
 
 
 def page_record(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> str:
-    """The HTML element that stores what the verdicts of a page depend on and which images the page shows. It is read by
-    :func:`read_page_record`; browsers neither run nor show it."""
+    """Returns an HTML element that records the images on a page and everything that their verdicts depend on.
+
+    :func:`read_page_record` reads it; browsers neither run nor show it.
+    """
     record = {**head, "paths": [verdict.path for verdict in verdicts]}
     text = json.dumps(record).replace("<", "\\u003c")  # so that no file name can close the element
     return f"{_RECORD_START}{text}{_RECORD_END}"
 
 
 def read_page_record(path: Path) -> tuple[MadeBy, list[str]]:
-    """Reads (what the verdicts of a page depend on, the paths of its images) from the page's record.
+    """Reads the record of a page and returns (everything that its verdicts depend on, the paths of its images).
 
     Raises ``OSError`` if the page cannot be read, and ``ValueError``, ``KeyError`` or ``TypeError`` if the record is
     missing or damaged.

@@ -1,5 +1,7 @@
-"""Turns an image into the rows that a detector scores: one row for each draw of windows in the image, and one for each
-draw in each harmlessly changed copy of it."""
+"""Turns an image into the rows that a detector scores.
+
+There is one row for each draw of windows, in the image itself and in each of its harmlessly changed copies.
+"""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -24,7 +26,8 @@ __all__ = ["PreparedImage", "every_cell", "prepare"]
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image as rows to be batched: first the draws of the image itself, then the draws of each of ``changes``."""
+    """The rows of one image: those of the image itself, one per draw, then those of each changed copy, as in
+    ``changes``."""
 
     rows: list[ImageViews]
     changes: tuple[str, ...]
@@ -34,9 +37,9 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
-    """Returns the rows of an image, or the reason why it cannot be read. The decoded image is not kept.
+    """Loads an image and returns its rows, or the reason why it cannot be read. The decoded image is not kept.
 
-    May run in several threads at a time. Raises ``MachineTrouble`` if memory or a disk fails.
+    May be called from several threads at a time. Raises ``MachineTrouble`` if memory runs out or a disk fails.
     """
     try:
         with machine_spared(source.name, memory=True):
@@ -69,6 +72,9 @@ def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions
 
 
 def every_cell(config: LoaderConfig, height: int, width: int) -> LoaderConfig:
-    """``config``, changed to take a crop from every cell of the grid that tiles an image of this size: 1 … 64 crops."""
+    """Returns ``config`` changed so that a crop is taken from every cell of the grid that tiles an image of this size.
+
+    A grid has 1 to 64 cells.
+    """
     rows, columns = grid_shape(np.array([height]), np.array([width]), config.crop_size)
     return replace(config, num_crops=int(rows[0] * columns[0]), sampling="all")

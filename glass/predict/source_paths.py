@@ -103,8 +103,10 @@ def _add_folder(folder: Path, found: FoundImages) -> None:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether the name or the first bytes of a file show that it is a tar. Raises ``InputError`` if the file is another
-    archive, which must be unpacked first."""
+    """Whether a file is a tar, judged by its name or its first bytes.
+
+    Raises ``InputError`` if it is another kind of archive, which must be unpacked first.
+    """
     suffix = path.suffix.lower()
     if not os.path.isfile(path) or suffix in FILE_SUFFIXES:
         return False
@@ -115,7 +117,7 @@ def _is_tar(path: Path) -> bool:
 
 
 def _add_tar(path: Path, found: FoundImages) -> None:
-    """Adds the images of a tar. If it is a shard of the data set in its folder, they are found by the manifest."""
+    """Adds the images of a tar. If it is a shard of the data set in its folder, they are looked up in the manifest."""
     dataset = _dataset_of(path)
     shard = None if dataset is None else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
     if dataset is None or shard is None:
@@ -133,9 +135,9 @@ def _dataset_of(path: Path) -> ShardDataset | None:
 
 
 def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> list[ImageSource]:
-    """The images of a tar that was made elsewhere: first ``rows``, those in the manifest, then all others.
+    """Returns all images of an indexed tar that was made elsewhere: those in the manifest (``rows``), then all others.
 
-    The index has left out the others, for example because they have no label.
+    The others are images that the index left out, for example because they have no label.
     """
     try:
         images = images_of_tar(path)

@@ -1,4 +1,4 @@
-"""Scores images that are decoded whole: files, bytes, pixels, and rows of a manifest for which the options need whole
+"""Scores images that are decoded whole: files, bytes, pixels, and rows of a manifest if the options require whole
 images."""
 
 import math
@@ -23,8 +23,8 @@ from shards.images.pixels import RejectedImage
 __all__ = ["score_covering_row", "scores_of_sources"]
 
 COVERING_STEP = 8
-"""With ``coverage="all"``, the number of crops in a row is padded to a multiple of this, so that the model gets few
-different input shapes."""
+"""With ``coverage="all"``, the number of crops in a row is padded to a multiple of this, which limits the number of
+different input shapes for the model."""
 
 Attention = npt.NDArray[np.float32] | None
 Scored = tuple[ImageSource, ImageScores | RejectedImage]
@@ -107,10 +107,10 @@ def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) ->
 
 
 def score_covering_row(trained: TrainedModel, row: ImageViews) -> tuple[float, Attention]:
-    """Returns (margin, attention weights (N,)) for a row with any number of crops; the weights are None for a model
-    without attention.
+    """Scores a row with any number of crops, such as windows that cover the whole image.
 
-    The row forms a batch of one, so that the batch's shape depends only on this image.
+    Returns (margin, attention weights (N,)); the weights are None for a model without attention. The row is scored as a
+    batch of its own, so that the batch's shape depends only on this image.
     """
     count = len(row.crops)
     padded = -(-count // COVERING_STEP) * COVERING_STEP

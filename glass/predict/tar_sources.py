@@ -36,11 +36,11 @@ class TarImages:
 
 
 def images_of_tar(path: Path) -> TarImages:
-    """The images in the tar at ``path``, in its order: one source for each member with an image's extension.
+    """Lists the images in the tar at ``path``, in its order: one source per member with an image's extension.
 
-    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. Data after the
-    end-of-archive marker, or a missing marker, also add one. Raises ``InputError`` if the file is not a tar, is damaged
-    or is cut off, and ``MachineTrouble`` if the disk fails.
+    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. An additional one is
+    appended if data follow the end-of-archive marker, or if the marker is missing. Raises ``InputError`` if the file is
+    not a tar, is damaged or is cut off, and ``MachineTrouble`` if the disk fails.
     """
     images: list[TarMember | UnreadableSource] = []
     facts: dict[str, TarMember] = {}
@@ -107,7 +107,10 @@ class _Written:
 
 
 def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:
-    """The content of a ``.json`` member if ``glass build`` wrote it; else empty."""
+    """Returns the content of a ``.json`` member that ``glass build`` wrote.
+
+    For any other member, or if it cannot be read, returns an empty dict.
+    """
     if member.length > _MAX_JSON_BYTES:
         return {}
     try:

@@ -16,7 +16,7 @@ __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line
 WARNING = "WARNING: "
 
 LEARNT = {"train": "trained on this image", "valid": "its epoch was chosen on this image, among others"}
-"""How the model used an image that it learnt from (see ``ImageVerdict.learnt``) → remark on the image's verdict."""
+"""Use of an image in the model's training (see ``ImageVerdict.learnt``) → remark on the image's verdict."""
 
 
 def heading(detector: Detector, options: PredictOptions) -> str:
@@ -66,10 +66,10 @@ def data_note_line(note: str) -> str:
 
 
 def verdict_line(verdict: ImageVerdict) -> str:
-    """The line that ``glass predict`` prints for an image.
+    """Formats the line that ``glass predict`` prints for an image.
 
-    It has the verdict, the probability or raw score, whether the verdict is unstable, the path, remarks, and the claims
-    of the file. For an unreadable image it has the reason instead.
+    The line gives the verdict, the probability or raw score, ``unstable`` if the verdict is, the path, remarks, and the
+    file's claims. For an unreadable image, it gives the reason instead.
     """
     path = one_line(verdict.path)
     if verdict.reason is not None:
@@ -96,7 +96,8 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """Text that states how many of these images the model learnt from. Verdicts on such images are not a test of it."""
+    """States how many of these images were used in the model's training. Verdicts on such images are no test of the
+    model."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"

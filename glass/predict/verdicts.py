@@ -52,7 +52,7 @@ class ImageRecord(TypedDict):
     verdict: str | None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None
-    """Whether a harmless change leads to another verdict; null if this was not tested."""
+    """Whether any harmless change flips the verdict; null if this was not tested."""
     reason: str | None
     """Why there is no verdict; null if there is one."""
     width: int | None
@@ -89,7 +89,7 @@ class ImageVerdict:
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
-    """Whether a harmless change leads to another verdict, even if only ``uncertain``; None if this was not tested."""
+    """Whether any harmless change flips the verdict, even if only to ``uncertain``; None if this was not tested."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
@@ -103,15 +103,15 @@ class ImageVerdict:
     draw_scores: tuple[float, ...] = ()
     """The score of each draw of windows. ``score`` is computed from the mean of the draws' logits."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the score of the changed image, from the same number of draws. The change to JPEG is
-    missing if the image is too long for it."""
+    """Name of a harmless change → the score of the changed image, from the same number of draws. The JPEG change is
+    missing if the image is too large to be saved as a JPEG."""
     change_verdicts: Mapping[str, str] = field(default_factory=dict)
     """Name of a harmless change → the verdict on the changed image."""
     change_probabilities: Mapping[str, float] = field(default_factory=dict)
     """Name of a harmless change → the calibrated probability of the changed image; empty if the model is not calibrated
     for these views."""
     data_notes: tuple[str, ...] = ()
-    """Notes that a reader of the verdict must know about the data that the model was trained and calibrated on."""
+    """Notes on the model's training and calibration data, to be shown to every reader of the verdict."""
     claims: tuple[Claim, ...] | None = None
     """Claims of the file about its origin; None if they were not requested. Scores do not depend on them."""
 
@@ -156,9 +156,9 @@ def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
 
 
 def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
-    """The row of a verdict for ``predict --csv``, in the order of ``columns``; a missing value is an empty field.
+    """Returns a row of ``predict --csv``, in the order of ``columns``; a missing value is an empty field.
 
-    An apostrophe is put before a text that a spreadsheet would treat as a formula.
+    Text that a spreadsheet would treat as a formula is prefixed with an apostrophe.
     """
     scores = verdict.draw_scores
     values: dict[str, Any] = {name: getattr(verdict, name, None) for name in CSV_COLUMNS if hasattr(verdict, name)} | {

@@ -1,4 +1,4 @@
-"""Ready-made settings of runs, one Python file each; ``--preset NAME`` loads ``NAME.py`` of this folder."""
+"""Presets: ready-made settings of training runs. ``--preset NAME`` loads the file ``NAME.py`` in this folder."""
 
 import importlib
 import pkgutil

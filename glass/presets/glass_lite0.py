@@ -15,8 +15,11 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The settings: small batches, because a small data set gives few steps, and a higher learning rate for the local
-    backbone."""
+    """Returns the settings.
+
+    Batches are small, because otherwise a small data set would yield too few steps. The local backbone has a higher
+    learning rate than the global one.
+    """
     return RunConfig(
         preset="glass_lite0",
         model=ModelConfig(

@@ -3,8 +3,8 @@ r"""GLASS with two ViT-B/16, with the best settings of the study (arXiv 2601.001
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_vit_base --output RUN
 
-The hardware that it needs, its time and its score were not measured in this project. On a small GPU, divide the batch
-of 64 into micro-steps:
+Neither the required hardware nor the training time nor the score was measured in this project. On a small GPU, divide
+the batch of 64 into micro-steps:
 ``--set loader.global_batch_size=8 --set grad_accum_steps=8``.
 
 The study used torchvision's ViT, which timm does not have. This preset uses timm's ViT, with the same architecture and

@@ -3,8 +3,8 @@ r"""The resize-only baseline with one ConvNeXt-T, with the best settings of the 
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset single_view_convnext_tiny --output RUN
 
-The hardware that it needs, its time and its score were not measured in this project. The study tuned this baseline
-with half as many trials as GLASS.
+Neither the required hardware nor the training time nor the score was measured in this project. The study tuned this
+baseline with half as many trials as GLASS.
 """
 
 from glass.config.run_config import ModelConfig, OptimConfig, RunConfig

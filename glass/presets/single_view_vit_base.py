@@ -3,8 +3,8 @@ r"""The resize-only baseline with one ViT-B/16, with the best settings of the st
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset single_view_vit_base --output RUN
 
-The hardware that it needs, its time and its score were not measured in this project. The study tuned this baseline
-with half as many trials as GLASS.
+Neither the required hardware nor the training time nor the score was measured in this project. The study tuned this
+baseline with half as many trials as GLASS.
 
 The study used torchvision's ViT, which timm does not have. This preset uses timm's ViT, with the same architecture but
 different ImageNet-1k weights.

@@ -19,11 +19,12 @@ Part = str | bytes | Path
 
 
 def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
-    """File name → content or path, for all files that are published for the model in ``folder``.
+    """Collects the files to publish for the model in ``folder``: file name → content, or path of a file to copy.
 
-    The model card includes the findings of the file ``audit``, by default those of the audit of the run's own data set.
-    ``with_learnt_ids`` adds the ids of the images that the model learnt from. Names of folders on this machine are
-    removed. Raises ``InputError`` for a damaged model or audit, before anything is written.
+    The model card includes the findings of ``audit``, a file that ``glass audit --json`` wrote. If it is None, the
+    audit of the data set on which the run was trained is used, if there is one. ``with_learnt_ids`` adds the ids of the
+    images used in training. Paths of weights files are reduced to file names. Raises ``InputError`` if the model or the
+    audit is damaged, or if the ids are missing. Nothing is written.
     """
     card = read_model_card(folder)
     model = card["config"]["model"]

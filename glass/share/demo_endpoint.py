@@ -1,4 +1,5 @@
-"""The endpoint of ``glass demo`` for programs. It responds to an uploaded file with the JSON of ``predict --json``."""
+"""The endpoint of ``glass demo`` for other programs. It answers an uploaded file with the document of ``predict
+--json``."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The page of ``glass demo``: the user drops an image and sees the page that ``glass predict --html`` writes for it.
 
-The original bytes of the upload are stored and read, so it gets the same score as from ``glass predict``.
+The upload is stored and read byte for byte, so its score is the same as in ``glass predict``.
 """
 
 import html
@@ -30,7 +30,7 @@ OPTIONS = PredictOptions(num_threads=1)
 
 
 def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str:
-    """The page with the verdict on the file at ``path`` and with the file's claims about its origin, as HTML.
+    """Returns the page for the file at ``path`` as HTML, with the verdict and the file's claims about its origin.
 
     ``dense`` adds the dense map of attention if the model sees crops.
     """

@@ -44,11 +44,11 @@ _LIMITS = (
 
 
 def model_card(folder: Path, run: Path | None = None, audit: Path | None = None) -> str:
-    """The model card of the model in ``folder``, as Markdown.
+    """Returns the model card of the model in ``folder``, as Markdown.
 
     The results come from the evaluations in the folder ``run``. ``audit`` is a file that ``glass audit --json`` wrote.
-    If it is None, the audit of the data set that ``run`` was trained on is used, if it is still there. Raises
-    ``InputError`` for a damaged file.
+    If it is None, the audit of the data set that ``run`` was trained on is used, provided that the data set still
+    exists unchanged and was audited. Raises ``InputError`` if a file is damaged.
     """
     card = read_model_card(folder)
     settings = card["config"]
@@ -137,8 +137,10 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
 
 
 def _views(document: Evaluation) -> str:
-    """A sentence about the number of crops in the evaluation, which may differ from that in training; empty for a model
-    without crops."""
+    """Returns a sentence on the number and placement of the crops in the evaluation, which may differ from training.
+
+    It is empty for a model without crops.
+    """
     if document["model"]["kind"] == "single_view":
         return ""
     settings = document["settings"]

@@ -122,7 +122,7 @@ def _attention_in_parts(model: nn.Module) -> Iterator[None]:
 
 
 def _innermost(error: BaseException) -> str:
-    """The type and the first line of the error at the beginning of the chain of causes of ``error``."""
+    """Returns the type of the root cause of ``error``, and the first line of its message."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"

@@ -1,4 +1,5 @@
-"""Keeps files that are uploaded to the page of ``glass demo`` private to this user, and deletes them after a while."""
+"""Makes files uploaded to the ``glass demo`` page accessible only to the user who runs it, and deletes them after a
+while."""
 
 import os
 import tempfile
@@ -24,7 +25,7 @@ def upload_folder() -> Iterator[Path]:
     """Context manager: creates a private folder for uploads and temporary files, and deletes it at the end.
 
     The folder has mode 700, and its files have mode 600. The context must be entered before Gradio is first imported,
-    because Gradio reads ``GRADIO_TEMP_DIR`` at its import.
+    because Gradio reads ``GRADIO_TEMP_DIR`` on import.
     """
     place, mask, default = os.environ.get("GRADIO_TEMP_DIR"), os.umask(_PRIVATE), tempfile.tempdir
     try:
@@ -44,9 +45,9 @@ def upload_folder() -> Iterator[Path]:
 
 
 def delete_old(folder: Path, now: float | None = None) -> int:
-    """Deletes the files below ``folder`` that were last changed at least ``KEPT_FOR_S`` seconds before ``now``.
+    """Deletes the files below ``folder`` that were last modified at least ``KEPT_FOR_S`` seconds before ``now``.
 
-    ``now`` is in seconds, as ``time.time`` returns it; None means the present. Returns the number of deleted files.
+    ``now`` is a time as returned by ``time.time``; None means the current time. Returns the number of deleted files.
     """
     deadline, deleted = (time.time() if now is None else now) - KEPT_FOR_S, 0
     for path in folder.rglob("*"):
@@ -58,11 +59,12 @@ def delete_old(folder: Path, now: float | None = None) -> int:
 
 
 def fetch_nothing() -> None:
-    """Prevents Gradio from fetching URLs that callers send.
+    """Prevents Gradio from fetching URLs at a caller's request.
 
-    If a caller sends a URL in place of an uploaded file, Gradio would fetch it, without a size limit. It would also
-    fetch a URL after ``/gradio_api/file=`` and pass its content on. In both cases, it uses the library safehttpx, which
-    this function disables. Callers can send the file itself instead. A test checks this with the installed Gradio.
+    Without this, Gradio would fetch a URL sent in place of an uploaded file, without a size limit. It would also fetch
+    the URL in a request for ``/gradio_api/file=URL`` and return its content. In both cases, it uses the library
+    safehttpx, which this function disables. Callers can send the file itself instead. A test checks this with the
+    installed Gradio.
     """
     import safehttpx
 

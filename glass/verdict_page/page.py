@@ -1,7 +1,8 @@
 """The page of verdicts. It collects its content while images are scored, and is written at the end as one HTML file.
 
-The page keeps the verdict and a small picture of every image. It keeps windows, crops and heat maps only of the images
-with the highest scores, up to a size limit. So a page of a thousand images stays below 15 MB.
+Each image has a row with its verdict and a thumbnail. Windows, crops and heat maps are kept only for the images with
+the highest scores, up to a size limit, so a page of a thousand images stays below 15 MB. With very many images, there
+are no thumbnails, and only the images with the highest scores have a row.
 """
 
 import base64
@@ -46,9 +47,10 @@ class VerdictPage:
     _details: Details = field(default_factory=Details)
 
     def watched(self, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
-        """If the page has room for thumbnails, returns ``sources`` wrapped so that each keeps a thumbnail of its image.
+        """Returns ``sources`` wrapped so that each keeps a thumbnail of its image, for the page to show.
 
-        Otherwise, returns ``sources`` unchanged. The images of wrapped sources are decoded whole.
+        Returns them unchanged if the page shows no thumbnails, that is, with a single image or more than
+        ``MOST_THUMBNAILS``. The images of wrapped sources are decoded whole.
         """
         return [WatchedSource(source) for source in sources] if 1 < self.num_images <= MOST_THUMBNAILS else sources
 
@@ -63,9 +65,10 @@ class VerdictPage:
         loaded: LoadedImage | None = None,
         dense: DenseMap | None = None,
     ) -> None:
-        """Adds the verdict on the next image. ``source`` is its source, as returned by :meth:`watched`.
+        """Adds the verdict on the next image; ``source`` is this image's source, as returned by :meth:`watched`.
 
-        With ``loaded``, the page can show the image with its windows; with ``dense``, also under a heat map.
+        If ``loaded`` is given, the page can show the image with its windows. If ``dense`` is given, too, it can also
+        show the heat map.
         """
         number = len(self._verdicts)
         self._verdicts.append(verdict)
@@ -119,8 +122,10 @@ class VerdictPage:
         )
 
     def _shown(self) -> list[int]:
-        """Numbers of the images that get a row, in ascending order. If there are more than ``MOST_ROWS``, those with
-        the highest scores."""
+        """Returns the indices of the images that get a row, in ascending order.
+
+        If there are more than ``MOST_ROWS`` images, these are the ones with the highest scores.
+        """
         numbers = range(len(self._verdicts))
         if len(numbers) <= MOST_ROWS:
             return list(numbers)

@@ -58,7 +58,10 @@ _KINDS = {
 
 
 def _trained_on(model: str) -> str:
-    """Text that names the data set in the record of the model's run. Exported models have no such record."""
+    """Names the data set that the model was trained on, according to the record of its run.
+
+    If there is no record, as with an exported model, or if it cannot be read, the text says so.
+    """
     folder = local_folder(model)
     record = None if folder is None else folder.parent / "run.json"
     try:

@@ -29,10 +29,10 @@ THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 MOST_DETAILED = 60
 """At most this many images on a page are shown with windows and crops."""
 DETAIL_BYTES = 5_000_000
-"""Size limit, in bytes, of all pictures of the images shown with windows and crops, before base64 adds a third."""
+"""Maximum size, in bytes, of all pictures on a page except thumbnails. Base64 enlarges them by a third."""
 MOST_PER_IMAGE = 3_000_000
 LONGEST_SIDE = 1200
-"""Longest side, in pixels, of the picture under the windows, if the page shows only one image."""
+"""Longest side, in pixels, of the picture on which the windows are drawn, if the page is for a single image."""
 LEAST_SIDE = 560
 MOST_CROPS = 16
 OVERLAY_SIDE = 240
@@ -40,7 +40,7 @@ OVERLAY_SIDE = 240
 
 @dataclass
 class WatchedSource:
-    """A source that keeps a thumbnail of its image, as a data URI, when the image is loaded."""
+    """A source that keeps a thumbnail of its image, as a data URI, whenever the image is loaded."""
 
     source: ImageSource
     thumbnail: str = ""
@@ -66,11 +66,12 @@ class Picture:
     width: int
     height: int
     is_turned: bool
-    """Whether the file asks viewers to rotate or flip the stored pixels, as was done to ``image`` and ``windows``."""
+    """Whether the file asks viewers to rotate or flip the image. If so, ``image`` and ``windows`` have been turned
+    likewise."""
     image: str
     """Data URI of the image, scaled down for display."""
     windows: list[Window]
-    """The windows, sorted by decreasing attention. Only the first ``MOST_CROPS`` have their pixels."""
+    """The windows, sorted by decreasing attention. Pixels are kept only for the first ``MOST_CROPS``."""
     crop_format: str
     """How the crops are stored, such as "PNG" or "JPEG 88"."""
     overlay: str | None
@@ -136,7 +137,8 @@ class Details:
     """The pictures of the images with the highest scores, up to the limits of a page."""
 
     _kept: list[tuple[float, int, Picture]] = field(default_factory=list)
-    """A heap of (margin, -number, picture): the lowest margin first, and among equal ones the last image."""
+    """A heap of (margin, -index of the image, picture). At its top is the picture to drop next: the one with the lowest
+    margin or, among equal margins, that of the last image."""
     _num_bytes: int = 0
     _dropped: float = -np.inf
     """The highest margin of an image whose picture was dropped."""
@@ -148,7 +150,8 @@ class Details:
         return len(self._kept) < MOST_DETAILED or margin > self._kept[0][0]
 
     def add(self, margin: float, number: int, picture: Picture) -> None:
-        """Adds the picture of image ``number``. If a limit is exceeded, drops those with the lowest margins."""
+        """Adds the picture of the image with index ``number``. If a limit is exceeded, drops those with the lowest
+        margins."""
         heapq.heappush(self._kept, (margin, -number, picture))
         self._num_bytes += picture.num_bytes
         while len(self._kept) > MOST_DETAILED or (self._num_bytes > DETAIL_BYTES * 4 / 3 and len(self._kept) > 1):
@@ -158,5 +161,5 @@ class Details:
 
     @property
     def pictures(self) -> dict[int, Picture]:
-        """Number of an image → its picture, in ascending order of the numbers."""
+        """Index of an image → its picture, in ascending order of the indices."""
         return {-number: picture for _, number, picture in sorted(self._kept, key=lambda kept: -kept[1])}

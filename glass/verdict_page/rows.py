@@ -1,5 +1,5 @@
-"""The data from which the page's template shows an image: sentences on its verdict, positions on the scale of scores,
-and pictures."""
+"""What the page's template shows of each image: sentences about the verdict, positions on the score scale, and
+pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ __all__ = ["Change", "Edge", "Row", "edges_of", "edges_text", "row_of"]
 
 @dataclass(frozen=True)
 class Edge:
-    """A value on the scale of scores, 0 … 1, at which another verdict begins."""
+    """A score, 0 … 1, at which the verdict changes."""
 
     place: float
     """Position of the value on the scale, in percent."""
@@ -42,7 +42,7 @@ class Change:
     shown: str
     verdict: str
     turned: bool
-    """Whether it differs from the verdict on the unchanged image."""
+    """Whether this verdict differs from the one on the unchanged image."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class Row:
 
     @property
     def turned(self) -> list[str]:
-        """The changes that lead to another verdict, each with that verdict, as text."""
+        """The changes that flip the verdict, each with the new verdict, as text."""
         return [f"{change.name} → {change.verdict}" for change in self.changes if change.turned]
 
 
 def row_of(number: int, verdict: ImageVerdict, head: PredictionHead, thumbnail: str, picture: Picture | None) -> Row:
-    """The row of image ``number``."""
+    """Returns the row of the image with index ``number``."""
     said = None if verdict.claims is None else claims_sentence(verdict.claims)
     if verdict.reason is not None:
         return Row(number, verdict, claims=said)
@@ -137,7 +137,7 @@ def _changes(verdict: ImageVerdict, edges: tuple[float, float]) -> list[Change]:
 
 
 def edges_of(head: PredictionHead) -> list[Edge]:
-    """The scores at which another verdict begins: two, or one if there is no band of doubt."""
+    """Returns the scores at which the verdict changes: two, or only one if there is no band of doubt."""
     low, high = head["real_below"], head["threshold"]
     low_text, high_text = figure(low, high), figure(high, low)
     if low == high:
@@ -149,12 +149,12 @@ def edges_of(head: PredictionHead) -> list[Edge]:
 
 
 def edges_text(head: PredictionHead) -> str:
-    """The scores at which each verdict begins, as a clause of text."""
+    """Returns a clause that states the range of scores of each verdict."""
     low, high = head["real_below"], head["threshold"]
     said = f"generated from {figure(high, low)} on, real below {figure(low, high)}"
     return said if low == high else f"{said}, uncertain between the two"
 
 
 def _side(place: float) -> str:
-    """``after`` or ``before``: the side of the position ``place`` (in percent) on which a text has more room."""
+    """Returns where a label has more room: ``before`` or ``after`` the position ``place`` (in percent of the scale)."""
     return "after" if place < 50 else "before"

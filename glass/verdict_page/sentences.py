@@ -59,7 +59,7 @@ def _rounded(value: float, digits: int) -> str:
 
 
 def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
-    """A sentence that compares the image's probability, or raw score, with the limits between verdicts."""
+    """Returns a sentence that compares the image's probability (or raw score) with the thresholds between verdicts."""
     value, edges = value_of(verdict), (head["real_below"], head["threshold"])
     low, high = (figure(edge, value) for edge in edges)
     shown = figure(value, *edges)
@@ -77,7 +77,7 @@ def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
 
 
 def stability_sentence(verdict: ImageVerdict) -> str:
-    """A sentence that states whether harmless changes keep the verdict, and which of them change it."""
+    """Returns a sentence that states whether harmless changes flip the verdict and, if so, which ones."""
     if verdict.unstable is None:
         return "It was not tested whether harmless changes would flip the verdict."
     if not verdict.unstable:

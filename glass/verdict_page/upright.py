@@ -40,7 +40,7 @@ def turned(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.ui
 
 
 def turned_windows(windows: npt.NDArray[np.int32], shape: tuple[int, int], orientation: int) -> npt.NDArray[np.int32]:
-    """The (n, 4) ``windows`` of stored pixels, moved to where :func:`turned` shows them.
+    """Converts (n, 4) ``windows`` of the stored pixels to the coordinates of the image that :func:`turned` returns.
 
     ``shape`` is (height, width) of the stored pixels.
     """
