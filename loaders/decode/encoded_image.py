@@ -33,8 +33,8 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _by_the_oracle(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decodes a JPEG with Pillow, because libjpeg-turbo complained or could not be used. A walk through the scan shows
-    whether it is damaged; if so, ``RejectedImage`` is raised."""
+    """Decodes a JPEG with Pillow, because libjpeg-turbo reported an error or could not be used. Then walks through the
+    scan, and raises ``RejectedImage`` if the scan is damaged."""
     # Numba takes a second to import, which sound files need not spend.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 

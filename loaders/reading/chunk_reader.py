@@ -24,7 +24,8 @@ Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
 
 
 class ChunkReader:
-    """Reads part of a batch. Decodes it if ``decoder.splits_batches``; otherwise returns the jobs that decode it.
+    """Reads part of a batch. Also decodes it if ``decoder.splits_batches``; otherwise returns jobs, to be decoded
+    later.
 
     ``host_decoder`` decodes the samples that augmentation changes. Safe to use from several threads.
     """
@@ -80,8 +81,7 @@ class ChunkReader:
     def _change(
         self, plan: BatchPlan, places: range, jobs: list[Job], views: torch.Tensor
     ) -> tuple[list[Patch], list[DecodeFailure]]:
-        """Returns the crops of the samples that augmentation changes, and the failures. Changes their global views in
-        place."""
+        """Augments samples: updates their global views in place, and returns their changed crops and the failures."""
         with self._stats.timed("augment"):
             pixels = views.numpy()
             for place in places:
