@@ -85,8 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _unknown(word: str) -> str:
-    """The error message for a word that is no command. It suggests a command with a similar name, or one whose module
-    has a similar name."""
+    """Returns the error message for a word that is not a command. It suggests a command with a similar name, or one
+    whose module has a similar name."""
     from difflib import get_close_matches
 
     names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
