@@ -137,7 +137,7 @@ class Loader:
         return {**self._stats.snapshot(), **({"remote": dict(remote.counts)} if remote else {})}
 
     def bad_samples(self, since: int = 0) -> list[BadSample]:
-        """The samples that could not be read, each once, without the first ``since`` of them.
+        """Returns the samples that could not be read, each once, except for the first ``since`` that were found.
 
         Some may belong to batches that are prefetched but not yet consumed.
         """

@@ -11,10 +11,10 @@ __all__ = ["LoaderStats"]
 
 
 class LoaderStats:
-    """Counters and times in seconds, which many threads add to.
+    """Counters, and times in seconds, to which many threads add.
 
-    Times are summed over threads, so with two threads they can grow by two seconds a second. ``wait_s`` is the
-    consumer's alone: the time that the training step waited for a batch.
+    Times are summed over threads, so with two threads they can grow by two seconds a second. Only ``wait_s`` is the
+    time of a single thread: how long the training step waited for a batch.
     """
 
     def __init__(self) -> None:

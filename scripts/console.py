@@ -96,8 +96,8 @@ def _unknown(word: str) -> str:
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
-    """The parser of ``glass``, whose first argument is the name of a command. Each command has the arguments of the
-    parsers that ``arguments(name)`` returns for its name."""
+    """Returns the parser of ``glass``, whose first argument is the name of a command. For each name,
+    ``arguments(name)`` returns parsers whose arguments the command shares."""
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument(
         "--version", action="store_true", help="print the versions of the libraries that decide the pixels, and exit"

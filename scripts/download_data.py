@@ -65,7 +65,7 @@ def _by_hand() -> str:
 
 
 def _download() -> Path:
-    """Downloads the data set by kagglehub; returns its folder. Raises ``InputError`` if that fails."""
+    """Downloads the data set with kagglehub; returns its folder. Raises ``InputError`` if that fails."""
     try:
         hub: Any = __import__("kagglehub")
     except ImportError:

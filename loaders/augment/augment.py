@@ -2,8 +2,8 @@
 
 Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are drawn on the
 changed image. The pixels of a window are computed from only the part of the source image that they depend on, so
-augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, with strengths
-drawn from its ranges.
+augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and their
+strengths are drawn from the ranges tested there.
 """
 
 from collections.abc import Callable
@@ -127,8 +127,8 @@ def _between(draw: np.uint64, low: int, high: int) -> int:
 
 
 def _resized(size: Size, random: U64) -> tuple[Operation, ...]:
-    """A random resize. Two in three resizes shrink the sides to 25 … 100 %, and one in three enlarges them to
-    100 … 200 %, since images on the web are more often shrunk than enlarged."""
+    """Draws a random resize. With a probability of two thirds it scales the sides to 25 … 100 %, otherwise to 100 … 200
+    %, since images on the web are more often shrunk than enlarged."""
     grows = _between(random[0], 1, 3) == 3
     return scaled(size, _between(random[1], *((100, 200) if grows else (25, 100))))
 

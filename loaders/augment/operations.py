@@ -55,7 +55,8 @@ def _saved(pixels: Pixels, image_format: str, quality: int) -> Pixels:
 
 
 def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pixels:
-    """The view enlarged to the image's size, saved, and shrunk again; the view itself if ``VIEW_LIMIT`` is exceeded."""
+    """Simulates re-saving the image: enlarges the view to the image's size, saves it, and shrinks it again. If
+    ``VIEW_LIMIT`` is exceeded, returns the view unchanged."""
     side = len(view)
     if max(size) > VIEW_LIMIT * side:
         return view
@@ -121,8 +122,8 @@ class Blur(_KeepsSize):
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. At an image's edge Pillow repeats the last pixel. The same happens here, because
-        ``read`` ends at that edge, too."""
+        """See :class:`Operation`. At an image's edge Pillow repeats the last pixel. This gives the right result here,
+        too, since the window ``read`` also ends at the image's edge."""
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
@@ -145,7 +146,7 @@ class Resize:
         return self.height, self.width
 
     def _box(self, window: CropWindow, size: Size) -> tuple[float, float, float, float]:
-        """``window`` of the output in coordinates of the input: (left, top, right, bottom)."""
+        """Converts ``window`` of the output to input coordinates: (left, top, right, bottom)."""
         down, right = size[0] / self.height, size[1] / self.width
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 

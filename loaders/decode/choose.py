@@ -22,9 +22,9 @@ _DALI = "nvidia.dali"
 
 
 def choose_decoder(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> Decoder:
-    """The decoder that ``config`` asks for, for batches of ``device_batch_size`` samples.
+    """Returns the decoder that ``config`` selects. ``device_batch_size`` is the number of samples per batch.
 
-    Raises ``InputError`` if DALI is asked for and not installed.
+    Raises ``InputError`` if DALI is requested but not installed.
     """
     backend = _backend(config)
     if backend == "nvjpeg":

@@ -1,4 +1,5 @@
-"""Decodes one image file on the CPU, fast, to the pixels that the loader would give if the file were in a data set."""
+"""Decodes one image file quickly on the CPU. The pixels are those that the loader would give if the file were in a data
+set."""
 
 import numpy as np
 import numpy.typing as npt

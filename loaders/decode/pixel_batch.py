@@ -119,8 +119,8 @@ def _one_draw(
 
 
 def cut_windows(image: Pixels, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
-    """The pixels (N, C, C, 3) of ``windows`` (N, 4) in ``image`` (H, W, 3). A window smaller than C × C is padded with
-    zeros below and to the right; a window without area gives zeros."""
+    """Returns the pixels (N, C, C, 3) of ``windows`` (N, 4) in ``image`` (H, W, 3). A window smaller than C × C is
+    padded with zeros below and to the right; for an empty window, all pixels are zero."""
     crops = np.zeros((len(windows), crop_size, crop_size, 3), np.uint8)
     for (top, left, height, width), crop in zip(windows.tolist(), crops, strict=True):
         crop[:height, :width] = image[top : top + height, left : left + width]

@@ -1,9 +1,9 @@
-"""JPEG decoding by torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. It is the substitute on a GPU if
-DALI is not installed, and on a CPU if simplejpeg is not installed.
+"""JPEG decoding by torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. On a GPU it is used if DALI is
+not installed, on a CPU if simplejpeg is not installed.
 
-On a GPU, torchvision decodes on a CUDA stream of its own, and makes the caller's stream wait for it. It does not wait
-for the caller's stream in turn, although the memory that it writes to comes from that stream's allocations and may
-still be in use there. So the caller's stream must be idle before the call.
+On a GPU, torchvision decodes on its own CUDA stream, and the caller's stream waits for the result. But torchvision does
+not wait for the caller's stream, although it writes to memory allocated on that stream, which earlier work may still be
+using. So the caller's stream must be idle before the call.
 """
 
 from collections.abc import Iterator, Sequence

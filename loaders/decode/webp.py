@@ -66,7 +66,7 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
 
 
 def _is_exact(decode: Callable[[Pixels], Pixels]) -> bool:
-    """Whether ``decode`` decodes a lossy WebP with hard edges to Pillow's pixels."""
+    """Checks whether ``decode`` decodes a lossy WebP with hard edges to the same pixels as Pillow."""
     pixels = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8).repeat(3, 0).repeat(3, 1)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", quality=75)

@@ -40,8 +40,8 @@ class ChunkReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
-        """Reads and decodes the samples at the indices ``places`` of the batch into ``views`` (B, S, S, 3) and
-        ``crops`` (B·N, C, C, 3).
+        """Reads and decodes the samples whose indices in the batch are ``places``. Writes their global views into
+        ``views`` (B, S, S, 3) and, if this thread decodes, their crops into ``crops`` (B·N, C, C, 3).
 
         After an unexpected error, the samples are read one by one, so that one bad sample does not make the others
         fail.

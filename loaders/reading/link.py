@@ -36,7 +36,7 @@ class Link:
 
     @property
     def request_s(self) -> float:
-        """Seconds that one more request costs while others run."""
+        """Seconds that each additional request costs while other requests are running."""
         return self.latency_s / self.connections
 
     @property

@@ -1,7 +1,7 @@
 """The stored members of samples, by manifest row, wherever their bytes come from.
 
-They come from tars on the local disk, or from whole shards of a store in the local cache (:class:`TarMembers` reads
-both). Or they come from byte ranges that are fetched from a store for one batch
+They come from tars on the local disk, from whole shards of a store that are in the local cache (:class:`TarMembers`
+reads both), or from byte ranges that are fetched from a store for one batch
 (:class:`loaders.reading.range_reader.RangeReader`).
 """
 

@@ -1,4 +1,5 @@
-"""Chooses between whole shards and byte ranges of a store, whichever takes less transfer time per sample."""
+"""Decides whether a loader fetches whole shards or byte ranges from a store: whichever takes less transfer time per
+sample."""
 
 import logging
 

@@ -52,8 +52,8 @@ class Detail:
 
 
 def _edges(length: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First and one-past-last index of each of ``count`` parts of ``length`` items. A part has at least one item; if
-    there are more parts than items, parts overlap."""
+    """Divides ``length`` items into ``count`` parts. Returns the first index and the one-past-last index of each part.
+    Every part has at least one item; if there are more parts than items, parts overlap."""
     number = np.arange(count)
     first = np.minimum(number * length // count, length - 1)
     return first, np.maximum((number + 1) * length // count, first + 1)

@@ -72,8 +72,8 @@ def cell_windows(
     draw_top: U64,
     draw_left: U64,
 ) -> tuple[Int64, Int64]:
-    """The positions (top, left), each (B, N), of crops. One crop is placed uniformly at random in each of ``cells`` (B,
-    N), which are numbered row by row.
+    """Places one crop uniformly at random in each of ``cells`` (B, N), which are numbered row by row. Returns the
+    positions (top, left) of the crops, each (B, N).
 
     Cell i of n along a side of s pixels spans i · s // n … (i + 1) · s // n, so the cells tile the image. A cell is
     smaller than a crop only if the image is; then the crop begins at 0.
@@ -128,7 +128,8 @@ def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
 
 
 def _certain(weight: Int64, count: Int64) -> tuple[Mask, Int64, Int64]:
-    """The cells that are drawn in any case, the number of cells left to draw, and the total weight of the others."""
+    """Returns the cells that are certain to be drawn, the number of cells left to draw, and the total weight of the
+    others."""
     certain = np.zeros(weight.shape, np.bool_)
     while True:
         left = count - certain.sum(axis=1)

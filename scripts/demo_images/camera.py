@@ -29,7 +29,8 @@ class Camera:
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Draws a camera at a random sensitivity: 8 to 16 grey levels of noise per mosaic pixel, as at night."""
+    """Draws a camera with a random sensitivity: the noise is 8 to 16 grey levels per mosaic pixel, as in photographs
+    taken at night."""
     noise = np.exp(rng.uniform(np.log(8.0), np.log(16.0))) / 255
     return Camera(
         red_row=int(rng.integers(2)),

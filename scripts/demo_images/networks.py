@@ -64,7 +64,7 @@ MARGIN = 8
 
 
 def enlarge(name: str, image: Image.Image) -> Image.Image:
-    """Enlarges ``image``, in RGB, by the network ``name``, on one thread and in float32."""
+    """Enlarges ``image`` (RGB) with the network ``name``, on one thread and in float32."""
     network = NETWORKS[name]
     pad = network.padding
     pixels = np.asarray(image, np.float32) / 255
