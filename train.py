@@ -1,6 +1,6 @@
 """Starts a training run: ``accelerate launch train.py``, ``torchrun train.py`` or ``python train.py``.
 
-The command is defined in ``scripts/train.py``; ``glass train`` runs the same.
+The command is defined in ``scripts/train.py``; ``glass train`` runs the same command.
 """
 
 from scripts.train import main, parse, settings

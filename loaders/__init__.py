@@ -17,8 +17,8 @@ __all__ = ["Batch", "Loader", "LoaderConfig", "build_loader"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports torch, which takes seconds, only when ``Loader``, ``build_loader`` or ``Batch`` is first used, so that
-    ``LoaderConfig`` loads quickly."""
+    """Delays the import of torch, which takes seconds, until ``Loader``, ``build_loader`` or ``Batch`` is first used,
+    so that ``LoaderConfig`` loads quickly."""
     if name in ("Loader", "build_loader"):
         from loaders import loader
 

@@ -24,10 +24,10 @@ class BatchAssembler:
     def assemble(
         self, plan: BatchPlan, failures: list[DecodeFailure], views: torch.Tensor, crops: torch.Tensor
     ) -> Batch:
-        """The batch made of ``views`` (B, S, S, 3) in host memory and ``crops`` (B·N, C, C, 3), both uint8.
+        """Builds the batch from ``views`` (B, S, S, 3) in host memory and ``crops`` (B·N, C, C, 3), both uint8.
 
-        Views and crops of failed samples are set to zero in place, and so are slots of ``crops`` for which there is no
-        crop. If a sample failed several times, its first failure is recorded.
+        Zeroes, in place, the views and crops of failed samples and all unused slots of ``crops``. If a sample failed
+        several times, its first failure is recorded.
         """
         is_valid, mask, windows = plan.slice.is_valid.copy(), plan.mask.copy(), plan.crop_windows.copy()
         failed = {failure.sample: failure for failure in reversed(failures)}

@@ -1,4 +1,4 @@
-"""Records of samples that could not be read or decoded. Each is recorded once, with its shard and the reason."""
+"""A log of the samples that could not be read or decoded. Each is listed once, with its shard and the reason."""
 
 import threading
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """A sample that was masked because it could not be read. It contains no time stamps, so equal runs give equal
-    records."""
+    """The record of a sample that was masked because it could not be read. There are no time stamps in it, so identical
+    runs give identical records."""
 
     shard: str
     sample_key: str

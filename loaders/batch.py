@@ -52,8 +52,8 @@ def make_batch(
     is_valid: npt.NDArray[np.bool_],
     sample_key: list[str],
 ) -> Batch:
-    """The batch of ``views`` (B, S, S, 3) and ``crops`` (B, N, C, C, 3) uint8, moved to ``device``. ``mask`` is (B, N),
-    and ``windows`` is (B, N, 4). The other arrays are (B,)."""
+    """Builds a batch from ``views`` (B, S, S, 3) and ``crops`` (B, N, C, C, 3), both uint8, and moves it to ``device``.
+    ``mask`` is (B, N), ``windows`` is (B, N, 4), and the other arrays are (B,)."""
 
     def on_device(values: torch.Tensor | npt.NDArray) -> torch.Tensor:
         tensor = values if isinstance(values, torch.Tensor) else torch.from_numpy(values)
@@ -75,8 +75,8 @@ class BufferPool:
     """Host buffers that are reused once no tensor refers to them.
 
     A fresh buffer costs a page fault per 4 kB: for crops of 224 × 224, about a sixth of the time that decoding them
-    takes. A tensor, and every view of it, keeps alive the array that the tensor was made from. So a buffer is free once
-    Python has collected that array. Only then is it lent again.
+    takes. Each borrowed tensor, and every view of it, keeps the array that it was made from alive. Once Python collects
+    that array, the buffer is no longer in use and can be borrowed again.
     """
 
     def __init__(self, keep: int, pinned: bool) -> None:

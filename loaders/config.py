@@ -19,8 +19,8 @@ RemoteReads = Literal["auto", "range", "whole"]
 Number = Annotated[int, Meta(ge=1, le=1 << 20)]
 """An integer of at least 1. It has an upper limit because settings may come from an untrusted file."""
 Size = Annotated[int, Meta(ge=1, le=4096)]
-"""A number with a tighter upper limit: larger crops and views do not fit into any memory, and the failure would be
-blamed on the images."""
+"""An integer of at least 1, with a tighter upper limit than :data:`Number`: larger crops and views would not fit into
+memory, and the failure would be blamed on the images."""
 Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 
 

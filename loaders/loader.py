@@ -26,10 +26,10 @@ __all__ = ["Loader", "build_loader"]
 def build_loader(
     data: "str | Path | ShardDataset | OpenShards", split: str, config: LoaderConfig, rank: int = 0, world_size: int = 1
 ) -> "Loader":
-    """A loader over ``split`` ("train", "train+valid", …) of the shards in ``data``.
+    """Returns a loader over ``split`` ("train", "train+valid", …) of the shards in ``data``.
 
-    If ``data`` is an ``OpenShards``, the loader shares it with others and leaves it open. Raises ``InputError`` if the
-    data set cannot be opened, or if the split or a setting does not fit the data set.
+    If ``data`` is an ``OpenShards``, the loader shares it with others and does not close it. Raises ``InputError`` if
+    the data set cannot be opened, or if the split or a setting does not fit the data set.
     """
     opened = data if isinstance(data, OpenShards) else None
     if isinstance(data, OpenShards):
@@ -57,8 +57,9 @@ def _ready(future: "Future[Batch]") -> Batch:
 class Loader:
     """Iterates over an epoch's batches; see :mod:`loaders.batch` for what a batch holds.
 
-    ``iter()`` starts the epoch afresh unless ``load_state_dict`` came first. Only one iteration may run at a time. An
-    error in a single sample masks that sample; an error in the data set raises ``InputError`` in the consumer.
+    ``iter()`` starts at the beginning of the epoch unless ``load_state_dict`` was called before it. Only one iteration
+    may run at a time. An error in a single sample masks that sample; an error in the data set raises ``InputError`` in
+    the consumer.
     """
 
     def __init__(
@@ -108,8 +109,8 @@ class Loader:
         self._epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the epoch, as the number of batches that were consumed, and the settings that it depends on.
-        Batches that are only prefetched do not count."""
+        """Returns the position (the epoch, and the number of batches consumed in it), along with the split and the
+        settings that it depends on. Batches that are prefetched but not yet consumed are not counted."""
         return {**self._identity(), "epoch": self._epoch, "batches_consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -136,7 +137,7 @@ class Loader:
         return {**self._stats.snapshot(), **({"remote": dict(remote.counts)} if remote else {})}
 
     def bad_samples(self, since: int = 0) -> list[BadSample]:
-        """The samples that could not be read, each once, without the first ``since`` of them.
+        """Returns the samples that could not be read, each once, except for the first ``since`` that were found.
 
         Some may belong to batches that are prefetched but not yet consumed.
         """

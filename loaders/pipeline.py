@@ -59,8 +59,8 @@ class BatchPipeline:
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="loader-finish")
 
     def begin(self, order: EpochOrder, epoch: int, index: int) -> "Future[Batch]":
-        """Queues the work of batch ``index``: worker threads read it (and decode it, if the decoder splits batches),
-        and the finisher thread does the rest."""
+        """Queues batch ``index``: worker threads read it (and decode it, if the decoder splits batches), and the
+        finisher thread does the rest. Returns a future of the batch."""
         config = self._config
         self._prefetch.announce(order, index)
         plan = self._planner.plan(order.batch(index), epoch if config.shuffle else 0)

@@ -1,4 +1,4 @@
-"""Counts of the loader's work, and where its time went."""
+"""Statistics of the loader: counts of what it did, and where its time went."""
 
 import threading
 import time
@@ -11,10 +11,10 @@ __all__ = ["LoaderStats"]
 
 
 class LoaderStats:
-    """Counters and times in seconds, which many threads add to.
+    """Counters, and times in seconds, to which many threads add.
 
-    Times are summed over threads, so with two threads they can grow by two seconds a second. ``wait_s`` is the
-    consumer's alone: the time that the training step waited for a batch.
+    Times are summed over threads, so with two threads they can grow by two seconds a second. Only ``wait_s`` is the
+    time of a single thread: how long the training step waited for a batch.
     """
 
     def __init__(self) -> None:
@@ -30,9 +30,9 @@ class LoaderStats:
             self._counts[name] += amount
 
     def reason(self, kind: str, reason: str, amount: int = 1) -> None:
-        """Adds ``amount`` to the count of ``reason``. ``kind`` says what the reason explains: ``fallback``, why samples
-        were decoded whole although windows were requested; ``failed``, why samples gave no pixels; ``on_host``, why
-        samples did not go to DALI or nvJPEG."""
+        """Adds ``amount`` to the count of ``reason``. ``kind`` is what the reason explains: for ``fallback``, why a
+        sample was decoded whole although windows were requested; for ``failed``, why a sample could not be decoded; for
+        ``on_host``, why a sample was not decoded by DALI or nvJPEG."""
         with self._lock:
             self._reasons[kind][reason] += amount
 

@@ -1,4 +1,5 @@
-"""What several commands share: parsers of numbers for ``type=``, options, and checks before long work."""
+"""Code shared by several commands: parsers of numbers for ``type=``, functions that add options, and checks that are
+made before long work."""
 
 import argparse
 import os
@@ -98,7 +99,8 @@ def add_skip(parser: CommandParser) -> None:
 
 
 def skipped_names(arguments: argparse.Namespace) -> list[str]:
-    """The names that ``--skip`` gives, without slashes, in lower case and sorted, as ``Words.skipped`` needs them."""
+    """Returns the folder names given with ``--skip``, as ``Words.skipped`` needs them: without slashes, in lower case
+    and sorted."""
     return sorted({name.strip("/ ").lower() for name in arguments.skip})
 
 
@@ -114,7 +116,7 @@ def add_groups(parser: CommandParser) -> None:
 
 
 def add_note(parser: CommandParser, also: str = "") -> None:
-    """Adds ``--note``, for commands that write a data set. ``also`` goes at the end of its help."""
+    """Adds ``--note``, for commands that write a data set. ``also`` is appended to its help text."""
     parser.add_argument(
         "--note",
         metavar="TEXT",

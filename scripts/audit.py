@@ -31,7 +31,7 @@ __all__ = ["main", "parser"]
 
 EXIT_SERIOUS = 1
 _IS_FINDINGS = is_json_with("severity", "findings")
-"""Recognises a file of findings. An existing file is replaced only if it is one."""
+"""Tells whether an existing file contains findings. Only then may it be replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -94,7 +94,7 @@ def parser() -> CommandParser:
 
 
 def _add_understanding(parser: CommandParser) -> None:
-    """Adds the arguments that say how the names and labels in the source are to be understood."""
+    """Adds the arguments that control how names and labels in the source are interpreted."""
     parser.add_argument(
         "--label",
         action="append",
@@ -166,7 +166,7 @@ def _add_stored_form(parser: CommandParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns exit code 0. Raises ``InputError`` for a mistake of the user."""
+    """Runs the command; returns exit code 0. Raises ``InputError`` for a user error."""
     arguments = parser().parse_args(argv)
     if arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: must be at least 1")
@@ -220,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary(report: BuildReport, out: str | Path) -> list[str]:
-    """Lines of text that tell the user the result of a build or an index."""
+    """Returns lines of text that report the result of ``glass build`` or ``glass index`` to the user."""
     info, out = report.info, shown_url(as_url(out) or str(out))
     if report.finished_before:
         return [f"{out} is already built, nothing to do: {counted(info.num_samples, 'sample')}"]

@@ -176,7 +176,8 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
     """Raises ``InputError`` if any of the images was used to train the model or to choose its epoch, or if the model's
-    record of these images identifies them in another way. Prints a note if the model has no such record."""
+    record of such images uses ids that cannot be compared with this data set's. Prints a note if the model has no such
+    record."""
     from glass.config.learnt_ids import LEARNT_FILE
 
     learnt, split = detector.trained.learnt, arguments.split

@@ -61,7 +61,7 @@ def _arguments(name: str) -> list[CommandParser]:
 
 
 def _completed(module: str) -> CommandParser:
-    """The command's parser, with hints for the completion of its arguments' values."""
+    """Returns the command's parser, with hints for completing the values of its arguments."""
     import shtab
 
     parser: CommandParser = importlib.import_module(module).parser()

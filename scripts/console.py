@@ -85,8 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _unknown(word: str) -> str:
-    """The error message for a word that is no command. It suggests a command with a similar name, or one whose module
-    has a similar name."""
+    """Returns the error message for a word that is not a command. It suggests a command with a similar name, or one
+    whose module has a similar name."""
     from difflib import get_close_matches
 
     names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
@@ -96,8 +96,8 @@ def _unknown(word: str) -> str:
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
-    """The parser of ``glass``, whose first argument is the name of a command. Each command has the arguments of the
-    parsers that ``arguments(name)`` returns for its name."""
+    """Returns the parser of ``glass``, whose first argument is the name of a command. For each name,
+    ``arguments(name)`` returns parsers whose arguments the command shares."""
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument(
         "--version", action="store_true", help="print the versions of the libraries that decide the pixels, and exit"

@@ -2,10 +2,10 @@
 
 glass crop-study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
 
-Measures for each number of crops N the peak memory of a training step, the time of a step and of an epoch, the wait for
-data and the validation accuracy, and fits straight lines to memory and time as functions of N. Then measures, with one
-trained model, accuracy, calibration, latency and memory of prediction against N. Memory is that of the GPU if there is
-one, otherwise that of tensors and of the process. Writes OUTPUT/crop_study.json and plots. If the study was
+For each number of crops N, measures the peak memory of a training step, the time of a step and of an epoch, the wait
+for data and the validation accuracy, and fits straight lines to memory and time as functions of N. Then measures, with
+one trained model, how accuracy, calibration, latency and memory of prediction depend on N. Memory is GPU memory if
+there is a GPU, otherwise that of tensors and of the process. Writes OUTPUT/crop_study.json and plots. If the study was
 interrupted, the same command continues it.
 """
 
@@ -132,7 +132,7 @@ def _crops(text: str) -> tuple[int, ...]:
 
 
 def _crop_number(text: str) -> int:
-    """The number of crops that ``text`` states; 0 if it is no number that can be studied."""
+    """Parses a number of crops. Returns 0 if ``text`` is not a number, or if the number is too large for the study."""
     if not text.isdecimal() or len(text) > 9:
         return 0
     return int(text) if int(text) <= MAX_CROPS else 0

@@ -111,8 +111,8 @@ def _reasons(counts: dict[str, int]) -> str:
 
 
 def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
-    """The share of ``group`` that is in bin ``place`` of the histogram ``what``, as text: a bar and a percentage. Empty
-    if the bin has no images."""
+    """Returns the share of the images of ``group`` that fall into bin ``place`` of the histogram ``what``, as text: a
+    bar and a percentage. The text is empty if there are none."""
     if group is None or not group["histograms"][what][place]:
         return ""
     share = group["histograms"][what][place] / group["images"]

@@ -19,8 +19,8 @@ from .arguments import script_parser
 DATASET = "tristanzhang32/ai-generated-images-vs-real-images"
 ADDRESS = f"https://www.kaggle.com/datasets/{DATASET}"
 FOLDER, CLASSES = "test", {"real": "real", "fake": "generated"}
-"""The folder that the study uses within the data set; and the data set's names of the classes → this project's
-names."""
+"""``FOLDER`` is the folder within the data set that the study uses. ``CLASSES`` maps the data set's names of the
+classes to this project's names."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,7 +65,7 @@ def _by_hand() -> str:
 
 
 def _download() -> Path:
-    """Downloads the data set by kagglehub; returns its folder. Raises ``InputError`` if that fails."""
+    """Downloads the data set with kagglehub; returns its folder. Raises ``InputError`` if that fails."""
     try:
         hub: Any = __import__("kagglehub")
     except ImportError:
@@ -80,8 +80,8 @@ def _download() -> Path:
 
 
 def _find(source: Path) -> dict[str, Path]:
-    """This project's name of each class → the folder with its images, below ``source``. Raises ``InputError`` if one is
-    missing or empty."""
+    """Returns the folders with the images below ``source``, keyed by this project's names of the classes. Raises
+    ``InputError`` if one is missing or empty."""
     for root in (source / FOLDER, source):
         if all((root / theirs).is_dir() for theirs in CLASSES):
             folders = {ours: root / theirs for theirs, ours in CLASSES.items()}

@@ -70,7 +70,8 @@ def parser() -> CommandParser:
 
 
 def _add_meaning(parser: CommandParser) -> None:
-    """Adds the arguments that say where labels, generators and groups come from, and what their words mean."""
+    """Adds the arguments that say where labels, generators and groups come from, and how to interpret the words found
+    there."""
     parser.add_argument(
         "--label-from",
         metavar="RULE",
@@ -108,7 +109,7 @@ def _listed(text: str) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns exit code 0. Raises ``InputError`` for a mistake of the user."""
+    """Runs the command; returns exit code 0. Raises ``InputError`` for a user error."""
     arguments = parser().parse_args(argv)
     if arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: must be at least 1")

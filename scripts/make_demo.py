@@ -3,14 +3,14 @@
     glass make-demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
     glass make-demo OUT --photos DIR --networks [NAME,…] [--unseen NAME,…]
 
-Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group),
-OUT/README.txt, and OUT/dataset_note.txt, which is shown with every verdict of a model trained on these images. The same
-seed gives the same bytes, for any number of workers. The images are a simulation: the scores of a detector on them are
-no evidence of its scores on the images of real generators.
+Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group), OUT/README.txt, and
+OUT/dataset_note.txt, which is shown with every verdict of a model trained on these images. The same seed gives the same
+bytes, for any number of workers. The images are a simulation: a detector's scores on them are no evidence of its scores
+on the images of real generators.
 
-With --networks, real images are parts of the photographs, and generated images are parts that published networks
-(extra `networks`) enlarged again after they were shrunk. The list then also has the split, train or test, which is
-the same for all images of a picture. OUT/control.csv lists images that were enlarged without a network, to be scored
+With --networks, real images are parts of the photographs. Generated images are parts that were shrunk and then enlarged
+again by published networks (extra `networks`). The list then has another column, split (train or test), which is the
+same for all images of a picture. OUT/control.csv lists images that were enlarged without a network, to be scored
 separately. The networks of --unseen make images for the test split only. If the command was interrupted, run it again
 to continue.
 """
@@ -141,8 +141,8 @@ def _usable_cores() -> int:
 
 
 def _require_free(out: Path) -> None:
-    """Raises ``InputError`` if ``out`` has files of the user, which must be neither overwritten nor mixed with demo
-    images."""
+    """Raises ``InputError`` if ``out`` is a file, or a folder with the user's own files: these must be neither
+    overwritten nor mixed with demo images."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_file():
@@ -150,7 +150,8 @@ def _require_free(out: Path) -> None:
 
 
 def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
-    """Marks ``out`` as unfinished, with a digest of the plan. Raises ``InputError`` if another plan was begun there."""
+    """Marks ``out`` as unfinished, with a digest of the plan. Raises ``InputError`` if it is already marked with the
+    digest of a different plan."""
     plan = hashlib.sha256(repr((seed, jobs)).encode()).hexdigest()
     mark = out / UNFINISHED
     try:
@@ -194,7 +195,7 @@ def _plan(args: argparse.Namespace, parallel_map: Map) -> tuple[Sequence[Job | P
 
 
 def _photos(args: argparse.Namespace, parallel_map: Map) -> tuple[list[Photo], list[int]]:
-    """The usable photographs, and the number of the picture that each shows."""
+    """Returns the usable photographs, and the index of the picture that each of them shows."""
     paths = find_photos(args.photos)
     if len(paths) > MAX_PHOTOS:
         chosen = stream(args.seed, Stream.PHOTOS).choice(len(paths), MAX_PHOTOS, replace=False)

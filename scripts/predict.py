@@ -154,7 +154,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions, list[str]]":
-    """The detector, its options, and the texts of the warnings about its decoders that were printed."""
+    """Returns the detector, its options, and the texts of the decoder warnings that were printed."""
     with without_collecting():
         import torch
 
@@ -219,8 +219,8 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
 
 
 def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
-    """Yields the verdicts after printing each. If the options ask for them, adds the claims of the image's file, heat
-    maps, and the verdict's part of the page."""
+    """Yields each verdict after printing it. Depending on the options, also adds the claims of the image's file to the
+    verdict, writes heat maps, and adds the verdict to the page."""
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
 
@@ -238,8 +238,8 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[LoadedImage | None, DenseMap | None]":
-    """Writes the heat maps of an image. Returns the image and its dense map for the page; None in place of either if
-    the page does not show it."""
+    """Writes the heat maps of an image. Returns the image and its dense map for the page; either is None if the page
+    does not show it."""
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None

@@ -3,8 +3,8 @@
 glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
-Writes robustness-<split>.json and robustness-<split>.png into DIR (default: the folder of MODEL, which a model of the
-hub does not have). If the run was trained on another data set, the names end in -of- and the digest of DATA.
+Writes robustness-<split>.json and robustness-<split>.png into DIR (default: the folder of MODEL; for a model on the
+hub, --output is required). If the run was trained on another data set, the names end in -of- and the digest of DATA.
 """
 
 import argparse
@@ -118,8 +118,8 @@ def _models(positional: str | None, named: list[str]) -> dict[str, str]:
 
 
 def _output(arguments: argparse.Namespace) -> Path:
-    """The folder for the results. Raises ``InputError`` for a model of the hub without ``--output``: if a new folder
-    had the model's name, it would be taken for the model from then on."""
+    """Returns the folder for the results. Raises ``InputError`` for a model on the hub without ``--output``: a new
+    folder with the model's name would from then on be mistaken for the model."""
     given: Path | None = arguments.output
     first = next(iter(arguments.models.values()))
     if given is None and not Path(first).is_dir():

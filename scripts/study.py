@@ -6,7 +6,7 @@ Tunes GLASS and the resize-only baseline on three backbones, trains the best set
 number of crops and the baselines' memory, and writes RUN/study.html, .md and .json. If the study was interrupted, the
 same command continues it; if it is finished, the command only writes its report again. The budget tiny takes less than
 25 minutes on two free cores with the demo's shards, whose global views are small; with views of 224 pixels, the default
-of glass build, the networks compute three to twelve times as much.
+of glass build, the networks need three to twelve times as much computation.
 """
 
 import time

@@ -7,10 +7,10 @@ accelerate launch --quiet --config_file accelerate_config.yaml train.py \\
 ``torchrun --nproc-per-node 2 train.py …`` starts two processes, on GPUs or on CPUs.
 
 On SIGTERM, SIGUSR1 or Ctrl-C, the command finishes the step, writes a checkpoint and exits with code 75
-(try again): run the same command to go on. A process that loses the connection to another one also exits
-with code 75. A second Ctrl-C ends at once, with code 130. Exit code 0: the run is finished; 2: a mistake
-of the user. ``accelerate launch`` turns every code but 0 into 1, and prints a trace, which --quiet
-suppresses.
+(try again): run the same command to continue. A process that loses the connection to another one also
+exits with code 75. A second Ctrl-C ends the command at once, with code 130. Exit code 0: the run is
+finished; 2: a user error. ``accelerate launch`` turns every code but 0 into 1, and prints a trace, which
+--quiet suppresses.
 """
 
 import argparse
@@ -38,11 +38,12 @@ RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
 """The share of images to augment if ``--augment`` is given without a number."""
 PATIENCE_S = 60
-"""Seconds that the other processes wait, after a mistake of the user, for the main process to report it."""
+"""Seconds that the other processes wait after a user error, so that the main process can report it."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains a detector; returns the exit code. Only the main process reports a mistake of the user."""
+    """Trains a detector; returns the exit code. A user error is reported by the main process, and by another process
+    only if that is still alive after ``PATIENCE_S``."""
     try:
         return run(argv)
     except (InputError, MachineTrouble):
@@ -135,7 +136,7 @@ def parser() -> CommandParser:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options. Raises ``InputError``, which says what to give, if one is missing."""
+    """Parses the options. Raises ``InputError``, which says what to give, if a required option is missing."""
     options = parser().parse_args(argv)
     if options.data is None:
         raise InputError(
@@ -169,8 +170,8 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 
 def log_to_stderr() -> None:
-    """Makes the main process log to standard error: messages of this project's modules, and warnings of others. Other
-    processes log nothing."""
+    """Makes the main process log to standard error: all messages of ``glass`` and ``loaders`` from level INFO up, and
+    warnings of other packages. The other processes log nothing."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(SafeFormatter("%(message)s"))

@@ -131,8 +131,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
-    """The preset's settings, changed by ``--set``, ``--epochs`` and ``--metric``. With several workers, each gets an
-    equal share of the cores."""
+    """Returns the preset's settings, changed by ``--set``, ``--epochs`` and ``--metric``. With several workers, the
+    cores are divided equally among them, unless the settings fix the number of threads."""
     if options.metric not in get_args(SelectBy):
         raise InputError(f"--metric {options.metric!r} is unknown: choose from {', '.join(get_args(SelectBy))}")
     config = apply_overrides(load_preset(options.preset), options.set)
@@ -175,8 +175,8 @@ def summary(document: "Tuning") -> str:
 
 
 def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> "Tuning":
-    """Starts ``--workers`` - 1 further processes of this command, runs trials like them, and finishes the trials that
-    they leave unfinished."""
+    """Starts ``--workers`` - 1 more processes of this command, and runs trials alongside them. Finally runs the trials
+    that they did not finish."""
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
         search.work(options.trials, _tell)
@@ -199,12 +199,12 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 
 
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
-    """The value of CUDA_VISIBLE_DEVICES that gives worker ``number`` one GPU; None, to change nothing, if there are
-    fewer than two GPUs.
+    """Returns the value of CUDA_VISIBLE_DEVICES that assigns one GPU to the worker with index ``number``, or None if
+    there are fewer than two GPUs and the variable should stay as it is.
 
-    ``count`` is the number of GPUs that CUDA finds. ``visible`` is this command's own value of CUDA_VISIBLE_DEVICES, or
-    None. GPUs are chosen from it, because a scheduler may have given this command only GPUs 4 and 5 of a machine, or
-    GPUs by name.
+    ``count`` is the number of GPUs that CUDA finds. ``visible`` is the value of CUDA_VISIBLE_DEVICES in this process,
+    or None. The worker's GPU is chosen from it, because a scheduler may have given this command only GPUs 4 and 5 of a
+    machine, or may identify GPUs by name.
     """
     if count < 2:
         return None

@@ -15,7 +15,7 @@ IN_PILLOW = {
     "libavif": "avif",
     "zlib": "zlib",
 }
-"""Name of a library that is part of Pillow → name of the feature by which Pillow reports its version."""
+"""Name of a library that is bundled with Pillow → name under which ``PIL.features`` reports its version."""
 
 
 def version_lines() -> list[str]:

@@ -1,7 +1,6 @@
-"""Adds verdicts to a table of images, by pandas: python docs/examples/score_frame.py RUN TABLE.csv SCORED.csv
+"""Adds verdicts to a table of images, using pandas: python docs/examples/score_frame.py RUN TABLE.csv SCORED.csv
 
-The table has a column ``path`` with the image files. Its other columns, the order of its rows and its index stay
-unchanged.
+The column ``path`` of the table lists the image files. The other columns, the row order and the index are kept.
 """
 
 import sys
@@ -14,8 +13,8 @@ COLUMNS = ["verdict", "score", "probability", "unstable", "reason"]
 
 
 def score(frame: pd.DataFrame, detector: Detector, column: str = "path") -> pd.DataFrame:
-    """A copy of ``frame`` with the columns ``COLUMNS`` added. An image that cannot be read has a ``reason`` and no
-    verdict."""
+    """Returns a copy of ``frame`` with the columns ``COLUMNS`` added. For an image that cannot be read, ``reason`` is
+    set and there is no verdict."""
     verdicts = detector.predict(frame[column].tolist())
     return frame.assign(**{name: [getattr(verdict, name) for verdict in verdicts] for name in COLUMNS})
 

@@ -13,8 +13,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 BESIDE = ("README.md", "CHANGELOG.md", "findings/README.md", "Dockerfile")
-"""Files outside docs/ that become pages. Their path on the site is that in the repository. Every other page is at
-``docs/PATH`` in the repository and at ``PATH`` on the site."""
+"""Files outside docs/ that become pages. On the site, each has the same path as in the repository. Every other page is
+``docs/PATH`` in the repository and ``PATH`` on the site."""
 LINK = re.compile(r'(?<=\]\()[^)#:\s]+|(?<=src=")[^":]+')
 
 

@@ -2,8 +2,8 @@
 
 Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are drawn on the
 changed image. The pixels of a window are computed from only the part of the source image that they depend on, so
-augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, with strengths
-drawn from its ranges.
+augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and their
+strengths are drawn from the ranges tested there.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,9 @@ from loaders.order.randomness import U64, bounded, draws, stream
 __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "scaled"]
 
 AUGMENT_PURPOSE = 4 << 32
-"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that draw changes. If a sample has already
-occurred k times in the epoch, k is added to the purpose, so that its changes differ."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the random streams from which changes are drawn. If a
+sample has already occurred k times in the epoch, k is added to the purpose, so that it is changed differently each
+time."""
 
 SHARE_STEPS = 1 << 24
 
@@ -51,8 +52,8 @@ class Change:
         return self._path(window)[0]
 
     def shown(self, window: CropWindow) -> CropWindow:
-        """The part of the source that ``window`` of the changed image shows, rounded outwards to whole pixels. Unlike
-        :meth:`source_window`, it has no margin for filters to read."""
+        """Returns the part of the source that is visible in ``window`` of the changed image, rounded outwards to whole
+        pixels. Unlike :meth:`source_window`, it does not include the extra margin that the operations' filters read."""
         (height, width), (new_height, new_width) = self.sizes[0], self.size
         top, left = window.top * height // new_height, window.left * width // new_width
         bottom = -(-window.bottom * height // new_height)
@@ -60,8 +61,8 @@ class Change:
         return CropWindow(top, left, bottom - top, right - left)
 
     def on_window(self, pixels: Pixels, window: CropWindow) -> Pixels:
-        """The pixels of ``window`` in the changed image. ``pixels`` are those of ``source_window(window)`` in the
-        source."""
+        """Returns the pixels of the changed image inside ``window``, computed from ``pixels``, the source's pixels
+        inside ``source_window(window)``."""
         path = self._path(window)
         for number, operation in enumerate(self.operations):
             pixels = operation.apply(pixels, path[number], path[number + 1], self.sizes[number])
@@ -72,8 +73,8 @@ class Change:
         return self.on_window(pixels, CropWindow(0, 0, *self.size))
 
     def as_jpeg(self, pixels: Pixels) -> bytes | None:
-        """The changed image as a JPEG file if the last operation saves one, otherwise None. The file decodes to the
-        pixels that :meth:`on_image` gives."""
+        """Returns the changed image as a JPEG file if the last operation is a JPEG re-save, otherwise None. The file
+        decodes to the pixels that :meth:`on_image` returns."""
         if not self.operations or not isinstance(self.operations[-1], Jpeg):
             return None
         before = Change(self.operations[:-1], self.sizes[:-1])
@@ -86,8 +87,8 @@ class Change:
         return view
 
     def _path(self, window: CropWindow) -> list[CropWindow]:
-        """The part of each operation's input that ``window`` depends on, in the order of the operations, followed by
-        ``window`` itself."""
+        """Returns, for each operation in order, the part of its input that ``window`` of the changed image depends on,
+        followed by ``window`` itself."""
         path = [window]
         for operation, size in zip(reversed(self.operations), reversed(self.sizes[:-1]), strict=True):
             path.insert(0, operation.needs(path[0], size))
@@ -104,15 +105,15 @@ class ChangedSample:
 
 
 def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
-    """A tuple with the operation that scales both sides by ``percent`` / 100, rounded, to at least one pixel; empty if
-    the size does not change."""
+    """Returns a tuple with one resize operation that scales both sides to ``percent`` / 100 of their length, rounded
+    and at least one pixel; or an empty tuple if the size stays the same."""
     height, width = (max(1, (side * percent + 50) // 100) for side in size)
     return () if (height, width) == size else (Resize(height, width),)
 
 
 def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
-    """A tuple with the operation that shrinks an image until no side is longer than ``longest`` pixels; empty if no
-    side is."""
+    """Returns a tuple with one resize operation that shrinks an image until neither side is longer than ``longest``
+    pixels; or an empty tuple if the image is already small enough."""
     side = max(size)
     if side <= longest:
         return ()
@@ -126,8 +127,8 @@ def _between(draw: np.uint64, low: int, high: int) -> int:
 
 
 def _resized(size: Size, random: U64) -> tuple[Operation, ...]:
-    """A random resize. Two in three resizes shrink the sides to 25 … 100 %, and one in three enlarges them to
-    100 … 200 %, since images on the web are more often shrunk than enlarged."""
+    """Draws a random resize. With a probability of two thirds it scales the sides to 25 … 100 %, otherwise to 100 … 200
+    %, since images on the web are more often shrunk than enlarged."""
     grows = _between(random[0], 1, 3) == 3
     return scaled(size, _between(random[1], *((100, 200) if grows else (25, 100))))
 
@@ -142,8 +143,8 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
-"""Name of each kind of change → function from (size, two random numbers) to its operations. All kinds are equally
-likely."""
+"""Maps the name of each kind of change to a function that takes the image's size and two random numbers, and returns
+the operations. All kinds are equally likely."""
 
 
 def draw_changes(

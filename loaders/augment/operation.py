@@ -42,7 +42,7 @@ class CropWindow(NamedTuple):
         return CropWindow(top, left, bottom - top, right - left)
 
     def cut(self, pixels: Pixels, read: "CropWindow") -> Pixels:
-        """Cuts this window out of ``pixels``, which are the pixels of a window ``read`` that contains it."""
+        """Cuts this window out of ``pixels``, which cover the window ``read``. ``read`` must contain this window."""
         top, left = self.top - read.top, self.left - read.left
         return pixels[top : top + self.height, left : left + self.width]
 
@@ -60,7 +60,8 @@ class Operation(Protocol):
         ...
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """The pixels of ``window`` in the output. ``pixels`` are those of the window ``read`` in the input."""
+        """Returns the output's pixels inside ``window``, computed from ``pixels``, the input's pixels inside
+        ``read``."""
         ...
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:

@@ -1,16 +1,16 @@
 """Re-saving, resizing, blurring and noise, as operations on any part of an image.
 
-Each operation knows which part of its input a part of its output depends on. Applying it to a crop and
-its surroundings therefore gives the same pixels as applying it to the whole image and then cropping,
-except for the differences in the table:
+Each operation knows which part of its input a given part of its output depends on. Applying it to a crop with enough of
+its surroundings therefore gives the same pixels as applying it to the whole image and then cropping, except for the
+differences listed here:
 
 ==============  ===================================  ===============================================
 operation       surroundings of a window             compared with the whole image
 ==============  ===================================  ===============================================
 :class:`Jpeg`   2 pixels, then whole 16×16 blocks    identical
-:class:`Blur`   the reach of the filter              identical
+:class:`Blur`   the radius of the filter             identical
 :class:`Noise`  none                                 identical
-:class:`Resize` the reach of the filter              at most ±1: filter positions are rounded
+:class:`Resize` the radius of the filter             at most ±1: filter positions are rounded
 :class:`WebP`   32 pixels, then whole 16×16 blocks   similar: VP8 predicts blocks from earlier ones
 ==============  ===================================  ===============================================
 """
@@ -30,7 +30,7 @@ from shards.images.pixels import global_view
 __all__ = ["Blur", "Jpeg", "Noise", "Resize", "WebP"]
 
 GRID = 16
-"""Side, in pixels, of a JPEG's MCU with halved chroma, and of a macroblock in VP8, the codec of WebP."""
+"""Side, in pixels, of an MCU in a JPEG with 4:2:0 chroma subsampling, and of a macroblock in VP8, the codec of WebP."""
 
 VIEW_LIMIT = 3
 """Re-saving changes the global view only if the image's longer side is at most this many times the view's side. The
@@ -39,7 +39,7 @@ view of a larger image would change by only 1 to 2 of 255 grey levels on average
 
 class _KeepsSize:
     def output_size(self, size: Size) -> Size:
-        """The size of the input, which the operation keeps."""
+        """Returns the input size unchanged."""
         return size
 
 
@@ -55,7 +55,8 @@ def _saved(pixels: Pixels, image_format: str, quality: int) -> Pixels:
 
 
 def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pixels:
-    """The view enlarged to the image's size, saved, and shrunk again; the view itself if ``VIEW_LIMIT`` is exceeded."""
+    """Simulates re-saving the image: enlarges the view to the image's size, saves it, and shrinks it again. If
+    ``VIEW_LIMIT`` is exceeded, returns the view unchanged."""
     side = len(view)
     if max(size) > VIEW_LIMIT * side:
         return view
@@ -65,7 +66,7 @@ def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pi
 
 @dataclass(frozen=True)
 class Jpeg(_KeepsSize):
-    """Re-saving as a baseline JPEG with halved chroma, Pillow's default."""
+    """Re-saving as a baseline JPEG with 4:2:0 chroma subsampling, which is Pillow's default."""
 
     quality: int
 
@@ -74,7 +75,8 @@ class Jpeg(_KeepsSize):
         return _encoded(pixels, "JPEG", self.quality)
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """The MCUs that touch ``window`` or the 2 pixels around it, which the interpolation of chroma reads."""
+        """Returns the MCUs that overlap ``window`` or the 2 pixels around it. The extra pixels are needed for chroma
+        interpolation."""
         return window.grown(2, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
@@ -115,19 +117,19 @@ class Blur(_KeepsSize):
     """Standard deviation in pixels."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """``window`` and a margin of three times the reach of a box filter."""
+        """Returns ``window`` with a margin of three times the radius of a box filter."""
         radius = (math.sqrt(4 * self.sigma**2 + 1) - 1) / 2
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. At an image's edge Pillow repeats the last pixel. The same happens here, because
-        ``read`` ends at that edge, too."""
+        """See :class:`Operation`. At an image's edge Pillow repeats the last pixel. This gives the right result here,
+        too, since the window ``read`` also ends at the image's edge."""
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See :class:`Operation`. Blurring and shrinking commute, so the view is blurred with ``sigma`` scaled, in each
-        direction, by the factor from the image's size to the view's."""
+        """See :class:`Operation`. Blurring and shrinking commute, so the view itself is blurred. In each direction,
+        ``sigma`` is scaled by the ratio of the view's side to the image's."""
         sigma = (self.sigma * len(view) / size[1], self.sigma * len(view) / size[0])
         return np.asarray(Image.fromarray(view).filter(ImageFilter.GaussianBlur(sigma)))
 
@@ -140,17 +142,17 @@ class Resize:
     width: int
 
     def output_size(self, size: Size) -> Size:
-        """``height`` and ``width``, for every input."""
+        """Returns (``height``, ``width``), whatever the input size."""
         return self.height, self.width
 
     def _box(self, window: CropWindow, size: Size) -> tuple[float, float, float, float]:
-        """``window`` of the output in coordinates of the input: (left, top, right, bottom)."""
+        """Converts ``window`` of the output to input coordinates: (left, top, right, bottom)."""
         down, right = size[0] / self.height, size[1] / self.width
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """The part of the input that the bicubic filter reads. The filter reaches two pixels beyond the window. They
-        are pixels of the input if it enlarges, and of the output if it shrinks."""
+        """Returns the part of the input that the bicubic filter reads: the window and a margin of two pixels around it.
+        These are input pixels when enlarging and output pixels when shrinking."""
         left, top, right, bottom = self._box(window, size)
         down = 2 * max(1.0, size[0] / self.height) + 1
         across = 2 * max(1.0, size[1] / self.width) + 1
@@ -191,8 +193,8 @@ class Noise(_KeepsSize):
     deviation: float
     """Standard deviation of the noise, on a scale where pixel values run from 0 to 1."""
     stream: int
-    """State of a random stream. Value k of the image, counted through rows, columns and colours, gets draw k as its
-    noise."""
+    """State of a random stream. The image's values are numbered by row, then column, then colour channel; draw k of the
+    stream is the noise added to value k."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
         """``window`` alone."""
@@ -204,10 +206,11 @@ class Noise(_KeepsSize):
         return self._added(window.cut(pixels, read), window, size[1], self.deviation)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """Adds noise to the view, with the standard deviation that the image's noise has after shrinking. The noise is
-        drawn anew; it is not the image's noise, shrunken.
+        """Adds noise to the view, with the standard deviation that the image's noise would have after shrinking. The
+        noise is drawn independently of the image's noise.
 
-        Shrinking averages: a triangle filter that reaches f pixels to each side leaves 2 / (3 f) of the variance.
+        Shrinking averages the noise: along each direction, a triangle filter that extends f pixels to each side reduces
+        the variance to 2 / (3 f) of its original value.
         """
         side = len(view)
         kept = 1.0
@@ -232,8 +235,8 @@ class Noise(_KeepsSize):
 
 
 MAX_DRAWS = 1 << 19
-"""Maximum number of random numbers in memory at a time. They take 4 MB, and up to as much is needed for each
-intermediate array of the computation."""
+"""Maximum number of random numbers held in memory at a time. They occupy 4 MB, and each intermediate array of the
+computation occupies up to 4 MB more."""
 
 
 def _byte_sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:

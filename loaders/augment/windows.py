@@ -1,9 +1,8 @@
-"""Decodes and changes, on the host, the crops of the samples that augmentation changes.
+"""Decodes the crops of augmented samples and applies the changes to them, on the host.
 
-Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend: augmentation re-saves files, and only
-with the same encoder is the result the same on every machine. A changed sample is spliced, read by tiles or decoded
-whole, just like an unchanged one, but each of its windows is enlarged to the part of the image that the crop depends
-on.
+Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend: augmentation re-saves files, and the
+result is the same on every machine only if the encoder is the same. Like any other sample, an augmented one is spliced,
+read by tiles or decoded whole, but each of its windows is enlarged to the part of the image that the crop depends on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,9 +25,10 @@ Patch = tuple[int, Pixels]
 def changed_windows(
     jobs: Iterable[Job], samples: Mapping[int, ChangedSample], decoder: Decoder, num_crops: int
 ) -> tuple[list[Patch], list[DecodeFailure]]:
-    """Decodes and changes the crops of ``jobs``. Returns the crops, and the failures.
+    """Decodes the crops of ``jobs`` and applies the samples' changes to them. Returns the changed crops, and the
+    failures.
 
-    ``samples`` maps an index in the batch to the sample there, for the sample of every job. ``decoder`` decodes into
+    ``samples`` maps indices in the batch to samples; it must contain the sample of every job. ``decoder`` decodes into
     host memory.
     """
     patches: list[Patch] = []

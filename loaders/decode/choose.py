@@ -22,9 +22,9 @@ _DALI = "nvidia.dali"
 
 
 def choose_decoder(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> Decoder:
-    """The decoder that ``config`` asks for, for batches of ``device_batch_size`` samples.
+    """Returns the decoder that ``config`` selects. ``device_batch_size`` is the number of samples per batch.
 
-    Raises ``InputError`` if DALI is asked for and not installed.
+    Raises ``InputError`` if DALI is requested but not installed.
     """
     backend = _backend(config)
     if backend == "nvjpeg":
@@ -47,7 +47,7 @@ def choose_decoder(config: LoaderConfig, device_batch_size: int, stats: LoaderSt
 
 
 def choose_host_decoder(backend: str) -> Decoder:
-    """The decoder for ``backend`` that works in the calling thread and in host memory."""
+    """Returns the decoder for ``backend`` that runs in the calling thread and decodes into host memory."""
     if backend == "reference":
         return ReferenceDecoder()
     if not is_installed("simplejpeg"):
@@ -58,7 +58,7 @@ def choose_host_decoder(backend: str) -> Decoder:
 
 
 def inexact_decoder(config: LoaderConfig) -> str | None:
-    """The name and version of the decoder, as text, if its pixels may differ from the reference decoder's; otherwise
+    """Returns the decoder's name and version as text if its pixels may differ from the reference decoder's, otherwise
     ``None``."""
     if config.device != "cuda" or (backend := _backend(config)) not in ("dali", "nvjpeg"):
         return None
@@ -102,8 +102,8 @@ def _instead_of_simplejpeg() -> Decoder:
 
 
 def _is_exact(decoder: Decoder, subsampling: int) -> bool:
-    """Whether ``decoder`` decodes a test JPEG with hard edges to the same pixels as Pillow. ``subsampling`` is Pillow's
-    number for the chroma subsampling of the JPEG."""
+    """Checks whether ``decoder`` decodes a test JPEG with hard edges to the same pixels as Pillow. ``subsampling`` is
+    the chroma subsampling of the JPEG, as the integer that Pillow's ``save`` takes."""
     import torch
 
     pixels = np.random.default_rng(subsampling).integers(0, 256, (12, 16, 3), np.uint8).repeat(3, 0).repeat(3, 1)

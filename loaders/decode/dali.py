@@ -1,11 +1,11 @@
 """NVIDIA DALI as the decoder: its ``mixed`` operators on a GPU, its ``cpu`` operators on a CPU.
 
-One pipeline decodes whole images and slices N windows out of each. The other decodes spliced JPEGs, each of which has
-one window. On a CPU the second pipeline decodes only the window, by ``image_slice``. On a GPU, decoding a part of an
-image is reported to crash (nvImageCodec issue 55), so there the pipeline decodes the whole spliced JPEG and then
-slices. DALI gets only files that it is certain to decode to the reference decoder's picture
-(``loaders.decode.dali_files``). The reference decoder decodes all other files on the host, and they are counted by
-reason.
+There are two pipelines. One decodes whole images and slices N windows out of each. The other decodes spliced JPEGs,
+each of which contains one window. On a CPU, the second pipeline decodes only the window, with ``image_slice``. On a
+GPU, decoding part of an image is reported to crash (nvImageCodec issue 55), so there the pipeline decodes the whole
+spliced JPEG and then slices. A file is given to DALI only if DALI is certain to decode it to the same picture as the
+reference decoder (``loaders.decode.dali_files``). All other files are decoded on the host by the reference decoder, and
+counted by reason.
 """
 
 from collections.abc import Sequence
@@ -47,8 +47,8 @@ def _slice(images: Any, start: Any, crop_size: int) -> Any:
 
 
 def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int) -> Any:
-    """The pipeline, not yet built, that maps whole images (1-D uint8) and ``start`` (N, 2) to crops (N, C, C, 3) and
-    the images' shapes (3,)."""
+    """Defines, but does not build, the pipeline for whole images. Inputs: the encoded images (1-D uint8) and ``start``
+    (N, 2). Outputs: crops (N, C, C, 3) and image shapes (3,)."""
 
     @pipeline_def(
         batch_size=batch_size,
@@ -68,10 +68,11 @@ def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, bat
 
 
 def define_spliced_pipeline(device: Device, *, crop_size: int, batch_size: int, num_threads: int) -> Any:
-    """The pipeline, not yet built, that maps spliced JPEGs (1-D uint8), ``start`` (2,) and ``shape`` (2,) to one crop
-    each.
+    """Defines, but does not build, the pipeline for spliced JPEGs. Inputs: the JPEGs (1-D uint8), ``start`` (2,) and,
+    on a CPU only, ``shape`` (2,). Output: one crop per JPEG.
 
-    On a CPU the crops have ``shape``; on a GPU they are (C, C, 3), with zeros beyond the image.
+    On a CPU, each crop has the height and width given by ``shape``. On a GPU, each is (C, C, 3), and pixels outside the
+    image are zero.
     """
 
     @pipeline_def(
@@ -114,7 +115,8 @@ class DaliDecoder:
         num_threads: int,
         stats: LoaderStats | None = None,
     ) -> None:
-        """``stats`` counts, under ``on_host`` and by reason, the images that are decoded on the host, not by DALI."""
+        """Images that are decoded on the host rather than by DALI are counted by reason, under ``on_host`` in
+        ``stats``."""
         self._device: Device = device
         self._stats = stats or LoaderStats()
         self._num_crops, self._crop_size = num_crops, crop_size

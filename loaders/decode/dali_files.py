@@ -1,8 +1,9 @@
-"""Which files DALI and nvJPEG may decode: those that they are certain to decode to the reference decoder's picture.
+"""Rules that decide which files DALI and nvJPEG may decode: only those that are certain to give the same picture as the
+reference decoder.
 
-A file may hold several pictures, or may not say how its numbers are to be understood. Decoders then give different
+A file may contain several pictures, or may not say how its values should be interpreted. Decoders then give different
 pixels without a warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4 shows
-the first frame and Pillow the default image. So the rules here list what is allowed, not what is forbidden.
+the first frame and Pillow shows the default image. So the rules list what is allowed, not what is forbidden.
 """
 
 import re
@@ -22,10 +23,11 @@ _SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
 
 
 def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
-    """Why an image is decoded on the host, as a short fixed phrase; ``None`` if DALI may decode it.
+    """Returns the reason why an image must be decoded on the host, as a short fixed phrase, or ``None`` if DALI may
+    decode it.
 
-    A file that states another size than the manifest is never given to DALI, because DALI allocates memory for any size
-    that a file claims: 13 GB for a JPEG of a few bytes.
+    A stored file whose header states a different size from the manifest is never given to DALI, because DALI allocates
+    memory for whatever size a file claims: 13 GB for a JPEG of a few bytes.
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"
@@ -37,7 +39,8 @@ def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
 
 
 def not_for_nvjpeg(job: Job) -> str | None:
-    """Why an image is decoded on the host, as a short fixed phrase; ``None`` if nvJPEG may decode it."""
+    """Returns the reason why an image must be decoded on the host, as a short fixed phrase, or ``None`` if nvJPEG may
+    decode it."""
     if isinstance(job, TiledJob) or job.image_format != "JPEG":
         return f"format {job.image_format}"
     if not job.turbo_decodes:

@@ -20,8 +20,8 @@ Window = Sequence[int]
 """(top, left, height, width) in pixels, inside the image that a job decodes."""
 
 _EXACT_MODES = ("RGB", "L")
-"""Pillow's modes of the JPEGs that libjpeg-turbo decodes to the reference decoder's pixels. CMYK is not among them,
-because Pillow converts it in its own way."""
+"""Pillow modes of the JPEGs for which libjpeg-turbo gives the same pixels as the reference decoder. CMYK is not
+included, because Pillow has its own way of converting it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class WindowJob:
 
     @property
     def slots(self) -> list[int]:
-        """A list that holds only ``slot``, since all jobs have a list of slots."""
+        """Returns a list with ``slot`` as its only element, so that every kind of job has ``slots``."""
         return [self.slot]
 
     @property
@@ -146,7 +146,7 @@ Job = WindowJob | WholeJob | TiledJob
 
 @dataclass(frozen=True)
 class DecodeFailure:
-    """A job that gave no pixels. ``reason`` is a short fixed phrase, ``detail`` the decoder's message."""
+    """A job that could not be decoded. ``reason`` is a short fixed phrase, and ``detail`` is the decoder's message."""
 
     sample: int
     reason: str

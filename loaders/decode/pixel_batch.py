@@ -87,11 +87,12 @@ def image_views(
     appearances: Sequence[int] = (0,),
     detail: "Detail | None" = None,
 ) -> list[ImageViews]:
-    """The views of ``image`` for evaluation, one per entry of ``appearances``.
+    """Returns the views of ``image`` for evaluation, one for each of ``appearances``.
 
-    The windows follow from ``config.seed``, epoch 0, ``content_id`` and the appearance: 0 gives the windows of
-    evaluation; 1, 2, … give other windows. ``detail`` is the detail that the sampling rule read from the image's file.
-    Of ``config`` only ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` matter.
+    The windows are determined by ``config.seed``, epoch 0, ``content_id`` and the appearance. Appearance 0 selects the
+    windows used in evaluation; 1, 2, … select different ones. ``detail`` is the detail that the sampling rule read from
+    the image's file. Of ``config``, only ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` are
+    used.
     """
     small = image.view(config.global_size)
     return [_one_draw(image, small, content_id, config, number, detail) for number in appearances]
@@ -118,8 +119,8 @@ def _one_draw(
 
 
 def cut_windows(image: Pixels, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
-    """The pixels (N, C, C, 3) of ``windows`` (N, 4) in ``image`` (H, W, 3). A window smaller than C × C is padded with
-    zeros below and to the right; a window without area gives zeros."""
+    """Returns the pixels (N, C, C, 3) of ``windows`` (N, 4) in ``image`` (H, W, 3). A window smaller than C × C is
+    padded with zeros below and to the right; for an empty window, all pixels are zero."""
     crops = np.zeros((len(windows), crop_size, crop_size, 3), np.uint8)
     for (top, left, height, width), crop in zip(windows.tolist(), crops, strict=True):
         crop[:height, :width] = image[top : top + height, left : left + width]
@@ -134,13 +135,13 @@ def stack_views(
     batch_size: int | None = None,
     num_crops: int | None = None,
 ) -> Batch:
-    """The batch of ``rows`` on ``device``. There must be at least one row, and all must have views and crops of the
-    same size.
+    """Stacks ``rows`` into a batch on ``device``. There must be at least one row, and all rows must have the same view
+    size and crop size.
 
-    ``sample_key`` numbers the rows from 0; ``label`` is 0 if ``labels`` is None. ``batch_size`` and ``num_crops`` fix
-    the shapes, which otherwise follow from ``rows``; missing rows and crops are filled with zeros and masked. Fixed
-    shapes matter because matrix products of different shapes round differently, and a score must not depend on how many
-    images are scored together.
+    Each ``sample_key`` is the row's index; ``label`` is 0 if ``labels`` is None. ``batch_size`` and ``num_crops`` fix
+    the batch's shapes, which are otherwise determined by ``rows``; missing rows and crops are filled with zeros and
+    masked. Fixed shapes matter because matrix products of different shapes round differently, and a score must not
+    depend on how many images are scored together.
     """
     count, most = batch_size or len(rows), num_crops or max(len(row.crops) for row in rows)
     size, crop_size = rows[0].global_view.shape[0], rows[0].crops.shape[1]
@@ -177,11 +178,11 @@ def pixel_batch(
     labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
     details: Details = None,
 ) -> Batch:
-    """The batch of B ``images``, each (height, width, 3) uint8 of any size, on ``config.device``. It stacks the
-    :func:`image_views` of each image.
+    """Builds a batch from B ``images``, each (height, width, 3) uint8 of any size, on ``config.device``, by stacking
+    the :func:`image_views` of each image.
 
-    ``details`` has one entry per image. Raises ``ValueError`` if there is no image, if an image has another shape or
-    type, or if the arguments differ in length.
+    ``details`` has one entry per image. Raises ``ValueError`` if there are no images, if an image has another shape or
+    dtype, or if the arguments differ in length.
     """
     if not images:
         raise ValueError("no image")

@@ -1,9 +1,9 @@
-"""JPEG decoding by torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. It replaces DALI or simplejpeg
-if that is not installed.
+"""JPEG decoding by torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. This is the backend ``nvjpeg``.
+It also serves on a GPU if DALI is not installed, and on a CPU if simplejpeg is not installed.
 
-On a GPU torchvision decodes on a CUDA stream of its own, and the caller's stream waits for that stream. The reverse
-does not hold: torchvision takes memory that belongs to the caller's stream, but does not wait for work on it. So the
-caller's stream must be idle before the call.
+On a GPU, torchvision decodes on its own CUDA stream, and the caller's stream waits for the result. But torchvision does
+not wait for the caller's stream, although it writes to memory allocated on that stream, which earlier work may still be
+using. So the caller's stream must be idle before the call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,11 +28,10 @@ many images. All of them stay in memory until their windows are cut, which takes
 
 
 class TorchvisionDecoder:
-    """Decodes lists of JPEGs by torchvision's ``decode_jpeg``. The reference decoder decodes files that
-    ``decode_jpeg`` must not decode."""
+    """Decodes batches of JPEGs with torchvision's ``decode_jpeg``. Leaves unsuitable files to the reference decoder."""
 
     def __init__(self, device: Literal["cpu", "cuda"], stats: LoaderStats | None = None) -> None:
-        """``stats`` counts, under ``on_host`` and by reason, the images that go to the reference decoder."""
+        """Images that are decoded by the reference decoder are counted by reason, under ``on_host`` in ``stats``."""
         self.splits_batches = device == "cpu"  # on a GPU a batch is one piece of work on the loader's stream
         self._device = device
         self._stats = stats or LoaderStats()

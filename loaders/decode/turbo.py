@@ -21,7 +21,7 @@ after use."""
 
 
 class TurboDecoder:
-    """Decodes JPEGs by simplejpeg, which releases the GIL, so that one thread per core keeps every core busy."""
+    """Decodes JPEGs with simplejpeg, which releases the GIL, so that one thread per core keeps every core busy."""
 
     splits_batches = True
 

@@ -1,7 +1,7 @@
 """WebP decoding by torchvision, which copies less than Pillow.
 
-torchvision and Pillow each contain their own copy of libwebp, and call different functions of it. Before the first file
-is decoded, a test picture shows whether both give the same pixels.
+torchvision and Pillow each bundle their own copy of libwebp and call different functions in it. So before the first
+file is decoded, a test picture is used to check that both give the same pixels.
 """
 
 import io
@@ -25,10 +25,11 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def decode_webp(job: WholeJob) -> Pixels | None:
-    """The pixels of a WebP, (height, width, 3) uint8; ``None`` if the reference decoder has to read the file.
+    """Returns the pixels of a WebP, (height, width, 3) uint8, or ``None`` if the reference decoder must be used
+    instead.
 
-    It has to read other formats, and WebPs with alpha or animation. It also has to read damaged files, because its
-    error message is the one that is recorded.
+    The reference decoder is used for other formats, for WebPs with alpha or animation, and if torchvision cannot be
+    used. It is also used for damaged files, so that its error message is the one recorded.
     """
     if job.image_format != "WEBP" or job.mode != "RGB" or (decode := _decoder()) is None:
         return None
@@ -41,8 +42,8 @@ def decode_webp(job: WholeJob) -> Pixels | None:
 
 @cache
 def _decoder() -> Callable[[Pixels], Pixels] | None:
-    """The function that decodes the bytes of a WebP; ``None`` if torchvision is missing, cannot read WebP or gives
-    other pixels than Pillow."""
+    """Returns a function that decodes the bytes of a WebP, or ``None`` if torchvision is missing, cannot read WebP, or
+    gives different pixels from Pillow."""
     library = optional("torchvision.io")
     read = getattr(library, "decode_webp", None)
     if read is None:
@@ -65,7 +66,7 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
 
 
 def _is_exact(decode: Callable[[Pixels], Pixels]) -> bool:
-    """Whether ``decode`` decodes a lossy WebP with hard edges to Pillow's pixels."""
+    """Checks whether ``decode`` decodes a lossy WebP with hard edges to the same pixels as Pillow."""
     pixels = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8).repeat(3, 0).repeat(3, 1)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", quality=75)

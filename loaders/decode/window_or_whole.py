@@ -19,12 +19,13 @@ BYTE_US = 0.0052
 SPLICE_US = 50.0
 
 MARGIN = 20
-"""Average number of pixels by which a window's height and width grow when it is extended to whole MCUs and their
+"""Average number of pixels added to a window's height and to its width when it is extended to whole MCUs plus a
 margin."""
 
 
 def decode_us(pixels: npt.ArrayLike, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Microseconds to decode a JPEG of ``pixels`` pixels in ``num_bytes`` bytes, for each element."""
+    """Estimates the microseconds needed to decode a JPEG with ``pixels`` pixels and ``num_bytes`` bytes, element by
+    element."""
     return CALL_US + PIXEL_US * np.asarray(pixels, float) + BYTE_US * np.asarray(num_bytes, float)
 
 

@@ -22,8 +22,8 @@ __all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "epo
 Rows = npt.NDArray[np.int64]
 
 ORDER_PURPOSE = 2 << 32
-"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams whose values sort the samples; if samples
-are permuted several times in an epoch, cycle k uses ORDER_PURPOSE + k."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that provide the sort keys of the samples.
+If the samples are permuted several times in an epoch, permutation k uses ORDER_PURPOSE + k."""
 
 _BLOCK = 1 << 16
 
@@ -32,10 +32,10 @@ PAIR_PURPOSE = 3 << 32
 
 
 def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
-    """(n,) int64: the indices of ``content_id`` (n,), sorted by a random key that each content id determines.
+    """Returns the indices of ``content_id`` (n,), as (n,) int64, sorted by a random key derived from each content id.
 
-    So the order stays the same if the images are packed again. Equal content ids (images with the same pixels) keep
-    their relative order. Each ``cycle`` gives another permutation within an epoch.
+    So the order does not change if the images are packed again. Equal content ids (images with the same pixels) keep
+    their relative order. Each ``cycle`` gives a different permutation within the epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
     for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache
@@ -47,13 +47,13 @@ def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cyc
 def balanced_order(
     content_id: npt.NDArray[np.int64], label: npt.NDArray[np.integer], seed: int, epoch: int
 ) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """An order in which both labels are equally frequent: a sequence of pairs, one sample of each label, in random
-    order within the pair.
+    """Returns an order in which both labels are equally frequent. It is a sequence of pairs, each with one sample of
+    each label, in random order within the pair.
 
     Every sample of the more frequent label occurs once. Samples of the rarer label repeat, in a new permutation each
     time, and their counts differ by at most one. ``content_id`` and ``label`` (0 or 1) are (n,). Returns two arrays of
-    (2 · m,), m being the size of the more frequent class: rows (int64), positions in ``label``; and appearances
-    (int32), the number of times that the row has already occurred in this epoch. Raises ``InputError`` if only one
+    shape (2 · m,), where m is the size of the more frequent class: rows (int64), which are indices into ``label``; and
+    appearances (int32), how many times each row has already occurred in this epoch. Raises ``InputError`` if only one
     label exists.
     """
     classes = [np.flatnonzero(label == value) for value in (0, 1)]
@@ -90,8 +90,8 @@ class SampleColumns(Protocol):
 def epoch_order(
     samples: SampleColumns, rows: Rows, config: LoaderConfig, epoch: int
 ) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """Returns two arrays for an epoch over ``rows``: the rows of the manifest, in the order that the settings ask for;
-    and the appearance of each, the number of times that it has already occurred in the epoch."""
+    """Returns two arrays for an epoch over ``rows``: the manifest rows in the order given by the settings, and how many
+    times each row has already occurred in the epoch."""
     content_id = samples.content_id[rows]
     if config.class_balanced:
         order, appearance = balanced_order(content_id, samples.label[rows], config.seed, epoch)

@@ -29,8 +29,8 @@ WITHIN_PURPOSE = 7 << 32
 def shard_order(
     content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], config: LoaderConfig, epoch: int
 ) -> Rows:
-    """The order of an epoch: (n,) indices of samples. ``content_id`` and ``shard``, the number of each sample's shard,
-    are (n,).
+    """Returns the order of the samples in an epoch: (n,) indices into ``content_id`` and ``shard``, which are both
+    (n,). ``shard`` holds the index of each sample's shard.
 
     A shard is identified by the smallest content id in it, so the order stays the same if shards are renamed. Every
     sample occurs exactly once.
@@ -61,7 +61,8 @@ def _mixed(lane: Rows, shard: npt.NDArray[np.integer], keys: npt.NDArray[np.uint
 
 
 def _interleaved(parts: list[Rows], share: int) -> Rows:
-    """Takes ``share`` samples from each part in turn; what is left of longer parts comes last."""
+    """Takes ``share`` samples from each part in turn. Once the shorter parts are used up, the remaining samples of
+    longer parts follow."""
     turns = [np.arange(len(part)) // share for part in parts]
     lane = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return np.concatenate(parts)[np.lexsort((lane, np.concatenate(turns)))]

@@ -14,7 +14,7 @@ __all__ = ["BatchPlan", "Reads"]
 
 @dataclass(frozen=True)
 class Reads:
-    """What has to be read for a batch of B samples that have K windows altogether."""
+    """What must be read for a batch of B samples with a total of K windows."""
 
     rows: npt.NDArray[np.int64]
     """(B,) rows of the manifest."""

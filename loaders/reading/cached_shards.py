@@ -31,8 +31,8 @@ Bytes = npt.NDArray[np.uint8]
 logger = logging.getLogger(__name__)
 
 _DOWNLOADS = 2
-"""Maximum number of shards fetched at a time. With two, connections that have nothing left to fetch of one shard begin
-with the next."""
+"""Maximum number of shards downloaded at the same time. With two, connections that one shard no longer needs can
+already fetch parts of the next."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class CachedShards:
     from several threads."""
 
     def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:
-        """``tars[k]`` is shard number k. ``parts`` is the number of objects that share the cache on this machine."""
+        """``tars[k]`` is the tar of the shard with index k. ``parts`` is the number of objects that share the cache on
+        this machine."""
         self._remote, self._tars, self._cache = remote, tars, cache
         # Mapped files cannot be evicted, so they must leave room for others. If all tars fit, the
         # objects map the same files, and each may map them all.
@@ -97,7 +98,8 @@ class CachedShards:
         return data[offset : offset + length]
 
     def expect(self, shards: Iterable[int]) -> None:
-        """Starts to fetch ``shards``, in this order, until they fill this object's share of the cache."""
+        """Starts fetching ``shards`` in the given order. Stops at the first one that would not fit into this object's
+        share of the cache."""
         room = self._room
         for shard in shards:
             room -= self._tars[shard].num_bytes
@@ -106,8 +108,9 @@ class CachedShards:
             self._begin(shard)
 
     def renew(self, shard: int) -> bool:
-        """Call it for a sample whose checksum is wrong. It fetches the sample's shard again if the file in the cache is
-        damaged. Examines each shard only once in the life of this object. Returns whether the file was damaged."""
+        """Checks the cached file of a shard after one of its samples failed its checksum, and fetches the shard again
+        if the file is damaged. Returns whether it was damaged. Each shard is checked only once in the lifetime of this
+        object."""
         tar = self._tars[shard]
         with self._renewing:
             if shard not in self._renewed:

@@ -38,8 +38,9 @@ class Checksums:
         return bool(state == _SOUND)
 
     def check(self, row: int, members: dict[str, tuple[Bytes, int]]) -> int:
-        """Compares ``members``, name → (bytes, CRC-32), with their checksums and remembers the result for ``row``.
-        Returns the number of bytes compared. Raises ``BadChecksum`` naming the first member that differs."""
+        """Compares each of ``members``, which maps names to (bytes, CRC-32), with its checksum, and remembers the
+        result for ``row``. Returns the number of bytes compared. Raises ``BadChecksum`` naming the first member that
+        differs."""
         for name, (data, expected) in members.items():
             if crc32(data) != expected:
                 self._state[row] = _DAMAGED

@@ -24,7 +24,8 @@ Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
 
 
 class ChunkReader:
-    """Reads part of a batch. Decodes it if ``decoder.splits_batches``; otherwise returns the jobs that decode it.
+    """Reads part of a batch. Also decodes it if ``decoder.splits_batches``; otherwise returns jobs, to be decoded
+    later.
 
     ``host_decoder`` decodes the samples that augmentation changes. Safe to use from several threads.
     """
@@ -39,8 +40,8 @@ class ChunkReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
-        """Reads and decodes the samples at the indices ``places`` of the batch into ``views`` (B, S, S, 3) and
-        ``crops`` (B·N, C, C, 3).
+        """Reads and decodes the samples whose indices in the batch are ``places``. Writes their global views into
+        ``views`` (B, S, S, 3) and, if this thread decodes, their crops into ``crops`` (B·N, C, C, 3).
 
         After an unexpected error, the samples are read one by one, so that one bad sample does not make the others
         fail.
@@ -80,8 +81,7 @@ class ChunkReader:
     def _change(
         self, plan: BatchPlan, places: range, jobs: list[Job], views: torch.Tensor
     ) -> tuple[list[Patch], list[DecodeFailure]]:
-        """Returns the crops of the samples that augmentation changes, and the failures. Changes their global views in
-        place."""
+        """Augments samples: updates their global views in place, and returns their changed crops and the failures."""
         with self._stats.timed("augment"):
             pixels = views.numpy()
             for place in places:

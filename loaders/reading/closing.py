@@ -1,7 +1,7 @@
-"""Deals with shards of a store that are closed while threads still read them.
+"""Handles reads that are still running in threads when the shards of a store are closed.
 
-When an error ends the loop over a loader, the shards may be closed before the loader's threads notice. Nobody needs the
-results of these threads any more, so their failed reads are neither blamed on samples nor logged.
+When an error ends the loop over a loader, the shards may be closed before the loader's threads notice. The results of
+these threads are no longer needed, so their failed reads are neither blamed on samples nor logged.
 """
 
 from collections.abc import Callable

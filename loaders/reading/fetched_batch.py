@@ -30,8 +30,8 @@ class FetchedSample:
 
 
 class FetchedBatch:
-    """The members of a batch that is being fetched, see :class:`loaders.reading.members.Members`. Methods that return
-    bytes wait until the sample has arrived. Checksums are compared on arrival."""
+    """The members of a batch that is being fetched; implements :class:`loaders.reading.members.Members`. Methods that
+    return bytes wait until the sample has arrived. Checksums are compared on arrival."""
 
     def __init__(self, samples: "dict[int, Future[FetchedSample]]", fetch_image: Callable[[int], Bytes]) -> None:
         """``samples`` maps manifest rows to samples. ``fetch_image(row)`` fetches a whole image."""

@@ -36,12 +36,13 @@ class Link:
 
     @property
     def request_s(self) -> float:
-        """Seconds that one more request costs while others run."""
+        """Seconds that each additional request costs while other requests are running."""
         return self.latency_s / self.connections
 
     @property
     def gap(self) -> int:
-        """Two ranges with fewer than this many bytes between them cost less if one request fetches both."""
+        """Threshold in bytes: if the gap between two ranges is smaller than this, fetching both in one request costs
+        less."""
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:
@@ -80,11 +81,11 @@ def range_cost_s(
     crop_size: int,
     num_crops: int,
 ) -> float:
-    """Mean transfer time per sample, in seconds, when windows are read as byte ranges.
+    """Estimates the mean transfer time per sample, in seconds, when windows are read as byte ranges.
 
-    For images with entry points, ``image_bytes`` (n,) are their lengths, ``other_bytes`` (n,) the lengths of the
-    members that are read whole, and ``sizes`` their heights (n,) and widths (n,) in pixels. The bytes of an image are
-    assumed to be spread evenly over it.
+    All arrays are (n,) and describe images with entry points. ``image_bytes`` is the length of each image, and
+    ``other_bytes`` is the total length of its members that are read whole. ``sizes`` is the pair (heights, widths), in
+    pixels. The bytes of an image are assumed to be spread evenly over it.
     """
     height, width = (np.maximum(side.astype(float), 1) for side in sizes)
     high, wide = np.minimum(crop_size + 24, height), np.minimum(crop_size + 40, width)

@@ -25,9 +25,9 @@ MAX_MAPPED = 8192
 dropped first."""
 
 _SHARE_OF_FILES = 4
-"""The limit on the process's open files, divided by this, is the number of files that one :class:`MappedShards` may
-keep open. A data set needs up to two such objects, for images and for other members, so half of the files is left for
-everything else."""
+"""Each :class:`MappedShards` may keep open this fraction, 1 / 4, of the files that the process may open. A data set
+needs up to two such objects, one for images and one for other members, so half of the files remain for everything
+else."""
 
 
 class UnreadableMember(Exception):
@@ -42,7 +42,7 @@ class MappedShards:
     """The tars of a data set, each of which is mapped when it is first read. Safe to use from several threads."""
 
     def __init__(self, paths: list[Path]) -> None:
-        """``paths[k]`` is the tar of shard number k."""
+        """``paths[k]`` is the tar of the shard with index k."""
         self._paths = paths
         self._maps: OrderedDict[int, Bytes] = OrderedDict()
         self._failed: set[int] = set()
@@ -51,12 +51,12 @@ class MappedShards:
         self._lock = threading.Lock()
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
-        """A read-only view of ``length`` bytes at ``offset`` of the shard.
+        """Returns a read-only view of ``length`` bytes at ``offset`` of the shard.
 
         Raises ``UnreadableMember`` if the bytes are outside the file, ``FailedDisk`` if the disk fails to deliver the
-        file, ``InputError`` if the file cannot be read for another reason, such as being gone, and ``MachineTrouble``
-        if the machine is at fault, for example because it cannot open more files. If a file is truncated while it is
-        mapped, touching the missing part would kill the process, so the file's size is checked each time (2 µs).
+        file, ``InputError`` if the file cannot be read for another reason (e.g. it was deleted), and ``MachineTrouble``
+        if the machine is at fault (e.g. it cannot open more files). If a file is truncated while it is mapped, touching
+        the missing part would kill the process, so the file's size is checked each time (2 µs).
         """
         data = self._map(shard)
         size = min(data.size, _size_now(self._paths[shard], data.size))
@@ -68,8 +68,7 @@ class MappedShards:
         return data[offset : offset + length]
 
     def renew(self, shard: int) -> bool:
-        """Call it for a sample whose checksum is wrong. Returns False, since a local shard is no copy that could be
-        fetched again."""
+        """Does nothing and returns False: a local shard is the original, so there is nowhere to fetch it from again."""
         return False
 
     def close(self) -> None:
@@ -104,8 +103,8 @@ class MappedShards:
 
 
 def _mapped(path: Path) -> Bytes:
-    """The bytes of a file, mapped. An empty file cannot be mapped. It gives an empty array, so that it counts as
-    truncated."""
+    """Returns the contents of a file as a memory map. For an empty file, which cannot be mapped, returns an empty
+    array; the file then counts as truncated."""
     with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
             return np.zeros(0, np.uint8)

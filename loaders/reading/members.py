@@ -1,7 +1,7 @@
 """The stored members of samples, by manifest row, wherever their bytes come from.
 
-They come from tars on the local disk, or from whole shards of a store in the local cache (:class:`TarMembers` reads
-both). Or they come from byte ranges that are fetched from a store for one batch
+They come from tars on the local disk, from whole shards of a store that are in the local cache (:class:`TarMembers`
+reads both), or from byte ranges that are fetched from a store for one batch
 (:class:`loaders.reading.range_reader.RangeReader`).
 """
 
@@ -54,8 +54,8 @@ class Members(Protocol):
         ...
 
     def entry_points(self, row: int) -> Bytes:
-        """The ``.mcu`` member; no bytes if it cannot be read, one zero byte if it is damaged. In both cases the splicer
-        reports a failure, and the image is decoded whole."""
+        """Returns the ``.mcu`` member: no bytes if it cannot be read, and a single zero byte if it is damaged. In both
+        cases the splicer reports a failure, and the image is decoded whole."""
         ...
 
 
@@ -64,11 +64,11 @@ class MemberSource(Protocol):
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """The caches to which upcoming shards are announced, so that the caches fetch the shards ahead."""
+        """Caches that are told which shards will be read next, so that they can fetch them in advance."""
         ...
 
     def begin(self, reads: Reads) -> Members:
-        """The members of a batch. If a store has to send them, fetching starts now."""
+        """Returns the members of a batch. If they are in a store, starts fetching them."""
         ...
 
 
@@ -81,8 +81,8 @@ class Tars(Protocol):
         ...
 
     def renew(self, shard: int) -> bool:
-        """Call it for a sample whose checksum is wrong. It fetches the shard again if the local copy is damaged.
-        Returns whether the copy was damaged."""
+        """Checks the local copy of a shard after one of its samples failed its checksum, and fetches the shard again if
+        the copy is damaged. Returns whether it was damaged."""
         ...
 
 
@@ -102,8 +102,8 @@ class TarMembers:
         """``images`` are the tars with the images, ``others`` those with all other members: the same tars, or the
         sidecars of tars made elsewhere.
 
-        ``checksums`` remember which samples were compared: the first for images and global views, the second for entry
-        points. If ``checksums`` is None, nothing is compared.
+        ``checksums`` records which samples have already been compared with their checksums. Its first element covers
+        images and global views, its second covers entry points. If ``checksums`` is None, nothing is compared.
         """
         self.caches = caches
         self._samples, self._checksums = samples, checksums

@@ -85,8 +85,8 @@ class Planner:
         )
 
     def _changes(self, part: BatchSlice, epoch: int) -> dict[int, Change]:
-        """Index in the batch → how augmentation changes the sample there; empty in evaluation, which does not
-        shuffle."""
+        """Returns the changes that augmentation makes, keyed by the sample's index in the batch; empty in evaluation,
+        which does not shuffle."""
         config, samples = self._config, self._samples
         if not config.augment or not config.shuffle:
             return {}
@@ -125,8 +125,8 @@ class Planner:
 
 
 def _appearances(part: BatchSlice) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """Yields (k, mask) for each k that occurs in a batch as a number of earlier appearances. The mask (B,) is True for
-    the samples that have already occurred k times in the epoch."""
+    """Groups the samples of a batch by the number of times that they have already occurred in the epoch. Yields (k,
+    mask) for each such number k; the mask (B,) is True for the samples in that group."""
     for appearance in np.unique(part.appearance).tolist():
         yield appearance, part.appearance == appearance
 

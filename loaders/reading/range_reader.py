@@ -1,11 +1,11 @@
 """Reads only the bytes that a batch needs from shards in a store, in two round trips for a whole batch.
 
 As soon as a batch is planned, its samples are fetched, many at a time. For a sample whose windows will be spliced, the
-first request gets the global view and the entry points, which are stored side by side. The entry points give the byte
-ranges of the JPEG that the windows need. These ranges are fetched next; one request fetches ranges that are close
-together. They are put at their offsets into a buffer that is as long as the JPEG. The buffer's other pages stay
-untouched, so they take no memory. For a tiled image, its directory and the tiles that the windows touch are fetched;
-other images are fetched whole.
+first request fetches the global view and the entry points, which are stored side by side. From the entry points, the
+byte ranges of the JPEG that the windows need are computed. These ranges are fetched next; ranges that are close
+together share a request. They are stored at their offsets in a buffer as long as the JPEG. The buffer's other pages are
+never touched, so they take no memory. For a tiled image, its directory and the tiles that the windows touch are
+fetched; other images are fetched whole.
 """
 
 import mmap
@@ -46,8 +46,8 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Maximum number of bytes that a member may have beyond its expected size: a global view beyond its pixels, entry
-points beyond the length of the image."""
+"""Maximum number of bytes by which a member may exceed its expected size: for a global view, the size of its pixels;
+for entry points, the length of the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]
@@ -88,8 +88,8 @@ class RangeReader:
         return self._remote.has_ranges(INFO_NAME)
 
     def begin(self, reads: Reads) -> FetchedBatch:
-        """Starts to fetch the samples of a batch. Of samples that are windowed or tiled, only the ranges that their
-        windows need are fetched; other samples are fetched whole."""
+        """Starts fetching the samples of a batch. If a sample is windowed or tiled, only the ranges that its windows
+        need are fetched; otherwise it is fetched whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
         wanted: dict[int, list[int]] = {}
         for place, row in enumerate(reads.rows.tolist()):  # a row may repeat, each time with other windows

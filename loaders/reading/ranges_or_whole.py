@@ -1,4 +1,5 @@
-"""Chooses between whole shards and byte ranges of a store, whichever takes less transfer time per sample."""
+"""Decides whether a loader fetches whole shards or byte ranges from a store: whichever takes less transfer time per
+sample."""
 
 import logging
 
@@ -22,11 +23,11 @@ _EXAMINED = 512
 
 
 def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> MemberSource:
-    """The source from which a loader over ``rows`` reads members: either whole tars, on the local disk or in the cache,
-    or byte ranges of tars in a store.
+    """Chooses the source from which a loader over ``rows`` reads members: whole tars (on the local disk or in the
+    cache), or byte ranges of tars in a store.
 
-    Shards that all fit into the cache are fetched whole, since they have to be fetched only once and not in every
-    epoch. If a shard does not fit into the cache even alone, only ranges are possible. Raises ``InputError`` if the
+    If all shards fit into the cache together, they are fetched whole, since each is then fetched only once rather than
+    in every epoch. If a single shard is larger than the cache, only ranges are possible. Raises ``InputError`` if the
     settings ask for ranges that are not possible.
     """
     if data.ranges and config.remote_reads != "whole" and _wants_ranges(data, data.ranges, rows, config):
@@ -74,8 +75,8 @@ def _wants_ranges(data: OpenShards, reader: RangeReader, rows: npt.NDArray[np.in
 
 
 def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
-    """Mean transfer time per sample, in seconds, when whole shards are fetched and do not all fit into the cache. With
-    ``shuffle=True``, nearly every sample is in another shard than the one before."""
+    """Estimates the mean transfer time per sample, in seconds, when whole shards are fetched and do not all fit into
+    the cache. With ``shuffle=True``, nearly every sample is in a different shard from the sample before it."""
     codes, counts = np.unique(data.samples.shard[rows], return_counts=True)
     sizes = {info.name: info.num_bytes + info.sidecar_bytes for info in data.dataset.info.shards}
     num_bytes = np.array([sizes[data.samples.shards[code]] for code in codes.tolist()], float)

@@ -33,8 +33,8 @@ class SampleReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, global_views: torch.Tensor
     ) -> tuple[list[Job], list[DecodeFailure]]:
-        """Reads the samples at the indices ``places`` of the batch. Writes their global views into ``global_views`` (B,
-        S, S, 3) uint8, and makes jobs that decode their images. Returns the jobs, and the failures."""
+        """Reads the samples whose indices in the batch are ``places``. Writes their global views into ``global_views``
+        (B, S, S, 3) uint8, and makes jobs that decode their images. Returns the jobs, and the failures."""
         reads, views = plan.reads, global_views.numpy()
         jobs: list[Job] = []
         failures: list[DecodeFailure] = []

@@ -49,8 +49,9 @@ class SampleTable:
         self._check(dataset)
 
     def _check(self, dataset: ShardDataset) -> None:
-        """Raises ``InputError`` naming a sample with numbers that no build can have written. Reads every row once (64
-        bytes each). Whether a member is inside its tar is checked only later, when the member is read."""
+        """Raises ``InputError``, which names the sample, if a sample has values that no build could have written. Reads
+        every row once (64 bytes each). Whether a member lies inside its tar is checked only later, when the member is
+        read."""
         for start in range(0, len(self), _CHECKED_ROWS):
             part = slice(start, start + _CHECKED_ROWS)
             for what, wrong in self._impossible(part):
@@ -88,8 +89,9 @@ class SampleTable:
         return self.stored_as[rows] == code
 
     def has_own_entry_points(self, row: int) -> bool:
-        """Whether the sample of manifest row ``row`` has entry points that belong to its source file. If the source is
-        a progressive JPEG, they belong to the baseline JPEG that the build made from it."""
+        """Returns whether the sample in manifest row ``row`` has entry points that belong to its source file. That is
+        not so if the source is a progressive JPEG: its entry points belong to the baseline JPEG that the build made
+        from it."""
         return bool(self.entry_points.length[row]) and self.forms[self.stored_as[row]] != "baseline"
 
     def keys(self, rows: Int64) -> list[str]:

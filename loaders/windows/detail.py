@@ -1,8 +1,8 @@
-"""Measures how much detail each part of a JPEG has, by the number of bits that it takes. Nothing is decoded.
+"""Measures how much detail each part of a JPEG has, as the number of coded bits it occupies. Nothing is decoded.
 
-The entry points of the ``.mcu`` member give the bit at which every n-th MCU begins, so the number of bits in a region
-is computed from differences of these positions. Between two known positions, it is interpolated linearly. The detail of
-a file without entry points is unknown.
+The entry points in the ``.mcu`` member give the bit position at which every n-th MCU begins. The number of bits in a
+region is computed from differences between these positions; positions of the MCUs in between are interpolated linearly.
+Without entry points, the detail of a file is unknown.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Detail:
-    """Tells how many bits of a JPEG's scan each part of its image takes. Equal entry points give equal numbers on every
-    machine."""
+    """The number of bits that each part of an image occupies in its JPEG's scan. Equal entry points give equal results
+    on every machine."""
 
     positions: npt.NDArray[np.int64]
     """(n + 1,) bit positions of the n entries and of the end of the scan, in non-decreasing order."""
@@ -52,16 +52,17 @@ class Detail:
 
 
 def _edges(length: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """First and one-past-last index of each of ``count`` parts of ``length`` items. A part has at least one item; if
-    there are more parts than items, parts overlap."""
+    """Divides ``length`` items into ``count`` parts. Returns the first index and the one-past-last index of each part.
+    Every part has at least one item; if there are more parts than items, parts overlap."""
     number = np.arange(count)
     first = np.minimum(number * length // count, length - 1)
     return first, np.maximum((number + 1) * length // count, first + 1)
 
 
 def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
-    """The detail of ``jpeg`` from ``entry_points``, its ``.mcu`` member; None if that member is empty, damaged or
-    belongs to another file. Both are 1-D uint8. Of the JPEG only the header and the beginning of the scan are read."""
+    """Computes the detail of ``jpeg`` from ``entry_points``, the contents of its ``.mcu`` member. Returns None if that
+    member is empty, damaged or belongs to another file. Both arguments are 1-D uint8. Only the header of the JPEG and
+    the start of its scan are read."""
     if not entry_points.size:
         return None
     found = read_positions(jpeg, entry_points)

@@ -1,14 +1,15 @@
 """A grid of nearly square cells that tile the whole image, and cells drawn from it.
 
-The paper's grid has as many rows as columns, so its cells are as oblong as the image, and a remainder of pixel rows and
-columns at the border is never in a crop. Here the number of cells per side follows the image's shape, and the cells
-cover every pixel.
+The paper's grid has as many rows as columns, so its cells have the aspect ratio of the image, and any remaining rows
+and columns of pixels at the border are never part of a crop. Here the number of cells along each side depends on the
+image's shape, and the cells cover every pixel.
 
-Cells are drawn by systematic sampling with weights along a Hilbert curve. The cells are laid end to end, each as long
-as its weight, and N points are marked at equal distances, from a random start on; the cells with a point are drawn. So
-a cell's chance is proportional to its weight. A cell longer than the distance is drawn in any case, so no cell is drawn
-twice. Neighbours on the curve, which are neighbours in the image, are seldom drawn together. All arithmetic is in
-integers, so that every machine draws the same cells.
+Cells are drawn by weighted systematic sampling along a Hilbert curve. The cells are laid end to end along a line, each
+as long as its weight. N points are marked on the line at equal distances, starting at a random offset, and the cells
+that contain a point are drawn. So a cell's chance of being drawn is proportional to its weight. A cell longer than the
+distance between points is set aside beforehand and drawn once, so no cell is drawn twice. Cells that are neighbours on
+the curve, and so in the image, are seldom drawn together. All arithmetic uses integers, so every machine draws the same
+cells.
 """
 
 import numpy as np
@@ -48,10 +49,10 @@ CURVE = _hilbert_curve()
 
 
 def grid_shape(height: Int64, width: Int64, crop_size: int) -> tuple[Int64, Int64]:
-    """The number of rows and the number of columns of cells, each (B,).
+    """Returns the number of rows and the number of columns of the grid, each (B,).
 
-    Along the longer side, there are as many cells as crops fit side by side, 8 at most. Along the shorter side, the
-    number of cells makes them as nearly square as possible, but each still has room for a crop.
+    Along the longer side, there are as many cells as crops that fit side by side, up to 8. Along the shorter side, the
+    number of cells is chosen so that the cells are as nearly square as possible while a crop still fits into each.
     """
     longer, shorter = np.maximum(height, width), np.minimum(height, width)
     along = np.clip(longer // crop_size, 1, MAX_GRID)
@@ -71,8 +72,8 @@ def cell_windows(
     draw_top: U64,
     draw_left: U64,
 ) -> tuple[Int64, Int64]:
-    """The positions (top, left), each (B, N), of crops. One crop is placed uniformly at random in each of ``cells`` (B,
-    N), which are numbered row by row.
+    """Places one crop uniformly at random in each of ``cells`` (B, N), which are numbered row by row. Returns the
+    positions (top, left) of the crops, each (B, N).
 
     Cell i of n along a side of s pixels spans i · s // n … (i + 1) · s // n, so the cells tile the image. A cell is
     smaller than a crop only if the image is; then the crop begins at 0.
@@ -89,13 +90,13 @@ def cell_windows(
 
 
 def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64, random: U64) -> Mask:
-    """(B, 64) bool: True for ``count`` (B,) distinct cells of each grid, drawn at random, or for all cells if there are
-    no more.
+    """Draws ``count`` (B,) distinct cells of each grid at random, or all cells if the grid has no more than that.
+    Returns a (B, 64) bool array that is True for the drawn cells.
 
     ``weights`` (B, 64) are integers from 1 to 2²⁵ for the cells that exist, numbered row by row; None means equal
-    weights. ``random`` (B, 2) holds two random numbers: one for the start, one for the orientation of the curve through
-    the cells. A cell that has at least 1 / ``count`` of the total weight is always drawn, once, and the others share
-    the remaining draws.
+    weights. ``random`` (B, 2) holds two random numbers: one for the starting offset, one for the orientation of the
+    curve through the cells. A cell that has at least 1 / ``count`` of the total weight is always drawn, once, and the
+    others share the remaining draws.
     """
     number = np.arange(MAX_CELLS)[None, :]
     exists = number < (rows * columns)[:, None]
@@ -114,8 +115,9 @@ def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64,
 
 
 def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
-    """(B, 64) numbers of the cells, in their order along the curve; numbers for which the grid has no cell come last.
-    The curve is mirrored at random. Otherwise the same neighbouring cells would be far apart on it in every draw."""
+    """Returns a (B, 64) array of cell indices in order along the curve. Indices of cells that the grid does not have
+    are at the end. The curve is mirrored at random, because otherwise the same pairs of neighbouring cells would be far
+    apart on it in every draw."""
     number = np.arange(MAX_CELLS)[None, :]
     row, column = number // columns[:, None], number % columns[:, None]
     mirror = bounded(draw, 4)[:, None]
@@ -126,7 +128,8 @@ def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
 
 
 def _certain(weight: Int64, count: Int64) -> tuple[Mask, Int64, Int64]:
-    """The cells that are drawn in any case, the number of cells left to draw, and the total weight of the others."""
+    """Returns the cells that are certain to be drawn, the number of cells left to draw, and the total weight of the
+    others."""
     certain = np.zeros(weight.shape, np.bool_)
     while True:
         left = count - certain.sum(axis=1)

@@ -1,8 +1,8 @@
 """Where crops are taken: rules that map image sizes and random streams to windows.
 
-A rule takes a whole batch: heights, widths, the crop size, N, and a random stream per sample. It returns the windows,
-(B, N, 4) int32 of (top, left, height, width) in source pixels, all inside the image, and a mask, (B, N) bool, which is
-False where a rule has fewer than N windows to give.
+A rule processes a whole batch. Its inputs are heights, widths, the crop size, N, and a random stream per sample. It
+returns the windows, (B, N, 4) int32 of (top, left, height, width) in source pixels, all inside the image, and a mask,
+(B, N) bool, which is False where a rule gives fewer than N windows.
 
 ===================  =============================================================================
 ``stratified_grid``  the paper's rule: distinct cells of a grid with as many rows as columns; uniform
@@ -10,11 +10,12 @@ False where a rule has fewer than N windows to give.
 ``uniform``          crops anywhere in the image, independent of each other
 ``aspect``           distinct cells of a grid of nearly square cells that tile the image; where there
                      are fewer than N cells, all occur equally often, give or take one
-``all``              every cell of the grid of ``aspect`` once, crops beyond that masked; where the grid
+``all``              every cell of the grid of ``aspect`` once, with unused crops masked; if the grid
                      has more than N cells, N of them spread evenly over the image
-``texture``          cells of the grid of ``aspect`` spread over the image, by weights that grow with the
-                     bits that the JPEG spends on each cell; equal weights if the file is no JPEG. Only
-                     this rule depends on the file: saved as JPEG and as PNG, an image has other windows
+``texture``          cells of the grid of ``aspect`` spread over the image, with weights that grow with
+                     the bits that the JPEG spends on each cell; equal weights if the file is not a
+                     JPEG. The only rule that depends on the file: an image saved as a JPEG and as a
+                     PNG has different windows
 ===================  =============================================================================
 """
 
@@ -48,8 +49,8 @@ WINDOW_PURPOSE = 1 << 32
 """``purpose`` of window streams. If a sample has already occurred k times in the epoch, WINDOW_PURPOSE + k is used."""
 
 DETAIL_STEPS = 1 << 20
-"""Weight that ``texture`` shares out among the cells of an image in proportion to their bits. It shares out as much
-again in equal parts, so that even the plainest cell can be drawn."""
+"""Total weight that ``texture`` distributes over the cells of an image in proportion to their bits. The same amount is
+distributed equally over the cells, so that even the cell with the fewest bits can be drawn."""
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
@@ -121,10 +122,10 @@ def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams:
 
 
 def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
-    """A uniform crop in every cell of the grid of ``aspect``, row by row; crops beyond the last cell are masked.
+    """Places a uniform crop in every cell of the grid of ``aspect``, row by row; crops beyond the last cell are masked.
 
-    If there are more than N cells, N of them are drawn at even distances along a curve through the image, from a random
-    start on.
+    If there are more than N cells, N of them are drawn at equal distances along a curve through the image, starting at
+    a random offset.
     """
     rows, columns = grid_shape(height, width, crop_size)
     count = np.minimum(rows * columns, num_crops)
@@ -138,9 +139,9 @@ def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, stre
 def texture(
     height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
-    """A uniform crop in each of N cells of the grid of ``aspect``, which are spread over the image and drawn in
-    proportion to their detail. If the grid has only n < N cells, each is used N // n times, and N mod n cells are drawn
-    in addition."""
+    """Places a uniform crop in each of N cells of the grid of ``aspect``. The cells are spread over the image and drawn
+    with probabilities proportional to their detail. If the grid has only n < N cells, each is used N // n times, and
+    another N mod n cells are drawn."""
     rows, columns = grid_shape(height, width, crop_size)
     num_cells = rows * columns
     random = draws(streams, 2 + 2 * num_crops)
@@ -176,7 +177,7 @@ def _padded(cells: Sizes, num_crops: int) -> Sizes:
 
 
 def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | None:
-    """(B, 64) weights of the cells, for ``draw_cells``; None, for equal weights, if all details are unknown."""
+    """Returns (B, 64) weights of the cells for ``draw_cells``, or None (equal weights) if ``details`` is None."""
     if details is None:
         return None
     weights = np.full((len(rows), MAX_CELLS), DETAIL_STEPS, np.int64)
@@ -197,8 +198,8 @@ class SamplingRule:
     """Whether the windows also depend on the bits of a JPEG."""
 
     def detail_of_sample(self, jpeg: Bytes, entry_points: Bytes) -> "Detail | None":
-        """The detail that the rule reads from a stored JPEG and its ``.mcu`` member, both 1-D uint8; None for a rule
-        that reads no files, and for a member that gives no detail."""
+        """Returns the detail that the rule reads from a stored JPEG and its ``.mcu`` member, both 1-D uint8, or None if
+        the rule reads no files or the member yields no detail."""
         if not self.reads_files:
             return None
         from loaders.windows.detail import read_detail  # Numba takes a second to import
@@ -206,8 +207,8 @@ class SamplingRule:
         return read_detail(jpeg, entry_points)
 
     def detail_of_file(self, data: bytes | None) -> "Detail | None":
-        """The detail that the rule reads from an image file, equal to the detail of the same file in a shard; None for
-        a rule that reads no files, and for a file that gives no detail."""
+        """Returns the detail that the rule reads from an image file, equal to the detail of the same file in a shard,
+        or None if the rule reads no files or the file yields no detail."""
         if not self.reads_files or data is None:
             return None
         from loaders.windows.detail import detail_of_file
@@ -225,7 +226,7 @@ SAMPLING_RULES = {
 
 
 def sampling_rule(name: str) -> SamplingRule:
-    """The rule called ``name``. Raises ``InputError``, which lists all rules, if there is none."""
+    """Returns the rule called ``name``. Raises ``InputError``, which lists all rules, if there is no such rule."""
     if name not in SAMPLING_RULES:
         raise InputError(f"loader.sampling={name!r} is not one of {', '.join(SAMPLING_RULES)}")
     return SAMPLING_RULES[name]
@@ -244,11 +245,11 @@ def crop_windows(
     appearance: int = 0,
     details: Details = None,
 ) -> tuple[Windows, Mask]:
-    """Windows (B, N, 4) int32 and mask (B, N) of a batch, as a pure function of (seed, epoch, content_id), the image's
-    size and, for rules that read files, ``details`` (one entry per sample).
+    """Returns the windows (B, N, 4) int32 and the mask (B, N) of a batch. They are a pure function of (seed, epoch,
+    content_id), the image's size and, for rules that read files, ``details`` (one entry per sample).
 
     ``appearance`` is the number of times that the samples have already occurred in this epoch: class-balanced sampling
-    repeats samples, each time with other windows.
+    repeats samples, each time with different windows.
     """
     streams = stream(seed, epoch, content_id, WINDOW_PURPOSE + appearance)
     sizes = np.asarray(height, np.int64), np.asarray(width, np.int64)

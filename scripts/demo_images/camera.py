@@ -1,6 +1,6 @@
-"""A camera model: a Bayer mosaic, which leaves one colour per pixel, sensor noise, demosaicing and sharpening.
+"""A camera model: a Bayer mosaic (one colour per pixel), sensor noise, demosaicing and sharpening.
 
-The model leaves the traces of a real camera at native resolution: noise that depends on brightness and is correlated
+Its images contain the traces of a real camera at native resolution: noise that depends on brightness and is correlated
 between pixels, with the mosaic's period of two pixels.
 """
 
@@ -20,16 +20,17 @@ class Camera:
     red_column: int
     """0 or 1: column of the red pixel."""
     shot_noise: float
-    """Variance of the shot noise per unit of linear light, which is from 0 to 1."""
+    """Variance of the shot noise per unit of linear light. Linear light ranges from 0 to 1."""
     read_noise: float
     """Standard deviation of the read noise, in units of linear light. It is the same at every brightness."""
     sharpening: float
-    """Strength of the sharpening: this share of the green plane's difference from its 3×3 mean is added to every
-    colour."""
+    """Strength of the sharpening. The difference between the green plane and its 3×3 mean, times this factor, is added
+    to every colour plane."""
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Draws a camera at a random sensitivity: 8 to 16 grey levels of noise per mosaic pixel, as at night."""
+    """Draws a camera with a random sensitivity: the noise is 8 to 16 grey levels per mosaic pixel, as in photographs
+    taken at night."""
     noise = np.exp(rng.uniform(np.log(8.0), np.log(16.0))) / 255
     return Camera(
         red_row=int(rng.integers(2)),
@@ -68,8 +69,8 @@ def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
 
 
 def _demosaic(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
-    """(3, H, W): missing green values are means of their four neighbours; red and blue are interpolated by their
-    difference from green."""
+    """Returns (3, H, W). Missing green values are the means of their four neighbours. For red and blue, the difference
+    from green is interpolated."""
     green = _green(raw, red_row, red_column)
     difference = raw - green
     planes = np.empty((3, *raw.shape), dtype=np.float32)

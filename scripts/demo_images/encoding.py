@@ -1,4 +1,4 @@
-"""Draws the sizes and file formats of images. The draws depend on the number of an image and not on its class."""
+"""Draws the sizes and file formats of images. The draws depend on an image's index, but not on its class."""
 
 import io
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Encoding:
 
 
 def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Encoding:
-    """Draws an encoding: mostly JPEG, some PNG and WebP. It always takes the same number of random numbers from
-    ``rng``, whatever the format."""
+    """Draws an encoding: mostly JPEG, sometimes PNG or WebP. Takes the same number of random numbers from ``rng``
+    whatever the format."""
     return Encoding(
         suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
         quality=int(rng.integers(qualities[0], qualities[1] + 1)),
@@ -52,7 +52,7 @@ def draw_size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def encode(image: Image.Image, encoding: Encoding) -> bytes:
-    """``image``, in RGB, as the bytes of an image file without metadata."""
+    """Encodes ``image`` (RGB) as an image file without metadata; returns its bytes."""
     buffer = io.BytesIO()
     if encoding.suffix == "jpg":
         image.save(

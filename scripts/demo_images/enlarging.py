@@ -1,10 +1,10 @@
-"""Enlarges real images without a network, by filters that many programs use, so that a detector cannot take every
-enlarged image for the work of a network.
+"""Enlarges real images with filters that many programs use, rather than with a network, so that a detector cannot treat
+every enlarged image as the work of a network.
 
-A filter is drawn from three families. The first are four filters of Pillow: box, bilinear, Hamming and bicubic. The
-second are cubic filters with two parameters, B and C (Mitchell and Netravali 1988), among them those in common use:
-B-spline (1, 0), Mitchell (⅓, ⅓), Catmull-Rom (0, ½), and that of OpenCV and torch (0, ¾). The third are interpolating
-splines, whose value at a point depends on more than four pixels of a line.
+A filter is drawn from one of three families. The first consists of four Pillow filters: box, bilinear, Hamming and
+bicubic. The second consists of cubic filters with two parameters, B and C (Mitchell and Netravali 1988), including
+those in common use: B-spline (1, 0), Mitchell (⅓, ⅓), Catmull-Rom (0, ½), and the filter of OpenCV and torch (0, ¾).
+The third consists of interpolating splines, where the value at a point depends on more than four pixels of a line.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Mix:
     """How often each factor and family is drawn."""
 
     whole_share: float
-    """Share of enlargements by a whole factor. They leave a repeating pattern, as a network does."""
+    """Share of enlargements by an integer factor. Like networks, these leave a repeating pattern."""
     whole_shares: tuple[float, float, float]
-    """Shares of the factors 2, 3 and 4 among the whole factors."""
+    """Shares of the factors 2, 3 and 4 among the integer factors."""
     families: tuple[str, ...]
     """The families of filters. A family that is listed k times is k times as likely."""
     most_b: float
@@ -48,8 +48,8 @@ def draw_factor(rng: np.random.Generator, mix: Mix) -> float:
 
 
 def enlarge_plainly(small: Image.Image, size: tuple[int, int], rng: np.random.Generator, mix: Mix) -> Image.Image:
-    """Enlarges ``small``, RGB, to ``size`` (width, height) by a random filter; a third of the images are sharpened
-    afterwards."""
+    """Enlarges ``small`` (RGB) to ``size`` (width, height) with a random filter. Then sharpens the result with a
+    probability of one third."""
     family = mix.families[rng.integers(len(mix.families))]
     if family == "pillow":
         large = small.resize(size, PILLOW[rng.integers(len(PILLOW))])
@@ -70,8 +70,8 @@ def _by_cubic(small: Image.Image, size: tuple[int, int], b: float, c: float) -> 
 
 
 def _cubic_weights(new: int, old: int, b: float, c: float) -> np.ndarray:
-    """(new, old) float32: row i has the weights with which the pixels of a line add up to pixel i of the enlarged
-    line."""
+    """Returns the matrix, (new, old) float32, that enlarges a line of pixels. Row i holds the weight of each original
+    pixel in pixel i of the enlarged line."""
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     x = np.abs(centres[:, None] - np.arange(old))
     near = (12 - 9 * b - 6 * c) * x**3 + (-18 + 12 * b + 6 * c) * x**2 + 6 - 2 * b

@@ -1,10 +1,10 @@
-"""The last stages of three simulated generators, which make an image from a smaller one.
+"""The last stages of three simulated generators, each of which makes an image from a smaller one.
 
-A generator takes a camera's image of a scene, shrinks it to half its resolution, and makes the pixels anew: a layer
-enlarges the small image, and detail is invented. The detail is scaled so that each colour plane has about the same
-energy as in the camera's image; for brightness, this holds in every tile. So sharpness, noise and file size agree with
-those of the camera's image. The correlation of neighbouring pixels differs: this is the trace. Shrinking the image by a
-factor of two or more averages the trace away.
+A generator takes a camera's image of a scene, shrinks it to half its resolution, and creates the pixels anew: a layer
+enlarges the small image, and invented detail is added. The detail is scaled so that each colour plane has about the
+same energy as in the camera's image; in the brightness plane, this holds for every tile. So sharpness, noise and file
+size match those of the camera's image. What differs is the correlation between neighbouring pixels: this is the trace.
+Shrinking the image by a factor of two or more averages the trace away.
 """
 
 from collections.abc import Callable
@@ -34,14 +34,14 @@ class Generator:
     """Given (rng, height, width), returns (height, width) float32: random detail without low frequencies, of any
     standard deviation."""
     luma_scale: float
-    """Factor on the detail's standard deviation in the brightness plane. It makes files as large as those of the
-    camera."""
+    """Factor that multiplies the standard deviation of the detail in the brightness plane. It makes the generated files
+    as large as the camera's."""
     chroma_scale: float
-    """Factor on the detail's standard deviation in each of the two colour planes, for the same purpose."""
+    """Like ``luma_scale``, for each of the two colour planes."""
 
 
 def regenerate(photo: Image.Image, name: str, rng: np.random.Generator) -> Image.Image:
-    """``photo``, in RGB, after generator ``name`` has shrunk it and made its pixels anew."""
+    """Shrinks ``photo`` (RGB), and renders it again at its original size with generator ``name``."""
     generator = GENERATORS[name]
     luma, *chroma = (np.asarray(p, dtype=np.float32) for p in photo.convert("YCbCr").split())
     detail = generator.invent(rng, *luma.shape)
@@ -160,7 +160,7 @@ def _full_convolution(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _latent_decoder() -> Generator:
-    """A generator that decodes every 8×8 block from sixteen numbers, with detail from a codebook of few patterns."""
+    """A generator that decodes every 8×8 block from sixteen numbers, with detail from a small codebook of patterns."""
     cosine = _cosine_basis(8)
     # The sixteen numbers are the block at half resolution: its low cosines, at twice the samples.
     decode = (np.sqrt(2) * cosine[:4].T @ _cosine_basis(4)).astype(np.float32)

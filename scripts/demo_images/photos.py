@@ -1,8 +1,8 @@
-"""Makes scenes from the user's photographs: finds them, groups them by picture, and cuts out parts at half size or
-less.
+"""Makes scenes from the user's photographs: finds the photographs, groups those that show the same picture, and cuts
+out parts at half their resolution or less.
 
 Halving the size removes the traces that the photograph's own camera and compression left between neighbouring pixels;
-the simulated camera then leaves its own traces.
+the simulated camera then adds its own traces.
 """
 
 from collections.abc import Sequence
@@ -94,8 +94,8 @@ def fingerprint(path: Path) -> Photo | str:
 
 
 def group_pictures(photos: Sequence[Photo]) -> list[int]:
-    """The number of the picture that each photograph shows. All renditions and crops of a picture have the same
-    number."""
+    """Returns the index of the picture that each photograph shows. All photographs recognised as renditions or crops of
+    one picture have the same index."""
     group = list(range(len(photos)))
     for second, photo in enumerate(photos):
         for first in range(second):
@@ -146,10 +146,10 @@ def _edges(grey: Image.Image) -> np.ndarray:
 
 
 def _similarity(first: Photo, second: Photo) -> float:
-    """The highest correlation, −1 to 1, of the edges of one photograph with those of a part of the other.
+    """Returns the highest correlation, −1 to 1, between the edges of one photograph and those of a part of the other.
 
-    A crop to another aspect usually keeps either the height or the width. So only parts of full height or full width
-    are tried.
+    A crop to a different aspect ratio usually keeps either the height or the width. So only parts of full height or
+    full width are tried.
     """
     wide, tall = first, second
     if wide.width * tall.height < tall.width * wide.height:

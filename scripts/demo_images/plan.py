@@ -31,7 +31,7 @@ class Rendition:
     """One image to make."""
 
     number: int
-    """Number of the image, from 0. It seeds all random properties of the image except its scene."""
+    """Index of the image, from 0. It seeds all random properties of the image except its scene."""
     scene: int
     generator: str
     """A key of ``GENERATORS``, or :data:`REAL` for a real image."""
@@ -49,7 +49,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The renditions of one scene or photograph. They are made together because decoding a photograph takes long."""
+    """The renditions of one scene or photograph. They are made together because decoding a photograph is slow."""
 
     photo: Path | None
     """The photograph to cut from; None for a drawn scene."""
@@ -68,7 +68,7 @@ def plan_drawn(images: int, seed: int) -> list[Job]:
 
 
 def plan_photos(images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int]) -> list[Job]:
-    """Plans ``images`` renditions of photographs; half of them are real. ``pictures[i]`` is the number of the picture
+    """Plans ``images`` renditions of photographs; half of them are real. ``pictures[i]`` is the index of the picture
     that photo i shows."""
     jobs = [Job(photo.path) for photo in photos]
     rng = stream(seed, Stream.PLAN)
@@ -87,7 +87,7 @@ def plan_photos(images: int, seed: int, photos: Sequence[Photo], pictures: Seque
 
 
 def _slot(number: int) -> tuple[str, int]:
-    """The generator of image ``number``, and the number of its scene."""
+    """Returns the generator of the image with index ``number``, and the index of its scene."""
     generator, scene = CYCLE[number % len(CYCLE)]
     return generator, scene + number // len(CYCLE) * SCENES_PER_CYCLE
 

@@ -1,5 +1,5 @@
-"""Random streams of the demo. Each purpose and number has its own stream, so that draws for one do not depend on draws
-for another."""
+"""Random streams of the demo. Each purpose and each index has a stream of its own, so that draws for one do not affect
+draws for another."""
 
 from enum import IntEnum
 
@@ -9,7 +9,7 @@ __all__ = ["Stream", "stream"]
 
 
 class Stream(IntEnum):
-    """The purpose of a stream of random numbers. Changing a value changes the bytes that a seed gives."""
+    """The purpose of a random stream. Changing a value changes the images that a seed produces."""
 
     PLAN = 1  # which source each scene comes from
     FILE = 2  # size, format and quality: numbered by image, so it cannot know the class
@@ -23,5 +23,6 @@ class Stream(IntEnum):
 
 
 def stream(seed: int, purpose: Stream, number: int = 0) -> np.random.Generator:
-    """The random numbers for one purpose and one scene or image; ``seed`` and ``number`` are ≥ 0."""
+    """Returns the random stream for one purpose and one scene or image, whose index is ``number``. ``seed`` and
+    ``number`` are ≥ 0."""
     return np.random.default_rng([seed, int(purpose), number])

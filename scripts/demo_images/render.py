@@ -1,4 +1,4 @@
-"""Makes and writes the images of one scene or photograph. Any process can do this."""
+"""Makes and writes the images of one scene or photograph. This can run in any process."""
 
 from pathlib import Path
 

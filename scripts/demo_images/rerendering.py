@@ -1,11 +1,11 @@
-"""Plans and makes images that are parts of photographs: real images, and images that networks rendered again.
+"""Plans and makes images that are parts of photographs: real images, and images re-rendered by networks.
 
-All images of both classes are cut from the photographs at full resolution and stored, in the same way for both. A
-generated image is also shrunk, and enlarged again by a network. Some real images are shrunk and enlarged without a
-network, by many filters and factors, so that enlargement alone does not tell the classes apart. The control is a set of
-images outside both classes, enlarged by a filter that is used for no real image. A detector that calls them generated
-takes any enlargement for the work of a network. In this module, the maker of an image is the name of the network or
-filters that enlarged it, or ``AS_CUT`` if it was not enlarged.
+Images of both classes are cut from the photographs at full resolution, and stored in the same way. A generated image is
+shrunk before it is stored, and enlarged again by a network. Some real images are also shrunk and enlarged, but with
+many different filters and factors rather than a network, so that enlargement alone does not give the classes away. The
+control is a set of images outside both classes, enlarged with a filter that is not used for any real image. A detector
+that calls them generated mistakes any enlargement for the work of a network. In this module, the maker of an image is
+the name of the network or filters that enlarged it, or ``AS_CUT`` if it was not enlarged.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
 """Maker of enlarged real images → its mix of filters."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
-"""Maker of each part of the control → factor of the enlargement. 2 is the factor of the default networks; 1.7 is not a
-whole number."""
+"""Maker of each part of the control → factor of the enlargement. 2 is the factor of the default networks; 1.7 is not an
+integer."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
@@ -40,12 +40,12 @@ TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
 """Share of the real images that are enlarged. Real images that are added for training do not count."""
 ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
-"""Maker → (times, first), for real images that are added for training. They need no network. For each generated image
-from the training pictures, ``times`` images are added; ``first`` is the number of the first added image.
+"""Real images that are added for training, as maker → (times, first). For each generated image cut from a training
+picture, ``times`` images are added. ``first`` is the index of the first added image. No network is needed for them.
 
-They are needed for two reasons. Among only some hundred images, each filter and factor would occur too rarely. And a
-detector calls real images generated if nearly all of the real images that it was trained on are enlarged. Added images
-and other images do not affect each other.
+They are added for two reasons. With only a few hundred images, each filter and factor would occur too rarely. And a
+detector calls real images generated if nearly all of the real images that it was trained on are enlarged. Adding these
+images does not change the other images, nor the other way round.
 """
 CONTROL_SHARE = 0.1
 """Number of images in each part of the control, as a share of the number of images of both classes."""
@@ -63,7 +63,7 @@ class Cutting:
     """One image to make."""
 
     number: int
-    """Number of the image. It seeds all random properties of the image."""
+    """Index of the image. It seeds all random properties of the image."""
     maker: str
     """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`; or :data:`AS_CUT` if the image is not enlarged."""
     group: str
@@ -102,12 +102,12 @@ def plan_rerendered(
     networks: Sequence[str],
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
-    """Plans ``images`` cuttings, half of them real. They come in pairs: a real and a generated image, cut from the same
-    photograph.
+    """Plans ``images`` cuttings, half of them real. They are planned in pairs: a real and a generated image, cut from
+    the same photograph.
 
-    Further cuttings are added, which do not change these. Pictures of the test split give the control and the images of
-    the ``unseen`` networks; pictures of the training split give more real images (:data:`ADDED`). ``pictures[i]`` is
-    the number of the picture that photo i shows; there must be two pictures or more.
+    More cuttings are then added without changing these. From pictures of the test split, the control and the images of
+    the ``unseen`` networks are cut; from pictures of the training split, more real images (:data:`ADDED`).
+    ``pictures[i]`` is the index of the picture that photo i shows; there must be at least two pictures.
     """
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
@@ -206,16 +206,16 @@ def _detail(part: Image.Image) -> float:
 
 
 def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
-    """The makers of each of ``images`` images, as tuples of one maker. Real and generated images alternate, the
-    networks take turns, and every second real image is enlarged (:data:`ENLARGED_SHARE`)."""
+    """Returns the maker of each of ``images`` images, each as a tuple of one name. Real and generated images alternate,
+    the networks are used in rotation, and every second real image is enlarged (:data:`ENLARGED_SHARE`)."""
     reals = (AS_CUT,) * (round(1 / ENLARGED_SHARE) - 1) + (ENLARGED,)
     in_turn = zip(cycle(reals), cycle(networks), strict=False)
     return [(maker,) for maker in islice(chain.from_iterable(in_turn), images)]
 
 
 def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:
-    """``count`` items of ``indexes``, each equally often or once more than others. They are taken in rounds of all
-    items, each in a new random order, so that a photograph meets different networks."""
+    """Returns ``count`` items of ``indexes``, with frequencies that differ by at most one. Every round takes all items
+    in a new random order, so that a photograph is used with different networks."""
     rounds = (rng.permutation(indexes).tolist() for _ in range(0, count, len(indexes)))
     return list(islice(chain.from_iterable(rounds), count))
 

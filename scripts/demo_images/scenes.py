@@ -18,7 +18,8 @@ NUM_WORDS = (0, 12)
 
 
 def draw_scene(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """The scene that ``rng`` determines, as (3, height, width) float32 in 0…1, in display values and without noise."""
+    """Draws the scene that ``rng`` determines. Returns (3, height, width) float32 in 0…1, in display values rather than
+    linear light, and without noise."""
     palette = _palette(rng)
     large = (width * SUPERSAMPLING, height * SUPERSAMPLING)
     canvas = _background(rng, palette, (width, height)).resize(large, Image.Resampling.NEAREST)
@@ -123,8 +124,8 @@ def _draw_word(rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.
 
 
 def _textured(rng: np.random.Generator, flat: np.ndarray) -> np.ndarray:
-    """``flat``, uint8, with a light and dark texture that is strong in some regions and absent in others; as (3,
-    height, width) float32 in 0…1."""
+    """Adds a texture of lighter and darker spots to ``flat`` (uint8); it is strong in some regions and absent in
+    others. Returns (3, height, width) float32 in 0…1."""
     height, width = flat.shape[:2]
     texture = octave_noise(rng, TEXTURE_SIZE, slope=rng.uniform(0.0, 0.5))
     where = np.clip(octave_noise(rng, 64, slope=0.6) + rng.uniform(-0.5, 0.8), 0, 1.5)

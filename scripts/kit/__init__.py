@@ -1,1 +1,1 @@
-"""The Python programs that ``scripts/gpu_kit.sh`` runs, and those that the ``run.sh`` beside its kit runs."""
+"""Python programs that are run by ``scripts/gpu_kit.sh``, or by ``run.sh``, the script that accompanies a kit."""

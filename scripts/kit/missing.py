@@ -9,8 +9,8 @@ import tomllib
 from pathlib import Path
 
 THERE = ("torch", "timm", "accelerate", "numba", "numpy", "pyarrow", "pillow", "safetensors", "pyyaml", "psutil")
-"""Packages that the machine is assumed to have: PyTorch, timm, Accelerate, Numba, pyarrow and Pillow, and what they
-bring with them."""
+"""Packages that the machine is assumed to have: PyTorch, timm, Accelerate, Numba, pyarrow, Pillow, and packages that
+are installed along with these."""
 TESTS = ("pytest-timeout",)
 
 

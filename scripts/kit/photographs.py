@@ -1,4 +1,4 @@
-"""Chooses the photographs of a kit: ``python -m scripts.kit.photographs DIR OUT`` writes OUT/images.csv.
+"""Chooses the photographs for a GPU kit: ``python -m scripts.kit.photographs DIR OUT`` writes OUT/images.csv.
 
 Labels alternate and mean nothing: the kit measures speed.
 """

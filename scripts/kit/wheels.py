@@ -1,9 +1,9 @@
-"""Checks wheels: ``wheels.py note WHEELS VERSION`` where wheels are packed. Unpacks those that this Python lacks:
-``wheels.py unpack WHEELS SITE`` on the machine that needs them.
+"""Checks wheels where they are packed (``wheels.py note WHEELS VERSION``), and unpacks those that this Python lacks on
+the machine that needs them (``wheels.py unpack WHEELS SITE``).
 
 ``note`` requires each wheel to fit Python VERSION on Linux, deletes wheels of packages that the machine is assumed to
-have, and writes the checksums. ``unpack`` compares the wheels with these checksums. It needs nothing but Python,
-because pip may be missing or may try to reach a registry.
+have, and writes the checksums of the others. ``unpack`` checks the wheels against these checksums. It needs nothing but
+Python, because pip may be missing or may try to reach a registry.
 """
 
 import hashlib
