@@ -1,7 +1,7 @@
 """Decides which samples share a shard, and in which order.
 
-The samples of a split are in a seeded random order, with one image format per shard. So a shard read from front to back
-is already shuffled, and one decoder suffices for all of it.
+The samples of a split are shuffled with a seed, and each shard holds only one image format. As a result, reading a
+shard sequentially already yields samples in random order, and needs only one decoder.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class ShardPlan:
     """One shard that a build is to write, with its images in order."""
 
     number: int
-    """Number of the shard, counted over all splits, so that the keys of samples are unique in the data set."""
+    """Index of the shard, counted across all splits, so that sample keys are unique in the data set."""
     split: str
     format: str
     sources: tuple[PackedSource, ...]
@@ -69,7 +69,7 @@ class ShardPlan:
 
 
 def sample_key(shard: int, index: int) -> str:
-    """The key of the sample with the index ``index`` in the shard with the number ``shard``: 12 digits."""
+    """Returns the key of a sample, 12 digits, from the index of its shard and its own index in the shard."""
     return f"{shard:06d}{index:06d}"
 
 

@@ -29,7 +29,7 @@ class BuildSettings:
     """Settings of :func:`shards.build.build.build_dataset`. An invalid value raises ``InputError`` naming it."""
 
     split_shares: dict[str, float] = field(default_factory=lambda: parse_shares(DEFAULT_SPLIT))
-    """Split → its share of the samples. The samples of each label are divided separately, by these shares."""
+    """Maps each split to its share of the samples. The shares apply to the samples of each label separately."""
     split_seed: Seed = 606
     """Seed of the split and of the order of samples in the shards."""
     samples_per_shard: Annotated[int, Meta(ge=1, le=999_999)] = 1000  # a key has six digits for the place in the shard
@@ -37,13 +37,15 @@ class BuildSettings:
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels. Models trained on the data set take global views of this size."""
     lossless: Lossless = "tile"
-    """``tile``: lossless images are stored as tiled TIFFs with the same pixels. A crop is then read 5 times (at 1
-    megapixel) to 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: they are stored unchanged, for programs
-    that cannot read TIFFs with zstd (docs/readers.md)."""
+    """How to store lossless images. ``tile``: as tiled TIFFs with the same pixels; reading a crop is then between 5 times (at
+    1 megapixel) and 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: unchanged, for programs that cannot read
+    TIFFs with zstd (docs/readers.md).
+    """
     lossy: Lossy = "keep"
-    """``tiles``: other images without random access (lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, palettes, JPEGs
-    with arithmetic coding or in CMYK, TIFFs with JPEG inside) are also stored as tiled TIFFs with the same pixels,
-    which take many times as many bytes (docs/data.md). ``keep``: they are stored unchanged."""
+    """How to store other images without random access: lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, images with palettes,
+    JPEGs with arithmetic coding or in CMYK, and TIFFs that contain JPEG data. ``tiles``: also as tiled TIFFs with the same
+    pixels, which are many times larger (docs/data.md). ``keep``: unchanged.
+    """
     lossy_over: Megapixels = 0.0
     """With ``lossy="tiles"``: number of megapixels that an image must exceed to be stored as tiles."""
     keep_progressive: bool = False

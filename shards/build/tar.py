@@ -104,7 +104,7 @@ class ShardTar:
 
 
 def dali_index(samples: list[list[Member]]) -> str:
-    """The text of the ``.idx`` file, in version 1.2 of its format, that DALI's WebDataset reader needs."""
+    """Returns the text of the ``.idx`` file for DALI's WebDataset reader, in version 1.2 of the format."""
     lines = [f"v1.2 {len(samples)}"]
     for members in samples:
         lines.append(" ".join(f"{ext} {start} {size} {name}" for ext, start, size, name in members))

@@ -31,7 +31,8 @@ class _Channel:
     done: "Synchronized[int]"
     stop: "Synchronized[int]"
     silent: ExitStack
-    """Context that tells the user about long silences. The first worker leaves it after its first image."""
+    """Context that informs the user if nothing happens for a long time. The first worker exits it after its first image.
+    """
 
 
 class Task(Protocol):
@@ -109,9 +110,9 @@ def _start_worker(done: Any, stop: Any, started: Any) -> None:
 
 
 def obey_parent() -> None:
-    """Makes this worker end when the main process ends, however that ends, and makes it ignore Ctrl-C.
+    """Makes this worker exit when the main process ends for whatever reason, and makes it ignore Ctrl-C.
 
-    Called at the worker's start.
+    Called when the worker starts.
     """
     # Ctrl-C reaches all processes of the terminal. The main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
