@@ -50,9 +50,8 @@ class BuildReport:
     continued: bool
     """Whether the build was continued after an interruption."""
     notes: list[str]
-    """Notes for the user: how the sources were interpreted, which parts of them were skipped, and how the group list changed
-    the groups.
-    """
+    """Notes for the user: how the sources were interpreted, which parts of them were skipped, and how the group list
+    changed the groups."""
 
 
 def build_dataset(
@@ -163,8 +162,8 @@ def _task(
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
     """Returns a note for the user if some splits are drawn from the images assigned to train, otherwise an empty list.
 
-    This happens if the source assigns a split to every image, with some in train, but no image to a split whose share is
-    above zero.
+    This happens if the source assigns a split to every image, with some in train, but no image to a split whose share
+    is above zero.
     """
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)

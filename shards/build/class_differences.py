@@ -52,8 +52,7 @@ PIXEL_FACTS = {
 }
 """Maps each fact that leaves traces in the pixels, and could therefore be learnt by a detector, to its display name.
 
-Facts that determine others precede them: if several facts differ equally, matching picks the first.
-"""
+Facts that determine others precede them: if several facts differ equally, matching picks the first."""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",
@@ -92,8 +91,7 @@ names."""
 
 LEAST = 0.05
 """Minimum of AUROC - 0.5 at which a fact counts as differing. Smaller differences are ignored even if they are
-statistically significant.
-"""
+statistically significant."""
 
 _LIKELY = 4.0  # standard deviations: chance exceeds it once in 30,000, and some two dozen facts are tested
 _OPEN = ("size", "quant_digest", "metadata")  # facts with any number of names, mostly rare
@@ -120,10 +118,10 @@ class Difference:
 def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
     """Computes every fact in ``FACT_NAMES`` for n images. Returns fact → values, an array of shape (n,).
 
-    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the length of the file), to an array of shape (n,). Names are
-    encoded as integers from 0. Numbers become float64, with -1 where the file does not state them. If a fact has many
-    different names, all rare ones share one code. Only the images selected by the mask ``among``, (n,) bool, decide which
-    names are rare; by default, all images do.
+    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the length of the file), to an array of shape (n,). Names
+    are encoded as integers from 0. Numbers become float64, with -1 where the file does not state them. If a fact has
+    many different names, all rare ones share one code. Only the images selected by the mask ``among``, (n,) bool,
+    decide which names are rare; by default, all images do.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -155,8 +153,8 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 def scene_numbers(groups: Array) -> Array:
     """Returns the index of each image's scene, (n,) int64.
 
-    ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none. Images of the same group get
-    the same index; each image without a group gets an index of its own.
+    ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none. Images of the same group
+    get the same index; each image without a group gets an index of its own.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
@@ -167,9 +165,9 @@ def scene_numbers(groups: Array) -> Array:
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
     """Assigns each value of the fact ``name`` to a cell. Returns the cell indices, (n,) int64, counted from 0.
 
-    For names, the cell is the code. Numbers are binned into quantiles, with one cell per bin. The number of bins increases
-    with ``smaller``, the number of images in the smaller class, and decreases with ``graded``, the number of numeric facts
-    that are binned jointly. It is then multiplied by ``finer``.
+    For names, the cell is the code. Numbers are binned into quantiles, with one cell per bin. The number of bins
+    increases with ``smaller``, the number of images in the smaller class, and decreases with ``graded``, the number of
+    numeric facts that are binned jointly. It is then multiplied by ``finer``.
     """
     if name not in GRADED:
         return values.astype(np.int64)
@@ -194,7 +192,7 @@ class Classes:
             self.counts.append(len(sizes))
 
     def difference(self, name: str, values: Array) -> Difference:
-        """Measures how much the classes differ in the fact ``name``. The difference is zero if all images are of one class.
+        """Measures how much the classes differ in the fact ``name``. The result is zero if all images are of one class.
 
         ``values``, of shape (n,), are the fact's values as returned by :func:`compared_facts`.
         """

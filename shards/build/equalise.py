@@ -1,9 +1,9 @@
 """Makes the files of both classes alike, so that a detector must learn from the pictures, not from file properties.
 
 There are two methods. ``match`` leaves out images until the file properties that show in the pixels (such as format,
-compression and size, but not metadata) have the same distribution in both classes. It changes no pixels.
-``recompress`` re-encodes every image of both classes as a JPEG of one quality. It neither changes image sizes nor
-removes the traces of earlier compression.
+compression and size, but not metadata) have the same distribution in both classes. It changes no pixels. ``recompress``
+re-encodes every image of both classes as a JPEG of one quality. It neither changes image sizes nor removes the traces
+of earlier compression.
 
 With either method, all decisions are made once, in the first pass, based only on the file headers and the seed.
 """
@@ -67,8 +67,9 @@ def equalise(
     """Applies ``method``, one of ``METHODS``, to the images in ``table``, which has the schema ``SCAN_SCHEMA``.
 
     Reads the file headers again, and calls ``advance(1)`` after each. Raises ``InputError`` if matching would leave no
-    images of one of the classes. If the disk no longer delivers a file, the file is rejected with ``reject_unreadable``;
-    otherwise ``MachineTrouble`` is raised, since the choice of images must not depend on the state of a disk.
+    images of one of the classes. If the disk no longer delivers a file, the file is rejected with
+    ``reject_unreadable``; otherwise ``MachineTrouble`` is raised, since the choice of images must not depend on the
+    state of a disk.
     """
     if method == "none":
         return Equalised(table, "")
@@ -141,8 +142,7 @@ def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedIm
 
 
 def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
-    """Returns column → values, in the form that :func:`shards.build.class_differences.compared_facts` expects as ``raw``.
-    """
+    """Returns column → values, as :func:`shards.build.class_differences.compared_facts` expects them for ``raw``."""
     raw = {name: np.array([getattr(facts, name) for _, facts in found]) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.array([facts.jpeg_quality or -1 for _, facts in found], np.int64)
     raw["file_bytes"] = np.array([length for length, _ in found], np.int64)
@@ -150,7 +150,7 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
-    """Chooses the JPEG quality for re-encoding: the lower of the two classes' 5th percentiles, limited to ``_QUALITIES``.
+    """Chooses the JPEG quality for re-encoding: the lower of the classes' 5th percentiles, limited to ``_QUALITIES``.
 
     If there are no JPEGs, the quality is ``_QUALITY_WITHOUT_JPEGS``.
     """

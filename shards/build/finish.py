@@ -77,7 +77,7 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
 
 
 def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
-    """Raises ``InputError`` if the first pass rejected every image of a class, or every image that was assigned to a split.
+    """Raises ``InputError`` if the first pass rejected every image of a class, or every image assigned to a split.
 
     The remaining images would not make the data set that the user asked for. Writes the list of rejects before raising.
     """
@@ -106,7 +106,7 @@ def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]
 
 
 def _kinds(label: int | None, split: str) -> list[str]:
-    """Returns phrases for the categories that an image belongs to: its class, and the split that the source assigned to it.
+    """Returns phrases for the categories that an image belongs to: its class, and the split assigned by the source.
 
     The class is omitted if ``label`` is ``None``, the split if ``split`` is ``""``.
     """
@@ -135,15 +135,15 @@ def write_data_set(
     samples_per_shard: int = 0,
     **fields: Any,
 ) -> DatasetInfo:
-    """Combines the shards whose manifests are ``manifests`` into one data set. Returns the contents of ``dataset.json``.
+    """Combines the shards with the given ``manifests`` into one data set. Returns the contents of ``dataset.json``.
 
     Writes the list of rejects, then ``samples.arrow`` (the manifests, concatenated and ordered by split), and finally
-    ``dataset.json``. ``rejected`` are the images that were assigned to no shard. ``samples_per_shard`` is the limit that
-    was set, or 0 if there was none. ``given`` maps source paths to the splits that the source assigned to these images.
-    ``fields`` are further fields of :class:`DatasetInfo`.
+    ``dataset.json``. ``rejected`` are the images that were assigned to no shard. ``samples_per_shard`` is the limit
+    that was set, or 0 if there was none. ``given`` maps source paths to the splits that the source assigned to these
+    images. ``fields`` are further fields of :class:`DatasetInfo`.
 
-    Raises ``InputError`` if no samples are left, or if every image of a class, or every image that was assigned to a split,
-    was rejected. In this case, only the list of rejects is written.
+    Raises ``InputError`` if no samples are left, or if every image of a class, or every image that was assigned to a
+    split, was rejected. In this case, only the list of rejects is written.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -196,11 +196,11 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
-    """Writes a table of ``SAMPLE_SCHEMA`` as a data set's manifest. Returns the table in the form in which it was written.
+    """Writes a table of ``SAMPLE_SCHEMA`` as a data set's manifest. Returns the table in the form that was written.
 
     The manifest is a single record batch, so each column is one contiguous array when the file is memory-mapped.
-    ``build_id`` is the build id in ``dataset.json``. If it is empty, opening the data set does not check that the two files
-    belong together.
+    ``build_id`` is the build id in ``dataset.json``. If it is empty, opening the data set does not check that the two
+    files belong together.
     """
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)

@@ -57,9 +57,9 @@ class FileState:
 def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: Tiling = _ALL_KEPT) -> FileState:
     """Reads one file and recognises its format. If the file is not a usable image, the result states the reason.
 
-    ``known`` is the file's stamp, if the caller has it already; ``tiling`` decides whether the image is stored as tiles.
-    If the disk fails to deliver the file, the reason is ``io``. Thread-safe. Raises ``InputError`` if a store does not
-    answer, and ``MachineTrouble`` for faults of the machine.
+    ``known`` is the file's stamp, if the caller has it already; ``tiling`` decides whether the image is stored as
+    tiles. If the disk fails to deliver the file, the reason is ``io``. Thread-safe. Raises ``InputError`` if a store
+    does not answer, and ``MachineTrouble`` for faults of the machine.
     """
     try:
         # Take the stamp before the bytes: if the file changes in between, an old stamp makes it be read again.
@@ -84,10 +84,10 @@ def scan(
     The table has the rows of ``sources`` in their order, with the results added. ``tiling`` decides which images are
     stored as tiles. ``advance(1)`` is called after each file.
 
-    Byte-identical files are all rejected if their labels differ. If they are assigned to different splits, only the files
-    of the split that comes last in ``SPLITS`` are kept. If the disk fails to deliver a file, the file is rejected with
-    ``reject_unreadable``; otherwise ``MachineTrouble`` is raised, as for other faults of the machine. Raises ``InputError``
-    if a store does not answer.
+    Byte-identical files are all rejected if their labels differ. If they are assigned to different splits, only the
+    files of the split that comes last in ``SPLITS`` are kept. If the disk fails to deliver a file, the file is rejected
+    with ``reject_unreadable``; otherwise ``MachineTrouble`` is raised, as for other faults of the machine. Raises
+    ``InputError`` if a store does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
@@ -129,8 +129,8 @@ def image_not_given(path: str, cause: str) -> MachineTrouble:
 def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
     """Rejects byte-identical files that contradict each other: with different labels, or assigned to different splits.
 
-    If the splits differ, the files of the split that comes last in ``SPLITS`` are kept. As a result, no image that is kept
-    for evaluation is also trained on.
+    If the splits differ, the files of the split that comes last in ``SPLITS`` are kept. As a result, no image that is
+    kept for evaluation is also trained on.
     """
     rows = list(zip(states, *(table.column(name).to_pylist() for name in ("label", "split")), strict=True))
     labels: dict[bytes, int] = {}

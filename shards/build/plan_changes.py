@@ -65,7 +65,7 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
 
 
 def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
-    """Returns two lists: files whose contents have changed since the plan, and files that could not be read then but now can.
+    """Returns two lists: files whose contents have changed since the plan, and files that only now can be read.
 
     Reads only files whose stamps differ from those in the plan.
     """

@@ -20,8 +20,8 @@ _RESTARTS = 5
 """Maximum number of times that a task is restarted because its worker or machine was lost."""
 
 _AHEAD = 2
-"""Maximum number of pending Ray tasks per CPU. Submitting a hundred thousand tasks at once would exhaust Ray's memory.
-"""
+"""Maximum number of pending Ray tasks per CPU. Submitting a hundred thousand tasks at once would exhaust Ray's
+memory."""
 
 _POLL_S = 0.5
 
@@ -32,9 +32,9 @@ def write_shards_on_ray(
     """Writes all shards, the largest first. ``advance(n)`` is called with the number of images of each finished shard.
 
     Joins the cluster at ``RAY_ADDRESS``. If that variable is not set, starts a cluster on this machine with ``workers``
-    CPUs. ``versions`` maps each program or library that the bytes depend on to its version on this machine; a machine with
-    other versions stops the build with an error. The first error stops the build and is raised. Shards that are already
-    finished are kept.
+    CPUs. ``versions`` maps each program or library that the bytes depend on to its version on this machine; a machine
+    with other versions stops the build with an error. The first error stops the build and is raised. Shards that are
+    already finished are kept.
     """
     ordered = iter(sorted(tasks, key=lambda task: -task.num_images))
     with _cluster(workers) as ray:
@@ -58,7 +58,9 @@ def write_shards_on_ray(
 
 
 def write_shard(task: Task, versions: Mapping[str, str]) -> None:
-    """Executes one task in a process of the cluster. Raises ``InputError`` if the machine's versions are not ``versions``.
+    """Executes one task in a process of the cluster. Raises ``InputError`` if the machine has other versions.
+
+    ``versions`` are the versions that are required, by name.
     """
     from shards.build.plan import current_versions
 

@@ -37,15 +37,13 @@ class BuildSettings:
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels. Models trained on the data set take global views of this size."""
     lossless: Lossless = "tile"
-    """How to store lossless images. ``tile``: as tiled TIFFs with the same pixels; reading a crop is then between 5 times (at
-    1 megapixel) and 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: unchanged, for programs that cannot read
-    TIFFs with zstd (docs/readers.md).
-    """
+    """How to store lossless images. ``tile``: as tiled TIFFs with the same pixels; reading a crop is then between 5
+    times (at 1 megapixel) and 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: unchanged, for programs that
+    cannot read TIFFs with zstd (docs/readers.md)."""
     lossy: Lossy = "keep"
-    """How to store other images without random access: lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, images with palettes,
-    JPEGs with arithmetic coding or in CMYK, and TIFFs that contain JPEG data. ``tiles``: also as tiled TIFFs with the same
-    pixels, which are many times larger (docs/data.md). ``keep``: unchanged.
-    """
+    """How to store other images without random access: lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, images with
+    palettes, JPEGs with arithmetic coding or in CMYK, and TIFFs that contain JPEG data. ``tiles``: also as tiled TIFFs
+    with the same pixels, which are many times larger (docs/data.md). ``keep``: unchanged."""
     lossy_over: Megapixels = 0.0
     """With ``lossy="tiles"``: number of megapixels that an image must exceed to be stored as tiles."""
     keep_progressive: bool = False

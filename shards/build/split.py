@@ -63,10 +63,10 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
-    """Returns the splits that must be drawn from the images of train: those that have a share, but no images in the source.
+    """Returns the splits that must be drawn from the images of train: those with a share but no images in the source.
 
-    ``given`` holds the splits that the source assigns to images, including ``""`` if some images have none. The result is
-    empty unless every image has an assigned split and some are in train.
+    ``given`` holds the splits that the source assigns to images, including ``""`` if some images have none. The result
+    is empty unless every image has an assigned split and some are in train.
     """
     if "" in given or TRAIN not in given:
         return []
@@ -83,9 +83,10 @@ def assign_splits(
     """Returns the split of each sample, in the order of ``samples``.
 
     A split that the source assigns to a sample applies to the sample's whole group, and these samples count towards the
-    shares. No samples are drawn into the splits in ``closed``; all samples outside them are divided among the other splits
-    in proportion to their shares. Samples that the source assigns to the split ``again`` are drawn as if they had no split.
-    Raises ``InputError`` if the source assigns different splits to samples of one group or of equal content.
+    shares. No samples are drawn into the splits in ``closed``; all samples outside them are divided among the other
+    splits in proportion to their shares. Samples that the source assigns to the split ``again`` are drawn as if they
+    had no split. Raises ``InputError`` if the source assigns different splits to samples of one group or of equal
+    content.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}

@@ -21,12 +21,12 @@ _TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-\d+-[0-9a-f]{8}|\d+)\.tmp")
 """Matches a temporary name. Its groups are the final name and the host. Older versions wrote names without the host."""
 
 _LONGEST_HOST, _LONGEST_NAME = 40, 190
-"""Maximum number of bytes of the host and of the final name in a temporary name. They keep it within the 255 bytes that
-file systems allow."""
+"""Maximum length in bytes of the host and of the final name within a temporary name. With these limits, the temporary
+name stays within the 255 bytes that file systems allow."""
 
 _SETTLED_S = 3600.0
-"""Seconds without a write after which a temporary file of another host belongs to no living process. A free lock alone
-does not prove this, because not all file systems share locks between hosts."""
+"""After this many seconds without a write, a temporary file from another host counts as abandoned. A free lock alone
+does not prove that it is, because not all file systems share locks between hosts."""
 
 
 def _host() -> str:
@@ -94,7 +94,7 @@ def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
 
 
 def _is_settled(path: Path) -> bool:
-    """Whether this host wrote a temporary file, or nobody has written to it for ``_SETTLED_S`` seconds."""
+    """Whether a temporary file was written by this host, or has not been modified for ``_SETTLED_S`` seconds."""
     found = _TEMPORARY.fullmatch(path.name)
     if found is None or found[2] in (None, _host()):
         return True

@@ -1,10 +1,10 @@
-"""JSON documents of declared types, checked before they are written and when they are read.
+"""Typed JSON documents, validated before they are written and when they are read.
 
-Two kinds of types are used. Records that code works with are ``msgspec.Struct``s (or dataclasses), and a document is
-converted to them. Tables of results that are only assembled and shown are ``TypedDict``s. A document is only checked
-against these, and keeps fields that the type does not name. With both kinds, mypy knows the fields. If a document does
-not fit its type, the error names the first field at fault and its value: ``document.rows[3].models.first.auroc = 'x' is
-not a number``.
+A type is declared in one of two ways. Records that code works with are ``msgspec.Struct``s (or dataclasses), and
+documents are converted to them. Tables of results that are only assembled and displayed are ``TypedDict``s. Documents
+are only validated against these, and keep fields that the type does not name. In both cases, mypy knows the fields. If
+a document does not match its type, the error names the first invalid field and its value:
+``document.rows[3].models.first.auroc = 'x' is not a number``.
 """
 
 import json
@@ -123,7 +123,10 @@ def _start_of(value: object) -> str:
 
 
 def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str, object]:
-    """(path of the value for which msgspec reports ``fault``, that value). The path has the keys that msgspec omits."""
+    """Returns (path of the value that msgspec's message ``fault`` is about, that value).
+
+    The path includes the keys that msgspec omits.
+    """
     steps: list[Any] = []
     for step in _STEP.finditer(path):
         if step["any_key"]:

@@ -14,7 +14,8 @@ __all__ = ["parse_json", "read_json", "read_json_bytes"]
 
 
 def read_json(path: Path) -> Any:
-    """The document in ``path``. Raises ``OSError``, or ``ValueError`` if it is too large, too nested or not JSON."""
+    """Returns the document in ``path``. Raises ``OSError``, or ``ValueError`` if it is too large, too deep or not JSON.
+    """
     return parse_json(read_json_bytes(path))
 
 
@@ -42,7 +43,8 @@ def parse_json(data: bytes) -> Any:
 
 
 def _finite(text: str) -> float:
-    """Parses a number. Refuses numbers such as 1e999: valid JSON, but infinite as a float and so not writable again."""
+    """Parses a number. Rejects numbers such as 1e999: valid JSON, but infinite as floats, which JSON cannot represent.
+    """
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"the number {text[:60]} is too large")

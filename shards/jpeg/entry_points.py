@@ -99,7 +99,7 @@ class NotIndexable(ValueError):
 def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
     """Walks ``jpeg`` once and returns its ``.mcu`` member, with entries about ``spacing_bits`` apart.
 
-    Takes about as long as one full decode, and about as much memory as the file is large. Releases the GIL. Raises
+    Takes about as long as a full decode, and about as much memory as the size of the file. Releases the GIL. Raises
     :class:`NotIndexable` if the JPEG cannot have entry points.
     """
     try:
@@ -164,9 +164,9 @@ def _require_indexable(header: JpegHeader, length: int) -> None:
 
 
 def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the Huffman tables of all components in one uint8 array, and where each table is in it.
+    """Concatenates the Huffman tables of all components. Returns them as a uint8 array, and their places in that array.
 
-    The second array, (components, 2, 2), has start and end of the DC table and of the AC table of each component.
+    The places, (components, 2, 2), are the start and end of each component's DC table and AC table.
     """
     joined = bytearray()
     where = np.zeros((len(header.components), 2, 2), np.int64)
@@ -179,7 +179,7 @@ def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _require_scan_end(jpeg: bytes, scan_end: int, status: int) -> None:
-    """Raises ``NotIndexable`` if the walk failed, or if more than the end of the image follows the scan."""
+    """Raises ``NotIndexable`` if the walk failed, or if the scan is not directly followed by the end of the image."""
     if status != INDEXED:
         raise NotIndexable(KERNEL_REASONS[status])
     marker = jpeg[scan_end : scan_end + 256].lstrip(b"\xff")[:1]
@@ -190,7 +190,7 @@ def _require_scan_end(jpeg: bytes, scan_end: int, status: int) -> None:
 
 
 def _references(header: JpegHeader) -> list[tuple[int, int, int]]:
-    """Returns (kind, offset, length) for each header part that a spliced JPEG repeats."""
+    """Returns (kind, offset, length) of every header segment or table that a spliced JPEG repeats."""
     parts = [(KIND_FRAME, header.sof_offset - 3, 3 + 6 + 3 * len(header.components))]
     parts.append((KIND_SCAN, header.sos_offset, 4 + 2 * len(header.components)))
     if header.jfif_offset is not None:
