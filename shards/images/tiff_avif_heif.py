@@ -4,7 +4,7 @@ Most of Pillow returns pixels as stored and leaves the rotation to the caller. F
 behave differently:
 
 - TIFF images are rotated on loading, according to the orientation tag or the XMP, and the tag is dropped;
-- HEIC images are rotated by libheif, according to the boxes ``irot`` and ``imir``, and their EXIF orientation becomes 1;
+- HEIC images are rotated by libheif, by the boxes ``irot`` and ``imir``, and the EXIF orientation is set to 1;
 - AVIF images are not rotated, but EXIF is generated from the boxes, even if the file has none.
 
 The plugins here return the pixels as stored. The attribute ``file_orientation`` expresses, as an EXIF orientation, the

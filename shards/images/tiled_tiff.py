@@ -206,8 +206,9 @@ class TiledImage:
         return listed + sum(int(self._lengths[number]) for number in numbers)
 
     def byte_ranges(self, windows: np.ndarray) -> np.ndarray:
-        """Returns the byte ranges of the tiles that :meth:`read` reads for ``windows``, (K, 4): starts and ends, (n, 2)
-        int64.
+        """Returns the byte range of each tile that :meth:`read` reads for ``windows``, (K, 4).
+
+        The result is (n, 2) int64: start and end of each range in the file.
         """
         numbers = sorted({n for window in windows.tolist() for n in self._touched(window)})
         starts, lengths = self._offsets[numbers], self._lengths[numbers]

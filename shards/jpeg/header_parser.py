@@ -106,7 +106,9 @@ class SegmentParser:
                 return self.data[position - 1], position
 
     def take(self, segment: Segment) -> None:
-        """Reads a frame header, a table or another setting from ``segment``, and keeps it. Ignores other segments."""
+        """Parses ``segment`` and stores the values, if it holds a frame header, tables or another setting; else ignores
+        it.
+        """
         marker, start = segment.marker, segment.offset
         payload = bytes(self.data[start : start + min(segment.length, 16)])
         if marker in SOF_ALL:

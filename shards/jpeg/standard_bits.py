@@ -1,10 +1,10 @@
 """Estimates how long the scan of a JPEG would be with the Huffman tables of the JPEG standard.
 
-With optimised Huffman tables, a file with the same pixels is about a tenth smaller, and a third smaller if the image is
-small or smooth. So file sizes are comparable only after conversion to sizes with the standard's tables. The file's own
-tables are enough for this conversion. Rarer symbols have longer optimised codes, so that the code lengths reveal the
-shares of the symbols. Each block has one end-of-block symbol, so that its share reveals the number of symbols per
-block.
+Optimised Huffman tables make a file with the same pixels about a tenth smaller, or a third smaller if the image is
+small or smooth. File sizes are therefore comparable only after conversion to the standard tables. The file's own tables
+suffice for this conversion: rarer symbols have longer optimised codes, so the code lengths reveal the frequencies of
+the symbols. Since each block has one end-of-block symbol, the frequency of that symbol reveals the number of symbols
+per block.
 """
 
 import io
@@ -27,9 +27,9 @@ _PROGRESSIVE, _ARITHMETIC = 1.06, 1.12
 
 @lru_cache(maxsize=1)
 def standard_tables() -> dict[int, bytes]:
-    """``class << 4 | number`` → the Huffman table of the standard (annex K.3), as libjpeg writes it.
+    """Returns ``class << 4 | index`` → Huffman table of the standard (annex K.3), as written by libjpeg.
 
-    A table consists of 16 bytes, the numbers of codes of 1 … 16 bits, and then the symbols.
+    A table consists of 16 bytes, which are the numbers of codes of 1 … 16 bits, followed by the symbols.
     """
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "JPEG")
@@ -66,9 +66,9 @@ def standard_scale(data: bytes, header: JpegHeader) -> float:
 
 
 def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) -> tuple[float, float]:
-    """Expected number of bits of ``blocks`` blocks if coded by ``table``, and if coded by ``usual``.
+    """Returns the expected number of bits that ``blocks`` blocks take when coded with ``table``, and with ``usual``.
 
-    Both include the bits that follow the codes. ``ends_block`` says whether the tables are AC tables.
+    Both numbers include the bits that follow the codes. ``ends_block`` says whether the tables are AC tables.
     """
     lengths = _lengths(table)
     share = np.where(lengths > 0, 0.5**lengths, 0.0)
@@ -81,7 +81,7 @@ def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) ->
 
 
 def _lengths(table: bytes) -> np.ndarray:
-    """Length in bits of the code that ``table`` has for each of 256 symbols; 0 for symbols without a code."""
+    """Returns the code length in bits that ``table`` assigns to each of 256 symbols; 0 for symbols without a code."""
     lengths = np.zeros(256)
     codes = np.repeat(np.arange(1, _LONGEST + 1), list(table[:_LONGEST]))
     symbols = np.frombuffer(table[_LONGEST : _LONGEST + len(codes)], np.uint8)

@@ -39,7 +39,10 @@ class CodingFacts:
 
 
 def coding_facts(image: ImageFile.ImageFile, data: bytes, header: JpegHeader | None) -> CodingFacts:
-    """How the pixels of ``data`` are coded. ``image`` was opened from it; ``header`` is its JPEG header or ``None``."""
+    """Determines how the pixels of ``data`` are coded.
+
+    ``image`` was opened from ``data``; ``header`` is its JPEG header, or ``None`` for other formats.
+    """
     kind = image.format
     if kind == "JPEG":
         return _jpeg(data, header) if header else CodingFacts()
@@ -60,7 +63,10 @@ def _jpeg(data: bytes, header: JpegHeader) -> CodingFacts:
 
 
 def _jpeg_colours(header: JpegHeader) -> str:
-    """The colour transform by the rules of libjpeg-turbo, which decide what viewers show; ``""`` if none applies."""
+    """Returns the colour transform of a JPEG, or ``""`` if it is unknown.
+
+    Follows the rules of libjpeg-turbo, which determine what viewers show.
+    """
     count, adobe = len(header.components), header.adobe_transform
     if count == 1:
         return "grey"
