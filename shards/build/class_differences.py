@@ -64,7 +64,7 @@ FILE_FACTS = {
     "restart_interval": "restart markers",
     "num_frames": "number of frames",
 }
-"""Fact → its name for display, for facts that leave no trace in the pixels."""
+"""Maps each fact that leaves no trace in the pixels to its display name."""
 
 FACT_NAMES = {**PIXEL_FACTS, **FILE_FACTS}
 
@@ -81,7 +81,7 @@ GRADED = frozenset(
         "num_frames",
     }
 )
-"""Facts whose values are numbers, so that close values mean similar files. The values of all other facts are names."""
+"""Facts with numeric values, where close values indicate similar files. All other facts have names as values."""
 
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
@@ -111,7 +111,7 @@ class Difference:
 
     @property
     def counts(self) -> bool:
-        """Whether the difference is too large to be chance, and large enough to matter."""
+        """Whether the difference is statistically significant and large enough to matter."""
         return self.excess > _LIKELY and self.auroc - 0.5 > LEAST
 
 
@@ -181,7 +181,7 @@ class Classes:
     """The images of both classes, weighted so that each group counts as one image."""
 
     def __init__(self, label: Array, scenes: Array) -> None:
-        """``label`` (n,) is 0 or 1; ``scenes`` (n,) are from :func:`scene_numbers`."""
+        """``label``, of shape (n,), is 0 or 1; ``scenes``, of shape (n,), comes from :func:`scene_numbers`."""
         self.masks = [label == kind for kind in (0, 1)]
         self.weights: list[Array] = []
         self.counts: list[int] = []

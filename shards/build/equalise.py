@@ -178,7 +178,8 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
 
 
 def _rejected(table: pa.Table, why: Mapping[int, tuple[str, str]]) -> pa.Table:
-    """``table`` with some rows rejected; ``why`` maps each of these rows to (reason, detail)."""
+    """Marks some rows of ``table`` as rejected, and returns the result. ``why`` maps each of them to (reason, detail).
+    """
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
     for row, (new_reason, new_detail) in why.items():
         reason[row], detail[row] = new_reason, new_detail

@@ -37,10 +37,9 @@ class PackedSource:
 
     @property
     def stored_format(self) -> str:
-        """The format of the image in the shard, such as ``JPEG``: a key of ``EXTENSIONS``.
+        """Format in which the shard stores the image, such as ``JPEG``: a key of ``EXTENSIONS``.
 
-        ``format``, in contrast, is the format of the source file. The two may differ if the image is tiled or
-        re-encoded.
+        It may differ from ``format``, the format of the source file, if the image is tiled or re-encoded.
         """
         if self.recompress_quality:
             return "JPEG"
@@ -59,7 +58,7 @@ class ShardPlan:
 
     @property
     def stem(self) -> str:
-        """File name, without the extension, that the tar, its index and its manifest share."""
+        """File name, without extension, shared by the tar, its index and its manifest."""
         return f"{self.split}-{self.number:06d}"
 
     @property

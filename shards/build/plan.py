@@ -89,7 +89,7 @@ def make_plan(
     advance: Callable[[int], object],
     reject_unreadable: bool = False,
 ) -> BuildPlan:
-    """Makes the first pass over ``sources``, and equalises the classes if ``settings`` say so. Writes nothing."""
+    """Makes the first pass over ``sources``, and equalises the classes if ``settings`` require it. Writes nothing."""
     containers = sources.files.containers()
     table = with_groups(scan(sources, threads, advance, settings.tiling, reject_unreadable), sources.groups)
     decided = equalise(
@@ -152,7 +152,7 @@ def _require_known_words(table: pa.Table) -> None:
 
 
 def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
-    """The shards of a build. They depend on nothing but ``plan``."""
+    """Returns the shards that a build is to write. They depend only on ``plan``."""
     settings = plan.settings
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
     given = frozenset(row["split"] for row in taken)

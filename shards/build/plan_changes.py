@@ -1,4 +1,4 @@
-"""Before a build is continued, checks that nothing has changed since it was begun."""
+"""Checks, before a build is continued, that nothing has changed since it was begun."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict

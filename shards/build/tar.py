@@ -47,7 +47,7 @@ class _HashedFile:
         self._file.close()
 
     def abandon(self) -> None:
-        """Closes the file and ignores errors, because another error is being raised."""
+        """Closes the file, ignoring errors, because another error is already being raised."""
         self._failed = True
         with suppress(OSError):
             self._file.close()

@@ -36,7 +36,7 @@ class _Channel:
 
 
 class Task(Protocol):
-    """The work of one shard. Can be pickled."""
+    """The work to be done for one shard. Can be pickled."""
 
     @property
     def num_images(self) -> int: ...
@@ -48,7 +48,8 @@ class Task(Protocol):
 def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:
     """Writes all shards, the largest first. ``advance(n)`` is called whenever ``n`` more images are done.
 
-    The first error stops all workers after their current image, and is raised. Shards that were complete by then stay.
+    The first error stops all workers after their current image, and is raised. Shards that are already complete are
+    kept.
     """
     ordered = sorted(tasks, key=lambda task: -task.num_images)
     if min(workers, len(ordered)) <= 1:

@@ -93,7 +93,10 @@ def is_compressed(metadata: pa.Buffer) -> bool:
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Offset in ``data`` of field ``number`` of the FlatBuffer table at ``table``; 0 if the field is absent."""
+    """Returns the offset in ``data`` of a field of the FlatBuffer table at ``table``, or 0 if the field is absent.
+
+    ``number`` is the field's index.
+    """
     vtable = table - int.from_bytes(_bytes(data, table, 4), "little", signed=True)
     place = 4 + 2 * number
     if place + 2 > int.from_bytes(_bytes(data, vtable, 2), "little"):

@@ -82,7 +82,7 @@ def final_name(name: str) -> str | None:
 def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """Deletes temporary files that killed processes left in ``folder``, if ``is_ours`` is true for their final names.
 
-    Temporary files of running processes stay, whatever their host.
+    Temporary files of running processes are kept, whichever host the processes run on.
     """
     for name in os.listdir(folder):
         final = final_name(name)

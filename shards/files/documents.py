@@ -118,7 +118,7 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
 
 
 def _start_of(value: object) -> str:
-    """The beginning of ``value`` as text, at a cost that does not grow with its size or depth."""
+    """Returns the beginning of ``value`` as text. The cost is independent of the size and depth of ``value``."""
     return (reprlib.repr(value) if isinstance(value, list | dict) else str(value))[:60]
 
 
@@ -138,7 +138,7 @@ def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str,
 
 
 def _key_at_fault(values: object, kind: type[Any], fault: str, steps: list[Any]) -> str:
-    """The first key, in the object at the path ``steps``, whose value causes ``fault``; found by bisection."""
+    """Finds, by bisection, the first key whose value causes ``fault`` in the object at the path ``steps``."""
     entries = list(_part(values, steps).items())
     while len(entries) > 1:
         half = entries[: len(entries) // 2]

@@ -43,7 +43,9 @@ def parse_json(data: bytes) -> Any:
 
 
 def _finite(text: str) -> float:
-    """Parses a number. Rejects numbers such as 1e999: valid JSON, but infinite as floats, which JSON cannot represent.
+    """Parses a number. Rejects numbers such as 1e999, which are valid JSON but infinite as floats.
+
+    JSON cannot represent infinity, so such a number could not be written again.
     """
     value = float(text)
     if math.isinf(value):

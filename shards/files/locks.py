@@ -38,8 +38,8 @@ _MOST_COMMAND = 120
 def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
     """Context manager that creates a file if it is missing, locks it exclusively, and yields its descriptor.
 
-    Waits for the lock if another process holds it, and logs that process after ``patience_s`` seconds. If
-    ``patience_s`` is ``None``, it is ``WARN_AFTER_S``.
+    If another process holds the lock, waits for it, and logs which process it is after ``patience_s`` seconds, or after
+    ``WARN_AFTER_S`` if that is ``None``.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

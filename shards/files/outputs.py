@@ -214,7 +214,7 @@ def _on_one_line(path: Path, folder: Path) -> bool:
 def report_full_disk(out: Path) -> Iterator[None]:
     """Context manager for work that writes to ``out``: raises ``InputError`` if the disk is full or became read-only.
 
-    Other errors of the system pass unchanged.
+    Other operating system errors are passed through.
     """
     try:
         yield

@@ -32,7 +32,7 @@ _lock = threading.Lock()
 
 
 class _Holding:
-    """State of the capture of stderr. It is shared by all threads, because a process has only one stderr."""
+    """State of the stderr capture. All threads share it, because a process has only one stderr."""
 
     depth = 0
     stderr = -1

@@ -150,10 +150,10 @@ def _heif_class() -> type[ImageFile.ImageFile]:
 
 
 def transform_orientation(transforms: tuple[tuple[Any, ...], ...]) -> int:
-    """The EXIF orientation, 1 … 8, with the same effect as the boxes ``irot`` and ``imir`` of a HEIF together.
+    """Returns the EXIF orientation, 1 … 8, that is equivalent to the boxes ``irot`` and ``imir`` of a HEIF combined.
 
     ``transforms`` is pillow-heif's list, in the order in which libheif applies the boxes: ``("irot", degrees)`` rotates
-    counter-clockwise, ``("imir", 1)`` exchanges left and right, ``("imir", 0)`` exchanges top and bottom. Other boxes
+    counter-clockwise, ``("imir", 1)`` swaps left and right, ``("imir", 0)`` swaps top and bottom. Other boxes
     (``clap``) are ignored.
     """
     probe = np.arange(6, dtype=np.uint8).reshape(2, 3)

@@ -1,7 +1,7 @@
 """Makes the ``.mcu`` member of a sample: the places at which a decoder can enter the scan of its JPEG.
 
 ``build_entry_points`` walks the entropy-coded scan once. Entry j holds the bit position at which MCU (minimum coded
-unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in the order of the scan. So the
+unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in the order of the scan, so the
 entry for any MCU can be computed without a table of rows, however large the image is. ``mcus_per_entry`` is chosen per
 file so that entries are a given number of bits apart on average. To reach a random window, a splice then walks half of
 that distance on average, however unevenly the bits are distributed over the image (measured in docs/LOG.md).
@@ -17,11 +17,11 @@ Format 1, little-endian, no padding between the parts:
     entries: packed from the lowest bit on, each of the same number of bits: bit position from
         base * 8 on, then per component the DC value minus the lowest; then 8 zero bytes
 
-References locate the header parts that a spliced JPEG repeats (kind 0: frame header, from its marker byte on, 1: scan
-header, 2: JFIF, 3: Adobe, 4: one quantisation table, 5: one Huffman table, 6: restart interval). ``identity`` is the
-CRC-32 of their bytes and of the first 256 bytes of the scan. A splice reads these bytes anyway, and so notices an index
-of another file. Only the shard's checksum shows damage further inside the scan: a splice of damaged bits is
-memory-safe, but its pixels may be wrong.
+References locate the header segments and tables that a spliced JPEG repeats (kind 0: frame header, from its marker byte
+on, 1: scan header, 2: JFIF, 3: Adobe, 4: one quantisation table, 5: one Huffman table, 6: restart interval).
+``identity`` is the CRC-32 of their bytes and of the first 256 bytes of the scan. A splice reads these bytes anyway, so
+it notices if the index belongs to another file. Damage further inside the scan is detected only by the shard's
+checksum: a splice of damaged bits is memory-safe, but its pixels may be wrong.
 """
 
 import struct

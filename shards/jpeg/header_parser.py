@@ -106,8 +106,9 @@ class SegmentParser:
                 return self.data[position - 1], position
 
     def take(self, segment: Segment) -> None:
-        """Parses ``segment`` and stores the values, if it holds a frame header, tables or another setting; else ignores
-        it.
+        """Parses ``segment`` if it holds a frame header, tables or another setting, and stores the values.
+
+        Ignores all other segments.
         """
         marker, start = segment.marker, segment.offset
         payload = bytes(self.data[start : start + min(segment.length, 16)])

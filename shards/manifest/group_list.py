@@ -48,12 +48,11 @@ class GroupList:
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def joined(self, hashes: Sequence[bytes], given: Sequence[str]) -> list[str]:
-        """Merges the groups of this list with existing groups of images. Returns each image's group, or ``""`` for
-        none.
+        """Merges the groups of this list with existing groups of images. Returns the resulting group of each image.
 
-        ``hashes`` holds the SHA-256 of each image's file, and ``given`` the existing group of each image, or ``""`` if
-        it has none. Equal names denote the same group, both in ``given`` and in the list. Raises ``InputError`` if the
-        list contains none of the images.
+        ``hashes`` holds the SHA-256 of each image's file, and ``given`` the existing group of each image. In ``given``
+        and in the result, ``""`` means no group. Equal names denote the same group, both in ``given`` and in the list.
+        Raises ``InputError`` if the list contains none of the images.
         """
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):
@@ -64,10 +63,9 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """Returns a note for the user: how many of these files are in the list, and how many listed files are not among
-        them.
+        """Returns a note for the user that says how many images the list gave a group, and how many were not found.
 
-        ``hashes`` holds the SHA-256 of each file.
+        ``hashes`` holds the SHA-256 of each image's file. Listed images that are not among them count as not found.
         """
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)

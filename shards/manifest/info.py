@@ -91,7 +91,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     not_indexable: Mapping[str, Count]
     """Reason why there are no entry points → number of samples without entry points for this reason."""
     rejected: Mapping[str, Count]
-    """Reason → number of images that were rejected for it. ``rejected.parquet`` lists them."""
+    """Reason → number of images that were rejected for this reason. ``rejected.parquet`` lists them."""
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, Count] = {}
     """Stored form (see ``shards.images.stored_form``) → number of samples."""

@@ -145,7 +145,7 @@ def require_format(where: object, version: Any, sidecars: bool = False) -> None:
     """Raises ``InputError`` unless ``version``, the format version in the file ``where``, is ``FORMAT_VERSION``.
 
     ``version`` may be of any type, since it comes from an untrusted file. Set ``sidecars`` if the data set was made by
-    indexing tars; the message then advises to index them again, not to build again.
+    indexing tars; the message then suggests indexing them again instead of rebuilding.
     """
     known = isinstance(version, int) and not isinstance(version, bool)
     if known and version == FORMAT_VERSION:

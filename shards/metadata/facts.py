@@ -46,7 +46,7 @@ _TABLES = _scaled_tables()
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """Properties of one image file. The fields are named like the manifest's columns."""
+    """Properties of one image file. The fields have the same names as the manifest's columns."""
 
     width: int
     """Width in pixels, before any rotation by EXIF. The same holds for ``height``."""
@@ -93,10 +93,10 @@ class ImageFacts:
 
 
 def jpeg_quality(header: JpegHeader) -> int | None:
-    """Returns the libjpeg quality, 1 … 100, whose luminance table is closest to the file's, or ``None`` without a
-    table.
+    """Returns the libjpeg quality, 1 … 100, whose luminance table is closest to the file's.
 
-    Files from other encoders, whose tables may differ from all of libjpeg's, are also assigned a quality.
+    Returns ``None`` if the file's table is missing. Files from other encoders, whose tables may differ from all of
+    libjpeg's, are also assigned a quality.
     """
     table = header.quant_tables.get(header.components[0].tq)
     if table is None:

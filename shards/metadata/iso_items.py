@@ -48,8 +48,9 @@ class IsoPicture:
         return sum(item.num_bytes for item in self.coded)
 
     def properties(self, name: bytes) -> list[bytes]:
-        """Returns the payloads of all properties called ``name``, such as ``irot``: the picture's, then its first
-        tile's.
+        """Returns the payloads of all properties called ``name``, such as ``irot``.
+
+        The picture's properties come first, then those of its first tile.
         """
         return [
             payload

@@ -142,8 +142,9 @@ def layout(info: np.ndarray, tables: Scalar, blocks: np.ndarray) -> Scalar:
 
 @compiled
 def _segment(out: np.ndarray, at: Scalar, marker: Scalar, length: Scalar) -> Scalar:
-    """Writes the marker and the length field of a segment with ``length`` bytes of payload. Returns the offset after
-    them.
+    """Writes the marker and the length field of a segment with ``length`` bytes of payload.
+
+    Returns the offset after the length field.
     """
     out[at] = uint8(0xFF)
     out[at + 1] = uint8(marker)

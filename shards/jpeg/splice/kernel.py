@@ -100,8 +100,8 @@ class Memory(NamedTuple):
 
 @compiled
 def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
-    """Sets ``area`` to the MCUs that cover a window and its margin. Returns false if the window is not inside the
-    image.
+    """Sets ``area`` to the MCUs that cover a window and its margin. Returns false if the window leaves the image
+    bounds.
 
     The spliced JPEG consists of whole MCUs, but its declared width and height stop at the right and bottom edges of the
     margin, so decoders skip the pixels beyond.

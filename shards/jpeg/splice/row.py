@@ -78,7 +78,9 @@ class Work(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """State of the output: offset ``at`` of the next byte, ``count`` bits in ``held`` that do not fill a byte yet."""
+    """State of the output: the offset ``at`` of the next byte, and ``count`` pending bits in ``held``, less than a
+    byte.
+    """
 
     at: Any
     held: Any
