@@ -178,8 +178,7 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
 
 
 def _rejected(table: pa.Table, why: Mapping[int, tuple[str, str]]) -> pa.Table:
-    """Marks some rows of ``table`` as rejected, and returns the result. ``why`` maps each of them to (reason, detail).
-    """
+    """Marks some rows of ``table`` as rejected, and returns the result. ``why`` maps each one to (reason, detail)."""
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
     for row, (new_reason, new_detail) in why.items():
         reason[row], detail[row] = new_reason, new_detail

@@ -185,7 +185,7 @@ def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetI
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all shards, ordered by split, and within a split in the order of the shards."""
+    """Concatenates the rows of all shards, ordered by split and, within a split, in the order of the shards."""
     if not tables:
         return SAMPLE_SCHEMA.empty_table()
     table = pa.concat_tables(tables)

@@ -26,7 +26,9 @@ Megapixels = Annotated[float, Meta(ge=0, le=MAX_PIXELS / 1e6)]
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """Settings of :func:`shards.build.build.build_dataset`. An invalid value raises ``InputError`` naming it."""
+    """Settings of :func:`shards.build.build.build_dataset`. Raises ``InputError``, naming the setting, if one is
+    invalid.
+    """
 
     split_shares: dict[str, float] = field(default_factory=lambda: parse_shares(DEFAULT_SPLIT))
     """Maps each split to its share of the samples. The shares apply to the samples of each label separately."""
@@ -52,8 +54,8 @@ class BuildSettings:
     """``match``: leave out images until the classes differ in no file property that shows in the pixels.
     ``recompress``: re-encode all images alike, which changes their pixels. ``none``: neither."""
     note: str = ""
-    """What every reader of a verdict must know about the data set, see ``shards.manifest.note``. If empty, the note is
-    taken from a file in the source (``shards.sources.note_file``), if there is one."""
+    """What every reader of a verdict must know about the data set (see ``shards.manifest.note``). If empty, the note is
+    read from a file in the source (``shards.sources.note_file``), if there is one."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
@@ -71,6 +73,6 @@ class BuildSettings:
 
     @property
     def tiling(self) -> Tiling:
-        """Which images are stored as tiles; none if ``recompress`` turns every image into a JPEG."""
+        """Returns which images to store as tiles: none if ``recompress`` turns every image into a JPEG."""
         lossless = self.lossless == "tile" and self.equalise != "recompress"
         return Tiling(lossless, self.lossy == "tiles", self.lossy_over)

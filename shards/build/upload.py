@@ -133,7 +133,7 @@ class RemoteOutput:
         return name in self._there
 
     def task(self, task: ShardTask, elsewhere: bool) -> UploadedShardTask:
-        """Returns a task that runs ``task``, which writes a shard, and then uploads the shard."""
+        """Returns a task that writes a shard, by running ``task``, and then uploads it."""
         return UploadedShardTask(task, self.remote.url, elsewhere)
 
     def push(self, *names: str) -> None:

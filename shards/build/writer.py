@@ -47,7 +47,7 @@ class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, source: PackedSource, reason: str, detail: str) -> "Rejection":
-        """Makes the rejection of the image ``source``."""
+        """Creates the rejection record of the image ``source``."""
         return cls(source.path, source.label, source.generator, reason, detail)
 
 
@@ -61,7 +61,7 @@ class ShardRecord(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """The task of writing one shard. Can be pickled. Doing it twice gives the same files."""
+    """The task of writing one shard. Can be pickled. Running it twice gives the same files."""
 
     plan: ShardPlan
     files: SourceFiles

@@ -1,4 +1,4 @@
-"""Recognises archives and compressed files by their first bytes: files that may hold images but are no images."""
+"""Recognises archives and compressed files, which may contain images but are not images, by their first bytes."""
 
 from pathlib import Path
 

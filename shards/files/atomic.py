@@ -1,7 +1,7 @@
-"""Writes files so that they appear whole or not at all: under a temporary name, then renamed.
+"""Writes files atomically: under a temporary name, which is replaced by the final name when the file is complete.
 
-A temporary name holds the host, the process and a random number, because containers that share a folder may have equal
-host names and process numbers. The writer locks its file, so a temporary file without a lock was left behind by a
+A temporary name contains the host, the process id and a random number, because containers that share a folder may have
+the same host name and process ids. The writer locks its file, so a temporary file without a lock was left behind by a
 killed process.
 """
 
@@ -42,8 +42,8 @@ def _temporary_beside(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Context manager for writing ``path``: yields a temporary file, which is renamed to ``path`` at the end.
 
-    The temporary file is empty at first, and in the same folder. If the block fails, it is deleted, and ``path`` stays
-    as it was.
+    The temporary file is in the same folder and empty at first. If the block raises an exception, the temporary file is
+    deleted, and ``path`` is left unchanged.
     """
     temporary, held = new_locked_file(lambda: _temporary_beside(path))
     try:

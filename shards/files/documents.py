@@ -59,10 +59,10 @@ _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `
 
 
 def typed_document(values: object, kind: type[Kind], where: str = "document") -> Kind:
-    """Returns ``values`` converted to the type ``kind``, or unchanged but checked if ``kind`` is a ``TypedDict``.
+    """Converts ``values`` to the type ``kind``, or returns them unchanged, but checked, if ``kind`` is a ``TypedDict``.
 
-    ``values`` is made of dicts, lists and plain values. Raises ``ValueError`` naming the first field that is missing,
-    unknown or of another type. The message calls the whole document ``where``.
+    ``values`` consists of dicts, lists and plain values. Raises ``ValueError`` naming the first field that is missing,
+    unknown or of another type. The message refers to the whole document as ``where``.
     """
     fault = _fault(values, kind)
     if fault is not None:
@@ -98,7 +98,7 @@ def _fault(values: object, kind: type[Any]) -> str | None:
 
 
 def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
-    """msgspec's message ``fault`` reworded, with the full path of the field at fault and its value."""
+    """Rewords msgspec's message ``fault``, adding the full path of the invalid field and its value."""
     parts = _FAULT.fullmatch(fault)
     assert parts is not None
     place, value = _place(values, kind, fault, parts["path"] or "")
@@ -154,7 +154,10 @@ def _part(values: Any, steps: list[Any]) -> Any:
 
 
 def _with_part(values: Any, steps: list[Any], part: object) -> Any:
-    """A copy of ``values`` with ``part`` at the path ``steps``. Only the containers along the path are copied."""
+    """Returns a copy of ``values`` with the value at the path ``steps`` replaced by ``part``.
+
+    Only the containers along the path are copied.
+    """
     if not steps:
         return part
     inner = _with_part(values[steps[0]], steps[1:], part)

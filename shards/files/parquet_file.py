@@ -67,8 +67,7 @@ def _opened(path: Path | RawIOBase, buffer_bytes: int) -> pq.ParquetFile:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Reads a Parquet file, or only its ``columns``, and checks all values. Raises the errors of :func:`open_parquet`.
-    """
+    """Reads a Parquet file, or only its ``columns``, and checks all values. Raises errors like :func:`open_parquet`."""
     with open_parquet(path) as file:
         table = file.read(columns)
     table.validate(full=True)

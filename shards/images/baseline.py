@@ -129,7 +129,7 @@ def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
 
 
 def _rewritten(jpeg: bytes) -> bytes:
-    """A baseline JPEG with the coefficients of ``jpeg``, checked by reading it back."""
+    """Returns a baseline JPEG with the coefficients of ``jpeg``, which are checked by reading it back."""
     coefficients = _read(jpeg)
     with _memory_file() as target:
         coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])

@@ -12,7 +12,7 @@ __all__ = ["CHANNELS", "CHANNEL_COLUMNS", "channel_columns", "channel_stats"]
 
 CHANNELS = ("red", "green", "blue")
 CHANNEL_COLUMNS = tuple(f"{channel}_{what}" for channel in CHANNELS for what in ("mean", "sd"))
-"""Names of the manifest's columns for the mean and standard deviation of each channel. Values are in levels of 0 …
+"""Names of the manifest's columns for the mean and standard deviation of each channel. Values are on the scale 0 …
 255."""
 
 

@@ -105,11 +105,11 @@ def filter_weights(source: int, target: int, cubic: bool) -> Any:
 
 @intrinsic
 def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count: Any, out: Any, out_pitch: Any) -> Any:
-    """Computes one pixel at the address ``out``, and the pixels at the same column of the next three rows.
+    """Computes one pixel at the address ``out``, and the pixels in the same column of the next three rows.
 
-    Each pixel is the sum of ``count`` source pixels, from the address ``source`` on, multiplied by the int32 weights at
-    the address ``weights``; it is rounded to 8 bits. ``pitch`` and ``out_pitch`` are the distances between rows in
-    bytes, in the source and in the output.
+    Each pixel is the sum of ``count`` consecutive source pixels, starting at the address ``source``, multiplied by the
+    int32 weights at the address ``weights``, and rounded to 8 bits. ``pitch`` and ``out_pitch`` are the distances
+    between rows in bytes, in the source and in the output.
     """
     byte, word = ir.IntType(8), ir.IntType(32)
     four_words, levels, values = (
@@ -157,9 +157,10 @@ def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count
 
 @cached
 def _resample_rows(source: int, pitch: int, num_rows: int, starts: Any, weights: Any, out: int, out_pitch: int) -> None:
-    """Resizes along ``num_rows`` rows, a multiple of four, from the address ``source`` to the address ``out``.
+    """Resizes horizontally: reads ``num_rows`` rows at the address ``source``, and writes them to the address ``out``.
 
-    ``pitch`` and ``out_pitch`` are the distances between rows in bytes, in the source and in the output.
+    ``num_rows`` must be a multiple of four. ``pitch`` and ``out_pitch`` are the distances between rows in bytes, in the
+    source and in the output.
     """
     for row in range(0, num_rows, _ROWS):
         for x in range(starts.shape[0]):

@@ -1,8 +1,8 @@
 """Converts images of 16 bits per channel to 8 bits exactly: value / 257, rounded.
 
-Pillow keeps 16 bits only in grey images. In colour images it keeps only the high byte of each value, which differs by
-one from value / 257, rounded, for half of all values. Pillow's raw decoders can be made to keep the low byte instead,
-by swapping the byte order. So colour images are decoded twice, and the two bytes of each value are joined.
+Pillow keeps all 16 bits only for grey images. For colour images, it keeps only the high byte of each value. For half of
+all values, this byte is one off from value / 257, rounded. By swapping the byte order, Pillow's raw decoders can be
+made to keep the low byte instead, so colour images are decoded twice and the two bytes of each value are combined.
 """
 
 import sys

@@ -233,8 +233,7 @@ class TiledImage:
         ]
 
     def _values(self) -> dict[int, int]:
-        """Reads the directory. Returns tag → value or, if the tag has several values, the offset of the list of them.
-        """
+        """Reads the directory. Returns tag → value or, if a tag has several values, the offset of the list of them."""
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):

@@ -41,7 +41,7 @@ class Tiling:
 
 
 def can_tile(data: bytes, kind: str) -> bool:
-    """Whether the image file ``data`` of format ``kind`` is lossless, has one frame and no palette.
+    """Whether the image file ``data`` of format ``kind`` is lossless, has a single frame and has no palette.
 
     Reads the header only. ``False`` for damaged files.
     """
@@ -80,8 +80,7 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
 
 
 def _first_stream(data: bytes) -> bytes:
-    """Returns the name of the first WebP chunk that reveals the coding: ``VP8L``, ``VP8`` or, for animations, ``ANIM``.
-    """
+    """Returns the name of the first WebP chunk that reveals the coding: ``VP8L``, ``VP8`` or (animations) ``ANIM``."""
     return next((chunk.name for chunk in riff_chunks(data) if chunk.name in (b"VP8L", b"VP8 ", b"ANIM")), b"")
 
 

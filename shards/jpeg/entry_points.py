@@ -133,7 +133,7 @@ def blocks_per_mcu(header: JpegHeader) -> tuple[int, ...]:
 
 
 def num_mcus(header: JpegHeader) -> int:
-    """Number of MCUs in the whole image, including those that reach beyond its edges."""
+    """Number of MCUs in the whole image, including those that extend beyond its edges."""
     h, v = header.max_sampling if len(header.components) > 1 else (1, 1)
     return -(-header.width // (8 * h)) * -(-header.height // (8 * v))
 

@@ -28,7 +28,7 @@ class Segment:
     """A marker segment; ``data[offset:][:length]`` is its payload, without the length bytes."""
 
     marker: int
-    """Second byte of the marker: 0xE1 is APP1."""
+    """Second byte of the marker, for example 0xE1 for APP1."""
     offset: int
     length: int
 

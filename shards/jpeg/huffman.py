@@ -84,8 +84,7 @@ def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
 
 @compiled
 def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
-    """Returns length and symbol of the code at the start of ``window`` (16 bits). The length is 0 if no code matches.
-    """
+    """Returns length and symbol of the code at the start of ``window`` (16 bits). If no code matches, length is 0."""
     for length in range(1, 17):
         if window < int64(words[slow + length]):
             at = (window >> (16 - length)) + int64(words[slow + 17 + length])
@@ -165,8 +164,7 @@ def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, len
 
 @compiled
 def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarray) -> Scalar:
-    """Extends ``entry`` by the AC symbols that follow it in the bits of ``index``, as long as their codes fit entirely.
-    """
+    """Extends ``entry`` by the AC symbols that follow in the bits of ``index``, as long as their codes fit entirely."""
     mask = (1 << LOOKUP_BITS) - 1
     bits = int64(entry) & 31
     reach = (int64(entry) >> 10) & 127
@@ -255,11 +253,11 @@ def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarra
 
 @compiled
 def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
-    """Writes a copy of the DC table that has all categories 0 … 11 to ``out`` (uint8, at least 17 + 256 bytes).
+    """Writes to ``out`` (uint8, at least 17 + 256 bytes) a copy of the DC table, extended to all categories 0 … 11.
 
-    Missing categories get codes of 16 bits after all existing codes, so that no existing code changes. The code of all
-    ones is not used, because decoders reject it. Returns the length of the copy in bytes, or 0 if there are not enough
-    free codes.
+    Missing categories get 16-bit codes after all existing codes, so that no existing code changes. The code of all ones
+    is not used, because decoders reject it. Returns the length of the copy in bytes, or 0 if there are not enough free
+    codes.
     """
     code = 0
     count = 0

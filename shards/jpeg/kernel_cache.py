@@ -163,10 +163,10 @@ class _Cache(FunctionCache):
 
 
 def source_digest(maker: Callable[..., Any]) -> str:
-    """SHA-256 of everything compiled into the kernels that ``maker`` defines.
+    """Returns the SHA-256 of everything that is compiled into the kernels that ``maker`` defines.
 
     Covers the source files of all functions that the kernels call, the constants that the kernels and these functions
-    use, and the setting of bounds checks.
+    use, and whether bounds checks are enabled.
     """
     files, constants = reached(maker)
     digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())

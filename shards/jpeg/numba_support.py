@@ -105,7 +105,7 @@ def _store_word(typing_context: Any, data: Any, at: Any, word: Any) -> Any:
 
 @intrinsic
 def _swap(typing_context: Any, word: Any) -> Any:
-    """``word`` with its bytes in reverse order."""
+    """Returns ``word`` with its bytes in reverse order."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bswap(arguments[0])

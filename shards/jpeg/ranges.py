@@ -76,7 +76,7 @@ Used as a guess until the frame header is fetched, which confirms or corrects it
 
 @dataclass(frozen=True)
 class IndexHead:
-    """The fixed part of a ``.mcu`` member, with checked lengths."""
+    """The fixed part of a ``.mcu`` member. Its lengths have been checked."""
 
     scan_start: int
     scan_end: int
@@ -194,7 +194,7 @@ def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.
 
 
 def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
-    """``ranges``, sorted and clipped to ``limit``; ranges that are at most ``gap`` bytes apart are merged."""
+    """Sorts ``ranges``, clips them to ``limit``, and merges those that are at most ``gap`` bytes apart."""
     clipped = np.minimum(ranges, limit)
     clipped = clipped[np.argsort(clipped[:, 0], kind="stable")]
     if not len(clipped):

@@ -39,10 +39,10 @@ def standard_tables() -> dict[int, bytes]:
 
 
 def standard_scale(data: bytes, header: JpegHeader) -> float:
-    """The factor by which the entropy-coded bytes of the JPEG ``data`` would grow with the standard's Huffman tables.
+    """Estimates the factor by which the entropy-coded bytes of a JPEG would grow with the standard's Huffman tables.
 
-    The factor is an estimate, and 1 for a file that has those tables already. Its error has a standard deviation of 1
-    to 3 percent for optimised tables, and of 5 percent for progressive files.
+    ``data`` is the file. If the file already has these tables, the factor is 1. The error of the estimate has a
+    standard deviation of 1 to 3 percent for optimised tables, and of 5 percent for progressive files.
     """
     if header.arithmetic:
         return _ARITHMETIC

@@ -1,4 +1,4 @@
-"""Forms groups: sets of samples that belong together, such as renditions of one scene, and so share a split."""
+"""Forms groups: sets of samples that belong together and must share a split, such as renditions of one scene."""
 
 from collections.abc import Hashable, Iterable, Sequence
 

@@ -44,7 +44,7 @@ class SizeStatistics(TypedDict):
 
 
 class ChannelStatistics(TypedDict):
-    """Mean and standard deviation of a colour channel over all pixels of all images, in levels of 0 … 255."""
+    """Mean and standard deviation of a colour channel over all pixels of all images, on the scale 0 … 255."""
 
     mean: Number
     sd: Number
@@ -213,5 +213,5 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
 
 
 def _group_name(generator: str | None) -> str:
-    """Name of the group of images by ``generator``."""
+    """Returns the name of the group that contains the images made by ``generator``."""
     return f"{CLASS_NAMES[1]}/{generator or UNNAMED}"

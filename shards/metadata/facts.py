@@ -87,7 +87,8 @@ class ImageFacts:
     quant_digest: str
     """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
     huffman: str
-    """``standard`` or ``optimised``: the Huffman tables of a JPEG. They change no pixel. Empty for other codings."""
+    """Huffman tables of a JPEG: ``standard`` or ``optimised``. They do not affect the pixels. Empty for other
+    codings."""
     metadata: str
     """Names of the embedded metadata, such as ``Exif, ICC``; see ``shards.metadata.embedded``."""
 
@@ -227,8 +228,7 @@ def _avif_bits(data: bytes) -> int:
 
 
 def _has_exif(image: ImageFile.ImageFile) -> bool:
-    """Whether the file has EXIF. For a TIFF, only an EXIF directory counts, since Pillow reports all TIFF tags as EXIF.
-    """
+    """Whether the file has EXIF. For a TIFF, only an EXIF directory counts, as Pillow reports all its tags as EXIF."""
     if image.format == "TIFF":
         return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
     return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))

@@ -140,15 +140,13 @@ def _gif(data: bytes) -> int:
 
 
 def _colours(data: bytes, at: int) -> int:
-    """Returns the size in bytes of the colour table declared by the flags at offset ``at``, or 0 if they declare none.
-    """
+    """Returns the size in bytes of the colour table declared by the flags at offset ``at``, or 0 if there is none."""
     flags = data[at] if at < len(data) else 0
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _blocks(data: bytes, at: int) -> tuple[int, int]:
-    """Walks the data blocks that start at ``at``. Returns (number of bytes in the blocks, offset after the last one).
-    """
+    """Walks the data blocks that start at ``at``. Returns (number of bytes in the blocks, offset after the blocks)."""
     total = 0
     while at < len(data) and data[at]:
         total += min(data[at], len(data) - at - 1)

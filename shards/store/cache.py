@@ -1,13 +1,13 @@
 """A cache of whole shards on the local disk, limited in size and shared by all processes on a machine.
 
 A shard's file is named by its SHA-256, so nothing in the cache is ever outdated. While a process fetches a shard, it
-writes to ``NAME.part`` and holds the lock of that file. Other processes wait for the lock and then find the shard. A
-``.part`` file without a lock is left over from a crash. To make room, the file that was opened longest ago is deleted.
-A file that a process has mapped is never deleted, because its space would not become free but would no longer be
+writes to ``NAME.part`` and holds a lock on that file. Other processes wait for the lock and then find the shard. A
+``.part`` file without a lock is left over from a crash. To make room, the files that were opened longest ago are
+deleted. A file that a process has mapped is never deleted: its space would not be freed, but would no longer be
 counted.
 
-A file gets its final name only after its SHA-256 was compared with the expected one and its bytes were synced to the
-disk. If the file is damaged on the disk later, the checksums of its samples no longer match;
+A file gets its final name only after its SHA-256 has been compared with the expected one and its bytes have been synced
+to the disk. If the file is damaged on the disk later, the checksums of its samples no longer match;
 :meth:`ShardCache.drop_damaged` then checks the whole file.
 """
 
@@ -197,7 +197,10 @@ class ShardCache:
 
 
 def _map(path: Path, num_bytes: int) -> Bytes | None:
-    """Maps a file read-only and sets its time of use to now. Returns ``None`` if it is missing or was truncated."""
+    """Maps a file read-only and updates its time of use. Returns ``None`` if it is missing or was truncated.
+
+    A truncated file is deleted. Raises ``InputError`` if the file has the right SHA-256, but not ``num_bytes`` bytes.
+    """
     try:
         descriptor = open_shared(path)
         if descriptor is None:

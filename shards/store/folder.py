@@ -32,7 +32,7 @@ _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "hu
 
 
 class RemoteUnavailable(InputError):
-    """The store did not deliver a file, and retries failed or cannot help. The message names file and cause."""
+    """The store did not deliver a file, and retries failed or cannot help. The message names the file and the cause."""
 
 
 def as_url(location: str | Path) -> str | None:
@@ -83,7 +83,7 @@ class RemoteFolder:
         self._store = kind(system, root, url, self.settings)
 
     def __str__(self) -> str:
-        """The URL as messages show it, without password and signature."""
+        """The URL as shown in messages, without password and signature."""
         return shown_url(self.url)
 
     def read(self, name: str, most: int) -> bytes:
@@ -135,7 +135,7 @@ class RemoteFolder:
         self._count(bytes_fetched=to.stat().st_size)
 
     def write(self, path: Path, name: str) -> None:
-        """Uploads the local file ``path`` as ``name``. Others see either the whole file in the store or none."""
+        """Uploads the local file ``path`` as ``name``. Other clients see either the whole file in the store or none."""
         expected, to = path.stat().st_size, self._store.path(name)
 
         def request() -> None:
@@ -177,7 +177,7 @@ class RemoteFolder:
         return self._retried(folder, lambda: self._store.tree(path))
 
     def _retried(self, name: str, request: Callable[[], T]) -> T:
-        """Calls ``request``, which concerns the file ``name``, until it succeeds, and returns its result.
+        """Retries ``request`` until it succeeds, and returns its result. ``name`` is the file that is requested.
 
         Gives up at once if another attempt cannot help.
         """

@@ -150,8 +150,7 @@ def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -
 
 @compiled
 def _read_references(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
-    """Locates the header segments, and verifies by their checksum that the index belongs to the file. Returns a status.
-    """
+    """Locates the header segments, and verifies with their checksum that the index is the file's. Returns a status."""
     crc = uint32(0xFFFFFFFF)
     for i in range(HEADER_SIZE, info[BASES_AT], 4):
         word = _u32(mcu, i)
@@ -250,8 +249,7 @@ def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
 
 @inlined
 def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
-    """Returns ``width`` (at most 57) bits of ``mcu`` as int64. They start ``bit`` bits after the start of byte ``at``.
-    """
+    """Returns ``width`` (at most 57) bits of ``mcu`` as int64, starting ``bit`` bits after the start of byte ``at``."""
     byte = uint64(at + (bit >> 3))
     word = load64_little(mcu, byte)
     return int64((word >> uint64(bit & 7)) & ((uint64(1) << uint64(width)) - uint64(1)))

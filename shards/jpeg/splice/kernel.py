@@ -61,7 +61,7 @@ OPENED_SIZE = 6
 
 
 class Memory(NamedTuple):
-    """Addresses, and sizes in elements, of all arrays that a call reads and writes, as uint64."""
+    """Addresses and sizes (in elements) of all arrays that a call reads or writes, as uint64."""
 
     images: Any
     """uint64, 4 per image: address and size of its JPEG, address and size of its ``.mcu`` member."""
@@ -100,11 +100,10 @@ class Memory(NamedTuple):
 
 @compiled
 def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
-    """Sets ``area`` to the MCUs that cover a window and its margin. Returns false if the window leaves the image
-    bounds.
+    """Sets ``area`` to the MCUs that cover a window and its margin. Returns false if the window is outside the image.
 
-    The spliced JPEG consists of whole MCUs, but its declared width and height stop at the right and bottom edges of the
-    margin, so decoders skip the pixels beyond.
+    A window that is partly outside counts as outside. The spliced JPEG consists of whole MCUs, but its declared width
+    and height stop at the right and bottom edges of the margin, so decoders skip the pixels beyond.
     """
     top, left = int64(window[0]), int64(window[1])
     bottom, right = top + int64(window[2]), left + int64(window[3])
@@ -165,8 +164,7 @@ def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar
 
 @compiled
 def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
-    """Ends a row: pads its last byte, writes a marker with second byte ``marker``, and resets the DC predictors to 0.
-    """
+    """Ends a row: pads its last byte, writes a marker with second byte ``marker``, and sets the DC predictors to 0."""
     out = bytes_at(work.out, work.out_size)
     at = close_row(out, writer.at, writer.held, writer.count)
     out[at] = uint8(0xFF)

@@ -78,9 +78,7 @@ class Work(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """State of the output: the offset ``at`` of the next byte, and ``count`` pending bits in ``held``, less than a
-    byte.
-    """
+    """State of the output: offset ``at`` of the next byte, and ``count`` pending bits in ``held``, less than a byte."""
 
     at: Any
     held: Any
@@ -89,8 +87,7 @@ class Writer(NamedTuple):
 
 @compiled
 def end_byte(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Returns the end of the bytes needed to read all bits before the entry point ``entry``, as an offset in the file.
-    """
+    """Returns the end, as an offset in the file, of the bytes that hold all bits before the entry point ``entry``."""
     if entry >= info[ENTRIES]:
         return uint64(info[SCAN_END])
     return uint64(min((entry_position(mcu, info, entry) >> 3) + 1, info[SCAN_END]))
@@ -141,7 +138,7 @@ def _load(work: Work, bound: Scalar, at: Scalar) -> bool:
 
 @compiled
 def _walk(work: Work, position: Scalar, num_blocks: Scalar) -> Scalar:
-    """Walks ``num_blocks`` of the loaded blocks as ``walk_blocks`` does. ``position`` must be the start of an MCU."""
+    """Walks ``num_blocks`` blocks of the loaded bits as ``walk_blocks`` does. An MCU must start at ``position``."""
     starts = uint64_at(work.starts, STARTS_SIZE)
     limit = _state(work)[LIMIT]
     return walk_blocks(_bits(work), limit, position, num_blocks, _pairs(work), _words(work), starts)
