@@ -231,7 +231,7 @@ def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
 
 
 def in_order(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Returns ``reasons`` (reason → number of images) in the order of ``REASONS`` and without zeros."""
+    """Returns ``reasons`` (reason → number of images) in the order of ``REASONS``, leaving out zero counts."""
     return {reason: reasons[reason] for reason in REASONS if reasons.get(reason)}
 
 

@@ -59,7 +59,7 @@ _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `
 
 
 def typed_document(values: object, kind: type[Kind], where: str = "document") -> Kind:
-    """Converts ``values`` to the type ``kind``, or returns them unchanged, but checked, if ``kind`` is a ``TypedDict``.
+    """Converts ``values`` to the type ``kind``. If this is a ``TypedDict``, only checks and returns them unchanged.
 
     ``values`` consists of dicts, lists and plain values. Raises ``ValueError`` naming the first field that is missing,
     unknown or of another type. The message refers to the whole document as ``where``.

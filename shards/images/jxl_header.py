@@ -95,7 +95,7 @@ def _codestream_head(data: bytes) -> bytes:
     for name, start, end in iso_boxes(data, whole=True):
         if name == b"jxlc":
             return data[start : min(end, start + _HEAD_BYTES)]
-        if name == b"jxlp":  # a part of the codestream, preceded by its number in four bytes
+        if name == b"jxlp":  # a part of the codestream, preceded by its index in four bytes
             head += data[start + 4 : min(end, start + 4 + _HEAD_BYTES)]
         if len(head) >= _HEAD_BYTES:
             break

@@ -73,8 +73,8 @@ def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) ->
     lengths = _lengths(table)
     share = np.where(lengths > 0, 0.5**lengths, 0.0)
     share /= max(share.sum(), 1e-9)
-    # A block has one DC symbol. It has one end-of-block symbol (0) among its AC symbols, whose
-    # share gives their number.
+    # A block has one DC symbol. Among its AC symbols, it has one end-of-block symbol (0), whose
+    # frequency therefore gives the number of AC symbols per block.
     count = blocks / max(share[0], 1e-4) if ends_block else blocks
     extra = np.arange(256) & 15
     return (float(count * (share * (lengths + extra)).sum()), float(count * (share * (_lengths(usual) + extra)).sum()))

@@ -34,9 +34,10 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     """File name, such as ``train-000012.tar``; for a tar made elsewhere, its path relative to the data set's folder."""
     split: str
-    """The split of all samples in the tar. A tar made elsewhere may have samples of several: ``train+test``."""
+    """The split of all samples in the tar. For a tar made elsewhere, it may be several, joined by ``+``:
+    ``train+test``."""
     format: str
-    """The format in which all its images are stored. A tar made elsewhere may have several: ``JPEG+PNG``."""
+    """The format in which all its images are stored. For a tar made elsewhere, it may be several: ``JPEG+PNG``."""
     samples: Count
     num_bytes: Count
     sha256: str

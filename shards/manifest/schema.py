@@ -62,7 +62,7 @@ _NAME = pa.dictionary(pa.int32(), pa.string())
 
 SAMPLE_SCHEMA = pa.schema(
     [
-        # Six digits of the shard's number, then six of the sample's place in the shard.
+        # Six digits for the index of the shard, then six for the index of the sample in the shard.
         pa.field("sample_key", pa.string(), nullable=False),
         # The first 64 bits of pixel_sha256, big-endian, two's complement: the identity of the
         # picture. Files of equal pixels share it.

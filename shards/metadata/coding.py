@@ -1,6 +1,7 @@
-"""How the pixels of a file are coded: chroma subsampling, colour transform, lossless or not, JPEG tables.
+"""Determines how the pixels of a file are coded: subsampling, colour transform, losslessness and JPEG tables.
 
-Quantisation and chroma subsampling leave traces in the pixels. Huffman tables only pack the bits and change no pixel.
+Quantisation and chroma subsampling leave traces in the pixels. Huffman tables only pack the bits, and do not affect the
+pixels.
 """
 
 import hashlib

@@ -37,7 +37,7 @@ _ATTEMPTS = 3
 
 
 class ShardCache:
-    """A cache of files with known SHA-256 in ``folder``. Together with ``others``, they take at most ``max_bytes``.
+    """A cache in ``folder`` of files with known SHA-256. Including ``others``, it takes at most ``max_bytes``.
 
     ``others`` are further folders; each of their subfolders is either kept or deleted as a whole. Safe to use from
     several threads and processes on one machine. ``folder`` must not be on a network file system, where locks are

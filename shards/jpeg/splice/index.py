@@ -31,7 +31,7 @@ BAD_INDEX = 2
 OTHER_FILE = 3
 BAD_HEADER = 4
 
-# Indices into ``info``. Groups of four are indexed by component or table number.
+# Indices into ``info``. Groups of four are indexed by component or by table.
 WIDTH, HEIGHT, COMPONENTS = 0, 1, 2
 MCU_WIDTH, MCU_HEIGHT, MCUS_PER_ROW, NUM_MCUS = 3, 4, 5, 6
 SCAN_START, SCAN_END, EVERY, ENTRIES = 7, 8, 9, 10
@@ -39,8 +39,8 @@ POSITION_BITS, ENTRY_BITS, BASES_AT, ENTRIES_AT = 11, 12, 13, 14
 RESTART, FRAME_AT, SCAN_AT, JFIF_AT, ADOBE_AT = 15, 16, 17, 18, 19
 MARGIN_X, MARGIN_Y, SHARPEST_X = 20, 21, 22
 DC_BITS_AT, DC_LOW_AT, QUANT_AT = 24, 28, 32
-DC_TABLE_AT, AC_TABLE_AT = 36, 40  # by table number: offset in the JPEG, 0 for none
-BLOCKS_AT, DC_OF, AC_OF = 44, 48, 52  # by component: blocks per MCU, table numbers
+DC_TABLE_AT, AC_TABLE_AT = 36, 40  # by table: offset in the JPEG, 0 for none
+BLOCKS_AT, DC_OF, AC_OF = 44, 48, 52  # by component: blocks per MCU, table indices
 INFO_SIZE = 56
 
 MAX_POSITION_BITS = 40
