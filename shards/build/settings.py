@@ -26,8 +26,7 @@ Megapixels = Annotated[float, Meta(ge=0, le=MAX_PIXELS / 1e6)]
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """Settings of :func:`shards.build.build.build_dataset`. Raises ``InputError`` naming any setting that is invalid.
-    """
+    """Settings of :func:`shards.build.build.build_dataset`. Raises ``InputError`` naming any invalid setting."""
 
     split_shares: dict[str, float] = field(default_factory=lambda: parse_shares(DEFAULT_SPLIT))
     """Maps each split to its share of the samples. The shares apply to the samples of each label separately."""

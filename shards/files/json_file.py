@@ -14,8 +14,7 @@ __all__ = ["parse_json", "read_json", "read_json_bytes"]
 
 
 def read_json(path: Path) -> Any:
-    """Returns the document in ``path``. Raises ``OSError``, or ``ValueError`` if it is too large, too deep or invalid.
-    """
+    """Parses the JSON file ``path``. Raises ``OSError``, or ``ValueError`` if it is too large, too deep or not JSON."""
     return parse_json(read_json_bytes(path))
 
 
