@@ -46,12 +46,12 @@ class BuildReport:
 
     info: DatasetInfo
     finished_before: bool
-    """Whether the folder already held the complete data set, so that nothing was done."""
+    """Whether the folder already held the complete data set. If so, nothing was done."""
     continued: bool
     """Whether the build was continued after an interruption."""
     notes: list[str]
-    """Notes for the user: how the sources were interpreted, what was skipped in them, and what a list of groups
-    changed."""
+    """Notes for the user: how the sources were interpreted, which parts of them were skipped, and how the group list
+    changed the groups."""
 
 
 def build_dataset(
@@ -160,10 +160,10 @@ def _task(
 
 
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
-    """The note for the user on splits that are drawn from the images of train; an empty list if there are none.
+    """Returns a note for the user if some splits are drawn from the images assigned to train, otherwise an empty list.
 
-    There are such splits if the source assigns a split to every image, train to some, and leaves a split with a share
-    empty.
+    This happens if the source assigns a split to every image, with some in train, but no image to a split whose share
+    is above zero.
     """
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)
@@ -202,10 +202,10 @@ def _sweep(out: Path) -> None:
 
 
 def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -> SourceList:
-    """The sources after their containers (files that hold several images each) were unpacked into ``out``.
+    """Unpacks the containers (files that hold several images each) into ``out``, and returns the resulting sources.
 
-    ``elsewhere`` says whether other machines, which cannot read ``out``, build the shards. If so, images cannot be
-    unpacked to ``out``, and containers raise ``InputError``.
+    ``elsewhere`` says whether the shards are built on other machines. These cannot read ``out``, so ``InputError`` is
+    raised if there are any containers.
     """
     containers = sources.files.containers()
     if not containers:

@@ -50,8 +50,9 @@ PIXEL_FACTS = {
     "size": "exact size",
     "bits_per_pixel": "number of bits per pixel",
 }
-"""Fact → its name for display, for facts that leave traces in the pixels, so that a detector can learn them. Causes
-come before their effects, because matching takes the first of several facts that differ equally."""
+"""Maps each fact that leaves traces in the pixels, and could therefore be learnt by a detector, to its display name.
+
+Facts that determine others precede them: if several facts differ equally, matching picks the first."""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",
@@ -63,7 +64,7 @@ FILE_FACTS = {
     "restart_interval": "restart markers",
     "num_frames": "number of frames",
 }
-"""Fact → its name for display, for facts that leave no trace in the pixels."""
+"""Maps each fact that leaves no trace in the pixels to its display name."""
 
 FACT_NAMES = {**PIXEL_FACTS, **FILE_FACTS}
 
@@ -80,7 +81,7 @@ GRADED = frozenset(
         "num_frames",
     }
 )
-"""Facts whose values are numbers, so that close values mean similar files. The values of all other facts are names."""
+"""Facts with numeric values, where close values indicate similar files. All other facts have names as values."""
 
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
@@ -89,8 +90,8 @@ RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_byte
 names."""
 
 LEAST = 0.05
-"""Minimum of AUROC - 0.5 for a fact to differ. Smaller differences do not matter, even if they are certainly not
-chance."""
+"""Minimum of AUROC - 0.5 at which a fact counts as differing. Smaller differences are ignored even if they are
+statistically significant."""
 
 _LIKELY = 4.0  # standard deviations: chance exceeds it once in 30,000, and some two dozen facts are tested
 _OPEN = ("size", "quant_digest", "metadata")  # facts with any number of names, mostly rare
@@ -104,22 +105,23 @@ class Difference:
     """How far the classes differ in one fact."""
 
     excess: float
-    """Test statistic of the difference, in standard deviations of what chance alone produces."""
+    """Test statistic of the difference, in standard deviations of its distribution under the null hypothesis."""
     auroc: float
     """How well the fact alone separates the classes of these images, 0.5 (not at all) … 1."""
 
     @property
     def counts(self) -> bool:
-        """Whether the difference is too large to be chance, and large enough to matter."""
+        """Whether the difference is statistically significant and large enough to matter."""
         return self.excess > _LIKELY and self.auroc - 0.5 > LEAST
 
 
 def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
-    """Returns fact → its values (n,) for each of ``FACT_NAMES``, computed for n images.
+    """Computes every fact in ``FACT_NAMES`` for n images. Returns fact → values, an array of shape (n,).
 
-    ``raw`` maps ``RAW_FACTS`` and ``file_bytes``, the length of the file, to arrays (n,). Names become codes from 0 on.
-    Numbers become float64, and -1 if the file does not state them. If a fact has many names, rare names share a code.
-    The mask ``among``, (n,) bool, selects the images that decide which names are rare; by default, all do.
+    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the length of the file), to an array of shape (n,). Names
+    are encoded as integers from 0. Numbers become float64, with -1 where the file does not state them. If a fact has
+    many different names, all rare ones share one code. Only the images selected by the mask ``among``, (n,) bool,
+    decide which names are rare; by default, all images do.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -149,10 +151,10 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 
 
 def scene_numbers(groups: Array) -> Array:
-    """Returns the number of each image's scene, (n,) int64.
+    """Returns the index of each image's scene, (n,) int64.
 
-    ``groups`` (n,) has the name of each image's group, ``""`` for none. Images of one group have the same number, and
-    each image without a group has a different one.
+    ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none. Images of the same group
+    get the same index; each image without a group gets an index of its own.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
@@ -161,11 +163,11 @@ def scene_numbers(groups: Array) -> Array:
 
 
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
-    """Returns the cell, counted from 0, of each value of the fact ``name``: (n,) int64.
+    """Assigns each value of the fact ``name`` to a cell. Returns the cell indices, (n,) int64, counted from 0.
 
-    The cell of a name is its code. Numbers are divided into bins that hold about equally many images; each bin is a
-    cell. The number of bins grows with ``smaller``, the number of images in the smaller class. It is lower if several
-    numeric facts are divided together; ``graded`` is their number. It is multiplied by ``finer``.
+    For names, the cell is the code. Numbers are binned into quantiles, with one cell per bin. The number of bins
+    increases with ``smaller``, the number of images in the smaller class, and decreases with ``graded``, the number of
+    numeric facts that are binned jointly. It is then multiplied by ``finer``.
     """
     if name not in GRADED:
         return values.astype(np.int64)
@@ -179,7 +181,7 @@ class Classes:
     """The images of both classes, weighted so that each group counts as one image."""
 
     def __init__(self, label: Array, scenes: Array) -> None:
-        """``label`` (n,) is 0 or 1; ``scenes`` (n,) are from :func:`scene_numbers`."""
+        """``label``, of shape (n,), is 0 or 1; ``scenes``, of shape (n,), comes from :func:`scene_numbers`."""
         self.masks = [label == kind for kind in (0, 1)]
         self.weights: list[Array] = []
         self.counts: list[int] = []
@@ -190,9 +192,9 @@ class Classes:
             self.counts.append(len(sizes))
 
     def difference(self, name: str, values: Array) -> Difference:
-        """The difference between the classes in the fact ``name``. It is zero if all images are of one class.
+        """Measures how much the classes differ in the fact ``name``. The result is zero if all images are of one class.
 
-        ``values`` (n,) are those of the fact, from :func:`compared_facts`.
+        ``values``, of shape (n,), are the fact's values as returned by :func:`compared_facts`.
         """
         if not min(self.counts):
             return Difference(0.0, 0.5)
@@ -206,9 +208,9 @@ class Classes:
         return Difference(excess, _auroc(table))
 
     def _table(self, codes: Array) -> Array:
-        """The total weight of each class in each cell that is not empty: (2, cells).
+        """Returns the total weight per class in each non-empty cell, an array of shape (2, cells).
 
-        ``codes`` (n,) are the cells of the images.
+        ``codes``, of shape (n,), are the images' cell indices.
         """
         size = int(codes.max()) + 1
         table = np.stack(
@@ -232,15 +234,18 @@ def _chi_square(table: Array) -> float:
 
 
 def _auroc(table: Array) -> float:
-    """AUROC of a score that is the share of class 1 in an image's cell.
+    """Returns the AUROC obtained by scoring each image with the proportion of class 1 in its cell.
 
-    ``table`` (2, cells) has the weights of the classes in each cell.
+    ``table``, of shape (2, cells), holds the weight of each class in each cell.
     """
     return _ordered_auroc(table[:, np.argsort(table[1] / table.sum(axis=0), kind="stable")])
 
 
 def _ordered_auroc(table: Array) -> float:
-    """AUROC of a score that grows from cell to cell; ``table`` (2, cells) has the weights of the classes."""
+    """Returns the AUROC obtained by scoring each image with its cell index.
+
+    ``table``, of shape (2, cells), holds the weight of each class in each cell.
+    """
     real, generated = table / table.sum(axis=1, keepdims=True)
     below = np.cumsum(real) - real
     return float((generated * (below + real / 2)).sum())

@@ -1,11 +1,11 @@
 """Makes the files of both classes alike, so that a detector must learn from the pictures, not from file properties.
 
-There are two methods. ``match`` leaves out images until the properties of the files that show in the pixels (such as
-format, compression and size, but not metadata) have the same distribution in both classes. It changes no pixel.
-``recompress`` re-encodes every image of both classes as a JPEG of one quality. It changes neither the sizes nor the
-traces that an earlier compression left.
+There are two methods. ``match`` leaves out images until the file properties that show in the pixels (such as format,
+compression and size, but not metadata) have the same distribution in both classes. It changes no pixels. ``recompress``
+re-encodes every image of both classes as a JPEG of one quality. It neither changes image sizes nor removes the traces
+of earlier compression.
 
-Both methods decide once, in the first pass, and only from the headers of the files and the seed.
+With either method, all decisions are made once, in the first pass, based only on the file headers and the seed.
 """
 
 import io
@@ -35,7 +35,7 @@ Method = Literal["none", "match", "recompress"]
 METHODS = get_args(Method)
 
 MATCHED, RECOMPRESSED = "matched sampling", "every image re-encoded"
-"""How the descriptions that the two methods write to ``dataset.json`` begin."""
+"""Prefixes of the descriptions that the two methods write to ``dataset.json``."""
 
 _QUALITIES = (50, 95)  # recompress stays between these
 _QUALITY_WITHOUT_JPEGS = 90
@@ -66,9 +66,10 @@ def equalise(
 ) -> Equalised:
     """Applies ``method``, one of ``METHODS``, to the images in ``table``, which has the schema ``SCAN_SCHEMA``.
 
-    Reads the headers of the files again; ``advance(n)`` is called after every ``n`` of them. Raises ``InputError`` if
-    no images of both classes can be matched. If the disk no longer delivers a file, ``reject_unreadable`` rejects it;
-    otherwise ``MachineTrouble`` is raised, since the choice of images must not depend on the state of a disk.
+    Reads the file headers again, and calls ``advance(1)`` after each. Raises ``InputError`` if matching would leave no
+    images of one of the classes. If the disk no longer delivers a file, the file is rejected with
+    ``reject_unreadable``; otherwise ``MachineTrouble`` is raised, since the choice of images must not depend on the
+    state of a disk.
     """
     if method == "none":
         return Equalised(table, "")
@@ -141,7 +142,7 @@ def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedIm
 
 
 def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
-    """Column → values: the argument ``raw`` of :func:`shards.build.class_differences.compared_facts`."""
+    """Returns column → values, as :func:`shards.build.class_differences.compared_facts` expects them for ``raw``."""
     raw = {name: np.array([getattr(facts, name) for _, facts in found]) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.array([facts.jpeg_quality or -1 for _, facts in found], np.int64)
     raw["file_bytes"] = np.array([length for length, _ in found], np.int64)
@@ -149,7 +150,10 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
-    """The JPEG quality for re-encoding: one that most JPEGs of each class reach, or a default if there are no JPEGs."""
+    """Chooses the JPEG quality for re-encoding: the lower of the classes' 5th percentiles, limited to ``_QUALITIES``.
+
+    If there are no JPEGs, the quality is ``_QUALITY_WITHOUT_JPEGS``.
+    """
     low = [
         np.percentile(known, _LOW_PERCENTILE, method="lower")
         for kind in (0, 1)
@@ -160,9 +164,9 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 
 
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
-    """Rejects ``rows`` of ``table``, which matching left out. Returns the result.
+    """Marks ``rows``, the images that matching left out, as rejected in ``table``, and returns the result.
 
-    ``differing`` names the facts that were matched on, and ``images`` is the number of images before.
+    ``differing`` names the facts that were matched on; ``images`` is the number of images before matching.
     """
     if not differing:
         return Equalised(table, f"{MATCHED}: the classes did not differ, so all images stay")
@@ -174,7 +178,7 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
 
 
 def _rejected(table: pa.Table, why: Mapping[int, tuple[str, str]]) -> pa.Table:
-    """``table`` with some rows rejected; ``why`` maps each of these rows to (reason, detail)."""
+    """Marks some rows of ``table`` as rejected, and returns the result. ``why`` maps each one to (reason, detail)."""
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
     for row, (new_reason, new_detail) in why.items():
         reason[row], detail[row] = new_reason, new_detail

@@ -77,9 +77,9 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
 
 
 def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
-    """Raises ``InputError`` if the first pass rejected all images of a class, or all that were given to a split.
+    """Raises ``InputError`` if the first pass rejected every image of a class, or every image assigned to a split.
 
-    The data set without them would not be the one that the user asked for. Before raising, writes the list of rejects.
+    The remaining images would not make the data set that the user asked for. Writes the list of rejects before raising.
     """
     lost: dict[str, Counter[str]] = {}
     left: set[str] = set()
@@ -106,18 +106,18 @@ def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]
 
 
 def _kinds(label: int | None, split: str) -> list[str]:
-    """The kinds of image, in words, to which an image belongs: one for its class, one for the split that it was given.
+    """Returns phrases for the categories that an image belongs to: its class, and the split assigned by the source.
 
-    The first is missing if ``label`` is ``None``, the second if ``split`` is ``""``.
+    The class is omitted if ``label`` is ``None``, the split if ``split`` is ``""``.
     """
     of_class = [] if label is None else [f"{CLASS_NAMES[label]} images"]
     return of_class + ([f"images given to the split {split}"] if split else [])
 
 
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
-    """Raises ``InputError`` if a kind of image in ``lost`` is not in ``left``, so that all images of it were rejected.
+    """Raises ``InputError`` if a category in ``lost`` is not in ``left``, i.e. all of its images were rejected.
 
-    ``lost`` maps each kind that has rejected images to reason → number of rejected images.
+    ``lost`` maps each category (see :func:`_kinds`) that has rejected images to their counts by reason.
     """
     for kind, reasons in lost.items():
         if kind not in left:
@@ -135,15 +135,15 @@ def write_data_set(
     samples_per_shard: int = 0,
     **fields: Any,
 ) -> DatasetInfo:
-    """Makes one data set of the shards whose manifests are ``manifests``, and returns the contents of ``dataset.json``.
+    """Combines the shards with the given ``manifests`` into one data set. Returns the contents of ``dataset.json``.
 
-    Joins the manifests into ``samples.arrow``, split after split, then writes the list of rejects and, last of all,
+    Writes the list of rejects, then ``samples.arrow`` (the manifests, concatenated and ordered by split), and finally
     ``dataset.json``. ``rejected`` are the images that were assigned to no shard. ``samples_per_shard`` is the limit
-    that was set, 0 for none. ``given`` maps the source paths of images to the splits that the source assigned to them.
-    ``fields`` are further fields of :class:`DatasetInfo`.
+    that was set, or 0 if there was none. ``given`` maps source paths to the splits that the source assigned to these
+    images. ``fields`` are further fields of :class:`DatasetInfo`.
 
-    Raises ``InputError`` if no sample is left, or if all images of a class, or all that were given to a split, were
-    rejected. In this case, only the list of rejects is written.
+    Raises ``InputError`` if no samples are left, or if every image of a class, or every image that was assigned to a
+    split, was rejected. In this case, only the list of rejects is written.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -185,7 +185,7 @@ def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetI
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all shards, ordered by split, and within a split in the order of the shards."""
+    """Concatenates the rows of all shards, ordered by split and, within a split, in the order of the shards."""
     if not tables:
         return SAMPLE_SCHEMA.empty_table()
     table = pa.concat_tables(tables)
@@ -196,10 +196,11 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
-    """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set. Returns the table as it was written.
+    """Writes a table of ``SAMPLE_SCHEMA`` as a data set's manifest. Returns the table in the form that was written.
 
-    The manifest is one record batch, so that every column is one array of the mapped file. ``build_id`` is the one of
-    ``dataset.json``. If it is empty, opening the data set does not check that the two files belong together.
+    The manifest is a single record batch, so each column is one contiguous array when the file is memory-mapped.
+    ``build_id`` is the build id in ``dataset.json``. If it is empty, opening the data set does not check that the two
+    files belong together.
     """
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)
@@ -230,7 +231,7 @@ def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
 
 
 def in_order(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Returns ``reasons`` (reason → number of images) in the order of ``REASONS`` and without zeros."""
+    """Returns ``reasons`` (reason → number of images) in the order of ``REASONS``, leaving out zero counts."""
     return {reason: reasons[reason] for reason in REASONS if reasons.get(reason)}
 
 
@@ -254,6 +255,6 @@ def stored_as_counts(table: pa.Table) -> dict[str, int]:
 
 
 def not_indexable_counts(table: pa.Table) -> dict[str, int]:
-    """Returns reason → number of samples in a manifest that have no entry points for that reason."""
+    """Counts the samples in a manifest that have no entry points, by reason. Returns reason → count."""
     found = Counter(table.column("not_indexable").to_pylist())
     return {reason: found[reason] for reason in sorted(filter(None, found))}

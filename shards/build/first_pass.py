@@ -55,11 +55,11 @@ class FileState:
 
 
 def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: Tiling = _ALL_KEPT) -> FileState:
-    """Reads one file and recognises its format. The result has a reason if the file is not a usable image.
+    """Reads one file and recognises its format. If the file is not a usable image, the result states the reason.
 
-    ``known`` is the file's stamp, if the caller knows it; ``tiling`` decides whether the image is stored as tiles.
-    Thread-safe. Raises ``InputError`` if a store does not answer, and ``MachineTrouble`` if the machine is at fault. If
-    the disk fails to deliver the file, the reason is ``io``.
+    ``known`` is the file's stamp, if the caller has it already; ``tiling`` decides whether the image is stored as
+    tiles. If the disk fails to deliver the file, the reason is ``io``. Thread-safe. Raises ``InputError`` if a store
+    does not answer, and ``MachineTrouble`` for faults of the machine.
     """
     try:
         # Take the stamp before the bytes: if the file changes in between, an old stamp makes it be read again.
@@ -82,12 +82,12 @@ def scan(
     """Examines every file of ``sources`` in ``threads`` threads, and returns a table with the schema ``SCAN_SCHEMA``.
 
     The table has the rows of ``sources`` in their order, with the results added. ``tiling`` decides which images are
-    stored as tiles; ``advance(n)`` is called after every ``n`` files.
+    stored as tiles. ``advance(1)`` is called after each file.
 
-    Files of equal bytes are rejected if some are labelled real and others generated. If they were given to several
-    splits, only those in the last of these splits, in the order of ``SPLITS``, are kept. If the disk fails to deliver a
-    file, ``reject_unreadable`` rejects it; otherwise ``MachineTrouble`` is raised, as for other faults of the machine.
-    Raises ``InputError`` if a store does not answer.
+    Byte-identical files are all rejected if their labels differ. If they are assigned to different splits, only the
+    files of the split that comes last in ``SPLITS`` are kept. If the disk fails to deliver a file, the file is rejected
+    with ``reject_unreadable``; otherwise ``MachineTrouble`` is raised, as for other faults of the machine. Raises
+    ``InputError`` if a store does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
@@ -119,18 +119,18 @@ def map_in_threads(function: Callable[[str], T], names: Sequence[str], threads: 
 
 
 def image_not_given(path: str, cause: str) -> MachineTrouble:
-    """The error for an image at ``path`` that the disk failed to deliver ``TRIES`` times.
+    """Returns the error to raise if the disk has failed ``TRIES`` times to deliver the image at ``path``.
 
-    ``cause`` is the system's message.
+    ``cause`` is the operating system's message.
     """
     return disk_failed(path, f"{cause}, {TRIES} times", ", or leave such images out with --reject-unreadable")
 
 
 def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
-    """Rejects files of equal bytes that contradict each other: with both labels, or given to several splits.
+    """Rejects byte-identical files that contradict each other: with different labels, or assigned to different splits.
 
-    Of files given to several splits, those in the last split, in the order of ``SPLITS``, are kept. So no image that is
-    kept for measuring is also trained on.
+    If the splits differ, the files of the split that comes last in ``SPLITS`` are kept. As a result, no image that is
+    kept for evaluation is also trained on.
     """
     rows = list(zip(states, *(table.column(name).to_pylist() for name in ("label", "split")), strict=True))
     labels: dict[bytes, int] = {}
@@ -154,6 +154,6 @@ def _place(split: str) -> int:
 
 
 def _again(state: FileState, reason: str) -> FileState:
-    """Returns ``state`` rejected for ``reason``: an image whose bytes occur more than once."""
+    """Returns ``state`` as rejected for ``reason``, with the hash that the image shares with others as the detail."""
     detail = f"SHA-256 {state.sha256.hex()[:16]}…"
     return FileState(state.num_bytes, state.mtime_ns, state.sha256, reason=reason, detail=detail)

@@ -127,10 +127,10 @@ def encode_global_view(view: np.ndarray) -> bytes:
 
 
 def check_sample(record: dict[str, Any], members: dict[str, bytes], global_size: int) -> Iterator[tuple[str, str]]:
-    """Yields (key of ``shards.verify.CHECKS``, detail) for each fault of a stored sample.
+    """Checks a stored sample. Yields (key of ``shards.verify.CHECKS``, detail) for each fault found.
 
-    ``record`` is the sample's row of the manifest. ``members`` maps the names in ``shards.manifest.schema.MEMBERS`` to
-    the bytes of its members.
+    ``record`` is the sample's row in the manifest. ``members`` maps the names in ``shards.manifest.schema.MEMBERS`` to
+    the contents of its members.
     """
     data = members["image"]
     if zlib.crc32(data) != record["image_crc32"]:

@@ -25,10 +25,10 @@ def match_classes(
 ) -> tuple[np.ndarray, list[str]]:
     """Returns which images to keep, (n,) bool, and the names of the facts that were matched on.
 
-    ``raw`` is the argument of ``compared_facts``. ``label`` (n,) is 0 or 1, ``scenes`` (n,) are from ``scene_numbers``,
-    and ``hashes`` identify the images. The images that are kept have the same proportion of the classes as all images.
-    The result depends only on the set of images, not on their order. If the classes have no cell in common, no image of
-    at least one class is kept. If there is only one class, all images are kept.
+    ``raw`` has the form that ``compared_facts`` expects. ``label``, of shape (n,), is 0 or 1; ``scenes``, of shape
+    (n,), comes from ``scene_numbers``; ``hashes`` identify the images. Matching preserves the overall ratio of the
+    classes. The result depends only on the set of images, not on their order. If the classes have no cell in common, at
+    least one class is left without images. If there is only one class, all images are kept.
     """
     if len(np.unique(label)) < 2:
         return np.ones(len(label), bool), []
@@ -59,10 +59,10 @@ def match_classes(
 def _draw(
     facts: Mapping[str, np.ndarray], label: np.ndarray, chosen: Mapping[str, int], rank: np.ndarray
 ) -> np.ndarray:
-    """Returns which images to keep, (n,) bool, so that each cell has the classes in their overall proportion.
+    """Returns which images to keep, (n,) bool, such that every cell has the overall ratio of the classes.
 
-    A cell is one combination of the cells of all ``chosen`` facts. ``chosen`` maps each fact to a factor by which its
-    number of cells is increased. In each cell, the images with the lowest ``rank`` (n,) are kept.
+    A cell here is a combination of one cell per fact in ``chosen``, which maps each fact to the factor by which its
+    number of cells is increased. Within a cell, the images with the lowest ``rank``, of shape (n,), are kept.
     """
     total = [int((label == kind).sum()) for kind in (0, 1)]
     graded = sum(name in GRADED for name in chosen)

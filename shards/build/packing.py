@@ -1,7 +1,7 @@
 """Decides which samples share a shard, and in which order.
 
-The samples of a split are in a seeded random order, with one image format per shard. So a shard read from front to back
-is already shuffled, and one decoder suffices for all of it.
+The samples of a split are shuffled with a seed, and each shard holds only one image format. As a result, reading a
+shard sequentially already yields samples in random order, and needs only one decoder.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from shards.manifest.schema import SPLITS
 
 __all__ = ["PackedSource", "ShardPlan", "pack", "sample_key"]
 
-MAX_SHARDS = 1_000_000  # a key has six digits for the shard's number
+MAX_SHARDS = 1_000_000  # a key has six digits for the index of the shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,9 @@ class PackedSource:
 
     @property
     def stored_format(self) -> str:
-        """The format of the image in the shard, such as ``JPEG``: a key of ``EXTENSIONS``.
+        """Format in which the shard stores the image, such as ``JPEG``: a key of ``EXTENSIONS``.
 
-        ``format``, in contrast, is the format of the source file. The two may differ if the image is tiled or
-        re-encoded.
+        It may differ from ``format``, the format of the source file, if the image is tiled or re-encoded.
         """
         if self.recompress_quality:
             return "JPEG"
@@ -52,14 +51,14 @@ class ShardPlan:
     """One shard that a build is to write, with its images in order."""
 
     number: int
-    """Number of the shard, counted over all splits, so that the keys of samples are unique in the data set."""
+    """Index of the shard, counted across all splits, so that sample keys are unique in the data set."""
     split: str
     format: str
     sources: tuple[PackedSource, ...]
 
     @property
     def stem(self) -> str:
-        """File name, without the extension, that the tar, its index and its manifest share."""
+        """File name, without extension, shared by the tar, its index and its manifest."""
         return f"{self.split}-{self.number:06d}"
 
     @property
@@ -69,7 +68,7 @@ class ShardPlan:
 
 
 def sample_key(shard: int, index: int) -> str:
-    """The key of the sample with the index ``index`` in the shard with the number ``shard``: 12 digits."""
+    """Returns the key of a sample, 12 digits, from the index of its shard and its own index in the shard."""
     return f"{shard:06d}{index:06d}"
 
 

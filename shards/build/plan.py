@@ -1,7 +1,7 @@
 """The plan of a build, stored in the output folder so that the build can be continued.
 
-The plan holds the settings and the first pass over the sources. A later run in the same folder continues the build, or
-stops with a sentence that says what has changed since.
+The plan holds the settings and the results of the first pass over the sources. A later run in the same folder either
+continues the build, or stops with an error that says what has changed in the meantime.
 """
 
 import io
@@ -46,7 +46,7 @@ class BuildPlan:
 
     settings: BuildSettings
     written_by: dict[str, str]
-    """Versions of the programs on which the bytes of shards depend."""
+    """Versions of the software that the bytes of the shards depend on."""
     table: pa.Table
     """Results of the first pass: one row per source file, with the schema ``SCAN_SCHEMA``."""
     equalised: str = ""
@@ -72,7 +72,7 @@ class PlanRecord(TypedDict):
 
 @cache
 def current_versions() -> dict[str, str]:
-    """Versions of the programs on which the bytes of shards depend."""
+    """Returns the installed versions of the software that the bytes of the shards depend on."""
     return {
         "glass-hires": version("glass-hires"),
         "pillow": version("pillow"),
@@ -89,7 +89,7 @@ def make_plan(
     advance: Callable[[int], object],
     reject_unreadable: bool = False,
 ) -> BuildPlan:
-    """Makes the first pass over ``sources``, and equalises the classes if ``settings`` say so. Writes nothing."""
+    """Makes the first pass over ``sources``, and equalises the classes if ``settings`` require it. Writes nothing."""
     containers = sources.files.containers()
     table = with_groups(scan(sources, threads, advance, settings.tiling, reject_unreadable), sources.groups)
     decided = equalise(
@@ -141,9 +141,9 @@ def read_plan(out: Path) -> BuildPlan | None:
 
 
 def _require_known_words(table: pa.Table) -> None:
-    """Raises ``ValueError`` if ``table`` has an unknown format, split or reason.
+    """Raises ``ValueError`` if ``table`` contains an unknown format, split or reason.
 
-    This is a check for safety: the plan may come from a store, and formats and splits become parts of file names.
+    This is a security check: the plan may come from a store, and formats and splits become parts of file names.
     """
     for column, known in (("format", EXTENSIONS), ("split", SPLITS), ("reason", REASONS)):
         for word in table.column(column).unique().to_pylist():
@@ -152,7 +152,7 @@ def _require_known_words(table: pa.Table) -> None:
 
 
 def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
-    """The shards of a build. They depend on nothing but ``plan``."""
+    """Returns the shards that a build is to write. They depend only on ``plan``."""
     settings = plan.settings
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
     given = frozenset(row["split"] for row in taken)
@@ -178,10 +178,10 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
 
 
 def with_groups(table: pa.Table, groups: GroupList | None) -> pa.Table:
-    """``table`` after the groups in its column ``group`` were joined with those of the group list ``groups``.
+    """Merges the groups in the column ``group`` of ``table`` with those of a group list. Returns the resulting table.
 
     Images are identified by the column ``sha256``. If ``groups`` is ``None``, ``table`` is returned unchanged. Raises
-    ``InputError`` if the list names none of the images.
+    ``InputError`` if none of the images is in the list.
     """
     if groups is None:
         return table

@@ -1,4 +1,4 @@
-"""Before a build is continued, checks that nothing has changed since it was begun."""
+"""Checks, before a build is continued, that nothing has changed since it was begun."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -19,10 +19,10 @@ __all__ = ["require_unchanged"]
 
 
 def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
-    """Raises ``InputError`` if settings, sources or versions differ from the build that was begun in ``out``.
+    """Raises ``InputError`` if settings, sources or versions are not those with which the build in ``out`` was begun.
 
-    The message names the differences. Versions of programs matter only until the build is finished, because other
-    versions could write other bytes.
+    The message lists the differences. Versions are compared only until the build is finished, since a different version
+    could write different bytes.
     """
     changes = [
         _setting_change(name, before, now)
@@ -65,7 +65,7 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
 
 
 def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
-    """Returns two lists: files whose contents have changed since the plan, and files that have become readable.
+    """Returns two lists: files whose contents have changed since the plan, and files that only now can be read.
 
     Reads only files whose stamps differ from those in the plan.
     """
@@ -91,7 +91,7 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
 
 
 def _parents(name: str) -> Iterator[str]:
-    """Yields the folders and containers that hold a file, from the innermost outwards, and ``""`` at the end."""
+    """Yields the path of every folder or container around a file, innermost first; the last is ``""``, the root."""
     while name:
         name = name.rpartition("/")[0]
         yield name

@@ -1,4 +1,4 @@
-"""Imports the modules that all workers of a build need, once, in the fork server from which workers are forked."""
+"""Imports the modules that all workers of a build need into the fork server, once, before it forks the workers."""
 
 import webdataset  # noqa: F401 - imports torch, which takes seconds
 from numba.core.registry import cpu_target

@@ -1,7 +1,7 @@
 """Builds shards on the machines of a Ray cluster. The bytes do not depend on the machines.
 
-A task is one shard. If a worker or a machine is lost, Ray restarts its task elsewhere. A shard appears whole or not at
-all, and doing a task twice gives the same bytes. Every machine needs the same version of this project and of the
+Each task writes one shard. If a worker or a machine is lost, Ray restarts its task elsewhere. Shards are written
+atomically, and repeating a task gives the same bytes. Every machine needs the same version of this project and of the
 libraries that determine the bytes. Sources and output must be in a store, or at the same paths on all machines (on a
 shared file system).
 """
@@ -20,7 +20,7 @@ _RESTARTS = 5
 """Maximum number of times that a task is restarted because its worker or machine was lost."""
 
 _AHEAD = 2
-"""Number of tasks per processor that are handed to Ray at a time. A hundred thousand at once would fill Ray's
+"""Maximum number of pending Ray tasks per CPU. Submitting a hundred thousand tasks at once would exhaust Ray's
 memory."""
 
 _POLL_S = 0.5
@@ -31,10 +31,10 @@ def write_shards_on_ray(
 ) -> None:
     """Writes all shards, the largest first. ``advance(n)`` is called with the number of images of each finished shard.
 
-    Joins the cluster at ``RAY_ADDRESS``. Without that variable, starts a cluster on this machine that uses ``workers``
-    processors. ``versions`` maps each program on which the bytes depend to its version on this machine; a machine with
-    other versions ends the build with an error. The first error ends the build and is raised. Shards that were finished
-    by then stay.
+    Joins the cluster at ``RAY_ADDRESS``. If that variable is not set, starts a cluster on this machine with ``workers``
+    CPUs. ``versions`` maps each program or library that the bytes depend on to its version on this machine; a machine
+    with other versions stops the build with an error. The first error stops the build and is raised. Shards that are
+    already finished are kept.
     """
     ordered = iter(sorted(tasks, key=lambda task: -task.num_images))
     with _cluster(workers) as ray:
@@ -58,7 +58,10 @@ def write_shards_on_ray(
 
 
 def write_shard(task: Task, versions: Mapping[str, str]) -> None:
-    """Does one task, in a process of the cluster. Raises ``InputError`` if the machine has other ``versions``."""
+    """Executes one task in a process of the cluster. Raises ``InputError`` if the machine has other versions.
+
+    ``versions`` are the versions that are required, by name.
+    """
     from shards.build.plan import current_versions
 
     here = current_versions()
@@ -96,10 +99,10 @@ def _result(ray: Any, reference: Any) -> None:
 
 @contextmanager
 def _cluster(workers: int) -> Iterator[Any]:
-    """Context manager: joins a Ray cluster, or starts one on this machine, and yields Ray.
+    """Context manager that joins a Ray cluster, or starts one on this machine, and yields the ``ray`` module.
 
-    At the end, leaves a cluster that was joined, and stops one that was started. If this process has joined a cluster
-    already, that one is used and stays joined.
+    On exit, it disconnects from a cluster that it joined, and stops one that it started. If this process is already
+    connected to a cluster, that one is used and stays connected.
     """
     try:
         import ray

@@ -26,10 +26,10 @@ Megapixels = Annotated[float, Meta(ge=0, le=MAX_PIXELS / 1e6)]
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """Settings of :func:`shards.build.build.build_dataset`. An invalid value raises ``InputError`` naming it."""
+    """Settings of :func:`shards.build.build.build_dataset`. Raises ``InputError`` naming any invalid setting."""
 
     split_shares: dict[str, float] = field(default_factory=lambda: parse_shares(DEFAULT_SPLIT))
-    """Split → its share of the samples. The samples of each label are divided separately, by these shares."""
+    """Maps each split to its share of the samples. The shares apply to the samples of each label separately."""
     split_seed: Seed = 606
     """Seed of the split and of the order of samples in the shards."""
     samples_per_shard: Annotated[int, Meta(ge=1, le=999_999)] = 1000  # a key has six digits for the place in the shard
@@ -37,13 +37,13 @@ class BuildSettings:
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels. Models trained on the data set take global views of this size."""
     lossless: Lossless = "tile"
-    """``tile``: lossless images are stored as tiled TIFFs with the same pixels. A crop is then read 5 times (at 1
-    megapixel) to 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: they are stored unchanged, for programs
-    that cannot read TIFFs with zstd (docs/readers.md)."""
+    """How to store lossless images. ``tile``: as tiled TIFFs with the same pixels; reading a crop is then between 5
+    times (at 1 megapixel) and 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: unchanged, for programs that
+    cannot read TIFFs with zstd (docs/readers.md)."""
     lossy: Lossy = "keep"
-    """``tiles``: other images without random access (lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, palettes, JPEGs
-    with arithmetic coding or in CMYK, TIFFs with JPEG inside) are also stored as tiled TIFFs with the same pixels,
-    which take many times as many bytes (docs/data.md). ``keep``: they are stored unchanged."""
+    """How to store other images without random access: lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, images with
+    palettes, JPEGs with arithmetic coding or in CMYK, and TIFFs that contain JPEG data. ``tiles``: also as tiled TIFFs
+    with the same pixels, which are many times larger (docs/data.md). ``keep``: unchanged."""
     lossy_over: Megapixels = 0.0
     """With ``lossy="tiles"``: number of megapixels that an image must exceed to be stored as tiles."""
     keep_progressive: bool = False
@@ -52,8 +52,8 @@ class BuildSettings:
     """``match``: leave out images until the classes differ in no file property that shows in the pixels.
     ``recompress``: re-encode all images alike, which changes their pixels. ``none``: neither."""
     note: str = ""
-    """What every reader of a verdict must know about the data set, see ``shards.manifest.note``. If empty, the note is
-    taken from a file in the source (``shards.sources.note_file``), if there is one."""
+    """What every reader of a verdict must know about the data set (see ``shards.manifest.note``). If empty, the note is
+    read from a file in the source (``shards.sources.note_file``), if there is one."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
@@ -71,6 +71,6 @@ class BuildSettings:
 
     @property
     def tiling(self) -> Tiling:
-        """Which images are stored as tiles; none if ``recompress`` turns every image into a JPEG."""
+        """Returns which images to store as tiles: none if ``recompress`` turns every image into a JPEG."""
         lossless = self.lossless == "tile" and self.equalise != "recompress"
         return Tiling(lossless, self.lossy == "tiles", self.lossy_over)

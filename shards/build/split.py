@@ -1,12 +1,12 @@
 """Assigns each sample to a split: train, valid, test or calibration.
 
-The split is *label-stratified*: the samples of each label are divided by the shares separately. Neither groups nor
-exact duplicates cross splits. The result depends only on the seed, the shares and the set of (content, label, group),
-not on the order of the files.
+The split is *label-stratified*: the shares apply to the samples of each label separately. Neither groups nor exact
+duplicates are divided between splits. The result depends only on the seed, the shares and the set of (content, label,
+group), not on the order of the files.
 
-Groups are assigned one by one, the largest first, and groups of equal size in a seeded random order. Each goes to the
-split for which the distance from the target counts grows least. The distance of a split is chi-square: the sum over
-labels of (count - target)² / target. If all groups have one sample, the result is the Sainte-Laguë apportionment.
+Groups are assigned greedily, the largest first, with ties in a seeded random order. Each group goes to the split whose
+chi-square distance from its target counts increases least: the sum over labels of (count - target)² / target. If every
+group has one sample, this is the Sainte-Laguë method of apportionment.
 """
 
 import hashlib
@@ -47,9 +47,9 @@ class _Unit:
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Parses ``"0.7,0.15,0.15"`` and returns split → share. Raises ``InputError`` if ``text`` is not valid.
+    """Parses shares such as ``"0.7,0.15,0.15"`` for train, valid and test. Returns split → share.
 
-    A fourth number is the share of calibration.
+    An optional fourth number is the share of calibration. Raises ``InputError`` if ``text`` is invalid.
     """
     try:
         shares = [float(part) for part in text.split(",")]
@@ -63,10 +63,10 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
-    """The splits that have a share but no image in the source, so that their images must be drawn from those of train.
+    """Returns the splits that must be drawn from the images of train: those with a share but no images in the source.
 
-    ``given`` holds the splits that the source assigns to images, and ``""`` if it assigns none to some image. The
-    result is empty unless the source assigns a split to every image, and train to some.
+    ``given`` holds the splits that the source assigns to images, including ``""`` if some images have none. The result
+    is empty unless every image has an assigned split and some are in train.
     """
     if "" in given or TRAIN not in given:
         return []
@@ -82,10 +82,10 @@ def assign_splits(
 ) -> list[str]:
     """Returns the split of each sample, in the order of ``samples``.
 
-    If the source assigns a split to a sample, it applies to all samples of its group, and these count towards the
-    shares. No sample is drawn into a split in ``closed``; the other splits then divide the samples outside of
-    ``closed`` in proportion to their shares. Samples that the source assigns to the split ``again`` are drawn as if
-    they had no split. Raises ``InputError`` if the source assigns two splits to samples of one group or of equal
+    A split that the source assigns to a sample applies to the sample's whole group, and these samples count towards the
+    shares. No samples are drawn into the splits in ``closed``; all samples outside them are divided among the other
+    splits in proportion to their shares. Samples that the source assigns to the split ``again`` are drawn as if they
+    had no split. Raises ``InputError`` if the source assigns different splits to samples of one group or of equal
     content.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
@@ -130,9 +130,9 @@ def _targets(samples: Sequence[Splittable], shares: dict[str, float], closed: fr
 
 
 def _cost(unit: _Unit, counts: list[int], targets: list[float]) -> float:
-    """The increase of a split's chi-square if ``unit`` is added to it.
+    """Returns how much adding ``unit`` to a split would increase the split's chi-square distance.
 
-    ``counts`` and ``targets`` are the present and the wanted numbers of samples in the split, by label.
+    ``counts`` and ``targets`` are the split's current and desired numbers of samples per label.
     """
     return sum(
         more * (2 * (count - target) + more) / target

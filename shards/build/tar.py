@@ -47,7 +47,7 @@ class _HashedFile:
         self._file.close()
 
     def abandon(self) -> None:
-        """Closes the file and ignores errors, because another error is being raised."""
+        """Closes the file, ignoring errors, because another error is already being raised."""
         self._failed = True
         with suppress(OSError):
             self._file.close()
@@ -104,7 +104,7 @@ class ShardTar:
 
 
 def dali_index(samples: list[list[Member]]) -> str:
-    """The text of the ``.idx`` file, in version 1.2 of its format, that DALI's WebDataset reader needs."""
+    """Returns the text of the ``.idx`` file for DALI's WebDataset reader, in version 1.2 of the format."""
     lines = [f"v1.2 {len(samples)}"]
     for members in samples:
         lines.append(" ".join(f"{ext} {start} {size} {name}" for ext, start, size, name in members))

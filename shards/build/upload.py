@@ -37,7 +37,7 @@ class UploadedShardTask:
     task: ShardTask
     url: str
     elsewhere: bool
-    """Whether the task may run on another machine than the one that began the build. In this case, it creates a
+    """Whether the task may run on a machine other than the one that began the build. If so, the task creates a
     temporary folder in the cache folder of the machine that runs it, works there, and deletes the folder at the end."""
 
     @property
@@ -117,7 +117,7 @@ class RemoteOutput:
         self.pull_manifests(small)
 
     def pull_manifests(self, names: Iterable[str]) -> None:
-        """Downloads those of ``names`` that are not in the local folder, because other machines uploaded them."""
+        """Downloads those of ``names`` that are missing from the local folder because other machines uploaded them."""
         missing = [name for name in names if not within(self.folder, name).exists()]
         most = self.remote.settings.cache_bytes
 
@@ -133,7 +133,7 @@ class RemoteOutput:
         return name in self._there
 
     def task(self, task: ShardTask, elsewhere: bool) -> UploadedShardTask:
-        """Returns a task that does ``task``, which writes a shard, and then uploads the shard."""
+        """Returns a task that writes a shard, by running ``task``, and then uploads it."""
         return UploadedShardTask(task, self.remote.url, elsewhere)
 
     def push(self, *names: str) -> None:

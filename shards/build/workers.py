@@ -31,11 +31,12 @@ class _Channel:
     done: "Synchronized[int]"
     stop: "Synchronized[int]"
     silent: ExitStack
-    """Context that tells the user about long silences. The first worker leaves it after its first image."""
+    """Context that informs the user if nothing happens for a long time. The first worker exits it after its first
+    image."""
 
 
 class Task(Protocol):
-    """The work of one shard. Can be pickled."""
+    """The work to be done for one shard. Can be pickled."""
 
     @property
     def num_images(self) -> int: ...
@@ -47,7 +48,8 @@ class Task(Protocol):
 def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:
     """Writes all shards, the largest first. ``advance(n)`` is called whenever ``n`` more images are done.
 
-    The first error stops all workers after their current image, and is raised. Shards that were complete by then stay.
+    The first error stops all workers after their current image, and is raised. Shards that are already complete are
+    kept.
     """
     ordered = sorted(tasks, key=lambda task: -task.num_images)
     if min(workers, len(ordered)) <= 1:
@@ -109,9 +111,9 @@ def _start_worker(done: Any, stop: Any, started: Any) -> None:
 
 
 def obey_parent() -> None:
-    """Makes this worker end when the main process ends, however that ends, and makes it ignore Ctrl-C.
+    """Makes this worker exit when the main process ends for whatever reason, and makes it ignore Ctrl-C.
 
-    Called at the worker's start.
+    Called when the worker starts.
     """
     # Ctrl-C reaches all processes of the terminal. The main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -47,7 +47,7 @@ class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, source: PackedSource, reason: str, detail: str) -> "Rejection":
-        """Makes the rejection of the image ``source``."""
+        """Creates the rejection record of the image ``source``."""
         return cls(source.path, source.label, source.generator, reason, detail)
 
 
@@ -61,7 +61,7 @@ class ShardRecord(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """The task of writing one shard. Can be pickled. Doing it twice gives the same files."""
+    """The task of writing one shard. Can be pickled. Running it twice gives the same files."""
 
     plan: ShardPlan
     files: SourceFiles
@@ -144,9 +144,11 @@ def _add(
 def _read_again(
     task: ShardTask, source: PackedSource, contents: Iterator[bytes], rejected: list[Rejection]
 ) -> bytes | None:
-    """Takes the bytes of ``source`` from ``contents`` and checks that they have not changed since the first pass.
+    """Takes the next item, the bytes of ``source``, from ``contents``, and checks it against the first pass.
 
-    Returns ``None``, and appends to ``rejected``, if the disk failed to deliver them and ``task`` allows that.
+    If the disk failed to deliver them, appends to ``rejected`` and returns ``None`` if ``task.reject_unreadable`` is
+    set. Otherwise raises ``MachineTrouble``, or ``InputError`` if the source can no longer be read for another reason
+    or has changed.
     """
     path = task.files.where(source.path)
     try:

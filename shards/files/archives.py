@@ -1,4 +1,4 @@
-"""Recognises archives and compressed files by their first bytes: files that may hold images but are no images."""
+"""Recognises archives and compressed files, which may contain images but are not images, by their first bytes."""
 
 from pathlib import Path
 
@@ -23,15 +23,18 @@ def _by_start(start: bytes, kinds: dict[bytes, str]) -> str:
 
 
 def compressed_with(start: bytes) -> str:
-    """The program (zip, 7z, gzip …) that packed the file whose first eight bytes are ``start``; ``""`` if none did."""
+    """Identifies the program that packed a file (zip, 7z, gzip …) from ``start``, the file's first bytes.
+
+    Returns ``""`` if the file is not packed. Eight bytes are enough.
+    """
     return _by_start(start, _COMPRESSED | _ARCHIVES)
 
 
 def archive_kind(path: Path) -> str:
-    """Returns ``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or cannot be opened.
+    """Returns the kind of archive, such as ``zip``, ``gzip`` or ``tar``, or ``""`` if it is none or cannot be opened.
 
-    Raises ``MachineTrouble`` if the machine is at fault, for example if the disk fails, so that no archive is left out
-    unnoticed because it could not be read.
+    Raises ``MachineTrouble`` for faults of the machine, such as a failing disk, so that an archive that could not be
+    read is not skipped unnoticed.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))
@@ -46,7 +49,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
-    """The message for a user who gives a file packed by the program ``packer``; ``into`` says where to unpack it."""
+    """Returns the message for users who pass a file packed with ``packer``; ``into`` says where to unpack it."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
         f"{path} is compressed or packed with {packer}, so its members cannot be read where they are: unpack it to "

@@ -24,15 +24,15 @@ _MAX_MESSAGES = 4096
 """Maximum number of IPC messages in a file. A manifest has one for its schema, one per dictionary column, and one for
 all rows."""
 _CHECKED_ROWS = 1_000_000
-"""Number of rows of a text column that are checked at a time. It limits how many pages of the file are in memory."""
+"""Number of rows of a text column to check at a time. Limits how many pages of the file are in memory at once."""
 
 
 def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
     """Maps an Arrow IPC file without copying it, checks all its values, and returns (its table, its memory map).
 
     Raises ``OSError`` if the file cannot be read, and an Arrow exception or ``ValueError`` if it is damaged or
-    compressed. The check reads the columns of texts and of names once, and then releases their pages: at ten million
-    rows the texts alone are 0.9 GB, and a training run never reads them (docs/LOG.md, ``bench scale``).
+    compressed. To check text and dictionary columns, their pages are read once and then released: at ten million rows,
+    the text columns alone take 0.9 GB, and a training run never reads them (docs/LOG.md, ``bench scale``).
     """
     with machine_spared(path):
         mapped = read_or_end(path, lambda: map_regular(path))
@@ -48,9 +48,10 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
-    """Yields the parts of ``column`` to check one by one: slices of a text column, or any other column whole.
+    """Yields the pieces of ``column`` to check one at a time: slices of a text column, or all of any other column.
 
-    Dictionary columns are not sliced, because each slice has the whole dictionary, which would be checked every time.
+    Dictionary columns are not sliced, because every slice carries the whole dictionary, which would be checked each
+    time.
     """
     step = _CHECKED_ROWS if pa.types.is_string(column.type) else max(1, len(column))
     for start in range(0, max(1, len(column)), step):
@@ -92,7 +93,10 @@ def is_compressed(metadata: pa.Buffer) -> bool:
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Offset in ``data`` of field ``number`` of the FlatBuffer table at ``table``; 0 if the field is absent."""
+    """Returns the offset in ``data`` of a field of the FlatBuffer table at ``table``, or 0 if the field is absent.
+
+    ``number`` is the field's index.
+    """
     vtable = table - int.from_bytes(_bytes(data, table, 4), "little", signed=True)
     place = 4 + 2 * number
     if place + 2 > int.from_bytes(_bytes(data, vtable, 2), "little"):

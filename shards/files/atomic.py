@@ -1,7 +1,7 @@
-"""Writes files so that they appear whole or not at all: under a temporary name, then renamed.
+"""Writes files atomically: under a temporary name, which is replaced by the final name when the file is complete.
 
-A temporary name holds the host, the process and a random number, because containers that share a folder may have equal
-host names and process numbers. The writer locks its file, so a temporary file without a lock was left behind by a
+A temporary name contains the host, the process id and a random number, because containers that share a folder may have
+the same host name and process ids. The writer locks its file, so a temporary file without a lock was left behind by a
 killed process.
 """
 
@@ -21,12 +21,12 @@ _TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-\d+-[0-9a-f]{8}|\d+)\.tmp")
 """Matches a temporary name. Its groups are the final name and the host. Older versions wrote names without the host."""
 
 _LONGEST_HOST, _LONGEST_NAME = 40, 190
-"""Maximum number of bytes of the host and of the final name in a temporary name. They keep it within the 255 bytes that
-file systems allow."""
+"""Maximum length in bytes of the host and of the final name within a temporary name. With these limits, the temporary
+name stays within the 255 bytes that file systems allow."""
 
 _SETTLED_S = 3600.0
-"""Seconds without a write after which a temporary file of another host belongs to no living process. A free lock alone
-does not prove this, because not all file systems share locks between hosts."""
+"""After this many seconds without a write, a temporary file from another host counts as abandoned. A free lock alone
+does not prove that it is, because not all file systems share locks between hosts."""
 
 
 def _host() -> str:
@@ -42,8 +42,8 @@ def _temporary_beside(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Context manager for writing ``path``: yields a temporary file, which is renamed to ``path`` at the end.
 
-    The temporary file is empty at first, and in the same folder. If the block fails, it is deleted, and ``path`` stays
-    as it was.
+    The temporary file is in the same folder and empty at first. If the block raises an exception, the temporary file is
+    deleted, and ``path`` is left unchanged.
     """
     temporary, held = new_locked_file(lambda: _temporary_beside(path))
     try:
@@ -82,7 +82,7 @@ def final_name(name: str) -> str | None:
 def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """Deletes temporary files that killed processes left in ``folder``, if ``is_ours`` is true for their final names.
 
-    Temporary files of running processes stay, whatever their host.
+    Temporary files of running processes are kept, whichever host the processes run on.
     """
     for name in os.listdir(folder):
         final = final_name(name)
@@ -94,7 +94,7 @@ def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
 
 
 def _is_settled(path: Path) -> bool:
-    """Whether this host wrote a temporary file, or nobody has written to it for ``_SETTLED_S`` seconds."""
+    """Whether a temporary file was written by this host, or has not been modified for ``_SETTLED_S`` seconds."""
     found = _TEMPORARY.fullmatch(path.name)
     if found is None or found[2] in (None, _host()):
         return True

@@ -1,10 +1,10 @@
-"""JSON documents of declared types, checked before they are written and when they are read.
+"""Typed JSON documents, validated before they are written and when they are read.
 
-Two kinds of types are used. Records that code works with are ``msgspec.Struct``s (or dataclasses), and a document is
-converted to them. Tables of results that are only assembled and shown are ``TypedDict``s. A document is only checked
-against these, and keeps fields that the type does not name. With both kinds, mypy knows the fields. If a document does
-not fit its type, the error names the first field at fault and its value: ``document.rows[3].models.first.auroc = 'x' is
-not a number``.
+A type is declared in one of two ways. Records that code works with are ``msgspec.Struct``s (or dataclasses), and
+documents are converted to them. Tables of results that are only assembled and displayed are ``TypedDict``s. Documents
+are only validated against these, and keep fields that the type does not name. In both cases, mypy knows the fields. If
+a document does not match its type, the error names the first invalid field and its value:
+``document.rows[3].models.first.auroc = 'x' is not a number``.
 """
 
 import json
@@ -59,10 +59,10 @@ _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `
 
 
 def typed_document(values: object, kind: type[Kind], where: str = "document") -> Kind:
-    """Returns ``values`` converted to the type ``kind``, or unchanged but checked if ``kind`` is a ``TypedDict``.
+    """Converts ``values`` to the type ``kind``. If this is a ``TypedDict``, only checks and returns them unchanged.
 
-    ``values`` is made of dicts, lists and plain values. Raises ``ValueError`` naming the first field that is missing,
-    unknown or of another type. The message calls the whole document ``where``.
+    ``values`` consists of dicts, lists and plain values. Raises ``ValueError`` naming the first field that is missing,
+    unknown or of another type. The message refers to the whole document as ``where``.
     """
     fault = _fault(values, kind)
     if fault is not None:
@@ -98,7 +98,7 @@ def _fault(values: object, kind: type[Any]) -> str | None:
 
 
 def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
-    """msgspec's message ``fault`` reworded, with the full path of the field at fault and its value."""
+    """Rewords msgspec's message ``fault``, adding the full path of the invalid field and its value."""
     parts = _FAULT.fullmatch(fault)
     assert parts is not None
     place, value = _place(values, kind, fault, parts["path"] or "")
@@ -118,12 +118,15 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
 
 
 def _start_of(value: object) -> str:
-    """The beginning of ``value`` as text, at a cost that does not grow with its size or depth."""
+    """Returns the beginning of ``value`` as text. The cost is independent of the size and depth of ``value``."""
     return (reprlib.repr(value) if isinstance(value, list | dict) else str(value))[:60]
 
 
 def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str, object]:
-    """(path of the value for which msgspec reports ``fault``, that value). The path has the keys that msgspec omits."""
+    """Returns (path of the value that msgspec's message ``fault`` is about, that value).
+
+    The path includes the keys that msgspec omits.
+    """
     steps: list[Any] = []
     for step in _STEP.finditer(path):
         if step["any_key"]:
@@ -135,7 +138,7 @@ def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str,
 
 
 def _key_at_fault(values: object, kind: type[Any], fault: str, steps: list[Any]) -> str:
-    """The first key, in the object at the path ``steps``, whose value causes ``fault``; found by bisection."""
+    """Finds, by bisection, the first key whose value causes ``fault`` in the object at the path ``steps``."""
     entries = list(_part(values, steps).items())
     while len(entries) > 1:
         half = entries[: len(entries) // 2]
@@ -151,7 +154,10 @@ def _part(values: Any, steps: list[Any]) -> Any:
 
 
 def _with_part(values: Any, steps: list[Any], part: object) -> Any:
-    """A copy of ``values`` with ``part`` at the path ``steps``. Only the containers along the path are copied."""
+    """Returns a copy of ``values`` with the value at the path ``steps`` replaced by ``part``.
+
+    Only the containers along the path are copied.
+    """
     if not steps:
         return part
     inner = _with_part(values[steps[0]], steps[1:], part)

@@ -15,10 +15,11 @@ def walk_folder(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yields (folder, sorted names of its files) for ``root`` and all folders below it. Skips hidden files and folders.
 
-    Links to folders are followed last, and no folder is visited twice. So a folder below ``root`` is listed at its own
-    path, not at the path of a link. If a folder cannot be listed, ``on_error`` is called with the ``OSError`` and the
-    folder is skipped; without ``on_error``, the error is raised. For each link to a folder that was visited before,
-    ``on_again`` is called with the path of the link and the path at which the folder was visited.
+    Symbolic links to folders are followed after all real folders, and no folder is visited twice. A folder below
+    ``root`` is therefore listed at its own path, never at that of a link. If a folder cannot be listed, ``on_error`` is
+    called with the ``OSError`` and the folder is skipped; without ``on_error``, the error is raised. For each link to a
+    folder that was already visited, ``on_again`` is called with the link's path and the path at which the folder was
+    visited.
     """
     seen: dict[tuple[int, int], str] = {}
     waiting, linked = [str(root)], deque[str]()

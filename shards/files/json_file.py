@@ -14,12 +14,12 @@ __all__ = ["parse_json", "read_json", "read_json_bytes"]
 
 
 def read_json(path: Path) -> Any:
-    """The document in ``path``. Raises ``OSError``, or ``ValueError`` if it is too large, too nested or not JSON."""
+    """Parses the JSON file ``path``. Raises ``OSError``, or ``ValueError`` if it is too large, too deep or not JSON."""
     return parse_json(read_json_bytes(path))
 
 
 def read_json_bytes(path: Path) -> bytes:
-    """All bytes of a file of JSON or of JSON lines. Raises ``OSError``, or ``ValueError`` if the file is too large."""
+    """Reads all bytes of a JSON or JSON Lines file. Raises ``OSError``, or ``ValueError`` if the file is too large."""
     most = limit("MAX_JSON_BYTES")
     with machine_spared(path):
         data = read_or_end(path, lambda: _beginning(path, most + 1))
@@ -34,7 +34,7 @@ def _beginning(path: Path, num_bytes: int) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """The document in ``data``, which is UTF-8. Raises ``ValueError`` if it is not JSON or nested too deeply."""
+    """Parses the UTF-8 JSON document ``data``. Raises ``ValueError`` if it is not JSON or nested too deeply."""
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
@@ -42,7 +42,10 @@ def parse_json(data: bytes) -> Any:
 
 
 def _finite(text: str) -> float:
-    """Parses a number. Refuses numbers such as 1e999: valid JSON, but infinite as a float and so not writable again."""
+    """Parses a number. Rejects numbers such as 1e999, which are valid JSON but infinite as floats.
+
+    JSON cannot represent infinity, so such a number could not be written back.
+    """
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"the number {text[:60]} is too large")

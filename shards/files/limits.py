@@ -23,7 +23,7 @@ _DEFAULTS = {
     "MAX_TAR_HEADER_BYTES": 32 << 10,  # one extended header: long names, PAX records
     "MAX_UNPACKED_RATIO": 200,  # unpacked ÷ packed bytes of an image or a .tar.gz, beyond the first 64 MiB
 }
-"""Name of each limit → its default."""
+"""Maps the name of each limit to its default."""
 
 
 def limit(name: str) -> int:

@@ -38,8 +38,8 @@ _MOST_COMMAND = 120
 def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
     """Context manager that creates a file if it is missing, locks it exclusively, and yields its descriptor.
 
-    Waits for the lock if another process holds it, and logs that process after ``patience_s`` seconds. If
-    ``patience_s`` is ``None``, it is ``WARN_AFTER_S``.
+    If another process holds the lock, waits for it, and logs which process it is after ``patience_s`` seconds, or after
+    ``WARN_AFTER_S`` if that is ``None``.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -51,11 +51,11 @@ def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
 
 @contextmanager
 def locked_or_waited(path: Path) -> Iterator[int | None]:
-    """Context manager that locks a file exclusively and yields its descriptor, or waits until its holder is done.
+    """Context manager that locks a file exclusively and yields its descriptor, or waits until another holder is done.
 
-    Yields ``None`` if it had to wait. Creates the file if it is missing. It waits for a shared lock, which it holds
-    until the block ends. Waiting for an exclusive lock could last too long, since the other process may keep a shared
-    lock on the finished file for as long as it runs.
+    Creates the file if it is missing. If another process holds the lock, waits for a shared lock, yields ``None``, and
+    holds the shared lock until the block ends. Waiting for an exclusive lock could take too long, since the other
+    process may keep a shared lock on the finished file for as long as it runs.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -139,9 +139,9 @@ def names(path: Path, descriptor: int) -> bool:
 
 
 def holder(path: Path) -> str:
-    """Text naming the process that holds a file's lock: "process 17, which is stopped (python train.py)".
+    """Describes the process that holds a file's lock, for example "process 17, which is stopped (python train.py)".
 
-    The text is vague if the system does not know the process.
+    If the process cannot be determined, the description says only that it is another process.
     """
     found = None
     with suppress(OSError):
@@ -181,11 +181,12 @@ def _warn(path: Path) -> None:
 
 
 def _holding_process(status: os.stat_result) -> int | None:
-    """The process that holds the lock on the file with this ``status``, from /proc/locks; ``None`` if it is not clear.
+    """Returns the id of the process that holds the lock on the file with this ``status``, or ``None`` if it is unclear.
 
-    A line of /proc/locks reads "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF". A line of a waiting process has an
-    arrow after the number and is ignored. Some file systems show another device there than ``stat`` does. So if no line
-    matches device and inode, the only line with the file's inode counts.
+    Reads /proc/locks, in which a line looks like "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF". Lines of waiting
+    processes have an arrow after the first number and are ignored. On some file systems, the device in /proc/locks
+    differs from the one that ``stat`` returns. If no line matches both device and inode, a line that matches only the
+    inode is therefore accepted, provided that there is exactly one.
     """
     device = (os.major(status.st_dev), os.minor(status.st_dev))
     alike = []

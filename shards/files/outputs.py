@@ -45,8 +45,8 @@ HEAD_BYTES = 4096
 def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
     """Checks that ``path`` can be written. Returns whether it is an existing file of ours, which will be replaced.
 
-    Raises ``InputError`` with a message that ends in ``remedy`` if ``path`` cannot be written, or is a file for which
-    ``ours`` is false. With ``folder_is_made`` the folder of ``path`` may be missing, since the command creates it
+    Raises ``InputError``, with a message that ends in ``remedy``, if ``path`` cannot be written or if ``ours`` returns
+    false for the existing file. With ``folder_is_made``, the parent folder may be missing, since the command creates it
     later.
     """
     if path.is_dir():
@@ -116,10 +116,10 @@ def holds_mark(mark: str) -> Ours:
 
 
 def is_json_with(*names: str, check: Callable[[object], object] | None = None) -> Ours:
-    """Returns the :data:`Ours` that accepts files with a JSON object that has all fields ``names``.
+    """Returns an :data:`Ours` that accepts files holding a JSON object with all fields in ``names``.
 
-    If ``check`` is given, it is called with the object. The file is refused if ``check`` raises ``ValueError``,
-    ``KeyError`` or ``TypeError``.
+    If ``check`` is given, it is called with the object; if it raises ``ValueError``, ``KeyError`` or ``TypeError``, the
+    file is not accepted.
     """
 
     def ours(path: Path) -> bool:
@@ -214,7 +214,7 @@ def _on_one_line(path: Path, folder: Path) -> bool:
 def report_full_disk(out: Path) -> Iterator[None]:
     """Context manager for work that writes to ``out``: raises ``InputError`` if the disk is full or became read-only.
 
-    Other errors of the system pass unchanged.
+    Other operating system errors are passed through.
     """
     try:
         yield

@@ -17,23 +17,23 @@ from shards.files.regular_file import require_regular
 __all__ = ["open_parquet", "read_parquet"]
 
 _ROWS_FREELY = 1_000_000
-"""Number of rows that a file may claim however small it is."""
+"""Number of rows that a file of any size may declare."""
 _MOST_ROWS_IN_A_BYTE = 8
-"""Maximum number of rows per byte of a file that claims more than ``_ROWS_FREELY`` rows. A useful row has a digest, a
-path or an image, which takes some bytes however well it is compressed. Empty rows may take no space in the file, but
-take 100 bytes of memory each."""
+"""Maximum number of rows per byte of file size, for files that declare more than ``_ROWS_FREELY`` rows. A real row has
+a digest, a path or an image, which takes several bytes even when compressed well. Empty rows may take no space in the
+file, but each takes 100 bytes of memory."""
 
 
 @contextmanager
 def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.ParquetFile]:
     """Context manager that opens a Parquet file and reads its footer. ``path`` may also be an open remote file.
 
-    With ``buffer_bytes``, columns are read in pieces of that many bytes, and pieces are not kept after use. Without it,
-    pyarrow keeps the whole file in memory, even when it is read in batches.
+    If ``buffer_bytes`` is given, columns are read in pieces of that size, which are discarded after use. Otherwise,
+    pyarrow keeps the whole file in memory even when it is read in batches.
 
-    Raises ``OSError`` or an Arrow exception if it is not a Parquet file, and ``ValueError`` if it claims more rows or
-    bytes than ``shards.files.limits`` allow. Files that this project writes have checksums, so that reading changed
-    bytes raises ``OSError``.
+    Raises ``OSError`` or an Arrow exception if it is not a Parquet file, and ``ValueError`` if it declares more rows or
+    bytes than ``shards.files.limits`` allow. Files written by this project contain checksums; if their bytes have
+    changed, reading them raises ``OSError``.
     """
     if isinstance(path, Path):
         require_regular(path)
@@ -67,7 +67,7 @@ def _opened(path: Path | RawIOBase, buffer_bytes: int) -> pq.ParquetFile:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """The table, or only its ``columns``. All values are checked. Raises the errors of :func:`open_parquet`."""
+    """Reads a Parquet file, or only its ``columns``, and checks all values. Raises errors like :func:`open_parquet`."""
     with open_parquet(path) as file:
         table = file.read(columns)
     table.validate(full=True)

@@ -27,7 +27,7 @@ class Clock:
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     chance: random.Random = field(default_factory=random.Random)
-    """Seeded by the system's randomness, because host and process may be the same in several containers."""
+    """Seeded from system entropy, because several containers may have the same host name and process id."""
 
 
 CLOCK = Clock()
@@ -35,7 +35,7 @@ CLOCK = Clock()
 
 
 def patiently(read: Callable[[], T]) -> T:
-    """Returns ``read()``. While the disk fails, repeats the call up to ``TRIES`` times within a second and a half.
+    """Returns ``read()``. If the disk fails, retries within a second and a half, with at most ``TRIES`` calls in all.
 
     Raises the disk's error if the last call fails too. Any other error of ``read`` is raised at once.
     """

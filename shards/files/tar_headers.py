@@ -29,13 +29,13 @@ _RECORD_BYTES = 1 << 20
 10 kB by default."""
 
 _UNPACKED_FREELY = 64 << 20
-"""Number of bytes to which a compressed file may unpack, however small it is."""
+"""Number of bytes that a compressed file may always unpack to, however small it is."""
 
 
 def most_unpacked(num_packed: int) -> int:
-    """Maximum number of bytes to which ``num_packed`` bytes may unpack.
+    """Maximum number of bytes that ``num_packed`` bytes may unpack to.
 
-    Images are compressed already, so more would be an attack.
+    Images are already compressed, so a higher ratio indicates a decompression bomb.
     """
     return max(_UNPACKED_FREELY, limit("MAX_UNPACKED_RATIO") * num_packed)
 
@@ -88,7 +88,10 @@ def _size_and_beginning(path: Path) -> tuple[int, bytes]:
 
 
 def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
-    """Lower bound of the number of bytes that a member takes in the tar. A sparse member takes fewer than its size."""
+    """Returns a lower bound on the number of bytes that a member takes up in the tar.
+
+    For a sparse member, this is less than its size.
+    """
     if not info.issparse():
         return info.size
     return max(tar.offset - info.offset_data - tarfile.BLOCKSIZE + 1, 0)
@@ -104,9 +107,9 @@ def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
 
 
 def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
-    """A note for the user about the end of a tar whose last member ends at ``offset``; empty if the tar ends properly.
+    """Returns a note for the user if a tar does not end properly, otherwise an empty string.
 
-    Raises ``InputError`` if a damaged header follows the last member.
+    ``offset`` is the end of the last member. Raises ``InputError`` if a damaged header follows there.
     """
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)
@@ -151,7 +154,7 @@ _LONG_NUMBER = re.compile(rb"\d{256}")
 
 
 def member_fault(info: tarfile.TarInfo) -> tuple[str, str]:
-    """Returns (reason, detail) if a member cannot become a sample, and two empty strings for a sound member.
+    """Returns (reason, detail) if a member cannot become a sample, otherwise two empty strings.
 
     ``reason`` is a key of ``shards.images.rejection.REASONS``.
     """

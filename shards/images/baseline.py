@@ -1,11 +1,11 @@
 """Converts JPEGs without random access to baseline JPEGs with the same pixels and with random access.
 
-Progressive and multi-scan files are encoded again from the same coefficients. Frames of webcams (AVI, MJPEG) use the
-Huffman tables of the JPEG standard without storing them, so these tables are inserted.
+Progressive and multi-scan files are re-encoded from the same coefficients. JPEG frames from webcams (AVI, MJPEG) rely
+on the Huffman tables of the JPEG standard without storing them, so these tables are inserted.
 
 A baseline file also decodes two to four times as fast as a progressive one. jpeglib (libjpeg) reads and writes the
-coefficients. All application and comment segments (JFIF, Adobe, EXIF, ICC, XMP) are kept, except the directory of a
-multi-picture file, because the pictures after the first are dropped.
+coefficients. All application and comment segments (JFIF, Adobe, EXIF, ICC, XMP) are kept, with one exception: the
+directory of a multi-picture file, because only the first picture is kept.
 """
 
 import io
@@ -33,8 +33,8 @@ __all__ = ["NotConvertible", "to_baseline"]
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
 MAX_PIXELS = 64_000_000
-"""Maximum number of pixels of an image that is converted. Several copies of the coefficients of a larger one would fill
-the memory."""
+"""Maximum number of pixels of an image to be converted. Converting takes several copies of the coefficients, which
+would exhaust the memory for larger images."""
 
 _METADATA_MARKER = re.compile(rb"\xff[\xe0-\xef\xfe]")
 
@@ -50,10 +50,10 @@ class NotConvertible(Exception):
 def to_baseline(jpeg: bytes) -> bytes:
     """Converts ``jpeg`` to a baseline JPEG of one scan, with the same pixels.
 
-    The result is read back: its coefficients and its pixels, decoded by Pillow, are compared with those of ``jpeg``.
-    Raises ``NotConvertible`` if anything differs, if the image is too large, or if libjpeg refuses the file. Raises
-    ``MachineTrouble`` if the machine is at fault, because the form in which an image is stored must not depend on, for
-    example, how full a disk is. Not thread-safe, because jpeglib keeps global state.
+    The result is read back, and its coefficients and its pixels, decoded by Pillow, are compared with those of
+    ``jpeg``. Raises ``NotConvertible`` if anything differs, if the image is too large, or if libjpeg refuses the file.
+    Raises ``MachineTrouble`` for faults of the machine, such as a full disk, because these must not influence the form
+    in which an image is stored. Not thread-safe, because jpeglib keeps global state.
     """
     try:
         source, jpeg = jpeg, _with_tables(jpeg, read_header(jpeg))
@@ -96,9 +96,9 @@ def _checked(source: bytes, converted: bytes) -> bytes:
 
 
 def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
-    """``jpeg`` with the standard's Huffman tables added for those that its scan uses but the file does not define.
+    """Returns ``jpeg`` with the standard's Huffman tables inserted for those that its scan uses but the file lacks.
 
-    libjpeg-turbo, and therefore Pillow, also uses the standard's tables when it decodes a sequential file without
+    When decoding a sequential file without tables, libjpeg-turbo, and therefore Pillow, also falls back on these
     tables.
     """
     scan = header.scan
@@ -113,7 +113,7 @@ def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
 
 
 def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
-    """``written`` with the component identifiers of ``source`` if these alone mark the image as RGB.
+    """Restores the component identifiers of ``source`` in ``written`` if they alone mark the image as RGB.
 
     jpeglib marks an RGB image by an Adobe segment instead. That segment is dropped, since the source does not have it.
     """
@@ -129,7 +129,7 @@ def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
 
 
 def _rewritten(jpeg: bytes) -> bytes:
-    """A baseline JPEG with the coefficients of ``jpeg``, checked by reading it back."""
+    """Returns a baseline JPEG with the coefficients of ``jpeg``, which are checked by reading it back."""
     coefficients = _read(jpeg)
     with _memory_file() as target:
         coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
@@ -148,7 +148,7 @@ def _payload(jpeg: bytes, segment: Segment) -> bytes:
 
 
 def _marked(jpeg: bytes, segment: Segment) -> bytes:
-    """The bytes of ``segment`` in ``jpeg``, including its marker and length: the four bytes before the payload."""
+    """Returns the bytes of ``segment``, including the four bytes before its payload: the marker and the length."""
     return jpeg[segment.offset - 4 : segment.offset + segment.length]
 
 

@@ -1,7 +1,7 @@
-"""Lists the pieces of which image files consist: chunks of PNG and RIFF files, boxes of ISO media files.
+"""Parses image files into the pieces they consist of: chunks of PNG and RIFF files, boxes of ISO media files.
 
-Every length in a file is untrusted. A piece that claims to be longer than its container is cut off at the end of the
-container. Every step advances by at least one header, so that no file can cause an endless loop.
+Every length in a file is untrusted. A piece that claims to extend beyond its container is truncated to it. Every step
+advances by at least one header, so no file can cause an endless loop.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
 """Suppresses the messages that image libraries print on stderr.
 
-They are of no use: they do not name the file, and a data set may have thousands of harmless oddities ("extraneous
-bytes"). Faults of a file also raise exceptions, which are reported with the file's name. libtiff has a switch for its
-messages. Those of libjpeg and libpng cannot be switched off from Python. So stderr is captured during a call of these
-libraries, their lines are dropped, and all other lines are printed afterwards.
+The messages are useless: they do not name the file, and many concern harmless defects ("extraneous bytes"), of which a
+data set may have thousands. Real faults also raise exceptions, which are reported with the file name. libtiff has a
+switch for its messages, but those of libjpeg and libpng cannot be switched off from Python. Therefore, stderr is
+captured during calls of these two libraries, their lines are dropped, and all other lines are printed afterwards.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ _lock = threading.Lock()
 
 
 class _Holding:
-    """State of the capture of stderr. It is shared by all threads, because a process has only one stderr."""
+    """State of the stderr capture. All threads share it, because a process has only one stderr."""
 
     depth = 0
     stderr = -1
@@ -98,7 +98,7 @@ def _end() -> None:
 def libtiff_silenced() -> bool:
     """Switches off the messages of the libtiff that Pillow loaded. Returns whether that library was found.
 
-    No error is lost: Pillow raises an exception for each, although it leaves libtiff's printing on.
+    No errors are lost: Pillow does not switch off the messages itself, but raises an exception for every error.
     """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
@@ -127,7 +127,7 @@ _warnings_lock = threading.RLock()
 def quiet() -> Iterator[None]:
     """Context manager: suppresses Python's warnings, such as Pillow's about damaged metadata.
 
-    Only one thread at a time can be in the block, because the filters of warnings belong to the process.
+    Only one thread at a time can be in the block, because warning filters are global to the process.
     """
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -68,7 +68,7 @@ FILE_SUFFIXES = frozenset(
         ".jph",
     }
 )
-"""File name suffixes, in lower case. Files in a folder that have one of them are taken for images."""
+"""File name suffixes, in lower case, by which the image files in a folder are recognised."""
 
 # The plugins are called directly rather than through Image.open, so that the first bytes decide the
 # format, a multi-picture JPEG is read as its first picture, and Pillow's own pixel limit raises no
@@ -125,11 +125,11 @@ def _sniff_iso_media(data: bytes) -> str | None:
 
 @contextmanager
 def rejecting(data: bytes) -> Iterator[None]:
-    """Context manager: raises :class:`RejectedImage` in place of any exception of Pillow about the file ``data``.
+    """Context manager: converts any exception that Pillow raises about the file ``data`` to :class:`RejectedImage`.
 
     Damaged files make Pillow raise nearly every kind of exception, from ``SyntaxError`` to ``struct.error``, so all are
-    converted. Exceptions that are not errors, such as ``KeyboardInterrupt``, pass unchanged. Errors that are the
-    machine's fault are raised as ``MemoryError`` or ``MachineTrouble``.
+    converted. Exceptions that are not errors, such as ``KeyboardInterrupt``, are passed through. Faults of the machine
+    are raised as ``MemoryError`` or ``MachineTrouble``.
     """
     try:
         yield

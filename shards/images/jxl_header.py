@@ -1,7 +1,7 @@
-"""Reads the head of a JPEG XL codestream (ISO 18181-1): size, orientation and depth, without decoding.
+"""Reads the header of a JPEG XL codestream (ISO 18181-1): size, orientation and bit depth, without decoding.
 
-Pillow's plugin for JPEG XL decodes a file as soon as it opens it, and rotates the pixels. The size is needed to enforce
-the limit on pixels before that, and the orientation is needed to undo the rotation afterwards.
+Pillow's plugin for JPEG XL decodes a file as soon as it is opened, and rotates the pixels. The pixel limit must be
+enforced before that, which requires the size, and undoing the rotation afterwards requires the orientation.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 
 
 
 class BadJxl(ValueError):
-    """The bytes are not a JPEG XL file, or end inside its head."""
+    """Raised if the bytes are not a JPEG XL file, or end within its header."""
 
 
 @dataclass(frozen=True, slots=True)
 class JxlHeader:
-    """The fields in the head of a codestream."""
+    """The header fields of a codestream."""
 
     width: int
-    """Width of the stored pixels, before ``orientation`` turns them."""
+    """Width of the pixels as stored, before ``orientation`` is applied."""
     height: int
     orientation: int
     """How a viewer rotates or flips the stored pixels: 1 … 8, as in EXIF."""
@@ -33,12 +33,12 @@ class JxlHeader:
     bit_depth: int
     """Bits per sample, integer or float, up to 64."""
     has_icc: bool
-    """Whether a colour profile is embedded. Also ``False`` if unusual extra channels precede the field, so that it is
-    not read."""
+    """Whether a colour profile is embedded. Also ``False`` if the field cannot be reached because unusual extra
+    channels precede it."""
 
 
 class _Bits:
-    """Reads bit fields, lowest bit first, and numbers in the codings of the JPEG XL standard."""
+    """Reads bit fields, least significant bit first, and numbers as encoded by the JPEG XL standard."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "little"), 8 * len(data)
@@ -68,7 +68,7 @@ class _Bits:
 
 
 def read_jxl_header(data: bytes) -> JxlHeader:
-    """Reads the head of a JPEG XL file: a bare codestream, or one in a container. Raises :class:`BadJxl`."""
+    """Reads the header of a JPEG XL file, either a bare codestream or one in a container. Raises :class:`BadJxl`."""
     head = _codestream_head(data)
     if head[:2] != b"\xff\x0a":
         raise BadJxl("no codestream")
@@ -95,7 +95,7 @@ def _codestream_head(data: bytes) -> bytes:
     for name, start, end in iso_boxes(data, whole=True):
         if name == b"jxlc":
             return data[start : min(end, start + _HEAD_BYTES)]
-        if name == b"jxlp":  # a part of the codestream, preceded by its number in four bytes
+        if name == b"jxlp":  # a part of the codestream, preceded by its index in four bytes
             head += data[start + 4 : min(end, start + 4 + _HEAD_BYTES)]
         if len(head) >= _HEAD_BYTES:
             break

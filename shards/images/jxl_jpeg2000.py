@@ -1,6 +1,7 @@
-"""Reads JPEG XL, through a plugin for Pillow, and JPEG 2000, through Pillow, with the pixels as stored.
+"""Opens JPEG XL (with a Pillow plugin) and JPEG 2000 (with Pillow itself) with the pixels as stored.
 
-The readers undo the plugin's rotation, add metadata that Pillow omits, and reject images that Pillow decodes wrongly.
+The classes here undo the plugin's rotation, add metadata that Pillow omits, and reject images that Pillow decodes
+wrongly.
 """
 
 import io
@@ -26,7 +27,7 @@ _EXIF_UUID = b"JpgTiffExif->JP2"
 class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
     """A JPEG 2000 of up to 8 bits per channel.
 
-    Deeper images are rejected, because Pillow 13 turns their white to black.
+    Images of higher bit depth are rejected, because Pillow 13 decodes white as black in them.
     """
 
     bit_depth = 8
@@ -86,7 +87,7 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
     JpegXLImagePlugin.DECODE_THREADS = 0  # other threads decode other images
 
     class StoredJxl(JpegXLImagePlugin.JXLImageFile):
-        """A JPEG XL that is opened only if its size is allowed, and whose rotation by the plugin is undone."""
+        """A JPEG XL image that is opened only if its size is allowed. The rotation by the plugin is undone."""
 
         _size: tuple[int, int]
         im: Any
@@ -127,10 +128,9 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
 
 
 def _decoded(decode: Callable[[], None]) -> None:
-    """Runs ``decode``, and raises ``ValueError`` in place of a panic of the plugin, which is written in Rust.
+    """Runs ``decode``. If the plugin, which is written in Rust, panics, raises ``ValueError`` instead.
 
-    Python sees a panic as a ``BaseException`` that is not an ``Exception``, so that handlers of errors would not catch
-    it.
+    In Python, a panic is a ``BaseException`` but not an ``Exception``, so ordinary error handlers would not catch it.
     """
     try:
         decode()

@@ -1,7 +1,7 @@
 """Computes everything that needs all pixels in one pass over them: hash, global view and channel sums.
 
-``shards.images.resampling`` shrinks the pixels strip by strip, while each strip is still in the processor's cache after
-hashing. This replaced Pillow's ``resize``, which took most of the time of a sample after decoding.
+``shards.images.resampling`` shrinks the pixels strip by strip, right after hashing, while each strip is still in the
+CPU cache. Pillow's ``resize``, used before, accounted for most of the time spent on a sample after decoding.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class PixelFacts(NamedTuple):
 
 
 def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
-    """Hash, global view (``size``, ``size``, 3) uint8 and channel statistics of an RGB Pillow image."""
+    """Computes the hash, global view (``size``, ``size``, 3) uint8 and channel statistics of an RGB Pillow image."""
     width, height = image.size
     columns_first = columns_come_first((height, width), (size, size))
     digest = hashlib.sha256(struct.pack("<II", height, width))
@@ -61,8 +61,9 @@ def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
 def _add_channels(flat: Any, sums: Any) -> None:
     """Adds each channel's sum and sum of squares over interleaved RGB bytes to ``sums``, (2, 3) int64.
 
-    Takes a sixth of a nanosecond per byte on an Intel Xeon. An earlier version, with sums in arrays of 48 lanes, took
-    more than one nanosecond per byte on it, although the compiler had vectorised that version on an AMD EPYC.
+    Takes a sixth of a nanosecond per byte on an Intel Xeon. An earlier version, which kept its sums in arrays of 48
+    lanes, took more than one nanosecond there: the compiler vectorised it on an AMD EPYC, but that did not help on the
+    Xeon.
     """
     one, two, three = np.uintp(1), np.uintp(2), np.uintp(3)
     red = green = blue = red_squares = green_squares = blue_squares = np.uint64(0)

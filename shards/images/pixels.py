@@ -1,9 +1,9 @@
-"""Decodes image files to RGB of 8 bits with Pillow, which is the reference decoder of this project.
+"""Decodes image files to 8-bit RGB with Pillow, the reference decoder of this project.
 
-Pixels are returned as stored. In all formats, orientation (EXIF, tags, boxes) is not applied, and is undone where a
-plugin applies it (``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``). Alpha is dropped, palettes and
-grey are expanded, CMYK is converted by Pillow, 16 bits are scaled to 8 (value / 257, rounded), and ICC profiles are
-ignored. An animation is read as its first frame, an APNG as its default image, even if that is not a frame.
+Pixels are returned as stored. Orientation (EXIF, tags, boxes) is never applied; where a plugin applies it, it is undone
+(``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``). Alpha is dropped, palettes and grey are expanded,
+CMYK is converted by Pillow, 16-bit values are scaled to 8 bits (value / 257, rounded), and ICC profiles are ignored. Of
+an animation, only the first frame is read; of an APNG, the default image, even if that is not a frame.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ def shrink(image: Image.Image, size: int) -> np.ndarray:
 
 
 def global_view(rgb: np.ndarray, size: int) -> np.ndarray:
-    """The whole image resized to (size, size, 3) uint8, aspect ratio not kept.
+    """Resizes the whole image to (size, size, 3) uint8, without preserving the aspect ratio.
 
     ``rgb`` is (height, width, 3) uint8. The filter is bilinear with antialiasing, and the result equals that of
     Pillow's ``resize``.

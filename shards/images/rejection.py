@@ -1,4 +1,4 @@
-"""Defines the reasons why an image is not taken into a data set, and the error that carries one."""
+"""Defines the reasons why an image is not included in a data set, and the exception that reports one."""
 
 __all__ = ["MAX_PIXELS", "REASONS", "RejectedImage"]
 

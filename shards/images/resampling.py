@@ -1,9 +1,9 @@
 """Pillow's ``resize`` in compiled code: the same result, bit for bit, in a fraction of the time.
 
-The integer arithmetic is Pillow's: the weights of the filter are in 22-bit fixed point. They are applied along the rows
-first, the result is rounded to 8 bits, and then they are applied down the columns. Pillow handles one pixel at a time.
-Along the rows, the code here multiplies one weight with 16 values at once: four neighbouring bytes (a pixel and the red
-of the next) in each of four rows. Down the columns, the compiler vectorises the loop.
+The integer arithmetic is Pillow's: filter weights are 22-bit fixed-point numbers. They are applied along the rows
+first, the result is rounded to 8 bits, and then they are applied down the columns. Pillow processes one pixel at a
+time. Along the rows, the code here multiplies 16 values by one weight at once: four adjacent bytes (a pixel and the red
+value of the next) in each of four rows. Down the columns, the compiler vectorises the loop.
 """
 
 from typing import Any
@@ -21,9 +21,9 @@ __all__ = ["filter_weights", "resample_columns", "resample_rows", "resampled"]
 
 Pixels = npt.NDArray[np.uint8]
 Weights = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""Filter weights for resizing one axis to ``target`` pixels, as two arrays. The first, (target, 2), has the index of
-the first source pixel and the number of source pixels for each target pixel. The second, (target, K), has the
-fixed-point weights of these source pixels; K is at least the largest number of them."""
+"""Filter weights for resizing one axis to ``target`` pixels, as a pair of arrays. For each target pixel, the first
+array, (target, 2), has the index of the first contributing source pixel and the number of contributing source pixels.
+The second, (target, K), has their fixed-point weights; K is at least the largest of these numbers."""
 
 _PRECISION_BITS = 22
 _HALF = 1 << (_PRECISION_BITS - 1)
@@ -33,8 +33,8 @@ _ROWS = 4
 def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, int], cubic: bool = False) -> Pixels:
     """Returns ``part`` (top, left, height, width) of ``pixels`` (H, W, 3) resized to ``size`` (height, width).
 
-    Only the part is computed. Not to be used if ``columns_come_first`` is true for the sizes, because Pillow's result
-    differs then. ``pixels`` may have gaps between its rows in memory, as a part of a larger image does.
+    Only that part is computed. Must not be used for sizes for which ``columns_come_first`` is true, because Pillow's
+    result then differs. ``pixels`` may have gaps between rows in memory, so it may be a view of part of a larger image.
     """
     top, left, height, width = part
     if pixels.strides[1:] != (3, 1):
@@ -105,11 +105,11 @@ def filter_weights(source: int, target: int, cubic: bool) -> Any:
 
 @intrinsic
 def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count: Any, out: Any, out_pitch: Any) -> Any:
-    """Computes one pixel at the address ``out``, and the pixels at the same column of the next three rows.
+    """Computes one pixel at the address ``out``, and the pixels in the same column of the next three rows.
 
-    Each pixel is the sum of ``count`` source pixels, from the address ``source`` on, multiplied by the int32 weights at
-    the address ``weights``; it is rounded to 8 bits. ``pitch`` and ``out_pitch`` are the distances between rows in
-    bytes, in the source and in the output.
+    Each pixel is the sum of ``count`` consecutive source pixels, starting at the address ``source``, multiplied by the
+    int32 weights at the address ``weights``, and rounded to 8 bits. ``pitch`` and ``out_pitch`` are the distances
+    between rows in bytes, in the source and in the output.
     """
     byte, word = ir.IntType(8), ir.IntType(32)
     four_words, levels, values = (
@@ -157,9 +157,10 @@ def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count
 
 @cached
 def _resample_rows(source: int, pitch: int, num_rows: int, starts: Any, weights: Any, out: int, out_pitch: int) -> None:
-    """Resizes along ``num_rows`` rows, a multiple of four, from the address ``source`` to the address ``out``.
+    """Resizes horizontally: reads ``num_rows`` rows at the address ``source``, and writes them to the address ``out``.
 
-    ``pitch`` and ``out_pitch`` are the distances between rows in bytes, in the source and in the output.
+    ``num_rows`` must be a multiple of four. ``pitch`` and ``out_pitch`` are the distances between rows in bytes, in the
+    source and in the output.
     """
     for row in range(0, num_rows, _ROWS):
         for x in range(starts.shape[0]):

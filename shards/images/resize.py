@@ -1,4 +1,4 @@
-"""Resizes pixels exactly as Pillow does. A process uses Pillow at first, and compiled kernels after many pixels."""
+"""Resizes pixels exactly as Pillow does. A process starts out using Pillow, and switches to compiled kernels later."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _PILLOWS_SHARE = 50_000_000
 """Number of pixels that a process resizes with Pillow before it loads the kernels. Pillow takes 5 ns more per pixel
-(bicubic: 20 ns), but loading Numba takes half a second to a second, which does not pay for a few images."""
+(bicubic: 20 ns), but loading Numba takes half a second to a second, which is not worthwhile for just a few images."""
 
 _by_pillow = 0
 
@@ -39,15 +39,15 @@ def resized_part(
 
 
 def parts_are_cheap(pixels: Pixels, width: int, height: int) -> bool:
-    """Whether :func:`resized_part` now computes only the part, and not the whole resized image."""
+    """Whether a call of :func:`resized_part` would currently compute only that part, not the whole resized image."""
     return _by_pillow >= _PILLOWS_SHARE and not columns_come_first(pixels.shape[:2], (height, width))
 
 
 def columns_come_first(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Whether Pillow 13 resizes vertically first; ``source`` and ``target`` begin with (height, width).
+    """Whether Pillow 13 resizes vertically first. ``source`` and ``target`` are shapes that begin with (height, width).
 
-    The kernels here always resize horizontally first, so that their rounding would differ. Pillow before version 13
-    never resized vertically first.
+    The kernels here always resize horizontally first, so their rounding would differ in this case. Versions of Pillow
+    before 13 never resized vertically first.
     """
     (height, width), (target_height, target_width) = source, target
     return target_height < height and height - target_height > 2 * (width - target_width)

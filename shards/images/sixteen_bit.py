@@ -1,8 +1,8 @@
 """Converts images of 16 bits per channel to 8 bits exactly: value / 257, rounded.
 
-Pillow keeps 16 bits only in grey images. In colour images it keeps only the high byte of each value, which differs by
-one from value / 257, rounded, for half of all values. Pillow's raw decoders can be made to keep the low byte instead,
-by swapping the byte order. So colour images are decoded twice, and the two bytes of each value are joined.
+Pillow keeps all 16 bits only for grey images. For colour images, it keeps only the high byte of each value. For half of
+all values, this byte is one off from value / 257, rounded. By swapping the byte order, Pillow's raw decoders can be
+made to keep the low byte instead, so colour images are decoded twice and the two bytes of each value are combined.
 """
 
 import sys
@@ -38,8 +38,8 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
     """Whether an opened, not yet loaded image has integer channels of more than 8 bits.
 
-    The bit depth that the file itself states decides, because Pillow's raw modes are misleading: that of a BMP with
-    5-6-5 bits is ``BGR;16``, and that of a separate plane of 16 bits is ``R``.
+    This is decided by the bit depth stated in the file, because Pillow's raw modes are misleading: a BMP with 5-6-5
+    bits per pixel has the raw mode ``BGR;16``, and a separate 16-bit plane has the raw mode ``R``.
     """
     if image.mode in _GREY_MODES:
         return True
@@ -87,14 +87,17 @@ def _grey_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
 
 
 def _orders(order: str) -> tuple[str, str]:
-    """The endings of the raw modes that decode the high and the low byte of values in the byte order ``order``."""
+    """Returns two raw mode suffixes that decode the high and the low byte, for values in the byte order ``order``."""
     if order == "16N":  # libtiff returns values in the machine's byte order
         order = "16L" if sys.byteorder == "little" else "16B"
     return ("16L", "16B") if order == "16L" else ("16B", "16L")
 
 
 def _decode_as(image: ImageFile.ImageFile, raw_mode: str) -> np.ndarray:
-    """Decodes ``image`` with another raw mode of the same pixel size. Returns (H, W, channels) uint8."""
+    """Decodes ``image`` as if its pixels were stored in the layout ``raw_mode``. Returns (H, W, channels) uint8.
+
+    Both layouts must have the same number of bytes per pixel.
+    """
     tiles = []
     for tile in image.tile:
         rest = tile.args[1:] if isinstance(tile.args, tuple) else ()

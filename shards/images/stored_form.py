@@ -1,7 +1,7 @@
-"""Chooses the form in which a shard stores an image, and makes the bytes of its member and its entry points.
+"""Chooses the form in which a shard stores an image. Creates the contents of the image member and the entry points.
 
-The form ``source`` is the bytes of the source file. Two kinds of images are stored in another form with the same
-pixels, so that a crop can be read without decoding the rest of the image. Progressive JPEGs, and JPEGs of webcams
+In the form ``source``, the bytes of the source file are stored. Two kinds of images are converted to another form with
+the same pixels, so that a crop can be read without decoding the rest of the image. Progressive JPEGs, and webcam JPEGs
 without Huffman tables, become ``baseline`` JPEGs with the same coefficients. Lossless images, and with ``--lossy
 tiles`` other images too (``shards.images.tiling``), become ``tiled`` TIFFs. Both conversions are checked by decoding
 the result.
@@ -19,17 +19,17 @@ from shards.images.tiling import can_tile
 __all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
-"""``stored_as`` → format of the stored image, for forms whose format may differ from that of the source. Only
-``recompressed`` has other pixels than the source (``shards.build.equalise``); its manifest row describes the new
-file."""
+"""``stored_as`` → format of the stored image, for the forms in which it may differ from the format of the source. Only
+``recompressed`` changes the pixels (``shards.build.equalise``); there, the manifest row describes the new file."""
 
 # Reasons for a lack of entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Maximum ratio of the size of a lossless image as tiles to its size before. If the tiles are larger, they are
+"""Maximum size of a lossless image as tiles, relative to the size of the source file. If the tiles are larger, they are
 compressed again at a higher level, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
-"""Formats of drawings and screenshots, whose tiles may be smaller without TIFF's horizontal predictor."""
+"""Formats in which drawings and screenshots are common. Their tiles may be smaller without TIFF's horizontal
+predictor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class StoredImage:
     entry_points: bytes
     """The ``.mcu`` member; empty if there are no entry points."""
     not_indexable: str | None
-    """Why there are no entry points; ``None`` if there are some."""
+    """Why there are no entry points, or ``None`` if there are."""
 
 
 def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
@@ -91,7 +91,7 @@ def _as_baseline(data: bytes) -> bytes | None:
 
 
 def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
-    """Returns (``.mcu`` member of a stored image, ``None``), or (no bytes, the reason why there are no entry points).
+    """Makes the entry points of a stored image. Returns (``.mcu`` member, ``None``), or (``b""``, why there are none).
 
     ``kind`` is the format of ``data``, the stored bytes.
     """
@@ -107,5 +107,5 @@ def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
 
 
 def member_extension(stored_as: str, kind: str) -> str:
-    """The extension of an image member whose manifest row has ``stored_as`` and, as ``format``, ``kind``."""
+    """Returns the extension of an image member, given the manifest columns ``stored_as`` and ``format`` (``kind``)."""
     return EXTENSIONS[STORED_FORMATS.get(stored_as, kind)]

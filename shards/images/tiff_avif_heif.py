@@ -1,15 +1,15 @@
 """Pillow's plugins for TIFF, AVIF and HEIC without automatic rotation: pixels and metadata as in the file.
 
-Most of Pillow returns pixels as stored and leaves the rotation to the caller. Its plugins for these three formats do
-not:
+Most of Pillow returns pixels as stored and leaves the rotation to the caller. For these three formats, its plugins
+behave differently:
 
-- TIFF is rotated when it is loaded, by its orientation tag or its XMP, and the tag is dropped;
-- HEIC is rotated by libheif, by the boxes ``irot`` and ``imir``, and its EXIF orientation is set to 1;
-- AVIF is not rotated, but gets EXIF that is made from its boxes, even if the file has none.
+- TIFF images are rotated on loading, according to the orientation tag or the XMP, and the tag is dropped;
+- HEIC images are rotated by libheif, by the boxes ``irot`` and ``imir``, and the EXIF orientation is set to 1;
+- AVIF images are not rotated, but EXIF is generated from the boxes, even if the file has none.
 
-The plugins here return the pixels as stored. The attribute ``file_orientation`` says, as an EXIF orientation, how a
-viewer turns the pixels according to parts of the file other than its EXIF, such as boxes. Boxes take precedence over
-EXIF, as ISO 23008-12 demands.
+The plugins here return the pixels as stored. The attribute ``file_orientation`` expresses, as an EXIF orientation, the
+rotation that parts of the file other than its EXIF, such as boxes, prescribe to viewers. Boxes take precedence over
+EXIF, as ISO 23008-12 requires.
 """
 
 import io
@@ -45,7 +45,7 @@ _TURNS = {
 """EXIF orientation → how a viewer rotates or flips the stored pixels (``ROTATE_90`` is counter-clockwise)."""
 
 TURNED_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
-"""EXIF orientation → how to undo its entry in ``_TURNS``. Each but 6 and 8 is its own inverse."""
+"""EXIF orientation → how to undo the transformation in ``_TURNS``. All except 6 and 8 are their own inverses."""
 
 
 class StoredTiff(TiffImagePlugin.TiffImageFile):
@@ -71,7 +71,7 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
     def load_end(self) -> None:
         """Replaces Pillow's method, which rotates the pixels. Reads the metadata before the file is closed.
 
-        Damaged metadata is ignored, because an image with intact pixels must not be lost for it.
+        Damaged metadata is ignored: it is no reason to reject an image whose pixels are intact.
         """
         try:
             with quiet():
@@ -82,7 +82,7 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 
 
 def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
-    """Raises ``RejectedImage`` for separate planes that Pillow would read as if of 8 bits, or with reversed bits."""
+    """Raises ``RejectedImage`` for separate planes that Pillow would misread, as 8-bit values or with reversed bits."""
     if max(tags.get(_BITS, (1,))) == 16:
         raise RejectedImage("unsupported_mode", "16-bit TIFF with separate planes")
     if tags.get(_FILL_ORDER, 1) == 2 and tags.get(_COMPRESSION, 1) == 1:
@@ -90,7 +90,7 @@ def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
 
 
 class StoredAvif(AvifImagePlugin.AvifImageFile):
-    """An AVIF with the file's own EXIF, without the changes that Pillow makes to it because of the file's boxes."""
+    """An AVIF with the EXIF as it is in the file. Pillow would modify the EXIF according to the file's boxes."""
 
     file_orientation = 1
 
@@ -150,10 +150,10 @@ def _heif_class() -> type[ImageFile.ImageFile]:
 
 
 def transform_orientation(transforms: tuple[tuple[Any, ...], ...]) -> int:
-    """The EXIF orientation, 1 … 8, with the same effect as the boxes ``irot`` and ``imir`` of a HEIF together.
+    """Returns the EXIF orientation, 1 … 8, that is equivalent to the boxes ``irot`` and ``imir`` of a HEIF combined.
 
     ``transforms`` is pillow-heif's list, in the order in which libheif applies the boxes: ``("irot", degrees)`` rotates
-    counter-clockwise, ``("imir", 1)`` exchanges left and right, ``("imir", 0)`` exchanges top and bottom. Other boxes
+    counter-clockwise, ``("imir", 1)`` swaps left and right, ``("imir", 0)`` swaps top and bottom. Other boxes
     (``clap``) are ignored.
     """
     probe = np.arange(6, dtype=np.uint8).reshape(2, 3)

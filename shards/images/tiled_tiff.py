@@ -132,7 +132,7 @@ def _directory(values: dict[int, list[int]]) -> bytes:
 
 
 def head_bytes(height: int, width: int) -> int:
-    """Upper bound of the number of bytes before the first tile in a file of :func:`encode_tiled`."""
+    """Upper bound on the offset of the first tile in a file written by :func:`encode_tiled`."""
     tiles = -(-height // TILE_SIZE) * -(-width // TILE_SIZE)
     return _DIRECTORY_BYTES + 8 + 8 * tiles
 
@@ -173,10 +173,11 @@ class TiledImage:
         return self.height, self.width, 3
 
     def read(self, windows: np.ndarray, outs: list[np.ndarray]) -> None:
-        """Copies ``windows``, (K, 4): top, left, height, width, into ``outs``, K uint8 arrays (H, W, 3).
+        """Reads K windows into arrays.
 
-        An array may be larger than its window; the rest of the array stays unchanged. Raises :class:`BadTiles` for
-        windows that are not inside the image and for damaged tiles.
+        ``windows`` is (K, 4): top, left, height, width. ``outs`` are K uint8 arrays (H, W, 3); where an array is larger
+        than its window, the rest of it is left unchanged. Raises :class:`BadTiles` if a window extends outside the
+        image or a tile is damaged.
         """
         # Tile by tile, not window by window: a tile is copied to all its windows while it is in the processor's
         # cache, and only one decoded tile is in memory at a time.
@@ -205,7 +206,10 @@ class TiledImage:
         return listed + sum(int(self._lengths[number]) for number in numbers)
 
     def byte_ranges(self, windows: np.ndarray) -> np.ndarray:
-        """Start and end in the file, (n, 2) int64, of each tile that :meth:`read` reads for ``windows``, (K, 4)."""
+        """Returns the byte range of each tile that :meth:`read` reads for ``windows``, (K, 4).
+
+        The result is (n, 2) int64: start and end of each range in the file.
+        """
         numbers = sorted({n for window in windows.tolist() for n in self._touched(window)})
         starts, lengths = self._offsets[numbers], self._lengths[numbers]
         return np.stack([starts, starts.astype(np.int64) + lengths], axis=1).astype(np.int64)
@@ -216,7 +220,7 @@ class TiledImage:
         return int(self._offsets.min())
 
     def _touched(self, window: list[int]) -> list[int]:
-        """The numbers of the tiles that ``window``, (top, left, height, width), touches."""
+        """Returns the indices of the tiles that ``window``, (top, left, height, width), overlaps."""
         top, left, height, width = window
         bottom, right = top + height, left + width
         if not (0 <= top < bottom <= self.height and 0 <= left < right <= self.width):
@@ -229,7 +233,7 @@ class TiledImage:
         ]
 
     def _values(self) -> dict[int, int]:
-        """Tag → its value or, if the tag has several values, the offset of the list of them."""
+        """Reads the directory. Returns tag → value or, if a tag has several values, the offset of the list of them."""
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):
@@ -283,10 +287,10 @@ def _decompressor() -> zstandard.ZstdDecompressor:
 def _copy(
     tile: Any, predicted: bool, tile_row: int, tile_column: int, top: int, left: int, height: int, width: int, out: Any
 ) -> None:
-    """Copies the pixels that a tile (h, w, 1 or 3) and a window have in common to the window's ``out`` (H, W, 3).
+    """Copies the intersection of a tile (h, w, 1 or 3) and a window to the window's array ``out`` (H, W, 3).
 
-    Two things save time. The three channels are summed (modulo 256, to undo the predictor) in parallel, which halves
-    the time. The indices are unsigned, so that Numba need not handle negative ones, which saves a quarter.
+    Two things save time. The three channels are summed in parallel (modulo 256, to undo the predictor), which halves
+    the time. The indices are unsigned, so Numba need not handle negative ones, which saves a quarter.
     """
     zero, one, two = np.uintp(0), np.uintp(1), np.uintp(2)
     last = np.uintp(tile.shape[2] - 1)  # for grey, all three are the same channel

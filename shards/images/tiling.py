@@ -1,7 +1,7 @@
-"""Decides, from the headers of image files, which images are stored as tiles. Nothing is decoded for this.
+"""Decides which images are stored as tiles, based on the file headers, without decoding anything.
 
-Tiles let a crop be read without decoding the whole image. Tiling leaves the size of lossless images about the same, so
-they are tiled by default. It makes lossy images many times larger, so those without random access are tiled only with
+Tiles let a crop be read without decoding the whole image. Tiling hardly changes the size of lossless images, so they
+are tiled by default. It makes lossy images many times larger, so those without random access are tiled only with
 ``--lossy tiles``.
 """
 
@@ -41,7 +41,7 @@ class Tiling:
 
 
 def can_tile(data: bytes, kind: str) -> bool:
-    """Whether the image file ``data`` of format ``kind`` is lossless, has one frame and no palette.
+    """Whether the image file ``data`` of format ``kind`` is lossless, has a single frame and has no palette.
 
     Reads the header only. ``False`` for damaged files.
     """
@@ -54,12 +54,11 @@ def can_tile(data: bytes, kind: str) -> bool:
 
 
 def can_tile_lossy(data: bytes, kind: str, over: float = 0.0) -> bool:
-    """Whether the image file ``data`` of format ``kind`` is a lossy image that gets random access only as tiles.
+    """Whether the image file ``data`` of format ``kind`` is a lossy image for which only tiles provide random access.
 
-    The image must also have one frame and more than ``over`` megapixels. Of the JPEGs, only arithmetic-coded and CMYK
-    ones need tiles for random access; all others have entry points, or get them as baseline JPEGs. Palette images and
-    GIFs count as lossy here. Reads only the header, except for a JPEG XL, which is read whole. ``False`` for damaged
-    files.
+    The image must also have one frame and more than ``over`` megapixels. Among JPEGs, only arithmetic-coded and CMYK
+    files qualify; all others have entry points, directly or after conversion to baseline. Palette images and GIFs count
+    as lossy here. Reads only the header, except for a JPEG XL, which is read whole. ``False`` for damaged files.
     """
     if kind == "JPEG" and not _jpeg_without_windows(data):
         return False
@@ -81,7 +80,7 @@ def _opened(data: bytes) -> ImageFile.ImageFile | None:
 
 
 def _first_stream(data: bytes) -> bytes:
-    """The name of the first chunk of a WebP that shows its coding; ``ANIM`` for animations."""
+    """Returns the name of the first WebP chunk that reveals the coding: ``VP8L``, ``VP8`` or (animations) ``ANIM``."""
     return next((chunk.name for chunk in riff_chunks(data) if chunk.name in (b"VP8L", b"VP8 ", b"ANIM")), b"")
 
 

@@ -1,6 +1,6 @@
-"""Names the kind of a file that this project cannot read, so that an intact image is not reported as damaged.
+"""Identifies files of kinds that this project cannot read, so that an intact image is not reported as damaged.
 
-It is used only after opening or decoding has failed, so that no readable file is refused for its kind. It reads only
+Used only after opening or decoding has failed, so a readable file is never refused because of its kind. Reads only
 headers, and checks every length.
 """
 
@@ -85,10 +85,10 @@ _PHOTOMETRICS = {
 
 
 def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | None:
-    """The kind of ``data`` in words, such as ``12-bit JPEG``, if images of that kind cannot be read here.
+    """Describes the kind of the image file ``data``, for example ``12-bit JPEG``, if that kind is not supported.
 
-    Returns ``None`` if the image seems to be damaged instead. ``kind`` is its format by ``sniff_format``, ``None`` if
-    unknown; ``error`` is the message of the decoder.
+    Returns ``None`` if the image seems to be damaged instead. ``kind`` is the format from ``sniff_format``, or ``None``
+    if unknown; ``error`` is the decoder's error message.
     """
     if kind is None:
         return _other_format(data)

@@ -1,9 +1,9 @@
-"""Finds where each block of a sequential JPEG scan begins, without computing pixels, in code compiled by Numba.
+"""Finds the bit position of each block in a sequential JPEG scan, without decoding pixels, in code compiled by Numba.
 
 The walk works on *unstuffed* bytes: ``unstuff`` copies them from the file without stuffed zeros and markers, mostly
 eight at a time. The array of unstuffed bytes must have at least ``SLACK`` bytes after the last valid bit, so that words
-can be read without a check for the end. The bits are untrusted. The walk stops at the first invalid code, at a
-coefficient beyond the block, and at the end of the bits.
+can be read without bounds checks. The bits are untrusted. The walk stops at an invalid code, at a coefficient index
+beyond the end of the block, or at the end of the bits.
 
 Bit positions and indices into frequently used arrays are uint64, because Numba then omits its handling of negative
 indices. They must not be combined with an int64, because Numba turns ``uint64 + int64`` into a float.
@@ -82,9 +82,9 @@ def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: S
 
 @compiled
 def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Scalar]:
-    """Returns the offset after the restart marker at ``at``, and its number, 0 … 7; -1 if there is no marker.
+    """Returns the offset after the restart marker at ``at``, and the marker's index, 0 … 7.
 
-    Fill bytes (FF) may precede the marker.
+    If there is no restart marker, the index is -1. Fill bytes (FF) may precede the marker.
     """
     if at >= end or data[at] != uint8(0xFF):
         return at, int64(-1)
@@ -99,7 +99,7 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Like :func:`_step`, but takes only the first symbol of ``entry``, or of the code in ``window`` if ``entry`` is 0.
+    """Like :func:`_step`, but takes one symbol only: the first of ``entry`` or, if that is 0, the next in ``window``.
 
     Needed if the first code is too long for the lookup table, or if the symbols after it belong to the next block.
     """
@@ -114,9 +114,10 @@ def _step_alone(
 
 @inlined
 def _step(words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Looks up the next symbols of a block, of which ``k`` coefficients are done.
+    """Looks up the next symbols of a block of which ``k`` coefficients have been decoded so far.
 
-    Returns the bits consumed, the coefficients done now (65 if the code is invalid), and 1 if the block ends, else 0.
+    Returns the number of bits consumed, the number of coefficients decoded by then (65 if the code is invalid), and 1
+    if the block ends, otherwise 0.
     """
     entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
     reach = k + ((entry >> uint64(10)) & uint64(127))
@@ -135,12 +136,12 @@ def walk_blocks(
     words: np.ndarray,
     starts: np.ndarray,
 ) -> Scalar:
-    """Walks ``num_blocks`` blocks from bit ``position`` on, where an MCU starts.
+    """Walks ``num_blocks`` blocks, starting at bit ``position``, which must be the start of an MCU.
 
-    ``pairs`` (uint64) has, for every block of an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to the
-    bit position of block i, and ``starts[num_blocks]`` to the position after the last block. Returns that last
-    position, or ``BROKEN`` at an invalid code or if the walk passes ``limit``. ``limit`` is the number of valid bits;
-    ``SLACK`` more bytes must follow them in ``bits``.
+    ``pairs`` (uint64) holds, for every block of an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to
+    the bit position of block i, and ``starts[num_blocks]`` to the position after the last block. Returns that last
+    position, or ``BROKEN`` at an invalid code or if the walk passes ``limit``. ``limit`` is the number of valid bits,
+    which must be followed by ``SLACK`` further bytes in ``bits``.
     """
     k = uint64(0)
     done_blocks = uint64(0)
@@ -210,9 +211,10 @@ def sum_dc(
     words: np.ndarray,
     dc: np.ndarray,
 ) -> None:
-    """Adds the DC differences of the walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64, by component).
+    """Adds the DC differences of the walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64, one sum per component).
 
-    Block ``first`` must be the first of an MCU. ``components`` (uint64) has the component of every block of an MCU.
+    Block ``first`` must be the first of an MCU. ``components`` (uint64) holds the component index of every block of an
+    MCU.
     """
     block = uint64(0)
     per_mcu = uint64(pairs.size)

@@ -1,7 +1,7 @@
 """Makes the ``.mcu`` member of a sample: the places at which a decoder can enter the scan of its JPEG.
 
 ``build_entry_points`` walks the entropy-coded scan once. Entry j holds the bit position at which MCU (minimum coded
-unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in the order of the scan. So the
+unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in the order of the scan, so the
 entry for any MCU can be computed without a table of rows, however large the image is. ``mcus_per_entry`` is chosen per
 file so that entries are a given number of bits apart on average. To reach a random window, a splice then walks half of
 that distance on average, however unevenly the bits are distributed over the image (measured in docs/LOG.md).
@@ -17,11 +17,11 @@ Format 1, little-endian, no padding between the parts:
     entries: packed from the lowest bit on, each of the same number of bits: bit position from
         base * 8 on, then per component the DC value minus the lowest; then 8 zero bytes
 
-References locate the header parts that a spliced JPEG repeats (kind 0: frame header, from its marker byte on, 1: scan
-header, 2: JFIF, 3: Adobe, 4: one quantisation table, 5: one Huffman table, 6: restart interval). ``identity`` is the
-CRC-32 of their bytes and of the first 256 bytes of the scan. A splice reads these bytes anyway, and so notices an index
-of another file. Only the shard's checksum shows damage further inside the scan: a splice of damaged bits is
-memory-safe, but its pixels may be wrong.
+References locate the header segments and tables that a spliced JPEG repeats (kind 0: frame header, from its marker byte
+on, 1: scan header, 2: JFIF, 3: Adobe, 4: one quantisation table, 5: one Huffman table, 6: restart interval).
+``identity`` is the CRC-32 of their bytes and of the first 256 bytes of the scan. A splice reads these bytes anyway, so
+it notices if the index belongs to another file. Damage further inside the scan is detected only by the shard's
+checksum: a splice of damaged bits is memory-safe, but its pixels may be wrong.
 """
 
 import struct
@@ -99,7 +99,7 @@ class NotIndexable(ValueError):
 def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
     """Walks ``jpeg`` once and returns its ``.mcu`` member, with entries about ``spacing_bits`` apart.
 
-    Takes about as long as one full decode, and about as much memory as the file is large. Releases the GIL. Raises
+    Takes about as long as a full decode, and about as much memory as the size of the file. Releases the GIL. Raises
     :class:`NotIndexable` if the JPEG cannot have entry points.
     """
     try:
@@ -133,7 +133,7 @@ def blocks_per_mcu(header: JpegHeader) -> tuple[int, ...]:
 
 
 def num_mcus(header: JpegHeader) -> int:
-    """Number of MCUs in the whole image, including those that reach beyond its edges."""
+    """Number of MCUs in the whole image, including those that extend beyond its edges."""
     h, v = header.max_sampling if len(header.components) > 1 else (1, 1)
     return -(-header.width // (8 * h)) * -(-header.height // (8 * v))
 
@@ -164,9 +164,9 @@ def _require_indexable(header: JpegHeader, length: int) -> None:
 
 
 def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the Huffman tables of all components in one uint8 array, and where each table is in it.
+    """Concatenates the Huffman tables of all components. Returns them as a uint8 array, and their places in that array.
 
-    The second array, (components, 2, 2), has start and end of the DC table and of the AC table of each component.
+    The places, (components, 2, 2), are the start and end of each component's DC table and AC table.
     """
     joined = bytearray()
     where = np.zeros((len(header.components), 2, 2), np.int64)
@@ -179,7 +179,7 @@ def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _require_scan_end(jpeg: bytes, scan_end: int, status: int) -> None:
-    """Raises ``NotIndexable`` if the walk failed, or if more than the end of the image follows the scan."""
+    """Raises ``NotIndexable`` if the walk failed, or if the scan is not directly followed by the end of the image."""
     if status != INDEXED:
         raise NotIndexable(KERNEL_REASONS[status])
     marker = jpeg[scan_end : scan_end + 256].lstrip(b"\xff")[:1]
@@ -190,7 +190,7 @@ def _require_scan_end(jpeg: bytes, scan_end: int, status: int) -> None:
 
 
 def _references(header: JpegHeader) -> list[tuple[int, int, int]]:
-    """Returns (kind, offset, length) for each header part that a spliced JPEG repeats."""
+    """Returns (kind, offset, length) of every header segment or table that a spliced JPEG repeats."""
     parts = [(KIND_FRAME, header.sof_offset - 3, 3 + 6 + 3 * len(header.components))]
     parts.append((KIND_SCAN, header.sos_offset, 4 + 2 * len(header.components)))
     if header.jfif_offset is not None:

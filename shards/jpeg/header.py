@@ -1,4 +1,4 @@
-"""Types for the header of a JPEG, up to its first scan; :mod:`shards.jpeg.header_parser` reads it."""
+"""Data types for the header of a JPEG, up to its first scan. :mod:`shards.jpeg.header_parser` parses it."""
 
 from dataclasses import dataclass
 
@@ -28,14 +28,14 @@ class Segment:
     """A marker segment; ``data[offset:][:length]`` is its payload, without the length bytes."""
 
     marker: int
-    """Second byte of the marker: 0xE1 is APP1."""
+    """Second byte of the marker, for example 0xE1 for APP1."""
     offset: int
     length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A colour component, with the values that the frame header has for it."""
+    """A colour component and its parameters in the frame header."""
 
     id: int
     h: int
@@ -43,7 +43,7 @@ class Component:
     v: int
     """Vertical sampling factor, 1 … 4."""
     tq: int
-    """Number of the component's quantisation table, 0 … 3."""
+    """Index of the component's quantisation table, 0 … 3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class QuantTable:
-    """A quantisation table that applies to the first scan. ``offset`` is that of its Pq/Tq byte in the file."""
+    """A quantisation table that applies to the first scan. ``offset`` is the offset of its Pq/Tq byte in the file."""
 
     offset: int
     length: int
@@ -77,7 +77,7 @@ class Scan:
     dc_tables: tuple[int, ...]
     ac_tables: tuple[int, ...]
     spectral: tuple[int, int]
-    """First and last coefficient that the scan codes; (0, 63) in a sequential file."""
+    """Indices of the first and last coefficient in the scan: (0, 63) in a sequential file."""
     approximation: int
     """The byte Ah/Al; 0 in a sequential file."""
 
@@ -101,7 +101,7 @@ class JpegHeader:
     adobe_transform: int | None
     """Colour transform in the last Adobe marker: 0 none, 1 YCbCr, 2 YCCK. ``None`` if there is no Adobe marker."""
     jfif_offset: int | None
-    """Offset of a JFIF marker's payload; ``None`` if there is none. In a file with a JFIF marker, three components are
+    """Offset of the payload of the JFIF marker, or ``None`` if there is none. If present, a three-component image is
     YCbCr."""
     adobe_offset: int | None
     """Offset of the last Adobe marker's payload; ``None`` if there is none."""
@@ -113,7 +113,7 @@ class JpegHeader:
     """Offset of the scan header's payload (the number of components)."""
     quant_tables: dict[int, QuantTable]
     huffman_tables: dict[int, tuple[int, int]]
-    """``class << 4 | number`` → (offset, length) of the table. The table begins with its Tc/Th byte."""
+    """``class << 4 | index`` → (offset, length) of the table, which begins with its Tc/Th byte."""
 
     @property
     def has_jfif(self) -> bool:
@@ -142,7 +142,7 @@ class JpegHeader:
 
     @property
     def num_scans_at_least(self) -> int:
-        """2 if the file must have more than one scan, else 1."""
+        """Returns a lower bound on the number of scans: 2 if the first scan cannot be the only one, otherwise 1."""
         whole = len(self.scan.components) == len(self.components) and self.scan.spectral[1] == 63
         return 1 if whole and not self.progressive else 2
 

@@ -106,7 +106,10 @@ class SegmentParser:
                 return self.data[position - 1], position
 
     def take(self, segment: Segment) -> None:
-        """Reads a frame header, a table or another setting from ``segment``, and keeps it. Ignores other segments."""
+        """Parses ``segment`` if it holds a frame header, tables or another setting, and stores the values.
+
+        Ignores all other segments.
+        """
         marker, start = segment.marker, segment.offset
         payload = bytes(self.data[start : start + min(segment.length, 16)])
         if marker in SOF_ALL:

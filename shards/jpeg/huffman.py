@@ -1,21 +1,21 @@
-"""Builds, from the Huffman tables of a JPEG, lookup tables that decode several symbols at once. Compiled by Numba.
+"""Builds lookup tables that decode several symbols at once from the Huffman tables of a JPEG. Compiled by Numba.
 
 A *pair* is the DC and the AC table of one component. ``build_pair`` writes its lookup tables to ``PAIR_WORDS`` words of
-a uint32 array, which holds the pairs of all components one after the other. The constants ``START`` to ``ENCODER`` are
-the offsets of the parts of a pair. The tables come from untrusted files: a table that libjpeg refuses is refused, and
-no index leaves its array.
+a uint32 array, which holds the pairs of all components consecutively. The constants ``START`` to ``ENCODER`` are the
+offsets of the parts within a pair. The tables come from untrusted files: a table that libjpeg refuses is refused here
+too, and no index is ever out of bounds.
 
 The two big tables (``START``, ``AC``) are indexed by the next ``LOOKUP_BITS`` bits of the scan. Each entry describes
-the symbols whose codes are within these bits. It packs these fields, with the widths in parentheses, into 32 bits, the
-lowest first:
+the symbols whose codes lie completely within these bits. An entry has 32 bits, which hold the following fields (widths
+in parentheses), starting at the lowest bit:
 
     bits consumed by all symbols (5) | by the first (5) | reach of all (7) | of the first (7)
     | all end the block (1) | the first does (1)
 
-The *reach* of a symbol is the number of coefficients that it covers; that of an end of block counts as one. So if
-decoding is at coefficient ``k``, all symbols of an entry belong to the current block if ``k + reach <= 64``. Entries of
-``START`` begin with a DC symbol, those of ``AC`` with an AC symbol. An entry of 0 means that the first code is longer
-than ``LOOKUP_BITS``, or invalid.
+The *reach* of a symbol is the number of coefficients that it covers; an end of block counts as one. So if decoding is
+at coefficient ``k``, all symbols of an entry belong to the current block if ``k + reach <= 64``. Entries of ``START``
+begin with a DC symbol, those of ``AC`` with an AC symbol. An entry of 0 means that the first code is longer than
+``LOOKUP_BITS`` bits, or invalid.
 """
 
 import numpy as np
@@ -55,12 +55,11 @@ PAIR_WORDS = ENCODER + 16
 
 @compiled
 def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
-    """Writes to ``words[slow:]`` the table in which :func:`_find` looks up codes of any length.
+    """Writes the table that :func:`_find` uses to look up codes of any length to ``words[slow:]``.
 
-    ``table`` is the Huffman table in the file: Tc/Th byte, 16 counts, symbols.
-
-    Returns the number of symbols, or 0 if libjpeg would refuse the table: no symbol, codes that overflow their length,
-    or a code of all ones.
+    ``table`` is the Huffman table as in the file: Tc/Th byte, 16 counts, symbols. Returns the number of symbols, or 0
+    if libjpeg would refuse the table because it has no symbols, codes that overflow their length, or a code of all
+    ones.
     """
     code = 0
     first = 0
@@ -85,7 +84,7 @@ def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
 
 @compiled
 def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
-    """Length and symbol of the code at the start of ``window`` (16 bits); length 0 if no code matches."""
+    """Returns length and symbol of the code at the start of ``window`` (16 bits). If no code matches, length is 0."""
     for length in range(1, 17):
         if window < int64(words[slow + length]):
             at = (window >> (16 - length)) + int64(words[slow + 17 + length])
@@ -118,7 +117,7 @@ def _pack(bits: Scalar, reach: Scalar, eob: Scalar) -> Scalar:
 
 @compiled
 def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> Scalar:
-    """Makes the entry of the first code in ``window`` (16 bits, int64), however long it is; 0 if no code matches."""
+    """Makes the entry for the first code in ``window`` (16 bits, int64), however long. Returns 0 if no code matches."""
     if is_dc:
         length, symbol = _find(words, pair + SLOW_DC, window)
         return _dc_entry(length, symbol) if length > 0 else uint32(0)
@@ -165,7 +164,7 @@ def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, len
 
 @compiled
 def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarray) -> Scalar:
-    """Adds to ``entry`` the AC symbols that follow in ``index``, as long as whole codes are in its remaining bits."""
+    """Extends ``entry`` by the AC symbols that follow in the bits of ``index``, as long as their codes fit entirely."""
     mask = (1 << LOOKUP_BITS) - 1
     bits = int64(entry) & 31
     reach = (int64(entry) >> 10) & 127
@@ -222,7 +221,8 @@ def build_pair(
 def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
     """Fills the parts ``START`` and ``DC`` of a pair.
 
-    ``singles`` and ``lengths`` are those of the AC table. They are needed for the AC symbols that follow a DC symbol.
+    ``singles`` and ``lengths`` come from the AC table: entries of ``START`` may continue with AC symbols after the DC
+    symbol.
     """
     code = 0
     first = 0
@@ -253,11 +253,11 @@ def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarra
 
 @compiled
 def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
-    """Writes a copy of the DC table that has all categories 0 … 11 to ``out`` (uint8, at least 17 + 256 bytes).
+    """Writes to ``out`` (uint8, at least 17 + 256 bytes) a copy of the DC table, extended to all categories 0 … 11.
 
-    Missing categories get codes of 16 bits after all existing codes, so that no existing code changes. The code of all
-    ones is not used, because decoders reject it. Returns the length of the copy in bytes, or 0 if there are not enough
-    free codes.
+    Missing categories get 16-bit codes after all existing codes, so that no existing code changes. The code of all ones
+    is not used, because decoders reject it. Returns the length of the copy in bytes, or 0 if there are not enough free
+    codes.
     """
     code = 0
     count = 0

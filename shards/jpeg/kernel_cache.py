@@ -1,13 +1,13 @@
-"""Caches compiled kernels on disk, under keys that cover all source code compiled into them.
+"""Caches compiled kernels on disk. The cache keys depend on all source code that is compiled into a kernel.
 
 Numba caches compiled code beside the sources or in the user's cache folder, and raises an error if it can write to
 neither, for example in a container with ``--user`` or with a read-only home folder. This module then tries a folder for
 temporary files. If that fails too, it uses no cache. In both cases it logs one warning.
 
 Numba also considers cached code valid as long as the kernel's own file is unchanged, even if the kernel calls functions
-in other files or uses their constants. So a kernel that does this is defined inside a function, here ``_compile``,
-which gets its own :func:`source_digest` as an argument. The kernel refers to the digest, so that the digest is in the
-kernel's closure, which is part of the cache's key.
+in other files or uses their constants. Such a kernel is therefore defined inside a function, here ``_compile``, that is
+called with its own :func:`source_digest`. The kernel refers to this digest, which thereby becomes part of the kernel's
+closure, and so of the cache key.
 
     def _compile(digest: str):
         @cached
@@ -113,9 +113,9 @@ def _cache_of(function: Callable[..., Any]) -> Any:
 
 
 def _temporary_folder() -> str | None:
-    """Returns a folder for cached code; ``None`` if there is none that only this user can access.
+    """Returns a folder for cached code, or ``None`` if there is none that only this user can access.
 
-    Cached code is executed, so it must not come from anybody else.
+    Cached code is executed, so other users must not be able to write it.
     """
     try:
         folder = Path(tempfile.gettempdir()) / f"glass-kernels-{os.getuid()}"
@@ -128,7 +128,7 @@ def _temporary_folder() -> str | None:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, except that code that cannot be read from it is compiled again, and failed writes are ignored."""
+    """Numba's cache, but unreadable entries are compiled again and failed writes are ignored."""
 
     _said = False
 
@@ -163,10 +163,10 @@ class _Cache(FunctionCache):
 
 
 def source_digest(maker: Callable[..., Any]) -> str:
-    """SHA-256 of everything compiled into the kernels that ``maker`` defines.
+    """Returns the SHA-256 of everything that is compiled into the kernels that ``maker`` defines.
 
     Covers the source files of all functions that the kernels call, the constants that the kernels and these functions
-    use, and the setting of bounds checks.
+    use, and whether bounds checks are enabled.
     """
     files, constants = reached(maker)
     digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
@@ -178,10 +178,10 @@ def source_digest(maker: Callable[..., Any]) -> str:
 
 
 def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
-    """Source files and constants on which ``function`` depends.
+    """Finds the source files and constants that ``function`` depends on. Returns (files, constants).
 
-    Returns the files of ``function`` and of all functions of this project that it calls, directly or not, and the
-    constants that these functions use: module and name → value as text.
+    The files are those of ``function`` and of all functions of this project that it calls, directly or indirectly. The
+    constants are those that these functions use, as a dict: module and name → value as text.
     """
     files: set[str] = set()
     constants: dict[str, str] = {}
@@ -249,7 +249,7 @@ def _text(value: Any) -> str:
 
 
 def _file_of(kind: type) -> Iterator[str]:
-    """Yields the source file of ``kind`` if it is a class of this project, such as a named tuple."""
+    """Yields the source file in which ``kind`` is defined if it is a class of this project, such as a named tuple."""
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     if file and kind.__module__.split(".")[0] not in _FOREIGN and "site-packages" not in file:

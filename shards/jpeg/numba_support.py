@@ -1,12 +1,12 @@
-"""Helpers for all compiled kernels: decorators, and access to memory by address.
+"""Helpers for all compiled kernels: decorators, and functions that read and write memory.
 
-A kernel is a compiled function that Python calls; ``shards.jpeg.kernel_cache`` caches kernels. Kernels take memory as
-addresses and lengths. With array arguments, they would be compiled twice, for read-only and for writable arrays. The
-caller of a kernel must keep the memory alive.
+A kernel is a compiled function that Python calls; ``shards.jpeg.kernel_cache`` caches kernels. Memory is passed to
+kernels as addresses and lengths: with array arguments, each kernel would be compiled twice, for read-only and for
+writable arrays. The caller must keep the memory alive.
 
-The functions that a kernel calls have the decorator ``compiled`` or ``inlined``. These run them without the GIL and
-without Numba's reference counting. Reference counting costs atomic instructions at every call and for every array
-attribute, and took a third of the time of a splice. Without it, such functions must not allocate memory.
+Functions that are called by kernels have the decorator ``compiled`` or ``inlined``. These run them without the GIL and
+without Numba's reference counting, which costs atomic instructions at every call and for every array attribute, and
+took a third of the time of a splice. Without reference counting, such functions must not allocate memory.
 """
 
 import sys
@@ -47,9 +47,9 @@ Scalar = Any
 
 
 def _view(element: Any) -> Any:
-    """Makes a function for compiled code that returns, for an address and a length, the memory there as an array.
+    """Returns a function, callable from compiled code, that takes an address and a length and returns an array.
 
-    ``element`` is the type of the array's elements. The memory is not copied.
+    The array is a view of the memory at that address, which is not copied. ``element`` is the type of its elements.
     """
 
     @intrinsic
@@ -78,7 +78,7 @@ int64_at = _view(types.int64)
 
 @intrinsic
 def _load_word(typing_context: Any, data: Any, at: Any) -> Any:
-    """Loads eight bytes of the uint8 array ``data`` from index ``at`` on, in the machine's byte order."""
+    """Loads eight bytes of the uint8 array ``data``, starting at index ``at``, in the machine's byte order."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -91,7 +91,7 @@ def _load_word(typing_context: Any, data: Any, at: Any) -> Any:
 
 @intrinsic
 def _store_word(typing_context: Any, data: Any, at: Any, word: Any) -> Any:
-    """Stores eight bytes to the uint8 array ``data`` from index ``at`` on, in the machine's byte order."""
+    """Stores eight bytes in the uint8 array ``data``, starting at index ``at``, in the machine's byte order."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -105,7 +105,7 @@ def _store_word(typing_context: Any, data: Any, at: Any, word: Any) -> Any:
 
 @intrinsic
 def _swap(typing_context: Any, word: Any) -> Any:
-    """``word`` with its bytes in reverse order."""
+    """Returns ``word`` with its bytes in reverse order."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bswap(arguments[0])
@@ -120,11 +120,11 @@ SEVEN = np.uint64(7)
 
 @inlined
 def load_word(data: np.ndarray, at: Scalar) -> Scalar:
-    """Loads the eight bytes of the uint8 array ``data`` from index ``at`` (uint64) on, as a uint64.
+    """Loads eight bytes of the uint8 array ``data``, starting at index ``at`` (uint64), as a uint64.
 
     The byte order is the machine's. An intrinsic makes this a single load, because LLVM does not always merge eight
-    loads of one byte each. With Numba's bounds checks (``NUMBA_BOUNDSCHECK=1``) the first and the last index are
-    checked. Without them, the caller must ensure that both are inside ``data``.
+    one-byte loads. With Numba's bounds checks (``NUMBA_BOUNDSCHECK=1``), the first and the last index are checked.
+    Without them, the caller must ensure that both are within ``data``.
     """
     if CHECKED:
         data[at]
@@ -134,7 +134,7 @@ def load_word(data: np.ndarray, at: Scalar) -> Scalar:
 
 @inlined
 def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
-    """Stores the uint64 ``word`` to the eight bytes of ``data`` from index ``at`` (uint64) on.
+    """Stores the uint64 ``word`` in eight bytes of ``data``, starting at index ``at`` (uint64).
 
     Byte order and bounds checks are those of ``load_word``.
     """
@@ -146,20 +146,20 @@ def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
 
 @inlined
 def load64(data: np.ndarray, at: Scalar) -> Scalar:
-    """Loads the eight bytes of ``data`` from index ``at`` (uint64) on as a big-endian number."""
+    """Loads eight bytes of ``data``, starting at index ``at`` (uint64), as a big-endian integer."""
     word = load_word(data, at)
     return _swap(word) if LITTLE_ENDIAN else word
 
 
 @inlined
 def store64(data: np.ndarray, at: Scalar, word: Scalar) -> None:
-    """Stores ``word`` to the eight bytes of ``data`` from index ``at`` (uint64) on, as a big-endian number."""
+    """Stores ``word`` in eight bytes of ``data``, starting at index ``at`` (uint64), as a big-endian integer."""
     store_word(data, at, _swap(word) if LITTLE_ENDIAN else word)
 
 
 @inlined
 def load64_little(data: np.ndarray, at: Scalar) -> Scalar:
-    """Loads the eight bytes of ``data`` from index ``at`` (uint64) on as a little-endian number."""
+    """Loads eight bytes of ``data``, starting at index ``at`` (uint64), as a little-endian integer."""
     word = load_word(data, at)
     return word if LITTLE_ENDIAN else _swap(word)
 

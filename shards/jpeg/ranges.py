@@ -1,9 +1,9 @@
-"""Computes, from the entry points alone, which bytes of a JPEG a splice reads.
+"""Computes which bytes of a JPEG a splice reads, from the entry points alone.
 
-The ``.mcu`` member says where in the file every entry point is. So the byte ranges that windows need are known before a
-byte of the image is fetched. These are the header parts that spliced files repeat, the bytes that identify the file,
-and, for each row of MCUs (minimum coded units) in a window, the bytes from the entry point before it to the one after
-it. :mod:`shards.jpeg.entry_points` documents the format.
+The ``.mcu`` member states where in the file each entry point is, so the byte ranges that a window needs are known
+before any byte of the image is fetched. They comprise the header segments that spliced files repeat, the bytes that
+identify the file, and, for each row of MCUs (minimum coded units) in a window, the bytes from the preceding entry point
+to the following one. :mod:`shards.jpeg.entry_points` documents the format.
 """
 
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ SLACK = 16
 """Number of extra bytes to fetch after a range, because the splice reads words of eight bytes and looks for markers."""
 
 MARGIN = 4
-"""Number of pixels on each side of a window that chroma upsampling may need. The interpolation itself needs up to two.
-More are needed to give each component three samples, because libjpeg-turbo does not interpolate with fewer."""
+"""Number of pixels on each side of a window that chroma upsampling may need. Interpolation needs up to two. The others
+ensure that each component has at least three samples, because libjpeg-turbo does not interpolate with fewer."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0
@@ -69,15 +69,14 @@ class Geometry:
 
 
 GEOMETRY = {"grey": (8, 8), "4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16), "4:4:0": (16, 8), "4:1:1": (8, 32)}
-"""Chroma subsampling → height and width of an MCU in pixels, as encoders commonly choose them.
+"""Chroma subsampling → height and width in pixels of the MCUs that encoders usually choose for it.
 
-They serve as a guess until the frame header is fetched, which confirms or corrects it.
-"""
+Used as a guess until the frame header is fetched, which confirms or corrects it."""
 
 
 @dataclass(frozen=True)
 class IndexHead:
-    """The fixed part of a ``.mcu`` member, with checked lengths."""
+    """The fixed part of a ``.mcu`` member. Its lengths have been checked."""
 
     scan_start: int
     scan_end: int
@@ -88,7 +87,7 @@ class IndexHead:
     bases_at: int
     entries_at: int
     references: tuple[tuple[int, int], ...]
-    """(kind, offset in the JPEG) of each header part that spliced files repeat."""
+    """(kind, offset in the JPEG) of each header segment or table that spliced files repeat."""
 
     def positions(self, mcu: Bytes, entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Returns the byte offset in the JPEG of each entry point in ``entries``, which are indices.
@@ -166,9 +165,9 @@ def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
 
 
 def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]) -> Ranges | None:
-    """The ranges of the scan that are needed for ``windows``, one per window and MCU row.
+    """Returns the byte ranges of the scan that are needed to splice ``windows``, one per window and MCU row.
 
-    ``windows`` is (N, 4) int32: top, left, height, width in pixels. Returns ``None`` if the entry points do not fit
+    ``windows`` is (N, 4) int32: top, left, height, width in pixels. Returns ``None`` if the entry points do not match
     ``geometry``.
     """
     if head.entries != -(-geometry.num_mcus // head.every):
@@ -195,7 +194,7 @@ def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.
 
 
 def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
-    """``ranges``, sorted and clipped to ``limit``; ranges that are at most ``gap`` bytes apart are merged."""
+    """Sorts ``ranges``, clips them to ``limit``, and merges those that are at most ``gap`` bytes apart."""
     clipped = np.minimum(ranges, limit)
     clipped = clipped[np.argsort(clipped[:, 0], kind="stable")]
     if not len(clipped):

@@ -1,10 +1,10 @@
 """Estimates how long the scan of a JPEG would be with the Huffman tables of the JPEG standard.
 
-With optimised Huffman tables, a file with the same pixels is about a tenth smaller, and a third smaller if the image is
-small or smooth. So file sizes are comparable only after conversion to sizes with the standard's tables. The file's own
-tables are enough for this conversion. Rarer symbols have longer optimised codes, so that the code lengths reveal the
-shares of the symbols. Each block has one end-of-block symbol, so that its share reveals the number of symbols per
-block.
+Optimised Huffman tables make a file with the same pixels about a tenth smaller, or a third smaller if the image is
+small or smooth. File sizes are therefore comparable only after conversion to the standard tables. The file's own tables
+suffice for this conversion: rarer symbols have longer optimised codes, so the code lengths reveal the frequencies of
+the symbols. Since each block has one end-of-block symbol, the frequency of that symbol reveals the number of symbols
+per block.
 """
 
 import io
@@ -27,9 +27,9 @@ _PROGRESSIVE, _ARITHMETIC = 1.06, 1.12
 
 @lru_cache(maxsize=1)
 def standard_tables() -> dict[int, bytes]:
-    """``class << 4 | number`` → the Huffman table of the standard (annex K.3), as libjpeg writes it.
+    """Returns ``class << 4 | index`` → Huffman table of the standard (annex K.3), as written by libjpeg.
 
-    A table consists of 16 bytes, the numbers of codes of 1 … 16 bits, and then the symbols.
+    A table consists of 16 bytes, which are the numbers of codes of 1 … 16 bits, followed by the symbols.
     """
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "JPEG")
@@ -39,10 +39,10 @@ def standard_tables() -> dict[int, bytes]:
 
 
 def standard_scale(data: bytes, header: JpegHeader) -> float:
-    """The factor by which the entropy-coded bytes of the JPEG ``data`` would grow with the standard's Huffman tables.
+    """Estimates the factor by which the entropy-coded bytes of a JPEG would grow with the standard's Huffman tables.
 
-    The factor is an estimate, and 1 for a file that has those tables already. Its error has a standard deviation of 1
-    to 3 percent for optimised tables, and of 5 percent for progressive files.
+    ``data`` is the file. If the file already has these tables, the factor is 1. The error of the estimate has a
+    standard deviation of 1 to 3 percent for optimised tables, and of 5 percent for progressive files.
     """
     if header.arithmetic:
         return _ARITHMETIC
@@ -66,22 +66,22 @@ def standard_scale(data: bytes, header: JpegHeader) -> float:
 
 
 def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) -> tuple[float, float]:
-    """Expected number of bits of ``blocks`` blocks if coded by ``table``, and if coded by ``usual``.
+    """Returns the expected number of bits that ``blocks`` blocks take when coded with ``table``, and with ``usual``.
 
-    Both include the bits that follow the codes. ``ends_block`` says whether the tables are AC tables.
+    Both numbers include the bits that follow the codes. ``ends_block`` says whether the tables are AC tables.
     """
     lengths = _lengths(table)
     share = np.where(lengths > 0, 0.5**lengths, 0.0)
     share /= max(share.sum(), 1e-9)
-    # A block has one DC symbol. It has one end-of-block symbol (0) among its AC symbols, whose
-    # share gives their number.
+    # A block has one DC symbol. Among its AC symbols, it has one end-of-block symbol (0), whose
+    # frequency therefore gives the number of AC symbols per block.
     count = blocks / max(share[0], 1e-4) if ends_block else blocks
     extra = np.arange(256) & 15
     return (float(count * (share * (lengths + extra)).sum()), float(count * (share * (_lengths(usual) + extra)).sum()))
 
 
 def _lengths(table: bytes) -> np.ndarray:
-    """Length in bits of the code that ``table`` has for each of 256 symbols; 0 for symbols without a code."""
+    """Returns the code length in bits that ``table`` assigns to each of 256 symbols; 0 for symbols without a code."""
     lengths = np.zeros(256)
     codes = np.repeat(np.arange(1, _LONGEST + 1), list(table[:_LONGEST]))
     symbols = np.frombuffer(table[_LONGEST : _LONGEST + len(codes)], np.uint8)

@@ -37,9 +37,9 @@ U8 = np.uint64(8)
 def _unstuff_scan(
     data: np.ndarray, start: Scalar, out: np.ndarray, gaps: np.ndarray, ends: np.ndarray
 ) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """Copies the scan from ``start`` on to ``out`` without stuffed zeros and restart markers.
+    """Copies the scan, starting at ``start``, to ``out`` without stuffed zeros and restart markers.
 
-    Sets ``gaps[i]`` to (offset in ``out`` at which bytes were dropped, number of bytes dropped up to there), and
+    Sets ``gaps[i]`` to (offset in ``out`` at which bytes were dropped, total number of bytes dropped so far), and
     ``ends[i]`` to the offset in ``out`` at which restart interval i ends. Returns the offset in ``data`` of the marker
     that ends the scan (or ``data.size``), the number of bytes in ``out``, the number of gaps, and the number of
     intervals. If the restart markers are out of order, the number of intervals is 0.
@@ -127,9 +127,9 @@ def _walk_scan(
 ) -> bool:
     """Fills ``points`` (n, 5) int64 with the bit position in ``bits`` and the four DC values of every entry point.
 
-    There is an entry point at every ``every``-th MCU. ``starts`` (uint64; its length is the number of blocks between
-    entry points, plus one) and ``dc`` (4 zeros) are scratch arrays. Returns whether the scan is intact: all MCUs are
-    there, and only padding precedes restart markers.
+    There is an entry point at every MCU whose index is a multiple of ``every``. ``starts`` (uint64, with one element
+    more than there are blocks between entry points) and ``dc`` (4 zeros) are scratch arrays. Returns whether the scan
+    is intact: no MCU is missing, and only padding precedes restart markers.
     """
     per_mcu = uint64(pairs.size)
     position = uint64(0)
@@ -162,9 +162,9 @@ def _walk_scan(
 
 @compiled
 def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -> None:
-    """Converts bit positions in ``points`` from the unstuffed bytes to the file.
+    """Converts bit positions in ``points`` from positions in the unstuffed bytes to positions in the file.
 
-    In the file, they count from the start of the scan. ``gaps`` says where bytes were dropped.
+    Positions in the file are relative to the start of the scan. ``gaps`` says where bytes were dropped.
     """
     gap = uint64(0)
     dropped = int64(0)
@@ -180,8 +180,8 @@ def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -
 def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray) -> tuple[Any, Any, Scalar]:
     """Builds the pairs of lookup tables (``shards.jpeg.huffman``) of all components in ``words``.
 
-    Returns the offset of the pair of every block of an MCU, the component of every block, and a status. ``table_at``
-    (components, 2, 2) has start and end of each DC and AC table in ``tables``.
+    Returns, for every block of an MCU, the offset of its pair and the index of its component, and also a status.
+    ``table_at`` (components, 2, 2) holds the start and end of each component's DC and AC tables in ``tables``.
     """
     singles = np.empty(1 << LOOKUP_BITS, np.uint32)
     lengths = np.empty(1 << LOOKUP_BITS, np.uint8)

@@ -21,9 +21,9 @@ MANIFEST_NAME = "samples.arrow"
 
 
 class ShardDataset:
-    """A data set opened for reading. Rows are numbered as in ``samples.arrow``, from 0 on, split after split.
+    """A data set opened for reading. Rows are indexed from 0, as in ``samples.arrow``, where they are grouped by split.
 
-    Safe to share between threads. The tars are opened by the loaders, not here.
+    Safe to share between threads. Does not open the tars; the loaders do that.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class ShardDataset:
         return int(self.table.num_rows)
 
     def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
-        """The same data set with additional splits.
+        """Returns the same data set with additional splits.
 
-        ``splits`` maps the name of each to its row numbers, int64, in the order in which they are to be read.
+        ``splits`` maps the name of each split to its row indices, int64, in the order in which they are to be read.
         """
         own_splits = {**self._own_splits, **splits}
         return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
 
     def forget_pages(self) -> None:
-        """Releases the memory that the manifest's pages take. The next access reads them from the file again.
+        """Releases the memory occupied by pages of the manifest. They are read from the file again when next accessed.
 
         Meant for code that reads every row only once.
         """
@@ -124,7 +124,7 @@ class ShardDataset:
         return column.to_numpy(zero_copy_only=False)
 
     def split_rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split, (n,) int64, ascending; ``"train+valid"`` joins splits.
+        """Returns the row indices of a split, (n,) int64, ascending. ``"train+valid"`` selects several splits.
 
         Splits added by :meth:`with_splits` keep the order that they were given. Raises ``InputError`` for an unknown
         split; the message lists the splits.

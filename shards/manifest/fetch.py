@@ -1,8 +1,8 @@
 """Fetches the description and the manifest of a data set in a store, and keeps them on the local disk.
 
-``dataset.json`` is fetched every time a data set is opened. The manifest is kept in a folder whose name has the digests
-of the address and of ``dataset.json``. So it is fetched only once per machine, and a data set that was built again gets
-another folder.
+``dataset.json`` is fetched every time a data set is opened. The manifest is kept in a folder whose name contains the
+digests of the address and of ``dataset.json``. It is therefore fetched only once per machine, and a data set that has
+been rebuilt gets a new folder.
 """
 
 import hashlib
@@ -80,16 +80,16 @@ def name_of(root: Path) -> str:
 
 
 _ADDRESS, _MOST_ADDRESS = ".address", 4096
-"""Name of the file that holds a data set's address, in the data set's cache folder, and the maximum number of bytes
-that are read from it."""
+"""Name of the file in a data set's cache folder that holds the data set's address, and the maximum number of bytes to
+read from it."""
 
 _in_use: dict[Path, int] = {}
-"""Cache folder → open descriptor whose lock keeps the folder from being deleted while this process lives. The process
-may have mapped the manifest in it."""
+"""Cache folder → open descriptor whose lock protects the folder from deletion until this process ends, since the
+process may have mapped the manifest in it."""
 
 
 def _use(folder: Path) -> None:
-    """Creates ``folder`` if it is missing, and keeps it from being deleted to make room in the cache."""
+    """Creates ``folder`` if it is missing, and protects it from being deleted when the cache makes room."""
     while (descriptor := _in_use.get(folder)) is None or not names(folder, descriptor):
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -99,9 +99,10 @@ def _use(folder: Path) -> None:
 
 
 def _download(remote: RemoteFolder, name: str, path: Path) -> None:
-    """Fetches the manifest ``name`` to ``path``.
+    """Downloads the manifest ``name`` to ``path``.
 
-    Other files in the cache are deleted only for bytes that have arrived, never for the size that the store claims.
+    Other files in the cache are deleted only to make room for bytes that have actually arrived, never for the size that
+    the store claims.
     """
     found, cache = remote.stat(name), shard_cache(remote)
     if found is None:
@@ -125,10 +126,10 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 
 
 def shard_cache(remote: RemoteFolder) -> ShardCache:
-    """The cache of whole shards on this machine, shared by all data sets.
+    """Returns the cache of whole shards on this machine, which all data sets share.
 
-    The folders of manifests and of builds count towards its size limit. To make room, folders that no process uses are
-    deleted.
+    The folders of manifests and of builds count towards its size limit. If space is needed, those that no process uses
+    are deleted.
     """
     folder = remote.settings.folder
     others = (folder / "datasets", folder / "builds")

@@ -27,8 +27,8 @@ from shards.manifest.groups import joined_groups
 __all__ = ["GroupList", "check_group_output", "read_group_list", "write_group_list"]
 
 _COLUMNS = ("sha256", "group", "source_path")
-"""Columns of a list: the SHA-256 in hexadecimal, the name of the group, and the file's path. The path is there for
-people; programs ignore it."""
+"""Columns of a list: the SHA-256 in hexadecimal, the name of the group, and the file's path. The path is only for human
+readers; programs ignore it."""
 _READ = _COLUMNS[:2]
 
 
@@ -38,8 +38,8 @@ class GroupList:
 
     path: Path
     groups: Mapping[bytes, tuple[str, ...]]
-    """SHA-256 of a file → the groups that the list's rows for this file name, sorted. Groups that share a file are
-    joined into one."""
+    """SHA-256 of a file → sorted names of the groups to which the list assigns the file. Groups that have a file in
+    common are merged."""
 
     @property
     def digest(self) -> str:
@@ -48,11 +48,11 @@ class GroupList:
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def joined(self, hashes: Sequence[bytes], given: Sequence[str]) -> list[str]:
-        """Joins the groups of this list with the groups of images. Returns the group of each image, ``""`` for none.
+        """Merges the groups of this list with existing groups of images. Returns the resulting group of each image.
 
-        ``hashes`` has the SHA-256 of each image's file, and ``given`` the group that the image already has, ``""`` for
-        none. Equal names mean the same group, whether they are in ``given`` or in the list. Raises ``InputError`` if
-        the list names none of the images.
+        ``hashes`` holds the SHA-256 of each image's file, and ``given`` the existing group of each image. In ``given``
+        and in the result, ``""`` means no group. Equal names denote the same group, both in ``given`` and in the list.
+        Raises ``InputError`` if the list contains none of the images.
         """
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):
@@ -63,7 +63,10 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """A note for the user: how many files with these ``hashes`` the list names, and how many others it names."""
+        """Returns a note for the user that says how many images the list gave a group, and how many were not found.
+
+        ``hashes`` holds the SHA-256 of each image's file. Listed images that are not among them count as not found.
+        """
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
         rest = f"; {counted(gone, 'image')} in the list not found here" if gone else ""

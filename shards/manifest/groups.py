@@ -1,4 +1,4 @@
-"""Forms groups: sets of samples that belong together, such as renditions of one scene, and so share a split."""
+"""Forms groups: sets of samples that belong together and must share a split, such as renditions of one scene."""
 
 from collections.abc import Hashable, Iterable, Sequence
 
@@ -6,10 +6,10 @@ __all__ = ["joined_groups", "tied"]
 
 
 def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
-    """Returns, for each item, the index of the first item that it is tied to; its own index if there is none before it.
+    """Returns, for each item, the index of the first item that it is tied to, or its own index if no earlier one is.
 
-    ``ties`` has a collection of values for each item. Two items are tied if they share a value, directly or through a
-    chain of other items.
+    ``ties`` has a collection of values for each item. Two items are tied if they have a value in common, or are
+    connected through a chain of such items.
     """
     parents: list[int] = []
     first: dict[Hashable, int] = {}
@@ -29,12 +29,13 @@ def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
 
 
 def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_names: Sequence[str]) -> list[str]:
-    """Puts items that share a tie into one group. Returns the group of each item.
+    """Merges items that are tied into groups. Returns the group of each item.
 
-    ``given`` has the group that each item had before, ``""`` for none. ``ties`` has a collection of values for each
-    item; items that share one are tied. A string among them also ties the item to the given group of that name. A
-    joined group takes the alphabetically first of its items' given names or, if none was given, of their ``new_names``,
-    so that the result does not depend on the order of the items. An item with neither group nor tie gets its new name.
+    ``given`` holds the previous group of each item, or ``""`` if it had none. ``ties`` has a collection of values for
+    each item; items with a value in common are tied. A string among these values also ties the item to the previous
+    group of that name. A merged group is named after the alphabetically first of its items' previous groups or, if they
+    had none, of their ``new_names``, so the result does not depend on the order of the items. An item with neither
+    group nor ties gets its new name.
     """
     roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
     named: dict[int, tuple[bool, str]] = {}

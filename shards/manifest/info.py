@@ -26,18 +26,18 @@ INFO_NAME = "dataset.json"
 
 
 class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """One tar of a data set. An unsafe name, or a digest that is malformed or missing, raises ``ValueError``.
+    """One tar of a data set. Raises ``ValueError`` for an unsafe name, or a digest that is malformed or missing.
 
-    The tars and sidecars that this project writes are in the data set's folder. A tar made elsewhere may be in another
-    folder.
+    Tars and sidecars written by this project are in the data set's folder. Tars made elsewhere may be in other folders.
     """
 
     name: str
     """File name, such as ``train-000012.tar``; for a tar made elsewhere, its path relative to the data set's folder."""
     split: str
-    """The split of all samples in the tar. A tar made elsewhere may have samples of several: ``train+test``."""
+    """The split of all samples in the tar. For a tar made elsewhere, it may be several, joined by ``+``:
+    ``train+test``."""
     format: str
-    """The format in which all its images are stored. A tar made elsewhere may have several: ``JPEG+PNG``."""
+    """The format in which all its images are stored. For a tar made elsewhere, it may be several: ``JPEG+PNG``."""
     samples: Count
     num_bytes: Count
     sha256: str
@@ -84,15 +84,15 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     split_seed: Count
     split_shares: Mapping[str, int | Number]
     """Split → share that the user set. If the source is a list with a ``split`` column, that column overrides the
-    shares. A whole number stays an ``int``, because :attr:`build_id` depends on the text of each number."""
+    shares. An integer is kept as an ``int``, because :attr:`build_id` depends on how each number is written."""
     samples_per_shard: Count
     num_samples: Count
     counts: Mapping[str, SplitCounts]
     """Split → counts of its samples. Splits without samples are left out."""
     not_indexable: Mapping[str, Count]
-    """Reason → number of samples that have no entry points for that reason."""
+    """Reason why there are no entry points → number of samples without entry points for this reason."""
     rejected: Mapping[str, Count]
-    """Reason → number of images that were rejected for it. ``rejected.parquet`` lists them."""
+    """Reason → number of images that were rejected for this reason. ``rejected.parquet`` lists them."""
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, Count] = {}
     """Stored form (see ``shards.images.stored_form``) → number of samples."""
@@ -181,9 +181,9 @@ def _names_sidecars(fields: Mapping[str, Any]) -> bool:
 
 
 def _require_digest(text: str, needed: bool) -> None:
-    """Raises ``ValueError`` unless ``text`` is a SHA-256 in hexadecimal. It may be empty if it is not ``needed``.
+    """Raises ``ValueError`` unless ``text`` is a hexadecimal SHA-256. If it is not ``needed``, it may also be empty.
 
-    This is a check for safety: digests become names of files in the cache.
+    This is a security check: digests become file names in the cache.
     """
     if not is_digest(text) and (needed or text):
         raise ValueError(f"{text[:100]!r} is not a SHA-256 of 64 hexadecimal digits")

@@ -17,8 +17,8 @@ __all__ = ["MAX_CHARACTERS", "Note", "checked_note"]
 MAX_CHARACTERS = 300
 
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-"""Characters that a note must not have, as the inside of a regular expression's ``[…]``: controls, line breaks, marks
-of text direction, and other invisible characters."""
+"""Characters that are not allowed in a note, as the contents of a regular expression's ``[…]``: control characters,
+line breaks, text direction marks, and other invisible characters."""
 
 Note = Annotated[str, Meta(max_length=MAX_CHARACTERS, pattern=rf"^[^{_UNSEEN}]*(?![\s\S])")]
 """Type of a note in a JSON document. The pattern does not end in ``$``, because ``$`` would accept a final line

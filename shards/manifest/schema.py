@@ -33,13 +33,13 @@ FORMAT_VERSION = 2
 Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own. The
 versions of this format are:
 
-1: ``content_id`` of the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
-2: ``content_id`` of the pixels, no nulls, a sample's fields of one type in all ``.json`` members
+1: ``content_id`` computed from the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
+2: ``content_id`` computed from the pixels, no nulls, each field has the same type in all ``.json`` members
 """
 
 IDENTITY = "pixels"
-"""The kind of a ``content_id``: it identifies an image by its pixels. Files outside a data set that hold content ids,
-such as the learnt ids of a run, also hold this word, because only ids of the same kind can be compared."""
+"""The kind of ``content_id`` in use: it identifies an image by its pixels. Other files that contain content ids, such
+as the learnt ids of a run, also record this word, because only ids of the same kind can be compared."""
 
 REJECTED_NAME = "rejected.parquet"
 """Name of the file, in a data set, that lists the images that were rejected, with the reasons."""
@@ -62,7 +62,7 @@ _NAME = pa.dictionary(pa.int32(), pa.string())
 
 SAMPLE_SCHEMA = pa.schema(
     [
-        # Six digits of the shard's number, then six of the sample's place in the shard.
+        # Six digits for the index of the shard, then six for the index of the sample in the shard.
         pa.field("sample_key", pa.string(), nullable=False),
         # The first 64 bits of pixel_sha256, big-endian, two's complement: the identity of the
         # picture. Files of equal pixels share it.
@@ -145,7 +145,7 @@ def require_format(where: object, version: Any, sidecars: bool = False) -> None:
     """Raises ``InputError`` unless ``version``, the format version in the file ``where``, is ``FORMAT_VERSION``.
 
     ``version`` may be of any type, since it comes from an untrusted file. Set ``sidecars`` if the data set was made by
-    indexing tars; the message then advises to index them again, not to build again.
+    indexing tars; the message then suggests indexing them again instead of rebuilding.
     """
     known = isinstance(version, int) and not isinstance(version, bool)
     if known and version == FORMAT_VERSION:
@@ -157,7 +157,7 @@ def require_format(where: object, version: Any, sidecars: bool = False) -> None:
 
 
 def require_manifest_format(schema: pa.Schema, where: object) -> None:
-    """Applies :func:`require_format` to the version in a manifest's schema: ``samples.arrow`` or a shard's Parquet.
+    """Applies :func:`require_format` to the version in the schema of a ``samples.arrow`` or of a shard's Parquet file.
 
     A schema without a version is accepted, because callers compare the columns anyway.
     """

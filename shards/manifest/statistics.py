@@ -27,8 +27,8 @@ HISTOGRAM_EDGES = {
     "aspect_ratio": [0.0, 0.25, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 4.0, 1e9],
     "brightness": [float(edge) for edge in range(0, 257, 16)],
 }
-"""Property → edges of its histogram's bins. Bins include their lower edge only; the last bin includes both.
-``brightness`` is the mean of an image's channel means, 0 … 255."""
+"""Property → bin edges of its histogram. Each bin includes its lower edge but not its upper edge, except for the last
+bin, which includes both. ``brightness`` is the mean of an image's channel means, 0 … 255."""
 TEXTS = ("format", "mode", "subsampling", "stored_as")
 
 Array = npt.NDArray[Any]
@@ -44,7 +44,7 @@ class SizeStatistics(TypedDict):
 
 
 class ChannelStatistics(TypedDict):
-    """Mean and standard deviation of a colour channel over all pixels of all images, in levels of 0 … 255."""
+    """Mean and standard deviation of a colour channel over all pixels of all images, on the scale 0 … 255."""
 
     mean: Number
     sd: Number
@@ -89,9 +89,10 @@ class DataStatistics(TypedDict):
     edges: Edges
     """Edges of the bins of the histograms: ``HISTOGRAM_EDGES``."""
     rejected: dict[str, int]
-    """Reason → number of images rejected for it."""
+    """Reason → number of images that were rejected for this reason."""
     rejected_by_group: dict[str, dict[str, int]]
-    """Group (as in ``groups``), or "unknown" if the class is not known → reason → number of rejected images."""
+    """Counts of rejected images: group → reason → number. The groups are those of ``groups``, plus "unknown" for images
+    whose class is not known."""
     groups: dict[str, GroupStatistics]
     """Group → statistics of its images. The groups are "real", "generated" and one "generated/<generator>" per
     generator. Groups without images are left out."""
@@ -142,7 +143,7 @@ class _Columns:
         }
 
     def describe(self, chosen: Array) -> GroupStatistics:
-        """Statistics of the images selected by the mask ``chosen``, (rows,) bool. At least one must be true."""
+        """Computes the statistics of the images selected by the mask ``chosen``, (rows,) bool; at least one must be."""
         quality = self.quality[chosen]
         known = quality[quality > 0]
         return {
@@ -179,9 +180,9 @@ def _size(values: Array) -> SizeStatistics:
 
 
 def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
-    """Mean and standard deviation over the pixels of all images.
+    """Computes the mean and standard deviation over the pixels of all images together.
 
-    ``pixels``, ``mean`` and ``sd`` have the number of pixels, the mean and the standard deviation of each image.
+    ``pixels``, ``mean`` and ``sd`` hold the pixel count, mean and standard deviation of each image.
     """
     weight = pixels / pixels.sum()
     overall = float((weight * mean).sum())
@@ -190,7 +191,7 @@ def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
 
 
 def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
-    """Group, or "unknown" if the class is not known → reason → number of rejected images."""
+    """Counts rejected images: group → reason → number. The group is "unknown" for images whose class is not known."""
     path = dataset.root / REJECTED_NAME
     if not path.is_file():
         return {}
@@ -212,5 +213,5 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
 
 
 def _group_name(generator: str | None) -> str:
-    """Name of the group of images by ``generator``."""
+    """Returns the name of the group that contains the images made by ``generator``."""
     return f"{CLASS_NAMES[1]}/{generator or UNNAMED}"

@@ -16,10 +16,10 @@ __all__ = ["StoredViews", "global_view_header"]
 
 
 def global_view_header(global_size: int) -> bytes:
-    """The bytes with which every ``KEY.global.npy`` of this size begins.
+    """Returns the bytes with which every ``KEY.global.npy`` of this size begins.
 
-    The header of a stored view is compared with these bytes and never parsed. ``np.load`` is not used, because it would
-    run a tokenizer over the header of an untrusted file, and open a file that begins like a zip as an archive.
+    The header of a stored view is compared with these bytes and never parsed. ``np.load`` is avoided: it would run a
+    tokenizer over the header of an untrusted file, and would open a file that starts like a zip as an archive.
     """
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((global_size, global_size, 3), np.uint8))

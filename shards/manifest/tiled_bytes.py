@@ -15,10 +15,11 @@ _BOTH = frozenset({"WEBP", "TIFF"})  # formats with a lossless and a lossy mode
 
 
 def tiled_bytes(table: pa.Table) -> dict[str, TiledBytes]:
-    """Returns source format → number of images stored as tiled TIFF, and their size before and after.
+    """Returns source format → number of images stored as tiled TIFFs, and their total size before and after.
 
     ``table`` is a manifest. ``WEBP`` and ``TIFF`` have separate entries for lossless and lossy images. Palette images
-    in PNG, BMP and TIFF have entries of their own, because they grow by another factor than full-colour images.
+    in PNG, BMP and TIFF have entries of their own, because their size grows by a different factor from that of
+    full-colour images.
     """
     names = ("format", "mode", "lossless", "source_bytes", "image_length")
     tiled = table.filter(pc.equal(table.column("stored_as"), "tiled")).select(names)
@@ -39,7 +40,7 @@ def _name(kind: str, mode: str, lossless: bool) -> str:
 
 
 def describe_price(tiled: Mapping[str, TiledBytes]) -> str:
-    """Text such as "WEBP lossy 13.1 × (8.2 MB → 107 MB), PNG 0.98 × (5 MB → 4.9 MB)", the greatest factor first."""
+    """Returns text such as "WEBP lossy 13.1 × (8.2 MB → 107 MB), PNG 0.98 × (5 MB → 4.9 MB)", largest factor first."""
     ratios = {name: price.tiled_bytes / max(price.source_bytes, 1) for name, price in tiled.items()}
     return ", ".join(
         f"{name} {ratios[name]:.3g} × ({size_in_words(tiled[name].source_bytes)} → "

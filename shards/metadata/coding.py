@@ -1,6 +1,7 @@
-"""How the pixels of a file are coded: chroma subsampling, colour transform, lossless or not, JPEG tables.
+"""Determines how the pixels of a file are coded: subsampling, colour transform, losslessness and JPEG tables.
 
-Quantisation and chroma subsampling leave traces in the pixels. Huffman tables only pack the bits and change no pixel.
+Quantisation and chroma subsampling leave traces in the pixels. Huffman tables only pack the bits, and do not affect the
+pixels.
 """
 
 import hashlib
@@ -39,7 +40,10 @@ class CodingFacts:
 
 
 def coding_facts(image: ImageFile.ImageFile, data: bytes, header: JpegHeader | None) -> CodingFacts:
-    """How the pixels of ``data`` are coded. ``image`` was opened from it; ``header`` is its JPEG header or ``None``."""
+    """Determines how the pixels of ``data`` are coded.
+
+    ``image`` was opened from ``data``; ``header`` is its JPEG header, or ``None`` for other formats.
+    """
     kind = image.format
     if kind == "JPEG":
         return _jpeg(data, header) if header else CodingFacts()
@@ -60,7 +64,10 @@ def _jpeg(data: bytes, header: JpegHeader) -> CodingFacts:
 
 
 def _jpeg_colours(header: JpegHeader) -> str:
-    """The colour transform by the rules of libjpeg-turbo, which decide what viewers show; ``""`` if none applies."""
+    """Returns the colour transform of a JPEG, or ``""`` if it is unknown.
+
+    Follows the rules of libjpeg-turbo, which determine what viewers show.
+    """
     count, adobe = len(header.components), header.adobe_transform
     if count == 1:
         return "grey"

@@ -1,7 +1,8 @@
-"""Names of the metadata embedded in an image file beside the picture. Metadata does not show in the pixels.
+"""Lists the metadata that is embedded in an image file alongside the picture. Metadata does not show in the pixels.
 
-Metadata that several formats have gets one name for all formats (``Exif``, ``XMP``, ``ICC``, ``C2PA``). Other metadata
-usually gets the name that its format uses (``APP3``, ``pHYs``). The contents are not read: they are untrusted text.
+Kinds of metadata that occur in several formats have the same name everywhere (``Exif``, ``XMP``, ``ICC``, ``C2PA``).
+Others usually have the name that their format uses (``APP3``, ``pHYs``). The contents are not read: they are untrusted
+text.
 """
 
 import re
@@ -59,10 +60,10 @@ _TRAILING = "bytes behind the end"
 
 
 def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: JpegHeader | None) -> str:
-    """The names of the metadata in ``data`` as text, sorted and joined by commas, at most 32; empty if there are none.
+    """Returns the names of the metadata in ``data``, sorted and joined by commas, at most 32; ``""`` if there is none.
 
     ``image`` was opened from ``data``, whose first picture ends at ``end``; ``header`` is the header of a JPEG. Bytes
-    after ``end`` count as metadata, too.
+    after ``end`` also count as metadata.
     """
     names = _names(image, data, header)
     if end < len(data):

@@ -35,7 +35,7 @@ _STANDARD_LUMINANCE = np.array(
 
 
 def _scaled_tables() -> np.ndarray:
-    """(100, 64) int64: the luminance tables that libjpeg writes for the qualities 1 … 100, in zigzag order."""
+    """Returns libjpeg's luminance tables for qualities 1 … 100, in zigzag order, as a (100, 64) int64 array."""
     quality = np.arange(1, 101)
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     return np.clip((_STANDARD_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)
@@ -46,7 +46,7 @@ _TABLES = _scaled_tables()
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """Properties of one image file. The fields are named like the manifest's columns."""
+    """Properties of one image file. The fields have the same names as the manifest's columns."""
 
     width: int
     """Width in pixels, before any rotation by EXIF. The same holds for ``height``."""
@@ -75,11 +75,11 @@ class ImageFacts:
     bit_depth: int
     """Bits per channel in the file, or per palette index."""
     pixel_bytes: int
-    """Number of bytes that hold the pixels, see ``shards.metadata.pixel_bytes``; 0 if none are found."""
+    """Number of bytes that hold the pixels (see ``shards.metadata.pixel_bytes``); 0 if no such bytes are found."""
     standard_bytes: int
-    """``pixel_bytes`` made comparable between files. For a JPEG, an estimate of the number of bytes if it used the
-    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files, because it would mostly show how
-    well the file was compressed (zlib's level, filters, effort), which leaves no trace in the pixels."""
+    """``pixel_bytes`` in a form that is comparable between files. For a JPEG, an estimate of what it would be with the
+    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files, whose size would mostly show how
+    well they were compressed (zlib's level, filters, effort), which leaves no trace in the pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file does not state it."""
     lossless: bool
@@ -87,15 +87,17 @@ class ImageFacts:
     quant_digest: str
     """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
     huffman: str
-    """``standard`` or ``optimised``: the Huffman tables of a JPEG. They change no pixel. Empty for other codings."""
+    """Huffman tables of a JPEG: ``standard`` or ``optimised``. They do not affect the pixels. Empty for other
+    codings."""
     metadata: str
     """Names of the embedded metadata, such as ``Exif, ICC``; see ``shards.metadata.embedded``."""
 
 
 def jpeg_quality(header: JpegHeader) -> int | None:
-    """The libjpeg quality, 1 … 100, whose luminance table is nearest to the file's; ``None`` if the file has no table.
+    """Returns the libjpeg quality, 1 … 100, whose luminance table is closest to the file's.
 
-    Files from other encoders, whose tables may be different, get a quality, too.
+    Returns ``None`` if the file's table is missing. Files from other encoders, whose tables may differ from all of
+    libjpeg's, are also assigned a quality.
     """
     table = header.quant_tables.get(header.components[0].tq)
     if table is None:
@@ -106,9 +108,10 @@ def jpeg_quality(header: JpegHeader) -> int | None:
 
 
 def read_facts(data: bytes) -> ImageFacts:
-    """The properties of an image file. Decodes no pixels, except in a PNG that has no EXIF before its pixels.
+    """Determines the properties of an image file.
 
-    Raises ``RejectedImage`` for data that is not an image.
+    Decodes no pixels, except for a PNG that has no EXIF before its pixels, since it may have some after them. Raises
+    ``RejectedImage`` for data that is not an image.
     """
     return facts_of(open_image(data), data)
 
@@ -196,7 +199,7 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
 
 
 def _bmp_bits(data: bytes) -> bytes:
-    """The two bytes of a BMP that hold the bits per pixel. They come earlier in the oldest header, of 12 bytes."""
+    """Returns the two bytes of a BMP that hold the bits per pixel. They are earlier in the oldest, 12-byte header."""
     return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
 
 
@@ -225,16 +228,17 @@ def _avif_bits(data: bytes) -> int:
 
 
 def _has_exif(image: ImageFile.ImageFile) -> bool:
-    """Whether the file has EXIF. In a TIFF, only an EXIF directory counts, since Pillow calls all its tags EXIF."""
+    """Whether the file has EXIF. For a TIFF, only an EXIF directory counts, as Pillow reports all its tags as EXIF."""
     if image.format == "TIFF":
         return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
     return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))
 
 
 def orientation_of(image: ImageFile.ImageFile) -> int:
-    """The orientation of an opened image as EXIF's number, 1 … 8, from the container's boxes or else from EXIF.
+    """Returns the orientation of an opened image as an EXIF orientation, 1 … 8.
 
-    1 if the metadata is damaged, which is no reason to lose an image.
+    Orientation in the container's boxes takes precedence over EXIF. The result is 1 if the metadata is damaged, which
+    is no reason to reject an image.
     """
     value = getattr(image, "file_orientation", 1)
     try:

@@ -1,8 +1,8 @@
-"""The items of an AVIF or HEIC file: their properties, and the size of the picture.
+"""Parses the items of an AVIF or HEIC file: their properties, and the number of bytes that the picture takes.
 
-A file in these formats (ISO 14496-12, 23008-12) holds items. One of them is the picture; others are thumbnails, depth
-or gain maps, or EXIF. The picture may be a grid, and then each tile is another item. Nothing is decoded here, and no
-number in the file is trusted.
+A file in these formats (ISO 14496-12, 23008-12) consists of items. One of them is the picture; others are thumbnails,
+depth or gain maps, or EXIF. If the picture is a grid, each of its tiles is another item. Nothing is decoded here, and
+no number in the file is trusted.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class IsoItem:
     """(name, payload) of each property, such as ``av1C`` or ``irot``, in the file's order."""
     num_bytes: int = 0
     parts: list[int] = field(default_factory=list)
-    """Numbers of the items from which this item is composed, such as the tiles of a grid."""
+    """Ids of the items that make up this item, such as the tiles of a grid."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,10 @@ class IsoPicture:
         return sum(item.num_bytes for item in self.coded)
 
     def properties(self, name: bytes) -> list[bytes]:
-        """Payloads of all properties called ``name``, such as ``irot``: of the picture, then of its first tile."""
+        """Returns the payloads of all properties called ``name``, such as ``irot``.
+
+        The picture's properties come first, then those of its first tile.
+        """
         return [
             payload
             for item in dict.fromkeys((self.item, *self.coded[:1]))
@@ -127,7 +130,7 @@ class _Fields:
             raise _Cut
 
     def primary(self) -> int:
-        """The number of the primary item, from a ``pitm`` box."""
+        """Reads the id of the primary item from a ``pitm`` box."""
         return self.number(4 if self.version else 2)
 
 

@@ -1,14 +1,14 @@
-"""Counts the bytes of an image file that hold its pixels. "Bits per pixel" is computed from this number.
+"""Counts the bytes of an image file that hold its pixels. "Bits per pixel" is computed from this count.
 
 Everything else in a file (EXIF with a thumbnail, colour profiles, signatures, text, a second picture, bytes after the
-end) takes room and changes no pixel. These bytes are counted:
+end) takes up space without affecting the pixels. These bytes are counted:
 
 =========  ========================================================================
 JPEG       entropy-coded bytes of all scans of the first picture, without restart markers
 PNG        IDAT chunks; not the frames of an animation
 WebP       the first VP8 or VP8L chunk; not ALPH, as alpha is dropped
 TIFF       strips or tiles of the first page
-BMP        the array of pixels
+BMP        the pixel array
 GIF        the compressed data of the first frame
 AVIF       the primary item, or the tiles of a grid
 HEIC       as AVIF
@@ -140,13 +140,13 @@ def _gif(data: bytes) -> int:
 
 
 def _colours(data: bytes, at: int) -> int:
-    """Size in bytes of the colour table that the flags at offset ``at`` declare; 0 if they declare none."""
+    """Returns the size in bytes of the colour table declared by the flags at offset ``at``, or 0 if there is none."""
     flags = data[at] if at < len(data) else 0
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _blocks(data: bytes, at: int) -> tuple[int, int]:
-    """(number of bytes in the blocks that start at ``at``, offset at which the blocks end)."""
+    """Walks the data blocks that start at ``at``. Returns (number of bytes in the blocks, offset after the blocks)."""
     total = 0
     while at < len(data) and data[at]:
         total += min(data[at], len(data) - at - 1)

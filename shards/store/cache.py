@@ -1,13 +1,13 @@
 """A cache of whole shards on the local disk, limited in size and shared by all processes on a machine.
 
 A shard's file is named by its SHA-256, so nothing in the cache is ever outdated. While a process fetches a shard, it
-writes to ``NAME.part`` and holds the lock of that file. Other processes wait for the lock and then find the shard. A
-``.part`` file without a lock is left over from a crash. To make room, the file that was opened longest ago is deleted.
-A file that a process has mapped is never deleted, because its space would not become free but would no longer be
+writes to ``NAME.part`` and holds a lock on that file. Other processes wait for the lock and then find the shard. A
+``.part`` file without a lock is left over from a crash. To make room, the files that were opened longest ago are
+deleted. A file that a process has mapped is never deleted: its space would not be freed, but would no longer be
 counted.
 
-A file gets its final name only after its SHA-256 was compared with the expected one and its bytes were synced to the
-disk. If the file is damaged on the disk later, the checksums of its samples no longer match;
+A file gets its final name only after its SHA-256 has been compared with the expected one and its bytes have been synced
+to the disk. If the file is damaged on the disk later, the checksums of its samples no longer match;
 :meth:`ShardCache.drop_damaged` then checks the whole file.
 """
 
@@ -33,14 +33,14 @@ __all__ = ["ShardCache"]
 Bytes = npt.NDArray[np.uint8]
 
 _ATTEMPTS = 3
-"""Maximum number of downloads of a shard whose checksum is wrong every time."""
+"""Number of times that a shard is downloaded before an incorrect checksum is reported as an error."""
 
 
 class ShardCache:
-    """A cache in ``folder`` of files with known SHA-256. Together with ``others``, they take at most ``max_bytes``.
+    """A cache in ``folder`` of files with known SHA-256. Including ``others``, it takes at most ``max_bytes``.
 
-    ``others`` are further folders; each of their subfolders is kept or deleted as a whole. Safe to use from several
-    threads and processes on one machine. ``folder`` must not be on a network file system, because the locks there are
+    ``others`` are further folders; each of their subfolders is either kept or deleted as a whole. Safe to use from
+    several threads and processes on one machine. ``folder`` must not be on a network file system, where locks are
     unreliable.
     """
 
@@ -55,10 +55,10 @@ class ShardCache:
     def mapped(self, sha256: str, num_bytes: int, fetch: Callable[[Path], None], name: str) -> tuple[Bytes, bool]:
         """Returns the bytes of a file as a read-only memory map, and whether the file had to be fetched.
 
-        If it has to be fetched, ``fetch(path)`` is called. It must write to the existing file ``path``, and call
-        :meth:`grow` before it writes beyond the first ``PIECE_BYTES``. Messages call the file ``name``. Raises
-        ``InputError`` if the disk is full, if the file is larger than the cache, if its bytes have another checksum, or
-        if ``sha256`` is not a SHA-256 in hexadecimal.
+        To fetch it, ``fetch(path)`` is called. It must write to the existing file ``path``, and call :meth:`grow`
+        before it writes beyond the first ``PIECE_BYTES``. Messages refer to the file as ``name``. Raises ``InputError``
+        if the disk is full, if the file is larger than the cache, if its checksum is wrong, or if ``sha256`` is not a
+        hexadecimal SHA-256.
         """
         path = self._path(sha256)
         self.require_fits(num_bytes, name, "or read ranges (loader.remote_reads=range)")
@@ -73,9 +73,10 @@ class ShardCache:
             raise InputError(cannot_write(self._folder, error)) from error
 
     def require_fits(self, num_bytes: int, name: str, instead: str = "") -> None:
-        """Raises ``InputError`` if a file is larger than the whole cache. Called before other files are deleted for it.
+        """Raises ``InputError`` if a file is larger than the whole cache.
 
-        ``instead`` is added to the message and says what else the user can do.
+        To be called before other files are deleted to make room for it. ``instead`` is added to the message and says
+        what else the user can do.
         """
         if num_bytes > self._max_bytes:
             raise InputError(
@@ -84,9 +85,10 @@ class ShardCache:
             )
 
     def grow(self, path: Path, num_bytes: int) -> None:
-        """Makes room for a file that is being fetched and extends it to ``num_bytes``, if it is shorter.
+        """Makes room for a file that is being fetched, and extends it to ``num_bytes`` if it is shorter.
 
-        Other files are deleted only for bytes that have arrived, never for the length that a store claims.
+        Other files are deleted only to make room for bytes that have actually arrived, never for the length that a
+        store claims.
         """
         with path.open("r+b") as file:
             if os.fstat(file.fileno()).st_size >= num_bytes:
@@ -159,9 +161,9 @@ class ShardCache:
     def room_for(self, wanted: int, own: Path | None = None) -> Iterator[None]:
         """Context manager: deletes unused files until a file of ``wanted`` bytes fits into the cache.
 
-        Keeps the cache locked while the block creates or extends that file. If the file exists already, ``own`` is its
-        path, so that its bytes are not counted twice. Raises ``InputError``, before anything is deleted, if ``wanted``
-        exceeds the limit of the cache.
+        The cache is locked while the block creates or extends that file. If the file already exists, pass its path as
+        ``own``, so that its bytes are not counted twice. Raises ``InputError``, before deleting anything, if ``wanted``
+        exceeds the cache's size limit.
         """
         self.require_fits(wanted, "the file to fetch")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +197,10 @@ class ShardCache:
 
 
 def _map(path: Path, num_bytes: int) -> Bytes | None:
-    """Maps a file read-only and sets its time of use to now. Returns ``None`` if it is missing or was truncated."""
+    """Maps a file read-only and updates its time of use. Returns ``None`` if it is missing or was truncated.
+
+    A truncated file is deleted. Raises ``InputError`` if the file has the right SHA-256, but not ``num_bytes`` bytes.
+    """
     try:
         descriptor = open_shared(path)
         if descriptor is None:

@@ -1,9 +1,9 @@
 """Folders in object stores and on web servers: ``s3://``, ``gs://``, ``http(s)://``, ``hf://``.
 
-All requests go through :class:`RemoteFolder`. fsspec implements the protocols. This module adds what runs of several
-days need: a time limit for every request, retries with growing pauses, checks of the length of every response, counts
-of requests and bytes, and a one-sentence error if the store does not respond. Credentials are looked up in the same
-places as by each store's own tools.
+All requests go through :class:`RemoteFolder`, and fsspec implements the protocols. This module adds what runs of
+several days need: a time limit for every request, retries with increasing pauses, checks of the length of every
+response, counts of requests and bytes, and a one-sentence error if the store does not respond. Credentials are looked
+up in the same places as by each store's own tools.
 """
 
 import re
@@ -32,14 +32,14 @@ _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "hu
 
 
 class RemoteUnavailable(InputError):
-    """The store did not deliver a file, and retries failed or cannot help. The message names file and cause."""
+    """The store did not deliver a file, and retries failed or cannot help. The message names the file and the cause."""
 
 
 def as_url(location: str | Path) -> str | None:
-    """``location`` as a URL of a protocol that can be read; ``None`` if it is a path.
+    """Returns ``location`` as a URL if it has a protocol that can be read, or ``None`` if it is a path.
 
-    A ``Path`` made from a URL, for example on a command line, has lost one of the two slashes after the scheme. That
-    slash is restored.
+    If a URL was turned into a ``Path``, for example on a command line, it has lost one of the two slashes after the
+    scheme. That slash is restored.
     """
     text = str(location)
     found = _URL.match(text)
@@ -83,7 +83,7 @@ class RemoteFolder:
         self._store = kind(system, root, url, self.settings)
 
     def __str__(self) -> str:
-        """The URL as messages show it, without password and signature."""
+        """The URL as shown in messages, without password and signature."""
         return shown_url(self.url)
 
     def read(self, name: str, most: int) -> bytes:
@@ -104,14 +104,14 @@ class RemoteFolder:
         return self._fetched(self._retried(name, request)) if stop > start else b""
 
     def parts(self, num_bytes: int) -> list[tuple[int, int]]:
-        """The byte ranges, (start, end) each, in which a file of ``num_bytes`` bytes is downloaded."""
+        """Splits the download of a file of ``num_bytes`` bytes into byte ranges. Returns (start, end) of each."""
         return [(s, min(s + PIECE_BYTES, num_bytes)) for s in range(0, num_bytes, PIECE_BYTES)]
 
     def has_ranges(self, name: str) -> bool:
-        """Whether the store responds to a request for a part of a file with only that part.
+        """Whether the store, when asked for part of a file, sends only that part.
 
-        From a web server, only the head of the response is read, so that the server cannot make this a download of the
-        whole file.
+        From a web server, only the headers of the response are read, so the server cannot turn this into a download of
+        the whole file.
         """
         path = self._store.path(name)
         return self._retried(name, lambda: self._store.has_ranges(path))
@@ -135,7 +135,7 @@ class RemoteFolder:
         self._count(bytes_fetched=to.stat().st_size)
 
     def write(self, path: Path, name: str) -> None:
-        """Uploads the local file ``path`` as ``name``. Others see either the whole file in the store or none."""
+        """Uploads the local file ``path`` as ``name``. Other clients see either the whole file in the store or none."""
         expected, to = path.stat().st_size, self._store.path(name)
 
         def request() -> None:
@@ -172,12 +172,12 @@ class RemoteFolder:
             raise
 
     def tree(self, folder: str) -> dict[str, StoredFile]:
-        """All files below ``folder``, by their names relative to it."""
+        """Returns all files below ``folder``, as a dict keyed by their names relative to it."""
         path = self._store.path(folder)
         return self._retried(folder, lambda: self._store.tree(path))
 
     def _retried(self, name: str, request: Callable[[], T]) -> T:
-        """Calls ``request``, which concerns the file ``name``, until it succeeds, and returns its result.
+        """Retries ``request`` until it succeeds, and returns its result. ``name`` is the file that is requested.
 
         Gives up at once if another attempt cannot help.
         """
@@ -214,7 +214,7 @@ class RemoteFolder:
 
 
 def _options(scheme: str, settings: RemoteSettings) -> dict[str, Any]:
-    """Options for fsspec's file system of ``scheme``. They leave retries and time limits to this project."""
+    """Returns options for fsspec's file system for ``scheme``. They leave retries and time limits to this project."""
     if scheme in ("s3", "s3a"):
         # Enough connections for all requests at once. Listings must not be cached.
         seconds = settings.timeout_s

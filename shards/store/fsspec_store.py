@@ -26,8 +26,7 @@ PIECE_BYTES = 8 << 20
 enough to make the latency negligible, and small enough that repeating a request costs little."""
 
 _USUAL_BYTES = 64 << 20
-"""Length, in bytes, that is assumed for a file of unknown length, in order to set the time limit for reading it
-whole."""
+"""Length in bytes that is assumed for a file of unknown length when setting the time limit for reading all of it."""
 
 _LISTING_S = 3600.0
 """Time limit of a listing, in seconds. Listing a folder of ten million files takes half of this time."""
@@ -96,13 +95,13 @@ class FsspecStore:
         return f"{fixed}{joined}" if joined not in ("", ".") else fixed.rstrip("/")
 
     def has_ranges(self, path: str) -> bool:
-        """Whether the store responds to a request for a part of a file with only that part."""
+        """Whether the store, when asked for part of a file, sends only that part."""
         return len(self._call("cat_file", path, start=0, end=1, **self._exactly)) == 1
 
     def read(self, path: str, most: int) -> bytes:
         """Reads a whole file. Raises ``TooLong`` if it has more than ``most`` bytes.
 
-        If the store gives the length, that happens before the transfer.
+        If the store states the length, the error is raised before any data is transferred.
         """
         size = self.stat(path).size
         if size == 0:
@@ -133,7 +132,7 @@ class FsspecStore:
         self._call("get_file", path, str(to), limit_s=self._limit_s(size or 0))
 
     def put(self, path: Path, to: str) -> None:
-        """Uploads the local file ``path`` to ``to``. Others see either the whole file in the store or none."""
+        """Uploads the local file ``path`` to ``to``. Other clients see either the whole file in the store or none."""
         # A limit of our own is needed besides botocore's for sockets: a socket that was reset during an
         # upload may block for ever.
         self._call("put_file", str(path), to, limit_s=self._limit_s(path.stat().st_size))
@@ -155,7 +154,7 @@ class FsspecStore:
         return self._listed(path)
 
     def tree(self, path: str) -> dict[str, StoredFile]:
-        """All files below the folder ``path``, at any depth, by their names relative to it."""
+        """Returns all files below the folder ``path``, at any depth, as a dict keyed by their names relative to it."""
         self.system.invalidate_cache()
         start = len(path.rstrip("/")) + 1
         return {self._named(found[start:]): file for found, file in self._tree(path).items()}
@@ -200,7 +199,7 @@ class FsspecStore:
 
 
 def _authority(url: str, root: str) -> str:
-    """The beginning of ``root`` that every path must keep: scheme and host, bucket, or repository."""
+    """Returns the prefix of ``root`` that no path may leave: scheme and host, bucket, or repository."""
     scheme = urlsplit(url).scheme
     if scheme in ("http", "https"):
         start = root.index("://") + 3

@@ -33,8 +33,8 @@ _IS_LENGTH = re.compile(r"[0-9]{1,18}")
 """Matches a usable ``Content-Length``. A number with more digits is ignored, because no disk could hold such a file."""
 
 _NO_HEAD = (403, 405, 501)
-"""Status codes with which some servers refuse HEAD requests although they deliver files (signed links, small
-servers)."""
+"""Status codes with which some servers (signed links, small servers) reject HEAD requests although they serve the
+files."""
 
 
 class HttpStore(FsspecStore):
@@ -78,9 +78,9 @@ class HttpStore(FsspecStore):
         return self._wait_for(ask())
 
     def _tree(self, path: str) -> dict[str, StoredFile]:
-        """Lists all files below a folder by following links from page to page, the link found last first.
+        """Lists all files below a folder by following links from page to page, depth first.
 
-        In this order, pages that link to each other endlessly soon exceed the maximum depth, which raises ``TooLong``.
+        If pages link to each other endlessly, this order soon exceeds the maximum depth, which raises ``TooLong``.
         """
         found: dict[str, StoredFile] = {}
         top = path.rstrip("/") + "/"
@@ -150,10 +150,10 @@ class HttpStore(FsspecStore):
     async def _answer(
         self, method: str, path: str, bounds: tuple[int, int] | None = None, final: tuple[int, ...] = ()
     ) -> AsyncIterator[Any]:
-        """Context manager: sends a request and yields the response, of which only the head was read.
+        """Context manager: sends a request and yields the response before its body is read.
 
-        ``bounds`` are the first byte wanted and the end of the range. Error statuses raise an exception, except those
-        in ``final``.
+        ``bounds`` are the start and the exclusive end of the byte range to request. Error statuses raise an exception,
+        except for those in ``final``.
         """
         from aiohttp import ClientTimeout
 

@@ -1,8 +1,8 @@
-"""Repeats failed requests after pauses, unless another attempt cannot help.
+"""Retries failed requests after pauses, unless another attempt cannot help.
 
-Pauses double, so that an overloaded store gets fewer requests. Each pause is multiplied by a random factor, so that a
-thousand processes that failed together do not all retry at the same instant. If the store requests a pause
-(``Retry-After``), that time is added, up to the longest pause.
+Pauses double, so that an overloaded store receives fewer requests. Each pause is multiplied by a random factor, so that
+a thousand processes that failed together do not all retry at the same instant. If the store requests a pause
+(``Retry-After``), that time is added. The sum is limited to the longest pause in the settings.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ _FINAL = (
 _FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
 _LONGEST_DATE = 100
 _LONGEST_S = 86_400.0
-"""Maximum pause, in seconds, that is taken from a response. The settings usually allow less."""
+"""Upper limit, in seconds, on a pause requested by a server. The settings usually impose a lower one."""
 
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
 
@@ -86,9 +86,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _asked_for_s(error: BaseException | None) -> float:
-    """The pause in seconds that the store requested in the headers of its response; 0 if it requested none.
+    """Returns the pause in seconds that the store requested in its response headers, or 0 if it requested none.
 
-    An error of aiohttp has the headers itself. An error of s3fs has as its cause an error of botocore, which has them.
+    Errors of aiohttp carry the headers themselves. For an error of s3fs, they are in its cause, an error of botocore.
     """
     while error is not None:
         headers: Any = getattr(error, "headers", None)
@@ -102,9 +102,9 @@ def _asked_for_s(error: BaseException | None) -> float:
 
 
 def retry_after_s(text: str) -> float:
-    """The pause in seconds that ``text``, the value of a ``Retry-After`` header, requests as a number or as a date.
+    """Parses the value of a ``Retry-After`` header, a number or a date. Returns the requested pause in seconds.
 
-    At most ``_LONGEST_S``; 0 if ``text`` cannot be parsed.
+    The result is at most ``_LONGEST_S``; it is 0 if ``text`` cannot be parsed.
     """
     if text.strip().isdecimal():
         return float(min(int(text.strip()[:9]), _LONGEST_S))

@@ -1,4 +1,4 @@
-"""Settings for how this machine reads from stores.
+"""Settings for reading from stores on this machine.
 
 They belong to the machine, not to a run: they come from environment variables, and are not recorded with a run.
 """
@@ -35,7 +35,7 @@ def _default_folder() -> Path:
 
 @dataclass(frozen=True)
 class RemoteSettings:
-    """Limits for reading from stores. An invalid value raises ``InputError`` naming it."""
+    """Limits for reading from stores. Raises ``InputError``, naming the setting, if one is invalid."""
 
     cache_folder: Path | None = None
     """Local folder for manifests and whole shards, shared by the processes of a machine. It must be on a disk of this
@@ -64,7 +64,7 @@ class RemoteSettings:
 
     @classmethod
     def from_environment(cls) -> "RemoteSettings":
-        """Returns the default settings, changed by environment variables.
+        """Returns the default settings, overridden by environment variables.
 
         The variables are ``GLASS_CACHE_DIR``, ``GLASS_CACHE_GB``, ``GLASS_REMOTE_CONNECTIONS``,
         ``GLASS_REMOTE_TIMEOUT_S``, ``GLASS_REMOTE_ATTEMPTS`` and ``GLASS_REMOTE_LONGEST_PAUSE_S``.

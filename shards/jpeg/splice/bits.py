@@ -1,8 +1,9 @@
 """Writes entropy-coded bits, inside compiled code.
 
-The functions take and return ``(at, held, count)``: ``at`` is the offset of the next byte in ``out``. The low ``count``
-(below 8) bits of ``held`` come next, but do not fill a byte yet. The caller must ensure that ``out`` has room for 16
-bytes plus twice the bytes copied, because every byte written may be an FF that needs a stuffed zero.
+The functions take and return the state ``(at, held, count)``. ``at`` is the offset of the next byte in ``out``. The low
+``count`` (below 8) bits of ``held`` are pending: they come next, but do not fill a byte yet. The caller must ensure
+that ``out`` has room for 16 bytes plus twice the bytes copied, because every byte written may be an FF that needs a
+stuffed zero.
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ U64 = np.uint64(64)
 
 @inlined
 def _bits64(data: np.ndarray, position: Scalar) -> Scalar:
-    """The 64 bits of ``data`` from bit ``position`` on. Reads nine bytes."""
+    """Returns 64 bits of ``data``, starting at bit ``position``. Reads nine bytes."""
     byte = position >> U3
     shift = position & U7
     return (load64(data, byte) << shift) | (uint64(data[byte + U8]) >> (U8 - shift))

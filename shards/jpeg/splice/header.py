@@ -40,10 +40,10 @@ FNV_PRIME = np.uint32(16777619)
 
 @compiled
 def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
-    """Offset at which the Huffman table at ``at`` ends.
+    """Returns the offset at which the Huffman table at ``at`` ends.
 
-    ``open_index`` has checked that the table ends inside the file. The offset is limited here once more, because
-    another process may change a mapped file.
+    ``open_index`` has already checked that the table ends inside the file. The offset is limited again here, because
+    another process may modify a memory-mapped file in the meantime.
     """
     end = at + 17
     for i in range(1, 17):
@@ -55,8 +55,8 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
     """Writes everything that the lookup tables depend on to ``key``, and returns its length.
 
-    For each component, the key has the numbers of its two tables. The tables themselves follow, unless an earlier
-    component uses the same two.
+    For each component, the key contains the indices of its two tables, followed by the tables themselves unless an
+    earlier component uses the same two.
     """
     size = int64(0)
     for c in range(info[COMPONENTS]):
@@ -73,7 +73,7 @@ def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
 
 @compiled
 def _first_with_tables(info: np.ndarray, component: Scalar) -> Scalar:
-    """The first component that uses the same two tables as ``component``."""
+    """Returns the index of the first component that uses the same two tables as ``component``."""
     for c in range(component):
         same_dc = info[DC_OF + c] == info[DC_OF + component]
         if same_dc and info[AC_OF + c] == info[AC_OF + component]:
@@ -92,10 +92,10 @@ def find_tables(
     singles: np.ndarray,
     lengths: np.ndarray,
 ) -> Scalar:
-    """Offset in ``words`` of this file's set of tables, which is built if it is not cached; -1 for an invalid table.
+    """Returns the offset in ``words`` of this file's set of lookup tables, or -1 if a Huffman table is invalid.
 
-    ``keys`` (``SLOTS * KEY_BYTES``) and ``key_sizes`` (``SLOTS``) identify the sets in the cache. ``key``, ``singles``
-    and ``lengths`` are scratch arrays.
+    The set is built if it is not cached. ``keys`` (``SLOTS * KEY_BYTES``) and ``key_sizes`` (``SLOTS``) identify the
+    sets in the cache. ``key``, ``singles`` and ``lengths`` are scratch arrays.
     """
     size = _make_key(jpeg, info, key)
     crc = FNV_OFFSET
@@ -125,7 +125,7 @@ def find_tables(
 
 @compiled
 def layout(info: np.ndarray, tables: Scalar, blocks: np.ndarray) -> Scalar:
-    """Fills ``Work.blocks`` for an image whose set of tables is at offset ``tables``.
+    """Fills ``Work.blocks`` for an image, given the offset ``tables`` of its set of lookup tables.
 
     Returns the number of blocks per MCU.
     """
@@ -142,7 +142,10 @@ def layout(info: np.ndarray, tables: Scalar, blocks: np.ndarray) -> Scalar:
 
 @compiled
 def _segment(out: np.ndarray, at: Scalar, marker: Scalar, length: Scalar) -> Scalar:
-    """Writes marker and length of a segment whose payload has ``length`` bytes. Returns the offset after the two."""
+    """Writes the marker and the length field of a segment with ``length`` bytes of payload.
+
+    Returns the offset after the length field.
+    """
     out[at] = uint8(0xFF)
     out[at + 1] = uint8(marker)
     out[at + 2] = uint8((length + 2) >> 8)
@@ -186,10 +189,11 @@ def template(
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Writes the JPEG header that all windows of an image share to ``out`` (uint8, ``HEADER_BYTES``).
 
-    ``completed`` (uint8, ``MAX_TABLE_BYTES``) is scratch space. With ``restarts`` the header has a DRI segment.
+    With ``restarts``, the header includes a DRI segment. ``completed`` (uint8, ``MAX_TABLE_BYTES``) is scratch space.
 
-    Returns the length of the header, the offset in it of height and width, and the offset of the restart interval (0
-    without ``restarts``). The length is -1 if a DC table has no free codes for the categories that it lacks.
+    Returns the length of the header, the offset within it at which the height and width are stored, and the offset of
+    the restart interval (0 without ``restarts``). The length is -1 if a DC table has no free codes for the categories
+    that it lacks.
     """
     out[0] = uint8(0xFF)
     out[1] = uint8(0xD8)

@@ -1,8 +1,8 @@
-"""Reads a ``.mcu`` member and the header parts that it refers to, inside compiled code.
+"""Reads a ``.mcu`` member and the header segments that it refers to, inside compiled code.
 
-Member and JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image. It writes the
-results to ``info``, a small int64 array that the rest of the splice reads. The constants below are indices into
-``info``. A *status* is ``OK`` or one of the other constants that say why a splice failed.
+Both the member and the JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image, and
+writes the results to ``info``, a small int64 array that the rest of the splice reads. The constants below are indices
+into ``info``. A *status* is either ``OK`` or one of the other constants, which say why a splice failed.
 :mod:`shards.jpeg.entry_points` documents the format.
 """
 
@@ -31,7 +31,7 @@ BAD_INDEX = 2
 OTHER_FILE = 3
 BAD_HEADER = 4
 
-# Indices into ``info``. Groups of four are indexed by component or table number.
+# Indices into ``info``. Groups of four are indexed by component or by table.
 WIDTH, HEIGHT, COMPONENTS = 0, 1, 2
 MCU_WIDTH, MCU_HEIGHT, MCUS_PER_ROW, NUM_MCUS = 3, 4, 5, 6
 SCAN_START, SCAN_END, EVERY, ENTRIES = 7, 8, 9, 10
@@ -39,8 +39,8 @@ POSITION_BITS, ENTRY_BITS, BASES_AT, ENTRIES_AT = 11, 12, 13, 14
 RESTART, FRAME_AT, SCAN_AT, JFIF_AT, ADOBE_AT = 15, 16, 17, 18, 19
 MARGIN_X, MARGIN_Y, SHARPEST_X = 20, 21, 22
 DC_BITS_AT, DC_LOW_AT, QUANT_AT = 24, 28, 32
-DC_TABLE_AT, AC_TABLE_AT = 36, 40  # by table number: offset in the JPEG, 0 for none
-BLOCKS_AT, DC_OF, AC_OF = 44, 48, 52  # by component: blocks per MCU, table numbers
+DC_TABLE_AT, AC_TABLE_AT = 36, 40  # by table: offset in the JPEG, 0 for none
+BLOCKS_AT, DC_OF, AC_OF = 44, 48, 52  # by component: blocks per MCU, table indices
 INFO_SIZE = 56
 
 MAX_POSITION_BITS = 40
@@ -122,7 +122,10 @@ def _read_fixed(mcu: np.ndarray, jpeg_size: Scalar, info: np.ndarray) -> Scalar:
 
 @compiled
 def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -> Scalar:
-    """Length of the header part of kind ``kind`` at offset ``at``, or -1 if it would end after ``end``."""
+    """Returns the length of the header segment or table at offset ``at``, or -1 if it would end after ``end``.
+
+    ``kind`` is its kind in the list of references (``shards.jpeg.entry_points``).
+    """
     length = int64(-1)
     if kind == 0 and at + 9 <= end:
         length = 9 + 3 * int64(jpeg[at + 8])
@@ -147,7 +150,7 @@ def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -
 
 @compiled
 def _read_references(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
-    """Locates the header parts, and checks by their checksum that the index belongs to the file. Returns a status."""
+    """Locates the header segments, and verifies with their checksum that the index is the file's. Returns a status."""
     crc = uint32(0xFFFFFFFF)
     for i in range(HEADER_SIZE, info[BASES_AT], 4):
         word = _u32(mcu, i)
@@ -178,7 +181,7 @@ def _read_references(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Sca
 
 @compiled
 def _read_frame(jpeg: np.ndarray, info: np.ndarray) -> Scalar:
-    """Reads sizes and sampling from the frame header, and table numbers from the scan header. Returns a status."""
+    """Reads sizes and sampling from the frame header, and table indices from the scan header. Returns a status."""
     components, frame, scan = info[COMPONENTS], info[FRAME_AT], info[SCAN_AT]
     if frame == 0 or scan == 0:
         return BAD_HEADER
@@ -246,7 +249,7 @@ def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
 
 @inlined
 def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
-    """Returns ``width`` (at most 57) bits of ``mcu`` as int64, from ``bit`` bits after the start of byte ``at`` on."""
+    """Returns ``width`` (at most 57) bits of ``mcu`` as int64, starting ``bit`` bits after the start of byte ``at``."""
     byte = uint64(at + (bit >> 3))
     word = load64_little(mcu, byte)
     return int64((word >> uint64(bit & 7)) & ((uint64(1) << uint64(width)) - uint64(1)))
@@ -254,7 +257,7 @@ def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
 
 @compiled
 def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Bit position in the file of the entry point with number ``entry``; at most the end of the scan."""
+    """Returns the bit position in the file of the entry point with index ``entry``, limited to the end of the scan."""
     base = _u32(mcu, info[BASES_AT] + 4 * (entry // ENTRIES_PER_BASE))
     bits = _field(mcu, info[ENTRIES_AT], entry * info[ENTRY_BITS], info[POSITION_BITS])
     return min((info[SCAN_START] + base) * 8 + bits, info[SCAN_END] * 8)
@@ -262,7 +265,7 @@ def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
 
 @compiled
 def entry_dc(mcu: np.ndarray, info: np.ndarray, entry: Scalar, dc: np.ndarray) -> None:
-    """Writes the DC predictors at the entry point with number ``entry`` to ``dc`` (int64, one per component)."""
+    """Writes the DC predictors at the entry point with index ``entry`` to ``dc`` (int64, one per component)."""
     bit = entry * info[ENTRY_BITS] + info[POSITION_BITS]
     for c in range(info[COMPONENTS]):
         dc[c] = _field(mcu, info[ENTRIES_AT], bit, info[DC_BITS_AT + c]) + info[DC_LOW_AT + c]

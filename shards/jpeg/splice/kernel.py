@@ -61,7 +61,7 @@ OPENED_SIZE = 6
 
 
 class Memory(NamedTuple):
-    """Addresses, and sizes in elements, of all arrays that a call reads and writes, as uint64."""
+    """Addresses and sizes (in elements) of all arrays that a call reads or writes, as uint64."""
 
     images: Any
     """uint64, 4 per image: address and size of its JPEG, address and size of its ``.mcu`` member."""
@@ -100,10 +100,10 @@ class Memory(NamedTuple):
 
 @compiled
 def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
-    """Sets ``area`` to the MCUs that hold a window and its margin. Returns false if the window leaves the image.
+    """Sets ``area`` to the MCUs that cover a window and its margin. Returns false if the window is outside the image.
 
-    The small JPEG gets whole MCUs. But its declared size ends with the margin at the right and at the bottom, so that
-    decoders skip the pixels beyond.
+    A window that is partly outside counts as outside. The spliced JPEG consists of whole MCUs, but its declared width
+    and height stop at the right and bottom edges of the margin, so decoders skip the pixels beyond.
     """
     top, left = int64(window[0]), int64(window[1])
     bottom, right = top + int64(window[2]), left + int64(window[3])
@@ -145,10 +145,11 @@ def _write_header(memory: Memory, at: Scalar) -> Scalar:
 
 @compiled
 def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar, Scalar]:
-    """Returns whether a row's entry points are in order, and the bytes of scratch and of output that it may need.
+    """Checks that a row's entry points are in order, and computes upper bounds on the memory that it needs.
 
-    ``start`` and ``stop`` are the first MCU of the row and the one after its last. A byte of the scan takes at most two
-    in the output, because the shifted bits may form an FF that needs a stuffed zero.
+    ``start`` and ``stop`` are the row's first MCU and the one after its last. Returns (whether they are in order, bytes
+    of scratch, bytes of output). A byte of the scan takes at most two bytes in the output, because the shifted bits may
+    form an FF, which needs a stuffed zero.
     """
     info = int64_at(work.info, INFO_SIZE)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -163,7 +164,7 @@ def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar
 
 @compiled
 def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
-    """Ends a row with a marker whose second byte is ``marker``. After it, the DC predictors start at 0 again."""
+    """Ends a row: pads its last byte, writes a marker with second byte ``marker``, and sets the DC predictors to 0."""
     out = bytes_at(work.out, work.out_size)
     at = close_row(out, writer.at, writer.held, writer.count)
     out[at] = uint8(0xFF)
@@ -176,7 +177,7 @@ def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
 
 @compiled
 def _splice_area(work: Work, area: np.ndarray, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends all MCU rows of an area, then the EOI marker, to the output from offset ``at`` on.
+    """Appends all MCU rows of an area, then the EOI marker, to the output, starting at offset ``at``.
 
     Returns (status, offset after the output, 0). If an array is too small, returns (``MORE_ROOM``, size of scratch
     needed, size of output needed).
@@ -305,10 +306,10 @@ def _splice_windows(memory: Memory, window: Scalar, restarts: bool) -> tuple[Sca
 def _compile(digest: str) -> Any:
     @cached(_nrt=False)
     def kernel(memory: Memory, window: Scalar, restarts: bool) -> Any:
-        """Splices windows, beginning with number ``window``, until all are done or an array is too small.
+        """Splices windows, starting with the one at index ``window``, until all are done or an array is too small.
 
-        Returns (next window, size of scratch needed, size of output needed), sizes in bytes. If windows remain, the
-        caller must make arrays of at least these sizes and call again.
+        Returns (next window, size of scratch needed, size of output needed), with sizes in bytes. If windows remain,
+        the caller must allocate arrays of at least these sizes and call again.
         """
         _ = digest
         return _splice_windows(memory, window, restarts)

@@ -1,10 +1,10 @@
-"""Copies one MCU row of a window as entropy-coded bits, inside compiled code.
+"""Copies the part of an MCU row that lies in a window as entropy-coded bits, inside compiled code.
 
-An MCU row is a row of JPEG's minimum coded units. It is copied in three steps. First, a walk from the last entry point
-at or before the first MCU wanted finds that MCU. Second, the first DC value of each component is re-coded, since its
-predictor differs in the output. Third, all other bits are copied up to the end of the last MCU wanted, which is found
-by a walk from the nearest entry point before it. If the source has restart markers inside the row, the row is copied in
-pieces, from marker to marker.
+An MCU row is a row of JPEG's minimum coded units. Copying takes three steps. First, the first MCU wanted is located by
+walking from the last entry point at or before it. Second, the first DC value of each component is re-coded, since its
+predictor differs in the output. Third, all other bits are copied up to the end of the last MCU wanted, which is located
+by walking from the nearest entry point before it. If the source has restart markers inside the row, the row is copied
+in pieces, from marker to marker.
 """
 
 from typing import Any, NamedTuple
@@ -78,7 +78,7 @@ class Work(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """State of the output: offset ``at`` of the next byte, ``count`` bits in ``held`` that do not fill a byte yet."""
+    """State of the output: offset ``at`` of the next byte, and ``count`` pending bits in ``held``, less than a byte."""
 
     at: Any
     held: Any
@@ -87,7 +87,7 @@ class Writer(NamedTuple):
 
 @compiled
 def end_byte(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Offset in the file up to which bytes are needed to have all bits before the entry point ``entry``."""
+    """Returns the end, as an offset in the file, of the bytes that hold all bits before the entry point ``entry``."""
     if entry >= info[ENTRIES]:
         return uint64(info[SCAN_END])
     return uint64(min((entry_position(mcu, info, entry) >> 3) + 1, info[SCAN_END]))
@@ -120,9 +120,9 @@ def _words(work: Work) -> Any:
 
 @inlined
 def _load(work: Work, bound: Scalar, at: Scalar) -> bool:
-    """Copies the file, from the current byte up to ``bound`` or a marker, unstuffed to ``bits[at:]``.
+    """Unstuffs the file from the current byte up to ``bound`` or a marker, and writes the result to ``bits[at:]``.
 
-    Sets ``LIMIT`` to the number of bits. Returns false if ``bound`` is not valid or ``bits`` is too small.
+    Sets ``LIMIT`` to the number of valid bits. Returns false if ``bound`` is invalid or ``bits`` is too small.
     """
     state = _state(work)
     start = state[BYTE]
@@ -138,7 +138,7 @@ def _load(work: Work, bound: Scalar, at: Scalar) -> bool:
 
 @compiled
 def _walk(work: Work, position: Scalar, num_blocks: Scalar) -> Scalar:
-    """Walks ``num_blocks`` blocks of the current bits as ``walk_blocks`` does. An MCU must start at ``position``."""
+    """Walks ``num_blocks`` blocks of the loaded bits as ``walk_blocks`` does. An MCU must start at ``position``."""
     starts = uint64_at(work.starts, STARTS_SIZE)
     limit = _state(work)[LIMIT]
     return walk_blocks(_bits(work), limit, position, num_blocks, _pairs(work), _words(work), starts)
@@ -180,7 +180,7 @@ def _cross_restart(work: Work, mcu: Scalar) -> bool:
 
 @compiled
 def _enter(work: Work, here: Scalar) -> bool:
-    """Goes to the last entry point at or before MCU ``here``, then over all restart markers up to ``here``.
+    """Seeks to the last entry point at or before MCU ``here``, then past all restart markers up to ``here``.
 
     Returns false if the bits or the index are damaged.
     """
@@ -208,9 +208,8 @@ def _enter(work: Work, here: Scalar) -> bool:
 def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
     """Unstuffs the file from the current byte to the end of the piece. Returns false if that fails.
 
-    ``tail`` is the last entry point of the piece. ``jump`` says whether this entry point comes after the first MCU
-    wanted; if so, its position in the bits is stored in ``TAIL_BIT``. ``exact`` says whether the piece ends at this
-    entry point.
+    ``tail`` is the last entry point of the piece. ``jump`` says whether it comes after the first MCU wanted; if so, its
+    position in the unstuffed bits is stored in ``TAIL_BIT``. ``exact`` says whether the piece ends exactly at ``tail``.
     """
     state, info = _state(work), _info(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -255,9 +254,10 @@ def _copy(work: Work, start: Scalar, end: Scalar, writer: Writer) -> Writer:
 
 @inlined
 def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar, Writer]:
-    """Appends the MCU whose first block is the walked block ``block``, up to the first DC value of its last component.
+    """Appends the MCU that starts at the walked block ``block``, up to the first DC value of its last component.
 
-    Returns whether the bits are valid, the position of the bit after that value, and the writer.
+    That value is included. Returns whether the bits are valid, the position of the bit after that value, and the
+    writer.
     """
     blocks = uint64_at(work.blocks, BLOCKS_SIZE)
     starts = uint64_at(work.starts, STARTS_SIZE)
@@ -281,9 +281,9 @@ def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar,
 
 @inlined
 def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool) -> bool:
-    """Finds the end of the piece by a walk from the entry point ``tail``. Returns false if the bits are damaged.
+    """Finds the end of the piece by walking from the entry point ``tail``. Returns false if the bits are damaged.
 
-    If ``needed``, sets the DC predictors in the source to those at that end.
+    If ``needed``, sets the source's DC predictors to their values at that end.
     """
     state, info = _state(work), _info(work)
     num_mcus = uint64(stop - tail * info[EVERY])
@@ -345,8 +345,8 @@ def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Wr
     """Appends the MCUs ``start`` … ``stop - 1`` to the output.
 
     Returns whether the bits and the index are valid, and the writer. ``Work.last`` points to the DC predictors in the
-    output. If ``needed``, the predictors after the row are stored there; the next row needs them unless a restart
-    marker comes first.
+    output. If ``needed``, the predictors after the row are stored there: the next row needs them, unless a restart
+    marker precedes it.
     """
     restart = _info(work)[RESTART]
     if not _enter(work, start):

@@ -2,8 +2,8 @@
 
 The pixels of the crop inside a spliced JPEG equal those of a full decode by the same decoder, bit for bit, as long as
 the JPEG is the one that was indexed. An index that is incomplete, or belongs to another file or version, is refused
-before use. If the scan is damaged later, only the shard's checksum shows it. Splicing damaged bits is memory-safe, but
-the pixels may be wrong.
+before use. Damage that occurs later within the scan is detected only by the shard's checksum. Splicing damaged bits is
+memory-safe, but the pixels may be wrong.
 """
 
 from collections import deque
@@ -52,7 +52,7 @@ class Spliced:
     """(n,) int32: index into ``STATUS_REASONS``; 0 if the splice succeeded."""
 
     def jpeg(self, window: int, slack: int = 0) -> memoryview:
-        """The bytes of a window's JPEG, and the ``slack`` (at most ``TAIL_BYTES``) bytes after them in the buffer."""
+        """Returns the bytes of a window's JPEG and of the ``slack`` (at most ``TAIL_BYTES``) bytes that follow it."""
         start, stop = self.offsets[window], self.offsets[window + 1]
         return self.data[start : stop + slack].data
 
