@@ -1,7 +1,7 @@
-"""The base of all peers (other loading libraries): runs epochs over the converted corpus and cuts views out of decoded
-images.
+"""Base class of all peers (other loading libraries): runs epochs over the converted corpus and cuts views out of
+decoded images.
 
-Views are cut out of uint8 tensors, with which torchvision is fastest.
+Views are cut out of uint8 tensors, because torchvision is fastest with those.
 """
 
 from abc import abstractmethod
@@ -71,7 +71,7 @@ class PeerPasses(Method):
 
 
 def views_of_jpeg(data: bytes, windows: npt.NDArray[np.int32]) -> Views:
-    """Decodes a JPEG with torchvision's libjpeg-turbo and cuts its views."""
+    """Decodes a JPEG with torchvision's libjpeg-turbo, and returns its global view and crops."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     return views_of_tensor(decode_jpeg(encoded, ImageReadMode.RGB), windows)
 
