@@ -160,7 +160,7 @@ def _resealed(data: bytes) -> bytes:
 
 
 class FormatTarget:
-    """Mutates one file at a time, mostly near its head, which decides how the file is read."""
+    """Mutates one file at a time, mostly near its beginning, which determines how the file is read."""
 
     def __init__(self, folder: Path) -> None:
         self._sources = _sources()

@@ -50,7 +50,7 @@ def test_mutations_under_bounds_checks(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # a process that compiles without checks
 def test_checks_that_are_off_are_noticed(tmp_path: Path) -> None:
-    """``prove_checks`` stops the program in code that is compiled without bounds checks, where planted overruns pass
+    """``prove_checks`` stops the program if the code was compiled without bounds checks, so that planted overruns go
     unnoticed."""
     pytest.importorskip("numba")
     code = (

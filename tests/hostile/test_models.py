@@ -1,4 +1,4 @@
-"""Models, records of runs and checkpoints made to do harm are refused with an error, and no code in them is run."""
+"""Malicious models, run records and checkpoints are refused with an error, and no code in them is executed."""
 
 import json
 import zipfile

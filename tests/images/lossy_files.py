@@ -69,7 +69,7 @@ WRITERS: dict[str, Writer] = {
     "palette.tif": _saved("TIFF", "P"),
     "jpeg.tif": _saved("TIFF", compression="jpeg"),
 }
-"""Name of a file → a function that encodes an RGB image as such a file, for all formats that can be written here."""
+"""File name → a function that encodes an RGB image as such a file, for each format that can be written here."""
 
 KEPT: dict[str, Writer] = {
     "baseline.jpg": _saved("JPEG", quality=80),

@@ -31,8 +31,8 @@ class Misuse(AssertionError):
 
 
 class FakeStream:
-    """A queue of numbered work. Work up to number ``done`` has certainly ended. ``seen`` holds, for each other stream,
-    the number up to which the next work here waits for that stream."""
+    """A queue of work items, numbered from 1. All items up to ``done`` have certainly ended. ``seen`` maps each other
+    stream to the number of its item for which the next item here waits."""
 
     def __init__(self, gpu: "FakeGpu", name: str) -> None:
         self.gpu, self.name = gpu, name
@@ -119,8 +119,8 @@ class FakeGpu:
     # Memory
 
     def lend(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, Memory]:
-        """Returns a tensor with arbitrary contents, and its memory, which the current stream reuses if it has freed
-        some that fits."""
+        """Allocates a tensor with arbitrary contents. Reuses suitable memory that was freed on the current stream, if
+        there is any. Returns the tensor and its memory."""
         stream = self.current()
         num_bytes = max(1, int(np.prod(shape)) * dtype.itemsize)
         with self.lock:
@@ -220,8 +220,8 @@ class FakeGpu:
         return None
 
     def check_lent_buffer(self, host: torch.Tensor) -> None:
-        """Raises ``Misuse`` if a copy out of the buffer ``host``, which is about to be written, may still be in
-        progress."""
+        """Raises ``Misuse`` if a copy out of the buffer ``host`` may still be in progress. Called before the buffer is
+        overwritten."""
         memory = self.pinned(host)
         if memory and memory.pending():
             raise self.misuse("a pinned buffer is lent again while a copy out of it may be under way")
@@ -261,7 +261,8 @@ class FakeCuda(TorchFunctionMode):
         return self._compute(function, name, args, kwargs)
 
     def _make(self, function, args, kwargs):
-        """Calls a function that creates a tensor. A tensor on ``cuda`` gets memory of the simulated device."""
+        """Calls a function that creates a tensor. If the tensor belongs on ``cuda``, it is allocated from the simulated
+        device's memory."""
         device = kwargs.get("device")
         if device is not None and torch.device(device).type == "cuda":
             made = function(*args, **(kwargs | {"device": "cpu"}))

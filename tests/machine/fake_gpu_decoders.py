@@ -27,8 +27,8 @@ def _pixels(encoded: np.ndarray) -> np.ndarray:
 
 
 class FakeNvjpeg:
-    """Replaces ``torchvision.io.decode_jpeg``. Like it, takes memory from the caller's stream and writes it on its own
-    stream without waiting for the caller's; then the caller's stream waits for this one."""
+    """Replaces ``torchvision.io.decode_jpeg``. Like the original, it allocates memory on the caller's stream, and
+    writes to it on its own stream without waiting for the caller's. The caller's stream then waits for this one."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu, self.stream = gpu, FakeStream(gpu, "nvJPEG's stream")

@@ -1,4 +1,4 @@
-"""Kills a process at the moment when a file is complete under its temporary name and not yet renamed."""
+"""Kills a process after it has written a file under a temporary name and before it renames the file."""
 
 import os
 import signal

@@ -190,7 +190,7 @@ def test_datasets(kind: str, data: ShardDataset) -> None:
 
 
 def test_datasets_pitfalls(data: ShardDataset) -> None:
-    """The pitfalls of which the page warns still exist. If this fails, the page's warnings can be relaxed."""
+    """The pitfalls that the page warns about still exist. If this fails, the page's warnings can be relaxed."""
     datasets = pytest.importorskip("datasets", reason="datasets: pip install -e '.[readers]'")
     jpegs_first = sorted(data.info.shards, key=lambda shard: shard.format != "JPEG")
     tars = [str(data.shard_path(shard.name)) for shard in jpegs_first]

@@ -152,6 +152,6 @@ def fake_training(calls: list | None = None) -> Callable[..., bool]:
 
 
 def least_search(data: OpenShards, folder: Path, **changes: Any) -> Search:
-    """A search with the plan ``search_plan(**changes)``. It is stored in a journal, which is ten times faster for
-    Optuna than a database."""
+    """Returns a search with the plan ``search_plan(**changes)``. Optuna stores it in a journal, which is ten times
+    faster than a database."""
     return Search(data, search_plan(**changes), folder, f"journal:///{folder}/study.log")
