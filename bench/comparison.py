@@ -49,7 +49,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 """Bench → the figures that are compared side by side. The first is plotted."""
 
 _SPREAD_OF = ("images_per_s", "step_time_s")
-"""Figures whose range is in the row's ``spread``, not in its ``ranges``."""
+"""Figures whose range is stored in the row's ``spread`` rather than in its ``ranges``."""
 _TEXTS = ("preset", "method", "backbone", "images", "device", "precision", "counted_by")
 """Fields whose values are self-explanatory and are therefore shown without the field's name."""
 

@@ -155,7 +155,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
 
 @dataclass
 class _Run:
-    """Measures one cell (an image set with a number of crops) after another, and collects rows and ratios."""
+    """Measures cells (image sets, each with one number of crops) one by one, and collects their rows and ratios."""
 
     bench: str
     rounds: int

@@ -189,7 +189,8 @@ def parser() -> CommandParser:
 
 
 def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]]:
-    """(presets, numbers of crops, numbers of crops at which steps are timed). Raises ``InputError``."""
+    """Checks the arguments. Returns (presets, numbers of crops, numbers of crops at which steps are timed). Raises
+    ``InputError``."""
     presets = names_among("--presets", options.presets, preset_names())
     for preset in presets:
         if load_preset(preset).model.kind != "glass":

@@ -125,8 +125,7 @@ class KilledTraining:
         self._steps = 0
 
     def tend(self) -> None:
-        """Starts the process if none is running, or kills it if the time for that has come. Call it about once per
-        second."""
+        """Starts the process if none is running, or kills it if it is time to. Call it about once per second."""
         if self._process is None:
             self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._steps, self._die_at = self.steps, None

@@ -135,8 +135,8 @@ class Corpus:
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """Returns the stored crops as one memory-mapped array of bytes, and the position of each crop in it: (copies,
-        images, N, 2) int64, the index of the crop's first byte and of the byte after its last."""
+        """Returns the stored crops as one memory-mapped array of bytes, and the range of each crop in it, (copies,
+        images, N, 2) int64: the index of its first byte, and the index after its last byte."""
         bounds = np.load(self.root / f"crops-{num_crops}.npy")
         return mapped(self.root / f"crops-{num_crops}.bin"), bounds
 

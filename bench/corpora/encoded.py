@@ -100,7 +100,8 @@ def shrink_photographs(photographs: Sequence[Path], megapixels: float, folder: P
 
 
 def write_photographs(images: Sequence[Path], name: str, folder: Path) -> list[Path]:
-    """Writes the image files ``images`` in the format ``name`` into the new ``folder``. Returns the paths."""
+    """Converts the image files ``images`` to the format ``name``, and writes them to the new ``folder``. Returns the
+    paths."""
     register_plugins()
     folder.mkdir(parents=True)
     paths = []

@@ -141,7 +141,7 @@ def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
 
 
 def spread(paths: list[Path], limit: int | None) -> list[Path]:
-    """At most ``limit`` of ``paths``, spread evenly over the list."""
+    """Returns at most ``limit`` of ``paths``, evenly spaced over the list."""
     if limit is None or limit >= len(paths):
         return paths
     return [paths[place * len(paths) // limit] for place in range(limit)]

@@ -41,7 +41,7 @@ GRACE_S, GRACE_SHARE = 30.0, 0.3
 The limits are generous because a new process may have to start and compile kernels, which takes half a minute in a
 fresh checkout."""
 LAST_S = 2.0
-"""Everything is killed this many seconds before the end, to leave time for writing the results."""
+"""Number of seconds before the end at which everything is killed, to leave time for writing the results."""
 START_S = 120.0
 WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 

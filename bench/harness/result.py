@@ -48,7 +48,7 @@ GOALS: Mapping[str, Goal] = {
     "step_time_chunked_over_plain": Goal(1.35, at_least=False),
 }
 """Ratio → its target, for photographs of at least 6 megapixels with 4 crops, on one core unless the name says
-otherwise. The two targets for ``chunked`` apply to the worst of the measured presets."""
+otherwise. The two targets for ``…_chunked_over_plain`` apply to the worst of the measured presets."""
 
 PAIRS = (
     ("window", "recipe"),
@@ -73,8 +73,8 @@ def reference_crops(crop_counts: Sequence[int]) -> int:
 
 
 def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) -> dict[str, Ratio]:
-    """Returns a ratio such as ``window_over_recipe`` for each known pair of methods of which both are in ``measured``.
-    All measurements must have the same images, number of crops and number of threads."""
+    """Returns a ratio such as ``window_over_recipe`` for each known pair of methods, if both of them are in
+    ``measured``. All measurements must have the same images, number of crops and number of threads."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     pairs = [*PAIRS, *(("window", peer) for peer in peers)]
     return {

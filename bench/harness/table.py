@@ -31,7 +31,7 @@ of its figure."""
 WIDEST = 160
 MIB = 1 << 20
 TEXTS = ("format", "images", "method", "preset", "ratio")
-"""Columns that hold text, which is aligned to the left."""
+"""Columns that hold text and are therefore aligned to the left."""
 MEMORY_PARTS = ("weights", "gradients", "optimiser", "activations", "input")
 
 

@@ -19,7 +19,7 @@ class MethodInfo:
     """A method's entry in a registry."""
 
     about: str
-    """A line printed below the table: what the method does, and which work of other methods it leaves out."""
+    """A line printed below the table: what the method does, and which work it omits compared with other methods."""
     where: str
     """``module:Class`` of the method. The class takes a :class:`Task`. Only the measured process imports it."""
     options: dict[str, str] = field(default_factory=dict)

@@ -150,8 +150,8 @@ def even_batch_size(num_samples: int) -> int:
 
 
 def per_image(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
-    """Calculates, from two snapshots of a loader's counters, ``bytes_read_per_image``, ``windowed_share`` and the
-    milliseconds per image of every stage between the snapshots."""
+    """Calculates ``bytes_read_per_image``, ``windowed_share`` and the milliseconds per image of every stage. The
+    figures cover the time between two snapshots of a loader's counters."""
 
     def grown(name: str) -> float:
         return float(after.get(name, 0) - before.get(name, 0))

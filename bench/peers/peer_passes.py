@@ -51,7 +51,8 @@ class PeerPasses(Method):
 
     @abstractmethod
     def open(self, folder: Path) -> Iterable[Any]:
-        """The library's loader. Each ``iter()`` of it is one epoch of batches ((B, 3, S, S), (B, N, 3, C, C))."""
+        """Returns the library's loader. Each ``iter()`` of it yields the batches of one epoch: ((B, 3, S, S), (B, N, 3,
+        C, C))."""
 
     def run(self) -> int:
         """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` if the loader does not deliver every

@@ -1,6 +1,6 @@
 """Fuzzes images of all formats but JPEG through building: each must raise ``RejectedImage`` or become a whole sample.
 
-A whole sample has the same pixels as in prediction, and a row that fits the manifest's schema.
+The pixels of a whole sample must equal those that prediction decodes, and its row must fit the manifest's schema.
 """
 
 import io

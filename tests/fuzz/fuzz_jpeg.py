@@ -202,7 +202,7 @@ class Fuzzer:
             splicer.splice(np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8), window)
 
     def run(self, number: int) -> None:
-        """Runs the mutation with this number. Raises if anything happens that is not allowed."""
+        """Runs mutation ``number``. Raises if anything happens that is not allowed."""
         rng = np.random.default_rng([self.seed, number])
         jpeg, mcu = self._files[rng.integers(len(self._files))]
         header = read_header(jpeg)

@@ -62,7 +62,7 @@ def stored_copy(folder: Path) -> str:
 
 
 class RangeTarget:
-    """Changes numbers in the manifest of a data set of 24 small images that lies in a store."""
+    """Changes numbers in the manifest of a data set of 24 small images in a store."""
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")

@@ -116,7 +116,7 @@ def _works(process: subprocess.Popen[bytes], limit: float) -> bool:
 
 
 def report(what: str, landed: int) -> None:
-    """Prints how many kills landed, so that the log shows it beside the test's result."""
+    """Prints how many kills landed, so that the number appears in the log next to the test's result."""
     sys.stderr.write(f"\n{what}: {landed} kills landed\n")
 
 

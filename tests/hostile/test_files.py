@@ -34,7 +34,8 @@ def data(synthetic_shards, tmp_path) -> Path:
 
 
 def edit_rows(folder: Path, edit, **options) -> None:
-    """Applies ``edit`` to the manifest's rows and writes the manifest again. ``options`` go to Arrow's file writer."""
+    """Applies ``edit`` to the manifest's rows and writes the manifest again. ``options`` are passed to Arrow's file
+    writer."""
     table = ShardDataset.open(folder).table
     rows = table.to_pylist()
     edit(rows)

@@ -50,7 +50,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """``failing(name, number, times)`` makes openings of files fail; see
+    """``failing(name, number, times)`` makes attempts to open files fail; see
     :func:`tests.machine.failing_files.fail_openings`."""
     return partial(fail_openings, monkeypatch)
 
@@ -103,8 +103,8 @@ def test_pillow_passes_the_machine_s_errors_on(number):
 
 
 def test_too_little_memory_to_decode_rejects_nothing(tmp_path, encode_image):
-    """Runs in a process of its own with a real limit: decoding 3,000 × 2,500 pixels with 16 MB left raises
-    ``MemoryError``."""
+    """Decoding 3,000 × 2,500 pixels with 16 MB left raises ``MemoryError``. Runs in its own process with a real
+    limit."""
     path = tmp_path / "large.png"
     path.write_bytes(encode_image(np.zeros((2500, 3000, 3), np.uint8), "PNG"))
     code = f"""

@@ -41,7 +41,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """``failing(ending, times)`` makes the next ``times`` openings of files whose names end in ``ending`` raise
+    """``failing(ending, times)`` makes the next ``times`` attempts to open a file whose name ends in ``ending`` raise
     ``EIO``."""
     opened, left = {"os": os.open, "file": pq.ParquetFile, "schema": pq.read_schema}, [0]
     ending = ["never"]

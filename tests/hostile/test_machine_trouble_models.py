@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> None:
-    """Makes the next ``times`` openings of model weights fail with the error ``number``."""
+    """Makes the next ``times`` attempts to open model weights fail with the error ``number``."""
     fail_openings(monkeypatch, "model.safetensors", number, times)
 
 

@@ -1,4 +1,4 @@
-"""Small images whose pixels encode their own position and the number of the image, as arrays and as files."""
+"""Small images, as arrays and as files, whose pixels encode their own position and the image's index."""
 
 import io
 from pathlib import Path

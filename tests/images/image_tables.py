@@ -1,4 +1,4 @@
-"""Writes tables that contain images, in the forms in which public data sets come."""
+"""Writes tables that contain images, in the forms used by public data sets."""
 
 import json
 from collections.abc import Sequence

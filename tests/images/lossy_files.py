@@ -79,8 +79,7 @@ KEPT: dict[str, Writer] = {
     "moving.png": _in_motion("PNG"),
     "pages.tif": _in_motion("TIFF", compression="jpeg"),
 }
-"""Name of a file → a function that encodes it. A build never converts these files, whatever the value of
-``--lossy``."""
+"""File name → a function that encodes such a file. A build never converts these files, regardless of ``--lossy``."""
 
 if have_cjpeg():
     WRITERS["arithmetic.jpg"] = lambda image: cjpeg(np.asarray(image), "-arithmetic")

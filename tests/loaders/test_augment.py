@@ -145,8 +145,8 @@ def test_the_view_of_a_filtered_image(stage: tuple[Operation, ...]) -> None:
 
 
 def test_the_view_of_a_noisy_image() -> None:
-    """Adding noise to the stored view is not the same as adding it to the image before shrinking, but the standard
-    deviation is."""
+    """Adding noise to the stored view gives other pixels than adding it to the image before shrinking, but noise of the
+    same standard deviation."""
     image = np.full((512, 512, 3), 128, np.uint8)
     change = Change.of((Noise(0.075, 7),), (512, 512))
     truth = global_view(change.on_image(image), 64).astype(float).std()

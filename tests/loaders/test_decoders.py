@@ -126,8 +126,8 @@ def test_crops_equal_the_oracle_for_every_format(name):
 
 @pytest.mark.parametrize("name", ["reference", "turbo", "dali", "nvjpeg"])
 def test_one_broken_file_costs_no_other(name):
-    """A cut-off file, noise, and a file of the wrong size fail alone: their crops are zero, and all others are
-    right."""
+    """A cut-off file, noise, and a file of the wrong size fail without affecting other files: their crops are zero, and
+    all others are right."""
     image = picture(100, 130)
     good = encode(image, "JPEG")
     noise = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8)
@@ -207,15 +207,15 @@ def test_spliced_jobs_and_whole_ones_are_decoded_in_one_batch(name):
 
 
 def test_gpu_graphs_are_constructed_without_a_gpu():
-    """The definitions of DALI's pipelines accept a GPU as device; building these pipelines needs a machine with a
-    GPU."""
+    """The definitions of DALI's pipelines accept a GPU as the device. Building these pipelines requires a machine with
+    a GPU."""
     size = {"crop_size": 224, "batch_size": 8, "num_threads": 2}
     assert define_whole_pipeline("cuda", num_crops=4, **size) is not None
     assert define_spliced_pipeline("cuda", **size) is not None
 
 
 def test_buffers_are_lent_again_only_when_nobody_looks_at_them():
-    """A buffer is not lent again while a view of it exists, and is lent again once the last view is dropped."""
+    """A buffer is not reused while a view of it exists, and is reused once the last view has been dropped."""
     pool = BufferPool(keep=2, pinned=False)
     first = pool.borrow((4, 5))
     address, view = first.data_ptr(), first.permute(1, 0)[2:]

@@ -90,8 +90,8 @@ def test_nothing_is_looked_at_when_switched_off(damaged):
 
 @pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.99])
 def test_a_flipped_bit_in_an_index_costs_a_full_decode_and_no_sample(synthetic_shards, damaged, at):
-    """A flipped bit anywhere in the entry points costs a full decode. Their header has its own checksums, the entries
-    have none."""
+    """A flipped bit anywhere in the entry points costs a full decode. The header of the entry points has its own
+    checksums, but the entries have none."""
     dataset = ShardDataset.open(damaged)
     flip(dataset, spliced_row(dataset), "mcu", at)
     config = replace(CONFIG, decode="window")
@@ -205,7 +205,7 @@ def one_percent(tmp_path_factory, encode_image):
     ],
 )
 def test_each_sample_once_and_equal_steps_with_damage(one_percent, samples_per_shard, world_size, shuffle):
-    """Every sample appears once and all ranks take equally many steps, also with fewer shards than ranks, and with
+    """Every sample appears once and all ranks take equally many steps, even with fewer shards than ranks, or with
     shards of one sample."""
     folder, damaged = one_percent[samples_per_shard]
     dataset = ShardDataset.open(folder)

@@ -134,8 +134,8 @@ def test_a_wait_that_is_left_out_is_seen(gpu, synthetic_shards, backend, left_ou
 
 
 def test_a_batch_that_is_not_handed_over_is_seen(gpu, synthetic_shards, monkeypatch):
-    """The simulated GPU notices if ``hand_over`` is skipped: the batch's memory is then lent again while the consumer's
-    kernels may still read it."""
+    """The simulated GPU notices if ``hand_over`` is skipped, because the batch's memory is then reused while the
+    consumer's kernels may still read it."""
     monkeypatch.setattr(BatchPipeline, "hand_over", lambda self, batch: batch)
     train(gpu, synthetic_shards, replace(CONFIG, backend="nvjpeg"))
     assert "memory of the loader's stream was freed while the consumer's stream may use it" in gpu.misuses

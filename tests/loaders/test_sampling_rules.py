@@ -111,7 +111,8 @@ def test_more_windows_than_cells(rule: str) -> None:
 @pytest.mark.parametrize("rule", NEW_RULES)
 @pytest.mark.parametrize("size", [(70, 131), (33, 200), (20, 90), (64, 64)])
 def test_every_pixel_is_reachable(rule: str, size: tuple[int, int]) -> None:
-    """Over many images each pixel lies in some window, also at the borders that the grid does not divide evenly."""
+    """Over many images, every pixel is in some window, including those at borders that the grid does not divide
+    evenly."""
     found, mask = windows(rule, [size] * 4000, 2)
     seen = np.zeros(size, bool)
     for top, left, height, width in np.unique(found[mask], axis=0).tolist():

@@ -93,8 +93,8 @@ def test_windows_equal_the_full_decode_by_pillow(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0", "4:1:1", "CMYK"])
 def test_windows_equal_the_full_decode_by_libjpeg_turbo(name: str) -> None:
-    """Spliced windows equal the full decode, even if the buffer passed to the decoder goes on after the end of the
-    spliced JPEG."""
+    """Spliced windows equal the full decode, even if the decoder is also given the bytes that follow the spliced JPEG
+    in the buffer."""
     space = {"grey": "GRAY", "CMYK": "CMYK"}.get(name, "RGB")
     jpeg = make(name, 211, 305)
     full = simplejpeg.decode_jpeg(jpeg, space)
@@ -268,7 +268,7 @@ def test_index_of_another_file_is_found_out() -> None:
 
 
 def test_threads_share_a_splicer() -> None:
-    """Threads that call one splicer at the same time, for files with different tables, all get exact windows."""
+    """If threads call one splicer at the same time, for files with different tables, all windows are exact."""
     rng = np.random.default_rng(3)
     jpegs = [make("optimised", 150, 170, seed) for seed in range(6)]
     mcus = [build_entry_points(jpeg, 300) for jpeg in jpegs]

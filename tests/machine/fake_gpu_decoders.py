@@ -102,7 +102,7 @@ class _HostList:
 
 
 class _TensorList:
-    """One of DALI's results. Its buffer is taken back when the last reference to the list is dropped, even if it is
+    """One of DALI's results. Its buffer is reclaimed when the last reference to the list is dropped, even if it is
     still being read."""
 
     def __init__(self, gpu: FakeGpu, values: np.ndarray, stream: FakeStream) -> None:

@@ -1,6 +1,6 @@
 """The documentation names only files, commands, flags and settings that exist.
 
-``docs/LOG.md`` is a dated record: its links must lead somewhere, but it may name things that are gone.
+``docs/LOG.md`` is a dated record: its links must not be broken, but it may name things that no longer exist.
 """
 
 import importlib

@@ -39,7 +39,7 @@ EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif", "WEBP": "webp"}
 
 
 def blocks() -> dict[str, str]:
-    """Returns heading → Python code below it; "" stands for the part before the first heading."""
+    """Returns heading → Python code below it. The key "" stands for the part before the first heading."""
     text = PAGE.read_text(encoding="utf-8")
     parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
     headed = {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}

@@ -52,7 +52,7 @@ SEARCH_SETTINGS = SETTINGS[:4]  # batch and crops are searched
 
 
 class Killed(BaseException):
-    """Raised where a real process would get SIGKILL."""
+    """Raised where a real process would be killed by SIGKILL."""
 
 
 def least_config(*overrides: str, preset: str = "glass_tiny") -> RunConfig:
@@ -61,7 +61,7 @@ def least_config(*overrides: str, preset: str = "glass_tiny") -> RunConfig:
 
 
 def make_up_memory(patch: pytest.MonkeyPatch) -> None:
-    """Replaces the functions that count memory by made-up values, because counting takes seconds."""
+    """Replaces the functions that count memory with ones that return made-up values, because counting takes seconds."""
     patch.setattr(
         device_memory, "training_memory", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops}
     )
