@@ -42,7 +42,7 @@ class Environment(TypedDict):
 
 
 class ImageRow(TypedDict):
-    """The speed and the costs of a method."""
+    """The speed and resource usage of a method."""
 
     bench: str
     method: str

@@ -85,8 +85,8 @@ def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) ->
 
 
 def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Ratio]:
-    """``speedup_2_threads`` and so on: images per second of ``method`` with 2 or more threads ÷ those with one thread.
-    Empty if one thread was not measured."""
+    """Returns the ratios ``speedup_2_threads`` and so on: images per second of ``method`` with that many threads ÷
+    those with one thread. Empty if one thread was not measured."""
     by_threads = {m.task.threads: m for m in measured if m.task.method == method}
     if 1 not in by_threads:
         return {}

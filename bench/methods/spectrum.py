@@ -19,8 +19,7 @@ WINDOW = 128
 """Side of the windows in pixels, passed to the loader as ``crop_size``."""
 NUM_CROPS = 8
 BINS = 48
-"""Number of rings of equal width into which the spectrum is divided, from frequency 0 to the highest one, in its
-corner."""
+"""Number of rings of equal width into which the spectrum is divided, from frequency 0 to the highest frequency."""
 NOISE = 1e-3
 """Power added before taking the logarithm, for pixel values in 0 … 1. It is smaller than the power of the rounding
 error of eight-bit values."""

@@ -141,7 +141,7 @@ def test_offsets_outside_the_tar_cost_their_sample(data):
 
 def test_a_manifest_that_makes_a_tiled_image_larger_costs_its_sample(data):
     """If the manifest states a larger size for a tiled image than it has, only this sample is masked, as undecodable.
-    Fuzzing had found that this error was not foreseen."""
+    Before fuzzing found this case, the error was handled only as an unforeseen one."""
 
     def enlarge(rows):
         row = next(r for r in rows if r["stored_as"] == "tiled" and r["split"] == "train")

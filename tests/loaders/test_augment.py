@@ -154,8 +154,8 @@ def test_the_view_of_a_noisy_image() -> None:
 
 
 def test_the_view_of_a_saved_image() -> None:
-    """Saving as JPEG changes the view of a small image. In the view of a large image its effect averages out, so the
-    view is left unchanged."""
+    """Saving as JPEG changes the view of a small image. In the view of a large image, its effect averages out, so the
+    loader does not change that view."""
     large, small = photograph(900, 900), photograph(100, 110)
     for image, changes in ((large, False), (small, True)):
         change, stored = Change.of((Jpeg(40),), image.shape[:2]), global_view(image, 64)
