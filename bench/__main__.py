@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the bench that the first argument names."""
+    """Runs the bench named by the first argument."""
     arguments = sys.argv[1:] if argv is None else argv
     program = program_name("python -m bench")
     if not arguments or arguments[0] in ("-h", "--help"):

@@ -1,9 +1,10 @@
-"""``glass bench all``: runs several benches one after another, and adds a line for each to a file of results.
+"""``glass bench all``: runs several benches one after another and appends one line per bench to a results file.
 
-Each bench runs in a process of its own with its own defaults. The document that it prints is kept as one line of
-``bench/results/MACHINE.jsonl``, even if the bench ended with a non-zero exit code because a target was missed or a
-method crashed. Both the line and the document of this command record that code. To contribute results of your machine,
-run this command while the machine does nothing else, and send the file. ``glass bench report`` compares machines.
+Each bench runs in its own process with default settings. The JSON document that it prints is stored as one line of
+``bench/results/MACHINE.jsonl``, even if the bench exits with a non-zero code because a target was missed or a method
+crashed. The exit code is recorded both in that line and in this command's own document. To contribute results from your
+machine, run this command while the machine is otherwise idle, and send the file. ``glass bench report`` compares
+machines.
 
     glass bench all --data data/shards --machine ryzen-9950x [--photos DIR]
 """
@@ -36,8 +37,8 @@ DEFAULT = ("doctor", "build", "decode", "loader", "train", "memory", "scale")
 NEEDS_DATA = ("loader", "train", "remote")
 NEEDS_IMAGES = ("build", "decode")
 WITHOUT_PHOTOS = ("--megapixels", "3,12")
-"""Command-line arguments for benches that need images, used if the user gives no photographs: the sizes of the
-synthetic photographs to draw, in megapixels."""
+"""Command-line arguments that make a bench draw synthetic photographs of 3 and 12 megapixels. Passed to benches that
+need images if the user provides no photographs."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Runs a bench, prints its table and appends its result to the file ``path``. Returns the bench's entry for the
-    list ``runs`` in the document: its name, its exit code, whether the result was kept, and what went wrong."""
+    """Runs a bench, prints its table and appends its result to ``path``. Returns an entry for the document's list
+    ``runs``: the bench's name, its exit code, whether its result was stored, and a description of any problem."""
     arguments = [name, *_arguments(name, options)]
     command = shlex.join(arguments)
     progress(f"bench {command}")
@@ -105,7 +106,8 @@ def _names(options: argparse.Namespace) -> list[str]:
 
 
 def _arguments(name: str, options: argparse.Namespace) -> list[str]:
-    """The command-line arguments for a bench that differ from its defaults."""
+    """Returns the command-line arguments to pass to a bench: its data set or its images. All other settings keep their
+    defaults."""
     if name in NEEDS_DATA:
         return ["--data", str(options.data)]
     if name in NEEDS_IMAGES:

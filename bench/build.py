@@ -1,11 +1,10 @@
-"""``glass bench build``: the cost of building shards per image, compared with one full decode of it.
+"""``glass bench build``: measures the per-image cost of building shards, relative to one full decode of the same image.
 
-Question: how much longer than a single Pillow decode does a sample take to build, and how many bytes do its
-entry points add?
-Method: as in ``glass bench decode``: all files are in the page cache, each method has its own process, and
-the methods take turns. The files are image members taken from shards, so all JPEGs are baseline. A
-progressive JPEG would cost more, since the build has to convert it. The time to write the tar is not
-included.
+Question: how much longer does it take to build a sample than to decode the image once with Pillow, and how many bytes
+do the entry points add?
+Method: as in ``glass bench decode``: all files are in the page cache, each method has its own process, and the methods
+take turns. The files are image members extracted from shards, so all JPEGs are baseline. A progressive JPEG would cost
+more, because the build would have to convert it first. Writing the tar is not timed.
 
     glass bench build --photos DIR --rounds 5
 """
@@ -105,8 +104,8 @@ def _tasks(image_set: ImageSet, options: argparse.Namespace, cores: dict[int, li
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """The time per image of each method ÷ that of ``pillow_decode``, calculated as the inverse ratio of images per
-    second."""
+    """Returns each method's time per image ÷ that of ``pillow_decode``, computed as the inverse ratio of their images
+    per second."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     decode = by_method.get("pillow_decode")
     return {

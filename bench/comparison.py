@@ -1,9 +1,9 @@
-"""Reads lines of results, and compares rows of several results if they were measured in the same way.
+"""Reads result lines, and compares rows from several results that were measured under the same conditions.
 
-Rows count as measured alike if all fields of :data:`IDENTITY` are equal. One of them, ``data``, is a digest of the
-bytes that were read, so that other photographs, or shards built in another way, are never compared just because their
-names agree. A line that another version of the benches wrote fails the check by ``bench.harness.schemas`` and is left
-out.
+Rows are comparable if all fields in :data:`IDENTITY` are equal. For most benches, one of these fields is ``data``, a
+digest of the images or shards that were read. Rows measured on other photographs, or on shards that were built
+differently, are therefore never compared merely because their names match. A line written by another version of the
+benches fails the check in ``bench.harness.schemas`` and is left out.
 """
 
 import json
@@ -35,8 +35,8 @@ IDENTITY: Mapping[str, tuple[str, ...]] = {
     "memory": ("preset", "method", *_STEP, "counted_by"),
     "scale": ("samples", "batch_size"),
 }
-"""Bench → the fields that identify a row. ``memory`` has no ``data``, because its steps run on random pixels. Its
-``counted_by`` does not name the GPU model, so that different machines can be compared."""
+"""Bench → the fields that identify a row. ``memory`` has no ``data``, because it runs on random pixels. Its
+``counted_by`` says how memory was counted but not on which GPU model, so different machines can be compared."""
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "decode": ("images_per_s",),
@@ -49,9 +49,9 @@ METRICS: Mapping[str, tuple[str, ...]] = {
 """Bench → the figures that are compared side by side. The first is plotted."""
 
 _SPREAD_OF = ("images_per_s", "step_time_s")
-"""Figures whose range is in the row's ``spread``, not in its ``ranges``."""
+"""Figures whose range is stored in the row's ``spread`` rather than in its ``ranges``."""
 _TEXTS = ("preset", "method", "backbone", "images", "device", "precision", "counted_by")
-"""Fields whose values are clear without the field's name in front of them."""
+"""Fields whose values are self-explanatory and are therefore shown without the field's name."""
 
 
 class NotAlike(Exception):
@@ -92,7 +92,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of one bench, with the rows that they have in common side by side."""
+    """Results of one bench, and the rows that all of them contain."""
 
     bench: str
     results: tuple[Result, ...]
@@ -102,13 +102,14 @@ class Comparison:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """The identity fields that have the same value in all common rows, with that value. They are stated once, above
-        the table."""
+        """The identity fields whose value is the same in all common rows, mapped to that value. They are stated once,
+        above the table."""
         columns = zip(IDENTITY[self.bench], zip(*self.common, strict=True), strict=True)
         return {name: column[0] for name, column in columns if len(set(column)) == 1}
 
     def row_name(self, key: Key) -> str:
-        """A name for the row: the value of its first field, and of the fields in which the common rows differ."""
+        """Returns a name for the row, made of the value of its first identity field and all values that differ between
+        the common rows."""
         first = IDENTITY[self.bench][0]
         fields = zip(IDENTITY[self.bench], key, strict=True)
         return _named({name: value for name, value in fields if name == first or name not in self.shared})
@@ -146,7 +147,7 @@ def _named(fields: Mapping[str, Any]) -> str:
 
 
 def _with_range(row: Mapping[str, Any], metric: str) -> str:
-    """The figure ``metric`` of a row with its range, as text. Bytes are converted to MiB. "–" if the figure was not
+    """Formats a row's ``metric`` with its range. Bytes are converted to MiB. Returns "–" if the metric was not
     measured."""
     if row[metric] is None:
         return "–"

@@ -1,19 +1,19 @@
 """``glass bench decode``: compares this loader with other ways to make a global view and N crops of each image.
 
-Question: how does the time per sample depend on the method, the number of crops, the image size and the
-number of threads?
-Method: shards are built from the photographs, and every method works on the same files, in the page cache, in
-a process of its own that is pinned to as many cores as it may use threads. Methods take turns (A B C A B C
-…); a turn consists of whole passes over all files and lasts from empty queues to the last result. The bench
-reports the median, smallest and largest value over the rounds, and computes ratios round by round. Below the
-table, one line per method says which work it includes and which it leaves out.
+Question: how does the time per sample depend on the method, the number of crops, the image size and the number of
+threads?
+Method: shards are built from the photographs, and all methods work on the same files, which are in the page cache. Each
+method runs in its own process, pinned to as many cores as it may use threads. Methods take turns (A B C A B C …). A
+turn consists of whole passes over all files; it starts with empty queues and ends when the last result is available.
+The bench reports the median, minimum and maximum over the rounds, and computes ratios round by round. Below the table,
+one line per method states which work it includes and which it omits.
 
     glass bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
     glass bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
 
-With ``--formats`` the photographs are shrunk to each size and written in each format. The loader reads two data sets:
-one whose shards contain these files unchanged, and one for which the build converted them so that crops can be read
-alone. Pillow, OpenCV and torchvision read the files.
+With ``--formats``, the photographs are shrunk to each size and encoded in each format. The loader reads two data sets:
+one whose shards contain these files unchanged, and one for which the build converted them so that single crops can be
+read. Pillow, OpenCV and torchvision read the files.
 
     glass bench decode --formats --photos DIR --images 16 --output runs/bench
 """
@@ -61,7 +61,7 @@ __all__ = ["main", "parser"]
 
 BENCH = "decode"
 SIZE_METHOD = "window"
-"""The method for which speeds at different image sizes and numbers of threads are compared."""
+"""The method whose speed is compared across image sizes and numbers of threads."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -155,7 +155,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
 
 @dataclass
 class _Run:
-    """Measures one cell (an image set with a number of crops) after another, and collects rows and ratios."""
+    """Measures cells (image sets, each with one number of crops) one by one, and collects their rows and ratios."""
 
     bench: str
     rounds: int
@@ -170,7 +170,7 @@ class _Run:
     _cells: dict[tuple[str, int], list[Measurement]] = field(default_factory=dict)
 
     def measure_cell(self, image_set: ImageSet, num_crops: int) -> None:
-        """Measures all methods with each number of threads on one image set. They take turns."""
+        """Measures every combination of method and number of threads on one image set. The combinations take turns."""
         progress(f"measuring {image_set.suffix[1:]} with {num_crops} crops")
         tasks = [
             self._task(name, image_set, num_crops, threads)
@@ -184,7 +184,7 @@ class _Run:
         self.rows += [row_of(self.bench, one, image_set.corpus.megapixels, **fields) for one in measured]
 
     def compare(self, sets: Sequence[ImageSet], num_crops: int) -> None:
-        """Computes the ratios at ``num_crops`` crops. The names of the reference set's ratios get no suffix."""
+        """Computes the ratios at ``num_crops`` crops. The reference set's ratios have no suffix in their names."""
         reference = reference_set(sets)
         self._add_ratios(reference, num_crops, "")
         for image_set in sets:
@@ -195,7 +195,7 @@ class _Run:
             self.ratios.update(self._size_ratios(by_size, num_crops))
 
     def show(self) -> None:
-        """Prints the readable table."""
+        """Prints the results in human-readable form."""
         print_image_sets([image_set.describe() for image_set in self.sets])
         print_rows(self.rows, "medians over alternated rounds")
         for row in self.rows:
@@ -220,8 +220,8 @@ class _Run:
         self.ratios.update({name + suffix: value for name, value in found.items()})
 
     def _size_ratios(self, sets: Sequence[ImageSet], num_crops: int) -> dict[str, Ratio]:
-        """Images per second of ``SIZE_METHOD`` at each size ÷ the same at each smaller size. For this, all sizes are
-        measured once more, in turn."""
+        """Returns, for each pair of image sizes, the images per second of ``SIZE_METHOD`` at the larger size ÷ those at
+        the smaller one. All sizes are measured again for this, in turn."""
         progress(f"measuring {SIZE_METHOD} on all sizes in turn")
         ordered = sorted(sets, key=lambda image_set: image_set.corpus.megapixels)
         tasks = [self._task(SIZE_METHOD, s, num_crops, min(self.cores)) for s in ordered]

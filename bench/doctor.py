@@ -1,9 +1,9 @@
-"""``glass bench doctor``: is this machine set up to train fast, and what is wrong if not?
+"""``glass bench doctor``: checks whether this machine is set up to train fast and, if not, what is wrong.
 
 Question: which part of the machine or the installation is slow, missing or wrong?
-Method: short checks, each of which takes a few seconds at most and reports one sentence. If there is a GPU,
-its driver, memory, precision, fused attention, nvJPEG decoding and transfers are checked. So far, the GPU
-checks have only been run on fakes in their tests, never on a GPU.
+Method: short checks, each of which takes a few seconds at most and reports one sentence. If there is a GPU, its driver,
+memory, precision, fused attention, nvJPEG decoding and transfers are checked, too. So far, the GPU checks have only
+been tested with fakes, never on a GPU.
 
     glass bench doctor [--folder DIR]
 """
@@ -31,8 +31,8 @@ __all__ = ["CPU_CHECKS", "main"]
 BENCH = "doctor"
 FILE_BYTES = 256 << 20
 MIN_CACHE_GB_S, MIN_DISK_MB_S = 1.0, 150.0
-"""Minimum speeds, below which the verdict is "slow": reads from the page cache in GB/s, and from the disk in MB/s
-(about that of a SATA disk of ten years ago)."""
+"""Minimum read speeds: from the page cache in GB/s, and from the disk in MB/s (about the speed of a ten-year-old SATA
+disk). Anything below is reported as "slow"."""
 UNTRIED = "these checks have never been run on a machine with a GPU, so they may be wrong themselves"
 
 

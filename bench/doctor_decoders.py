@@ -1,8 +1,8 @@
-"""Checks of ``glass bench doctor``: do all decoders of this machine give the same pixels?
+"""Checks of ``glass bench doctor``: do all decoders on this machine produce the same pixels?
 
-The test images are JPEGs of common kinds (4:2:0, 4:4:4, grey, progressive), with sides that are not multiples of a JPEG
-block. They are decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the settings that
-the loader uses. Pillow is the reference decoder.
+The test images are JPEGs of common kinds (4:2:0, 4:4:4, grey, progressive) whose sides are not multiples of a JPEG
+block. They are decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the loader's
+settings. Pillow is the reference decoder.
 """
 
 import argparse
@@ -44,10 +44,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grey": ("L", {}),
     "progressive": ("RGB", {"subsampling": "4:2:0", "progressive": True}),
 }
-"""Name of a kind of JPEG → the Pillow image mode and the ``save`` options with which Pillow writes such a JPEG."""
+"""Kind of JPEG → the Pillow image mode and the ``save`` options that produce it."""
 WIDTH, HEIGHT = 1021, 765
 MIN_CPU_DECODE_MP_S = 60.0
-"""Minimum speed of CPU decoding in megapixels per second, that of a core of ten years ago. Below this the verdict is
+"""Minimum CPU decoding speed in megapixels per second, about that of a ten-year-old core. Anything below is reported as
 "slow"."""
 MAX_NVJPEG_DIFFERENCE = 4
 """Maximum difference from libjpeg-turbo's pixels in grey levels. It is not 0, because nvJPEG rounds differently. On a
@@ -56,8 +56,8 @@ CPU all decoders use libjpeg-turbo, so their pixels must be equal."""
 
 @cache
 def built_in_images() -> dict[str, tuple[bytes, Pixels]]:
-    """Kind of JPEG → (a JPEG of smooth colours and fine texture, the (H, W, 3) RGB pixels to which Pillow decodes
-    it)."""
+    """Returns, for each kind of JPEG, a test image with smooth colours and fine texture: the JPEG itself, and its
+    pixels as decoded by Pillow, (H, W, 3) RGB."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     pixels = np.stack([x // 4, y // 3, (x * 7 + y * 13) % 256], axis=-1).astype(np.uint8)
     images = {}

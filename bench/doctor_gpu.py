@@ -13,8 +13,8 @@ __all__ = ["GPU_CHECKS", "check_presence", "driver_version", "has_gpu"]
 
 TRANSFER_BYTES = 256 << 20
 MIN_TRANSFER_GB_S = 5.0
-"""Minimum transfer speed in GB/s. Transfers over a PCIe 3 slot of 4 lanes, or from memory that is not pinned, are
-slower; the verdict is then "slow"."""
+"""Minimum transfer speed in GB/s. Anything below is reported as "slow", as over a PCIe 3 slot with 4 lanes, or from
+memory that is not pinned."""
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 ASK_DRIVER = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
 
@@ -65,7 +65,7 @@ def check_presence(_: argparse.Namespace) -> Answer:
 
 
 def _why_torch_fails() -> str:
-    """The reason that torch gives, as text. It shows whether a device is missing or the driver is too old."""
+    """Returns the reason that torch gives, which shows whether a device is missing or the driver is too old."""
     import torch
 
     try:

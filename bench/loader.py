@@ -1,12 +1,12 @@
-"""``glass bench loader``: measures the loader on existing shards, by decoder, mode and threads.
+"""``glass bench loader``: measures the loader's speed on existing shards for each decoder, decode mode and number of
+threads.
 
 Question: how many images of this data set does the loader deliver per second, and where does the time go?
-Method: every combination runs in a process of its own, pinned to as many cores as it has threads, and all
-processes take turns. A turn starts at the beginning of an epoch, with an empty queue, and takes batches until
-it has lasted about ``--seconds-per-round``; batches that were prefetched but not taken by then are not
-counted. These batches are also taken once before the first turn, so that their files are in the page cache if
-they fit into memory. The milliseconds per image of each stage are summed over all threads; ``wait_ms`` is the
-time that the consumer alone waits for batches.
+Method: every combination runs in its own process, pinned to as many cores as it has threads, and the processes take
+turns. A turn starts at the beginning of an epoch with an empty queue, and takes batches for about
+``--seconds-per-round``. Batches that were prefetched but not taken by then are not counted. The same batches are also
+taken once before the first turn, so their files are in the page cache if they fit into memory. The milliseconds per
+image of each stage are summed over all threads, except ``wait_ms``: the time for which the consumer waits for batches.
 
     glass bench loader --data data/shards --split train --threads 1,2
 """
@@ -131,8 +131,8 @@ def _shown(data: Path) -> str:
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Two sorts of ratios of images per second: a decode mode ÷ the full decode, and more threads ÷ the fewest threads.
-    Their names include the decoder and the number of crops."""
+    """Returns two kinds of ratios of images per second: a decode mode ÷ full decoding, and more threads ÷ the smallest
+    number of threads. Their names include the decoder and the number of crops."""
     found: dict[str, Ratio] = {}
     by_cell = {(m.task.method, m.task.num_crops, m.task.threads): m for m in measured}
     fewest = min((m.task.threads for m in measured), default=1)

@@ -1,18 +1,17 @@
-"""``glass bench memory``: memory and time of a training step, against the number of crops.
+"""``glass bench memory``: measures the memory and time of a training step as a function of the number of crops.
 
-Question: how much memory does each additional crop cost, with and without ``model.crop_chunk``, and how much
-longer does a step take with it?
-Method: for each preset, number of crops and chunk size, a separate process takes real training steps on
-random pixels, as ``train.py`` does on images. The peak memory of one step is counted. On a GPU, CUDA's
-allocator counts it. On a CPU, it is the largest total size of all tensor storages that exist at one time,
-tracked by torch's dispatcher. Two other counts are reported for comparison: the storages that autograd keeps,
-and the resident memory of the process. Then, for the numbers of crops in ``--time-crops``, steps with and
-without chunks are timed in turn.
+Question: how much memory does each additional crop cost, with and without ``model.crop_chunk``, and how much longer
+does a step take with chunks?
+Method: for each preset, number of crops and chunk size, a separate process takes real training steps, as ``train.py``
+does, but on random pixels. The peak memory of one step is counted: on a GPU, by CUDA's allocator; on a CPU, as the
+largest total size of all tensor storages that exist at the same time, tracked by torch's dispatcher. Two other figures
+are reported for comparison: the storages that autograd keeps, and the resident memory of the process. Then, for the
+numbers of crops in ``--time-crops``, steps with and without chunks are timed in turn.
 
     glass bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
 
 ``--count shapes`` takes the same steps on tensors without values. It counts the same storages within seconds, even for
-models too large for this machine, but measures neither the process's memory nor the time.
+models that are too large for this machine, but measures neither process memory nor time.
 """
 
 import argparse
@@ -46,8 +45,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the bench. Returns 0, or 1 if a process crashed. A plain step, for example, may run out of memory although a
-    chunked step fits."""
+    """Runs the bench. Returns 0, or 1 if a process crashed, for example because a step without chunks ran out of
+    memory."""
     options = parser().parse_args(argv)
     presets, crops, timed = _check(options)
     cores = choose_cores(options.threads)
@@ -190,7 +189,8 @@ def parser() -> CommandParser:
 
 
 def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]]:
-    """(presets, numbers of crops, numbers of crops at which steps are timed). Raises ``InputError``."""
+    """Checks the arguments. Returns (presets, numbers of crops, numbers of crops at which steps are timed). Raises
+    ``InputError``."""
     presets = names_among("--presets", options.presets, preset_names())
     for preset in presets:
         if load_preset(preset).model.kind != "glass":

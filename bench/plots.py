@@ -38,10 +38,11 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
-    """Plots images per second of ``bench decode`` against the number of crops, and against megapixels. ``words`` maps
+    """Plots images per second of ``bench decode`` against the number of crops and against megapixels. ``words`` maps
     each method to its label in the legend.
 
-    For each number of threads, writes one figure per axis that has at least two values. Returns the files.
+    Writes one figure per number of threads and axis, but none for an axis with fewer than two values. Returns the
+    files.
     """
     output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -58,8 +59,8 @@ def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
 
 
 def _panels(rows: Rows, axis: str, fixed: str) -> dict[Any, Rows]:
-    """Splits the rows into panels: value of ``fixed`` → the rows with that value. Leaves out panels with fewer than two
-    values of ``axis``."""
+    """Groups the rows into panels by their value of ``fixed``. Leaves out panels with fewer than two values of
+    ``axis``."""
     panels: dict[Any, Rows] = {}
     for value in sorted({row[fixed] for row in rows}):
         some = [row for row in rows if row[fixed] == value]

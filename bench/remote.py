@@ -113,7 +113,7 @@ def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
 
 
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Bytes and images per second with ranges ÷ those with whole shards, for each link."""
+    """Returns, for each link, the bytes and the images per second of reading ranges ÷ those of reading whole shards."""
     ratios = {}
     for ranged, whole in zip(rows[::2], rows[1::2], strict=True):
         place = f"@{ranged['latency_ms']:g}ms@{ranged['mbit_per_s']:g}mbit"

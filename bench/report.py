@@ -1,9 +1,9 @@
 """``glass bench report``: shows the results of several machines and commits side by side.
 
-Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md and OUT/bench.html with plots. Rows are shown side by
-side if they were measured alike: with the same method, crops, data, settings, threads, batch and so on
-(``bench.comparison``). Rows that are missing from at least one result are left out and counted. A bench whose results
-have no row in common is left out, and so are lines that another version of the benches wrote. Notes say which.
+Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md, and OUT/bench.html with plots. Rows are compared if
+they were measured under the same conditions: same method, crops, data, settings, threads, batch size and so on (see
+``bench.comparison``). Rows that are missing from at least one result are left out and counted. Benches whose results
+have no row in common are left out, as are lines written by another version of the benches; notes name them.
 
     glass bench report OUT bench/results/*.jsonl --bench loader
 """
@@ -33,7 +33,7 @@ FIGURES = {
     "peak_bytes": ("peak memory (MiB)", 1 << 20),
     "open_s": ("time to open (s)", 1),
 }
-"""Figure to be plotted → (label of its axis, number by which its values are divided for the plot)."""
+"""Figure to plot → (axis label, divisor that converts its values to the unit in the label)."""
 
 
 def main(argv: list[str] | None = None) -> int:

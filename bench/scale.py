@@ -1,15 +1,14 @@
-"""``glass bench scale``: the cost of opening, shuffling and resuming as the number of samples grows to 10⁷.
+"""``glass bench scale``: measures the cost of opening, shuffling and resuming as the number of samples grows to 10⁷.
 
 Question: does a data set of ten million images open, start and resume as fast as one of a thousand?
-Method: synthetic manifests, each opened in a separate process. They have all columns, but all rows point to
-the same two images. Four times are measured, in seconds. ``open_s``: to open the data set and find the rows
-of the training split. ``first_batch_s``: from there to the first batch (loader, order of epoch 0, reading,
-decoding). ``order_s``: to compute the order of the next epoch. ``resume_s``: to build a new loader, load a
-position in the middle of an epoch and get the batch there. Memory is the peak resident memory of the process,
-including mapped pages of the manifest: ``open_peak_rss_mib`` is the peak while opening, ``peak_rss_mib`` that
-of the whole measurement. Targets are set for ``open_s``, ``first_batch_s``, ``order_s`` and ``peak_rss_mib``.
-The files are in the page cache, as they would be when a training run is started a second time. With a cold
-disk, the time to read them would be added.
+Method: synthetic manifests, each opened in a separate process. They have all columns, but all rows point to the same
+two images. Four times are measured, in seconds: ``open_s``, for opening the data set and finding the rows of the
+training split; ``first_batch_s``, from then until the first batch (loader, order of epoch 0, reading, decoding);
+``order_s``, for computing the order of the next epoch; ``resume_s``, for building a new loader, loading a position in
+the middle of an epoch and fetching the batch there. Memory is the peak resident memory of the process, including mapped
+pages of the manifest: ``open_peak_rss_mib`` during opening, ``peak_rss_mib`` over the whole measurement. Targets are
+set for ``open_s``, ``first_batch_s``, ``order_s`` and ``peak_rss_mib``. The files are in the page cache, as they would
+be when a training run is started for the second time. On a cold disk, the time to read them would be added.
 
     glass bench scale --samples 1000,100000,10000000
 """
@@ -115,7 +114,8 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _compile(scratch: Path, config: Any) -> None:
-    """Reads a batch of a small data set first, so that loading libraries and compiling kernels are not measured."""
+    """Reads a batch of a small data set, so that loading libraries and compiling kernels are not part of the
+    measurement."""
     from loaders import build_loader
 
     folder = scratch / "warm-up"

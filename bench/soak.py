@@ -2,10 +2,10 @@
 
 glass bench soak --minutes 30 [--output DIR]
 
-This process loads and trains on shards with damaged images. Meanwhile reads stall, fail or raise exceptions, the
-consumer pauses, and the loader is closed and rebuilt within an epoch. A training run in another process is killed and
-restarted again and again. Memory, handles and threads must not grow over time (:func:`verdict`), and every epoch must
-show every sample once.
+This process loads and trains on shards with damaged images. Meanwhile, reads stall, fail or raise exceptions, the
+consumer pauses, and the loader is closed and rebuilt in the middle of an epoch. A training run in another process is
+killed and restarted again and again. Memory, handles and threads must not grow over time (:func:`verdict`), and every
+epoch must contain every sample exactly once.
 """
 
 import argparse
@@ -35,9 +35,9 @@ BENCH = "soak"
 CONFIG = LoaderConfig(global_batch_size=16, num_crops=2, crop_size=64, global_size=64, num_threads=2, seed=1)
 SAMPLE_EVERY_S = 2.0
 RESTART_SHARE = 0.02
-"""Fraction of the batches after which the loader is closed and rebuilt at the same position."""
+"""Probability that, after a batch, the loader is closed and rebuilt at the same position."""
 PAUSE_SHARE = 0.01
-"""Fraction of the batches after which the consumer pauses for up to a second."""
+"""Probability that, after a batch, the consumer pauses for up to a second."""
 GROWTH_ALLOWED = 0.02
 HANDLES_ALLOWED = 2
 
@@ -102,7 +102,7 @@ class Sample:
 
 @dataclass
 class Soaked:
-    """The observations of a soak."""
+    """Everything that was observed during a soak test."""
 
     samples: list[Sample] = field(default_factory=list)
     epochs: int = 0
@@ -120,8 +120,8 @@ class Soaked:
 def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
     """Loads batches and trains on them for ``duration_s`` seconds.
 
-    ``tend()`` is called at every measurement. It starts or kills the other training run and returns the resident memory
-    of that process in bytes.
+    ``tend()`` is called at every measurement. It starts or kills the training run in the other process, and returns
+    that process's resident memory in bytes.
     """
     from loaders import build_loader
 

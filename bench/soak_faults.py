@@ -28,7 +28,7 @@ from shards.manifest.dataset import ShardDataset
 __all__ = ["FAULTS", "KilledTraining", "damaged_shards", "faulty_reads", "main"]
 
 FAULTS = {"stall": 0.004, "unreadable": 0.004, "unforeseen": 0.001}
-"""Fault → probability that a read has it."""
+"""Fault → probability that it affects a read."""
 
 NUM_IMAGES = 480
 DAMAGED_SHARE = 0.01
@@ -48,8 +48,8 @@ TRAINING_SETTINGS = (
 
 
 def damaged_shards(folder: Path, seed: int) -> ShardDataset:
-    """Builds a data set of 480 noise images, half of them JPEG and half WebP, which is decoded whole. One image in a
-    hundred has a flipped bit."""
+    """Builds a data set of 480 noise images, half of them JPEG and half WebP. WebP images are always decoded whole. One
+    image in a hundred has a flipped bit."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
@@ -125,8 +125,7 @@ class KilledTraining:
         self._steps = 0
 
     def tend(self) -> None:
-        """Starts the process if none is running, or kills it if the time for that has come. Call it about once per
-        second."""
+        """Starts the process if none is running, or kills it if it is time to. Call it about once per second."""
         if self._process is None:
             self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._steps, self._die_at = self.steps, None

@@ -1,14 +1,14 @@
-"""``glass bench train``: measures the time of each part of a training step, and the rate of the loader alone.
+"""``glass bench train``: measures how long each part of a training step takes, and how fast the loader alone is.
 
 Question: does the model wait for data, and where does the time of a step go?
-Method: real batches from shards and real optimiser steps, timed in four parts: waiting for the batch, the
-forward pass with the loss, the backward pass with gradient clipping, and the optimiser. On a GPU each part
-ends with a synchronisation, which a real run does not have, so there the sum is an upper bound of a step. A
-round consists of ``--steps`` such steps, then of as many batches that are loaded without a model, which give
-the rate of the loader alone. Both begin with an empty queue and two batches that are not timed.
-``share_of_loader`` is the rate of training ÷ the rate of the loader alone, round by round. If it is near 1,
-the loader is the bottleneck; if it is far below 1, the model is. Times are medians over all steps; rates and
-the share are medians over the rounds. The smallest and the largest value are reported with each median.
+Method: real batches from shards and real optimiser steps, timed in four parts: waiting for the batch, the forward pass
+with the loss, the backward pass with gradient clipping, and the optimiser. On a GPU, each part ends with a
+synchronisation that a real run does not have, so the sum of the parts is an upper bound for a step there. In a round,
+``--steps`` such steps are taken, and then the same number of batches is loaded without a model, which gives the rate of
+the loader alone. Both begin with an empty queue and two batches that are not timed. ``share_of_loader`` is the training
+rate ÷ the rate of the loader alone, round by round. If it is near 1, the loader is the bottleneck; if it is far below
+1, the model is. Times are medians over all steps; rates and the share are medians over the rounds. The smallest and the
+largest value are reported with each median.
 
     glass bench train --data data/shards --presets glass_resnet50,single_view_resnet50
 """
@@ -116,8 +116,8 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: 
 
 
 def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> dict[str, Any]:
-    """Medians and ``ranges``: of times over all steps, of rates over the rounds. For each round, ``turns`` holds the
-    seconds that each part of each step took, and the loader's images per second."""
+    """Computes medians and ``ranges``: of times over all steps, of rates over the rounds. ``turns`` has one item per
+    round: the seconds taken by each part of each step, and the loader's images per second."""
     steps = [step | {"step_s": sum(step.values())} for taken, _ in turns for step in taken]
     values = {name: [step[name] for step in steps] for name in ("step_s", *PARTS)}
     values["images_per_s"] = [batch / statistics.median(sum(step.values()) for step in taken) for taken, _ in turns]
@@ -141,7 +141,7 @@ class _StepTimer:
         self._marks: dict[str, float] = {}
 
     def waited_for(self, loader: Any, number: int) -> Any:
-        """Yields ``number`` batches of an epoch, and records how long each one had to be waited for."""
+        """Yields ``number`` batches of an epoch, and records how long the consumer waited for each of them."""
         batches = iter(loader)
         for _ in range(number):
             start = time.perf_counter()
@@ -168,7 +168,7 @@ class _StepTimer:
         }
 
     def _marked(self, ended: str, owner: Any, method: str) -> Any:
-        """Context manager: while it is active, each call of ``owner.method`` records the time as the end of the part
+        """Context manager: patches ``owner.method`` so that each call first records the time as the end of the part
         ``ended``."""
         real = getattr(owner, method)
 

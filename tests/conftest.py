@@ -21,9 +21,9 @@ from tests.images.coded_images import draw_coded, encode, write_images, write_sm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""``OMP_NUM_THREADS`` and ``OMP_WAIT_POLICY`` are set before anything imports torch. Test processes run in parallel,
-and threads that spin while they wait for each other took two thirds of the time of some test files. Tests of threads
-set these variables themselves."""
+"""``OMP_NUM_THREADS`` and ``OMP_WAIT_POLICY`` must be set before anything imports torch. Test processes run in
+parallel, and some test files spent two thirds of their time on threads that were busy-waiting for each other. Tests of
+threads set these variables themselves."""
 
 os.fsync = lambda fd: None
 """Makes syncing do nothing: tests need no protection against a power cut, and syncing took a fifth of the time of some
@@ -42,8 +42,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job;
 
 
 def pytest_collection() -> None:
-    """Switches garbage collection off while pytest imports the tests. The imports create no garbage, and collections
-    would take a quarter of their time."""
+    """Switches garbage collection off while pytest imports the tests. Imports create no garbage, but collections would
+    take up a quarter of the import time."""
     gc.disable()
 
 
@@ -102,10 +102,10 @@ def encode_image() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def synthetic_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 24 images, ``real/`` and ``generated/gan_*``, whose pixels encode the image's number and their
+    """A folder of 24 images, ``real/`` and ``generated/gan_*``. The pixels of each image encode its index and their own
     coordinates.
 
-    The number is also the file's name. Do not write into the folder.
+    The index is also the file's name. Do not write into the folder.
     """
     root = tmp_path_factory.mktemp("images")
     write_images(root)
@@ -282,8 +282,7 @@ def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def runs(write_run: Callable[..., Path], synthetic_dataset: ShardDataset) -> list[Any]:
-    """Two runs by ``write_run`` in the form that a report reads (``RunData``): one of a skilled model, one of a
-    guessing model."""
+    """Two runs by ``write_run``, of a skilled and of a guessing model, as the ``RunData`` that a report reads."""
     from tests.runs.made_up_runs import skilled_and_guessing
 
     return skilled_and_guessing(write_run, synthetic_dataset)

@@ -1,11 +1,11 @@
-"""The files that all methods of a comparison share: shards, the images in them, and crops stored separately.
+"""The input that all methods of a comparison share: shards, the images extracted from them, and crops stored as JPEGs.
 
-``files/``  the image of every sample exactly as its shard holds it, so that methods that read files
+``files/``  the image of every sample, byte for byte as in its shard, so that methods that read files
             and methods that read shards decode the same bytes (a progressive JPEG that the build
             converted to baseline is baseline for all methods)
 ``shards/``  the data set that the loader reads
-``crops-N.bin``  N crops for each image and each of its window sets, as JPEGs one after the other
-``crops-N.npy``  the position of each crop in ``crops-N.bin``
+``crops-N.bin``  concatenated JPEGs of N crops per image and window set (see :attr:`Corpus.copies`)
+``crops-N.npy``  the byte range of each crop in ``crops-N.bin``
 """
 
 import csv
@@ -50,7 +50,7 @@ CROP_SIZE = GLOBAL_SIZE = 224
 SPLIT = "train"
 SEED = 0
 MIN_IMAGES_PER_EPOCH = 256
-"""A small corpus reaches at least this many images per epoch by repeating each image with further sets of windows."""
+"""Minimum number of images per epoch. A smaller corpus reaches it by repeating each image with different windows."""
 PRECUT_QUALITY = 92
 _PURPOSE = "storing crops as separate JPEGs"
 Bytes = npt.NDArray[np.uint8]
@@ -77,8 +77,8 @@ class Corpus:
     root: Path
     images: list[CorpusImage]
     copies: int
-    """Number of window sets per image. Copy c of image k is the same image, with the windows drawn for
-    ``copy_content_id(…, c)``."""
+    """Number of window sets per image. Set c contains the windows that the loader draws for an image with the content
+    id ``copy_content_id(…, c)``."""
     dropped: dict[str, int]
     """Reason → number of images that the corpus leaves out for that reason."""
     entry_point_shares: list[float]
@@ -86,7 +86,7 @@ class Corpus:
 
     @classmethod
     def open(cls, root: str | Path) -> "Corpus":
-        """Reads the corpus whose description is in ``root``."""
+        """Opens the corpus in the folder ``root`` by reading its ``corpus.json``."""
         fields = json.loads((Path(root) / "corpus.json").read_text(encoding="utf-8"))
         fields["images"] = [CorpusImage(**image) for image in fields["images"]]
         return cls(root=Path(root), **fields)
@@ -111,7 +111,7 @@ class Corpus:
         return 8 * sum(image.num_bytes for image in self.images) / pixels
 
     def path(self, index: int) -> Path:
-        """The path of image number ``index``."""
+        """Returns the path of the image at position ``index``."""
         return self.root / self.images[index].file
 
     def windows(self, num_crops: int) -> npt.NDArray[np.int32]:
@@ -135,8 +135,8 @@ class Corpus:
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """Returns the stored crops as one memory-mapped array of bytes, and the position of each crop in it: (copies,
-        images, N, 2) int64, the index of the crop's first byte and of the byte after its last."""
+        """Returns the stored crops as one memory-mapped array of bytes, and the range of each crop in it, (copies,
+        images, N, 2) int64: the index of its first byte, and the index after its last byte."""
         bounds = np.load(self.root / f"crops-{num_crops}.npy")
         return mapped(self.root / f"crops-{num_crops}.bin"), bounds
 
@@ -155,9 +155,9 @@ def mapped(path: Path) -> Bytes:
 def build_corpus(
     root: Path, photographs: Sequence[Path], crop_counts: Sequence[int], settings: BuildSettings | None = None
 ) -> Corpus:
-    """Builds shards from ``photographs`` in the new folder ``root`` and extracts the images from the shards again. For
-    each N in ``crop_counts``, it also stores N crops of every image as JPEGs; this requires all photographs to be
-    JPEGs. Raises ``InputError`` if fewer than two photographs can be used."""
+    """Builds shards from ``photographs`` in the new folder ``root``, and extracts the images from the finished shards.
+    For each N in ``crop_counts``, also stores N crops of every image as JPEGs, which requires all photographs to be
+    JPEGs. Raises ``InputError`` if there are fewer than two photographs."""
     if len(photographs) < 2:
         raise InputError("a comparison needs at least two different photographs")
     (root / "files").mkdir(parents=True)
@@ -243,8 +243,8 @@ def data_digest(info: DatasetInfo) -> str:
 
 
 def corpus_digest(corpus: Corpus) -> str:
-    """A digest of the images of a corpus. It covers each source file's hash and the number of bytes that the image
-    takes in its shard. It ignores the other bytes of the shards, because they depend on library versions."""
+    """Returns a digest of a corpus's images. It covers each source file's hash and each image's size in bytes within
+    its shard. It ignores all other bytes of the shards, because they depend on library versions."""
     return _digest(f"{image.file_id} {image.num_bytes}" for image in corpus.images)
 
 

@@ -28,8 +28,8 @@ class Format:
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for Pillow's ``save``."""
     stored_as: str | None = "tiles"
-    """The form to which a build can convert a file of this format, so that one crop can be read without the rest:
-    ``tiles`` or ``baseline``. None if the file allows that without conversion."""
+    """The form (``tiles`` or ``baseline``) to which a build must convert a file of this format before one crop can be
+    read without decoding the rest. None if no conversion is needed."""
     extra: str = ""
     """The extra of this package that installs the Pillow plugin for the format; "" if none is needed."""
 
@@ -100,7 +100,8 @@ def shrink_photographs(photographs: Sequence[Path], megapixels: float, folder: P
 
 
 def write_photographs(images: Sequence[Path], name: str, folder: Path) -> list[Path]:
-    """Writes the image files ``images`` in the format ``name`` into the new ``folder``. Returns the paths."""
+    """Converts the image files ``images`` to the format ``name``, and writes them to the new ``folder``. Returns the
+    paths."""
     register_plugins()
     folder.mkdir(parents=True)
     paths = []

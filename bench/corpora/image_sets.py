@@ -34,31 +34,31 @@ REFERENCE_MEGAPIXELS = 6
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A corpus of images of one kind: photographs in their own sizes, or images made in one requested size."""
+    """A corpus of one kind of image: photographs in their original sizes, or images of one requested size."""
 
     kind: str
-    """``photographs``, ``synthetic``, or the format that photographs were written in."""
+    """``photographs``, ``synthetic``, or the name of the format in which the photographs were re-encoded."""
     corpus: Corpus
     skipped: dict[str, int]
     """Reason → number of files of ``--photos`` that were left out for that reason."""
     asked_megapixels: float | None = None
-    """The requested size of the images, to which synthetic images are drawn and photographs are scaled. None for
-    photographs that keep their own size."""
+    """Requested size in megapixels of the synthetic images or rescaled photographs. None if the photographs keep their
+    original sizes."""
 
     @property
     def suffix(self) -> str:
-        """The suffix for names of ratios, such as ``@12mp`` or ``@photographs``."""
+        """Suffix for the names of ratios, such as ``@12mp`` or ``@photographs``."""
         if self.asked_megapixels is None:
             return f"@{PHOTOGRAPHS}"
         return f"@{self.asked_megapixels:g}mp"
 
     @property
     def row_fields(self) -> dict[str, str]:
-        """Fields that all rows measured on these images have."""
+        """The fields shared by all rows measured on these images."""
         return {"images": self.kind, "data": corpus_digest(self.corpus)}
 
     def describe(self) -> dict[str, Any]:
-        """A description of the set in plain values, for the JSON document."""
+        """Describes the set as plain values for the JSON document."""
         return {
             "images": self.kind,
             "number": len(self.corpus),
@@ -129,7 +129,7 @@ def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
-    """Bytes of entry points ÷ bytes of the JPEG, for the median image and for the image with the largest share."""
+    """Returns bytes of entry points ÷ bytes of the JPEG: the median over the images, and the largest value."""
     shares = image_set.corpus.entry_point_shares
     if not shares:
         return {}
@@ -141,7 +141,7 @@ def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
 
 
 def spread(paths: list[Path], limit: int | None) -> list[Path]:
-    """At most ``limit`` of ``paths``, spread evenly over the list."""
+    """Returns at most ``limit`` of ``paths``, evenly spaced over the list."""
     if limit is None or limit >= len(paths):
         return paths
     return [paths[place * len(paths) // limit] for place in range(limit)]

@@ -1,8 +1,8 @@
-"""A web server on loopback with the slowness and the faults of real stores.
+"""A web server on loopback that simulates the slowness and the faults of real stores.
 
-``glass bench remote`` and the tests of remote shards use it. The server handles range requests and
-counts the bytes that it sends. If asked to, it lets a share of the requests fail. The same requests fail in
-every run, because a hash of the request and of the number of the attempt decides.
+Used by ``glass bench remote`` and by the tests of remote shards. The server handles range requests, counts the bytes
+that it sends, and can make a fraction of the requests fail. Whether a request fails depends only on a hash of the
+request and its attempt number, so the same requests fail in every run.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ FAULTS = ("reset", "unavailable", "short", "slow")
 
 @dataclass
 class Server:
-    """The settings and counters that the handler of every request shares."""
+    """Settings and counters shared by the handlers of all requests."""
 
     root: Path
     url: str = ""
@@ -37,9 +37,9 @@ class Server:
     bytes_per_s: float = 0.0
     """Bandwidth of the whole server in bytes per second; 0 means no limit."""
     damage: str = ""
-    """Name of a file. In each response from this file, one bit is flipped."""
+    """Name of a file. Every response with data from this file has one flipped bit."""
     dead: tuple[str, ...] = ()
-    """Paths of files for which every response is status 503."""
+    """Paths of files, relative to ``root``. Requests for them are always answered with status 503."""
     counts: Counter[str] = field(default_factory=Counter)
     tries: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -60,7 +60,7 @@ class Server:
             self.counts[name] += amount
 
     def throttle(self, num_bytes: int) -> None:
-        """Sleeps for the latency, plus the time that ``num_bytes`` take at the bandwidth, which all requests share."""
+        """Sleeps for the latency plus the time needed to send ``num_bytes`` at the bandwidth shared by all requests."""
         wait = self.latency_s
         if self.bytes_per_s:
             with self.lock:

@@ -1,8 +1,8 @@
-"""The same shards with a longer manifest, which lists every sample several times, each time with different crops.
+"""Lengthens the epochs of a data set: the manifest lists every sample several times, each time with different crops.
 
-An epoch over a few dozen photographs takes a tenth of a second, so starting and stopping would dominate its time.
-If the manifest lists each sample R times, an epoch is R times as long but reads the same bytes. Each repetition has
-its own ``content_id``, so the loader's rule draws different windows for it.
+An epoch over a few dozen photographs takes a tenth of a second, so starting and stopping would dominate its time. If
+the manifest lists each sample R times, an epoch takes R times as long but reads the same bytes. Each repetition has its
+own ``content_id``, so the loader draws different windows for it.
 """
 
 from pathlib import Path
@@ -23,15 +23,15 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # any odd number gives each copy other i
 
 
 def copy_content_id(content_id: npt.NDArray[np.int64], copy: int) -> npt.NDArray[np.int64]:
-    """The content ids of copy number ``copy``. Copy 0 keeps the original ids."""
+    """Returns the content ids for repetition ``copy``. Repetition 0 keeps the original ids."""
     with np.errstate(over="ignore"):
         step = np.uint64(copy) * GOLDEN
     return (content_id.view(np.uint64) ^ step).view(np.int64)
 
 
 def repeat_dataset(dataset: ShardDataset, split: str, copies: int, folder: Path) -> ShardDataset:
-    """Writes a data set to the new ``folder`` in which each sample of ``split`` of ``dataset`` occurs ``copies`` times.
-    It links to the same tars."""
+    """Writes a data set to the new ``folder`` that contains ``copies`` repetitions of each sample of ``split``. Its
+    tars are symbolic links to those of ``dataset``."""
     folder.mkdir(parents=True)
     rows = dataset.split_rows(split)
     table = dataset.table.take(pa.array(np.tile(rows, copies))).combine_chunks()

@@ -1,4 +1,4 @@
-"""Data sets with manifests of any number of samples. All rows point to the same two images."""
+"""Writes data sets with manifests of any length, in which all rows refer to the same two images."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,10 +1,9 @@
-"""Synthetic photographs: images with the same statistics as photographs, as far as they matter to a decoder.
+"""Synthetic photographs, whose statistics match those of real ones in all respects that matter to a decoder.
 
-Discs of many sizes that hide each other ("dead leaves") give the edges and the power spectrum of natural
-scenes. Slow shading and texture give smooth areas their gradients. Sensor noise gives the entropy of a real
-camera's file, 2–4 bits per pixel at quality 90. The discs, texture and noise do not grow with the image: a
-window of a 48-megapixel image costs as many bits as one of a 3-megapixel image, so that results for different
-sizes differ only because of the size.
+Overlapping discs of many sizes ("dead leaves") give the edges and the power spectrum of natural scenes. Smooth shading
+and texture add gradients to flat areas. Sensor noise gives the entropy of a real camera's file, 2–4 bits per pixel at
+quality 90. The sizes of discs, texture and noise do not scale with the image: a window of a 48-megapixel image costs as
+many bits as one of a 3-megapixel image, so results for different image sizes differ only because of the size.
 """
 
 import io

@@ -1,5 +1,5 @@
-"""Measures one cell (an image format at one size) after another: writes the image files, builds shards from them, and
-runs all methods in turn."""
+"""Measures the cells of ``glass bench decode --formats``, each of which is an image format at one size. For each cell,
+writes the image files, builds shards from them, and runs all methods in turn."""
 
 import argparse
 import time
@@ -40,7 +40,7 @@ LEAST_IMAGES = 2
 
 @dataclass
 class FormatsRun:
-    """Measures one cell (an image format at one size) after another, and collects rows and ratios."""
+    """Measures cells (image formats, each at one size) one by one, and collects their rows and ratios."""
 
     bench: str
     methods: Mapping[str, MethodInfo]
@@ -50,14 +50,14 @@ class FormatsRun:
     rounds: int
     seconds_per_round: float
     seconds_per_cell: float
-    """Time limit in seconds for all methods together that decode whole files. A cell that would take longer uses fewer
-    photographs, but at least two."""
+    """Time limit in seconds per cell for all methods that decode whole files, taken together. A cell that would take
+    longer uses fewer photographs, but at least two."""
     photographs_skipped: dict[str, int]
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: dict[str, Ratio] = field(default_factory=dict)
     sets: list[ImageSet] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    """The format, the method or ``METHOD of FORMAT`` that was left out → the reason."""
+    """What was left out (a format, a method, or ``METHOD of FORMAT``) → the reason."""
     failed: dict[str, str] = field(default_factory=dict)
 
     def measure_cell(self, name: str, megapixels: float, images: Sequence[Path]) -> None:
@@ -92,11 +92,11 @@ class FormatsRun:
         return plot_formats(self.rows, LABELS, FORMAT_LABELS, output)
 
     def _affordable(self, name: str, image: Path) -> int:
-        """The number of images that all methods which decode whole files can process within ``seconds_per_cell``,
-        warm-up included.
+        """Returns how many images fit into ``seconds_per_cell``, including warm-up, if every method that decodes whole
+        files processes each of them; at least two.
 
-        The number has to be limited because a round passes over all images at least once, however long that takes. For
-        16 HEIC files of 8 megapixels it takes seven seconds per method.
+        The number must be limited because every round passes over all images at least once. For 16 HEIC files of 8
+        megapixels, one pass takes seven seconds per method.
         """
         whole = sum(method not in (*STORED, *self.skipped) and method in self.methods for method, _ in methods_of(name))
         with Image.open(image) as opened:

@@ -1,12 +1,11 @@
-"""``glass bench gpu``: runs all GPU measurements in one command that takes a few minutes.
+"""``glass bench gpu``: runs all GPU measurements with one command, in a few minutes.
 
-Question: do decoding, loading and training work on this GPU? How fast are they, are the pixels right, and how
-much memory does training need?
-Method: the parts are machine, tests, pixels, loader, training, memory and compile, in this order. Each has a
-share of ``--minutes``, in wall time; time that a part does not use goes to the next parts. Each row is
-written to ``--out`` as soon as it is measured, so that an interrupted run keeps its rows. When the time of a
-part is over, its remaining rows get the state ``cut off``. If a part hangs, its process is killed and the
-next part begins in a new process.
+Question: do decoding, loading and training work on this GPU? How fast are they, are the pixels correct, and how much
+memory does training need?
+Method: the parts run in this order: machine, tests, pixels, loader, training, memory, compile. Each has a share of
+``--minutes``, in wall time; time that a part does not use is passed on to the next parts. Each row is written to
+``--out`` as soon as it has been measured, so an interrupted run keeps its rows. When a part's time is up, its remaining
+rows are marked ``cut off``. If a part hangs, its process is killed, and the next part begins in a new process.
 
     glass bench gpu --minutes 8 --data data/shards --out gpu.json
 
@@ -38,11 +37,11 @@ __all__ = ["main", "parser"]
 
 BENCH = "gpu"
 GRACE_S, GRACE_SHARE = 30.0, 0.3
-"""If a part exceeds its time by more than ``GRACE_S`` seconds plus ``GRACE_SHARE`` of that time, the process is killed.
-The limits are generous because the process may have to start anew and compile kernels, which takes half a minute in a
+"""If a part exceeds its time by more than ``GRACE_S`` seconds plus ``GRACE_SHARE`` of that time, its process is killed.
+The limits are generous because a new process may have to start and compile kernels, which takes half a minute in a
 fresh checkout."""
 LAST_S = 2.0
-"""Everything is killed this many seconds before the end, to leave time for writing the results."""
+"""Number of seconds before the end at which everything is killed, to leave time for writing the results."""
 START_S = 120.0
 WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 
@@ -100,7 +99,7 @@ def _write(document: dict[str, Any], out: Path) -> None:
 
 
 class _Runner:
-    """Runs the measuring process. If the process has been killed, the next part starts a new one."""
+    """Runs the measuring process. After the process has been killed, a new one is started for the next part."""
 
     def __init__(self, setting: dict[str, Any]) -> None:
         self._setting = setting

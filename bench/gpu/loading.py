@@ -1,5 +1,5 @@
-"""Measures the loader's images per second for each decoder, number of crops and number of threads. Batches are
-delivered on the device."""
+"""Measures the loader's images per second for each decoder, number of crops and number of threads, with batches
+delivered to the device."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from shards.cli.wording import counted
 __all__ = ["LOADER"]
 
 CROP_COUNTS = (4, 1, 16, 2, 8)
-"""Numbers of crops, the most informative first, because the last ones may be cut off."""
+"""Numbers of crops in descending order of importance, since time may run out before the last ones are measured."""
 PREFERRED_CROPS = 4
 TURN_S = {"cuda": 1.0, "cpu": 0.3}
 BATCH = {"cuda": 32, "cpu": 8}

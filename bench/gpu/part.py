@@ -43,7 +43,7 @@ class Setting:
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """The presets to measure. On a CPU, one small preset replaces them."""
+        """The presets to measure; on a CPU, a single small one."""
         return ("glass_resnet50", "glass_vit_base") if self.on_gpu else ("glass_tiny",)
 
 
@@ -53,8 +53,8 @@ class Cell:
 
     name: str
     measure: Callable[[float], Answer]
-    """Takes the number of seconds left, which it may exceed a little, and returns figures and a sentence. If it raises
-    an exception, the cell's row reports it."""
+    """A function that takes the number of seconds left, which it may exceed slightly, and returns figures and a
+    sentence. If it raises an exception, the cell's row reports it."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _step(config: RunConfig) -> Iterator["Step"]:
 
 
 def _synthetic_rate(step: "Step", seconds: float) -> float:
-    """Images per second of training on one batch that is already on the device."""
+    """Returns the training speed in images per second on one batch that is already on the device."""
     import torch
 
     for _ in range(WARM_UP_STEPS):
@@ -99,8 +99,8 @@ def _train(setting: Setting, preset: str, left: float) -> Answer:
 
 
 def _loaded_rate(step: "Step", setting: Setting, seconds: float) -> tuple[float, float]:
-    """(images per second, share of the time that steps waited for their batch) of training on batches from the
-    loader."""
+    """Trains on batches from the loader. Returns the images per second, and the share of the time spent waiting for
+    batches."""
     import torch
 
     from loaders import build_loader

@@ -1,10 +1,10 @@
-"""The measuring process of ``glass bench gpu``: ``python -m bench.gpu.worker`` reads its setting, then measures each
-part whose name it reads.
+"""The measuring process of ``glass bench gpu``. ``python -m bench.gpu.worker`` reads its setting, then measures one
+part per request.
 
-Input and output have one JSON document per line. Standard input: the setting, then ``{"part": name, "seconds": …}`` any
-number of times. Standard output: ``{"ready": true}`` or ``{"refused": sentence}``; then, for each part, ``{"cells":
-[name, …]}``, one row per cell and ``{"end": name}``. Anything else that is printed goes to standard error. One process
-serves all parts, because importing torch and initialising a GPU take seconds each time.
+Standard input and standard output carry one JSON document per line. Input: the setting, then any number of requests
+``{"part": name, "seconds": …}``. Output: ``{"ready": true}`` or ``{"refused": sentence}``; then, for each requested
+part, ``{"cells": [name, …]}``, one row per cell and ``{"end": name}``. Anything else that is printed goes to standard
+error. One process serves all parts, because importing torch and initialising a GPU each take seconds.
 """
 
 import json
@@ -58,8 +58,8 @@ def _require(setting: Setting) -> None:
 
 
 def _warm_up() -> None:
-    """Compiles the kernels of a fresh checkout, which takes half a minute, while the GPU tests run in another
-    process."""
+    """Compiles the kernels while the GPU tests run in another process. In a fresh checkout, this takes half a
+    minute."""
     from bench.gpu.pixels import spliced_jobs
 
     with suppress(Exception):  # the part that needs the kernels fails in the same way, and reports it
@@ -67,7 +67,7 @@ def _warm_up() -> None:
 
 
 def _measured(part: Part, setting: Setting, deadline: float) -> Iterator[dict[str, Any]]:
-    """Yields the names of the cells in one document, then a row for each cell."""
+    """Measures a part. Yields a document with the names of its cells, then one row per cell."""
     if part.needs_data and setting.data is None:
         cells = [Cell("shards", _no_data)]
     else:

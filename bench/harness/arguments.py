@@ -59,8 +59,8 @@ def add_measuring(parser: CommandParser, threads: str) -> None:
 
 
 def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
-    """Checks the arguments of :func:`add_measuring`. Returns a map from each number of threads to the cores to which a
-    process with that many is pinned. Raises ``InputError`` naming the argument."""
+    """Checks the arguments added by :func:`add_measuring`. Returns number of threads → cores to which a process with
+    that many threads is pinned. Raises ``InputError`` naming the argument at fault."""
     check_at_least(1, options, "rounds")
     if not 0 < options.seconds_per_round <= 600:
         raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be from 0 to 600")
@@ -70,8 +70,8 @@ def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
 
 
 def check_at_least(least: int, options: argparse.Namespace, *names: str) -> None:
-    """Raises ``InputError`` naming the argument if one of the options ``names``, such as ``batch_size``, has a value
-    below ``least``."""
+    """Raises ``InputError`` naming the argument if an option in ``names``, such as ``batch_size``, is less than
+    ``least``. Options that are None are not checked."""
     for name in names:
         value = getattr(options, name)
         if value is not None and value < least:
@@ -119,7 +119,7 @@ def names_among(name: str, text: str, known: Collection[str]) -> list[str]:
 
 
 def progress(message: str) -> None:
-    """Prints a progress message to standard error, because a bench takes minutes."""
+    """Prints a progress message to standard error, since a bench may run for minutes."""
     print(message, file=sys.stderr, flush=True)
 
 

@@ -14,7 +14,7 @@ import psutil
 __all__ = ["QUIET_CORES", "busy_cores", "environment", "warn_if_busy"]
 
 QUIET_CORES = 0.5
-"""If other programs keep more cores busy than this, measurements count as unreliable."""
+"""Number of cores. If other programs keep more than this many busy, measurements count as unreliable."""
 LOOK_S = 0.3
 
 LIBRARIES = (

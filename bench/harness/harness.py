@@ -24,7 +24,7 @@ __all__ = ["Measurement", "Outcome", "Ratio", "alternate", "ratio"]
 
 @dataclass
 class Measurement:
-    """The rounds of one task."""
+    """The results of one task over all rounds."""
 
     task: Task
     images_per_s: list[float] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Measurement:
     report: dict[str, float] = field(default_factory=dict)
 
     def add(self, turn: dict[str, Any]) -> None:
-        """Adds the result of one round. Ignores an empty one, which stands for a process that died."""
+        """Adds the result of one round. An empty result, which means that the process died, is ignored."""
         if turn:
             self.images_per_s.append(turn["images"] / turn["seconds"])
             self.images += turn["images"]
@@ -57,7 +57,7 @@ class Outcome:
     skipped: dict[str, str]
     """Method → why it cannot run here."""
     failed: dict[str, str]
-    """Method → exit code and last line of output of its process, if it failed."""
+    """Method → the exit code of its process and the last line of the process's standard error."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,15 @@ class Ratio:
 
 
 def ratio(above: Measurement, below: Measurement) -> Ratio:
-    """``above`` ÷ ``below`` in images per second, round by round, since rounds of the same number ran within seconds of
-    each other."""
+    """Returns the ratio of images per second, ``above`` ÷ ``below``. It is computed for each round, because the two
+    methods ran within seconds of each other in the same round."""
     quotients = [a / b for a, b in zip(above.images_per_s, below.images_per_s, strict=True)]
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 
 
 def alternate(tasks: Sequence[Task], rounds: int, progress: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Starts a process per task, warms the processes up one by one, then lets each take a turn, ``rounds`` times.
+    """Starts one process per task, warms them up one by one, and then runs ``rounds`` rounds in which each process
+    takes one turn.
 
     A method that cannot run here is listed in ``skipped``, and one that crashes in ``failed``. The other methods
     continue.
@@ -115,8 +116,8 @@ def _is_built(worker: "_Worker", outcome: Outcome) -> bool:
 
 
 def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
-    """The worker's response. If the process died, the response is empty, and ``outcome.failed`` gets the exit code and
-    the last line that the process printed."""
+    """Sends a request and returns the worker's response. If the process has died, returns an empty response and records
+    the error in ``outcome.failed``."""
     try:
         return worker.ask(request)
     except WorkerDied as error:
@@ -125,7 +126,8 @@ def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
 
 
 class WorkerDied(Exception):
-    """A measured process ended too early. The message gives its exit code and the last line that it printed."""
+    """A measured process exited prematurely. The message gives its exit code and the last line of its standard
+    error."""
 
 
 class _Worker:

@@ -1,4 +1,4 @@
-"""Types of the documents of benches that measure images per second."""
+"""Types of the JSON documents printed by benches that measure images per second."""
 
 from typing import TypedDict
 
@@ -42,7 +42,7 @@ class Environment(TypedDict):
 
 
 class ImageRow(TypedDict):
-    """Images per second of a method."""
+    """The speed and resource usage of a method."""
 
     bench: str
     method: str
@@ -57,7 +57,7 @@ class ImageRow(TypedDict):
     bytes_read_per_image: Number
     """Number of bytes that the method reads from storage per image."""
     cpu_s_per_image: Number
-    """User and system time of all threads and processes of the method, in seconds."""
+    """CPU time per image in seconds: user and system time of all threads and processes of the method."""
     peak_rss_mib: Number
 
 
@@ -74,7 +74,7 @@ class TurnsRow(ImageRow):
 
 
 class Measured(TypedDict):
-    """The document of a bench with ratios."""
+    """The document of a bench that reports ratios."""
 
     bench: str
     environment: Environment

@@ -22,7 +22,8 @@ class Usage:
     """CPU time since the process began, and peak memory since the last reset."""
 
     cpu_s: float
-    """User and system time of all threads and of child processes, such as the worker processes of peers."""
+    """User and system time in seconds of all threads and child processes, including the worker processes of other
+    loading libraries."""
     peak_rss_mib: float
     """Peak resident memory in MiB, including libraries and mapped pages of shards. The peaks of child processes are
     added, so a page that several processes share is counted once for each of them."""
@@ -73,8 +74,8 @@ def _cpu_s() -> float:
 
 
 def _wants_to_run() -> bool:
-    """Whether any other thread of this process or its children is running, or waits for a core or a disk. On a busy
-    machine such a thread may have used no CPU time since the previous check."""
+    """Whether any other thread of this process or of its children is running or waiting for a core or a disk. The CPU
+    time alone does not show this: on a busy machine, such a thread may have used none since the previous check."""
     own = str(threading.get_native_id())
     return any(
         thread != own and state in "RD" for process in _family() for thread, state in _thread_states(process.pid)

@@ -47,8 +47,8 @@ GOALS: Mapping[str, Goal] = {
     "slope_chunked_over_plain": Goal(0.05, at_least=False),
     "step_time_chunked_over_plain": Goal(1.35, at_least=False),
 }
-"""Target for each ratio, for photographs of at least 6 megapixels with 4 crops, on one core unless the name says
-otherwise. The two targets for chunks apply to the worst of the measured presets."""
+"""Ratio → its target, for photographs of at least 6 megapixels with 4 crops, on one core unless the name says
+otherwise. The two targets for ``…_chunked_over_plain`` apply to the worst of the measured presets."""
 
 PAIRS = (
     ("window", "recipe"),
@@ -67,13 +67,14 @@ PAIRS = (
 
 
 def reference_crops(crop_counts: Sequence[int]) -> int:
-    """The number of crops at which ratios are computed: 4, or the first if 4 is not measured."""
+    """Returns the number of crops at which ratios are computed: 4 if it is in ``crop_counts``, otherwise the first one
+    there."""
     return PREFERRED_CROPS if PREFERRED_CROPS in crop_counts else crop_counts[0]
 
 
 def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) -> dict[str, Ratio]:
-    """The ratios of two methods, such as ``window_over_recipe``, for all known pairs of methods in ``measured``. All
-    measurements must have the same images, number of crops and number of threads."""
+    """Returns a ratio such as ``window_over_recipe`` for each known pair of methods, if both of them are in
+    ``measured``. All measurements must have the same images, number of crops and number of threads."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     pairs = [*PAIRS, *(("window", peer) for peer in peers)]
     return {
@@ -84,8 +85,8 @@ def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) ->
 
 
 def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Ratio]:
-    """``speedup_2_threads`` and so on: images per second of ``method`` with 2 or more threads ÷ those with one thread.
-    Empty if one thread was not measured."""
+    """Returns the ratios ``speedup_2_threads`` and so on: images per second of ``method`` with that many threads ÷
+    those with one thread. Empty if one thread was not measured."""
     by_threads = {m.task.threads: m for m in measured if m.task.method == method}
     if 1 not in by_threads:
         return {}
@@ -125,8 +126,8 @@ def ratio_fields(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, Any]]:
 
 
 def check_rates(where: str, row: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` naming the row as ``where`` if a figure is below 0, or if the median is not within its
-    spread."""
+    """Raises ``ValueError`` if a figure is negative or the median lies outside its spread. The message calls the row
+    ``where``."""
     for name, value in row.items():
         if isinstance(value, int | float) and value < 0:
             raise ValueError(f"{where}.{name} = {value!r} is not a number of at least 0")

@@ -1,9 +1,9 @@
-"""Types of the benches' documents, which are checked when they are printed and when they are read.
+"""Types of the JSON documents of all benches. Each document is checked both when it is printed and when it is read.
 
-``rows``  one row per measured combination of method and settings; rows of benches that measure images per second
-are :class:`ImageRow`
-``ratios``  name → number, the ratios for which targets are set, among others; ``ratio_ranges`` holds the
-smallest and the largest value of each ratio over the rounds
+``rows``  one row per measured combination of method and settings; benches that measure images per second use
+:class:`ImageRow`
+``ratios``  name → value, for all ratios with targets and some others; ``ratio_ranges`` holds the smallest and the
+largest value of each ratio over the rounds
 ``environment``  the machine and software of the measurement
 """
 
@@ -50,7 +50,7 @@ class Scale(TypedDict):
 
 
 class SoakSummary(TypedDict):
-    """The result of a soak test: growth of memory, handles and threads, faults, and kills."""
+    """The result of a soak test: how much memory, handles and threads grew, and how many faults and kills occurred."""
 
     verdict: str
     rss_growth: Number
@@ -151,7 +151,7 @@ class Gpu(TypedDict):
     data: str
     rows: list[GpuRow]
     verdicts: dict[str, str]
-    """Part → a sentence that sums it up; parts that did not begin are missing."""
+    """Part → a sentence that sums it up. Parts that were not started are missing."""
     environment: Environment
 
 
@@ -200,7 +200,7 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
 
 
 class Line(TypedDict):
-    """A line of ``bench/results/*.jsonl``. The type of its document is the bench's own, as in :data:`SCHEMAS`."""
+    """A line of ``bench/results/*.jsonl``. :data:`SCHEMAS` maps the bench to the type of its ``document``."""
 
     bench: str
     machine: str
@@ -221,8 +221,8 @@ def check_result(name: str, document: dict[str, Any]) -> None:
 
 
 def check_line(line: object) -> Line:
-    """Checks a line of results and returns it. Raises ``ValueError`` if the line, or the document in it, does not have
-    its declared type."""
+    """Checks a line of results and returns it. Raises ``ValueError`` if the line or its document does not match its
+    type."""
     checked = typed_document(line, Line, "line")
     if checked["bench"] not in SCHEMAS:
         raise ValueError(f"line.bench = {checked['bench']!r} is not one of {', '.join(SCHEMAS)}")

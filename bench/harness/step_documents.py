@@ -38,7 +38,7 @@ class MemoryFit(TypedDict):
 
 
 class MemoryRow(StepRow):
-    """Memory of a training step."""
+    """Memory of a training step, and its time if that was measured."""
 
     counted_by: str
     rounds: int
@@ -63,7 +63,8 @@ class Memory(Measured):
 
 
 class TrainRow(StepRow):
-    """Time of a training step, medians over the rounds."""
+    """Times and rates of a training step: times are medians over all steps; rates and their ratio are medians over the
+    rounds."""
 
     data: str
     rounds: int

@@ -1,4 +1,4 @@
-"""Readable tables, printed before the JSON document."""
+"""Prints human-readable tables, which precede the JSON document."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,11 +26,12 @@ __all__ = [
 
 WIDTH = 120
 WIDE = 130
-"""Maximum table width in characters. Tables with many figures need it, with the range of each figure below it."""
+"""Maximum table width in characters. Tables with many columns need this width, because each cell also shows the range
+of its figure."""
 WIDEST = 160
 MIB = 1 << 20
 TEXTS = ("format", "images", "method", "preset", "ratio")
-"""Columns that hold text, which is aligned to the left."""
+"""Columns that hold text and are therefore aligned to the left."""
 MEMORY_PARTS = ("weights", "gradients", "optimiser", "activations", "input")
 
 
@@ -59,7 +60,8 @@ def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Prints one line per row, with a rule where the images, the number of crops or the number of threads change."""
+    """Prints one line per row, and a horizontal rule wherever the images, the number of crops or the number of threads
+    change."""
     figures = ("images/s", "min – max", "kB/image", "CPU ms/image", "peak MiB")
     table = new_table(title, "images", "crops", "threads", "method", *figures)
     before = None
@@ -214,8 +216,8 @@ def print_spanning(table: Table) -> None:
 
 
 def spanned(value: float, span: Sequence[float], scale: float = 1.0) -> str:
-    """Text for a table cell of two lines: the median, and below it the smallest and the largest value. All are
-    multiplied by ``scale``."""
+    """Formats a two-line table cell: the median, and below it the smallest and the largest value, all multiplied by
+    ``scale``."""
     return f"{_short(scale * value)}\n{'–'.join(_short(scale * v) for v in span)}"
 
 

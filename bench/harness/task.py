@@ -1,4 +1,5 @@
-"""Defines what a measured process runs: a method, and a task with its corpus, number of crops and threads."""
+"""Defines the work of a measured process: a method, and a task that specifies the corpus, number of crops and
+threads."""
 
 import json
 import time
@@ -18,11 +19,11 @@ class MethodInfo:
     """A method's entry in a registry."""
 
     about: str
-    """A line printed below the table: what the method does, and which work of other methods it leaves out."""
+    """A line printed below the table: what the method does, and which work it omits compared with other methods."""
     where: str
     """``module:Class`` of the method. The class takes a :class:`Task`. Only the measured process imports it."""
     options: dict[str, str] = field(default_factory=dict)
-    """Options that are passed to the method in the task's ``options``."""
+    """Method-specific options, which the method receives in the task's ``options``."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Task:
     threads: int
     cores: list[int]
     seconds_per_round: float
-    """Minimum duration of a round. A round consists of whole passes over the files, as few as take about this long."""
+    """Target duration of a round in seconds. A round consists of whole passes over the files: the smallest number that
+    is expected to take this long."""
     options: dict[str, str] = field(default_factory=dict)
-    """Options that only this method knows."""
+    """Method-specific options."""
 
     @property
     def label(self) -> str:
@@ -61,10 +63,10 @@ class Task:
 
 
 class Method(ABC):
-    """The base class of measured work, such as one way to turn encoded images into a global view and crops.
+    """Base class for the work that is measured, such as one way to turn encoded images into a global view and crops.
 
-    A pass processes every file of the corpus once. Each turn of ``run`` starts with empty queues and returns when the
-    last result is in memory, so that all work is timed.
+    A pass processes every file of the corpus once. Each call of ``run`` is one turn: it starts with empty queues and
+    returns when the last result is in memory, so all work is timed.
     """
 
     passes = 1
@@ -81,7 +83,7 @@ class Method(ABC):
         return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
-        """Prepares turns of ``passes`` passes each. Not timed."""
+        """Prepares for turns of ``passes`` passes each. Not timed."""
         self.passes = passes
 
     @abstractmethod

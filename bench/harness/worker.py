@@ -1,11 +1,11 @@
-"""The measured process: ``python -m bench.harness.worker`` reads a task, then runs it whenever it is told to.
+"""The measured process. ``python -m bench.harness.worker`` reads a task, then runs it on request.
 
 The task and all output are JSON documents, one per line; the other inputs are single words.
 
 =============  ======================================================================
 input          output
 =============  ======================================================================
-the task       ``{"built": true}`` once all is imported, or ``{"unavailable": reason}``
+the task       ``{"built": true}`` after all imports, or ``{"unavailable": reason}``
 ``warm``       ``{"ready": passes per turn}``
 ``run``        images, seconds, CPU seconds, peak memory; any number of times
 ``quit``       ``{"report": …}``

@@ -16,7 +16,7 @@ __all__ = ["BuildSample", "EntryPoints", "PillowDecode"]
 
 
 class _EncodedPasses(FilePasses):
-    """Base class that keeps the bytes of all files in memory, since reading is not part of the comparison."""
+    """Base class of methods for which reading is not timed: it keeps the bytes of all files in memory."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -25,7 +25,7 @@ class _EncodedPasses(FilePasses):
 
 
 class PillowDecode(FilePasses):
-    """One full decode by Pillow, without a call of ``convert``, which would copy an RGB image once more."""
+    """Decodes each image once with Pillow. Does not call ``convert``, which would copy an RGB image once more."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)

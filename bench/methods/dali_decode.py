@@ -1,7 +1,7 @@
-"""NVIDIA DALI on the CPU, used as its documentation shows: one graph turns bytes into crops.
+"""NVIDIA DALI on the CPU, used as its documentation shows: a single graph leads from encoded bytes to crops.
 
-The decoder settings are those of our loader (accurate transform, smooth chroma upsampling), so that all methods give
-the same pixels.
+The decoder settings are those of our loader (accurate transform, smooth chroma upsampling), so all methods produce the
+same pixels.
 """
 
 from abc import abstractmethod
@@ -58,11 +58,11 @@ class _Input:
 
 
 class _DaliPasses(Method):
-    """Base class that runs a DALI pipeline to the end of its input. During the warm-up, DALI's buffers grow to the size
-    of the largest image.
+    """Base class that runs a DALI pipeline until its input is exhausted. During the warm-up, DALI's buffers grow to fit
+    the largest image.
 
-    DALI works ahead in its own threads. A turn therefore starts with an empty queue and ends when the input is used up
-    and every result has been taken, so that all computation is timed.
+    DALI works ahead in its own threads. A turn therefore starts with an empty queue and ends only when the input is
+    exhausted and every result has been taken, so all computation is timed.
     """
 
     def __init__(self, task: Task) -> None:

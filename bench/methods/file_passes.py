@@ -16,8 +16,8 @@ __all__ = ["FilePasses"]
 
 
 class FilePasses(Method):
-    """Processes images in threads. Each thread takes the number of its next image from a shared counter, so that no
-    thread waits for another."""
+    """Processes images in threads. Each thread takes its next position from a shared counter, so no thread waits for
+    another."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -27,8 +27,8 @@ class FilePasses(Method):
 
     @abstractmethod
     def one(self, copy: int, index: int, turn: int) -> Any:
-        """Does the work for image ``index`` with the windows of copy number ``copy``. Returns the result, which the
-        caller drops. ``turn`` is the running number of the image in this turn."""
+        """Processes the image at position ``index`` with its window set ``copy``. ``turn`` counts the images of the
+        current turn, from 0. Returns the result, which the caller discards."""
 
     def warm_up(self) -> float:
         """See :class:`bench.harness.task.Method`. Runs a quarter of a pass, and then a whole pass unless that would

@@ -1,5 +1,5 @@
-"""Methods that decode with libjpeg-turbo through simplejpeg: whole images, and crops that were stored separately, which
-are the upper bound for any loader."""
+"""Methods that decode with libjpeg-turbo through simplejpeg: whole images, or separately stored crops. The latter are
+an upper bound for any loader."""
 
 import threading
 
@@ -16,7 +16,7 @@ __all__ = ["PrecutCrops", "WholeImages"]
 Bytes = npt.NDArray[np.uint8]
 
 BATCH_SIZE, BATCHES = 32, 4
-"""The results of the last four batches stay in memory, which is as many as the loader's buffers hold."""
+"""Batch size, and number of batches whose results stay in memory: as many as the loader's buffers hold."""
 
 
 class WholeImages(FilePasses):
@@ -46,7 +46,7 @@ class PrecutCrops(FilePasses):
         self._batches: Bytes = np.zeros(size, np.uint8)
 
     def one(self, copy: int, index: int, turn: int) -> list[Bytes]:
-        """See :class:`FilePasses`. Returns N arrays of (h, w, 3) uint8, which are views of the batch."""
+        """See :class:`FilePasses`. Returns N views of the batch, each of shape (h, w, 3) uint8."""
         places = self._batches[turn % len(self._batches)]
         return [
             simplejpeg.decode_jpeg(self._stored[first:last], "RGB", buffer=place)

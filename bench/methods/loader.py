@@ -22,11 +22,11 @@ MAX_WARM_UP_BATCHES = 64
 
 
 class LoaderPath(Method):
-    """Runs the loader on a corpus. A turn is one whole epoch, so the queues are empty before and after it. In a long
-    epoch, images are repeated with different windows.
+    """Runs the loader on a corpus. A turn is one whole epoch, so the queues are empty before and after it. If a turn
+    has several passes, its epoch contains every image several times, with different windows.
 
-    The batch size is chosen so that the last batch has (almost) no fillers. The loader verifies checksums only when it
-    first reads a sample, which happens during the warm-up and is not timed.
+    The batch size is chosen to leave as few fillers as possible in the last batch. The loader verifies checksums only
+    when it first reads a sample, which happens during the warm-up and is not timed.
     """
 
     def __init__(self, task: Task) -> None:
@@ -150,8 +150,8 @@ def even_batch_size(num_samples: int) -> int:
 
 
 def per_image(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
-    """Calculates, from two snapshots of a loader's counters, ``bytes_read_per_image``, ``windowed_share`` and the
-    milliseconds per image of every stage between the snapshots."""
+    """Calculates ``bytes_read_per_image``, ``windowed_share`` and the milliseconds per image of every stage. The
+    figures cover the time between two snapshots of a loader's counters."""
 
     def grown(name: str) -> float:
         return float(after.get(name, 0) - before.get(name, 0))

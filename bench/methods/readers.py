@@ -1,5 +1,5 @@
-"""Methods that use Pillow, OpenCV and torchvision. They decode the whole file, make a global view and cut N crops, all
-uint8.
+"""Methods based on Pillow, OpenCV and torchvision. Each decodes the whole file, makes a global view and cuts N crops,
+all uint8.
 
 The windows are those that the loader draws. A library that cannot read the format is left out.
 """
@@ -23,8 +23,8 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class _WholeFiles(FilePasses):
-    """The base class of these methods. Before any measurement, it decodes the first file, and raises ``NotAvailable``
-    if the library cannot do so."""
+    """Base class of the methods in this module. The constructor decodes the first file, and raises ``NotAvailable`` if
+    the library cannot do so."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -68,8 +68,8 @@ class PillowViews(_WholeFiles):
 
 
 class OpenCvViews(_WholeFiles):
-    """Decodes with ``cv2.imdecode``, which returns channels in the order BGR. Only the view and the crops are converted
-    to RGB, which is less work than converting the whole image."""
+    """Decodes with ``cv2.imdecode``, which returns channels in BGR order. Only the view and the crops are converted to
+    RGB, which is less work than converting the whole image."""
 
     def set_up(self) -> None:
         """See :class:`_WholeFiles`."""

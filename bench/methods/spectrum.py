@@ -1,9 +1,9 @@
 """A simple classifier that every detector should outperform: logistic regression on power spectra, without a network.
 
-A generator's up-sampling layers leave periodic traces and a falling spectrum (e.g. arXiv 2003.08685; arXiv 1911.06465).
-Some forty numbers per channel are enough to show them. A trained network that does no better than this classifier has
-not found the traces that a spectrum shows. The classifier scores batches as a model does, so it is measured in the same
-way.
+A generator's up-sampling layers leave periodic traces and distort the power spectrum (e.g. arXiv 2003.08685; arXiv
+1911.06465). ``BINS`` numbers per channel are enough to show this. A trained network that does no better than this
+classifier has not even found the traces that are visible in a spectrum. The classifier scores batches as a model does,
+so it is measured in the same way.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,10 +19,10 @@ WINDOW = 128
 """Side of the windows in pixels, passed to the loader as ``crop_size``."""
 NUM_CROPS = 8
 BINS = 48
-"""Number of rings of equal width into which the spectrum is divided, from frequency 0 to its corner."""
+"""Number of rings of equal width into which the spectrum is divided, from frequency 0 to the highest frequency."""
 NOISE = 1e-3
-"""Power added before the logarithm is taken, for pixel values in 0 … 1. It is less than the power of the rounding error
-of eight-bit values."""
+"""Power added before taking the logarithm, for pixel values in 0 … 1. It is smaller than the power of the rounding
+error of eight-bit values."""
 
 
 class SpectrumClassifier(nn.Module):

@@ -1,5 +1,5 @@
-"""The measured process of ``glass bench memory``. The memory of one training step of a preset is counted, then further
-steps are timed."""
+"""The measured process of ``glass bench memory``: counts the memory of one training step of a preset, then times
+further steps."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -19,8 +19,8 @@ __all__ = ["TrainingStep", "step_config"]
 
 
 def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunConfig:
-    """The settings of ``options["preset"]``, changed to the batch size, number of crops, chunk and precision to be
-    measured."""
+    """Returns the settings to measure: those of ``options["preset"]`` with the given batch size, number of crops, chunk
+    size, precision and number of threads, and with the changes in ``options["set"]``."""
     config = apply_overrides(
         load_preset(options["preset"]),
         [
@@ -73,5 +73,6 @@ class TrainingStep(Method):
         return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """All counts of memory in bytes, by name, with the method of counting, the device and the sizes of the step."""
+        """Returns all memory counts by name, in bytes, together with the counting method, the device, the precision and
+        the image sizes."""
         return self.step.described(self.figures, COUNTED_BY_SHAPES if self.by_shapes else None)

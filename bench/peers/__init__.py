@@ -1,9 +1,10 @@
-"""Other loading libraries, which do the same job as the methods of ``glass bench decode``. Each is set up as its
-documentation advises.
+"""Other loading libraries ("peers") that do the same work as the methods of ``glass bench decode``. Each is set up as
+its documentation advises.
 
-None of these libraries can decode a part of an image. All decode whole images and cut the same windows out of them, as
-uint8 and not normalised. Each library uses its usual parallelism: SPDL uses threads, the others use worker processes of
-a ``DataLoader``. If the bench runs on one thread, there are no worker processes, so the libraries need no pickling.
+None of these libraries can decode only a part of an image. All of them decode whole images and cut the same windows
+out, as uint8 and without normalisation. Each library uses its usual parallelism: threads for SPDL, worker processes of
+a ``DataLoader`` for the others. If the bench runs on one thread, there are no worker processes, so nothing has to be
+pickled.
 """
 
 from bench.harness.task import MethodInfo

@@ -17,7 +17,8 @@ litdata: Any = importlib.import_module("litdata")
 
 
 def _item(files: list[str], index: int) -> dict[str, Any]:
-    """An image for LitData. Because Pillow opened it from a file, LitData stores the bytes of that file."""
+    """Returns an item for LitData to store. For an image that Pillow opened from a file, LitData stores the bytes of
+    that file."""
     from PIL import Image
 
     return {"image": Image.open(files[index]), "index": index}

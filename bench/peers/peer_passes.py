@@ -1,7 +1,7 @@
-"""The base of all peers (other loading libraries): runs epochs over the converted corpus and cuts views out of decoded
-images.
+"""Base class of all peers (other loading libraries): runs epochs over the converted corpus and cuts views out of
+decoded images.
 
-Views are cut out of uint8 tensors, with which torchvision is fastest.
+Views are cut out of uint8 tensors, because torchvision is fastest with those.
 """
 
 from abc import abstractmethod
@@ -51,7 +51,8 @@ class PeerPasses(Method):
 
     @abstractmethod
     def open(self, folder: Path) -> Iterable[Any]:
-        """The library's loader. Each ``iter()`` of it is one epoch of batches ((B, 3, S, S), (B, N, 3, C, C))."""
+        """Returns the library's loader. Each ``iter()`` of it yields the batches of one epoch: ((B, 3, S, S), (B, N, 3,
+        C, C))."""
 
     def run(self) -> int:
         """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` if the loader does not deliver every
@@ -71,7 +72,7 @@ class PeerPasses(Method):
 
 
 def views_of_jpeg(data: bytes, windows: npt.NDArray[np.int32]) -> Views:
-    """Decodes a JPEG with torchvision's libjpeg-turbo and cuts its views."""
+    """Decodes a JPEG with torchvision's libjpeg-turbo, and returns its global view and crops."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     return views_of_tensor(decode_jpeg(encoded, ImageReadMode.RGB), windows)
 

@@ -19,7 +19,7 @@ SINK_BATCHES = 2
 
 
 class SpdlPipeline(PeerPasses):
-    """Reads the files of the corpus. Makes a new pipeline for each epoch, as SPDL's documentation does."""
+    """Reads the corpus's files directly. Builds a new pipeline for each epoch, as in SPDL's documentation."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`. Converts nothing, but raises ``NotAvailable`` if SPDL finds no FFmpeg."""
@@ -36,7 +36,7 @@ class SpdlPipeline(PeerPasses):
         return _Epochs(self)
 
     def views(self, index: int) -> Views:
-        """Decodes one image and cuts its views."""
+        """Decodes one image, and returns its global view and crops."""
         packets = spdl_io.demux_image(self.corpus.path(index).read_bytes())
         to_rgb = spdl_io.get_video_filter_desc(pix_fmt="rgb24")
         buffer = spdl_io.convert_frames(spdl_io.decode_packets(packets, filter_desc=to_rgb))

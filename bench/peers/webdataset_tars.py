@@ -1,6 +1,6 @@
 """WebDataset with torchvision, set up as in "Getting started" and the FAQ of its documentation.
 
-Shards are distributed over the workers, and batches are made in the workers, so ``WebLoader`` itself makes none.
+Shards are distributed over the workers, which also assemble the batches, so ``WebLoader`` itself does no batching.
 """
 
 import importlib
@@ -30,7 +30,7 @@ class _ToViews:
 
 
 class WebDatasetTars(PeerPasses):
-    """Writes and reads one tar per worker, since some workers would be idle with fewer tars."""
+    """Writes one tar per worker and reads them. With fewer tars, some workers would be idle."""
 
     def write(self, folder: Path) -> None:
         """See :class:`PeerPasses`."""

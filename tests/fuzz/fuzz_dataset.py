@@ -24,7 +24,7 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=1, crop_size=16, global_siz
 
 
 class DatasetTarget:
-    """Mutates one file at a time of a data set of 24 small images."""
+    """Mutates the files of a data set of 24 small images, one file at a time."""
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")

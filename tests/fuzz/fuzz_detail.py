@@ -29,8 +29,8 @@ WORDS = (
 
 
 class DetailTarget:
-    """Mutates JPEGs and their entry points. Both lie in buffers that end at an unreadable page, so reading beyond is a
-    crash."""
+    """Mutates JPEGs and their entry points. Both are in buffers that end at an unreadable page, so any read beyond the
+    end crashes the process."""
 
     def __init__(self, folder: Path) -> None:
         pixels = [photograph(90, 70, seed=1), photograph(33, 140, seed=2)]

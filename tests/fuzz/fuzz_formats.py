@@ -1,6 +1,6 @@
 """Fuzzes images of all formats but JPEG through building: each must raise ``RejectedImage`` or become a whole sample.
 
-A whole sample has the same pixels as in prediction, and a row that fits the manifest's schema.
+The pixels of a whole sample must equal those that prediction decodes, and its row must fit the manifest's schema.
 """
 
 import io
@@ -160,7 +160,7 @@ def _resealed(data: bytes) -> bytes:
 
 
 class FormatTarget:
-    """Mutates one file at a time, mostly near its head, which decides how the file is read."""
+    """Mutates one file at a time, mostly near its beginning, which determines how the file is read."""
 
     def __init__(self, folder: Path) -> None:
         self._sources = _sources()

@@ -25,7 +25,7 @@ from tests.fuzz.fuzz_jpeg import mutate
 __all__ = ["JSON_WORDS", "MOST_RSS_BYTES", "Target", "mutated", "mutated_json", "run_fuzz", "run_main"]
 
 MOST_RSS_BYTES = 256 << 20
-"""Maximum growth of resident memory over a run, in bytes. The files themselves have only kilobytes."""
+"""Maximum growth of resident memory over a run, in bytes. The mutated files take only kilobytes."""
 
 LONGEST_S = 5.0
 """Maximum CPU time of one mutation, in seconds."""
@@ -93,8 +93,8 @@ class Target(Protocol):
 
 
 def mutated(rng: np.random.Generator, data: bytes, words: tuple[bytes, ...] = ()) -> bytes:
-    """Returns ``data`` with bytes changed, cut, doubled or moved, sometimes several times, and with some of ``words``
-    inserted or written over it at random positions."""
+    """Mutates ``data`` one or more times. Each mutation changes, cuts, doubles or moves bytes, or inserts one of
+    ``words`` at a random position or overwrites bytes with it. Returns the result."""
     for _ in range(1 + int(rng.exponential(1))):
         if words and rng.random() < 0.4:
             word = words[int(rng.integers(len(words)))]

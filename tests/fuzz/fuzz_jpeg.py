@@ -1,15 +1,16 @@
-"""Fuzzes JPEGs and entry points through building and splicing: each must give a status or a reason, and nothing else.
+"""Fuzzes JPEGs and entry points through building and splicing: both must handle every input without crashing.
 
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(mktemp -d) python -m tests.fuzz.fuzz_jpeg --mutations 200000
 
-Every mutation depends only on the seed and its number, and a failure names both. Both files lie in buffers that end at
-an unreadable page, so reading beyond them is a crash even if bounds are not checked. With ``NUMBA_BOUNDSCHECK=1``,
-planted overruns first prove that the checks are on, because Numba's cache may hold code that was compiled without them.
-Negative indices, which NumPy counts from the end, then count as out of bounds.
+Every mutation depends only on the seed and its number, and a failure names both. Both files are in buffers that end at
+an unreadable page, so any read beyond them crashes the process even if bounds are not checked. With
+``NUMBA_BOUNDSCHECK=1``, deliberate out-of-bounds accesses first prove that the checks are on, because Numba's cache may
+hold code that was compiled without them. Negative indices, which NumPy counts from the end, then count as out of
+bounds.
 
-Every mutation must satisfy: building ends in a payload or in ``NotIndexable``; splicing returns a status; memory and
-time stay bounded. If a mutated file decodes without a warning and has entry points, its windows equal that decode bit
-for bit.
+For every mutation, building must return a payload or raise ``NotIndexable``, splicing must return a status, and memory
+and time must stay bounded. If a mutated file decodes without a warning and has entry points, its windows must equal
+that decode bit for bit.
 """
 
 import argparse
@@ -116,8 +117,8 @@ def forbid_negative_indices() -> None:
 
 
 def reference_lengths(jpeg: bytes, mcu: bytes) -> list[tuple[int, int]]:
-    """Returns (offset, length) of each part of the JPEG's header to which the entry points ``mcu`` refer, with the
-    lengths that the splice reads."""
+    """Returns (offset, length) of each segment of the JPEG's header to which the entry points ``mcu`` refer. The length
+    is the number of bytes that the splice reads there."""
     parts = []
     for (word,) in struct.iter_unpack("<I", mcu[HEADER.size : HEADER.size + 4 * mcu[6]]):
         kind, at = word >> REFERENCE_OFFSET_BITS, word & ((1 << REFERENCE_OFFSET_BITS) - 1)
@@ -201,7 +202,7 @@ class Fuzzer:
             splicer.splice(np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8), window)
 
     def run(self, number: int) -> None:
-        """Runs the mutation with this number. Raises if anything happens that is not allowed."""
+        """Runs mutation ``number``. Raises if anything happens that is not allowed."""
         rng = np.random.default_rng([self.seed, number])
         jpeg, mcu = self._files[rng.integers(len(self._files))]
         header = read_header(jpeg)
@@ -250,7 +251,8 @@ class Fuzzer:
             self.counts[f"spliced: {STATUS_REASONS[status]}"] += 1
 
     def _read(self, jpeg: bytes, mcu: bytes) -> None:
-        """Reads the entry points as range requests do. They must be refused or yield positions inside the file."""
+        """Reads the entry points as range requests do, and asserts that they are refused or yield positions inside the
+        file."""
         data, index = np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8)
         head = read_head(index, len(jpeg))
         if head is None:

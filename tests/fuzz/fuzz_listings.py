@@ -55,7 +55,7 @@ HEADS = (b"12345", b"Fri, 31 Dec 9999 23:59:59 -1200", b"120", b"0")
 
 
 class ListingTarget:
-    """Replaces every page of a web server by a mutated one."""
+    """Replaces every page of a web server with a mutated one."""
 
     def __init__(self, folder: Path) -> None:
         settings = RemoteSettings(cache_folder=folder, attempts=1)

@@ -60,8 +60,8 @@ dataset_info:
 
 
 class ListTarget:
-    """Mutates lists that can be read as lists of sources, labels or groups, in the three formats, and the dataset card
-    beside them, which defines what numeric labels mean."""
+    """Mutates lists in three formats, and the dataset card beside them, which defines what numeric labels mean. Each
+    list can be read as a list of sources, of labels or of groups."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

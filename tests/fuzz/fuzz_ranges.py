@@ -1,5 +1,5 @@
-"""Fuzzes a data set in a store through the range reader: changes the numbers in the manifest, and sometimes the
-bytes."""
+"""Fuzzes a data set in a store through the range reader: mutates the numbers in the manifest, and sometimes also the
+bytes that the store returns."""
 
 import os
 import sys
@@ -62,7 +62,7 @@ def stored_copy(folder: Path) -> str:
 
 
 class RangeTarget:
-    """Changes numbers in the manifest of a data set of 24 small images that lies in a store."""
+    """Changes numbers in the manifest of a data set of 24 small images in a store."""
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")
@@ -139,8 +139,7 @@ class RangeTarget:
 
 
 class _Store:
-    """Returns the store's bytes; in some runs it returns changed bytes instead, whose checksums are accepted as
-    correct."""
+    """Wraps a store. In some runs, it returns changed bytes, and their checksums are then not verified."""
 
     def __init__(self, remote: object, rng: np.random.Generator) -> None:
         self._remote = remote

@@ -60,7 +60,7 @@ class RemoteTarget:
         self._forget()
 
     def _beside(self) -> list[str]:
-        """Returns the paths of the files that do not belong to the cache."""
+        """Returns the paths of the files outside the cache's own folders."""
         ours = (self._cache / "shards", self._cache / "datasets")
         found = (path for path in self._folder.rglob("*") if path.is_file())
         return sorted(str(p) for p in found if not any(o in p.parents for o in ours))
@@ -93,7 +93,7 @@ class RemoteTarget:
                 assert bad.reason != "unforeseen error", bad
 
     def _forget(self) -> None:
-        """Closes and deletes the cached descriptions. Every mutation opens one, and an opened one would otherwise stay
+        """Closes and deletes the cached descriptions of data sets. Each mutation opens one, which would otherwise stay
         in use."""
         for folder, descriptor in list(remote_dataset._in_use.items()):
             if self._cache in folder.parents:

@@ -32,7 +32,7 @@ SPLIT = "test"
 
 
 class ReportTarget:
-    """Mutates one file at a time of an evaluated and calibrated run."""
+    """Mutates the files of an evaluated and calibrated run, one file at a time."""
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")

@@ -34,7 +34,7 @@ HERE = Path("/tmp/fuzz-was-here")
 
 
 class RunTarget:
-    """Mutates one file at a time of a run's folder, and calls the functions that read it."""
+    """Mutates the files of a run's folder, one at a time, and calls the functions that read them."""
 
     def __init__(self, folder: Path) -> None:
         self._run = RunFolder(folder / "run")

@@ -32,7 +32,7 @@ WORDS = (
     b"https://",
 )
 _END_BYTES = 1200
-"""Number of bytes at a table's beginning and end that describe the table and hold no images."""
+"""Number of bytes at each end of a table that contain metadata and no images."""
 
 
 class TableTarget:

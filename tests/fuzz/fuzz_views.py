@@ -25,7 +25,7 @@ PLACES = (0, 1, 128, 512, 2**31, 2**40, 2**62, -1, -896)
 
 
 class ViewTarget:
-    """Mutates one global view of a shard before each reading."""
+    """Mutates one global view of a shard before each read."""
 
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(2)

@@ -1,4 +1,4 @@
-"""JSON, lists and tables made to do harm are refused with an ``InputError``, and within the limits on size and
+"""Malicious JSON documents, lists and tables are refused with an ``InputError``, and within the limits on size and
 memory."""
 
 import io
@@ -111,8 +111,8 @@ def test_lists_that_claim_too_much(tmp_path, monkeypatch):
 
 
 def test_rows_that_take_no_room_in_a_file(tmp_path):
-    """A Parquet list of two million equal rows in a few kilobytes is refused: the size of a file does not bound the
-    memory that its rows take."""
+    """A Parquet list with two million equal rows is refused, although the file has only a few kilobytes: a small file
+    may still have rows that need much memory."""
     path = tmp_path / "list.parquet"
     columns = {"path": "a.jpg", "key": "k", "label": "real", "sha256": "0" * 64, "group": "g"}
     pq.write_table(pa.table({name: pa.repeat(value, 2_000_000) for name, value in columns.items()}), path)

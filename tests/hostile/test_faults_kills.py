@@ -1,4 +1,4 @@
-"""Commands are killed by SIGKILL many times and repeated. In the end they leave the same files as if never killed.
+"""Commands are killed by SIGKILL many times and repeated. The final files are the same as without any kill.
 
 Each kill happens after some progress (shards or steps done since the start), plus up to 50 ms drawn from a fixed seed.
 ``GLASS_BUILD_KILLS``, ``GLASS_INDEX_KILLS`` and ``GLASS_TRAIN_KILLS`` set the number of kills.
@@ -105,8 +105,8 @@ def kill_often(command: list[str], progress: Callable[[], int], total: int, kill
 
 
 def _works(process: subprocess.Popen[bytes], limit: float) -> bool:
-    """Whether the process has used more than 0.7 s of CPU time, so that it is importing, reading or writing; or has
-    ended, or ``limit`` has passed."""
+    """Returns whether the process has used more than 0.7 s of CPU time and is therefore importing, reading or writing.
+    Also returns True if the process no longer exists, or if the time ``limit`` has passed."""
     try:
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
@@ -116,7 +116,7 @@ def _works(process: subprocess.Popen[bytes], limit: float) -> bool:
 
 
 def report(what: str, landed: int) -> None:
-    """Prints how many kills landed, so that the log shows it beside the test's result."""
+    """Prints how many kills landed, so that the number appears in the log next to the test's result."""
     sys.stderr.write(f"\n{what}: {landed} kills landed\n")
 
 
@@ -204,9 +204,9 @@ def test_a_training_run_killed_twenty_times(synthetic_shards, tmp_path):
 
 
 def test_a_training_run_killed_at_each_kind_of_rename(synthetic_shards, tmp_path):
-    """A run is killed at its first rename, the continued run at its second, and so on up to the seventh. Each kill
-    leaves a file that is complete but still has its temporary name. The last continuation ends like a run that was
-    never killed."""
+    """A run is killed at its first rename, its continuation at the second, and so on up to the seventh. Each kill
+    leaves a complete file that still has its temporary name. The last continuation must end like a run that was never
+    killed."""
     settings = ["--set", "epochs=2", *SMALL_RUN]
     command = ["train.py", "--data", str(synthetic_shards), "--preset", "glass_tiny", *settings]
     command += ["--checkpoint-every", "2", "--output"]

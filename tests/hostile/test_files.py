@@ -1,5 +1,5 @@
-"""Files made to do harm are refused with an error that names them, in bounded time and memory, and nothing in them is
-run."""
+"""Malicious files are refused with an error that names them, in bounded time and memory, and no code in them is
+executed."""
 
 import os
 import shutil
@@ -34,7 +34,8 @@ def data(synthetic_shards, tmp_path) -> Path:
 
 
 def edit_rows(folder: Path, edit, **options) -> None:
-    """Applies ``edit`` to the manifest's rows and writes the manifest again. ``options`` go to Arrow's file writer."""
+    """Applies ``edit`` to the manifest's rows and writes the manifest again. ``options`` are passed to Arrow's file
+    writer."""
     table = ShardDataset.open(folder).table
     rows = table.to_pylist()
     edit(rows)
@@ -139,8 +140,8 @@ def test_offsets_outside_the_tar_cost_their_sample(data):
 
 
 def test_a_manifest_that_makes_a_tiled_image_larger_costs_its_sample(data):
-    """If the manifest makes a tiled image larger than it is, only its sample is masked, as undecodable. Fuzzing had
-    found that this error was handled only as an unforeseen one."""
+    """If the manifest states a larger size for a tiled image than it has, only this sample is masked, as undecodable.
+    Before fuzzing found this case, the error was handled only as an unforeseen one."""
 
     def enlarge(rows):
         row = next(r for r in rows if r["stored_as"] == "tiled" and r["split"] == "train")
@@ -154,8 +155,8 @@ def test_a_manifest_that_makes_a_tiled_image_larger_costs_its_sample(data):
 
 
 def test_a_split_that_only_the_description_knows(data):
-    """A split that ``dataset.json`` lists and no row belongs to is an ``InputError``. Fuzzing had found a
-    ``ValueError``."""
+    """A split that is listed in ``dataset.json`` but has no rows raises ``InputError``. Fuzzing had found that it
+    raised ``ValueError``."""
     edit_rows(data, lambda rows: [row.update(split="valid") for row in rows])
     with pytest.raises(InputError, match=r"split '.*' of .* has no samples"):
         load(data)
@@ -264,8 +265,8 @@ def test_an_image_that_claims_65535_pixels_square_is_rejected(tmp_path, coded_im
 @pytest.mark.parametrize("decode", ["full", "window"])
 @pytest.mark.parametrize("backend", ["turbo", "dali", "reference"])
 def test_an_image_that_grew_in_its_shard_is_masked_in_bounded_memory(data, backend, decode):
-    """An image that claims 65535 × 65535 pixels in its header, but not in the manifest, is masked, and memory grows by
-    less than 300 MB. Without checksums, the claim is noticed only when the file is opened."""
+    """An image is masked if its header, but not the manifest, claims 65535 × 65535 pixels; memory grows by less than
+    300 MB. If checksums are not verified, the claim is noticed only when the image is opened."""
     dataset = ShardDataset.open(data)
     names = ("shard", "image_offset", "image_length", "format")
     for row in dataset.split_rows("train"):

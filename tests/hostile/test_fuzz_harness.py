@@ -13,7 +13,7 @@ from tests.fuzz.fuzz_harness import run_fuzz
 
 
 class Compiles:
-    """A target in which every mutation compiles a kernel, except for the first, which the harness does not measure."""
+    """A target that compiles a kernel in every mutation except the first, which the harness does not measure."""
 
     def __init__(self, folder: Path) -> None:
         self._runs = 0

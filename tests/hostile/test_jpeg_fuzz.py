@@ -50,8 +50,8 @@ def test_mutations_under_bounds_checks(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # a process that compiles without checks
 def test_checks_that_are_off_are_noticed(tmp_path: Path) -> None:
-    """``prove_checks`` stops the program in code that is compiled without bounds checks, where planted overruns pass
-    unnoticed."""
+    """``prove_checks`` stops the program if the code was compiled without bounds checks, because planted overruns then
+    go unnoticed."""
     pytest.importorskip("numba")
     code = (
         "from tests.fuzz import fuzz_jpeg\n"

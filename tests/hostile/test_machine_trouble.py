@@ -1,4 +1,4 @@
-"""Trouble of the machine, such as too little memory or a failing disk, is never blamed on an image.
+"""Machine problems, such as too little memory or a failing disk, are never blamed on an image.
 
 Either the work ends with an error that names the cause, or the access is tried again after a pause.
 """
@@ -50,7 +50,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """``failing(name, number, times)`` makes openings of files fail; see
+    """``failing(name, number, times)`` makes attempts to open files fail; see
     :func:`tests.machine.failing_files.fail_openings`."""
     return partial(fail_openings, monkeypatch)
 
@@ -103,8 +103,8 @@ def test_pillow_passes_the_machine_s_errors_on(number):
 
 
 def test_too_little_memory_to_decode_rejects_nothing(tmp_path, encode_image):
-    """Runs in a process of its own with a real limit: decoding 3,000 × 2,500 pixels with 16 MB left raises
-    ``MemoryError``."""
+    """Decoding 3,000 × 2,500 pixels with 16 MB left raises ``MemoryError``. Runs in its own process with a real
+    limit."""
     path = tmp_path / "large.png"
     path.write_bytes(encode_image(np.zeros((2500, 3000, 3), np.uint8), "PNG"))
     code = f"""
@@ -123,8 +123,8 @@ except MemoryError:
 
 
 def test_no_conclusion_is_drawn_without_memory(monkeypatch, encode_image):
-    """Whether a file can be stored as tiles, and its orientation, must depend on the file alone. So where memory runs
-    out while a file is examined, ``MemoryError`` passes through."""
+    """Whether a file can be stored as tiles, and what its orientation is, must depend on the file alone. Therefore a
+    ``MemoryError`` during the examination of a file is passed on to the caller."""
 
     def fail(*_: object) -> None:
         raise MemoryError
@@ -255,8 +255,8 @@ def test_a_full_temporary_folder_never_changes_what_is_stored(tmp_path, monkeypa
 
 
 def test_descriptors_do_not_make_a_manifest_damaged(images, tmp_path, monkeypatch):
-    """A manifest that cannot be opened for want of file descriptors must not be reported as damaged, because the advice
-    for a damaged manifest is to delete it."""
+    """A manifest that cannot be opened because no file descriptors are left must not be reported as damaged, because
+    the advice for a damaged manifest is to delete it."""
     build(images, tmp_path / "out")
     manifest = next((tmp_path / "out").glob("*-*.parquet"))
 
@@ -336,7 +336,8 @@ def test_a_prediction_ends_or_says_io(images, failing, kind):
 
 
 def test_descriptors_that_have_run_out_are_named(tmp_path, encode_image):
-    """With a real limit on file descriptors, of which none is left, the error names the image and the cause."""
+    """If the process has reached its limit on file descriptors (a real one here), the error names the image and the
+    cause."""
     path = tmp_path / "a.png"
     path.write_bytes(encode_image(np.zeros((8, 8, 3), np.uint8), "PNG"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,5 +1,5 @@
-"""A document that a failing disk does not deliver is not reported as damaged: it is read again, then named in an
-error."""
+"""If a document cannot be read because of a failing disk, it is not reported as damaged. It is read again, and if that
+fails, too, an error names it."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """``failing(ending, times)`` makes the next ``times`` openings of files whose names end in ``ending`` raise
+    """``failing(ending, times)`` makes the next ``times`` attempts to open a file whose name ends in ``ending`` raise
     ``EIO``."""
     opened, left = {"os": os.open, "file": pq.ParquetFile, "schema": pq.read_schema}, [0]
     ending = ["never"]
@@ -133,8 +133,8 @@ def test_a_command_answers_with_a_sentence_where_a_file_is_not_given(capsys, num
 
 @pytest.mark.parametrize("method", ["match", "recompress"])
 def test_what_is_equalised_does_not_depend_on_a_disk(synthetic_images, tmp_path, monkeypatch, method):
-    """The disk fails while ``--equalise`` compares the files and works again when they are stored. The build stops with
-    an error; with ``reject_unreadable`` it leaves the image out."""
+    """The disk fails while ``--equalise`` compares the files, but works again when they are stored. The build stops
+    with an error or, with ``reject_unreadable``, leaves the image out."""
     from shards.build import equalise
     from shards.images.rejection import RejectedImage
 
@@ -177,9 +177,9 @@ def test_a_disk_that_fails_within_a_list_is_named(tmp_path: Path, monkeypatch: p
 def test_an_archive_on_a_failing_disk_is_neither_left_out_nor_read_twice(
     archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An archive, and then an image beside it, lie on a failing disk: reading the source raises ``MachineTrouble``.
-    Once the disk works again, the four images are found once each, although they also exist unpacked beside the
-    archive."""
+    """If an archive, or an image beside it, cannot be read from a failing disk, reading the source raises
+    ``MachineTrouble``. Once the disk works again, each of the four images is found exactly once, although some are both
+    in the archive and unpacked beside it."""
     files = {"a/real/1.jpg": b"r", "a/fake/1.jpg": b"f", "b/real/2.jpg": b"s", "b/fake/2.jpg": b"g"}
     for name, data in files.items():
         (tmp_path / name).parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Trouble of the machine makes no checkpoint count as damaged, and gives no image a verdict."""
+"""After a machine problem, no checkpoint counts as damaged, and no image receives a verdict."""
 
 import errno
 from pathlib import Path
@@ -32,8 +32,8 @@ class FailingSource:
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
 def test_a_prediction_ends_with_the_cause_and_the_image(error):
-    """Too little memory or too few file descriptors end the prediction. They used to give a row that called the image
-    too_large or corrupt."""
+    """A prediction stops if there is too little memory or there are too few file descriptors. Formerly, it produced a
+    row that called the image too_large or corrupt."""
     with pytest.raises(MachineTrouble, match=r"folder/a\.jpg: (there is not enough|this process)"):
         prepare(FailingSource(error), CONFIG, PredictOptions())
 
@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> None:
-    """Makes the next ``times`` openings of model weights fail with the error ``number``."""
+    """Makes the next ``times`` attempts to open model weights fail with the error ``number``."""
     fail_openings(monkeypatch, "model.safetensors", number, times)
 
 
@@ -73,8 +73,8 @@ def test_nor_because_a_disk_failed_once(store, monkeypatch):
 
 
 def test_weights_that_cannot_be_opened_are_not_damaged(store, monkeypatch):
-    """Weights that cannot be opened raise ``MachineTrouble``, although safetensors raises a ``RuntimeError`` without
-    the system's error. This used to count as damage, with the advice to remove the checkpoint."""
+    """Weights that cannot be opened raise ``MachineTrouble``, even though safetensors hides the system's error in a
+    ``RuntimeError``. Formerly, they were reported as damaged, with the advice to remove the checkpoint."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("Too many open files (os error 24)")

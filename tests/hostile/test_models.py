@@ -1,4 +1,4 @@
-"""Models, records of runs and checkpoints made to do harm are refused with an error, and no code in them is run."""
+"""Malicious models, run records and checkpoints are refused with an error, and no code in them is executed."""
 
 import json
 import zipfile
@@ -27,8 +27,8 @@ from shards.errors import InputError
     ],
 )
 def test_a_model_whose_description_makes_no_sense(tmp_path, edit):
-    """A model folder whose ``config.json`` has fields of wrong types or lacks some raises ``InputError``. Fuzzing found
-    the case with the empty ``normalisation``."""
+    """A model folder raises ``InputError`` if fields in its ``config.json`` have wrong types or are missing. The case
+    with the empty ``normalisation`` was found by fuzzing."""
     config = apply_overrides(load_preset("glass_tiny"), ["model.global_backbone=test_vit"])
     save_model(tmp_path, build_model(config, with_weights=False), config)
     card = json.loads((tmp_path / "config.json").read_text())

@@ -1,4 +1,5 @@
-"""Pipes and empty files in place of files to read: no command waits for ever, and none ends with a Python traceback."""
+"""Commands that are given pipes or empty files instead of regular files do not hang, and do not end with a Python
+traceback."""
 
 import os
 import re

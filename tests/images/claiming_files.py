@@ -55,7 +55,7 @@ def with_exif(kind: str, tags: dict[int, str], comment: bytes | None = None) -> 
 
 
 def says(data: bytes) -> list[str]:
-    """The texts of the claims in a file. Requires all of them to have the status "not checked"."""
+    """Returns the texts of the claims in a file. Asserts that all of them have the status "not checked"."""
     claims = read_claims(data)
     assert all(claim.status == "not checked" for claim in claims)
     return [claim.says for claim in claims]

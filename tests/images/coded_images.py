@@ -1,4 +1,4 @@
-"""Small images whose pixels encode their own position and the number of the image, as arrays and as files."""
+"""Small images, as arrays and as files, whose pixels encode their own position and the image's index."""
 
 import io
 from pathlib import Path
@@ -23,10 +23,10 @@ JPEG_KINDS: list[dict[str, Any]] = [
 
 
 def draw_coded(index: int, width: int, height: int) -> np.ndarray:
-    """(height, width, 3) uint8: red is x // 2, green is y // 2, blue is 10 × index.
+    """Draws an image, (height, width, 3) uint8: red is x // 2, green is y // 2, blue is 10 × index.
 
-    A decoded crop therefore shows from which image (index 0 … 25) and from which window (positions up to 512 pixels) it
-    comes. In a grey image, the weighted sum of the three channels shows it.
+    The pixels of a decoded crop therefore reveal its image (index 0 … 25) and its window (positions up to 512 pixels).
+    In a grey image, each pixel is a weighted sum of the three channels.
     """
     image = np.empty((height, width, 3), np.uint8)
     image[..., 0] = (np.arange(width) // 2)[None, :]
@@ -36,8 +36,8 @@ def draw_coded(index: int, width: int, height: int) -> np.ndarray:
 
 
 def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
-    """Encodes an image as a file and returns its bytes. ``options`` are passed to Pillow's ``save``; ``grey`` first
-    converts the image to grey."""
+    """Encodes an image as a file and returns its bytes. ``options`` are passed to Pillow's ``save``, except
+    ``grey=True``, which first converts the image to greyscale."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     if options.pop("grey", False):
         image = image.convert("L")

@@ -1,5 +1,5 @@
-"""A slow reader of entry points, written from the format's documentation, with which tests compare the project's own
-readers."""
+"""A slow reader of entry points, written from the format's documentation. Tests compare the project's own readers with
+it."""
 
 import struct
 import zlib

@@ -13,7 +13,8 @@ def chunk(name: bytes, payload: bytes) -> bytes:
 
 
 def png(pixels: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
-    """A PNG of 16-bit colour with the filter "up", from (H, W, channels) values. Pillow cannot write such files."""
+    """Returns a PNG with 16-bit samples and the "up" filter, made from (H, W, channels) values. Pillow cannot write
+    such files."""
     height, width = pixels.shape[:2]
     raw = np.ascontiguousarray(pixels.astype(">u2")).view(np.uint8).reshape(height, -1)
     up = raw - np.vstack([np.zeros_like(raw[:1]), raw[:-1]])

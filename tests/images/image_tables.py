@@ -1,4 +1,4 @@
-"""Writes tables that contain images, in the forms in which public data sets come."""
+"""Writes tables that contain images, in the forms used by public data sets."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 __all__ = ["FORMS", "Row", "features", "rows_of", "table_of", "write_saved", "write_tables"]
 
 FORMS = ("datasets", "one group", "one page", "bytes", "large bytes", "arrow")
-"""``datasets`` stores images as structures, in several row groups and uncompressed. The other Parquet forms have
-pyarrow's default layout, with one row group and one dictionary."""
+"""Forms of tables. ``datasets`` stores images as structs, uncompressed and in several row groups. The other Parquet
+forms have pyarrow's default layout, with one row group and one dictionary."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def rows_of(root: Path) -> list[Row]:
 
 
 def features(names: Sequence[str]) -> dict[bytes, bytes]:
-    """The schema metadata that ``datasets`` writes. They declare ``label`` as an index into ``names``."""
+    """Returns the schema metadata that ``datasets`` writes, which declares ``label`` as an index into ``names``."""
     about = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
     return {b"huggingface": json.dumps({"info": {"features": about}}).encode()}
 
@@ -61,8 +61,8 @@ def table_of(rows: Sequence[Row], form: str = "datasets", names: Sequence[str] =
 
 
 def write_tables(root: Path, rows: Sequence[Row], form: str = "datasets", parts: int = 2) -> Path:
-    """Writes the rows to ``parts`` files, in the layout of a repository on the hub or, for the form ``arrow``, of
-    ``save_to_disk``. Returns the folder."""
+    """Writes the rows to ``parts`` files. They are laid out as in a repository on the hub, or as by ``save_to_disk`` if
+    ``form`` is ``arrow``. Returns the folder."""
     size = -(-len(rows) // parts)
     tables = [table_of(rows[start : start + size], form) for start in range(0, len(rows), size)]
     if form == "arrow":
@@ -80,7 +80,7 @@ def write_tables(root: Path, rows: Sequence[Row], form: str = "datasets", parts:
 
 
 def write_saved(folder: Path, tables: Sequence[pa.Table]) -> None:
-    """Writes the tables as ``datasets.save_to_disk`` does, and beside them a cache file as ``map()`` leaves it."""
+    """Writes the tables as ``datasets.save_to_disk`` does, and adds a cache file such as ``map()`` leaves behind."""
     folder.mkdir(parents=True)
     names = [f"data-{number:05d}-of-{len(tables):05d}.arrow" for number in range(len(tables))]
     for name, table in zip([*names, "cache-0123456789abcdef.arrow"], [*tables, tables[0]], strict=True):

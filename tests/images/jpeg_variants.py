@@ -135,8 +135,8 @@ def _wide_quantisation(pixels: Pixels) -> bytes:
 
 
 def _ids(pixels: Pixels, ids: bytes) -> bytes:
-    """A JPEG with the component identifiers ``ids``. It has no JFIF and Adobe markers, so the identifiers determine the
-    colour transform."""
+    """A JPEG with the component identifiers ``ids``. It has neither a JFIF nor an Adobe marker, so the identifiers
+    determine the colour transform."""
     parts, rest = _segments(_pillow(pixels, subsampling=0))
     rewritten = []
     for marker, payload in parts:

@@ -1,4 +1,4 @@
-"""Makes small tars of labelled pictures, in the form in which third parties publish them, and indexes them."""
+"""Makes small tars of labelled pictures, in the form that third parties publish, and indexes them."""
 
 import io
 import json

@@ -1,5 +1,6 @@
-"""Imitations of public data sets for detectors of generated images, as they are after a download. They copy only the
-names and the structure of the sets, as far as their sources show them. The pictures are a few pixels of noise."""
+"""Imitations of public data sets for detectors of generated images, in the state in which they are downloaded. Only
+names and folder structure are imitated, as far as the sets' sources show them. The pictures are a few pixels of
+noise."""
 
 import csv
 import io
@@ -16,13 +17,13 @@ from PIL import Image
 __all__ = ["FOLDERS", "Layout", "picture", "write_layout", "written_as"]
 
 Expected = tuple[str, int, str, str]
-"""(folder of an image, label, generator, split): how ``glass build`` must understand the images of this folder."""
+"""(folder of an image, label, generator, split): what ``glass build`` must record for the images of this folder."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """An imitation of a public set: its files, the build options that it needs, and how some of its images must be
-    understood."""
+    """An imitation of a public set: its files, the build options that it needs, and what the build must record for some
+    of its images."""
 
     name: str
     folders: tuple[str, ...]
@@ -97,11 +98,11 @@ def text(*names: str) -> Callable[[Path], None]:
 def inside(
     columns: Callable[[Sequence[int]], dict[str, object]], image: str = "image", about: dict[str, object] | None = None
 ) -> Callable[[Path], None]:
-    """Returns a function that writes two Parquet files, for train and test, with four images each. ``columns`` maps the
-    numbers of the images to the other columns.
+    """Returns a function that writes two Parquet files, for train and test, with four images each. ``columns`` takes a
+    list of image indices and returns the values of all columns except the image.
 
-    Images are structures as ``datasets`` writes them if the column ``image`` is named "image", and plain bytes
-    otherwise. ``about`` adds features to the schema's metadata.
+    Images are structs as ``datasets`` writes them if the column ``image`` is named "image", and plain bytes otherwise.
+    ``about`` adds features to the schema's metadata.
     """
 
     def write(folder: Path) -> None:

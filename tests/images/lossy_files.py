@@ -69,7 +69,7 @@ WRITERS: dict[str, Writer] = {
     "palette.tif": _saved("TIFF", "P"),
     "jpeg.tif": _saved("TIFF", compression="jpeg"),
 }
-"""Name of a file → a function that encodes an RGB image as such a file, for all formats that can be written here."""
+"""File name → a function that encodes an RGB image as such a file, for each format that can be written here."""
 
 KEPT: dict[str, Writer] = {
     "baseline.jpg": _saved("JPEG", quality=80),
@@ -79,8 +79,7 @@ KEPT: dict[str, Writer] = {
     "moving.png": _in_motion("PNG"),
     "pages.tif": _in_motion("TIFF", compression="jpeg"),
 }
-"""Name of a file → a function that encodes it. A build never converts these files, whatever the value of
-``--lossy``."""
+"""File name → a function that encodes such a file. A build never converts these files, regardless of ``--lossy``."""
 
 if have_cjpeg():
     WRITERS["arithmetic.jpg"] = lambda image: cjpeg(np.asarray(image), "-arithmetic")

@@ -13,13 +13,13 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thres
 ROUNDS, BLOCK = 40, 4 << 20
 """Number of rounds, and size in bytes of a block: 4 MB, as much as Pillow uses for an image of one megapixel."""
 FEWEST = 2 * BLOCK // (2 << 20)
-"""Minimum number of page faults per round if the kernel provides two new blocks: 4 with the huge pages of 2 MB that
-NumPy asks for and some machines grant. With pages of 4 KB there are 2,048."""
+"""Minimum number of page faults per round if the kernel has to provide two new blocks. It is 4 with huge pages of 2 MB,
+which NumPy requests and some machines grant; with pages of 4 KB it is 2,048."""
 
 
 def faults_of_reuse() -> float:
-    """Returns the page faults per round, in which a thread allocates, fills and frees two blocks, as a loader does for
-    images."""
+    """Returns the number of page faults per round. In each round, a thread allocates, fills and frees two blocks, as a
+    loader does for images."""
 
     def fill(rounds):
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
@@ -35,8 +35,8 @@ def faults_of_reuse() -> float:
 
 @pytest.fixture
 def untouched(monkeypatch):
-    """Removes malloc's thresholds from the environment. After the test, sets them again as all test processes have
-    them."""
+    """Removes malloc's thresholds from the environment during a test. Afterwards, restores them to the values that all
+    test processes use."""
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
         monkeypatch.delenv(name, raising=False)
     yield monkeypatch

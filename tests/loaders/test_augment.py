@@ -65,7 +65,7 @@ def windows_of(size: tuple[int, int], side: int = 48) -> list[CropWindow]:
 
 
 def by_window(change: Change, image: Pixels, window: CropWindow) -> Pixels:
-    """Computes a window of the changed image from nothing but the part of the source that ``change`` asks for."""
+    """Computes a window of the changed image using only the part of the source that ``change`` requests."""
     top, left, height, width = change.source_window(window)
     return change.on_window(image[top : top + height, left : left + width].copy(), window)
 
@@ -98,8 +98,8 @@ def test_a_window_of_a_resized_image(operations: tuple[Operation, ...]) -> None:
 
 @pytest.mark.parametrize("quality", [50, 90])
 def test_a_window_saved_as_webp_is_like_the_whole_images(quality: int) -> None:
-    """A window saved as WebP has other coding errors than the whole image, because VP8 predicts each block from its
-    neighbours. Their root mean square is equal within a fifth."""
+    """The coding errors of a window saved as WebP differ from those of the whole image there, because VP8 predicts each
+    block from its neighbours. Their root mean squares differ by at most a fifth."""
     image = photograph(400, 400)
     change = Change.of((WebP(quality),), image.shape[:2])
     window = CropWindow(133, 150, 96, 96)
@@ -113,7 +113,7 @@ def test_a_window_saved_as_webp_is_like_the_whole_images(quality: int) -> None:
 @settings(max_examples=25)
 @given(st.integers(0, 2**31), st.integers(20, 260), st.integers(20, 260))
 def test_any_draw_on_any_image(content: int, height: int, width: int) -> None:
-    """Windows of a changed image ask only for parts of the source that exist, and come out in full size."""
+    """Windows of a changed image request only parts of the source that exist, and have their full size."""
     change = draw_changes(
         np.array([height]), np.array([width]), np.array([content]), share=1.0, seed=1, epoch=0, appearance=0
     )[0]
@@ -145,8 +145,8 @@ def test_the_view_of_a_filtered_image(stage: tuple[Operation, ...]) -> None:
 
 
 def test_the_view_of_a_noisy_image() -> None:
-    """Noise added to the stored view differs from that of a noisy image after shrinking, but has the same standard
-    deviation."""
+    """Adding noise to the stored view gives other pixels than adding it to the image before shrinking, but noise of the
+    same standard deviation."""
     image = np.full((512, 512, 3), 128, np.uint8)
     change = Change.of((Noise(0.075, 7),), (512, 512))
     truth = global_view(change.on_image(image), 64).astype(float).std()
@@ -154,8 +154,8 @@ def test_the_view_of_a_noisy_image() -> None:
 
 
 def test_the_view_of_a_saved_image() -> None:
-    """Saving as JPEG changes the view of a small image. In the view of a large image its effect averages out, so the
-    view is left unchanged."""
+    """Saving as JPEG changes the view of a small image. In the view of a large image, its effect averages out, so the
+    loader does not change that view."""
     large, small = photograph(900, 900), photograph(100, 110)
     for image, changes in ((large, False), (small, True)):
         change, stored = Change.of((Jpeg(40),), image.shape[:2]), global_view(image, 64)
@@ -241,7 +241,8 @@ def same(first: Any, second: Any) -> bool:
     ],
 )
 def test_the_loader_changes_samples(synthetic_shards: Path, backend: str, decode: str) -> None:
-    """Crops equal those of the reference decode of the whole stored image, changed as a whole and then cropped."""
+    """Crops equal those cut from the whole stored image after the reference decoder has decoded it and the changes were
+    applied."""
     dataset = ShardDataset.open(synthetic_shards)
     rows = {key: row for row, key in enumerate(dataset.column("sample_key"))}
     config = replace(CONFIG, backend=backend, decode=decode, augment=0.7)

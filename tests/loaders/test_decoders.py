@@ -1,4 +1,5 @@
-"""Four decoders give the pixels of the oracle (Pillow's full decode) for every window, also where an image ends."""
+"""For every window, including those at an image's edges, four decoders give the same pixels as the oracle (Pillow's
+full decode)."""
 
 import io
 import struct
@@ -95,8 +96,8 @@ def make_decoder(name):
 
 
 def decode(name, jobs):
-    """Returns all crops of ``jobs`` by the decoder called ``name``, and its failures. The buffer is filled with 77
-    beforehand, so that crops that are not written show."""
+    """Decodes ``jobs`` with the decoder called ``name``. Returns all crops and the failures. The buffer is filled with
+    77 beforehand, to reveal crops that were not written."""
     crops = torch.full((len(jobs) * NUM_CROPS, CROP, CROP, 3), 77, dtype=torch.uint8)
     decoder = make_decoder(name)
     failures = decoder.decode(jobs, crops)
@@ -125,8 +126,8 @@ def test_crops_equal_the_oracle_for_every_format(name):
 
 @pytest.mark.parametrize("name", ["reference", "turbo", "dali", "nvjpeg"])
 def test_one_broken_file_costs_no_other(name):
-    """A cut-off file, noise, and a file of the wrong size fail alone: their crops are zero, and all others are
-    right."""
+    """A cut-off file, noise, and a file of the wrong size fail without affecting other files: their crops are zero, and
+    all others are right."""
     image = picture(100, 130)
     good = encode(image, "JPEG")
     noise = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8)
@@ -158,7 +159,7 @@ def webp_jobs():
 
 
 def test_webp_is_decoded_without_pillow(monkeypatch):
-    """Pillow is called for damaged files alone, and gives the reason why they cannot be decoded."""
+    """Pillow is called only for damaged files, to determine the reason why they cannot be decoded."""
     asked = []
     by_oracle = ReferenceDecoder.decode
     monkeypatch.setattr(
@@ -194,8 +195,8 @@ def test_webp_is_left_to_pillow_where_torchvision_cannot_be_trusted(fault, monke
 
 @pytest.mark.parametrize("name", ["dali", "nvjpeg"])
 def test_spliced_jobs_and_whole_ones_are_decoded_in_one_batch(name):
-    """A spliced JPEG, made for one window, goes through DALI's fused decoder in the same call, and gives the same
-    pixels."""
+    """A whole image and a spliced JPEG, made for one window, are decoded in the same call and have the right pixels. In
+    DALI, the spliced one goes through the fused decoder."""
     image = picture(100, 130)
     data = encode(image, "JPEG")
     spliced = WindowJob(data, data.size, 100, 130, (5, 9, CROP, 40), 3, 1, "RGB")
@@ -206,15 +207,15 @@ def test_spliced_jobs_and_whole_ones_are_decoded_in_one_batch(name):
 
 
 def test_gpu_graphs_are_constructed_without_a_gpu():
-    """The definitions of DALI's pipelines accept a GPU as device; building these pipelines needs a machine with a
-    GPU."""
+    """The definitions of DALI's pipelines accept a GPU as the device. Building these pipelines requires a machine with
+    a GPU."""
     size = {"crop_size": 224, "batch_size": 8, "num_threads": 2}
     assert define_whole_pipeline("cuda", num_crops=4, **size) is not None
     assert define_spliced_pipeline("cuda", **size) is not None
 
 
 def test_buffers_are_lent_again_only_when_nobody_looks_at_them():
-    """A buffer is not lent again while a view of it exists, and is lent again once the last view is dropped."""
+    """A buffer is not reused while a view of it exists, and is reused once the last view has been dropped."""
     pool = BufferPool(keep=2, pinned=False)
     first = pool.borrow((4, 5))
     address, view = first.data_ptr(), first.permute(1, 0)[2:]
@@ -242,7 +243,8 @@ def animated_png(pixels, others):
 
 
 def without_marker(data, header_field):
-    """Returns the JPEG ``data`` without its JFIF or Adobe segment, which the attribute ``header_field`` locates."""
+    """Returns the JPEG ``data`` without its JFIF or Adobe segment. ``header_field`` is the attribute of the parsed
+    header that holds the segment's offset."""
     at = getattr(read_header(data), header_field)
     length = int.from_bytes(data[at - 2 : at].tobytes(), "big")
     return np.concatenate([data[: at - 4], data[at - 2 + length :]])

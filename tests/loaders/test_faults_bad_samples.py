@@ -1,6 +1,6 @@
-"""Damage that a loader meets during training is masked, counted and named, and never replaced by another sample.
+"""Damaged samples found during training are masked, counted and named, and never replaced by other samples.
 
-Epochs still show every sample once, in equally many steps on all ranks.
+Epochs still contain every sample once, in equally many steps on all ranks.
 """
 
 import os
@@ -58,8 +58,8 @@ def validity(loader: Loader) -> dict[str, bool]:
 @pytest.mark.parametrize("member", ["image", "global"])
 @pytest.mark.parametrize("backend", ["turbo", "dali", "reference"])
 def test_one_flipped_bit_is_found_and_costs_one_sample(damaged, member, backend):
-    """A flipped bit that changes pixels without making a decoder fail masks one sample, in the first epoch and in later
-    ones, where checksums are not computed again."""
+    """If a flipped bit changes pixels but causes no decoding error, its sample alone is masked, both in the first epoch
+    and in later ones, in which checksums are not computed again."""
     dataset = ShardDataset.open(damaged)
     row = spliced_row(dataset)
     key = flip(dataset, row, member)
@@ -90,8 +90,8 @@ def test_nothing_is_looked_at_when_switched_off(damaged):
 
 @pytest.mark.parametrize("at", [0.02, 0.3, 0.6, 0.99])
 def test_a_flipped_bit_in_an_index_costs_a_full_decode_and_no_sample(synthetic_shards, damaged, at):
-    """A flipped bit anywhere in the entry points costs a full decode. Their header has its own checksums, the entries
-    have none."""
+    """A flipped bit anywhere in the entry points costs a full decode. The header of the entry points has its own
+    checksums, but the entries have none."""
     dataset = ShardDataset.open(damaged)
     flip(dataset, spliced_row(dataset), "mcu", at)
     config = replace(CONFIG, decode="window")
@@ -106,8 +106,8 @@ def test_a_flipped_bit_in_an_index_costs_a_full_decode_and_no_sample(synthetic_s
 
 @pytest.mark.parametrize("backend", ["turbo", "dali"])
 def test_a_shard_cut_off_under_the_run_costs_its_samples_only(damaged, backend):
-    """Only the samples in the lost part of a truncated shard are masked. The shard is already mapped into memory, where
-    touching lost pages would end the process."""
+    """If a shard is truncated while it is mapped into memory, only samples in the lost part are masked. Touching the
+    lost pages would end the process."""
     dataset = ShardDataset.open(damaged)
     config = replace(CONFIG, backend=backend, global_batch_size=1, verify="off")
     with build_loader(damaged, "train", config) as loader:
@@ -169,8 +169,8 @@ def test_too_little_memory_is_no_fault_of_a_sample(synthetic_shards, monkeypatch
 
 @pytest.fixture(scope="module")
 def one_percent(tmp_path_factory, encode_image):
-    """Two data sets of 50 small images, with 1 and with 40 samples per shard, in each of which two training images are
-    damaged. Returns samples per shard → (folder, keys of the damaged samples)."""
+    """Builds two data sets of the same 50 small images, one with 1 and one with 40 samples per shard, and damages two
+    training images in each. Returns samples per shard → (folder, keys of the damaged samples)."""
     rng, root = np.random.default_rng(3), tmp_path_factory.mktemp("laws")
     for number in range(50):
         folder = root / "images" / ("real" if number % 2 else "generated/gan")
@@ -205,7 +205,7 @@ def one_percent(tmp_path_factory, encode_image):
     ],
 )
 def test_each_sample_once_and_equal_steps_with_damage(one_percent, samples_per_shard, world_size, shuffle):
-    """Every sample appears once and all ranks take equally many steps, also with fewer shards than ranks, and with
+    """Every sample appears once and all ranks take equally many steps, even with fewer shards than ranks, or with
     shards of one sample."""
     folder, damaged = one_percent[samples_per_shard]
     dataset = ShardDataset.open(folder)

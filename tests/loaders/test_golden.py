@@ -75,8 +75,8 @@ def same_images(synthetic_images: Path) -> None:
     ],
 )
 def test_batches_are_pinned(synthetic_shards: Path, sampling: str, augment: float) -> None:
-    """The batches contain samples read by windows, by tiles and whole, changed samples, and, under the rule ``all``,
-    masked crops. Their digest is the same for every setting of ``decode``."""
+    """The digest of the batches is the same for every setting of ``decode``. The batches cover samples read by windows,
+    by tiles and as whole images, augmented samples and, under the rule ``all``, masked crops."""
     config = replace(CONFIG, sampling=sampling, augment=augment)
     found = {
         decode: digest_of(synthetic_shards, replace(config, decode=decode)) for decode in ("auto", "window", "full")

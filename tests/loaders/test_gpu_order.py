@@ -1,4 +1,4 @@
-"""The order of GPU work, checked on a simulated GPU that raises where a real one would not have waited.
+"""The order of work on a GPU, checked on a simulated GPU that raises an error where a real one would not have waited.
 
 It covers streams, pinned buffers, and which stream owns memory.
 """
@@ -89,7 +89,7 @@ def on_the_cpu(data, config):
 @pytest.mark.parametrize("decode", ["window", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_epoch_on_the_gpu_is_in_order(gpu, synthetic_shards, backend, decode):
-    """An epoch causes no misuse of memory, gives the pixels of the CPU, and reuses memory meanwhile."""
+    """An epoch never misuses memory, has the same pixels as on the CPU, and reuses memory that was freed."""
     config = replace(CONFIG, backend=backend, decode=decode, augment=0.3)
     sums, stats = train(gpu, synthetic_shards, config)
     assert gpu.misuses == []
@@ -114,8 +114,8 @@ UNFINISHED = {
     "the consumer's stream reads what the loader's stream may not have written yet",
     "a pinned buffer is lent again while a copy out of it may be under way",
 }
-"""Either of these errors occurs if a batch is handed out before its copies are complete; the timing of threads decides
-which one."""
+"""Errors that occur if a batch is handed out before its copies are complete. Which of the two occurs depends on the
+timing of the threads."""
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_wait_that_is_left_out_is_seen(gpu, synthetic_shards, backend, left_ou
 
 
 def test_a_batch_that_is_not_handed_over_is_seen(gpu, synthetic_shards, monkeypatch):
-    """The simulated GPU notices if ``hand_over`` is skipped: the batch's memory is then lent again while the consumer's
-    kernels may still read it."""
+    """The simulated GPU notices if ``hand_over`` is skipped, because the batch's memory is then reused while the
+    consumer's kernels may still read it."""
     monkeypatch.setattr(BatchPipeline, "hand_over", lambda self, batch: batch)
     train(gpu, synthetic_shards, replace(CONFIG, backend="nvjpeg"))
     assert "memory of the loader's stream was freed while the consumer's stream may use it" in gpu.misuses

@@ -1,5 +1,5 @@
-"""Laws of the order: every sample once per epoch, equally many steps on all ranks, and the same global batches for any
-world size."""
+"""Properties of the sample order: every sample once per epoch, equally many steps on all ranks, and the same global
+batches for any world size."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ GOLDEN_ORDER = [[7, 0, 2, 5, 8, 6, 4, 9, 1, 3], [9, 0, 2, 8, 7, 5, 1, 6, 4, 3]]
 
 
 def test_order_survives_repacking():
-    """The order of the contents is the same whatever the order of the manifest's rows."""
+    """Samples are ordered by their content, whatever the order of the manifest's rows."""
     content = np.arange(100) * 77 + 5
     repacked = content[np.random.default_rng(0).permutation(100)]
     first = content[shuffled_order(content, 1, 2)]
@@ -67,8 +67,8 @@ def test_order_survives_repacking():
 
 
 def test_balanced_order_shows_both_labels_equally_often():
-    """Each image of the more frequent label appears once. Those of the rarer label are repeated evenly, with appearance
-    numbers that count up from 0."""
+    """Each image of the more frequent label appears once. Those of the rarer label are repeated evenly, and each
+    repetition has the next appearance number, starting at 0."""
     label = np.array([0] * 30 + [1] * 7)
     order, appearance = balanced_order(np.arange(37) * 31, label, 0, 0)
     assert len(order) == 60
@@ -92,8 +92,8 @@ def test_batches_that_cannot_be_split_are_refused(batch, rank, world, word):
 
 
 def test_no_two_uses_draw_from_one_stream():
-    """Random streams that are used for different purposes start from numbers that differ above the lowest 32 bits,
-    because the appearances of a sample and the cycles of an epoch count up from them."""
+    """Random streams for different purposes start from numbers that differ in the bits above the lowest 32. The lowest
+    bits are left for counting the appearances of a sample and the cycles of an epoch."""
     purposes = [
         sampling.WINDOW_PURPOSE,
         order.ORDER_PURPOSE,

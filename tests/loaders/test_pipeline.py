@@ -1,4 +1,4 @@
-"""Laws of the loader on real shards: the same windows, the same pixels, and the same batches after a resume."""
+"""Properties of the loader on real shards: the same windows, the same pixels, and the same batches after a resume."""
 
 import shutil
 from dataclasses import replace
@@ -145,7 +145,7 @@ def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decod
 @pytest.mark.parametrize("decode", ["full", "window"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_image_without_crops_keeps_its_view_and_is_checked(synthetic_shards, tmp_path, backend, decode, monkeypatch):
-    """A rule may give an image no window at all. A file that cannot be decoded is found nevertheless."""
+    """A rule may give an image no window at all. Even then, a file that cannot be decoded is noticed."""
 
     def nowhere(*arguments):
         windows, mask = SAMPLING_RULES["stratified_grid"].place(*arguments)
@@ -263,8 +263,8 @@ def test_epochs_differ_and_evaluation_does_not(synthetic_shards):
 
 
 def test_settings_for_evaluation_show_every_image_once_and_unchanged(synthetic_shards):
-    """``for_evaluation`` fixes what training draws at random and switches on the checks that training skipped for
-    speed. Explicit changes override both."""
+    """``for_evaluation`` replaces random choices of the training by fixed ones, and switches on checks that training
+    skips for speed. Keyword arguments override both."""
     training = replace(CONFIG, class_balanced=True, augment=1.0, decode="full", verify="off")
     fixed = training.for_evaluation()
     assert (fixed.decode, fixed.verify, fixed.seed) == ("auto", "first-touch", CONFIG.seed)

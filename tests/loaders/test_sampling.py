@@ -83,7 +83,8 @@ def test_crops_come_from_distinct_cells(side, num_crops):
 
 
 def test_every_cell_is_drawn_equally_often():
-    """With 4 of 9 cells drawn for each of 9,000 samples, each cell occurs 4,000 times, within 5 standard deviations."""
+    """If 4 of 9 cells are drawn for each of 9,000 samples, each cell is drawn 4,000 times, give or take 5 standard
+    deviations."""
     got, _ = windows([96] * 9000, [96] * 9000, num_crops=4)
     cells = got[..., 0] // 32 * 3 + got[..., 1] // 32
     counts = np.bincount(cells.ravel(), minlength=9)

@@ -96,7 +96,8 @@ def test_cells_are_distinct(rule: str, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("rule", NEW_RULES)
 def test_more_windows_than_cells(rule: str) -> None:
-    """The rule ``all`` masks the surplus windows. The other rules use the cells again, each about equally often."""
+    """If there are more windows than cells, the rule ``all`` masks the surplus windows. The other rules use all cells
+    again, about equally often."""
     found, mask = windows(rule, [(70, 100)] * 20, 17)  # 2 × 3 cells
     if rule == "all":
         assert (mask.sum(axis=1) == 6).all()
@@ -110,7 +111,8 @@ def test_more_windows_than_cells(rule: str) -> None:
 @pytest.mark.parametrize("rule", NEW_RULES)
 @pytest.mark.parametrize("size", [(70, 131), (33, 200), (20, 90), (64, 64)])
 def test_every_pixel_is_reachable(rule: str, size: tuple[int, int]) -> None:
-    """Over many images each pixel lies in some window, also at the borders that the grid does not divide evenly."""
+    """Over many images, every pixel is in some window, including those at borders that the grid does not divide
+    evenly."""
     found, mask = windows(rule, [size] * 4000, 2)
     seen = np.zeros(size, bool)
     for top, left, height, width in np.unique(found[mask], axis=0).tolist():
@@ -121,8 +123,8 @@ def test_every_pixel_is_reachable(rule: str, size: tuple[int, int]) -> None:
 @settings(max_examples=200)
 @given(st.integers(1, 9000), st.integers(1, 9000), st.sampled_from([32, 64, 224]))
 def test_cells_are_as_square_as_the_image_allows(height: int, width: int, crop_size: int) -> None:
-    """There are at most 8 cells along each side, each with room for a crop, and no other number of cells along the
-    shorter side makes them more nearly square."""
+    """The grid has at most 8 cells along each side, and each cell has room for a crop. Within these limits, the number
+    of cells along the shorter side makes the cells as nearly square as possible."""
     rows, columns = (int(n[0]) for n in grid_shape(np.array([height]), np.array([width]), crop_size))
     assert 1 <= rows <= 8
     assert 1 <= columns <= 8
@@ -153,7 +155,8 @@ def test_the_curve_visits_neighbours() -> None:
 
 
 def test_cells_come_as_often_as_they_weigh() -> None:
-    """A cell is drawn with the probability N · weight / total, or always if that exceeds 1."""
+    """A cell is drawn with a probability proportional to its weight. If this exceeds 1, the cell is always drawn, and
+    the others share the remaining draws."""
     count, samples = 5, 20_000
     rows, columns = np.full(samples, 4), np.full(samples, 6)
     weights = np.zeros((samples, MAX_CELLS), np.int64)
@@ -170,8 +173,8 @@ def test_cells_come_as_often_as_they_weigh() -> None:
 
 
 def test_equal_cells_are_spread() -> None:
-    """Of 8 × 8 cells of equal weight, 4 drawn cells mostly lie in four different quadrants: each is drawn from another
-    quarter of the curve that orders the cells."""
+    """Of 8 × 8 cells of equal weight, 4 drawn cells mostly lie in four different quadrants, because each is drawn from
+    a different quarter of the curve along which the cells are ordered."""
     found, _ = windows("all", [(256, 256)] * 500, 4)
     cells = cells_of(found, (256, 256))
     quadrants = cells // 32 * 2 + cells % 8 // 4
@@ -226,8 +229,9 @@ def test_entry_points_that_do_not_fit_tell_nothing(encode_image: Encode) -> None
 
 
 def test_texture_looks_where_the_detail_is(encode_image: Encode) -> None:
-    """Half of a cell's weight is uniform and half follows its bits, so crops fall in the noisy corner about as often as
-    these weights say. The tolerance is wide because the cells' edges do not match the noise's."""
+    """Half of the weight is spread evenly over the cells, and half follows their bits. The share of crops in the noisy
+    corner is about what these weights predict; the tolerance is wide because the noise does not end at a cell
+    boundary."""
     jpeg = noisy_corner(encode_image)
     detail = read_detail(as_bytes(jpeg), as_bytes(build_entry_points(jpeg)))
     shares = {}

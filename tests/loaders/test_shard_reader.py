@@ -1,4 +1,4 @@
-"""Mapped shards: at most as many as the number of files that the process may have open."""
+"""Mapped shards: there are never more of them than files that the process may have open."""
 
 import resource
 import subprocess

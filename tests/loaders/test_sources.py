@@ -152,8 +152,8 @@ def test_a_tar_that_was_cut_says_so(synthetic_shards, tmp_path):
 
 
 def test_whatever_a_list_names_is_a_source(tmp_path, synthetic_shards):
-    """Each entry of a list becomes a source. Names that are not UTF-8 or that no file can have, and damaged tars and
-    data sets, fail alone when they are loaded."""
+    """Each entry of a list becomes a source. Sources with names that are not UTF-8 or that no file can have, damaged
+    tars and damaged data sets fail when they are loaded, without affecting the others."""
     odd = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
     damaged, rubbish = tmp_path / "damaged", tmp_path / "x.tar"
     damaged.mkdir()

@@ -1,6 +1,6 @@
-"""Spliced windows equal the full decode bit for bit, and bad input gives a status, never a crash.
+"""Spliced windows equal the full decode bit for bit, and bad input results in a status, never in a crash.
 
-This command runs over 10,000 windows of every variant and over a folder of photographs:
+This command tests 10,000 windows of every variant, and the photographs in a folder:
 
     GLASS_SPLICE_WINDOWS=10000 GLASS_PHOTOS=DIR pytest -m slow tests/loaders/test_splice.py
 """
@@ -43,8 +43,8 @@ def pillow_decode(jpeg: bytes) -> np.ndarray:
 
 
 def draw_windows(rng: np.random.Generator, height: int, width: int, count: int) -> np.ndarray:
-    """Returns (count, 4) int32 windows: the whole image first, then windows of all orders of magnitude, many at a
-    border."""
+    """Draws windows, (count, 4) int32. The first is the whole image; the others have sizes from one pixel to the whole
+    side, evenly on a logarithmic scale, and many touch a border."""
     windows = np.zeros((count, 4), np.int32)
     windows[0] = 0, 0, height, width
     for i in range(1, count):
@@ -93,8 +93,8 @@ def test_windows_equal_the_full_decode_by_pillow(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["grey", "4:4:4", "4:2:2", "4:2:0", "4:4:0", "4:1:1", "CMYK"])
 def test_windows_equal_the_full_decode_by_libjpeg_turbo(name: str) -> None:
-    """Spliced windows equal the full decode even if the decoder can see the bytes that follow a spliced JPEG in the
-    buffer."""
+    """Spliced windows equal the full decode, even if the decoder is also given the bytes that follow the spliced JPEG
+    in the buffer."""
     space = {"grey": "GRAY", "CMYK": "CMYK"}.get(name, "RGB")
     jpeg = make(name, 211, 305)
     full = simplejpeg.decode_jpeg(jpeg, space)
@@ -175,8 +175,8 @@ def test_windows_equal_the_full_decode_by_dali() -> None:
 
 
 def test_output_is_closed_and_small() -> None:
-    """A spliced JPEG ends in an EOI marker, has no surplus byte, and its share of the image's bytes is about the
-    window's."""
+    """A spliced JPEG ends with an EOI marker, decodes without a warning, and is not much larger than the window's share
+    of the image's bytes."""
     jpeg = make("4:2:0", 600, 800)
     mcu = build_entry_points(jpeg)
     window = np.array([[200, 300, 128, 128]])
@@ -268,7 +268,7 @@ def test_index_of_another_file_is_found_out() -> None:
 
 
 def test_threads_share_a_splicer() -> None:
-    """Threads that call one splicer at the same time, for files with different tables, all get exact windows."""
+    """If threads call one splicer at the same time, for files with different tables, all windows are exact."""
     rng = np.random.default_rng(3)
     jpegs = [make("optimised", 150, 170, seed) for seed in range(6)]
     mcus = [build_entry_points(jpeg, 300) for jpeg in jpegs]

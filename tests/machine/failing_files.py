@@ -1,4 +1,4 @@
-"""Makes openings of files fail as a disk or a system does, and makes pauses take no time."""
+"""Simulates failures to open files, such as those of a broken disk, and makes pauses take no time."""
 
 import os
 from pathlib import Path
@@ -15,8 +15,8 @@ _OPEN, _OPEN_BY_NUMBER = Path.open, os.open
 
 
 def fail_openings(monkeypatch: pytest.MonkeyPatch, name: str, number: int, times: int = 10**6) -> list[str]:
-    """Makes the next ``times`` openings of files called ``name`` raise the ``OSError`` with this ``number``, instead of
-    the failures that an earlier call set up. Returns a list that collects the paths of the failed openings."""
+    """Makes the next ``times`` attempts to open a file called ``name`` raise an ``OSError`` with this ``number``.
+    Replaces the failures set up by earlier calls. Returns a list that collects the paths of the failed attempts."""
     failed: list[str] = []
 
     def fail_once_more(path: Any) -> None:

@@ -1,9 +1,9 @@
-"""A simulated CUDA device without a GPU: memory, streams and the order of their work.
+"""A simulated CUDA device that needs no GPU: memory, streams and the order of their work.
 
-Kernels run at once, on the CPU, and the simulation tracks the order that a GPU would guarantee. An access that is not
-ordered after the last write, a write that is not ordered after the last accesses, and any use of memory that was given
-back raise ``Misuse``. Freed memory is overwritten and lent again, as CUDA's caching allocator does. If memory is freed
-while another stream may still use it, this is recorded in ``misuses``, because a finalizer cannot raise.
+Kernels run immediately, on the CPU, while the simulation tracks the order that a GPU would guarantee. Three kinds of
+access raise ``Misuse``: one that is not ordered after the last write, a write that is not ordered after the last
+accesses, and any use of freed memory. Freed memory is overwritten and reused, as by CUDA's caching allocator. If memory
+is freed while another stream may still use it, this is recorded in ``misuses``, because a finalizer cannot raise.
 """
 
 import sys
@@ -27,12 +27,12 @@ ON_THE_HOST = {"cpu", "item", "tolist", "__bool__", "__int__", "__float__"}
 
 
 class Misuse(AssertionError):
-    """An access that a GPU would not have ordered, or an access to memory that was given back."""
+    """An access that a GPU would not have ordered, or an access to freed memory."""
 
 
 class FakeStream:
-    """A queue of numbered work. Work up to number ``done`` has certainly ended. ``seen`` holds, for each other stream,
-    the number up to which the next work here waits for that stream."""
+    """A queue of work items, numbered from 1. All items up to ``done`` are known to have ended. ``seen`` maps each
+    other stream to the number of the last item there that must end before the next item here begins."""
 
     def __init__(self, gpu: "FakeGpu", name: str) -> None:
         self.gpu, self.name = gpu, name
@@ -40,7 +40,7 @@ class FakeStream:
         self.seen: dict[FakeStream, int] = {}
 
     def submit(self) -> tuple["FakeStream", int]:
-        """Adds a piece of work. Returns the stream and the number of this work."""
+        """Adds a work item. Returns this stream and the item's number."""
         self.ticks += 1
         return self, self.ticks
 
@@ -69,7 +69,7 @@ class FakeStream:
 
 @dataclass(eq=False)
 class Memory:
-    """A block of the device's memory. ``home`` is the stream that it was lent to."""
+    """A block of the device's memory. ``home`` is the stream on which it was allocated."""
 
     block: np.ndarray
     home: FakeStream
@@ -119,8 +119,8 @@ class FakeGpu:
     # Memory
 
     def lend(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, Memory]:
-        """Returns a tensor with arbitrary contents, and its memory, which the current stream reuses if it has freed
-        some that fits."""
+        """Allocates a tensor with arbitrary contents. Reuses suitable memory that was freed on the current stream, if
+        there is any. Returns the tensor and its memory."""
         stream = self.current()
         num_bytes = max(1, int(np.prod(shape)) * dtype.itemsize)
         with self.lock:
@@ -155,7 +155,7 @@ class FakeGpu:
             self._by_address[memory.block.ctypes.data] = memory
 
     def take_back(self, memory: Memory, words: str) -> None:
-        """Marks memory as taken back by the library that owns it. If it is still in use, records a misuse."""
+        """Marks memory as reclaimed by the library that owns it. If it is still in use, records a misuse."""
         with self.lock:
             for stream, _ in memory.pending():
                 self.misuse(f"{words} while {stream.name} may use it")
@@ -220,8 +220,8 @@ class FakeGpu:
         return None
 
     def check_lent_buffer(self, host: torch.Tensor) -> None:
-        """Raises ``Misuse`` if a copy out of the buffer ``host``, which is about to be written, may still be in
-        progress."""
+        """Raises ``Misuse`` if a copy out of the buffer ``host`` may still be in progress. Called before the buffer is
+        overwritten."""
         memory = self.pinned(host)
         if memory and memory.pending():
             raise self.misuse("a pinned buffer is lent again while a copy out of it may be under way")
@@ -261,7 +261,8 @@ class FakeCuda(TorchFunctionMode):
         return self._compute(function, name, args, kwargs)
 
     def _make(self, function, args, kwargs):
-        """Calls a function that creates a tensor. A tensor on ``cuda`` gets memory of the simulated device."""
+        """Calls a function that creates a tensor. If the tensor belongs on ``cuda``, it is allocated from the simulated
+        device's memory."""
         device = kwargs.get("device")
         if device is not None and torch.device(device).type == "cuda":
             made = function(*args, **(kwargs | {"device": "cpu"}))
@@ -327,7 +328,7 @@ def _flat(values):
 
 
 def _device(args, kwargs):
-    """Returns the device that ``Tensor.to`` is asked for, or ``None``."""
+    """Returns the device to which a call of ``Tensor.to`` moves the tensor, or ``None`` if the call names none."""
     for value in [kwargs.get("device"), *args[:1]]:
         if isinstance(value, str | torch.device):
             return torch.device(value)

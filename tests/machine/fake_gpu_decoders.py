@@ -27,8 +27,8 @@ def _pixels(encoded: np.ndarray) -> np.ndarray:
 
 
 class FakeNvjpeg:
-    """Replaces ``torchvision.io.decode_jpeg``. Like it, takes memory from the caller's stream and writes it on its own
-    stream without waiting for the caller's; then the caller's stream waits for this one."""
+    """Replaces ``torchvision.io.decode_jpeg``. Like the original, it allocates memory on the caller's stream, and
+    writes to it on its own stream without waiting for the caller's. The caller's stream then waits for this one."""
 
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu, self.stream = gpu, FakeStream(gpu, "nvJPEG's stream")
@@ -102,7 +102,7 @@ class _HostList:
 
 
 class _TensorList:
-    """One of DALI's results. Its buffer is taken back when the last reference to the list is dropped, even if it is
+    """One of DALI's results. Its buffer is reclaimed when the last reference to the list is dropped, even if it is
     still being read."""
 
     def __init__(self, gpu: FakeGpu, values: np.ndarray, stream: FakeStream) -> None:

@@ -1,5 +1,5 @@
-"""A simulated Hugging Face hub on loopback, as far as ``hf://`` needs it, with the files of a folder as its one data
-set."""
+"""A simulated Hugging Face hub on loopback, with only the parts that ``hf://`` needs. It has one data set: the files of
+a folder."""
 
 import hashlib
 import json
@@ -29,7 +29,8 @@ class Hub:
 
     root: Path
     counts: Counter[str] = field(default_factory=Counter)
-    """Number of file ``parts`` sent, of their ``bytes``, and of ``unknown`` requests."""
+    """The number of ``parts`` of files that were sent, the number of their ``bytes``, and the number of ``unknown``
+    requests."""
 
     def entries(self, folder: str, recursive: bool) -> list[dict[str, Any]]:
         below = self.root / folder

@@ -1,4 +1,4 @@
-"""Kills a process at the moment when a file is complete under its temporary name and not yet renamed."""
+"""Kills a process after it has written a file under a temporary name and before it renames the file."""
 
 import os
 import signal
@@ -9,7 +9,8 @@ __all__ = ["die_at_rename", "killed_at_rename"]
 
 
 def killed_at_rename(act: Callable[[], object], which: int = 1) -> None:
-    """Runs ``act`` in a child process that is killed by SIGKILL at its ``which``-th rename. Asserts that it was."""
+    """Runs ``act`` in a child process that is killed by SIGKILL at its ``which``-th rename. Asserts that the process
+    was killed."""
     child = os.fork()
     if child == 0:
         try:

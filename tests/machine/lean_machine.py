@@ -16,8 +16,8 @@ def _normal(name: str) -> str:
 
 
 def needed_by(*roots: str, without: frozenset[str] = frozenset()) -> set[str]:
-    """Returns the installed distributions among ``roots`` and everything that they need. Left out are those in
-    ``without``, and whatever only these need."""
+    """Returns the installed distributions among ``roots`` and all their dependencies, except those in ``without`` and
+    whatever only these need."""
     seen, todo = set[tuple[str, str]](), [Requirement(root) for root in roots]
     while todo:
         one = todo.pop()

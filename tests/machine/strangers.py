@@ -1,4 +1,5 @@
-"""Data from untrusted sources: changed descriptions and manifests, and a server whose claims may be false."""
+"""Data from untrusted sources: tampered descriptions and manifests, and a server whose responses may claim false
+lengths."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,8 +1,9 @@
-"""A program that finds out which commands work without the optional packages, and with which errors the others end:
+"""A program that runs commands without the optional packages, and reports how each of them ended:
 ``python -m tests.machine.without_packages [--refuse] SHARDS IMAGES OUT``.
 
-The packages are either not installed or, with ``--refuse``, hidden. Prints one JSON document: name of a step → ``[exit
-code, standard error, or the sentence of its error]``.
+The packages are either not installed or, with ``--refuse``, hidden. Prints one JSON document: ``steps`` maps the name
+of each step to ``[exit code, log or error message]``, and ``loaded`` lists the hidden packages that were imported
+nevertheless.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ HIDDEN = ("nvidia.dali", "webdataset", "simplejpeg", "jpeglib", "isal", "optuna"
 
 
 class Refusing(MetaPathFinder):
-    """An import hook that makes the hidden packages seem not installed."""
+    """An import hook that makes the hidden packages appear not to be installed."""
 
     def find_spec(self, name, path=None, target=None):
         if any(name == hidden or name.startswith(f"{hidden}.") for hidden in HIDDEN):

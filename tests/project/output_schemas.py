@@ -1,7 +1,7 @@
 """JSON schemas of all documents that commands write, generated from their declared types: ``docs/schemas/*.json``.
 
-After an intended change, ``python -m tests.project.output_schemas`` writes the schemas and the table in
-``docs/outputs.md`` again; read the diff.
+After an intended change, ``python -m tests.project.output_schemas`` regenerates the schemas and the table in
+``docs/outputs.md``; review the diff.
 """
 
 import ast
@@ -181,7 +181,7 @@ def _plain(text: str) -> str:
 
 
 def _without_bounds(schema: Any) -> Any:
-    """Returns ``schema`` without bounds that only exclude infinite numbers, which JSON cannot hold anyway."""
+    """Returns ``schema`` without limits that only rule out infinite numbers. JSON cannot represent these anyway."""
     if isinstance(schema, dict):
         return {name: _without_bounds(part) for name, part in schema.items() if part not in (MAX_FLOAT, -MAX_FLOAT)}
     return [_without_bounds(part) for part in schema] if isinstance(schema, list) else schema

@@ -8,7 +8,7 @@ __all__ = ["Page"]
 
 @dataclass
 class Row:
-    """A row of the table of verdicts: the texts and sort keys of its cells, its number of pictures, whether it is
+    """A row of the table of verdicts: the texts and sort keys of its cells, its number of pictures, and whether it is
     hidden."""
 
     cells: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 __all__ = ["STRUCTURE", "SitePage", "structure_by_commonmark"]
 
 STRUCTURE = ("h1", "h2", "h3", "li", "table", "tr", "pre", "blockquote", "img", "strong", "em")
-"""HTML elements that are counted: a reader would notice if two renderers produced different numbers of them."""
+"""HTML elements that are counted. If two renderers produced different numbers of them, a reader would notice."""
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href"}
 

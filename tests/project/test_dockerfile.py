@@ -34,7 +34,8 @@ def copied() -> list[str]:
 
 
 def needs_line(text: str) -> str:
-    """Returns the Python code in ``text`` that prints the project's dependencies, except for DALI."""
+    """Returns the Python code that prints the project's dependencies except DALI, as it stands in the Dockerfile
+    ``text``."""
     (line,) = set(re.findall(r'python -c "(from importlib\.metadata .*?)" >', text))
     return line
 
@@ -96,7 +97,7 @@ def test_the_copied_files_are_enough_to_install(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_installed_is_all_that_the_project_needs_but_dali(wheel: Path) -> None:
-    """The image installs all dependencies except DALI, as the wheel's metadata lists them."""
+    """The image installs all dependencies listed in the wheel's metadata, except DALI."""
     line = needs_line((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     environment = os.environ | {"PYTHONPATH": str(wheel)}
     done = subprocess.run([sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True)

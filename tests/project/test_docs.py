@@ -1,6 +1,6 @@
 """The documentation names only files, commands, flags and settings that exist.
 
-``docs/LOG.md`` is a dated record: its links must lead somewhere, but it may name things that are gone.
+``docs/LOG.md`` is a dated record: its links must not be broken, but it may name things that no longer exist.
 """
 
 import importlib
@@ -141,7 +141,8 @@ def test_the_readme_has_a_row_for_every_command() -> None:
 
 
 def test_a_clone_is_six_commands_from_a_verdict() -> None:
-    """Each of the README's six commands is one line that its command accepts, and reads what an earlier one wrote."""
+    """Each of the README's six commands is on one line and is accepted by its parser, and each reads the output of an
+    earlier one."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = text[text.index("## From a clone to a verdict") :].split("```")[1]
     lines = [shlex.split(line, comments=True) for line in block.removeprefix("bash\n").splitlines()]
@@ -160,8 +161,8 @@ def test_a_clone_is_six_commands_from_a_verdict() -> None:
 
 
 def test_pages_are_named_alike_and_can_be_found() -> None:
-    """Names of pages are in lower case, except for the log, and the README links every page. Pages show every
-    figure."""
+    """Page names are in lower case, except for the log's. The README links to every page, and every figure is shown on
+    a page."""
     names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"LOG.md"}
     assert {name for name in names if name != name.lower()} == set()
     text = (ROOT / "README.md").read_text(encoding="utf-8")

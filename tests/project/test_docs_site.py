@@ -98,8 +98,8 @@ def test_pages_read_as_on_github(pages: dict[str, SitePage]) -> None:
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_the_menu_of_colours_works(site: Path, tmp_path: Path) -> None:
-    """The colour menu switches between dark and light. The theme's script for it fails if its highlighter is off, so
-    the site has a workaround."""
+    """The colour menu switches between dark and light. The site has a workaround for the theme's script, which fails if
+    the theme's highlighter is off."""
     page = site / "colours.html"
     for mode in ("dark", "light"):
         press = f"<script>document.querySelector('[data-bs-theme-value={mode}]').click()</script></body>"

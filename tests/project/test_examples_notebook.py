@@ -33,8 +33,8 @@ def test_it_is_kept_without_outputs() -> None:
 
 @pytest.fixture
 def command_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the command ``glass`` run this source tree, as after ``pip install -e .``, and puts temporary folders in
-    ``tmp_path``."""
+    """Installs a command ``glass`` that runs this source tree, as ``pip install -e .`` would, and directs temporary
+    files to ``tmp_path``."""
     program = tmp_path / "bin/glass"
     program.parent.mkdir()
     lines = (f"#!{sys.executable}", "from scripts.console import run", "if __name__ == '__main__':", "    run()")

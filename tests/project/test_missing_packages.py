@@ -141,8 +141,8 @@ def test_nvjpeg_is_taken_on_a_gpu_without_dali(monkeypatch, caplog):
 
 @pytest.mark.parametrize("split", ["train", "valid+test"])
 def test_batches_of_torchvision_equal_those_of_libjpeg_turbo(synthetic_shards, split):
-    """torchvision and libjpeg-turbo give equal batches, of spliced windows and of whole images, through the whole
-    loader. torchvision uses the code for a GPU here, but runs on the CPU."""
+    """torchvision and libjpeg-turbo give equal batches when run through the whole loader, with spliced windows and with
+    whole images. torchvision runs the code path for a GPU here, but on the CPU."""
     config = LoaderConfig(global_batch_size=4, crop_size=48, global_size=64, decode="window")
     batches = []
     for backend in ("nvjpeg", "turbo"):

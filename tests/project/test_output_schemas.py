@@ -21,8 +21,8 @@ from tests.runs.least_study import least_budget, make_up_memory
 from tests.runs.made_up import made_up, refuses_holes
 
 MADE_UP = [output for output in OUTPUTS if is_typeddict(output.kind) and output.schema not in ("run", "report")]
-"""The outputs for which a test can generate a document from the type. The types of a run and of a report leave some
-parts open."""
+"""The outputs for which tests generate a document from its type. The types of a run and of a report do not define all
+of their parts."""
 
 
 @cache
@@ -79,8 +79,8 @@ def test_every_command_that_is_named_exists() -> None:
 @pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("output", MADE_UP, ids=lambda output: output.schema)
 def test_a_schema_refuses_what_its_type_refuses(output: Output, every: int) -> None:
-    """The schema refuses a document in which a field is missing or has a type that no field accepts. Every field is
-    tested, or every twentieth."""
+    """The schema refuses a document if a field is missing or has a type that no field accepts. Depending on ``every``,
+    all fields are tested, or every twentieth."""
     assert refuses_holes(lambda document: check(output.schema, document), made_up(output.kind), output.kind, every) > 0
 
 

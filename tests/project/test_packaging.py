@@ -29,7 +29,7 @@ def tree_of(path: Path) -> ast.Module:
 
 @cache
 def imports_in(path: Path) -> list[ast.Import | ast.ImportFrom]:
-    """Returns the import statements of a file, also those inside functions."""
+    """Returns the import statements of a file, including those inside functions."""
     found, blocks = [], [tree_of(path)]
     while blocks:  # not ast.walk, which looks into expressions, too: ten times as many nodes
         block = blocks.pop()
@@ -124,8 +124,8 @@ def test_folders_of_a_package_import_in_one_direction(package):
 
 @pytest.mark.parametrize("package", CHAIN[:4])
 def test_no_modules_import_each_other(package):
-    """No module imports a module that imports it, not even through others or inside a function. It could not be used
-    alone."""
+    """No two modules import each other, directly or through others, at top level or inside a function. Otherwise,
+    neither could be used alone."""
     modules = modules_of(package)
     needs = {
         module: {other for other in imports_of(path, modules) if not module.startswith(f"{other}.")} - {module}
@@ -150,7 +150,7 @@ def test_pytest_looks_into_every_folder_of_tests(pytestconfig):
 
 def test_a_collection_within_a_test_hides_no_object():
     """Hypothesis's ``register_random`` collects garbage, then looks for referrers of its argument and warns if it finds
-    none. It must find this dictionary, which pytest's hooks in ``conftest.py`` must not have frozen."""
+    none. It must find the dictionary ``random``, so the hooks in ``conftest.py`` must not have frozen that."""
     random = {"generator": Random()}
     hypothesis.register_random(random["generator"])
 
@@ -270,8 +270,8 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel):
 
 
 def environment_with(folder: Path, *install: str) -> Path:
-    """Creates a virtual environment that has ``install`` and sees this one's libraries, but not this project. Returns
-    the folder of its programs."""
+    """Creates a virtual environment in which ``install`` is installed. It also sees the libraries of the current
+    environment, but not this project. Returns the folder of its programs."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     (site,) = (folder / "lib").glob("python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")  # whose own .pth files do not count

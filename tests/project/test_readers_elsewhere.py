@@ -39,7 +39,7 @@ EXTENSIONS = {"JPEG": "jpg", "TIFF": "tif", "WEBP": "webp"}
 
 
 def blocks() -> dict[str, str]:
-    """Returns heading → Python code below it; "" stands for the part before the first heading."""
+    """Returns heading → Python code below it. The key "" stands for the part before the first heading."""
     text = PAGE.read_text(encoding="utf-8")
     parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
     headed = {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
@@ -190,7 +190,7 @@ def test_datasets(kind: str, data: ShardDataset) -> None:
 
 
 def test_datasets_pitfalls(data: ShardDataset) -> None:
-    """The pitfalls of which the page warns still exist. If this fails, the page's warnings can be relaxed."""
+    """The pitfalls that the page warns about still exist. If this fails, the page's warnings can be relaxed."""
     datasets = pytest.importorskip("datasets", reason="datasets: pip install -e '.[readers]'")
     jpegs_first = sorted(data.info.shards, key=lambda shard: shard.format != "JPEG")
     tars = [str(data.shard_path(shard.name)) for shard in jpegs_first]

@@ -1,5 +1,5 @@
-"""Fits the last layer of a model to some images, so that it separates their classes and there is something to
-calibrate. A model trained for a few epochs on a CPU would not separate them."""
+"""Fits the last layer of a model to some images, so that its scores separate the classes and can be calibrated. A few
+epochs of training on a CPU would not achieve this."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -52,7 +52,7 @@ SEARCH_SETTINGS = SETTINGS[:4]  # batch and crops are searched
 
 
 class Killed(BaseException):
-    """Raised where a real process would get SIGKILL."""
+    """Raised where a real process would be killed by SIGKILL."""
 
 
 def least_config(*overrides: str, preset: str = "glass_tiny") -> RunConfig:
@@ -61,7 +61,7 @@ def least_config(*overrides: str, preset: str = "glass_tiny") -> RunConfig:
 
 
 def make_up_memory(patch: pytest.MonkeyPatch) -> None:
-    """Replaces the functions that count memory by made-up values, because counting takes seconds."""
+    """Replaces the functions that count memory with ones that return made-up values, because counting takes seconds."""
     patch.setattr(
         device_memory, "training_memory", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops}
     )
@@ -152,6 +152,6 @@ def fake_training(calls: list | None = None) -> Callable[..., bool]:
 
 
 def least_search(data: OpenShards, folder: Path, **changes: Any) -> Search:
-    """A search with the plan ``search_plan(**changes)``. It is stored in a journal, which is ten times faster for
-    Optuna than a database."""
+    """Returns a search with the plan ``search_plan(**changes)``. Optuna stores it in a journal, which is ten times
+    faster than a database."""
     return Search(data, search_plan(**changes), folder, f"journal:///{folder}/study.log")

@@ -49,9 +49,10 @@ def made_up_result(bench: str) -> dict[str, Any]:
 
 
 def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any, every: int = 1) -> int:
-    """Tests that ``check`` accepts the document ``whole``, made up from the type ``kind``, and refuses it, naming the
-    place, if any place in it is missing or has a type that is allowed nowhere. Optional fields may be missing. Only
-    every ``every``-th place is tried. Returns the number of places tried."""
+    """Tests that ``check`` accepts the document ``whole``, which was made up from the type ``kind``, and that it
+    rejects every damaged copy in an error that names the damaged place. In each copy, one place is missing or has a
+    type that no field accepts; only optional fields may be missing. Tests every ``every``-th place, and returns the
+    number of places tested."""
     check(whole)
     found = list(_places(kind))[::every]
     for path, required in found:

@@ -1,4 +1,4 @@
-"""The metrics as scikit-learn defines them, with which tests compare ``glass.measure.weighted_metrics``."""
+"""Computes the metrics with scikit-learn, as a reference for tests of ``glass.measure.weighted_metrics``."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Metrics = dict[str, float | None]
 
 
 def metrics_by_scikit_learn(label: Array, probability: Array, threshold: float) -> Metrics:
-    """All metrics of METRIC_NAMES for at least one sample; a metric is None if it is undefined."""
+    """Returns all metrics in METRIC_NAMES, or None for those that are undefined. Requires at least one sample."""
     predicted = (probability >= threshold).astype(np.int64)
     result: Metrics = dict.fromkeys(METRIC_NAMES)
     result |= _verdict_metrics(label, predicted)

@@ -52,7 +52,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(first: Path, second: Path) -> None:
-    """Requires two runs to have the same metrics and weights, to the last bit."""
+    """Asserts that two runs have the same metrics and weights, bit for bit."""
     assert curve(first) == curve(second)
     own, other = weights(first), weights(second)
     assert all(torch.equal(own[name], other[name]) for name in own)
@@ -62,8 +62,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 PATIENCE_S = 600
-"""Time limit of a run in seconds. A run takes half a minute, but shared machines have been seen to stall for three
-minutes."""
+"""Time limit of a run in seconds. A run takes half a minute, but on shared machines, stalls of three minutes were
+seen."""
 
 
 def start(command: list[str], **options) -> subprocess.Popen:

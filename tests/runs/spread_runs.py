@@ -41,8 +41,8 @@ def spread_scores(run, files):
 
 
 def calibrated(run, folder, middle, views=None, overlap=0):
-    """A detector with the run's model, exported to ``folder``, and a calibration whose threshold is at the margin
-    ``middle``. If ``overlap`` is above 1, there is a band of doubt below the threshold."""
+    """Returns a detector with the run's model, exported to ``folder``, and a calibration whose threshold corresponds to
+    the margin ``middle``. If ``overlap`` is above 1, there is a band of doubt below the threshold."""
     shutil.copytree(run / "model", folder)
     views = views or ViewSettings(4, "stratified_grid")
     sha = json.loads((folder / "config.json").read_text())["weights_sha256"]
