@@ -1,11 +1,11 @@
-"""Chooses a calibration from a model's scores of images that are kept for this purpose.
+"""Fits a calibration to a model's scores on a split reserved for this purpose.
 
-*Temperature*: the temperature T minimises the negative log-likelihood of softmax(logits / T). The targets are Platt's
-(n+1)/(n+2) instead of 1, so that T stays above 0 if the classes are perfectly separated. *Threshold*: of all thresholds
-at which at most 1 % of the real images are false alarms, the one that detects most generated images is chosen. If
-several detect equally many, it is the middle between the lowest detected score and the highest real score below it.
-*Band of doubt*: it ends at the threshold. It begins at the score of a generated image: the highest one such that at
-most 5 % of the generated images score lower. Below the band the verdict is "real".
+*Temperature*: T minimises the negative log-likelihood of softmax(logits / T). The target of the correct class is
+Platt's (n+1)/(n+2) instead of 1, so T stays above 0 even if the classes are perfectly separated. *Threshold*: among all
+thresholds at which at most 1 % of the real images are false alarms, the one that detects the most generated images is
+chosen. If several detect equally many, the threshold is the midpoint between the lowest detected score and the highest
+real score below it. *Band of doubt*: its upper end is the threshold. Its lower end is the highest score of a generated
+image such that at most 5 % of the generated images score lower. Below the band, the verdict is "real".
 """
 
 import math
@@ -70,11 +70,11 @@ def fit_calibration(
 
 
 def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> str | None:
-    """The reason, as text, why ``calibration``, fitted to (n,) margins and labels, must not be used; None if it is
-    sound.
+    """Returns a message saying why ``calibration``, fitted to (n,) margins and labels, must not be used, or None if it
+    is sound.
 
-    The model must rank the classes better than chance (one-sided test of Mann and Whitney), and the temperature must be
-    inside its range.
+    A calibration is sound if the model ranks the classes better than chance (one-sided Mann-Whitney test) and the
+    temperature does not lie at a bound of its range.
     """
     from scipy.stats import mannwhitneyu
 
@@ -117,7 +117,7 @@ def _temperature(real: Array, generated: Array) -> float:
 
 
 def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float) -> tuple[float, float]:
-    """(threshold, lower end of the band of doubt) as margins; the module's docstring has the rules."""
+    """Returns (threshold, lower end of the band of doubt) as margins, following the rules in the module's docstring."""
     allowed = min(int(max_fpr * len(real) + 1e-9), len(real) - 1)
     limit = np.sort(real)[::-1][allowed]  # a threshold must lie above this real image
     detected = generated[generated > limit]
@@ -135,7 +135,7 @@ def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float
 
 
 def _rate(count: int, total: int) -> MeasuredRate:
-    """The share ``count`` / ``total`` with its Clopper-Pearson interval."""
+    """Returns ``count`` / ``total`` with its Clopper-Pearson interval."""
     low, high = clopper_pearson(count, total)
     return {"rate": count / total, "low": low, "high": high}
 

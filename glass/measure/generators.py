@@ -60,7 +60,7 @@ class RealRow(TypedDict):
 
 
 class PerGenerator(TypedDict):
-    """One row per generator, which compares its images with *all* real images, and one row for the real images."""
+    """One row per generator, comparing its images with *all* real images, and one row for the real images."""
 
     generators: dict[str, GeneratorRow]
     """Name of a generator → its row, sorted by name."""
@@ -131,7 +131,7 @@ def _real_row(probability: Array, threshold: float, groups: Array | None) -> Rea
 
 
 def _over_generators(rows: dict[str, GeneratorRow]) -> tuple[GeneratorMetrics, GeneratorMetrics, str | None]:
-    """(mean, minimum, name of the worst generator)."""
+    """Returns (mean of each metric, minimum of each metric, name of the generator with the lowest AUROC)."""
     mean: GeneratorMetrics = dict.fromkeys(GENERATOR_METRICS)
     minimum: GeneratorMetrics = dict.fromkeys(GENERATOR_METRICS)
     for name in GENERATOR_METRICS:

@@ -34,7 +34,7 @@ class Roc(TypedDict):
 
 
 class ReliabilityBin(TypedDict):
-    """The images whose probability of "generated" is in one bin."""
+    """Images whose probability of "generated" falls into one bin."""
 
     low: Number
     high: Number

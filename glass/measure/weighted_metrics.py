@@ -67,24 +67,26 @@ class SortedSamples:
 
 
 def weighted_metrics(label: Array, probability: Array, weights: Array, threshold: float = 0.5) -> dict[str, Array]:
-    """Every metric of METRIC_NAMES for each row of ``weights`` (draws, n), as (draws,) float64; NaN if undefined.
+    """Computes every metric of METRIC_NAMES for each row of ``weights`` (draws, n), as (draws,) float64; NaN if
+    undefined.
 
     ``label`` (n,) is 0 or 1, ``probability`` (n,) in [0, 1]; other values raise ``ValueError``. ``recall`` =
-    ``accuracy_generated``; ``balanced_accuracy`` is the mean of both classes' accuracies; ``weighted_f1`` is the mean
-    of both classes' F1 weighted by their counts, with an F1 of 0 for a class without hits. ``eer`` is the rate at which
-    the false-positive rate equals the miss rate, linearly interpolated between thresholds. ``tpr_at_fpr_N`` is the
-    highest detection rate of a threshold whose false-positive rate on these samples is at most N %, without
-    interpolation. *Confidence* is the probability of the likelier class. A prediction of the likelier class is right if
-    that class is the label; the threshold plays no part in this. ``ece`` uses 15 equal-width bins of confidence over
-    [0, 1], the last one closed. ``brier`` is the mean squared error of the probability; ``nll`` is in nats, with
-    probabilities clipped to [1e-7, 1 - 1e-7].
+    ``accuracy_generated``; ``balanced_accuracy`` is the mean of the two classes' accuracies; ``weighted_f1`` is the
+    mean of the two classes' F1 scores weighted by class counts, where a class without hits has an F1 of 0. ``eer`` is
+    the rate at which the false-positive rate equals the miss rate, linearly interpolated between thresholds.
+    ``tpr_at_fpr_N`` is the highest detection rate among thresholds whose false-positive rate on these samples is at
+    most N %, without interpolation. *Confidence* is the probability of the likelier class; an image counts as correctly
+    classified for the confidence metrics if the likelier class is its label, regardless of the threshold. ``ece`` uses
+    15 equal-width bins of confidence over [0, 1], the last one closed. ``brier`` is the mean squared error of the
+    probability; ``nll`` is in nats, with probabilities clipped to [1e-7, 1 - 1e-7].
     """
     table = sorted_samples(label, probability, threshold, None)
     return weighted_metrics_sorted(np.asarray(weights, float)[:, table.cluster], table)
 
 
 def weighted_metrics_sorted(weights: Array, table: SortedSamples) -> dict[str, Array]:
-    """:func:`weighted_metrics` for ``weights`` (draws, n) in the order of ``table``."""
+    """Does the same as :func:`weighted_metrics` for samples already sorted in ``table``; ``weights`` (draws, n) has its
+    order."""
     correct = table.likelier_right
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = _counts(weights, table)
@@ -103,9 +105,9 @@ def weighted_metrics_sorted(weights: Array, table: SortedSamples) -> dict[str, A
 
 
 def sorted_samples(label: Array, probability: Array, threshold: float, cluster: Array | None = None) -> SortedSamples:
-    """The samples for :func:`weighted_metrics_sorted`.
+    """Sorts the samples and prepares them for :func:`weighted_metrics_sorted`.
 
-    ``cluster`` (n,) holds the number of each sample's scene; None: each sample is a scene.
+    ``cluster`` (n,) holds each sample's scene index; if None, each sample is its own scene.
     """
     label, probability = checked_samples(label, probability)
     order = np.argsort(-probability, kind="stable")
@@ -138,7 +140,7 @@ def checked_samples(label: Array, probability: Array) -> tuple[Array, Array]:
 
 
 def _counts(weights: Array, table: SortedSamples) -> dict[str, Array]:
-    """Weighted numbers of samples by label and verdict, each (draws,)."""
+    """Returns weighted counts of samples by label and verdict, each of shape (draws,)."""
     label, predicted = table.label, table.predicted
     counts = {
         "all": weights.sum(axis=1),
@@ -171,7 +173,8 @@ def _threshold_metrics(counts: dict[str, Array]) -> dict[str, Array]:
 
 
 def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, real: Array) -> dict[str, Array]:
-    """The metrics that depend only on the order of the scores. Samples with equal scores share a rank."""
+    """Computes the metrics that depend only on how the scores rank the samples. Samples with equal scores share a
+    rank."""
     hits = np.cumsum(np.add.reduceat(weights * table.label, table.tie_starts, axis=1), axis=1)
     alarms = np.cumsum(np.add.reduceat(weights * (1 - table.label), table.tie_starts, axis=1), axis=1)
     tpr, fpr = hits / generated[:, None], alarms / real[:, None]
@@ -196,7 +199,8 @@ def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, rea
 
 
 def _equal_error_rate(fpr: Array, tpr: Array) -> Array:
-    """The rate at which false-positive rate and miss rate are equal, linearly interpolated between thresholds."""
+    """Returns the rate at which the false-positive rate equals the miss rate, linearly interpolated between
+    thresholds."""
     gap = fpr + tpr - 1  # FPR - miss rate: -1 at the first point, 1 at the last
     after = np.argmax(gap >= 0, axis=1)
     rows, before = np.arange(len(gap)), np.maximum(after - 1, 0)
@@ -206,10 +210,11 @@ def _equal_error_rate(fpr: Array, tpr: Array) -> Array:
 
 
 def _calibration_error(confidence: Array, correct: Array, weights: Array) -> Array:
-    """Σ over bins of (share of samples) × |accuracy - mean confidence|, for each row of ``weights`` (draws, n).
+    """Returns Σ over bins of (fraction of samples in the bin) × |accuracy - mean confidence|, for each row of
+    ``weights`` (draws, n).
 
-    There are 15 bins of equal width over [0, 1]: bin i is [i/15, (i+1)/15), and the last one is closed, so that a
-    confidence of exactly 1 counts (as Guo et al. 2017, except for which edge is closed).
+    There are 15 equal-width bins over [0, 1]. Bin i is [i/15, (i+1)/15), except that the last one also includes a
+    confidence of exactly 1. Guo et al. (2017) close the bins at the upper edge instead.
     """
     bins = np.minimum((confidence * NUM_ECE_BINS).astype(np.int64), NUM_ECE_BINS - 1)
     gaps = np.zeros((len(bins), NUM_ECE_BINS))
