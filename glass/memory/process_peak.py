@@ -23,7 +23,7 @@ def peak_rss_bytes(pid: int | str = "self") -> int:
 
 
 def reset_peak_rss(pid: int | str = "self") -> None:
-    """Sets the recorded peak to the present resident memory, so that earlier work does not count."""
+    """Resets the recorded peak to the current resident memory, so that earlier allocations do not count."""
     with suppress(OSError):  # not permitted in some containers: the mark then covers preparation too
         Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
@@ -37,7 +37,7 @@ class ProcessPeak:
     def watching(self) -> Iterator[None]:
         """Context manager: measures ``growth_bytes``, the peak within the context minus the memory at its start.
 
-        Inside, freed memory returns to the system at once, which costs speed.
+        Within the context, freed memory is returned to the operating system immediately, which slows the process down.
         """
         return_freed_memory()
         reset_peak_rss()
