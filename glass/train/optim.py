@@ -1,4 +1,4 @@
-"""AdamW with a learning rate for each part of the network, and the cosine schedule that lowers these rates."""
+"""Sets up AdamW with a learning rate for each part of the network, and the cosine schedule that lowers these rates."""
 
 from collections.abc import Iterable
 from typing import Any
