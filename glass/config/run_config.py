@@ -1,7 +1,7 @@
-"""The settings of a training run: small frozen records that are checked when they are created.
+"""Defines the settings of a training run: small frozen dataclasses that are validated on construction.
 
-This module imports no torch. ``glass.presets`` holds ready-made settings, and ``glass.config.overrides`` changes single
-ones from the command line.
+This module does not import torch. ``glass.presets`` holds predefined settings, and ``glass.config.overrides`` changes
+individual ones from the command line.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network. Raises ``InputError`` naming the value at fault."""
+    """The network's settings. Raises ``InputError`` that names the invalid value."""
 
     kind: Kind = "glass"
     """``glass`` sees the global view and the crops, ``single_view`` the global view only."""
@@ -49,7 +49,7 @@ class ModelConfig:
     """Weights to start the local backbone from, in the forms of ``global_weights``; None: ``global_weights`` if
     both backbones have the same architecture, else the weights of timm if ``pretrained``, else random ones."""
     dropout: Rate = 0.0
-    """Dropout rate in the attention and in front of the head."""
+    """Dropout rate in the attention pool and before the head."""
     attention_dim: Width = 128
     """Width of the hidden layer that scores the crops."""
     crop_chunk: Width | None = None
@@ -57,12 +57,12 @@ class ModelConfig:
     of the crops are computed again in the backward pass, so memory does not grow with the number of crops.
     ``single_view`` ignores this setting."""
     grad_checkpoint_global: bool = False
-    """Also compute the activations of the global backbone again in the backward pass, block by block (timm's gradient
+    """Also recompute the activations of the global backbone in the backward pass, block by block (timm's gradient
     checkpointing)."""
     local_high_pass: bool = False
-    """Remove the low frequencies of the crops before the local backbone: this subdues what the image shows and keeps
-    the traces that a generator leaves. A network without pretrained weights learns these traces far better with it
-    (docs/results.md)."""
+    """Remove low frequencies from the crops before they enter the local backbone. This suppresses most of the image
+    content but keeps the traces that a generator leaves. Networks without pretrained weights learn these traces far
+    better with it (docs/results.md)."""
     share_backbone: bool = False
     """Use one backbone for the global view and the crops, trained with ``optim.lr_global``. If the architecture
     takes only one image size, the global view and the crops must both have that size."""
@@ -77,7 +77,7 @@ class ModelConfig:
     all blocks."""
     lora_rank: Width | None = None
     """Train only a correction of this rank to each attention projection of the backbones (LoRA; needs the extra
-    ``lora``). The exported model contains it, added to the weights. None: no LoRA."""
+    ``lora``). In the exported model, the corrections are merged into the weights. None: no LoRA."""
 
     def __post_init__(self) -> None:
         check_settings(self, "model.")
@@ -107,9 +107,9 @@ class ModelConfig:
 class OptimConfig:
     """AdamW: a learning rate and a weight decay for each part of the network.
 
-    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A learning rate of 0 leaves the
-    weights of a part unchanged, but its BatchNorm statistics still change, and no memory is saved.
-    ``model.freeze_global`` and ``model.freeze_local`` also keep the statistics, and save memory.
+    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. With a learning rate of 0, a part's
+    weights do not change, but its BatchNorm statistics still do, and no memory is saved. ``model.freeze_global`` and
+    ``model.freeze_local`` freeze the statistics too, and save memory.
     """
 
     lr_global: Step = 1e-5
@@ -136,10 +136,11 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the run trains, epoch by epoch. Raises ``InputError`` naming the value at fault."""
+    """Settings of the training loop. Raises ``InputError`` that names the invalid value."""
 
     patience: Positive | None = None
-    """End the run after this many epochs in a row without a better ``select_by``; None: train all ``epochs``."""
+    """End the run after this many consecutive epochs without an improvement in ``select_by``; None: train all
+    ``epochs``."""
     ema: Annotated[float, Meta(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and exported.
     None: the weights themselves are validated and exported."""
@@ -147,8 +148,8 @@ class TrainConfig:
     """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
     gives both classes of the training split the same total weight. None: every image has weight 1."""
     trackers: str | None = None
-    """Experiment trackers that also receive the curves, by Accelerate's names, as in ``wandb`` or ``wandb,mlflow``
-    (extra ``trackers``)."""
+    """Additional experiment trackers to which the training curves are sent, by Accelerate's names, as in ``wandb`` or
+    ``wandb,mlflow`` (extra ``trackers``)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "train.")
@@ -205,24 +206,25 @@ class RunConfig:
     grad_accum_steps: Positive = 1
     """Number of loader batches per optimiser step."""
     precision: Precision = "auto"
-    """Number format of the computation. ``auto``: bf16 on a GPU that has it, fp16 on another GPU, float32 on a CPU."""
+    """Number format of the computation. ``auto``: bf16 on a GPU that supports it, fp16 on other GPUs, float32 on a
+    CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
     """Number of threads that compute the network on a CPU. None: each process uses an equal share of the cores, unless
-    OMP_NUM_THREADS is above 1."""
+    OMP_NUM_THREADS is set to more than 1."""
     compile: bool = False
     """Compile the backbones with ``torch.compile`` (not measured here; on a CPU it is rarely worth the time)."""
     train_split: str = "train"
-    """Split to learn from; names may be joined, as in ``train+valid``."""
+    """Split to train on; several names may be joined, as in ``train+valid``."""
     valid_split: str = "valid"
-    """Split that is scored after each epoch to choose the best one."""
+    """Split that is scored after each epoch in order to choose the best one."""
     select_by: SelectBy = "accuracy"
     """Validation metric that chooses the epoch; ties are broken by AUROC, then by loss, then by the earlier epoch."""
     max_bad_samples: Share = 0.001
     """Largest share of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
     single bad sample never stops a run, unless this is 0."""
     process_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
-    """Seconds for which the processes of a run wait for one that does not respond before they stop. The time must
-    exceed the longest delay of a single process, such as loading a model or writing a checkpoint."""
+    """Time, in seconds, after which the processes of a run give up waiting for one that does not respond. It must
+    exceed the longest delay of any single process, such as loading a model or writing a checkpoint."""
     tensorboard: bool = True
     """Write training curves for TensorBoard."""
 
@@ -230,7 +232,7 @@ class RunConfig:
         check_settings(self)
 
     def untracked(self) -> "RunConfig":
-        """A copy without TensorBoard and trackers, for a study of many runs."""
+        """Returns a copy without TensorBoard and trackers, for studies consisting of many runs."""
         return replace(self, tensorboard=False, train=replace(self.train, trackers=None))
 
 

@@ -34,21 +34,20 @@ FREE_TO_CHANGE = frozenset(
     | {"loader.remote_reads", "process_timeout_s", "train.trackers"}
     | {"loader.device"}
 )
-"""Settings that may differ when a run is continued: they concern hardware, speed, error limits and trackers."""
+"""Settings that may change when a run is resumed: they concern hardware, speed, error limits and trackers."""
 
 WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
-"""``WRITTEN_UNDER_THE_LOCK`` names the files that training writes into the run's folder, ``MODEL_FILES`` those that it
-writes into ``model/``. Only their leftovers may be deleted, because an evaluation or a calibration may be writing other
-files into both folders at the same time."""
+"""``WRITTEN_UNDER_THE_LOCK`` lists the files that training writes into the run's folder, ``MODEL_FILES`` those that it
+writes into ``model/``. Only temporary files left over from writing these may be deleted, because an evaluation or a
+calibration may be writing other files into both folders at the same time."""
 
 
 class TrainedOn(DatasetDigest):
-    """The data set of a run."""
+    """The data set that a run was trained on."""
 
     path: NotRequired[str]
-    """Folder or address of the data set at the time of training, by which its audit is found. Absent in older
-    documents."""
+    """Folder or address of the data set at the time of training; used to find its audit. Absent in older documents."""
 
 
 class RunRecord(TypedDict):
@@ -74,7 +73,7 @@ class EpochLine(TypedDict):
     """A line of ``metrics.jsonl``. Only the entries that this project reads back are declared."""
 
     epoch: int
-    """Number of the epoch, from 1."""
+    """Index of the epoch, starting at 1."""
     step: NotRequired[int]
     train_loss: NotRequired[Number]
     train_images: NotRequired[Number]
@@ -153,7 +152,8 @@ class RunFolder:
         return self.path / "run.json"
 
     def record(self) -> RunRecord | None:
-        """The content of ``run.json``; None if no run was begun here. Raises ``InputError`` if it cannot be read."""
+        """Returns the content of ``run.json``, or None if no run was started here. Raises ``InputError`` if it cannot
+        be read."""
         if not self._record_path.exists():
             return None
         try:
@@ -167,9 +167,9 @@ class RunFolder:
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
         """Writes ``run.json`` and, for a new run, ``run.toml``.
 
-        A run that is finished or has a checkpoint can only be continued with the same data and settings, apart from
-        those in ``FREE_TO_CHANGE``. Otherwise raises ``InputError`` naming the first difference. ``data`` is the digest
-        of the data set and its ``path``; ``environment`` is the hardware and system.
+        A run that is finished or has a checkpoint can only be resumed with the same data and settings, except for those
+        in ``FREE_TO_CHANGE``. Otherwise raises ``InputError`` naming the first difference. ``data`` is the digest of
+        the data set and its ``path``; ``environment`` describes the hardware and system.
         """
         before = self.record()
         goes_on = before is not None and self._worth_keeping(before)
@@ -216,11 +216,11 @@ class RunFolder:
         return "" if record is None else record["data"].get("note", "")
 
     def has_checkpoints(self) -> bool:
-        """Whether there is a checkpoint to continue from."""
+        """Whether there is a checkpoint to resume from."""
         return any(self.checkpoints.glob("step-*"))
 
     def _worth_keeping(self, record: RunRecord) -> bool:
-        """Whether ``record`` is of a run that is finished or has a checkpoint, and so must keep its settings."""
+        """Whether ``record`` belongs to a run that is finished or has a checkpoint, so its settings must not change."""
         return record["finished"] is not None or self.has_checkpoints()
 
     def _check_same(self, before: RunRecord, config: RunConfig, data: DatasetDigest) -> None:
@@ -249,13 +249,14 @@ class RunFolder:
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Rewrites ``metrics.jsonl``, one line per epoch.
 
-        The whole file is rewritten, so that a run that continued from an earlier checkpoint has no line twice.
+        Lines are never appended, so a run that resumed from an earlier checkpoint does not list any epoch twice.
         """
         lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
         write_text_atomic(self.path / "metrics.jsonl", "".join(lines))
 
     def read_metrics(self) -> list[EpochLine]:
-        """The lines of ``metrics.jsonl``, none before the first epoch. Raises ``InputError`` if the file is damaged."""
+        """Returns the lines of ``metrics.jsonl``; an empty list before the first epoch. Raises ``InputError`` if the
+        file is damaged."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []

@@ -1,11 +1,11 @@
-"""The content of a report as data: it summarises runs and their data set, and compares the runs.
+"""Builds the content of a report as data: summaries of the runs and their data set, and comparisons of the runs.
 
 ``report.json`` (:func:`report_document`, declared in ``glass.report.document``) holds the following fields, and one
 entry per run under the name of the run:
 
 ``format_version``  int, 1
 ``created``         ISO 8601, UTC
-``note``            str | null: what a reader must know before all else (that the data are a simulation, a subset …)
+``note``            str | null: what readers must know first (e.g. that the data are a simulation, or a subset)
 ``split``           str: the split on which the runs were evaluated
 ``dataset``         ``name``, ``dataset_json_sha256``, ``counts`` (rows of ``split``, ``class``,
                     ``generator``, ``images``), ``evaluated`` (per class of the evaluated split:

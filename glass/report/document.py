@@ -44,14 +44,14 @@ SplitClassCount = TypedDict("SplitClassCount", {"split": str, "class": str, "gen
 
 
 class FileFacts(TypedDict):
-    """How the evaluated images of a class are stored."""
+    """Formats and median size of one class's evaluated images."""
 
     formats: dict[str, int]
     median_megapixels: Number | None
 
 
 class EvaluatedFacts(TypedDict):
-    """How the evaluated images of both classes are stored."""
+    """Formats and median size of the evaluated images, by class."""
 
     real: FileFacts
     generated: FileFacts
@@ -86,7 +86,7 @@ class Report(TypedDict):
 
 
 class SplitResults(TypedDict):
-    """The parts of a run's evaluation other than the metrics, which are stored as further fields beside these."""
+    """Everything in a run's evaluation except the metrics, which are stored next to these fields."""
 
     intervals: MetricIntervals
     confusion: Confusion

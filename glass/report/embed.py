@@ -1,4 +1,4 @@
-"""Encodes pixels as data URIs, in the best quality at which a set of images fits into a size limit."""
+"""Encodes pixels as data URIs, at the best quality that keeps a set of images within a size limit."""
 
 import base64
 import io

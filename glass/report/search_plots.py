@@ -1,4 +1,4 @@
-"""Plots of a search: its history, the importance of the settings, and the settings of its complete trials."""
+"""Plots a search: its history, the importance of each setting, and the settings of its completed trials."""
 
 import math
 import re
@@ -29,9 +29,10 @@ PAPER_COLOURS = {
 
 
 def search_svgs(document: Tuning) -> dict[str, str]:
-    """Name of a plot → inline SVG, for ``document``, the content of a ``tuning.json``.
+    """Returns, by name, the plots of ``document``, the content of a ``tuning.json``, as inline SVG.
 
-    The plots are ``history``, ``importance`` if the importances are known, and ``parallel`` if a trial is complete.
+    The plots are ``history``; ``importance``, if the importances are known; and ``parallel``, if at least one trial is
+    complete.
     """
     complete = complete_trials(document["trials"])
     svgs = {"history": _history(document)}
@@ -129,7 +130,8 @@ class _Scale:
 
 
 def _scale(dimension: Mapping[str, Any], values: Sequence[Any]) -> _Scale:
-    """The axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis covers only ``values``."""
+    """Returns the axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis only spans
+    ``values``."""
     if "low" in dimension:
         low, high = math.log10(dimension["low"]), math.log10(dimension["high"])
         powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)

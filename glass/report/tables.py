@@ -1,4 +1,4 @@
-"""Figures of a report document as rows of text, the same on the page and in the terminal."""
+"""Formats the figures of a report document as rows of text, identical on the page and in the terminal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,17 +80,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def three_digits(value: float) -> str:
-    """``value`` as text with three significant digits; from 100 on, as a whole number."""
+    """Formats ``value`` with three significant digits, or as a whole number if it is 100 or more."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage: 0.034 becomes "3.4 %"; an en dash for None."""
+    """Formats a fraction as a percentage: 0.034 becomes "3.4 %", and None an en dash."""
     return "–" if value is None else f"{100 * value:z.1f} %"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as "1 h 05 min", "3 min 20 s" or "12.3 s"; an en dash for None."""
+    """Formats seconds as "1 h 05 min", "3 min 20 s" or "12.3 s"; None becomes an en dash."""
     if seconds is None:
         return "–"
     if seconds < 60:
@@ -123,8 +123,8 @@ def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
 
 
 def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
-    """Rows for the result of ``glass.measure.generators.per_generator``: one for each generator, then their mean, their
-    minimum, and the real images."""
+    """Returns rows for the result of ``glass.measure.generators.per_generator``: one per generator, followed by their
+    mean, their minimum, and the real images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(
@@ -143,7 +143,8 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
 
 
 def verdict_counts(results: SplitResults) -> tuple[list[str], list[list[str]]]:
-    """(column heads without the first, rows) of a table that counts verdicts; each row begins with a class of images.
+    """Returns (column headings except the first, rows) of a table of verdict counts; each row starts with the name of a
+    class.
 
     If the calibration has a band of doubt, there is also a column for the verdict ``uncertain``.
     """
