@@ -88,7 +88,8 @@ def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
 
 
 def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
-    """Records the seeds before they are run. Raises ``InputError`` if seeds recorded earlier are left out."""
+    """Records the seeds before any of them is run. Raises ``InputError`` if a previously recorded seed is missing from
+    ``seeds``."""
     path = output / SEEDS_FILE
     before: list[int] = []
     if path.exists():

@@ -1,4 +1,4 @@
-"""Optuna's sampler and pruner, made repeatable: an interruption does not change the decisions of a search."""
+"""Provides repeatable versions of Optuna's sampler and pruner, whose decisions are not affected by interruptions."""
 
 import hashlib
 from typing import Any
@@ -48,12 +48,13 @@ class SeededTPE(BaseSampler):
 
 
 class RepeatableHyperband(HyperbandPruner):
-    """Optuna's Hyperband, except that asking twice about an epoch gives the same decision.
+    """Optuna's Hyperband, except that asking twice about the same epoch yields the same decision.
 
-    Every trial must report after every epoch. Optuna's own pruner first stores that a trial has reached a rung, then
-    decides. If the process is killed in between and the pruner is asked again, it assumes that the trial has passed the
-    rung. This class stores nothing; it decides from the values that trials have reported at the rung's epoch. It must
-    be a ``HyperbandPruner``, because only for this class does TPE keep the trials of different brackets apart.
+    Every trial must report after every epoch. Optuna's own pruner first stores that a trial has reached a rung, and
+    then decides. If the process is killed in between and the pruner is asked again, it assumes that the trial has
+    already passed the rung. This class stores nothing and decides from the values that trials have reported for the
+    rung's epoch. It must be a ``HyperbandPruner``, because only for that class does TPE keep trials of different
+    brackets separate.
     """
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:
