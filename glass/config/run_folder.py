@@ -224,7 +224,7 @@ class RunFolder:
         return record["finished"] is not None or self.has_checkpoints()
 
     def _check_same(self, before: RunRecord, config: RunConfig, data: DatasetDigest) -> None:
-        # Settings that were added since the run was begun count as their defaults, which repeat its behaviour.
+        # Settings added since the run was started take their defaults, which reproduce its behaviour.
         then = flat_settings(config_to_dict(RunConfig())) | flat_settings(before["config"])
         now = flat_settings(config_to_dict(config))
         for key in [*now, *(key for key in then if key not in now)]:

@@ -122,15 +122,15 @@ def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float
     limit = np.sort(real)[::-1][allowed]  # a threshold must lie above this real image
     detected = generated[generated > limit]
     if not len(detected):
-        # No generated image can be detected under the rule, so nothing at all is called generated.
+        # Under the rule, no generated image can be detected, so nothing is called generated.
         threshold = float(max(real.max(), generated.max())) + 1.0
     else:
         lowest = float(detected.min())
         threshold = (float(real[real < lowest].max()) + lowest) / 2
-        if not threshold > limit:  # two neighbouring floats have no middle
+        if not threshold > limit:  # there is no float between two neighbouring ones
             threshold = lowest
     allowed = min(int(max_misses * len(generated) + 1e-9), len(generated) - 1)
-    lower = float(np.sort(generated)[allowed])  # this many of them lie below
+    lower = float(np.sort(generated)[allowed])  # exactly ``allowed`` generated images lie below, if none are equal
     return threshold, min(lower, threshold)
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RealSlice", "real_slices"]
 
-_LEAST = 10  # minimum number of images of a kind; with fewer, a rate says nothing
-_MOST_FOLDERS = 12  # if there are more, each is probably a scene, and nobody would read a row for each
+_LEAST = 10  # minimum number of images in a subset; with fewer, a rate is meaningless
+_MOST_FOLDERS = 12  # if there are more, each is probably one scene, and the table would be too long to read
 _COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif", "source_path")
 
 
@@ -41,7 +41,7 @@ def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> l
     probability of at least ``threshold``. Subsets with fewer than 10 images, and subsets that contain all real images,
     are left out.
     """
-    import pyarrow.compute as pc  # takes a fifth of a second to import, and a prediction counts nothing
+    import pyarrow.compute as pc  # takes a fifth of a second to import, and predictions do not need it
 
     real = table.filter(pc.equal(table["label"], 0))
     keys = dataset.table["sample_key"].combine_chunks()

@@ -182,8 +182,8 @@ def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, rea
     tpr_steps = np.diff(tpr, axis=1, prepend=start)
     both = hits + alarms
     precision = np.divide(hits, both, out=np.zeros_like(hits), where=both > 0)
-    # The counts here are whole numbers, so equal rankings have equal areas to the last bit, and the difference of
-    # two models that rank alike is exactly 0.
+    # The counts here are whole numbers, so identical rankings yield bit-identical areas, and the difference between
+    # two models with the same ranking is exactly 0.
     heights = np.concatenate([start, hits[:, :-1]], axis=1) + hits
     area = (np.diff(alarms, axis=1, prepend=start) * heights).sum(axis=1)
     undefined = (generated == 0) | (real == 0)
@@ -193,7 +193,7 @@ def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, rea
         "eer": _equal_error_rate(np.hstack([start, fpr]), np.hstack([start, tpr])),
     }
     for name, limit in FPR_LIMITS.items():
-        # No interpolation: the rate of a threshold that exists and keeps the promise.
+        # No interpolation: this is the rate of an actual threshold that stays within the limit.
         result[name] = np.where(fpr <= limit, tpr, 0).max(axis=1)
     return {name: np.where(undefined, np.nan, value) for name, value in result.items()}
 

@@ -36,8 +36,8 @@ class LiveStorages(TorchDispatchMode):
         shapes = [tuple(weight.shape) for weight in weights]
         self._gradient_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         self.gradients: set[int] = set()
-        """Serial numbers of the storages that the backward pass created in the shape of a weight. They include the
-        gradients of each chunk, before these are summed."""
+        """Serial numbers of storages that were created in the backward pass and have the shape of a weight. This includes
+        each chunk's gradients before they are summed."""
         self.bytes = 0
         self.peak_bytes = 0
         self.at_peak: dict[int, int] = {}

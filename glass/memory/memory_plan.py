@@ -77,7 +77,7 @@ class Planner:
     def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:
         self.config = config
         model, loader = config.model, config.loader
-        self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # as many bytes
+        self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # fp16 takes as many bytes as bf16
         with torch.device("meta"):  # has shapes, and no weights in memory
             network = build_model(config, with_weights=False)
         self.global_costs = self._costs(model.global_backbone, loader.global_size)
@@ -103,7 +103,7 @@ class Planner:
             size = self.config.loader.crop_size
             per_image += together * self._kept(self.local_costs, size, self.local_learns)
         activations = batch * per_image + self._fixed()
-        # While a chunk is computed again, the gradients of later chunks are in memory. The last chunk is not.
+        # While a chunk is recomputed, the gradients of later chunks are in memory. The last chunk is never recomputed.
         gradients = self.local_gradients_bytes if self.local_learns and together < crops else 0
         if gradients + activations < self.gradients_bytes:  # the worst moment is the last
             gradients, activations = self.gradients_bytes, 0

@@ -130,7 +130,7 @@ class Search:
         if why:
             trial.set_user_attr("why", why)
         self.study.tell(trial, value, state=state or TrialState.PRUNED)
-        for name in ("checkpoints", "model"):  # gigabytes, of no use once a trial has ended
+        for name in ("checkpoints", "model"):  # gigabytes that are useless once the trial has ended
             shutil.rmtree(folder / name, ignore_errors=True)
         gc.collect()
         if torch.cuda.is_available():
@@ -141,8 +141,8 @@ class Search:
         ends the trial."""
         reported = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
-        # The epochs that were trained before a kill. The storage may lack the last one; if it came after the last
-        # checkpoint, it is trained again with the same result.
+        # The epochs trained before a kill. The storage may lack the last one; if that epoch ended after the last
+        # checkpoint, it is retrained with the same result.
         lines = RunFolder(folder).read_metrics()
 
         def report(line: Mapping[str, Any]) -> None:

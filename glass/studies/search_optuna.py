@@ -80,7 +80,7 @@ class RepeatableHyperband(HyperbandPruner):
         ]
         maximize = study.direction == StudyDirection.MAXIMIZE
         values.sort(reverse=maximize)
-        # Of the first trials of a rung, the best one continues.
+        # As long as few trials have reached a rung, the best of them continues.
         last_to_go_on = values[max(len(values) // REDUCTION_FACTOR, 1) - 1]
         return value < last_to_go_on if maximize else value > last_to_go_on
 

@@ -47,7 +47,7 @@ class Claim:
     def __init__(self, trial: Trial, descriptor: int, take_ups: int = 0) -> None:
         self.trial = trial
         self.take_ups = take_ups
-        """How many processes in a row were killed during this trial without finishing another epoch; 0 for a
+        """Number of consecutive processes that were killed during this trial without finishing another epoch; 0 for a
         new trial."""
         self._descriptor = descriptor
 
@@ -149,7 +149,7 @@ class SearchStore:
     def _check_settings(self, url: str, direction: str, settings: dict[str, Any]) -> None:
         before = self.study.user_attrs.get("settings")
         if before is None:
-            # Optuna keeps the directions of an existing study, whatever direction is passed to it.
+            # Optuna keeps the directions of an existing study, regardless of the direction passed to it.
             kept = [kept.name.lower() for kept in self.study.directions]
             if self.study.get_trials(deepcopy=False) or kept != [direction]:
                 raise InputError(f"{shown_url(url)} holds a study of another program: give another --storage")

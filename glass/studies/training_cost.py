@@ -115,7 +115,7 @@ def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Pat
     if not train(part, replace(config, train_split="measured"), run_folder(folder)):
         raise TrainingStopped
     lines = RunFolder(run_folder(folder)).read_metrics()
-    # The first epoch also warms up caches, so it counts only if there is no other.
+    # The first epoch also warms up caches, so it is only used if there is no other.
     timed = lines[1:] or lines
     middle = sorted(timed, key=lambda line: line["epoch_time_s"])[len(timed) // 2]
     steps_per_epoch = lines[-1]["step"] // len(lines)

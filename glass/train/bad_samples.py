@@ -81,12 +81,12 @@ class BadSampleLedger:
     def __init__(self, path: Path, accelerator: Any, max_share: float) -> None:
         self.path, self.accelerator, self.max_share = path, accelerator, max_share
         self._rows: dict[tuple[str, str], Row] = {}
-        """(split, key) → row, of the bad samples that this run's processes found; equal on all processes."""
+        """(split, key) → row, for the bad samples that this run's processes found; identical on all processes."""
         self._earlier: dict[tuple[str, str], Row] = {}
-        """Rows that the file held when the run was continued. They are written again, but they count only if
-        :meth:`count_still_bad` finds that they are still bad, since the shards may have been repaired."""
+        """(split, key) → row, for the rows in the file when the run was resumed. They are written again but not counted
+        unless :meth:`count_still_bad` finds them still bad, since the shards may have been repaired."""
         self._collected: dict[str, int] = {}
-        """Split → number of bad samples that this process has collected from the loader of the split."""
+        """Split → number of bad samples that this process has collected from the split's loader."""
 
     def load_earlier(self) -> None:
         """Reads the file written by an earlier part of the same run; skips damaged lines with a warning."""

@@ -236,7 +236,7 @@ class Trainer:
             progress, trained, state.totals, valid, time.perf_counter() - started, state.optimizer.param_groups
         )
         with warnings.catch_warnings():
-            # A continued run may begin with the validation, before it takes a step of its own.
+            # A resumed run may start with the validation, before taking a step of its own.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             state.schedule.step()
         progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0

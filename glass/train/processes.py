@@ -171,11 +171,11 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received: str | None = None
-        """Name of the first signal that was received, or None."""
+        """Name of the first signal received, or None."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        # Background jobs of a script ignore SIGINT, and must go on ignoring it.
+        # Background jobs of a script ignore SIGINT, and must keep ignoring it.
         heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self

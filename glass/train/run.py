@@ -115,7 +115,7 @@ def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surround
     with other settings."""
     where: TrainedOn = {**dataset_digest(dataset.root), "path": str(dataset.root.resolve())}
     folder.begin(config, where, surroundings)
-    # ``begin`` has refused other data or splits, so this writes the same ids again if the run is continued.
+    # ``begin`` has refused other data or splits, so if the run is resumed, this rewrites the same ids.
     LearntIds.of_splits(dataset, config.train_split, config.valid_split).write(folder.path)
     _warn_of_shared_splits(config)
 
