@@ -28,7 +28,7 @@ SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
     "optim.wd": ("optim.wd_global", "optim.wd_local"),
 }
-"""Shorthand key → the settings that it sets together."""
+"""Shorthand key → the settings that it sets, all to the same value."""
 
 NETWORKS = ("model.global_backbone", "model.local_backbone")
 ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")

@@ -31,7 +31,7 @@ SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network's settings. Raises ``InputError`` that names the invalid value."""
+    """The network's settings. Raises ``InputError`` naming the invalid value."""
 
     kind: Kind = "glass"
     """``glass`` sees the global view and the crops, ``single_view`` the global view only."""
@@ -53,9 +53,9 @@ class ModelConfig:
     attention_dim: Width = 128
     """Width of the hidden layer that scores the crops."""
     crop_chunk: Width | None = None
-    """Number of crops of each image that pass through the local backbone at a time; None: all at once. The activations
-    of the crops are computed again in the backward pass, so memory does not grow with the number of crops.
-    ``single_view`` ignores this setting."""
+    """Number of crops of each image that pass through the local backbone at a time; None: all at once. The crops'
+    activations are recomputed in the backward pass, so memory does not grow with the number of crops. ``single_view``
+    ignores this setting."""
     grad_checkpoint_global: bool = False
     """Also recompute the activations of the global backbone in the backward pass, block by block (timm's gradient
     checkpointing)."""
@@ -64,17 +64,17 @@ class ModelConfig:
     content but keeps the traces that a generator leaves. Networks without pretrained weights learn these traces far
     better with it (docs/results.md)."""
     share_backbone: bool = False
-    """Use one backbone for the global view and the crops, trained with ``optim.lr_global``. If the architecture
-    takes only one image size, the global view and the crops must both have that size."""
+    """Use one backbone, trained with ``optim.lr_global``, for both the global view and the crops. If the architecture
+    accepts only one image size, the global view and the crops must both have that size."""
     freeze_global: bool = False
-    """Keep the weights and BatchNorm statistics of the global backbone unchanged. Its activations then need no
-    memory."""
+    """Keep the weights and BatchNorm statistics of the global backbone unchanged. No memory is then needed for its
+    activations."""
     freeze_local: bool = False
-    """Keep the weights and BatchNorm statistics of the local backbone unchanged. Its activations then need no
-    memory."""
+    """Keep the weights and BatchNorm statistics of the local backbone unchanged. No memory is then needed for its
+    activations."""
     tune_last_blocks: Annotated[int, Meta(ge=0, le=65536)] | None = None
-    """Train only this many blocks at the end of each backbone (0: none); attention and head are always trained. None:
-    all blocks."""
+    """Train only this many blocks at the end of each backbone (0: none). The attention pool and the head are always
+    trained. None: all blocks."""
     lora_rank: Width | None = None
     """Train only a correction of this rank to each attention projection of the backbones (LoRA; needs the extra
     ``lora``). In the exported model, the corrections are merged into the weights. None: no LoRA."""
@@ -117,14 +117,14 @@ class OptimConfig:
     lr_local: Step = 1e-5
     """Learning rate of the local backbone at the first epoch."""
     lr_head: Step = 1e-4
-    """Learning rate of attention and head at the first epoch."""
+    """Learning rate of the attention pool and the head at the first epoch."""
     wd_global: Step = 0.0
     """Weight decay of the global backbone."""
     wd_local: Step = 0.0
     """Weight decay of the local backbone."""
     wd_head: Step = 0.0
-    """Weight decay of attention and head. In the study (arXiv 2601.00141) it is 0 for GLASS, and equal to the
-    backbone's for the baseline."""
+    """Weight decay of the attention pool and the head. In the study (arXiv 2601.00141) it is 0 for GLASS, and equal to
+    the backbone's for the baseline."""
     lr_min: Step = 1e-6
     """Final learning rate of the cosine schedule; a rate that starts below it stays constant."""
     clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
@@ -136,7 +136,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of the training loop. Raises ``InputError`` that names the invalid value."""
+    """Settings of the training loop. Raises ``InputError`` naming the invalid value."""
 
     patience: Positive | None = None
     """End the run after this many consecutive epochs without an improvement in ``select_by``; None: train all
@@ -168,8 +168,8 @@ class TrainConfig:
         return tuple(self.trackers.split(",")) if self.trackers is not None else ()
 
     def given_weights(self) -> tuple[float, float]:
-        """The two numbers of ``class_weights``: real, generated. Raises ``InputError`` if the text is not two numbers
-        in range."""
+        """Returns ``class_weights`` as two numbers (real, generated). Raises ``InputError`` if the text is not two
+        numbers in range."""
         try:
             real, generated = (float(part) for part in str(self.class_weights).split(","))
         except ValueError:
@@ -202,7 +202,7 @@ class RunConfig:
     """Seed of the initial weights and of dropout. ``loader.seed`` is the seed of the order of the images and of the
     choice of windows. The option ``--seed`` sets both."""
     label_smoothing: Rate = 0.1
-    """Share of each training target that is spread evenly over both classes."""
+    """Fraction of each training target that is spread evenly over both classes."""
     grad_accum_steps: Positive = 1
     """Number of loader batches per optimiser step."""
     precision: Precision = "auto"
@@ -212,7 +212,8 @@ class RunConfig:
     """Number of threads that compute the network on a CPU. None: each process uses an equal share of the cores, unless
     OMP_NUM_THREADS is set to more than 1."""
     compile: bool = False
-    """Compile the backbones with ``torch.compile`` (not measured here; on a CPU it is rarely worth the time)."""
+    """Compile the backbones with ``torch.compile``. Its effect was not measured here; on a CPU it is rarely worth the
+    time."""
     train_split: str = "train"
     """Split to train on; several names may be joined, as in ``train+valid``."""
     valid_split: str = "valid"
@@ -220,7 +221,7 @@ class RunConfig:
     select_by: SelectBy = "accuracy"
     """Validation metric that chooses the epoch; ties are broken by AUROC, then by loss, then by the earlier epoch."""
     max_bad_samples: Share = 0.001
-    """Largest share of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
+    """Maximum fraction of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
     single bad sample never stops a run, unless this is 0."""
     process_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
     """Time, in seconds, after which the processes of a run give up waiting for one that does not respond. It must

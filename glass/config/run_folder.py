@@ -1,8 +1,8 @@
-"""The folder of a training run: its settings, its progress, and its model.
+"""Manages the folder of a training run: its settings, its progress, and its model.
 
 The folder holds ``run.json`` (settings, data, versions, hardware, whether the run is finished), ``run.toml`` (the
-settings, for another run), ``learnt_ids.parquet`` (which images it learns from), ``metrics.jsonl`` (a line per epoch),
-``checkpoints/``, ``model/`` (the exported model of the best epoch), and ``tensorboard/``.
+settings, for another run), ``learnt_ids.parquet`` (the images that the run learns from), ``metrics.jsonl`` (one line
+per epoch), ``checkpoints/``, ``model/`` (the exported model of the best epoch), and ``tensorboard/``.
 """
 
 import json
@@ -87,15 +87,16 @@ class EpochLine(TypedDict):
 
 
 def read_record(path: Path) -> RunRecord:
-    """The content of the ``run.json`` at ``path``.
+    """Returns the content of the ``run.json`` at ``path``.
 
-    Raises ``OSError``, or ``ValueError`` naming the first entry that does not match :class:`RunRecord`.
+    Raises ``OSError`` if it cannot be read, and ``ValueError`` naming the first entry that does not match
+    :class:`RunRecord`.
     """
     return versioned_document(read_json(path), RunRecord, FORMAT_VERSION)
 
 
 class RunFolder:
-    """Paths and records of one run. Of the processes of a run, only the main one may write."""
+    """The paths and records of one run. Only the run's main process may write them."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -202,8 +203,8 @@ class RunFolder:
         self._write(record)
 
     def is_finished(self, config: RunConfig, data: DatasetDigest) -> bool:
-        """Whether the folder holds a finished run with these settings and data. Raises ``InputError`` as :meth:`begin`
-        does."""
+        """Whether the folder holds a finished run with these settings and data. Raises ``InputError`` if it holds a
+        run, worth keeping, with other settings or data (see :meth:`begin`)."""
         record = self.record()
         if record is None or not self._worth_keeping(record):
             return False
@@ -240,7 +241,7 @@ class RunFolder:
             )
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Records in ``run.json`` that the run is finished, with the ``summary`` of its result."""
+        """Marks the run as finished in ``run.json``, and records a ``summary`` of its result."""
         record = self.record()
         assert record is not None
         record["finished"] = summary

@@ -103,9 +103,9 @@ class Calibration:
     max_misses: Share
     data: CalibrationData
     false_alarms: MeasuredRate
-    """Share of the real images that get the verdict "generated"."""
+    """Fraction of the real images whose verdict is "generated"."""
     called_real: MeasuredRate
-    """Share of the generated images that get the verdict "real"."""
+    """Fraction of the generated images whose verdict is "real"."""
     before: dict[str, Number | None] = field(default_factory=dict)
     """``nll``, ``ece`` and ``brier`` of the raw scores of the same images."""
     after: dict[str, Number | None] = field(default_factory=dict)
@@ -159,9 +159,9 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
-    """The calibration beside an exported model; None if it was never calibrated.
+    """Returns the calibration stored next to an exported model, or None if it was never calibrated.
 
-    Raises ``InputError`` if the file is damaged or was made with other weights.
+    Raises ``InputError`` if the file is damaged or was made for other weights.
     """
     path = folder / CALIBRATION_FILE
     if not path.is_file():

@@ -1,4 +1,5 @@
-"""Decodes the images of a split and applies one change to each, in small batches, one batch ahead of the consumer."""
+"""Decodes the images of a split and applies one perturbation to them, in small batches, one batch ahead of the
+consumer."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ IMAGES_AT_A_TIME = 8
 
 @dataclass(frozen=True)
 class ChangedImage:
-    """An image of a split after a change."""
+    """An image of a split after a perturbation."""
 
     pixels: npt.NDArray[np.uint8]
     """(H, W, 3) uint8."""

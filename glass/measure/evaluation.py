@@ -1,8 +1,8 @@
-"""Evaluates a model: predictions joined with the manifest, then metrics with intervals.
+"""Evaluates a model: joins its predictions with the manifest, and computes metrics with intervals.
 
 ``evaluate_run`` scores a split with the exported model of a run and returns the evaluation document and the table of
 predictions, which ``glass.measure.result_files`` stores in the run's folder. The document is a
-:class:`glass.measure.evaluation_schema.Evaluation`, and is checked whenever it is written or read.
+:class:`glass.measure.evaluation_schema.Evaluation`, and is validated whenever it is written or read.
 """
 
 import time
@@ -48,7 +48,7 @@ class EvaluationOptions:
     seed: int = 0
     """Seed of the bootstrap. The crop windows are drawn with the run's own seed."""
     calibrated: bool = True
-    """Use the calibration beside the model, if there is one for these views."""
+    """Use the calibration stored next to the model, if there is one for these view settings."""
     progress: bool = False
     """Show a progress bar on stderr."""
 
@@ -58,9 +58,9 @@ def evaluate_run(
 ) -> tuple[Evaluation, pa.Table]:
     """Scores ``split`` with the exported model of ``run``; returns (document, table of predictions).
 
-    Windows are those of epoch 0, so a score depends only on image, weights and seed. Raises ``InputError`` for a
-    missing split, a run without a model, or settings that the loader rejects; warns with ``DecoderWarning`` if pixels
-    may differ from those in training.
+    The windows are those of epoch 0, so a score depends only on the image, the weights and the seed. Raises
+    ``InputError`` for a missing split, a run without a model, or settings that the loader rejects; warns with
+    ``DecoderWarning`` if pixels may differ from those in training.
     """
     rows = dataset.split_rows(split)
     trained = TrainedModel.open(run / "model", device=options.device, calibrated=options.calibrated, name=str(run))

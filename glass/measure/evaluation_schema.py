@@ -47,7 +47,7 @@ class MeasuredModel(TypedDict):
     chosen: dict[str, Any] | None
     """The epoch whose weights were kept, and the metrics by which it was chosen; null if not recorded."""
     weight_average: NotRequired[float]
-    """Decay of the moving average of the weights; absent if the weights are not an average."""
+    """Decay of the moving average of the weights; absent if the exported weights are not an average."""
     data_note: NotRequired[Note]
     """The note attached to the data set that the model was trained on; absent if there is none."""
 
@@ -135,7 +135,8 @@ class Evaluation(Results):
     versions: dict[str, Any]
     """Name of an installed distribution → its version."""
     calibration: NotRequired[AppliedCalibration | None]
-    """Null if no calibration applied. Absent in older documents, as are ``missing``, ``learnt`` and ``real_slices``."""
+    """Null if no calibration was applied. Absent in older documents, as are ``missing``, ``learnt`` and
+    ``real_slices``."""
     missing: NotRequired[list[dict[str, Any]]]
     """The images without a score: ``shard``, ``sample_key``, ``reason``, ``detail``."""
     learnt: NotRequired[Overlap | None]

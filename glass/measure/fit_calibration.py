@@ -24,7 +24,7 @@ __all__ = ["MAX_FPR", "MAX_MISSES", "calibration_fault", "fit_calibration"]
 MAX_FPR = 0.01
 MAX_MISSES = 0.05
 CHANCE = 0.05
-"""Significance level of the test against chance: a model whose p-value is higher counts as no better than chance."""
+"""Significance level of the test against chance: a model with a higher p-value is considered no better than chance."""
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,7 @@ def fit_calibration(
     max_fpr: float = MAX_FPR,
     max_misses: float = MAX_MISSES,
 ) -> Calibration:
-    """The calibration fitted to n images with (n,) margins and labels (1 generated, 0 real).
+    """Fits a calibration to n images with (n,) margins and labels (1 generated, 0 real).
 
     Raises ``InputError`` if a class is missing or a margin is not finite.
     """

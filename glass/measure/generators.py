@@ -66,7 +66,7 @@ class PerGenerator(TypedDict):
     """Name of a generator → its row, sorted by name."""
     real: RealRow
     mean: GeneratorMetrics
-    """Mean of each metric over generators; each generator has equal weight, however many images it has."""
+    """Mean of each metric over generators. Each generator has equal weight, regardless of its number of images."""
     minimum: GeneratorMetrics
     worst: str | None
     """Name of the generator with the lowest AUROC; null if no generator has an AUROC."""
@@ -81,10 +81,10 @@ def per_generator(
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
 ) -> PerGenerator:
-    """Results for each generator from ``label``, ``probability`` and ``generator``, each (n,).
+    """Computes the results for each generator from ``label``, ``probability`` and ``generator``, each (n,).
 
-    ``generator`` holds names, "" for a real image; a generated image without a name counts as ``UNNAMED``. ``draws``,
-    ``seed`` and ``groups`` are those of :func:`glass.measure.bootstrap.bootstrap_intervals`.
+    ``generator`` holds names, with "" for real images; generated images without a name are assigned to ``UNNAMED``.
+    ``draws``, ``seed`` and ``groups`` are as in :func:`glass.measure.bootstrap.bootstrap_intervals`.
     """
     label, probability = checked_samples(label, probability)
     names = np.asarray(generator, dtype=object).astype(str)

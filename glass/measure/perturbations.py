@@ -29,7 +29,7 @@ CLEAN = "clean"
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One change that is applied to images: a row of the robustness table."""
+    """A perturbation applied to images; one row of the robustness table."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ class Perturbation:
     """Maps an image's size and its two random numbers to the sequence of operations to apply."""
 
     def change(self, size: Size, content_id: int) -> Change:
-        """The change for an image with this ``size`` (height, width) and content id."""
+        """Returns the change to apply to an image with this ``size`` (height, width) and content id."""
         random = draws(stream(0, 0, [content_id], PERTURBATION_PURPOSE), 2)[0]
         return Change.of(self.operations(size, random), size)
 
@@ -67,7 +67,7 @@ def _noisy(deviation: float) -> Make:
 
 
 def _saved_twice(size: Size, random: U64) -> tuple[Operation, ...]:
-    """Saves as JPEG twice, each time with a random quality from 50 to 95."""
+    """Returns operations that save the image as JPEG twice, each time with a random quality from 50 to 95."""
     return tuple(Jpeg(50 + int(quality)) for quality in bounded(random, 46))
 
 

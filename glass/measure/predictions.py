@@ -37,7 +37,7 @@ PREDICTION_SCHEMA = pa.schema(
 
 
 def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split: str) -> pa.Table:
-    """``predictions`` with generator, group and source path of each sample, as a table of PREDICTION_SCHEMA.
+    """Returns a table of PREDICTION_SCHEMA: ``predictions``, plus the generator, group and source path of each sample.
 
     Raises ``ValueError`` if a scored sample is not in the manifest, or has another content id there.
     """

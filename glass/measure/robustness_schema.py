@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 
 
 class MeasuredContender(MeasuredModel):
-    """A model in the table."""
+    """One of the models compared in the table."""
 
     threshold: Threshold
     settings: dict[str, Any]
@@ -45,7 +45,7 @@ class ContenderResults(TypedDict):
 
 
 class RobustnessRow(TypedDict):
-    """Results on the images after one change."""
+    """Results on the images after one perturbation."""
 
     name: str
     title: str

@@ -21,7 +21,7 @@ GENERATED = 1
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's scores of n samples, in the order of the loader."""
+    """A model's scores for n samples, in the loader's order."""
 
     sample_key: list[str]
     """n sample keys, by which the samples can be found in their data set."""
@@ -82,7 +82,7 @@ def score(
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """The concatenated predictions of all ``parts``, which come from one model and calibration."""
+    """Concatenates the predictions of all ``parts``, which must come from the same model and calibration."""
 
     def column(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
@@ -106,7 +106,7 @@ def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[
 
 
 def _stacked(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Name → array (batches, B, …); all batches of a loader have the same size."""
+    """Stacks each entry over the batches: name → array (batches, B, …). All batches of a loader have the same size."""
     return {
         name: None if batches[0][name] is None else np.stack([_array(b[name]) for b in batches]) for name in batches[0]
     }

@@ -1,8 +1,8 @@
-"""Computes every metric of a detector, for many weightings of the same samples at once.
+"""Computes every metric of a detector for many weightings of the same samples at once.
 
-A bootstrap draw is a weight per sample, not a copy of samples: the scores are sorted once, and each metric of a block
-of draws is a handful of cumulative sums over (draws, samples) arrays. Equal weights give the metrics of the samples
-themselves. A test compares these metrics with those of scikit-learn.
+A bootstrap draw is represented by a weight per sample rather than by a copy of the samples: the scores are sorted once,
+and each metric for a block of draws requires only a handful of cumulative sums over (draws, samples) arrays. With equal
+weights, the result is the ordinary, unweighted metric. A test compares these metrics with those of scikit-learn.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ NUM_ECE_BINS = 15
 FPR_LIMITS = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05, "tpr_at_fpr_10": 0.10}
 NLL_CLIP = 1e-7
 LIKELIER = 0.5
-"""At or above this probability, "generated" is the likelier class, whatever the threshold."""
+"""At or above this probability, "generated" is the likelier class, regardless of the threshold."""
 
 METRIC_NAMES = (
     "accuracy",
@@ -125,9 +125,10 @@ def sorted_samples(label: Array, probability: Array, threshold: float, cluster: 
 
 
 def checked_samples(label: Array, probability: Array) -> tuple[Array, Array]:
-    """``label`` as (n,) int64 of 0 and 1, and ``probability`` as (n,) float64 in [0, 1].
+    """Validates ``label`` and ``probability``, and returns them as (n,) int64 and (n,) float64.
 
-    Raises ``ValueError`` for anything else.
+    Raises ``ValueError`` if they are not (n,) arrays of the same length, if a label is not 0 or 1, or if a probability
+    is not in [0, 1].
     """
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     if label.ndim != 1 or label.shape != probability.shape:

@@ -36,8 +36,8 @@ class LiveStorages(TorchDispatchMode):
         shapes = [tuple(weight.shape) for weight in weights]
         self._gradient_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         self.gradients: set[int] = set()
-        """Serial numbers of storages that were created in the backward pass and have the shape of a weight. This includes
-        each chunk's gradients before they are summed."""
+        """Serial numbers of storages that were created in the backward pass and have the shape of a weight. They
+        include each chunk's gradients before these are summed."""
         self.bytes = 0
         self.peak_bytes = 0
         self.at_peak: dict[int, int] = {}
@@ -109,7 +109,7 @@ class CudaAllocator:
 
 
 class KeptStorages:
-    """The storages of the tensors that autograd saves for the backward pass, with their bytes."""
+    """Records the storages of the tensors that autograd saves for the backward pass, with their sizes in bytes."""
 
     def __init__(self) -> None:
         self.bytes_by_storage: dict[int, int] = {}

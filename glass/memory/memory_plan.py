@@ -1,4 +1,4 @@
-"""Estimates, from measurements, which batch size, number of crops and chunk size fit into a GPU's memory."""
+"""Estimates from measurements which batch size, number of crops and chunk size fit into a GPU's memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Plan:
 
 
 def usable_bytes(memory_bytes: float) -> float:
-    """The part of a GPU's memory that tensors may use, in bytes."""
+    """Returns how much of a GPU's memory tensors may use, in bytes."""
     return max(memory_bytes - USED_BY_CUDA_BYTES, 0) * USABLE_SHARE
 
 
@@ -77,7 +77,7 @@ class Planner:
     def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:
         self.config = config
         model, loader = config.model, config.loader
-        self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # fp16 takes as many bytes as bf16
+        self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # equally large
         with torch.device("meta"):  # has shapes, and no weights in memory
             network = build_model(config, with_weights=False)
         self.global_costs = self._costs(model.global_backbone, loader.global_size)
@@ -96,7 +96,7 @@ class Planner:
         self.local_learns = self.has_crops and self.local_gradients_bytes > 0
 
     def estimate(self, batch: int, crops: int, crop_chunk: int | None) -> Estimate:
-        """The estimated memory of a step with ``batch`` images of ``crops`` crops each on one device."""
+        """Estimates the memory of a step on one device, with ``batch`` images of ``crops`` crops each."""
         together = min(crop_chunk or crops, crops) if self.has_crops else 0
         per_image = self._kept(self.global_costs, self.config.loader.global_size, self.global_learns)
         if self.has_crops:

@@ -1,4 +1,4 @@
-"""The peak of a process's resident memory, as the operating system counts it."""
+"""Reads the peak of a process's resident memory, as reported by the operating system."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +12,9 @@ __all__ = ["ProcessPeak", "peak_rss_bytes", "reset_peak_rss"]
 
 
 def peak_rss_bytes(pid: int | str = "self") -> int:
-    """Peak of a process's resident memory in bytes, since it began or since :func:`reset_peak_rss`.
+    """Returns the peak of a process's resident memory in bytes, since it started or since :func:`reset_peak_rss`.
 
-    0 if the system does not report it.
+    Returns 0 if the system does not report it.
     """
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):

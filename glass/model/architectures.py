@@ -39,10 +39,10 @@ class Architecture:
 
 @cache
 def architecture(name: str) -> Architecture:
-    """The architecture that ``name`` stands for.
+    """Returns the architecture that ``name`` stands for.
 
-    Raises ``InputError`` if timm has no such network, or if the description behind ``hf-hub:…`` or ``local-dir:…``
-    cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not record.
+    Raises ``InputError`` if timm has no such network, or if the description that ``hf-hub:…`` or ``local-dir:…`` points
+    to cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not record.
     """
     if ":" in name:
         return _described(name)

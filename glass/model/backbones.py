@@ -118,11 +118,12 @@ def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
 def create_backbone(
     name: str, image_size: int, *, pretrained: bool, weights: str | Path | None = None, high_pass: bool = False
 ) -> Backbone:
-    """The timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels, channels-last.
+    """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels,
+    channels-last.
 
     ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) with the weights to start from. If
-    it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name,
-    weights that cannot be obtained, and weights of another network.
+    it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name, for
+    weights that cannot be obtained, and for weights of another network.
     """
     network = _create(name, image_size, pretrained and weights is None)
     if weights is not None:
@@ -181,7 +182,7 @@ def _can_be_made(name: str, image_size: int) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` or torch file, by name. No code that a torch file contains is run.
+    """Returns the tensors of a ``.safetensors`` or torch file by name. Code contained in a torch file is not executed.
 
     Raises ``InputError`` if the file is missing or does not contain tensors by name.
     """

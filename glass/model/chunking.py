@@ -89,8 +89,8 @@ def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk:
         for start in range(0, num_crops, crop_chunk):
             stop = min(start + crop_chunk, num_crops)
             if recompute and stop < num_crops:
-                # ``local_crops`` is passed whole: nothing is copied, and ``checkpoint`` derives from it the device whose
-                # random state it must restore.
+                # ``local_crops`` is passed whole: nothing is copied, and ``checkpoint`` derives from it the device
+                # whose random state it must restore.
                 chunk = checkpoint(features_of, local_crops, start, stop, use_reentrant=False, context_fn=contexts)
             else:
                 chunk = features_of(local_crops, start, stop)

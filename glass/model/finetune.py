@@ -25,7 +25,7 @@ __all__ = ["checkpoint_activations", "choose_weights_to_tune", "exported_state"]
 ATTENTION_PROJECTIONS = re.compile(r"(.*\.)?attn\.(qkv|q|k|v|kv|q_proj|k_proj|v_proj|proj)")
 """Matches timm's names of the attention layers in transformers to which LoRA is applied."""
 ADAPTER = "default"
-"""peft's default name of an adapter; each backbone has only this one."""
+"""The name that peft gives an adapter by default; each backbone has only this one."""
 
 
 def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: bool) -> None:
@@ -130,9 +130,9 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
 
 
 def _require_reached(backbone: Backbone, targets: list[str]) -> None:
-    """Raises ``InputError`` if the network never calls one of the layers that ``targets`` names.
+    """Raises ``InputError`` if the network never calls one of the layers listed in ``targets``.
 
-    Some networks (BEiT, EVA with separate biases) read the weight of a projection and never call the layer. The LoRA
+    Some networks (BEiT, EVA with separate biases) read the weight of a projection without calling the layer. The LoRA
     correction of such a layer would silently learn nothing.
     """
     missed = set(targets)

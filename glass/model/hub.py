@@ -61,10 +61,10 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
 
 
 def local_folder(path_or_hub_id: str | Path) -> Path | None:
-    """The folder of a model on this machine; None for a name on the hub. The hub is not contacted.
+    """Returns the folder of a model on this machine, or None for a name on the hub. The hub is not contacted.
 
-    Raises ``InputError`` if the path is a file, or neither exists nor has the form of a name on the hub. Imports no
-    torch.
+    Raises ``InputError`` if the path is a file, or if it neither exists nor has the form of a name on the hub. Does not
+    import torch.
     """
     path = Path(path_or_hub_id)
     if path.exists():

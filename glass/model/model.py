@@ -144,12 +144,12 @@ def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
 
 
 def build_model(config: "RunConfig", *, with_weights: bool = True, for_training: bool = True) -> Glass | SingleView:
-    """The network for ``config``, on the CPU, initialised from torch's random generator.
+    """Builds the network for ``config`` on the CPU, initialised from torch's random generator.
 
-    ``with_weights=False`` neither downloads nor reads pretrained weights, for callers that load weights afterwards.
-    ``for_training=False`` builds the network as it is exported: no weight is frozen and there are no LoRA layers. In
-    this case the view sizes are not checked; the caller must call :func:`require_views_run` once the weights are
-    loaded.
+    With ``with_weights=False``, pretrained weights are neither downloaded nor read, for callers that load weights
+    afterwards. With ``for_training=False``, the network is built in the form in which it is exported: no weight is
+    frozen and there are no LoRA layers. In this case the view sizes are not checked; the caller must call
+    :func:`require_views_run` once the weights are loaded.
 
     Raises the ``InputError`` of :func:`check_backbones` (for training only),
     :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune`.

@@ -26,10 +26,10 @@ the same author, and each contains one ``.pth`` file."""
 
 
 def packaged_file(setting: str, backbone: str) -> Path:
-    """The weights file that ``setting`` (``package:NAME``) names, for the timm network ``backbone``.
+    """Locates the weights file that ``setting`` (``package:NAME``) refers to, for the timm network ``backbone``.
 
-    The package is located and the checksum of its file verified; none of its code is run. Raises ``InputError`` for an
-    unknown name, another backbone, a package that is not installed, and a damaged file.
+    The checksum of the file is verified; none of the package's code is run. Raises ``InputError`` for an unknown name,
+    another backbone, a package that is not installed, and a damaged file.
     """
     name = setting.removeprefix(PREFIX)
     if name not in NAMES:

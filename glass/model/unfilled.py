@@ -1,6 +1,6 @@
-"""Builds networks without random initial weights, for weights that are read from a file afterwards.
+"""Builds networks without random initialisation, for weights that are read from a file afterwards.
 
-timm fills every weight with random numbers while it builds a network. For a ViT-B/16 that takes seconds, although the
+timm fills every weight with random numbers when it builds a network. For a ViT-B/16 this takes seconds, even though the
 file replaces all of them.
 """
 

@@ -19,7 +19,7 @@ from shards.manifest.stored_views import StoredViews
 __all__ = ["MOST_PAIRS", "audit_sentence", "pair_pictures", "render_audit_html"]
 
 MOST_PAIRS = 40
-"""At most this many pairs are shown, the worst first."""
+"""Maximum number of pairs shown, worst first."""
 LONGEST_SIDE = 192
 SHORTEST_SIDE = 24
 BUDGET_BYTES = 900_000

@@ -1,4 +1,4 @@
-"""Tables of crop studies and of the baselines, with every figure that was measured."""
+"""Builds the tables of crop studies and of the baselines, with every figure that was measured."""
 
 from collections.abc import Sequence
 

@@ -40,7 +40,7 @@ __all__ = [
 
 
 SplitClassCount = TypedDict("SplitClassCount", {"split": str, "class": str, "generator": str, "images": int})
-"""Number of images of a class and generator in a split."""
+"""Number of images for one combination of split, class and generator."""
 
 
 class FileFacts(TypedDict):
@@ -168,7 +168,7 @@ class RunReport(TypedDict):
 
 
 def check_report(document: dict[str, Any], runs: Sequence[str]) -> None:
-    """Raises ``ValueError`` that names the first missing or invalid entry."""
+    """Raises ``ValueError`` naming the first entry that is missing or invalid."""
     split = typed_document(document, Report)["split"]
     for run in runs:
         if run not in document:

@@ -40,7 +40,7 @@ DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 2, 2))]
 
 
 def roc_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Two ROC plots (detection rate against false-alarm rate): up to 10 % false alarms, and complete."""
+    """Returns two ROC plots (detection rate against false-alarm rate): one up to 10 % false alarms, one complete."""
     panels = []
     for title, limit in (("up to 10 % false alarms", 0.1), ("all thresholds", 1.0)):
         figure, axes = panel()
@@ -63,10 +63,10 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Two plots: the reliability diagram, and the distribution of the scores.
+    """Returns two plots: the reliability diagram, and the distribution of the scores.
 
-    The reliability diagram shows the share of generated images against the score; the area of a dot is proportional to
-    the number of images.
+    The reliability diagram shows the fraction of generated images against the score; a dot's area is proportional to
+    its number of images.
     """
     words = sorted({score_word(run.evaluation.get("calibration")) for run in runs})
     given_as = f"{' or '.join(words)} given"
@@ -94,7 +94,7 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def training_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Two plots by epoch: loss (training solid, validation dotted), and validation AUROC."""
+    """Returns two plots by epoch: loss (training solid, validation dotted), and validation AUROC."""
     from matplotlib.ticker import MaxNLocator
 
     (left, loss), (right, auroc) = panel(), panel()

@@ -20,7 +20,7 @@ __all__ = ["render_html"]
 
 
 def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: Gallery) -> str:
-    """Renders the page for ``document``, which :func:`glass.report.data.report_document` has made from ``runs``; see
+    """Renders the page for ``document``, which :func:`glass.report.data.report_document` built from ``runs``; see
     :func:`glass.report.template.render`."""
     split = document["split"]
     names = [run.name for run in runs]
@@ -85,7 +85,7 @@ def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict
 
 
 def _settings_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each setting that any run has. The settings in which the runs differ come first."""
+    """Returns one row for each setting of any run. Settings in which the runs differ come first."""
     settings = [document[name]["settings"] for name in names]
     keys = list(dict.fromkeys(key for one in settings for key in one))
     rows = []

@@ -42,8 +42,8 @@ class RunData:
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
-    """Reads the run in ``folder``. Raises ``InputError`` that names the file if a file is missing, damaged, or belongs
-    to another data set."""
+    """Reads the run in ``folder``. Raises ``InputError`` naming the file if one is missing, damaged, or belongs to
+    another data set."""
     digest = dataset_json_sha256(dataset.root)
     variant = found_of(folder, EVALUATION, split, digest)
     evaluation = read_evaluation(folder, split, variant)

@@ -81,7 +81,7 @@ def _importance(importance: Mapping[str, float]) -> str:
 def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Sequence[Mapping[str, Any]]) -> str:
     """Plots each complete trial as a line across the axes of all settings. Better trials are darker.
 
-    Each axis covers the values that were searched: a range on a logarithmic scale, options at equal distances.
+    Each axis covers the values that were searched: ranges on a logarithmic scale, options at equal distances.
     """
     names = list(complete[0][1]["params"])
     dimensions = {dimension["name"]: dimension for dimension in space}
@@ -112,7 +112,7 @@ def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Seque
 
 
 UNITS = {"batch": "\n(images)", "num_crops": "\n(per image)", "dropout": "\n(rate)"}
-"""Setting → its unit on the axis label, for the settings that have a unit."""
+"""Setting → its unit on the axis label, for settings that have a unit."""
 
 
 def _unit(metric: str) -> str:

@@ -49,11 +49,12 @@ METRIC_ROWS = (
 
 
 NO_INTERVAL = "too few to tell"
-"""The text shown for an interval of width zero. If all bootstrap draws agree, there are no bounds to show."""
+"""The text shown for an interval of zero width, which arises if all bootstrap draws agree, so there are no bounds to
+show."""
 
 
 class Cell(NamedTuple):
-    """A number with its interval, as text; ``str()`` gives "0.912 (0.871–0.953)"."""
+    """A number and its interval, as text; ``str()`` returns e.g. "0.912 (0.871–0.953)"."""
 
     value: str
     interval: str = ""
@@ -103,11 +104,12 @@ def duration(seconds: float | None) -> str:
 def interval_text(
     value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number, between: str = "–"
 ) -> str:
-    """The ``interval`` of ``value`` as text, with both ends formatted by ``show``; empty if there is none.
+    """Formats the ``interval`` of ``value``, with both ends formatted by ``show``; returns an empty string if there is
+    none.
 
-    The ends have as many digits as the value, so that rounding cannot put the value outside the interval. A percentile
-    interval from the bootstrap may exclude the value; it is then extended to include it. If all draws agree, the text
-    is ``NO_INTERVAL``.
+    Each end has as many digits as the value, so rounding cannot put the value outside the interval. A percentile
+    interval from the bootstrap may exclude the value, in which case it is extended to include it. If all draws agree,
+    the text is ``NO_INTERVAL``.
     """
     if value is None or interval is None:
         return ""

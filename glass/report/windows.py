@@ -99,9 +99,9 @@ class _Sample:
 
 
 def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery:
-    """The gallery for the first run whose model has attention or, if there is none, for the first run.
+    """Builds the gallery for the first run whose model has attention or, if there is none, for the first run.
 
-    This run determines which images and windows are shown. Each image is shown with the verdicts of all runs. Raises
+    This run determines which images and windows are shown; each image is shown with the verdicts of all runs. Raises
     ``InputError`` if a shard cannot be read.
     """
     shown = next((run for run in runs if _has_attention(run)), runs[0])
@@ -196,7 +196,8 @@ def _edges(run: "RunData") -> tuple[float, float]:
 
 
 def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pixels]:
-    """Yields the decoded pixels of each row's sample, one image at a time, because one may have 200 megapixels."""
+    """Yields the decoded pixels of each row's sample, one image at a time, because a single image may have 200
+    megapixels."""
     table = dataset.table.select(["sample_key", "shard", "image_offset", "image_length"])
     keys = pa.array([row["sample_key"] for row in rows], pa.string())
     places = pc.index_in(keys, value_set=table["sample_key"].combine_chunks())

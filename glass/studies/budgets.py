@@ -31,7 +31,8 @@ class StudyModel:
 
 @dataclass(frozen=True)
 class Budget:
-    """The size of a study: its models, and the numbers of trials, epochs, seeds and crops, equal for all models."""
+    """The size of a study: its models, and the numbers of trials, epochs, seeds and crops, which are the same for all
+    models."""
 
     name: str
     models: tuple[StudyModel, ...]
@@ -45,7 +46,7 @@ class Budget:
     crop_epochs: int
     crop_steps: int | None = None
     hold_out: float = 0.05
-    """Share of the splits train and valid that final runs hold back to choose the epoch."""
+    """Fraction of the splits train and valid that final runs hold back to choose the epoch."""
     glass_search: tuple[str, ...] = ()
     """Changes to the search space of GLASS models, in the form that ``--search`` takes."""
     single_view_search: tuple[str, ...] = ()
@@ -55,7 +56,7 @@ class Budget:
     draws: int = 1000
     """Number of bootstrap repetitions for each interval."""
     any_global_size: bool = False
-    """Whether the size of global views is taken from the shards instead of the preset."""
+    """Whether the size of global views is taken from the shards rather than from the preset."""
     note: str | None = None
     """A warning displayed at the top of the study's report."""
 

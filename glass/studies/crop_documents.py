@@ -30,7 +30,7 @@ class TrainingRow(TypedDict):
     """Number of images whose grid has fewer cells than there are crops. Under the paper's rule, the crops of such
     images are placed uniformly at random."""
     memory: Memory
-    """Memory that one training step takes."""
+    """Memory used by one training step."""
 
 
 class InferenceRow(TypedDict):
@@ -46,7 +46,7 @@ class InferenceRow(TypedDict):
     latency_s: Number
     """Median time that the model takes for a batch of one image."""
     memory: Memory
-    """Memory that prediction on one batch takes."""
+    """Memory used by prediction on one batch."""
 
 
 class InferenceCurve(TypedDict):
@@ -101,7 +101,7 @@ class BaselineCost(TypedDict):
 
     batch: int
     memory: Memory
-    """Memory that one training step takes."""
+    """Memory used by one training step."""
     step_time_s: Number | None
     epoch_time_s: Number | None
     """Duration of an epoch with this batch size, on the same number of images as in the crop studies."""

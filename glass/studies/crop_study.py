@@ -80,7 +80,7 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropS
 
 
 def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> CropStudy:
-    """Measures each number of crops that was not measured before; writes ``crop_study.json`` and returns its content.
+    """Measures each number of crops that has not been measured yet; writes ``crop_study.json`` and returns its content.
 
     ``report`` is called with a line of text for each measurement. Raises ``TrainingStopped`` if a signal asked to stop.
     """

@@ -38,7 +38,8 @@ __all__ = ["Search"]
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 3
-"""The search ends with an error after this many trials in a row failed for reasons other than memory and divergence."""
+"""The search ends with an error after this many consecutive trials have failed for reasons other than exhausted memory
+and divergence."""
 MAX_TAKE_UPS = 3
 """Maximum number of times that a trial is resumed after a kill without having finished another epoch. If its process is
 killed every time, it probably runs out of memory."""
@@ -78,7 +79,7 @@ class Search:
         return self.store.study
 
     def is_finished(self, trials: int) -> bool:
-        """Whether at least ``trials`` trials exist and none is running."""
+        """Whether there are at least ``trials`` trials and none of them is running."""
         states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
         return len(states) >= trials and TrialState.RUNNING not in states
 

@@ -14,7 +14,7 @@ from glass.studies.search_space import SAMPLER_SEED
 __all__ = ["REDUCTION_FACTOR", "RepeatableHyperband", "SeededTPE"]
 
 REDUCTION_FACTOR = 3
-"""At each rung (an epoch at which Hyperband prunes), one in this many trials continues."""
+"""At each rung (an epoch at which Hyperband prunes), one in this many trials survives."""
 
 
 class SeededTPE(BaseSampler):
@@ -65,8 +65,8 @@ class RepeatableHyperband(HyperbandPruner):
         self._first_rung = min_epochs
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether to prune ``trial``, that is, whether its last epoch is a rung at which it is not in the best third of
-        its bracket."""
+        """Whether to prune ``trial``: whether its last epoch is a rung at which it is not in the best third of its
+        bracket."""
         epoch, bracket = trial.last_step, self._get_bracket_id(study, trial)
         if epoch is None or not self._is_rung(epoch, bracket):
             return False

@@ -31,8 +31,8 @@ __all__ = [
 
 SAMPLER_SEED = 606
 BATCH = "batch"
-"""Name of the dimension for the number of images per optimiser step. A trial's batch size in the loader is this number
-divided by ``grad_accum_steps``."""
+"""Name of the dimension for the number of images per optimiser step. A trial's loader batch size is this number divided
+by ``grad_accum_steps``."""
 OPTIONS = {"epochs": "--epochs", "select_by": "--metric", "loader.device": "--device"}
 """Settings that cannot be searched → the command-line option that sets each of them for all trials."""
 SAME_FOR_ALL = frozenset(

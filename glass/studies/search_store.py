@@ -73,8 +73,8 @@ class SearchStore:
         """Opens or creates the study.
 
         ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL that Optuna accepts. If it is None, a
-        SQLite file in ``folder`` is used. ``settings`` identify the study: if the storage holds a study ``name`` with
-        other settings, raises ``InputError`` that names the first difference.
+        SQLite file in ``folder`` is used. ``settings`` identify the study. Raises ``InputError`` naming the first
+        difference if the storage already holds a study ``name`` with other settings.
         """
         self.folder = folder
         self._own_storage = storage is None
@@ -184,7 +184,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _require_database(url: str, options: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if the database holds tables, but none of Optuna's. Optuna would add its tables to them."""
+    """Raises ``ValueError`` if the database holds tables but none of Optuna's, because Optuna would add its own tables
+    to it."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, **options)
@@ -202,7 +203,8 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
 
 
 def _require_journal(path: Path) -> None:
-    """Raises ``ValueError`` if the file is neither empty nor an Optuna journal. Optuna would append to any file."""
+    """Raises ``ValueError`` if the file is neither empty nor an Optuna journal, because Optuna would append to any
+    file."""
     if not path.exists() or not path.stat().st_size:
         return
     with open_regular(path) as file:

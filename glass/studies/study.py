@@ -79,7 +79,7 @@ class Study:
         return document
 
     def _search_and_train(self) -> tuple[list[SearchResult], list[StudyResult]]:
-        """Runs all searches and final runs. Within a family, GLASS comes before its baseline."""
+        """Performs all searches and final runs. Within a family, GLASS comes before its baseline."""
         searches: list[SearchResult] = []
         results: list[StudyResult] = []
         flops: dict[str, float] = {}

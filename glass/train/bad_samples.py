@@ -147,7 +147,7 @@ class BadSampleLedger:
         return self._summary(split, num_samples)
 
     def _summary(self, split: str, num_samples: int) -> str | None:
-        """The message for the user if too many samples of ``split`` are bad; None if not."""
+        """Returns a message for the user if too many samples of ``split`` are bad, else None."""
         reasons = Counter(row["reason"] for (of, _), row in self._rows.items() if of == split)
         found = sum(reasons.values())
         if found <= allowed_bad_samples(self.max_share, num_samples):

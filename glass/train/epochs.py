@@ -37,7 +37,7 @@ class Trainer:
     """Trains the epochs of ``config``; each process has one trainer.
 
     It saves a checkpoint after each epoch and, if ``checkpoint_every`` is given, every ``checkpoint_every`` steps.
-    ``on_epoch`` is called with the metrics of each epoch and ends the run by returning False.
+    ``on_epoch`` is called with the metrics of each epoch and stops the run by returning False.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Trainer:
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer, class_weights)
 
     def resume(self) -> bool:
-        """Continues from the newest checkpoint and logs which one it is; returns False if there is none."""
+        """Resumes from the newest checkpoint and logs which one it is; returns False if there is none."""
         if self.accelerator.is_main_process:
             self.store.remove_unfinished()
         self.ledger.load_earlier()
@@ -76,7 +76,7 @@ class Trainer:
         return True
 
     def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
-        """Tries to read again the samples that an earlier part of the run could not read.
+        """Retries the samples that an earlier part of the run could not read.
 
         Raises ``InputError`` if more of them than allowed are still bad.
         """
@@ -89,10 +89,10 @@ class Trainer:
             raise InputError("; ".join(summary for summary in summaries if summary))
 
     def fit(self) -> bool:
-        """Trains until the last epoch or until patience runs out, and returns True.
+        """Trains until the last epoch is done or patience runs out, and returns True.
 
-        Returns False if a signal or ``on_epoch`` stopped it earlier. It has then saved a checkpoint from which the run
-        can continue.
+        Returns False if a signal or ``on_epoch`` stopped it earlier, after saving a checkpoint from which the run can
+        be resumed.
         """
         with StopSignal() as stop:
             while not self._is_over():

@@ -21,9 +21,9 @@ AFTER_S = 1.0
 
 
 class ProgressDisplay:
-    """Shows how many of the ``total`` steps of an epoch are done, and the time left for the whole run.
+    """Shows how many of the ``total`` steps of an epoch are done, and the remaining time of the whole run.
 
-    ``later`` is the number of steps in all epochs that follow.
+    ``later`` is the number of steps in all later epochs.
     """
 
     def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
@@ -77,7 +77,7 @@ class ProgressDisplay:
 
 @contextmanager
 def report_if_slow(what: str) -> Iterator[None]:
-    """Context manager: logs ``what`` once if its block takes longer than ``AFTER_S``."""
+    """Context manager: logs ``what`` once if the code inside takes longer than ``AFTER_S``."""
     timer = threading.Timer(AFTER_S, logger.info, ("%s …", what))
     timer.daemon = True  # an interrupt need not wait for it
     timer.start()

@@ -176,7 +176,8 @@ def _backbones(model: Any) -> dict[str, Any]:
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:
-    """Whether the weights will come from a checkpoint. The main process checks its disk and tells the others."""
+    """Whether the weights will come from a checkpoint. The main process looks for one on its disk and tells the
+    others."""
     return broadcast_object_list([folder.has_checkpoints()])[0]
 
 

@@ -92,7 +92,7 @@ class RunState:
         return self.plain_model if self.average is None else self.average.module
 
     def follow(self) -> None:
-        """Updates the moving average with the weights after the last step. At the first step, copies them instead."""
+        """Updates the moving average with the model's current weights; at the first step, copies them instead."""
         if self.average is not None:
             self.average.update(self.plain_model, self.progress.step)
 

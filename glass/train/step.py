@@ -1,8 +1,8 @@
-"""The optimiser step, whose result does not depend on how samples are divided into micro-steps and processes.
+"""Takes optimiser steps whose result does not depend on how samples are divided into micro-steps and processes.
 
 The loss of a step is the sum of the losses of its valid samples, divided by the number of these samples in all
-micro-steps and all processes. So the fillers at the end of an epoch (:mod:`loaders.order.order`) do not count. A step
-does not wait for the device.
+micro-steps and all processes. The fillers at the end of an epoch (:mod:`loaders.order.order`) therefore have no effect.
+A step does not wait for the device.
 """
 
 import time
@@ -91,8 +91,8 @@ class Engine:
         """Takes one optimiser step over ``batches`` (its micro-steps, at least one), and adds its samples to
         ``totals``.
 
-        All processes call it with the same number of batches. It does not wait for the device. If the memory is too
-        small, raises ``DoesNotFit``, which names settings that should fit.
+        Must be called on all processes, with the same number of batches. Does not wait for the device. If the memory is
+        too small, raises ``DoesNotFit``, whose message suggests settings that should fit.
         """
         try:
             self._step(batches, totals)
