@@ -60,8 +60,8 @@ class ModelConfig:
     """Also recompute the activations of the global backbone in the backward pass, block by block (timm's gradient
     checkpointing)."""
     local_high_pass: bool = False
-    """Remove low frequencies from the crops before they enter the local backbone. This suppresses most of the image
-    content but keeps the traces that a generator leaves. Networks without pretrained weights learn these traces far
+    """Remove low frequencies from the crops before they enter the local backbone. This suppresses what the image
+    depicts but keeps the traces that a generator leaves. Networks without pretrained weights learn these traces far
     better with it (docs/results.md)."""
     share_backbone: bool = False
     """Use one backbone, trained with ``optim.lr_global``, for both the global view and the crops. If the architecture
@@ -199,8 +199,8 @@ class RunConfig:
     epochs: Positive = 50
     """Number of passes over the training split."""
     seed: Seed = 0
-    """Seed of the initial weights and of dropout. ``loader.seed`` is the seed of the order of the images and of the
-    choice of windows. The option ``--seed`` sets both."""
+    """Seed of the initial weights and of dropout. The order of the images and the choice of windows have a seed of
+    their own, ``loader.seed``. The option ``--seed`` sets both."""
     label_smoothing: Rate = 0.1
     """Fraction of each training target that is spread evenly over both classes."""
     grad_accum_steps: Positive = 1

@@ -85,8 +85,10 @@ def weighted_metrics(label: Array, probability: Array, weights: Array, threshold
 
 
 def weighted_metrics_sorted(weights: Array, table: SortedSamples) -> dict[str, Array]:
-    """Does the same as :func:`weighted_metrics` for samples already sorted in ``table``; ``weights`` (draws, n) has its
-    order."""
+    """Computes :func:`weighted_metrics` for samples that have been sorted into ``table``.
+
+    The columns of ``weights`` (draws, n) must be in the order of ``table``.
+    """
     correct = table.likelier_right
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = _counts(weights, table)

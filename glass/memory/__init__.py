@@ -1,1 +1,2 @@
-"""Measures and predicts the memory of training and prediction steps, and suggests settings if it does not suffice."""
+"""Measures and predicts the memory of training and prediction steps, and suggests settings that fit if memory runs
+out."""

@@ -139,7 +139,8 @@ class OverSeeds(TypedDict):
 
 
 class HoldOut(TypedDict):
-    """The share of train+valid that is held back to choose the epoch, and the number of samples in each part."""
+    """The fraction of train+valid that is held back to choose the epoch, and the number of samples in each of the two
+    parts."""
 
     share: Number
     learnt: int

@@ -215,7 +215,7 @@ class SearchPlan:
     name: str = ""
     """The study's name in its storage. If it is empty, the preset's name is used."""
     min_epochs: int = 5
-    """Number of epochs that a trial trains before it may be pruned; at most ``config.epochs`` take effect."""
+    """Number of epochs that a trial trains before it may be pruned; capped at ``config.epochs``."""
 
     @property
     def direction(self) -> str:
