@@ -1,4 +1,4 @@
-"""Identifies a data set by its content, wherever it is stored, and reads its note for readers of results."""
+"""Identifies a data set by its content, regardless of where it is stored, and reads its note."""
 
 import hashlib
 from pathlib import Path
@@ -13,19 +13,20 @@ __all__ = ["DatasetDigest", "dataset_digest", "dataset_json_sha256"]
 
 
 class DatasetDigest(TypedDict):
-    """A data set as runs and results record it: its name, its digest, and its note."""
+    """A data set as referred to in runs and results: its name, its digest, and its note."""
 
     name: str
     """Name of the data set's folder, or the last part of its address in a store."""
     dataset_json_sha256: str
     """SHA-256 of ``dataset.json``, which contains the digests of the shards."""
     note: NotRequired[Note]
-    """Text that every reader of a verdict must know, such as that the images are a simulation. Absent if the data set
-    has no note, and in older documents."""
+    """Text that must be shown to everyone who reads a verdict, e.g. that the images are a simulation. Absent if the
+    data set has no note, and in older documents."""
 
 
 def dataset_digest(root: Path) -> DatasetDigest:
-    """The record of the data set in ``root``. Raises ``InputError`` if its ``dataset.json`` is damaged."""
+    """Returns the :class:`DatasetDigest` of the data set in ``root``. Raises ``InputError`` if its ``dataset.json`` is
+    damaged."""
     data = read_json_bytes(root / INFO_NAME)
     digest: DatasetDigest = {"name": name_of(root), "dataset_json_sha256": hashlib.sha256(data).hexdigest()}
     if note := parse_info(data, str(root / INFO_NAME)).note:
@@ -34,5 +35,5 @@ def dataset_digest(root: Path) -> DatasetDigest:
 
 
 def dataset_json_sha256(root: Path) -> str:
-    """SHA-256 of the ``dataset.json`` in ``root``. The content of the file is not checked."""
+    """Returns the SHA-256 of the ``dataset.json`` in ``root``, without checking the file's content."""
     return hashlib.sha256(read_json_bytes(root / INFO_NAME)).hexdigest()

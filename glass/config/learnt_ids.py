@@ -1,13 +1,12 @@
 """Records which images a model learnt from, so that results on them are not mistaken for results on new images.
 
-A run keeps ``learnt_ids.parquet``: the content ids of the images that it was trained on, and of the validation images
-by which its best epoch was chosen. An exported model contains the file only on request, because the ids reveal to
-anyone who has an image whether the model learnt from it. The file of an exported model also holds the digest of the
-model's weights.
+A run keeps ``learnt_ids.parquet``: the content ids of the images it was trained on, and of the validation images used
+to choose its best epoch. An exported model includes the file only on request, because the ids reveal to anyone who has
+an image whether the model learnt from it. In an exported model, the file also holds the digest of the model's weights.
 
 The columns are ``content_id`` (int64, ascending, unique) and ``chosen_on`` (bool: used only to choose the epoch). The
-metadata hold ``format_version``, ``identity`` (how ids are computed, ``shards.manifest.schema.IDENTITY``), and, in an
-exported model, ``weights_sha256``.
+metadata contain ``format_version``, ``identity`` (how ids are computed, ``shards.manifest.schema.IDENTITY``), and, in
+an exported model, ``weights_sha256``.
 """
 
 import io
@@ -31,7 +30,7 @@ __all__ = ["LEARNT_FILE", "LearntIds", "Overlap", "learnt_path", "overlap", "rea
 LEARNT_FILE = "learnt_ids.parquet"
 FORMAT_VERSION = 1
 TRAINED_ON, CHOSEN_BY = "train", "valid"
-"""How a model used an image: to train on it, or only to choose its epoch."""
+"""The ways in which a model can have used an image: for training, or only for choosing its epoch."""
 
 _SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
 
@@ -39,7 +38,7 @@ Ids = npt.NDArray[np.int64]
 
 
 class Overlap(TypedDict):
-    """How many images of a given set a model learnt from."""
+    """How many images of a given set were used to train a model or to choose its epoch."""
 
     images: int
     """Number of images in the set."""
@@ -62,8 +61,8 @@ class LearntIds:
 
     @classmethod
     def of_splits(cls, dataset: ShardDataset, train: str, valid: str) -> "LearntIds":
-        """The ids for a run that trains on the split ``train`` of ``dataset`` and chooses its epoch by the split
-        ``valid``."""
+        """Returns the ids for a run that trains on the split ``train`` of ``dataset`` and uses ``valid`` to choose its
+        epoch."""
         ids = dataset.column("content_id")
         trained = np.unique(ids[dataset.split_rows(train)])
         chosen = np.setdiff1d(ids[dataset.split_rows(valid)], trained)
@@ -77,7 +76,8 @@ class LearntIds:
         return self.identity == IDENTITY
 
     def uses(self, content_id: npt.ArrayLike) -> npt.NDArray[np.int8]:
-        """(m,) int8 for (m,) content ids: 0 not used, 1 used only to choose the epoch, 2 trained on."""
+        """Returns, as (m,) int8, how the images with the (m,) content ids were used: 0 not at all, 1 only to choose the
+        epoch, 2 for training."""
         wanted = np.atleast_1d(np.asarray(content_id, np.int64))
         if not len(self.content_id):
             return np.zeros(len(wanted), np.int8)
@@ -86,14 +86,14 @@ class LearntIds:
         return np.where(found, np.where(self.chosen_on[places], 1, 2), 0).astype(np.int8)
 
     def use_of(self, content_id: int) -> str | None:
-        """How the model used one image: ``"train"``, ``"valid"`` or ``""`` (not at all); None if the ids are not
-        comparable."""
+        """Returns how the model used one image: ``"train"``, ``"valid"`` or ``""`` (not at all); None if the ids are
+        not comparable."""
         if not self.is_comparable:
             return None
         return ("", CHOSEN_BY, TRAINED_ON)[int(self.uses(content_id)[0])]
 
     def to_bytes(self, weights_sha256: str = "") -> bytes:
-        """The content of ``learnt_ids.parquet``.
+        """Returns the content of ``learnt_ids.parquet``.
 
         ``weights_sha256`` is the digest of the weights if the file is for an exported model, and ``""`` if it is for a
         run.
@@ -114,7 +114,10 @@ class LearntIds:
 
 
 def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | None:
-    """How many of the images ``content_id`` (m,) the model learnt from; None if that is not known."""
+    """Counts how many of the images ``content_id`` (m,) were used to train the model or to choose its epoch.
+
+    Returns None if that is unknown.
+    """
     if learnt is None or not learnt.is_comparable:
         return None
     counts = np.bincount(learnt.uses(content_id), minlength=3).tolist()
@@ -122,17 +125,18 @@ def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | No
 
 
 def learnt_path(folder: Path) -> Path | None:
-    """The ``learnt_ids.parquet`` of the model in ``folder``: in that folder or in the run that contains it; None if
-    there is none."""
+    """Returns the path of the ``learnt_ids.parquet`` for the model in ``folder``: in that folder, or in the run that
+    contains it; None if there is none."""
     places = [folder, *([folder.parent] if folder.name == "model" else [])]
     return next((path for place in places if (path := place / LEARNT_FILE).exists()), None)
 
 
 def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
-    """The images that the model in ``folder`` learnt from.
+    """Reads which images the model in ``folder`` learnt from.
 
-    None if they are not known, because an earlier version wrote the run or the model was exported without the ids.
-    Raises ``InputError`` if the file is damaged or was written for weights with a digest other than ``weights_sha256``.
+    Returns None if they are unknown, because the run was written by an earlier version or the model was exported
+    without the ids. Raises ``InputError`` if the file is damaged or belongs to weights with a digest other than
+    ``weights_sha256``.
     """
     path = learnt_path(folder)
     if path is None:

@@ -1,4 +1,4 @@
-"""Settings from the command line (``--set optim.lr_local=1e-4``), converted to the types of their fields."""
+"""Applies settings given as text (``--set optim.lr_local=1e-4``) after converting them to the types of their fields."""
 
 import difflib
 import types
@@ -28,16 +28,16 @@ SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
     "optim.wd": ("optim.wd_global", "optim.wd_local"),
 }
-"""Shorthand key → the settings that it sets together."""
+"""Shorthand key → the settings that it sets, all to the same value."""
 
 NETWORKS = ("model.global_backbone", "model.local_backbone")
 ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")
-"""Settings that may refer to things outside this program: networks on a hub or in a folder, files, services."""
+"""Settings that can refer to something outside this program: networks on a hub or in a folder, files, services."""
 
 NOT_SETTABLE = frozenset({"preset"})
 OF_CROPS_ALONE = ("local_backbone", "local_weights", "local_high_pass", "freeze_local", "share_backbone")
-"""Settings of ``model`` that have no effect on a model without crops. ``crop_chunk`` has no effect on such a model
-either, but is accepted, because it only saves memory."""
+"""Settings of ``model`` that have no effect without crops. ``crop_chunk`` has none either, but is accepted, because it
+only saves memory."""
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -46,7 +46,7 @@ class _NotThisType(ValueError):
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """``config`` with each ``"key=value"`` of ``--set`` applied, as by :func:`apply_settings`.
+    """Returns ``config`` with every ``"key=value"`` given to ``--set`` applied; see :func:`apply_settings`.
 
     Also raises ``InputError`` for an override without ``=``, and for one that has no effect on a model without crops.
     """
@@ -68,11 +68,11 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 
 def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origin: str, where: str) -> RunConfig:
-    """``config`` with each (key, value as text) applied; if a key occurs more than once, its last value counts.
+    """Returns ``config`` with each (key, value as text) applied; if a key occurs more than once, the last value wins.
 
-    ``origin`` precedes the key in messages, and ``where`` says where all keys are listed. All changes are made
-    together, so settings that depend on each other may come in any order. Raises ``InputError`` for an unknown key
-    (naming the nearest ones), a value of the wrong type, or a value out of range.
+    In messages, ``origin`` precedes the key, and ``where`` tells the user where all keys are listed. All changes are
+    applied together, so settings that depend on each other may come in any order. Raises ``InputError`` for an unknown
+    key (naming the nearest ones), a value of the wrong type, or a value out of range.
     """
     types_by_key = dict(_settings(config))
     changes: dict[str, Any] = {}
@@ -90,11 +90,12 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
 
 
 def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, asked: Sequence[str]) -> None:
-    """Raises ``InputError`` if a file of settings names a file, service or network that the user did not name.
+    """Raises ``InputError`` if a settings file refers to a file, service or network that the user has not given
+    explicitly.
 
-    Such files may come from strangers, so the user must repeat these settings with ``--set``. ``path`` is the file of
-    settings, given with ``option``. ``before`` are the settings without the file and ``after`` those with it. ``asked``
-    are the user's arguments of ``--set``.
+    Settings files may come from strangers, so the user must confirm these settings by repeating them with ``--set``.
+    ``path`` is the settings file, which was given with ``option``. ``before`` and ``after`` are the settings without
+    and with the file. ``asked`` holds the user's ``--set`` arguments.
     """
     keys = {word.partition("=")[0] for word in asked}
     old, new = flat_settings(config_to_dict(before)), flat_settings(config_to_dict(after))
@@ -112,9 +113,9 @@ def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, 
 
 
 def refuse_fixed(overrides: Sequence[str], fixed: Mapping[str, str]) -> None:
-    """Raises ``InputError`` if one of ``overrides`` names a setting that the command sets itself.
+    """Raises ``InputError`` if any of ``overrides`` changes a setting that the command itself controls.
 
-    ``fixed`` maps each such key to the advice in the message, such as ``"give --epochs"``.
+    ``fixed`` maps each such key to the advice given in the message, such as ``"give --epochs"``.
     """
     for override in overrides:
         key = override.partition("=")[0]
@@ -150,9 +151,9 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """The ``count`` of ``names`` that are most similar to ``word``, the best first.
+    """Returns the ``count`` of ``names`` that are most similar to ``word``, best match first.
 
-    Also compares the last parts of dotted names, so that ``lr`` and ``crop_size`` find the full keys.
+    The last parts of dotted names are compared as well, so ``lr`` and ``crop_size`` find the full keys.
     """
 
     def likeness(name: str) -> float:
@@ -185,7 +186,7 @@ def _parsed(text: str, annotation: Any) -> Any:
 
 
 def _parsed_union(text: str, parts: tuple[Any, ...]) -> Any:
-    """Converts ``text`` to the first type of a union that accepts it. None comes first, because ``str`` accepts any
+    """Converts ``text`` to the first type of a union that accepts it. None is tried first, because ``str`` accepts any
     text."""
     for part in sorted(parts, key=lambda part: part is not types.NoneType):
         try:

@@ -1,7 +1,7 @@
-"""The settings of a training run: small frozen records that are checked when they are created.
+"""Defines the settings of a training run: small frozen dataclasses that are validated on construction.
 
-This module imports no torch. ``glass.presets`` holds ready-made settings, and ``glass.config.overrides`` changes single
-ones from the command line.
+This module does not import torch. ``glass.presets`` holds predefined settings, and ``glass.config.overrides`` changes
+individual ones from the command line.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network. Raises ``InputError`` naming the value at fault."""
+    """The network's settings. Raises ``InputError`` naming the invalid value."""
 
     kind: Kind = "glass"
     """``glass`` sees the global view and the crops, ``single_view`` the global view only."""
@@ -49,35 +49,35 @@ class ModelConfig:
     """Weights to start the local backbone from, in the forms of ``global_weights``; None: ``global_weights`` if
     both backbones have the same architecture, else the weights of timm if ``pretrained``, else random ones."""
     dropout: Rate = 0.0
-    """Dropout rate in the attention and in front of the head."""
+    """Dropout rate in the attention pool and before the head."""
     attention_dim: Width = 128
     """Width of the hidden layer that scores the crops."""
     crop_chunk: Width | None = None
-    """Number of crops of each image that pass through the local backbone at a time; None: all at once. The activations
-    of the crops are computed again in the backward pass, so memory does not grow with the number of crops.
-    ``single_view`` ignores this setting."""
+    """Number of crops of each image that pass through the local backbone at a time; None: all at once. The crops'
+    activations are recomputed in the backward pass, so memory does not grow with the number of crops. ``single_view``
+    ignores this setting."""
     grad_checkpoint_global: bool = False
-    """Also compute the activations of the global backbone again in the backward pass, block by block (timm's gradient
+    """Also recompute the activations of the global backbone in the backward pass, block by block (timm's gradient
     checkpointing)."""
     local_high_pass: bool = False
-    """Remove the low frequencies of the crops before the local backbone: this subdues what the image shows and keeps
-    the traces that a generator leaves. A network without pretrained weights learns these traces far better with it
-    (docs/results.md)."""
+    """Remove low frequencies from the crops before they enter the local backbone. This suppresses what the image
+    depicts but keeps the traces that a generator leaves. Networks without pretrained weights learn these traces far
+    better with it (docs/results.md)."""
     share_backbone: bool = False
-    """Use one backbone for the global view and the crops, trained with ``optim.lr_global``. If the architecture
-    takes only one image size, the global view and the crops must both have that size."""
+    """Use one backbone, trained with ``optim.lr_global``, for both the global view and the crops. If the architecture
+    accepts only one image size, the global view and the crops must both have that size."""
     freeze_global: bool = False
-    """Keep the weights and BatchNorm statistics of the global backbone unchanged. Its activations then need no
-    memory."""
+    """Keep the weights and BatchNorm statistics of the global backbone unchanged. No memory is then needed for its
+    activations."""
     freeze_local: bool = False
-    """Keep the weights and BatchNorm statistics of the local backbone unchanged. Its activations then need no
-    memory."""
+    """Keep the weights and BatchNorm statistics of the local backbone unchanged. No memory is then needed for its
+    activations."""
     tune_last_blocks: Annotated[int, Meta(ge=0, le=65536)] | None = None
-    """Train only this many blocks at the end of each backbone (0: none); attention and head are always trained. None:
-    all blocks."""
+    """Train only this many blocks at the end of each backbone (0: none). The attention pool and the head are always
+    trained. None: all blocks."""
     lora_rank: Width | None = None
     """Train only a correction of this rank to each attention projection of the backbones (LoRA; needs the extra
-    ``lora``). The exported model contains it, added to the weights. None: no LoRA."""
+    ``lora``). In the exported model, the corrections are merged into the weights. None: no LoRA."""
 
     def __post_init__(self) -> None:
         check_settings(self, "model.")
@@ -107,9 +107,9 @@ class ModelConfig:
 class OptimConfig:
     """AdamW: a learning rate and a weight decay for each part of the network.
 
-    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A learning rate of 0 leaves the
-    weights of a part unchanged, but its BatchNorm statistics still change, and no memory is saved.
-    ``model.freeze_global`` and ``model.freeze_local`` also keep the statistics, and save memory.
+    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. With a learning rate of 0, a part's
+    weights do not change, but its BatchNorm statistics still do, and no memory is saved. ``model.freeze_global`` and
+    ``model.freeze_local`` freeze the statistics too, and save memory.
     """
 
     lr_global: Step = 1e-5
@@ -117,14 +117,14 @@ class OptimConfig:
     lr_local: Step = 1e-5
     """Learning rate of the local backbone at the first epoch."""
     lr_head: Step = 1e-4
-    """Learning rate of attention and head at the first epoch."""
+    """Learning rate of the attention pool and the head at the first epoch."""
     wd_global: Step = 0.0
     """Weight decay of the global backbone."""
     wd_local: Step = 0.0
     """Weight decay of the local backbone."""
     wd_head: Step = 0.0
-    """Weight decay of attention and head. In the study (arXiv 2601.00141) it is 0 for GLASS, and equal to the
-    backbone's for the baseline."""
+    """Weight decay of the attention pool and the head. In the study (arXiv 2601.00141) it is 0 for GLASS, and equal to
+    the backbone's for the baseline."""
     lr_min: Step = 1e-6
     """Final learning rate of the cosine schedule; a rate that starts below it stays constant."""
     clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
@@ -136,10 +136,11 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the run trains, epoch by epoch. Raises ``InputError`` naming the value at fault."""
+    """Settings of the training loop. Raises ``InputError`` naming the invalid value."""
 
     patience: Positive | None = None
-    """End the run after this many epochs in a row without a better ``select_by``; None: train all ``epochs``."""
+    """End the run after this many consecutive epochs without an improvement in ``select_by``; None: train all
+    ``epochs``."""
     ema: Annotated[float, Meta(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and exported.
     None: the weights themselves are validated and exported."""
@@ -147,8 +148,8 @@ class TrainConfig:
     """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
     gives both classes of the training split the same total weight. None: every image has weight 1."""
     trackers: str | None = None
-    """Experiment trackers that also receive the curves, by Accelerate's names, as in ``wandb`` or ``wandb,mlflow``
-    (extra ``trackers``)."""
+    """Additional experiment trackers to which the training curves are sent, by Accelerate's names, as in ``wandb`` or
+    ``wandb,mlflow`` (extra ``trackers``)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "train.")
@@ -167,8 +168,8 @@ class TrainConfig:
         return tuple(self.trackers.split(",")) if self.trackers is not None else ()
 
     def given_weights(self) -> tuple[float, float]:
-        """The two numbers of ``class_weights``: real, generated. Raises ``InputError`` if the text is not two numbers
-        in range."""
+        """Returns ``class_weights`` as two numbers (real, generated). Raises ``InputError`` if the text is not two
+        numbers in range."""
         try:
             real, generated = (float(part) for part in str(self.class_weights).split(","))
         except ValueError:
@@ -198,31 +199,33 @@ class RunConfig:
     epochs: Positive = 50
     """Number of passes over the training split."""
     seed: Seed = 0
-    """Seed of the initial weights and of dropout. ``loader.seed`` is the seed of the order of the images and of the
-    choice of windows. The option ``--seed`` sets both."""
+    """Seed of the initial weights and of dropout. The order of the images and the choice of windows have a seed of
+    their own, ``loader.seed``. The option ``--seed`` sets both."""
     label_smoothing: Rate = 0.1
-    """Share of each training target that is spread evenly over both classes."""
+    """Fraction of each training target that is spread evenly over both classes."""
     grad_accum_steps: Positive = 1
     """Number of loader batches per optimiser step."""
     precision: Precision = "auto"
-    """Number format of the computation. ``auto``: bf16 on a GPU that has it, fp16 on another GPU, float32 on a CPU."""
+    """Number format of the computation. ``auto``: bf16 on a GPU that supports it, fp16 on other GPUs, float32 on a
+    CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
     """Number of threads that compute the network on a CPU. None: each process uses an equal share of the cores, unless
-    OMP_NUM_THREADS is above 1."""
+    OMP_NUM_THREADS is set to more than 1."""
     compile: bool = False
-    """Compile the backbones with ``torch.compile`` (not measured here; on a CPU it is rarely worth the time)."""
+    """Compile the backbones with ``torch.compile``. Its effect was not measured here; on a CPU it is rarely worth the
+    time."""
     train_split: str = "train"
-    """Split to learn from; names may be joined, as in ``train+valid``."""
+    """Split to train on; several names may be joined, as in ``train+valid``."""
     valid_split: str = "valid"
-    """Split that is scored after each epoch to choose the best one."""
+    """Split that is scored after each epoch in order to choose the best one."""
     select_by: SelectBy = "accuracy"
     """Validation metric that chooses the epoch; ties are broken by AUROC, then by loss, then by the earlier epoch."""
     max_bad_samples: Share = 0.001
-    """Largest share of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
+    """Maximum fraction of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
     single bad sample never stops a run, unless this is 0."""
     process_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
-    """Seconds for which the processes of a run wait for one that does not respond before they stop. The time must
-    exceed the longest delay of a single process, such as loading a model or writing a checkpoint."""
+    """Time, in seconds, after which the processes of a run give up waiting for one that does not respond. It must
+    exceed the longest delay of any single process, such as loading a model or writing a checkpoint."""
     tensorboard: bool = True
     """Write training curves for TensorBoard."""
 
@@ -230,7 +233,7 @@ class RunConfig:
         check_settings(self)
 
     def untracked(self) -> "RunConfig":
-        """A copy without TensorBoard and trackers, for a study of many runs."""
+        """Returns a copy without TensorBoard and trackers, for studies consisting of many runs."""
         return replace(self, tensorboard=False, train=replace(self.train, trackers=None))
 
 

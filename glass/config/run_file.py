@@ -1,6 +1,6 @@
-"""A run's settings as a TOML file: every run writes ``run.toml``, and ``--config`` reads it.
+"""Writes a run's settings to a TOML file (``run.toml``, in every run), and reads such files for ``--config``.
 
-TOML has no null, so a setting of None is written as "none", as on the command line.
+TOML has no null, so None is written as "none", as on the command line.
 """
 
 import json
@@ -19,7 +19,7 @@ __all__ = ["read_run_file", "run_file_text"]
 FORMAT_VERSION = 1
 MOST_BYTES = 1 << 20
 MOST_BITS = 63
-"""Maximum number of bits of an integer in the file, without its sign: TOML integers have 64 bits."""
+"""Maximum size of an integer in the file, in bits, excluding the sign. TOML integers have 64 bits."""
 HEAD = """\
 # The settings of a run of GLASS. To start another run with the same settings:
 #   glass train --config run.toml --data DATA --output NEW
@@ -66,12 +66,12 @@ def _toml(value: Any) -> str:
 def read_run_file(
     path: Path, preset: str | None, load: Callable[[str], RunConfig], asked: Sequence[str] = ()
 ) -> RunConfig:
-    """The settings of a preset, changed by those in the file at ``path``.
+    """Returns a preset's settings, modified by those in the file ``path``.
 
-    The preset is ``preset`` or, if that is None, the one that the file names. ``load`` returns the settings of a preset
-    by its name; ``asked`` are the arguments of ``--set`` (see :func:`require_asked`). Raises ``InputError`` if the file
-    cannot be read, has another format version, names another preset than ``preset``, or holds a setting that does not
-    exist or has an unsuitable value; also if neither ``preset`` nor the file names a preset.
+    The preset is ``preset`` or, if that is None, the one named in the file. ``load`` maps a preset's name to its
+    settings; ``asked`` holds the user's ``--set`` arguments (see :func:`require_asked`). Raises ``InputError`` if the
+    file cannot be read, has another format version, names a preset other than ``preset``, or contains an unknown
+    setting or an invalid value; also if neither ``preset`` nor the file names a preset.
     """
     values = _flat(path)
     version = values.pop("format_version", FORMAT_VERSION)
@@ -96,7 +96,7 @@ def read_run_file(
 
 
 def _flat(path: Path) -> dict[str, Any]:
-    """The values in the TOML file at ``path`` by dotted key. Raises ``InputError`` if the file cannot be read."""
+    """Returns the values in the TOML file ``path`` by dotted key. Raises ``InputError`` if the file cannot be read."""
     try:
         with machine_spared(path), open_regular(path) as file:
             data = file.read(MOST_BYTES + 1)
@@ -114,7 +114,7 @@ def _flat(path: Path) -> dict[str, Any]:
 
 
 def _as_typed(path: Path, key: str, value: Any) -> str:
-    """``value`` as the text that a user would type on the command line."""
+    """Formats ``value`` as a user would type it on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float | str):

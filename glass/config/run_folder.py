@@ -1,8 +1,8 @@
-"""The folder of a training run: its settings, its progress, and its model.
+"""Manages the folder of a training run: its settings, its progress, and its model.
 
 The folder holds ``run.json`` (settings, data, versions, hardware, whether the run is finished), ``run.toml`` (the
-settings, for another run), ``learnt_ids.parquet`` (which images it learns from), ``metrics.jsonl`` (a line per epoch),
-``checkpoints/``, ``model/`` (the exported model of the best epoch), and ``tensorboard/``.
+settings, for another run), ``learnt_ids.parquet`` (the images that the run learns from), ``metrics.jsonl`` (one line
+per epoch), ``checkpoints/``, ``model/`` (the exported model of the best epoch), and ``tensorboard/``.
 """
 
 import json
@@ -34,21 +34,20 @@ FREE_TO_CHANGE = frozenset(
     | {"loader.remote_reads", "process_timeout_s", "train.trackers"}
     | {"loader.device"}
 )
-"""Settings that may differ when a run is continued: they concern hardware, speed, error limits and trackers."""
+"""Settings that may change when a run is resumed: they concern hardware, speed, error limits and trackers."""
 
 WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
-"""``WRITTEN_UNDER_THE_LOCK`` names the files that training writes into the run's folder, ``MODEL_FILES`` those that it
-writes into ``model/``. Only their leftovers may be deleted, because an evaluation or a calibration may be writing other
-files into both folders at the same time."""
+"""``WRITTEN_UNDER_THE_LOCK`` lists the files that training writes into the run's folder, ``MODEL_FILES`` those that it
+writes into ``model/``. Only temporary files left over from writing these may be deleted, because an evaluation or a
+calibration may be writing other files into both folders at the same time."""
 
 
 class TrainedOn(DatasetDigest):
-    """The data set of a run."""
+    """The data set that a run was trained on."""
 
     path: NotRequired[str]
-    """Folder or address of the data set at the time of training, by which its audit is found. Absent in older
-    documents."""
+    """Folder or address of the data set at the time of training; used to find its audit. Absent in older documents."""
 
 
 class RunRecord(TypedDict):
@@ -74,7 +73,7 @@ class EpochLine(TypedDict):
     """A line of ``metrics.jsonl``. Only the entries that this project reads back are declared."""
 
     epoch: int
-    """Number of the epoch, from 1."""
+    """Index of the epoch, starting at 1."""
     step: NotRequired[int]
     train_loss: NotRequired[Number]
     train_images: NotRequired[Number]
@@ -88,15 +87,16 @@ class EpochLine(TypedDict):
 
 
 def read_record(path: Path) -> RunRecord:
-    """The content of the ``run.json`` at ``path``.
+    """Returns the content of the ``run.json`` at ``path``.
 
-    Raises ``OSError``, or ``ValueError`` naming the first entry that does not match :class:`RunRecord`.
+    Raises ``OSError`` if it cannot be read, and ``ValueError`` naming the first entry that does not match
+    :class:`RunRecord`.
     """
     return versioned_document(read_json(path), RunRecord, FORMAT_VERSION)
 
 
 class RunFolder:
-    """Paths and records of one run. Of the processes of a run, only the main one may write."""
+    """The paths and records of one run. Only the run's main process may write them."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -153,7 +153,8 @@ class RunFolder:
         return self.path / "run.json"
 
     def record(self) -> RunRecord | None:
-        """The content of ``run.json``; None if no run was begun here. Raises ``InputError`` if it cannot be read."""
+        """Returns the content of ``run.json``, or None if no run was started here. Raises ``InputError`` if it cannot
+        be read."""
         if not self._record_path.exists():
             return None
         try:
@@ -167,9 +168,9 @@ class RunFolder:
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
         """Writes ``run.json`` and, for a new run, ``run.toml``.
 
-        A run that is finished or has a checkpoint can only be continued with the same data and settings, apart from
-        those in ``FREE_TO_CHANGE``. Otherwise raises ``InputError`` naming the first difference. ``data`` is the digest
-        of the data set and its ``path``; ``environment`` is the hardware and system.
+        A run that is finished or has a checkpoint can only be resumed with the same data and settings, except for those
+        in ``FREE_TO_CHANGE``. Otherwise raises ``InputError`` naming the first difference. ``data`` is the digest of
+        the data set and its ``path``; ``environment`` describes the hardware and system.
         """
         before = self.record()
         goes_on = before is not None and self._worth_keeping(before)
@@ -202,8 +203,8 @@ class RunFolder:
         self._write(record)
 
     def is_finished(self, config: RunConfig, data: DatasetDigest) -> bool:
-        """Whether the folder holds a finished run with these settings and data. Raises ``InputError`` as :meth:`begin`
-        does."""
+        """Whether the folder holds a finished run with these settings and data. Raises ``InputError`` if it holds a
+        run, worth keeping, with other settings or data (see :meth:`begin`)."""
         record = self.record()
         if record is None or not self._worth_keeping(record):
             return False
@@ -216,15 +217,15 @@ class RunFolder:
         return "" if record is None else record["data"].get("note", "")
 
     def has_checkpoints(self) -> bool:
-        """Whether there is a checkpoint to continue from."""
+        """Whether there is a checkpoint to resume from."""
         return any(self.checkpoints.glob("step-*"))
 
     def _worth_keeping(self, record: RunRecord) -> bool:
-        """Whether ``record`` is of a run that is finished or has a checkpoint, and so must keep its settings."""
+        """Whether ``record`` belongs to a run that is finished or has a checkpoint, so its settings must not change."""
         return record["finished"] is not None or self.has_checkpoints()
 
     def _check_same(self, before: RunRecord, config: RunConfig, data: DatasetDigest) -> None:
-        # Settings that were added since the run was begun count as their defaults, which repeat its behaviour.
+        # Settings added since the run was started take their defaults, which reproduce its behaviour.
         then = flat_settings(config_to_dict(RunConfig())) | flat_settings(before["config"])
         now = flat_settings(config_to_dict(config))
         for key in [*now, *(key for key in then if key not in now)]:
@@ -240,7 +241,7 @@ class RunFolder:
             )
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Records in ``run.json`` that the run is finished, with the ``summary`` of its result."""
+        """Marks the run as finished in ``run.json``, and records a ``summary`` of its result."""
         record = self.record()
         assert record is not None
         record["finished"] = summary
@@ -249,13 +250,14 @@ class RunFolder:
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """Rewrites ``metrics.jsonl``, one line per epoch.
 
-        The whole file is rewritten, so that a run that continued from an earlier checkpoint has no line twice.
+        Lines are never appended, so a run that resumed from an earlier checkpoint does not list any epoch twice.
         """
         lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
         write_text_atomic(self.path / "metrics.jsonl", "".join(lines))
 
     def read_metrics(self) -> list[EpochLine]:
-        """The lines of ``metrics.jsonl``, none before the first epoch. Raises ``InputError`` if the file is damaged."""
+        """Returns the lines of ``metrics.jsonl``; an empty list before the first epoch. Raises ``InputError`` if the
+        file is damaged."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []

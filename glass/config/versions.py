@@ -11,7 +11,8 @@ DISTRIBUTIONS = ("glass-hires", "torch", "timm", "accelerate", "numpy", "pillow"
 
 @cache
 def installed_versions() -> dict[str, str]:
-    """Distribution name → version, and ``python`` → its version; libraries that are not installed are left out."""
+    """Maps the name of each installed distribution to its version, and ``python`` to Python's; libraries that are not
+    installed are left out."""
     versions = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:

@@ -1,9 +1,9 @@
-"""The effect of a calibration on images other than those that it was fitted to: threshold, promise, band of doubt.
+"""Measures how a calibration performs on images it was not fitted to: threshold, promise, band of doubt.
 
-The promise is the highest rate of false alarms that a calibration was made for. The threshold was chosen on a few
-hundred real images, and a test has a few hundred others, so a test may exceed the promised rate by chance alone.
-:func:`glass.measure.rates.expected_counts` gives the limits within which chance explains the count. On the images on
-which the threshold was chosen, the promise holds by construction, so it is not measured there.
+The promise is the highest rate of false alarms that a calibration allows. The threshold was chosen on a few hundred
+real images, and a test set contains a few hundred others, so the measured rate may exceed the promised one by chance
+alone. :func:`glass.measure.rates.expected_counts` returns the range of counts that chance can explain. On the images
+used to choose the threshold, the promise holds by construction, so it is not measured there.
 """
 
 from pathlib import Path
@@ -60,20 +60,20 @@ class Promise(TypedDict):
 
     max_fpr: Number
     calibrated_on: _CalibratedOn
-    """Number of real images on which the threshold was chosen, and number of false alarms among them."""
+    """Number of real images used to choose the threshold, and number of false alarms among them."""
     images: int
     """Number of real images in this split."""
     false_alarms: int
-    """Number of the real images in this split that are called generated."""
+    """Number of real images in this split that are called generated."""
     rate: Number
     interval: Interval
     expected: Annotated[list[int], Meta(min_length=2, max_length=2)]
-    """[low, high]: the range of numbers of false alarms that chance alone explains."""
+    """[low, high]: the range within which the number of false alarms can be explained by chance alone."""
     verdict: str
 
 
 class Uncertain(TypedDict):
-    """For each class, the share of its images that are in the band of doubt."""
+    """The fraction of each class's images whose verdict is "uncertain"."""
 
     real: Number | None
     generated: Number | None
@@ -88,7 +88,7 @@ class Decided(TypedDict):
 
 
 class AppliedCalibration(TypedDict):
-    """The calibration that gave the probabilities of an evaluation, and its effect."""
+    """The calibration used to compute an evaluation's probabilities, and its effect on the results."""
 
     temperature: Number
     false_alarms: MeasuredRate
@@ -121,7 +121,8 @@ def applicable(calibration: Calibration | None, views: ViewSettings) -> Calibrat
 
 
 def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | None:
-    """The reason, as text, why ``calibration`` does not apply to scores computed with ``views``; None if it does."""
+    """Returns a message saying why ``calibration`` does not apply to scores computed with ``views``, or None if it
+    does."""
     if calibration.is_at_bound:
         return (
             f"the calibration beside the model has a temperature of {calibration.temperature:.4g},"
@@ -135,9 +136,9 @@ def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | N
 def decision_threshold(
     calibration: Calibration | None, views: ViewSettings, data: Path, split: str
 ) -> tuple[float, str]:
-    """(threshold, text that says where it comes from) for a model that sees ``views`` of the images in ``split``.
+    """Returns (threshold, description of its origin) for a model evaluated with ``views`` on ``split``.
 
-    ``data`` is the folder of the data set.
+    ``data`` is the data set's folder.
     """
     if calibration is None:
         return THRESHOLD, UNCALIBRATED
@@ -153,9 +154,9 @@ def decision_threshold(
 
 
 def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, split: str) -> AppliedCalibration:
-    """The ``calibration`` entry of an evaluation of ``split``.
+    """Returns the ``calibration`` entry for an evaluation of ``split``.
 
-    ``table`` has PREDICTION_SCHEMA and calibrated probabilities; ``data`` is the folder of the data set.
+    ``table`` must follow PREDICTION_SCHEMA and hold calibrated probabilities. ``data`` is the data set's folder.
     """
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)

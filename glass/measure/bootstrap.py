@@ -93,9 +93,9 @@ def _table(label: Array, probability: Array, threshold: float, groups: Sequence[
 
 
 def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
-    """(n,) int64: for each of the ``count`` = n samples, the number of its scene.
+    """Returns an (n,) int64 array with the scene index of each of the n = ``count`` samples.
 
-    Samples of the same group share a number; a sample without a group has a number that no other sample has.
+    Samples in the same group share an index; a sample without a group forms a scene of its own.
     """
     if groups is None:
         return np.arange(count)
@@ -107,10 +107,10 @@ def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
 
 
 def _weights(table: SortedSamples, draws: int, seed: int) -> Iterator[Array]:
-    """Yields blocks of weights, (draws in the block, n): how often each draw contains the scene of each sample.
+    """Yields blocks of weights of shape (draws in the block, n): how often each draw contains each sample's scene.
 
-    The number of a scene does not depend on the order of scores, so the tables of two models on the same samples get
-    the same draws.
+    Scene indices do not depend on the order of the scores, so the draws are the same for two models evaluated on the
+    same samples.
     """
     if not len(table.label) or draws < 1:
         return

@@ -1,7 +1,8 @@
-"""The temperature, threshold and band of doubt that turn scores into verdicts, and the file that stores them.
+"""Defines the temperature, threshold and band of doubt that turn scores into verdicts, and the file that stores them.
 
-A calibration belongs to the weights, and to the views (number of crops, coverage, draws, sampling rule) with which it
-was made. Scores computed with other views are not calibrated. It is stored as ``calibration.json`` beside the model.
+A calibration is only valid for the weights and the view settings (number of crops, coverage, draws, sampling rule) it
+was fitted with; scores computed with other view settings count as uncalibrated. It is stored as ``calibration.json``
+next to the model.
 """
 
 import json
@@ -36,7 +37,7 @@ FORMAT_VERSION = 1
 CALIBRATION_FILE = "calibration.json"
 TEMPERATURES = (0.02, 50.0)
 AT_THE_END = 1.001
-"""A fitted temperature counts as limited by the range TEMPERATURES if it is within this factor of either end."""
+"""A fitted temperature within this factor of either end of TEMPERATURES is considered to have hit that bound."""
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +56,7 @@ class CalibrationData(TypedDict):
 
 
 class MeasuredRate(TypedDict):
-    """A share of the images on which a calibration was made, with its 95 % interval (Clopper-Pearson)."""
+    """A fraction of the calibration images, with its 95 % Clopper-Pearson interval."""
 
     rate: Share
     low: Share
@@ -64,7 +65,7 @@ class MeasuredRate(TypedDict):
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """The settings that determine what the model sees of an image, as far as a user can choose them."""
+    """The user-selectable settings that determine which parts of an image the model sees."""
 
     num_crops: int
     sampling: str
@@ -86,9 +87,9 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Turns the scores that one model gives with ``views`` into probabilities and verdicts.
+    """Converts one model's scores, computed with ``views``, into probabilities and verdicts.
 
-    A margin is logit(generated) - logit(real). The file also holds ``rules`` and ``versions``.
+    A margin is logit(generated) - logit(real). ``calibration.json`` also holds ``rules`` and ``versions``.
     """
 
     temperature: Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
@@ -102,21 +103,21 @@ class Calibration:
     max_misses: Share
     data: CalibrationData
     false_alarms: MeasuredRate
-    """Share of the real images that get the verdict "generated"."""
+    """Fraction of the real images whose verdict is "generated"."""
     called_real: MeasuredRate
-    """Share of the generated images that get the verdict "real"."""
+    """Fraction of the generated images whose verdict is "real"."""
     before: dict[str, Number | None] = field(default_factory=dict)
     """``nll``, ``ece`` and ``brier`` of the raw scores of the same images."""
     after: dict[str, Number | None] = field(default_factory=dict)
 
     @property
     def num_alarms(self) -> int:
-        """Number of images that are called generated among the real images of the calibration."""
+        """Number of false alarms among the real images used for the calibration."""
         return round(self.false_alarms["rate"] * self.data["real"])
 
     @property
     def is_at_bound(self) -> bool:
-        """Whether the temperature was limited by its range instead of fitting the scores."""
+        """Whether the fitted temperature lies at a bound of its allowed range, so it does not really fit the scores."""
         low, high = TEMPERATURES
         return self.temperature <= low * AT_THE_END or self.temperature >= high / AT_THE_END
 
@@ -158,9 +159,9 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
-    """The calibration beside an exported model; None if it was never calibrated.
+    """Returns the calibration stored next to an exported model, or None if it was never calibrated.
 
-    Raises ``InputError`` if the file is damaged or was made with other weights.
+    Raises ``InputError`` if the file is damaged or was made for other weights.
     """
     path = folder / CALIBRATION_FILE
     if not path.is_file():

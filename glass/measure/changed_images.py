@@ -1,4 +1,5 @@
-"""Decodes the images of a split and applies one change to each, in small batches, one batch ahead of the consumer."""
+"""Decodes the images of a split and applies one perturbation to them, in small batches, one batch ahead of the
+consumer."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,21 +26,20 @@ IMAGES_AT_A_TIME = 8
 
 @dataclass(frozen=True)
 class ChangedImage:
-    """An image of a split after a change."""
+    """An image of a split after a perturbation."""
 
     pixels: npt.NDArray[np.uint8]
     """(H, W, 3) uint8."""
     detail: Detail | None
-    """Detail of the file (bits per part of the image), for sampling rules that need it; None if unknown or not
-    needed."""
+    """Coded bits per grid cell of the file, for sampling rules that need them; None if unknown or not needed."""
 
 
 class SplitImages:
     """The images of a split, in the loader's order without shuffling."""
 
     def __init__(self, dataset: ShardDataset, split: str, *, with_detail: bool) -> None:
-        """``with_detail`` says whether a sampling rule needs the detail of files (``loaders.windows.detail``), which
-        takes time to read."""
+        """``with_detail`` says whether a sampling rule needs each file's coded bits per grid cell (see
+        ``loaders.windows.detail``), which take time to compute."""
         self._with_detail = with_detail
         self.rows = dataset.split_rows(split)
         self.samples = SampleTable(dataset)
@@ -47,9 +47,9 @@ class SplitImages:
         self._checksums = Checksums(len(dataset))
 
     def changed(self, row: int, perturbation: Perturbation) -> ChangedImage | None:
-        """The image in row ``row`` of the manifest after ``perturbation``.
+        """Decodes the image in manifest row ``row`` and applies ``perturbation`` to it.
 
-        None if the image cannot be read, decoded or saved, or if its bytes fail their checksum.
+        Returns None if the image cannot be read, decoded or re-encoded, or if its bytes do not match their checksum.
         """
         samples = self.samples
         where = int(samples.image.offset[row]), int(samples.image.length[row])
@@ -83,10 +83,10 @@ class SplitImages:
 def changed_batches(
     images: SplitImages, row: Perturbation, threads: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
-    """Yields the images of a split after the change ``row``, in batches of n ≤ 8: (row numbers in the manifest (n,), n
-    images).
+    """Applies the perturbation ``row`` to the images of a split and yields them in batches of n ≤ 8.
 
-    Images that could not be read or changed are left out. ``threads`` threads prepare one batch ahead of the consumer.
+    Each batch is a pair (n,) manifest row indices and list of n images. Images that could not be read or changed are
+    left out. ``threads`` threads prepare one batch ahead of the consumer.
     """
     pending: list[tuple[npt.NDArray[np.int64], list[Future[ChangedImage | None]]]] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="changing") as pool:

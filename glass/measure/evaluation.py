@@ -1,8 +1,8 @@
-"""Evaluates a model: predictions joined with the manifest, then metrics with intervals.
+"""Evaluates a model: joins its predictions with the manifest, and computes metrics with intervals.
 
 ``evaluate_run`` scores a split with the exported model of a run and returns the evaluation document and the table of
 predictions, which ``glass.measure.result_files`` stores in the run's folder. The document is a
-:class:`glass.measure.evaluation_schema.Evaluation`, and is checked whenever it is written or read.
+:class:`glass.measure.evaluation_schema.Evaluation`, and is validated whenever it is written or read.
 """
 
 import time
@@ -36,7 +36,7 @@ __all__ = ["EvaluationOptions", "evaluate_run", "evaluate_table"]
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """The settings of an evaluation; a setting of None keeps that of the run."""
+    """The settings of an evaluation. For settings that can be None, None means the value used by the run."""
 
     device: str = "auto"
     """"cpu", "cuda", or "auto": the GPU if there is one."""
@@ -46,9 +46,9 @@ class EvaluationOptions:
     draws: int = 1000
     """Number of bootstrap draws."""
     seed: int = 0
-    """Seed of the bootstrap; the windows are drawn with the seed of the run."""
+    """Seed of the bootstrap. The crop windows are drawn with the run's own seed."""
     calibrated: bool = True
-    """Use the calibration beside the model, if there is one for these views."""
+    """Use the calibration stored next to the model, if there is one for these view settings."""
     progress: bool = False
     """Show a progress bar on stderr."""
 
@@ -58,9 +58,9 @@ def evaluate_run(
 ) -> tuple[Evaluation, pa.Table]:
     """Scores ``split`` with the exported model of ``run``; returns (document, table of predictions).
 
-    Windows are those of epoch 0, so a score depends only on image, weights and seed. Raises ``InputError`` for a
-    missing split, a run without a model, or settings that the loader rejects; warns with ``DecoderWarning`` if pixels
-    may differ from those in training.
+    The windows are those of epoch 0, so a score depends only on the image, the weights and the seed. Raises
+    ``InputError`` for a missing split, a run without a model, or settings that the loader rejects; warns with
+    ``DecoderWarning`` if pixels may differ from those in training.
     """
     rows = dataset.split_rows(split)
     trained = TrainedModel.open(run / "model", device=options.device, calibrated=options.calibrated, name=str(run))
@@ -97,7 +97,10 @@ def evaluate_run(
 def _scores(
     trained: TrainedModel, dataset: ShardDataset, split: str, config: LoaderConfig, progress: bool
 ) -> tuple[Predictions, list[dict[str, Any]]]:
-    """(scores, rows about the samples without a score). Raises ``InputError`` if no sample has a score."""
+    """Returns (scores, one row for each sample that could not be scored).
+
+    Raises ``InputError`` if no sample could be scored.
+    """
     with build_loader(dataset, split, config) as loader:
         predictions = trained.score(progress_bar(None, f"scoring {split}", progress, over=loader, unit=" batches"))
         missing = bad_sample_rows(loader.bad_samples(), split)
@@ -111,10 +114,10 @@ def _scores(
 def evaluate_table(
     table: pa.Table, threshold: float = THRESHOLD, source: str = UNCALIBRATED, draws: int = 1000, seed: int = 0
 ) -> Results:
-    """The measured parts of the evaluation document, computed from ``table``, which has PREDICTION_SCHEMA.
+    """Computes the measured entries of the evaluation document from ``table``, which must follow PREDICTION_SCHEMA.
 
-    The result depends only on the table, ``threshold`` (``source`` is text that says where it comes from), ``draws``
-    and ``seed``. The number of undecodable images is not in the table, so it is 0 here.
+    The metrics depend only on the table, ``threshold``, ``draws`` and ``seed``. ``source`` describes the threshold's
+    origin and is copied into the document. The table does not list undecodable images, so their count is set to 0 here.
     """
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)

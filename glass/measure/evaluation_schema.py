@@ -1,6 +1,6 @@
-"""The types of ``evaluation-<split>.json``. Every entry is declared, because a report shows all of them.
+"""The types of ``evaluation-<split>.json``. Every entry has a declared type, because reports display all of them.
 
-Types of computed parts, such as :class:`glass.measure.generators.PerGenerator`, are declared beside the code that
+Types of computed entries, such as :class:`glass.measure.generators.PerGenerator`, are declared next to the code that
 computes them.
 """
 
@@ -33,8 +33,8 @@ __all__ = [
 
 FORMAT_VERSION = 1
 MAX_DRAWS = 1_000_000
-"""Maximum number of bootstrap draws in a document. A report repeats as many draws as the document states, so the number
-needs a limit."""
+"""Maximum number of bootstrap draws that a document may state. A report repeats the bootstrap with that many draws, so
+the number must be bounded."""
 
 
 class MeasuredModel(TypedDict):
@@ -45,15 +45,16 @@ class MeasuredModel(TypedDict):
     weights_sha256: str
     """Digest of ``model.safetensors``."""
     chosen: dict[str, Any] | None
-    """The epoch of the weights and its metrics, by which it was chosen; null if they were not recorded."""
+    """The epoch whose weights were kept, and the metrics by which it was chosen; null if not recorded."""
     weight_average: NotRequired[float]
-    """Decay of the moving average of the weights; absent if the weights are not an average."""
+    """Decay of the moving average of the weights; absent if the exported weights are not an average."""
     data_note: NotRequired[Note]
-    """Note of the data set that the model learnt from; absent if it has none."""
+    """The note attached to the data set that the model was trained on; absent if there is none."""
 
 
 class EvaluationSettings(TypedDict):
-    """The precision, and those loader settings that this project reads back. A document holds all loader settings."""
+    """The precision, and the loader settings that this project reads back. The document itself holds all loader
+    settings."""
 
     num_crops: int
     crop_size: int
@@ -68,11 +69,11 @@ class Threshold(TypedDict):
 
     value: Number
     source: str
-    """Where the threshold comes from, as text. The threshold is 0.5 until a model is calibrated."""
+    """A description of the threshold's origin. Without a calibration, the threshold is 0.5."""
 
 
 class Samples(TypedDict):
-    """Numbers of images and scenes."""
+    """Counts of images and scenes."""
 
     scored: int
     real: int
@@ -80,11 +81,11 @@ class Samples(TypedDict):
     scenes: int
     """Number of scenes, the units that the bootstrap resamples."""
     undecodable: int
-    """Number of images in the split that have no score."""
+    """Number of images in the split that could not be scored."""
 
 
 class Bootstrap(TypedDict):
-    """The settings of the bootstrap for the intervals."""
+    """The settings of the bootstrap that yields the intervals."""
 
     draws: Annotated[int, Meta(ge=0, le=MAX_DRAWS)]
     seed: Count
@@ -92,7 +93,7 @@ class Bootstrap(TypedDict):
 
 
 class Confusion(TypedDict):
-    """Numbers of images by class and verdict at the threshold."""
+    """Counts of images by true class and verdict at the threshold."""
 
     hits: int
     misses: int
@@ -108,7 +109,7 @@ class Timing(TypedDict):
 
 
 class Results(TypedDict):
-    """The measured parts, which depend on the table of predictions alone."""
+    """The measured entries of an evaluation, which can be computed from the table of predictions."""
 
     threshold: Threshold
     samples: Samples
@@ -134,15 +135,16 @@ class Evaluation(Results):
     versions: dict[str, Any]
     """Name of an installed distribution → its version."""
     calibration: NotRequired[AppliedCalibration | None]
-    """Null if no calibration applied. Absent in older documents, as are ``missing``, ``learnt`` and ``real_slices``."""
+    """Null if no calibration was applied. Absent in older documents, as are ``missing``, ``learnt`` and
+    ``real_slices``."""
     missing: NotRequired[list[dict[str, Any]]]
     """The images without a score: ``shard``, ``sample_key``, ``reason``, ``detail``."""
     learnt: NotRequired[Overlap | None]
-    """How many of the scored images the model learnt from; null if that is not known."""
+    """How many of the scored images were used to train the model or to choose its epoch; null if unknown."""
     real_slices: NotRequired[list[RealSlice]]
 
 
 def check_evaluation(document: object) -> Evaluation:
-    """``document`` as an evaluation. Raises ``ValueError`` naming the first entry that does not match
-    :class:`Evaluation`."""
+    """Validates ``document`` and returns it as an evaluation. Raises ``ValueError`` naming the first entry that does
+    not match :class:`Evaluation`."""
     return versioned_document(document, Evaluation, FORMAT_VERSION)

@@ -1,11 +1,11 @@
-"""Chooses a calibration from a model's scores of images that are kept for this purpose.
+"""Fits a calibration to a model's scores on a split reserved for this purpose.
 
-*Temperature*: the temperature T minimises the negative log-likelihood of softmax(logits / T). The targets are Platt's
-(n+1)/(n+2) instead of 1, so that T stays above 0 if the classes are perfectly separated. *Threshold*: of all thresholds
-at which at most 1 % of the real images are false alarms, the one that detects most generated images is chosen. If
-several detect equally many, it is the middle between the lowest detected score and the highest real score below it.
-*Band of doubt*: it ends at the threshold. It begins at the score of a generated image: the highest one such that at
-most 5 % of the generated images score lower. Below the band the verdict is "real".
+*Temperature*: T minimises the negative log-likelihood of softmax(logits / T). The target of the correct class is
+Platt's (n+1)/(n+2) instead of 1, so T stays above 0 even if the classes are perfectly separated. *Threshold*: among all
+thresholds at which at most 1 % of the real images are false alarms, the one that detects the most generated images is
+chosen. If several detect equally many, the threshold is the midpoint between the lowest detected score and the highest
+real score below it. *Band of doubt*: its upper end is the threshold. Its lower end is the highest score of a generated
+image such that at most 5 % of the generated images score lower. Below the band, the verdict is "real".
 """
 
 import math
@@ -24,7 +24,7 @@ __all__ = ["MAX_FPR", "MAX_MISSES", "calibration_fault", "fit_calibration"]
 MAX_FPR = 0.01
 MAX_MISSES = 0.05
 CHANCE = 0.05
-"""Significance level of the test against chance: a model whose p-value is higher counts as no better than chance."""
+"""Significance level of the test against chance: a model with a higher p-value is considered no better than chance."""
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,7 @@ def fit_calibration(
     max_fpr: float = MAX_FPR,
     max_misses: float = MAX_MISSES,
 ) -> Calibration:
-    """The calibration fitted to n images with (n,) margins and labels (1 generated, 0 real).
+    """Fits a calibration to n images with (n,) margins and labels (1 generated, 0 real).
 
     Raises ``InputError`` if a class is missing or a margin is not finite.
     """
@@ -70,11 +70,11 @@ def fit_calibration(
 
 
 def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> str | None:
-    """The reason, as text, why ``calibration``, fitted to (n,) margins and labels, must not be used; None if it is
-    sound.
+    """Returns a message saying why ``calibration``, fitted to (n,) margins and labels, must not be used, or None if it
+    is sound.
 
-    The model must rank the classes better than chance (one-sided test of Mann and Whitney), and the temperature must be
-    inside its range.
+    A calibration is sound if the model ranks the classes better than chance (one-sided Mann-Whitney test) and the
+    temperature does not lie at a bound of its range.
     """
     from scipy.stats import mannwhitneyu
 
@@ -117,25 +117,25 @@ def _temperature(real: Array, generated: Array) -> float:
 
 
 def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float) -> tuple[float, float]:
-    """(threshold, lower end of the band of doubt) as margins; the module's docstring has the rules."""
+    """Returns (threshold, lower end of the band of doubt) as margins, following the rules in the module's docstring."""
     allowed = min(int(max_fpr * len(real) + 1e-9), len(real) - 1)
     limit = np.sort(real)[::-1][allowed]  # a threshold must lie above this real image
     detected = generated[generated > limit]
     if not len(detected):
-        # No generated image can be detected under the rule, so nothing at all is called generated.
+        # Under the rule, no generated image can be detected, so nothing is called generated.
         threshold = float(max(real.max(), generated.max())) + 1.0
     else:
         lowest = float(detected.min())
         threshold = (float(real[real < lowest].max()) + lowest) / 2
-        if not threshold > limit:  # two neighbouring floats have no middle
+        if not threshold > limit:  # there is no float between two neighbouring ones
             threshold = lowest
     allowed = min(int(max_misses * len(generated) + 1e-9), len(generated) - 1)
-    lower = float(np.sort(generated)[allowed])  # this many of them lie below
+    lower = float(np.sort(generated)[allowed])  # exactly ``allowed`` generated images lie below, if none are equal
     return threshold, min(lower, threshold)
 
 
 def _rate(count: int, total: int) -> MeasuredRate:
-    """The share ``count`` / ``total`` with its Clopper-Pearson interval."""
+    """Returns ``count`` / ``total`` with its Clopper-Pearson interval."""
     low, high = clopper_pearson(count, total)
     return {"rate": count / total, "low": low, "high": high}
 

@@ -60,13 +60,13 @@ class RealRow(TypedDict):
 
 
 class PerGenerator(TypedDict):
-    """One row per generator, which compares its images with *all* real images, and one row for the real images."""
+    """One row per generator, comparing its images with *all* real images, and one row for the real images."""
 
     generators: dict[str, GeneratorRow]
     """Name of a generator → its row, sorted by name."""
     real: RealRow
     mean: GeneratorMetrics
-    """Mean of each metric over generators; each generator has equal weight, however many images it has."""
+    """Mean of each metric over generators. Each generator has equal weight, regardless of its number of images."""
     minimum: GeneratorMetrics
     worst: str | None
     """Name of the generator with the lowest AUROC; null if no generator has an AUROC."""
@@ -81,10 +81,10 @@ def per_generator(
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
 ) -> PerGenerator:
-    """Results for each generator from ``label``, ``probability`` and ``generator``, each (n,).
+    """Computes the results for each generator from ``label``, ``probability`` and ``generator``, each (n,).
 
-    ``generator`` holds names, "" for a real image; a generated image without a name counts as ``UNNAMED``. ``draws``,
-    ``seed`` and ``groups`` are those of :func:`glass.measure.bootstrap.bootstrap_intervals`.
+    ``generator`` holds names, with "" for real images; generated images without a name are assigned to ``UNNAMED``.
+    ``draws``, ``seed`` and ``groups`` are as in :func:`glass.measure.bootstrap.bootstrap_intervals`.
     """
     label, probability = checked_samples(label, probability)
     names = np.asarray(generator, dtype=object).astype(str)
@@ -131,7 +131,7 @@ def _real_row(probability: Array, threshold: float, groups: Array | None) -> Rea
 
 
 def _over_generators(rows: dict[str, GeneratorRow]) -> tuple[GeneratorMetrics, GeneratorMetrics, str | None]:
-    """(mean, minimum, name of the worst generator)."""
+    """Returns (mean of each metric, minimum of each metric, name of the generator with the lowest AUROC)."""
     mean: GeneratorMetrics = dict.fromkeys(GENERATOR_METRICS)
     minimum: GeneratorMetrics = dict.fromkeys(GENERATOR_METRICS)
     for name in GENERATOR_METRICS:

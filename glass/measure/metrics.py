@@ -1,8 +1,8 @@
-"""Metrics of a detector, its ROC curve and its reliability, from labels and probabilities.
+"""Computes a detector's metrics, ROC curve and reliability from labels and probabilities.
 
 The positive class is "generated" (label 1), and ``probability`` is the probability of this class. A metric that is
-undefined for the samples (the AUROC with one class, the precision when nothing is flagged) is None, never NaN, because
-JSON has no NaN.
+undefined for the given samples (e.g. AUROC if there is only one class, or precision if nothing is flagged) is None,
+never NaN, because JSON has no NaN.
 """
 
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -34,7 +34,7 @@ class Roc(TypedDict):
 
 
 class ReliabilityBin(TypedDict):
-    """The images whose probability of "generated" is in one bin."""
+    """Images whose probability of "generated" falls into one bin."""
 
     low: Number
     high: Number
@@ -45,10 +45,11 @@ class ReliabilityBin(TypedDict):
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
-    """The metrics of ``METRIC_NAMES`` as floats. Undefined metrics are None; without samples, all are.
+    """Returns the metrics listed in ``METRIC_NAMES`` as floats, or None for those that are undefined, as all of them
+    are if there are no samples.
 
     ``label`` (n,) is 0 or 1, ``probability`` (n,) in [0, 1]; an image is flagged as generated if its probability is at
-    least ``threshold``. Raises ``ValueError`` for other values. The definitions are those of
+    least ``threshold``. Raises ``ValueError`` for other values. For the definitions, see
     :func:`glass.measure.weighted_metrics.weighted_metrics`.
     """
     label, probability = checked_samples(label, probability)
@@ -59,11 +60,12 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
 
 
 def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc | None:
-    """The ROC curve from (0, 0) to (1, 1) in order of descending threshold; None if only one class is present.
+    """Returns the ROC curve from (0, 0) to (1, 1), in order of descending threshold; None if only one class is present.
 
-    Points on a straight stretch are left out. If more than ``max_points`` points remain, about ``max_points`` of them
-    are kept, evenly spaced along the curve. The threshold of each point is a value of ``probability``, except that of
-    the first point, which is above every score and is stored as 1 + the highest probability.
+    Points in the interior of straight segments are omitted. If more than ``max_points`` points remain, about
+    ``max_points`` of them are kept, evenly spaced along the curve. The threshold of each point is a value of
+    ``probability``, except that of the first point, which is above every score and is stored as 1 + the highest
+    probability.
     """
     label, probability = checked_samples(label, probability)
     if not 0 < label.sum() < len(label):
@@ -85,9 +87,9 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
 
 def reliability_bins(label: Array, probability: Array) -> list[ReliabilityBin]:
-    """15 bins of equal width for the probability of "generated", with the share of generated images in each.
+    """Returns 15 equal-width bins of the probability of "generated", each with its fraction of generated images.
 
-    Empty bins are left out. The bins divide the probability, not the confidence, so that a bias towards one class is
+    Empty bins are left out. The probability is binned rather than the confidence, so that a bias towards one class is
     visible.
     """
     label, probability = checked_samples(label, probability)

@@ -1,8 +1,8 @@
-"""The changes of test images with which the robustness of a detector is measured.
+"""Defines the perturbations of test images that are used to measure a detector's robustness.
 
-These changes are the ones that the literature reports (JPEG, WebP, blur, resizing, noise, saving twice), and two chains
-that imitate images shared on the web. All random choices are seeded by the image's content, so a change gives the same
-image for every model, on every machine, in any order.
+They are those commonly reported in the literature (JPEG, WebP, blur, resizing, noise, saving twice), plus two chains
+that imitate images shared on the web. All random choices are seeded with the image's content id, so a perturbation
+produces the same image for every model, on every machine and in any order.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,31 +21,31 @@ from shards.errors import InputError
 __all__ = ["CLEAN", "PERTURBATIONS", "Perturbation", "chosen_rows"]
 
 PERTURBATION_PURPOSE = 5 << 32
-"""``purpose`` in :func:`loaders.order.randomness.stream` for these changes. Training uses other purposes, so no
-training image has the same noise."""
+"""The ``purpose`` passed to :func:`loaders.order.randomness.stream` for perturbations. Training uses other values, so
+test images never receive the same noise as training images."""
 
 CLEAN = "clean"
 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One change that is applied to images: a row of the robustness table."""
+    """A perturbation applied to images; one row of the robustness table."""
 
     name: str
     title: str
     """Name for display."""
     operations: Callable[[Size, U64], tuple[Operation, ...]]
-    """Maps the size of an image and its two random numbers to the operations that change it."""
+    """Maps an image's size and its two random numbers to the sequence of operations to apply."""
 
     def change(self, size: Size, content_id: int) -> Change:
-        """The change for an image with this ``size`` (height, width) and content id."""
+        """Returns the change to apply to an image with this ``size`` (height, width) and content id."""
         random = draws(stream(0, 0, [content_id], PERTURBATION_PURPOSE), 2)[0]
         return Change.of(self.operations(size, random), size)
 
     def on_image(self, pixels: npt.NDArray[np.uint8], content_id: int) -> npt.NDArray[np.uint8]:
-        """The image ``pixels``, (H, W, 3) uint8, after the change.
+        """Applies the perturbation to the image ``pixels``, (H, W, 3) uint8, and returns the result.
 
-        Raises ``ValueError`` or ``OSError`` if a format cannot hold an image of that size.
+        Raises ``ValueError`` or ``OSError`` if a file format does not support images of that size.
         """
         return self.change((pixels.shape[0], pixels.shape[1]), content_id).on_image(pixels)
 
@@ -54,7 +54,7 @@ Make = Callable[[Size, U64], tuple[Operation, ...]]
 
 
 def _always(*operations: Operation) -> Make:
-    """Returns a function that gives the same ``operations`` for every image."""
+    """Returns a function that returns the same ``operations`` for every image."""
     return lambda size, random: operations
 
 
@@ -67,7 +67,7 @@ def _noisy(deviation: float) -> Make:
 
 
 def _saved_twice(size: Size, random: U64) -> tuple[Operation, ...]:
-    """Saves as JPEG twice, each time with a random quality from 50 to 95."""
+    """Returns operations that save the image as JPEG twice, each time with a random quality from 50 to 95."""
     return tuple(Jpeg(50 + int(quality)) for quality in bounded(random, 46))
 
 
@@ -102,9 +102,9 @@ PERTURBATIONS: dict[str, Perturbation] = {row.name: row for row in _grid()}
 
 
 def chosen_rows(patterns: Sequence[str]) -> list[Perturbation]:
-    """The rows whose names match one of ``patterns`` ("jpeg-*"), and always ``clean``, in the order of the table.
+    """Returns the rows whose names match any of ``patterns`` (e.g. "jpeg-*"), plus ``clean``, in table order.
 
-    Without patterns, returns all rows. Raises ``InputError`` for a pattern that matches nothing.
+    Returns all rows if ``patterns`` is empty. Raises ``InputError`` for a pattern that matches nothing.
     """
     if not patterns:
         return list(PERTURBATIONS.values())

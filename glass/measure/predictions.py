@@ -1,7 +1,7 @@
-"""The scores of a split joined with the manifest: a table with one row per image.
+"""Joins the scores of a split with the manifest, in a table with one row per image.
 
-It is stored as ``predictions-<split>.parquet`` in a run's folder, so that another threshold, a calibration, or a
-comparison of two models on the same images needs no second scoring.
+The table is stored as ``predictions-<split>.parquet`` in the run's folder. Changing the threshold, applying a
+calibration or comparing two models on the same images therefore does not require scoring the images again.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ PREDICTION_SCHEMA = pa.schema(
 
 
 def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split: str) -> pa.Table:
-    """``predictions`` with generator, group and source path of each sample, as a table of PREDICTION_SCHEMA.
+    """Returns a table of PREDICTION_SCHEMA: ``predictions``, plus the generator, group and source path of each sample.
 
     Raises ``ValueError`` if a scored sample is not in the manifest, or has another content id there.
     """
@@ -69,7 +69,11 @@ def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split:
 
 
 def predictions_path(run: Path, split: str, variant: str = "") -> Path:
-    """The path of ``predictions-<split>.parquet``; ``variant`` ("-crops8") distinguishes files for other settings."""
+    """Returns the path of ``predictions-<split>.parquet``.
+
+    ``variant`` (e.g. "-crops8") is inserted before the extension to tell apart predictions made with different
+    settings.
+    """
     return run / f"predictions-{split}{variant}.parquet"
 
 
@@ -88,7 +92,7 @@ def read_predictions(run: Path, split: str, variant: str = "") -> pa.Table:
 
 
 def _check_values(table: pa.Table) -> None:
-    """Raises ``ValueError`` for values that an evaluation never writes."""
+    """Raises ``ValueError`` if the table contains values that no evaluation can have written."""
     for name in table.column_names:
         if name != "attention_weights" and table[name].null_count:
             raise ValueError(f"{name} lacks values")

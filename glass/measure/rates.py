@@ -1,9 +1,9 @@
-"""Confidence intervals of shares of images, and prediction intervals for counts of new images.
+"""Confidence intervals for proportions of images, and prediction intervals for counts in a new set of images.
 
-The bootstrap gives no interval for a rate of 0 or 1, since no draw can contain errors that the sample lacks. So the
-intervals of shares are those of Clopper and Pearson. Errors on images of one scene are correlated, so these intervals
-are computed as if there were fewer images: the number of independent images whose share would vary as much (Korn and
-Graubard 1998).
+For an observed rate of 0 or 1, the bootstrap interval has zero width, since no draw can contain errors that the sample
+lacks. Clopper-Pearson intervals are therefore used for proportions. Because errors on images of one scene are
+correlated, these intervals are computed with an effective sample size: the number of independent images that would give
+the same variance (Korn and Graubard 1998).
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ TAIL = (1 - LEVEL) / 2
 
 
 def clopper_pearson(count: float, total: float) -> tuple[float, float]:
-    """The 95 % confidence interval of a rate, if ``count`` of ``total`` independent images have the property."""
-    from scipy.stats import beta  # takes a second to import, and most commands count nothing
+    """Returns the 95 % confidence interval of a rate observed as ``count`` out of ``total`` independent images."""
+    from scipy.stats import beta  # takes a second to import, and most commands do not need it
 
     low = float(beta.ppf(TAIL, count, total - count + 1)) if count > 0 else 0.0
     high = float(beta.ppf(1 - TAIL, count + 1, total - count)) if count < total else 1.0
@@ -32,11 +32,11 @@ def clopper_pearson(count: float, total: float) -> tuple[float, float]:
 
 
 def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> list[float] | None:
-    """The 95 % confidence interval of the share of true values in ``hit`` (n,); None without images.
+    """Returns the 95 % confidence interval for the fraction of true values in ``hit`` (n,), or None if n is 0.
 
-    ``groups`` are those of :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups the interval is that of
-    :func:`clopper_pearson`. With groups, n is reduced to the number of independent images whose share would vary as
-    much; if all values are equal, each scene counts as one image.
+    ``groups`` is as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups, the interval is that of
+    :func:`clopper_pearson`. With groups, n is replaced by the effective sample size, the number of independent images
+    that would give the same variance. If all values are equal, the effective sample size is the number of scenes.
     """
     hit = np.asarray(hit, bool)
     if not len(hit):
@@ -54,11 +54,12 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
 def metric_intervals(
     label: Array, probability: Array, draws: int, seed: int, groups: Sequence[str] | Array | None, threshold: float
 ) -> dict[str, list[float] | None]:
-    """The interval of every metric: :func:`rate_interval` for shares of images, the bootstrap for all others.
+    """Returns the interval of every metric, from :func:`rate_interval` for proportions of images and from the bootstrap
+    otherwise.
 
-    The bootstrap is also used for shares whose threshold or denominator is random (detection at few false alarms,
-    precision), because it describes their spread better. But if such a metric is 0 in every draw or 1 in every draw,
-    its interval is that of :func:`rate_interval`.
+    The bootstrap is also used for proportions whose threshold or denominator is itself random (detection rate at a low
+    false-alarm rate, precision), because it describes their variation better. If such a metric is 0 in every draw or 1
+    in every draw, :func:`rate_interval` is used after all.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label
@@ -80,13 +81,14 @@ def metric_intervals(
 
 
 def expected_counts(count: int, total: int, new_total: int) -> tuple[int, int]:
-    """A 95 % prediction interval for how many of ``new_total`` new images score above a threshold.
+    """Returns a 95 % prediction interval for how many of ``new_total`` new images score above a threshold.
 
-    The threshold was chosen on ``total`` other images, of which ``count`` are above it. Whatever the distribution of
-    the scores, the share of new images above the k-th highest of n scores has the distribution Beta(k, n - k + 1). A
-    threshold between the k-th and the next score is between two such shares, and the count of new images is between two
-    beta-binomials. A confidence interval of the rate is narrower, since it describes an infinite test set; the count in
-    a small test set varies more.
+    The threshold was chosen on ``total`` other images, of which ``count`` lie above it. For any continuous score
+    distribution, the fraction of new images above the k-th highest of n scores is distributed as Beta(k, n - k + 1). If
+    the threshold lies between the k-th and the (k+1)-th highest score, that fraction is bounded by the two
+    corresponding Beta variables, and the count of new images by two beta-binomial ones. A confidence interval for the
+    rate would be narrower: it describes an infinitely large test set, whereas the count in a small test set varies
+    more.
     """
     from scipy.stats import betabinom
 

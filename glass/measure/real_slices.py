@@ -1,7 +1,7 @@
-"""False alarms on kinds of real images: by source folder, format, JPEG quality, size and EXIF.
+"""False-alarm rates on subsets of the real images: by source folder, format, JPEG quality, size and EXIF.
 
-A detector may call one real image in a hundred generated, and yet one in five of those that were sent through a
-messenger. The kinds of an image follow from its row in the manifest. Sizes and qualities are divided into thirds.
+A detector may call one real image in a hundred generated overall, and yet one in five of those sent through a
+messenger. An image is assigned to subsets by its row in the manifest. Sizes and qualities are divided into thirds.
 """
 
 from collections import Counter
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RealSlice", "real_slices"]
 
-_LEAST = 10  # minimum number of images of a kind; with fewer, a rate says nothing
-_MOST_FOLDERS = 12  # if there are more, each is probably a scene, and nobody would read a row for each
+_LEAST = 10  # minimum number of images in a subset; with fewer, a rate is meaningless
+_MOST_FOLDERS = 12  # if there are more, each is probably one scene, and the table would be too long to read
 _COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif", "source_path")
 
 
 class RealSlice(TypedDict):
-    """False alarms on one kind of real images."""
+    """False alarms on one subset of the real images."""
 
     slice: str
     images: int
@@ -35,13 +35,13 @@ class RealSlice(TypedDict):
 
 
 def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> list[RealSlice]:
-    """The false alarms on each kind of real images, one row per kind.
+    """Returns the false alarms on each subset of the real images, one row per subset.
 
-    ``table`` has ``glass.measure.predictions.PREDICTION_SCHEMA``. Real images with a probability of at least
-    ``threshold`` are false alarms. Kinds with fewer than 10 images, and kinds that contain all real images, are left
-    out.
+    ``table`` must follow ``glass.measure.predictions.PREDICTION_SCHEMA``. A false alarm is a real image with a
+    probability of at least ``threshold``. Subsets with fewer than 10 images, and subsets that contain all real images,
+    are left out.
     """
-    import pyarrow.compute as pc  # takes a fifth of a second to import, and a prediction counts nothing
+    import pyarrow.compute as pc  # takes a fifth of a second to import, and predictions do not need it
 
     real = table.filter(pc.equal(table["label"], 0))
     keys = dataset.table["sample_key"].combine_chunks()
@@ -78,7 +78,8 @@ def _slices(facts: dict[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[n
 
 
 def _by_folder(paths: npt.NDArray[Any]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-    """(name of a kind, (n,) mask of its images) for each source folder; none if there are too many folders.
+    """Returns (subset name, (n,) mask of its images) for each source folder, or an empty list if there are more than 12
+    folders.
 
     A folder often contains the images from one source or one camera.
     """

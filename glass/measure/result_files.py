@@ -1,10 +1,10 @@
-"""Result files in the folder of a run; results on one data set never replace those on another.
+"""Names, reads and writes result files in a run's folder; results on one data set never overwrite those on another.
 
-``evaluation-<split>.json`` and ``robustness-<split>.json`` are results on the data set that the run was trained on,
-according to its ``run.json``; in a folder without ``run.json``, they are results on the data set that was measured
-first. The names of results on any other data set include its digest, the first 12 digits of the SHA-256 of its
-``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and is still found, even if
-this rule would now give it another name.
+``evaluation-<split>.json`` and ``robustness-<split>.json`` hold results on the data set that the run was trained on
+according to its ``run.json``; in a folder without ``run.json``, they hold results on whichever data set was measured
+first. Names of results on any other data set include the first 12 hexadecimal digits of its digest, the SHA-256 of its
+``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and can still be found, even
+if this rule would now name it differently.
 """
 
 from pathlib import Path
@@ -39,20 +39,21 @@ __all__ = [
 ]
 
 EVALUATION, ROBUSTNESS = "evaluation", "robustness"
-"""The kinds of results. The name of a result file begins with its kind."""
+"""The kinds of results; each result file's name starts with its kind."""
 
 OUR_EVALUATION = is_json_with("split", "model", "dataset", "metrics")
 OUR_PREDICTIONS = is_parquet_with(("sample_key", "label", "probability"))
 
 DIGITS = 12
-"""Number of digits of the digest in a file name: 48 bits suffice for the few data sets on which one model is
-measured."""
+"""Number of hexadecimal digits of the digest in a file name. 48 bits are enough to tell apart the data sets on which
+one model is measured."""
 
 
 def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
-    """The end of the file name for new results on the data set with ``digest``, the SHA-256 of its ``dataset.json``.
+    """Returns the file-name suffix for new results on the data set with ``digest``, the SHA-256 of its
+    ``dataset.json``.
 
-    The end is ``variant``, followed by ``-of-<12 digits>`` if the name without these digits is reserved for another
+    The suffix is ``variant``, followed by ``-of-<12 digits>`` if the name without the digits is reserved for another
     data set.
     """
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
@@ -62,10 +63,10 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 
 
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
-    """The end of the file name of existing results on the data set with ``digest``, see :func:`named_of`.
+    """Returns the file-name suffix of existing results on the data set with ``digest``; see :func:`named_of`.
 
-    The end is ``variant`` alone if no file name contains the digest, or if the file without the digest holds these
-    results.
+    The suffix is ``variant`` alone if no file has the digest in its name, or if the file without the digest holds
+    results on this data set.
     """
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
@@ -73,25 +74,25 @@ def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 
 
 def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
-    """The path of ``evaluation-<split>.json``.
+    """Returns the path of ``evaluation-<split>.json``.
 
-    ``variant`` ("-crops8", or the result of :func:`named_of`) distinguishes files for other settings and other data
-    sets.
+    ``variant`` (e.g. "-crops8", or the result of :func:`named_of`) is inserted before the extension to tell apart
+    results for different settings or data sets.
     """
     return _path(run, EVALUATION, split, variant)
 
 
 def robustness_path(run: Path, split: str, variant: str = "") -> Path:
-    """The path of ``robustness-<split>.json``, the table of ``glass robustness``; ``variant`` as in
-    :func:`named_of`."""
+    """Returns the path of ``robustness-<split>.json``, which holds the table of ``glass robustness``. ``variant`` is as
+    in :func:`evaluation_path`."""
     return _path(run, ROBUSTNESS, split, variant)
 
 
 def write_evaluation(run: Path, document: Evaluation, table: pa.Table, variant: str = "") -> None:
     """Writes the document and the table of predictions, each atomically.
 
-    An older document is removed first and the new one is written last, so that a document is never beside the
-    predictions of another evaluation.
+    Any older document is deleted first, and the new one is written last, so a document never lies next to predictions
+    from a different evaluation.
     """
     text, split = document_text(document, Evaluation), document["split"]
     evaluation_path(run, split, variant).unlink(missing_ok=True)
@@ -147,7 +148,8 @@ def _ending(digest: str) -> str:
 
 
 def _digest_in(path: Path, entry: str) -> str | None:
-    """The SHA-256 of ``dataset.json`` that the JSON file at ``path`` holds under ``entry``; None if there is none."""
+    """Returns the SHA-256 of ``dataset.json`` stored under ``entry`` in the JSON file ``path``, or None if there is
+    none."""
     try:
         document: Any = read_json(path)
         digest = document[entry]["dataset_json_sha256"]

@@ -1,10 +1,10 @@
-"""Measures, as a table, how much a detector loses on images that were re-saved, resized, blurred or had noise added.
+"""Measures how much a detector's results degrade on images that were re-saved, resized, blurred or had noise added.
 
-Every row of ``glass.measure.perturbations`` changes the whole images of a split. One or several models score the
-changed images, all on the same pixels. The clean row goes through the loader, so it equals ``glass evaluate``. Some
-sampling rules need the detail of a file: the number of bits that each part of the image takes. If a change ends in a
-JPEG, they get the detail of that JPEG; otherwise they get the detail of the original file, whose grid cells cover the
-same parts of the image. The document is a :class:`glass.measure.robustness_schema.Robustness`.
+Each row of the resulting table applies one perturbation of ``glass.measure.perturbations`` to the whole images of a
+split; all models score the same changed pixels. The clean row goes through the loader, so it equals the result of
+``glass evaluate``. Some sampling rules need to know how many bits the file spends on each grid cell. If a perturbation
+ends with a JPEG, the bits are those of that JPEG; otherwise they are those of the original file, whose grid cells cover
+the same parts of the image. The document is a :class:`glass.measure.robustness_schema.Robustness`.
 """
 
 import time
@@ -51,11 +51,11 @@ class _Contender:
 
     trained: TrainedModel
     loader: LoaderConfig
-    """Loader settings for an evaluation: the manifest's order, the windows of epoch 0, no augmentation."""
+    """Loader settings for an evaluation: images in manifest order, windows of epoch 0, no augmentation."""
     threshold: tuple[float, str]
-    """(value, text that says where it comes from)."""
+    """(value, description of its origin)."""
     temperature: float
-    """Temperature of the calibration that applies; 1 if none applies."""
+    """Temperature of the calibration in use; 1 if no calibration applies."""
 
 
 def measure_robustness(
@@ -70,11 +70,12 @@ def measure_robustness(
     seed: int = 0,
     progress: bool = False,
 ) -> Robustness:
-    """The robustness document of ``models``, measured on the changes ``rows``. The first row must be the clean one.
+    """Measures ``models`` under the perturbations ``rows`` and returns the robustness document. The first row must be
+    ``clean``.
 
     ``threads`` threads decode and change images; ``loader_threads`` threads read the unchanged images of the clean row
-    (None: as in training). ``draws`` and ``seed`` are those of the bootstrap. Raises ``InputError`` for a split that is
-    missing or holds nothing readable, and for a model whose scores are not finite.
+    (None means the number used in training). ``draws`` and ``seed`` configure the bootstrap. Raises ``InputError`` if
+    the split is missing or none of its images can be read, and if a model's scores are not finite.
     """
     start = time.perf_counter()
     contenders = {name: _contender(trained, loader_threads, dataset, split) for name, trained in models.items()}
@@ -131,7 +132,7 @@ def _clean_scores(contenders: Mapping[str, _Contender], dataset: ShardDataset, s
 def _changed_scores(
     contenders: Mapping[str, _Contender], images: SplitImages, row: Perturbation, threads: int
 ) -> dict[str, Predictions]:
-    """Name of each model → its scores of the changed images. The images are changed once for all models."""
+    """Returns, for each model name, its scores for the changed images. Each image is changed once for all models."""
     parts: dict[str, list[Predictions]] = {name: [] for name in contenders}
     samples = images.samples
     for numbers, changed in changed_batches(images, row, threads):
@@ -191,9 +192,9 @@ def _parts(result: Results) -> ContenderResults:
 
 
 def _described(contender: _Contender, content_id: npt.NDArray[np.int64]) -> MeasuredContender:
-    """The entry that describes a model in the document.
+    """Returns the document's entry for one model.
 
-    ``content_id`` (n,) are the ids of the images on which the model is measured.
+    ``content_id`` (n,) holds the content ids of the images on which the model is measured.
     """
     trained, (threshold, source) = contender.trained, contender.threshold
     return {

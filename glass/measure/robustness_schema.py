@@ -24,17 +24,18 @@ FORMAT_VERSION = 1
 
 
 class MeasuredContender(MeasuredModel):
-    """A model in the table."""
+    """One of the models compared in the table."""
 
     threshold: Threshold
     settings: dict[str, Any]
     """Settings of its loader, and ``precision``."""
     learnt: NotRequired[Overlap | None]
-    """How many of the images the model learnt from; null if that is not known. Absent in older documents."""
+    """How many images of the split were used to train the model or to choose its epoch; null if unknown. Absent in
+    older documents."""
 
 
 class ContenderResults(TypedDict):
-    """A model's results on the images of a row; its entries are parts of an evaluation."""
+    """A model's results on the images of one row; the entries have the same types as in an evaluation."""
 
     samples: Samples
     metrics: Metrics
@@ -44,14 +45,14 @@ class ContenderResults(TypedDict):
 
 
 class RobustnessRow(TypedDict):
-    """Results on the images after one change."""
+    """Results on the images after one perturbation."""
 
     name: str
     title: str
     undecodable: int
     models: dict[str, ContenderResults]
     differences: dict[str, Difference]
-    """Name of each model but the first → its AUROC minus that of the first."""
+    """For each model except the first, by name: its AUROC minus that of the first model."""
 
 
 class WorstRow(TypedDict):
@@ -84,8 +85,8 @@ class Robustness(TypedDict):
 
 
 def check_robustness(document: object) -> Robustness:
-    """``document`` as a robustness table. Raises ``ValueError`` naming the first entry that does not match
-    :class:`Robustness`."""
+    """Validates ``document`` and returns it as a robustness table. Raises ``ValueError`` naming the first entry that
+    does not match :class:`Robustness`."""
     table = versioned_document(document, Robustness, FORMAT_VERSION)
     models = set(table["models"])
     if not models or not table["rows"]:

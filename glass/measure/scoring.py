@@ -21,7 +21,7 @@ GENERATED = 1
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's scores of n samples, in the order of the loader."""
+    """A model's scores for n samples, in the loader's order."""
 
     sample_key: list[str]
     """n sample keys, by which the samples can be found in their data set."""
@@ -36,9 +36,9 @@ class Predictions:
     crop_windows: Array
     """(n, N, 4) int32: top, left, height, width in source pixels."""
     crop_mask: Array
-    """(n, N) bool: False for masked windows, which only fill the batch."""
+    """(n, N) bool: False for masked windows, which are only padding."""
     temperature: float = 1.0
-    """Temperature of the calibration that applies; 1 without one."""
+    """Temperature of the calibration in use; 1 if there is none."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -58,12 +58,12 @@ class Predictions:
 def score(
     model: Any, loader: Iterable[Mapping[str, Any]], device: torch.device | str, precision: str, *, gather: bool = True
 ) -> Predictions:
-    """Scores every valid sample of ``loader`` with ``model``, whose training mode is restored at the end.
+    """Scores every valid sample of ``loader`` with ``model``, then restores the model's training mode.
 
-    ``precision`` is the setting of ``RunConfig``. Fillers and samples that could not be decoded are left out. With a
-    process group and ``gather``, all ranks call this function together, each with its own loader, and each gets all
-    predictions. Raises ``ValueError`` if the loader yields no batch, ``DoesNotFit`` if the memory is too small for a
-    batch.
+    ``precision`` is as in ``RunConfig``. Fillers and samples that could not be decoded are left out. In a process group
+    with ``gather=True``, all ranks must call this function, each with its own loader, and each of them returns the
+    predictions of all ranks. Raises ``ValueError`` if the loader yields no batch, ``DoesNotFit`` if a batch does not
+    fit in memory.
     """
     number_format, _ = resolve_precision(precision, device)
     was_training = model.training
@@ -82,7 +82,7 @@ def score(
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """The concatenated predictions of all ``parts``, which come from one model and calibration."""
+    """Concatenates the predictions of all ``parts``, which must come from the same model and calibration."""
 
     def column(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
@@ -94,7 +94,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """The results of one batch. They stay on the device, so that the program does not wait for the device."""
+    """Runs the model on one batch and returns its results. They stay on the device to avoid waiting for it."""
     with shrinking_batches_advised(batch["local_crops"]):
         logits, attention_weights = model(
             batch["global_view"].to(device, non_blocking=True),
@@ -106,7 +106,7 @@ def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[
 
 
 def _stacked(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Name → array (batches, B, …); all batches of a loader have the same size."""
+    """Stacks each entry over the batches: name → array (batches, B, …). All batches of a loader have the same size."""
     return {
         name: None if batches[0][name] is None else np.stack([_array(b[name]) for b in batches]) for name in batches[0]
     }
@@ -117,7 +117,7 @@ def _array(values: Any) -> Array:
 
 
 def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
-    """The results of every rank, in the order of ranks."""
+    """Returns the results of every rank, in rank order."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return [own]
     parts: list[Any] = [None] * distributed.get_world_size()
@@ -126,9 +126,9 @@ def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _merged(parts: list[dict[str, Any]]) -> Predictions:
-    """The predictions of all ranks in the loader's order.
+    """Merges the predictions of all ranks, in the loader's order.
 
-    A global batch consists of the part of rank 0, then that of rank 1, and so on.
+    A global batch consists of rank 0's part, followed by rank 1's, and so on.
     """
 
     def in_order(name: str) -> Array:

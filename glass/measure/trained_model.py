@@ -1,7 +1,7 @@
-"""A trained model in use: opened from a folder, with its settings and its calibration, to score images.
+"""Opens a trained model with its settings and calibration, and scores images with it.
 
-``evaluate``, ``calibrate``, ``predict``, ``robustness`` and the studies all open a model by :class:`TrainedModel`, take
-their loader settings from it, and score batches with it.
+``evaluate``, ``calibrate``, ``predict``, ``robustness`` and the studies all use :class:`TrainedModel` to open a model,
+derive loader settings for it, and score batches.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ class TrainedModel:
     """A model with its settings, calibration and record of learnt images."""
 
     name: str
-    """Name of the model in messages."""
+    """Name under which messages refer to the model."""
     model: Glass | SingleView
     """The network, in evaluation mode on ``device``."""
     config: RunConfig
@@ -44,18 +44,18 @@ class TrainedModel:
     calibration: Calibration | None
     """Calibration of the model; None if it has none or was opened with ``calibrated=False``."""
     learnt: LearntIds | None
-    """The images that the model learnt from; None if they are not known."""
+    """The images that were used to train the model or to choose its epoch; None if unknown."""
     device: Literal["cpu", "cuda"]
 
     @classmethod
     def open(
         cls, folder: Path, *, device: str = "auto", calibrated: bool = True, name: str | None = None
     ) -> "TrainedModel":
-        """The exported model in ``folder``, such as the ``model`` of a run. Nothing is unpickled.
+        """Opens the exported model in ``folder``, such as the ``model`` folder of a run. Nothing is unpickled.
 
-        ``device`` is ``cpu``, ``cuda``, or ``auto``: the GPU if there is one. ``calibrated=False`` ignores the model's
-        calibration. Raises ``InputError`` if there is no model, one of its files is missing or damaged, or there is no
-        such device; warns with ``DecoderWarning`` if pixels may differ from those in training.
+        ``device`` is ``cpu``, ``cuda``, or ``auto``, which uses the GPU if there is one. ``calibrated=False`` ignores
+        the model's calibration. Raises ``InputError`` if there is no model, if one of its files is missing or damaged,
+        or if the device does not exist; warns with ``DecoderWarning`` if pixels may differ from those in training.
         """
         name = str(folder) if name is None else name
         if device not in ("auto", "cpu", "cuda"):
@@ -83,12 +83,12 @@ class TrainedModel:
 
     @property
     def sees_crops(self) -> bool:
-        """Whether it sees crops at all."""
+        """Whether the model uses crops; False for a ``single_view`` model."""
         return isinstance(self.model, Glass)
 
     @property
     def identity(self) -> MeasuredModel:
-        """The entry that describes the model in documents."""
+        """The entry that identifies the model in result documents."""
         identity: MeasuredModel = {
             "kind": self.config.model.kind,
             "weights_sha256": self.weights_sha256,
@@ -103,11 +103,11 @@ class TrainedModel:
     def views(
         self, num_crops: int | None = None, sampling: str | None = None, coverage: str = "sample", draws: int = 1
     ) -> ViewSettings:
-        """The settings that determine what the model sees of an image; None keeps the setting of the model's training.
+        """Returns the view settings for this model; arguments that are None default to the values used in training.
 
-        ``num_crops`` crops are drawn by the rule ``sampling``, in ``draws`` independent draws; ``coverage="all"`` takes
-        crops that cover the whole image instead. Raises ``InputError`` if the model sees no crops and an argument asks
-        for some.
+        ``num_crops`` crops are drawn by the sampling rule ``sampling``, in ``draws`` independent draws. With
+        ``coverage="all"``, the crops instead cover the whole image. Raises ``InputError`` if the model uses no crops
+        and any argument concerns them.
         """
         asked = {
             "crops": num_crops is not None,
@@ -126,10 +126,10 @@ class TrainedModel:
         )
 
     def loader_config(self, views: ViewSettings, changes: Mapping[str, Any] | None = None) -> LoaderConfig:
-        """The settings of a deterministic loader for ``views``, on the model's device; all other settings are those of
-        the run.
+        """Returns settings for a deterministic loader that produces ``views`` on the model's device; all other settings
+        are the run's.
 
-        ``changes`` maps further fields to their values; a value of None keeps the setting of the run.
+        ``changes`` maps names of further settings to new values; None values are ignored.
         """
         given = {name: value for name, value in (changes or {}).items() if value is not None}
         return self.config.loader.for_evaluation(
@@ -137,10 +137,10 @@ class TrainedModel:
         )
 
     def score(self, batches: Iterable[Mapping[str, Any]]) -> Predictions:
-        """The model's scores of the valid samples in ``batches``, in this process only.
+        """Scores the valid samples in ``batches``, in this process only.
 
-        Raises ``InputError`` if a score is not finite, ``ValueError`` if there is no batch, and ``DoesNotFit`` if the
-        memory is too small for a batch.
+        Raises ``InputError`` if a score is not finite, ``ValueError`` if there is no batch, and ``DoesNotFit`` if a
+        batch does not fit in memory.
         """
         predictions = score(self.model, batches, self.device, self.precision, gather=False)
         if not np.isfinite(predictions.logits).all():
@@ -155,15 +155,15 @@ class TrainedModel:
         return applicable(self.calibration, views)
 
     def data_notes(self, views: ViewSettings) -> list[str]:
-        """The notes of the data sets that the model learnt from and was calibrated on, for readers of verdicts; may be
-        empty.
+        """Returns the notes of the data sets used to train and to calibrate the model, to be shown with its verdicts;
+        may be empty.
 
-        The data set of the calibration counts only if the calibration applies to scores computed with ``views``.
+        The calibration's data set is included only if the calibration applies to scores computed with ``views``.
         """
         calibration = self.calibration_for(views)
         notes = [self.card.get("data_note"), None if calibration is None else calibration.data.get("note")]
         return list(dict.fromkeys(note for note in notes if note))
 
     def threshold_for(self, views: ViewSettings, data: Path, split: str) -> tuple[float, str]:
-        """(threshold, text that says where it comes from) for ``split`` of the data set in ``data``."""
+        """Returns (threshold, description of its origin) for ``split`` of the data set in the folder ``data``."""
         return decision_threshold(self.calibration, views, data, split)

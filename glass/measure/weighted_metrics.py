@@ -1,8 +1,8 @@
-"""Computes every metric of a detector, for many weightings of the same samples at once.
+"""Computes every metric of a detector for many weightings of the same samples at once.
 
-A bootstrap draw is a weight per sample, not a copy of samples: the scores are sorted once, and each metric of a block
-of draws is a handful of cumulative sums over (draws, samples) arrays. Equal weights give the metrics of the samples
-themselves. A test compares these metrics with those of scikit-learn.
+A bootstrap draw is represented by a weight per sample rather than by a copy of the samples: the scores are sorted once,
+and each metric for a block of draws requires only a handful of cumulative sums over (draws, samples) arrays. With equal
+weights, the result is the ordinary, unweighted metric. A test compares these metrics with those of scikit-learn.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ NUM_ECE_BINS = 15
 FPR_LIMITS = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05, "tpr_at_fpr_10": 0.10}
 NLL_CLIP = 1e-7
 LIKELIER = 0.5
-"""At or above this probability, "generated" is the likelier class, whatever the threshold."""
+"""At or above this probability, "generated" is the likelier class, regardless of the threshold."""
 
 METRIC_NAMES = (
     "accuracy",
@@ -67,24 +67,28 @@ class SortedSamples:
 
 
 def weighted_metrics(label: Array, probability: Array, weights: Array, threshold: float = 0.5) -> dict[str, Array]:
-    """Every metric of METRIC_NAMES for each row of ``weights`` (draws, n), as (draws,) float64; NaN if undefined.
+    """Computes every metric of METRIC_NAMES for each row of ``weights`` (draws, n), as (draws,) float64; NaN if
+    undefined.
 
     ``label`` (n,) is 0 or 1, ``probability`` (n,) in [0, 1]; other values raise ``ValueError``. ``recall`` =
-    ``accuracy_generated``; ``balanced_accuracy`` is the mean of both classes' accuracies; ``weighted_f1`` is the mean
-    of both classes' F1 weighted by their counts, with an F1 of 0 for a class without hits. ``eer`` is the rate at which
-    the false-positive rate equals the miss rate, linearly interpolated between thresholds. ``tpr_at_fpr_N`` is the
-    highest detection rate of a threshold whose false-positive rate on these samples is at most N %, without
-    interpolation. *Confidence* is the probability of the likelier class. A prediction of the likelier class is right if
-    that class is the label; the threshold plays no part in this. ``ece`` uses 15 equal-width bins of confidence over
-    [0, 1], the last one closed. ``brier`` is the mean squared error of the probability; ``nll`` is in nats, with
-    probabilities clipped to [1e-7, 1 - 1e-7].
+    ``accuracy_generated``; ``balanced_accuracy`` is the mean of the two classes' accuracies; ``weighted_f1`` is the
+    mean of the two classes' F1 scores weighted by class counts, where a class without hits has an F1 of 0. ``eer`` is
+    the rate at which the false-positive rate equals the miss rate, linearly interpolated between thresholds.
+    ``tpr_at_fpr_N`` is the highest detection rate among thresholds whose false-positive rate on these samples is at
+    most N %, without interpolation. *Confidence* is the probability of the likelier class; an image counts as correctly
+    classified for the confidence metrics if the likelier class is its label, regardless of the threshold. ``ece`` uses
+    15 equal-width bins of confidence over [0, 1], the last one closed. ``brier`` is the mean squared error of the
+    probability; ``nll`` is in nats, with probabilities clipped to [1e-7, 1 - 1e-7].
     """
     table = sorted_samples(label, probability, threshold, None)
     return weighted_metrics_sorted(np.asarray(weights, float)[:, table.cluster], table)
 
 
 def weighted_metrics_sorted(weights: Array, table: SortedSamples) -> dict[str, Array]:
-    """:func:`weighted_metrics` for ``weights`` (draws, n) in the order of ``table``."""
+    """Computes :func:`weighted_metrics` for samples that have been sorted into ``table``.
+
+    The columns of ``weights`` (draws, n) must be in the order of ``table``.
+    """
     correct = table.likelier_right
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = _counts(weights, table)
@@ -103,9 +107,9 @@ def weighted_metrics_sorted(weights: Array, table: SortedSamples) -> dict[str, A
 
 
 def sorted_samples(label: Array, probability: Array, threshold: float, cluster: Array | None = None) -> SortedSamples:
-    """The samples for :func:`weighted_metrics_sorted`.
+    """Sorts the samples and prepares them for :func:`weighted_metrics_sorted`.
 
-    ``cluster`` (n,) holds the number of each sample's scene; None: each sample is a scene.
+    ``cluster`` (n,) holds each sample's scene index; if None, each sample is its own scene.
     """
     label, probability = checked_samples(label, probability)
     order = np.argsort(-probability, kind="stable")
@@ -123,9 +127,10 @@ def sorted_samples(label: Array, probability: Array, threshold: float, cluster: 
 
 
 def checked_samples(label: Array, probability: Array) -> tuple[Array, Array]:
-    """``label`` as (n,) int64 of 0 and 1, and ``probability`` as (n,) float64 in [0, 1].
+    """Validates ``label`` and ``probability``, and returns them as (n,) int64 and (n,) float64.
 
-    Raises ``ValueError`` for anything else.
+    Raises ``ValueError`` if they are not (n,) arrays of the same length, if a label is not 0 or 1, or if a probability
+    is not in [0, 1].
     """
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     if label.ndim != 1 or label.shape != probability.shape:
@@ -138,7 +143,7 @@ def checked_samples(label: Array, probability: Array) -> tuple[Array, Array]:
 
 
 def _counts(weights: Array, table: SortedSamples) -> dict[str, Array]:
-    """Weighted numbers of samples by label and verdict, each (draws,)."""
+    """Returns weighted counts of samples by label and verdict, each of shape (draws,)."""
     label, predicted = table.label, table.predicted
     counts = {
         "all": weights.sum(axis=1),
@@ -171,7 +176,8 @@ def _threshold_metrics(counts: dict[str, Array]) -> dict[str, Array]:
 
 
 def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, real: Array) -> dict[str, Array]:
-    """The metrics that depend only on the order of the scores. Samples with equal scores share a rank."""
+    """Computes the metrics that depend only on how the scores rank the samples. Samples with equal scores share a
+    rank."""
     hits = np.cumsum(np.add.reduceat(weights * table.label, table.tie_starts, axis=1), axis=1)
     alarms = np.cumsum(np.add.reduceat(weights * (1 - table.label), table.tie_starts, axis=1), axis=1)
     tpr, fpr = hits / generated[:, None], alarms / real[:, None]
@@ -179,8 +185,8 @@ def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, rea
     tpr_steps = np.diff(tpr, axis=1, prepend=start)
     both = hits + alarms
     precision = np.divide(hits, both, out=np.zeros_like(hits), where=both > 0)
-    # The counts here are whole numbers, so equal rankings have equal areas to the last bit, and the difference of
-    # two models that rank alike is exactly 0.
+    # The counts here are whole numbers, so identical rankings yield bit-identical areas, and the difference between
+    # two models with the same ranking is exactly 0.
     heights = np.concatenate([start, hits[:, :-1]], axis=1) + hits
     area = (np.diff(alarms, axis=1, prepend=start) * heights).sum(axis=1)
     undefined = (generated == 0) | (real == 0)
@@ -190,13 +196,14 @@ def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, rea
         "eer": _equal_error_rate(np.hstack([start, fpr]), np.hstack([start, tpr])),
     }
     for name, limit in FPR_LIMITS.items():
-        # No interpolation: the rate of a threshold that exists and keeps the promise.
+        # No interpolation: this is the rate of an actual threshold that stays within the limit.
         result[name] = np.where(fpr <= limit, tpr, 0).max(axis=1)
     return {name: np.where(undefined, np.nan, value) for name, value in result.items()}
 
 
 def _equal_error_rate(fpr: Array, tpr: Array) -> Array:
-    """The rate at which false-positive rate and miss rate are equal, linearly interpolated between thresholds."""
+    """Returns the rate at which the false-positive rate equals the miss rate, linearly interpolated between
+    thresholds."""
     gap = fpr + tpr - 1  # FPR - miss rate: -1 at the first point, 1 at the last
     after = np.argmax(gap >= 0, axis=1)
     rows, before = np.arange(len(gap)), np.maximum(after - 1, 0)
@@ -206,10 +213,11 @@ def _equal_error_rate(fpr: Array, tpr: Array) -> Array:
 
 
 def _calibration_error(confidence: Array, correct: Array, weights: Array) -> Array:
-    """Σ over bins of (share of samples) × |accuracy - mean confidence|, for each row of ``weights`` (draws, n).
+    """Returns Σ over bins of (fraction of samples in the bin) × |accuracy - mean confidence|, for each row of
+    ``weights`` (draws, n).
 
-    There are 15 bins of equal width over [0, 1]: bin i is [i/15, (i+1)/15), and the last one is closed, so that a
-    confidence of exactly 1 counts (as Guo et al. 2017, except for which edge is closed).
+    There are 15 equal-width bins over [0, 1]. Bin i is [i/15, (i+1)/15), except that the last one also includes a
+    confidence of exactly 1. Guo et al. (2017) close the bins at the upper edge instead.
     """
     bins = np.minimum((confidence * NUM_ECE_BINS).astype(np.int64), NUM_ECE_BINS - 1)
     gaps = np.zeros((len(bins), NUM_ECE_BINS))

@@ -1,1 +1,2 @@
-"""Counts the memory of a training or prediction step, predicts it in advance, and advises if it does not fit."""
+"""Measures and predicts the memory of training and prediction steps, and suggests settings that fit if memory runs
+out."""

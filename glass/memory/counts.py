@@ -1,11 +1,11 @@
-"""Counts the memory that a step of training or prediction takes.
+"""Counts the memory used by a training or prediction step.
 
-* :class:`LiveStorages` watches every tensor that an operation returns, until its storage is freed. It counts all that
-  is allocated at the peak, except the buffers inside an operation.
-* :class:`CudaAllocator` reads the bytes that CUDA's allocator has given out on a GPU, and their peak.
+* :class:`LiveStorages` tracks every tensor that an operation returns, until its storage is freed. It counts everything
+  that is allocated at the peak, except temporary buffers inside an operation.
+* :class:`CudaAllocator` reads how many bytes CUDA's allocator has allocated on a GPU, and their peak.
 * :class:`KeptStorages` counts the tensors that autograd saves for the backward pass, by storage.
 
-:class:`glass.memory.process_peak.ProcessPeak` adds the process's resident memory.
+:class:`glass.memory.process_peak.ProcessPeak` measures the process's resident memory as well.
 """
 
 import itertools
@@ -22,7 +22,7 @@ __all__ = ["CudaAllocator", "KeptStorages", "LiveStorages", "storage_bytes"]
 
 
 def storage_bytes(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
-    """Address → bytes of the storages of ``tensors``, each storage once."""
+    """Maps the address of each distinct storage behind ``tensors`` to its size in bytes."""
     storages = [tensor.untyped_storage() for tensor in tensors]
     return {storage._cdata: storage.nbytes() for storage in storages}
 
@@ -31,13 +31,13 @@ class LiveStorages(TorchDispatchMode):
     """Dispatch mode: records which storages are live now, and which were live when their total size was greatest."""
 
     def __init__(self, known: Iterable[torch.Tensor], weights: Iterable[torch.Tensor] = ()) -> None:
-        """``known`` are tensors that exist already; ``weights`` are the tensors whose gradients are counted."""
+        """``known`` holds tensors that already exist, and ``weights`` those whose gradients are to be counted."""
         super().__init__()
         shapes = [tuple(weight.shape) for weight in weights]
         self._gradient_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         self.gradients: set[int] = set()
-        """Serial numbers of the storages that the backward pass created in the shape of a weight. They include the
-        gradients of each chunk, before these are summed."""
+        """Serial numbers of storages that were created in the backward pass and have the shape of a weight. They
+        include each chunk's gradients before these are summed."""
         self.bytes = 0
         self.peak_bytes = 0
         self.at_peak: dict[int, int] = {}
@@ -85,9 +85,9 @@ class LiveStorages(TorchDispatchMode):
 
 
 class CudaAllocator:
-    """Context manager: measures how many bytes CUDA's allocator has given out, and their peak.
+    """Context manager: measures how many bytes CUDA's allocator has allocated, and their peak.
 
-    Entry and exit wait for the GPU.
+    Entering and leaving it synchronises with the GPU.
     """
 
     gradient_bytes = 0
@@ -104,12 +104,12 @@ class CudaAllocator:
 
     @property
     def bytes(self) -> int:
-        """Number of bytes that the allocator has given out at present."""
+        """Number of bytes that are allocated right now."""
         return torch.cuda.memory_allocated()
 
 
 class KeptStorages:
-    """The storages of the tensors that autograd saves for the backward pass, with their bytes."""
+    """Records the storages of the tensors that autograd saves for the backward pass, with their sizes in bytes."""
 
     def __init__(self) -> None:
         self.bytes_by_storage: dict[int, int] = {}
@@ -118,8 +118,8 @@ class KeptStorages:
     def watching(self) -> Iterator[None]:
         """Context manager: counts the tensors that autograd saves.
 
-        Parts of a network under activation checkpointing use hooks of their own and are not counted, since they keep
-        nothing.
+        Network parts under activation checkpointing install their own hooks, so they are not counted; they keep nothing
+        anyway.
         """
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:

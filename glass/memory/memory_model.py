@@ -1,8 +1,8 @@
-"""Stores the memory of measured training steps, and derives from it how much memory one view needs.
+"""Stores memory measurements of training steps, and derives from them how much memory one view needs.
 
-``memory_model.json`` beside this file holds rows of ``glass bench memory --save-model``. The memory that autograd keeps
-grows by a fixed number of bytes with every view (a global view or a crop of the same size, through the same
-architecture). Weights, gradients and optimiser state can be counted without a measurement.
+``memory_model.json`` next to this file holds rows produced by ``glass bench memory --save-model``. The memory that
+autograd keeps grows by a fixed number of bytes per view (global view or crop), for views of the same size and the same
+architecture. The memory for weights, gradients and optimiser state can be computed without a measurement.
 """
 
 import json
@@ -43,14 +43,14 @@ KEPT = (
 
 @dataclass(frozen=True)
 class ViewCosts:
-    """Memory that a step needs besides weights, gradients, optimiser state and input."""
+    """Memory that a step needs in addition to weights, gradients, optimiser state and input."""
 
     bytes_per_view: float
     """Bytes that autograd keeps for one view of one image."""
     fixed_bytes: float
-    """Bytes kept whatever the batch size: the weights cast to half precision, the head."""
+    """Bytes kept regardless of the batch size, for the weights cast to half precision and for the head."""
     reserve_bytes: float
-    """The largest amount by which a measured peak exceeds the sum of its parts. Temporary buffers cause it."""
+    """The largest excess of a measured peak over the sum of its known parts; it is caused by temporary buffers."""
     image_size: int
     """Pixels per side of the measured views."""
     measured: tuple[Row, ...]
@@ -58,11 +58,10 @@ class ViewCosts:
 
 
 def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
-    """Merges ``rows`` of ``glass bench memory`` into ``memory_model.json``, where they replace older rows of the same
-    steps.
+    """Merges ``rows`` of ``glass bench memory`` into ``memory_model.json`` and returns the file's path.
 
-    Rows of presets with changed settings are left out. ``environment`` gives the date and the version of torch. Returns
-    the path of the file.
+    New rows replace older ones with the same preset, precision, device, batch size, number of crops and chunk size.
+    Rows measured with modified presets are left out. ``environment`` provides the date and torch's version.
     """
     stamp = {"date": environment["date"], "torch": environment["versions"].get("torch")}
     fresh: list[Row] = [{**{name: row[name] for name in KEPT}, **stamp} for row in rows if not row["settings"]]
@@ -75,12 +74,16 @@ def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
 
 
 def is_measured(backbone: str, precision: str) -> bool:
-    """Whether steps with at least two different numbers of crops were measured for this architecture and precision."""
+    """Whether steps with at least two different numbers of crops were measured, without chunks, for this architecture
+    and precision."""
     return len({row["num_crops"] for row in _plain(_measured(backbone, precision))}) > 1
 
 
 def view_costs(backbone: str, precision: str) -> ViewCosts:
-    """The costs from the measured rows. Raises ``InputError``, naming the command that measures, if there are none."""
+    """Returns the costs derived from the measured rows.
+
+    Raises ``InputError`` if there are none; the message names the command that measures them.
+    """
     if not is_measured(backbone, precision):
         known = sorted({(row["backbone"], row["precision"]) for row in _read()})
         raise InputError(
@@ -92,9 +95,9 @@ def view_costs(backbone: str, precision: str) -> ViewCosts:
 
 
 def fitted(rows: Sequence[Row]) -> ViewCosts:
-    """The costs, fitted as a straight line to those ``rows`` that have no chunks.
+    """Fits the costs to those ``rows`` that were measured without chunks, as a linear function of the number of views.
 
-    These must have at least two different numbers of crops.
+    These rows must include at least two different numbers of crops.
     """
     plain = _plain(rows)
     images = np.array([row["batch_size"] for row in plain], float)
@@ -111,7 +114,7 @@ def fitted(rows: Sequence[Row]) -> ViewCosts:
 
 
 def _measured(backbone: str, precision: str) -> list[Row]:
-    """The rows of this architecture and precision. If some were measured on a GPU, only those."""
+    """Returns the rows for this architecture and precision; only the ones measured on a GPU, if there are any."""
     rows = [row for row in _read() if row["backbone"] == backbone and row["precision"] == precision]
     on_gpu = [row for row in rows if row["device"] != "cpu"]
     return on_gpu or rows

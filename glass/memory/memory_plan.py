@@ -1,4 +1,4 @@
-"""Estimates, from measurements, which batch size, number of crops and chunk size fit into a GPU's memory."""
+"""Estimates from measurements which batch size, number of crops and chunk size fit into a GPU's memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,21 +16,22 @@ __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", 
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
-"""Share of the memory not used by CUDA itself that tensors can use. It is below 1, because the blocks of CUDA's
-allocator are never all full. Assumed, not measured."""
+"""Fraction of the memory not used by CUDA itself that tensors can use. It is below 1 because the blocks of CUDA's
+allocator are never completely filled. Assumed, not measured."""
 USED_BY_CUDA_BYTES = GIB // 2
 """Memory of CUDA's context, kernels and workspaces. Assumed, not measured."""
 FROZEN_SHARE = 0.15
-"""Activations of a frozen view, as a share of those of a trained view. Assumed, not measured."""
+"""Activation memory of a view in a frozen backbone, as a fraction of that in a trained backbone. Assumed, not
+measured."""
 FEWEST_WITH_BATCHNORM = 8
-"""Minimum number of images whose global views should pass through a BatchNorm layer together."""
+"""Minimum number of global views that should pass through a BatchNorm layer together."""
 COUNTED_BATCH, COUNTED_CROPS = 4, (1, 4)
-"""Batch size and numbers of crops of the steps whose memory is counted for a backbone that was not measured."""
+"""Batch size and numbers of crops used when the memory of an unmeasured backbone is counted."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes at the peak of a step, by what they are used for."""
+    """Peak memory of a step in bytes, broken down by purpose."""
 
     weights: float
     gradients: float
@@ -57,26 +58,26 @@ class Plan:
     crop_chunk: int | None
     estimate: Estimate
     relative_cost: float
-    """Arithmetic of a step as a multiple of the same step without chunks. A view's backward pass counts as two forward
-    passes."""
+    """Number of operations in a step, relative to the same step without chunks. A view's backward pass counts as two
+    forward passes."""
 
 
 def usable_bytes(memory_bytes: float) -> float:
-    """The part of a GPU's memory that tensors may use, in bytes."""
+    """Returns how much of a GPU's memory tensors may use, in bytes."""
     return max(memory_bytes - USED_BY_CUDA_BYTES, 0) * USABLE_SHARE
 
 
 class Planner:
-    """Estimates the memory of training steps with one configuration.
+    """Estimates the memory of training steps for one configuration.
 
-    For a backbone that was not measured in this precision, ``count`` counts the memory of a step (see
-    :func:`glass.train.counted_step.count_by_shapes`). If ``count`` is None, such a backbone raises ``InputError``.
+    If a backbone was not measured in this precision, ``count`` is called to count the memory of a step (see
+    :func:`glass.train.counted_step.count_by_shapes`); if ``count`` is None, ``InputError`` is raised.
     """
 
     def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:
         self.config = config
         model, loader = config.model, config.loader
-        self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # as many bytes
+        self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # equally large
         with torch.device("meta"):  # has shapes, and no weights in memory
             network = build_model(config, with_weights=False)
         self.global_costs = self._costs(model.global_backbone, loader.global_size)
@@ -95,14 +96,14 @@ class Planner:
         self.local_learns = self.has_crops and self.local_gradients_bytes > 0
 
     def estimate(self, batch: int, crops: int, crop_chunk: int | None) -> Estimate:
-        """The estimated memory of a step with ``batch`` images of ``crops`` crops each on one device."""
+        """Estimates the memory of a step on one device, with ``batch`` images of ``crops`` crops each."""
         together = min(crop_chunk or crops, crops) if self.has_crops else 0
         per_image = self._kept(self.global_costs, self.config.loader.global_size, self.global_learns)
         if self.has_crops:
             size = self.config.loader.crop_size
             per_image += together * self._kept(self.local_costs, size, self.local_learns)
         activations = batch * per_image + self._fixed()
-        # While a chunk is computed again, the gradients of later chunks are in memory. The last chunk is not.
+        # While a chunk is recomputed, the gradients of later chunks are in memory. The last chunk is never recomputed.
         gradients = self.local_gradients_bytes if self.local_learns and together < crops else 0
         if gradients + activations < self.gradients_bytes:  # the worst moment is the last
             gradients, activations = self.gradients_bytes, 0
@@ -118,7 +119,8 @@ class Planner:
         )
 
     def relative_cost(self, crops: int, crop_chunk: int | None) -> float:
-        """Arithmetic of a step with chunks of ``crop_chunk`` crops, as a multiple of the same step without chunks."""
+        """Returns the number of operations in a step with chunks of ``crop_chunk`` crops, relative to the same step
+        without chunks."""
         if not self.local_learns or crop_chunk is None or crop_chunk >= crops:
             return 1.0
         last = crops % crop_chunk or crop_chunk
@@ -126,11 +128,11 @@ class Planner:
         return (plain + crops - last) / plain
 
     def plans(self, limit_bytes: float, crops: int) -> list[Plan]:
-        """The plans whose tensors fit into ``limit_bytes``, the best first.
+        """Returns the plans whose tensors fit into ``limit_bytes``, best first.
 
-        For each batch size that divides the configured one, there is one plan, with the largest chunk that fits. The
-        plans are ordered by the arithmetic of a step, then by batch size, the largest first; plans with too few images
-        for BatchNorm come last.
+        For each batch size that divides the configured one, there is at most one plan, with the largest chunk that
+        fits. Plans are sorted by the number of operations in a step, then by descending batch size; plans with too few
+        images for BatchNorm come last.
         """
         config = self.config
         whole = config.loader.global_batch_size * config.grad_accum_steps
@@ -146,10 +148,10 @@ class Planner:
         return sorted(found, key=lambda plan: (plan.batch < few, plan.relative_cost, -plan.batch))
 
     def errors(self) -> list[tuple[Row, float]]:
-        """(row, estimated peak / measured peak) for the measured rows of this pair of backbones.
+        """Returns (row, estimated peak / measured peak) for each measured row of this pair of backbones.
 
-        The estimate excludes the moving average, which was never measured. The list is empty if the two backbones
-        differ or there are no crops.
+        The estimate excludes the moving average, which was not in use in any measurement. The list is empty if the two
+        backbones differ or if there are no crops.
         """
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)
@@ -179,8 +181,8 @@ class Planner:
         return costs.bytes_per_view * area * (1.0 if learns else FROZEN_SHARE)
 
     def _fixed(self) -> float:
-        """Bytes kept whatever the batch size. They were measured with two backbones, so a single backbone counts
-        half."""
+        """Bytes kept regardless of the batch size. They were measured with two backbones, so half is assumed for a
+        single one, except for the reserve."""
         one_backbone = not self.has_crops or self.config.model.share_backbone
         fixed = self.global_costs.fixed_bytes / 2 + self.local_costs.fixed_bytes / 2
         reserve = max(self.global_costs.reserve_bytes, self.local_costs.reserve_bytes)
@@ -188,7 +190,7 @@ class Planner:
 
 
 def advice(config: RunConfig, precision: str, memory_bytes: float, processes: int = 1) -> str:
-    """Text with the ``--set`` options that should fit, or with the advice to choose a smaller backbone if nothing fits.
+    """Returns a message listing the ``--set`` options that should fit, or advising a smaller backbone if nothing fits.
 
     Raises ``InputError`` if the backbones were not measured.
     """

@@ -1,4 +1,4 @@
-"""Recognises errors that mean that the memory of a GPU or of the machine is exhausted, and turns them into advice."""
+"""Recognises errors caused by exhausted GPU or main memory, and turns them into advice."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ __all__ = ["DoesNotFit", "is_out_of_memory", "shrinking_batches_advised"]
 
 
 class DoesNotFit(InputError):
-    """The memory is too small for these settings. This error ends a run, but not a study of several runs."""
+    """The memory is too small for these settings. This error ends a run, but not a study consisting of several runs."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -27,9 +27,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def shrinking_batches_advised(local_crops: torch.Tensor) -> Iterator[None]:
-    """Context manager for a forward pass outside of training: raises ``DoesNotFit`` if the memory is too small.
+    """Context manager for a forward pass outside of training: raises ``DoesNotFit`` if memory runs out.
 
-    The message advises smaller batches. ``local_crops`` (B, N, 3, S, S) are the crops that pass through the model.
+    The message advises smaller batches. ``local_crops`` (B, N, 3, S, S) are the crops passed to the model.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The peak of a process's resident memory, as the operating system counts it."""
+"""Reads the peak of a process's resident memory, as reported by the operating system."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +12,9 @@ __all__ = ["ProcessPeak", "peak_rss_bytes", "reset_peak_rss"]
 
 
 def peak_rss_bytes(pid: int | str = "self") -> int:
-    """Peak of a process's resident memory in bytes, since it began or since :func:`reset_peak_rss`.
+    """Returns the peak of a process's resident memory in bytes, since it started or since :func:`reset_peak_rss`.
 
-    0 if the system does not report it.
+    Returns 0 if the system does not report it.
     """
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
@@ -23,7 +23,7 @@ def peak_rss_bytes(pid: int | str = "self") -> int:
 
 
 def reset_peak_rss(pid: int | str = "self") -> None:
-    """Sets the recorded peak to the present resident memory, so that earlier work does not count."""
+    """Resets the recorded peak to the current resident memory, so that earlier allocations do not count."""
     with suppress(OSError):  # not permitted in some containers: the mark then covers preparation too
         Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
@@ -37,7 +37,7 @@ class ProcessPeak:
     def watching(self) -> Iterator[None]:
         """Context manager: measures ``growth_bytes``, the peak within the context minus the memory at its start.
 
-        Inside, freed memory returns to the system at once, which costs speed.
+        Within the context, freed memory is returned to the operating system immediately, which slows the process down.
         """
         return_freed_memory()
         reset_peak_rss()

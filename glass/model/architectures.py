@@ -1,8 +1,7 @@
-"""timm networks by name: resolves a name to an architecture, and creates the network without its classifier.
+"""Resolves names of timm networks to architectures, and creates the networks without their classifiers.
 
-A timm name (``resnet50.tv_in1k``) is enough to create the network on any machine. For ``hf-hub:…`` and ``local-dir:…``
-a description is fetched first. The description contains the timm name of the network, which runs and exported models
-record.
+A timm name (``resnet50.tv_in1k``) is enough to create the network on any machine. For ``hf-hub:…`` and ``local-dir:…``,
+a description must be fetched first. It contains the network's timm name; runs and exported models record that name.
 """
 
 import difflib
@@ -22,8 +21,7 @@ from shards.errors import InputError
 __all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
 
 SET_BY_US = frozenset({"num_classes", "img_size"})
-"""Arguments that the description of a network may contain, because this module sets them to values of its own
-anyway."""
+"""Arguments that a network's description may contain, because this module overrides them anyway."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,18 @@ class Architecture:
     name: str
     """timm's name of the network, with the tag of its weights if one was given."""
     fixed_size: bool
-    """Whether the network takes only the image size that it was created for, as transformers with a position
-    table do."""
+    """Whether the network only accepts the image size it was created for, like transformers with position
+    embeddings."""
     description: Mapping[str, Any] | None = None
     """timm's settings (``pretrained_cfg``) for weights from a hub or a folder; None for a plain timm name."""
 
 
 @cache
 def architecture(name: str) -> Architecture:
-    """The architecture that ``name`` stands for.
+    """Returns the architecture that ``name`` stands for.
 
-    Raises ``InputError`` if timm has no such network, or if the description behind ``hf-hub:…`` or ``local-dir:…``
-    cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not record.
+    Raises ``InputError`` if timm has no such network, or if the description that ``hf-hub:…`` or ``local-dir:…`` points
+    to cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not record.
     """
     if ":" in name:
         return _described(name)
@@ -55,9 +53,9 @@ def architecture(name: str) -> Architecture:
 
 
 def create_network(name: str, image_size: int, *, pretrained: bool = False) -> nn.Module:
-    """The network without its classifier, for images of ``image_size`` × ``image_size`` pixels.
+    """Creates the network without its classifier, for images of ``image_size`` × ``image_size`` pixels.
 
-    Raises the exceptions of timm, its layers and the hub client, which have no common type.
+    Raises whatever timm, its layers or the hub client raise; these exceptions have no common base class.
     """
     known = architecture(name)
     with cache_only_if_unreachable() if pretrained else nullcontext():
@@ -69,15 +67,16 @@ def create_network(name: str, image_size: int, *, pretrained: bool = False) -> n
 def feature_width(network: nn.Module) -> int:
     """Length of the feature vector that ``network`` returns for an image.
 
-    A few networks (MobileNetV3) widen the vector in a layer before the classifier.
+    timm's ``num_features`` is not enough: a few networks (e.g. MobileNetV3) have a layer before the classifier that
+    widens the vector.
     """
     return int(getattr(network, "head_hidden_size", None) or network.num_features)
 
 
 def classifier_keys(name: str, image_size: int, network: nn.Module) -> set[str]:
-    """The names of the classifier's tensors, which timm's weights for ``name`` contain and ``network`` lacks.
+    """Returns the names of the classifier's tensors, which timm's weights for ``name`` contain but ``network`` lacks.
 
-    timm itself names only the last layer of a classifier, and many classifiers have more layers.
+    timm itself lists only a classifier's last layer, and many classifiers have more than one.
     """
     known = architecture(name)
     settings = _settings(known, image_size) | {"num_classes": 1000}

@@ -24,16 +24,16 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 HIGH_PASS_GAIN = 8.0
-"""Factor by which an image is multiplied once its low frequencies are removed. It brings a photograph back to about its
-original amplitude."""
+"""Factor applied to an image after its low frequencies have been removed. It restores approximately the original
+amplitude of a photograph."""
 
 
 class Backbone(nn.Module):
-    """A timm network without its classifier: it turns each uint8 image into one feature vector.
+    """A timm network without its classifier, which maps each uint8 image to a feature vector.
 
-    The backbone normalises the pixels on the device, by the network's own mean and standard deviation. With
-    ``high_pass`` the network sees :data:`HIGH_PASS_GAIN` times the difference between the normalised pixels and their 3
-    × 3 binomial mean.
+    The backbone normalises the pixels on the device, with the network's own mean and standard deviation. With
+    ``high_pass``, the network receives :data:`HIGH_PASS_GAIN` times the difference between the normalised pixels and
+    their 3 × 3 binomial mean.
     """
 
     def __init__(self, network: nn.Module, *, high_pass: bool = False) -> None:
@@ -61,18 +61,19 @@ class Backbone(nn.Module):
 
     @property
     def has_fixed_size(self) -> bool:
-        """Whether the network takes images of one size only, as transformers with a position table do."""
+        """Whether the network only accepts images of one size, like transformers with position embeddings."""
         return bool(self.network.pretrained_cfg.get("fixed_input_size"))
 
     @property
     def is_frozen(self) -> bool:
-        """Whether no weight is trained. The forward pass of a frozen backbone keeps no activations."""
+        """Whether all weights are frozen. The forward pass of a frozen backbone keeps no activations."""
         return not any(parameter.requires_grad for parameter in self.network.parameters())
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As ``torch.nn.Module.train``, but parts that have only frozen weights stay in evaluation mode.
+        """Sets the training mode like ``torch.nn.Module.train``, but keeps modules whose weights are all frozen in
+        evaluation mode.
 
-        Evaluation mode also freezes their BatchNorm statistics.
+        This also freezes the modules' BatchNorm statistics.
         """
         super().train(mode)
         if mode:
@@ -90,8 +91,8 @@ class Backbone(nn.Module):
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Returns (value / 255 - mean) / deviation, in the input's memory format and in the dtype of the forward pass.
 
-        It computes in float32, since bf16 would round the mean itself. Under autocast it casts the result at once, as
-        the first convolution would do, so that no float32 copy stays alive.
+        The computation runs in float32, since bf16 would round the mean itself. Under autocast the result is cast
+        immediately, as the first convolution would do, so that no float32 copy remains in memory.
         """
         normalised = torch.addcmul(self.shift, pixels.float(), self.scale)
         if self.high_pass:
@@ -117,11 +118,12 @@ def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
 def create_backbone(
     name: str, image_size: int, *, pretrained: bool, weights: str | Path | None = None, high_pass: bool = False
 ) -> Backbone:
-    """The timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels, channels-last.
+    """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels,
+    channels-last.
 
     ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) with the weights to start from. If
-    it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name,
-    weights that cannot be obtained, and weights of another network.
+    it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name, for
+    weights that cannot be obtained, and for weights of another network.
     """
     network = _create(name, image_size, pretrained and weights is None)
     if weights is not None:
@@ -180,7 +182,7 @@ def _can_be_made(name: str, image_size: int) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` or torch file, by name. No code that a torch file contains is run.
+    """Returns the tensors of a ``.safetensors`` or torch file by name. Code contained in a torch file is not executed.
 
     Raises ``InputError`` if the file is missing or does not contain tensors by name.
     """
@@ -218,7 +220,7 @@ def _starting_weights(network: nn.Module, name: str, weights: str) -> tuple[dict
 def _load_weights(
     network: nn.Module, name: str, state: dict[str, torch.Tensor], path: Path, may_be_left: set[str]
 ) -> None:
-    """Loads ``state`` into ``network`` by timm's own function, which renames keys and resizes position tables.
+    """Loads ``state`` into ``network`` with timm's own function, which renames keys and resizes position embeddings.
 
     Raises ``InputError`` if a tensor of the network is missing, or if ``state`` holds a tensor that is neither in the
     network nor in ``may_be_left``.

@@ -1,16 +1,16 @@
-"""Passes crops through a backbone a few at a time, so that memory is needed for only these few.
+"""Passes crops through a backbone in chunks, so that only one chunk's activations are in memory at a time.
 
-The activations of a chunk are dropped after its forward pass and computed again in the backward pass; only its features
-are kept. The last chunk keeps its activations, because the backward pass begins with it. So the activations of only one
-chunk are in memory at any moment, and all chunks but the last are computed twice.
+A chunk's activations are discarded after its forward pass and recomputed during the backward pass; only its features
+are kept. The last chunk keeps its activations, because the backward pass starts with it. So all chunks but the last are
+computed twice.
 
-Where crops do not influence each other, the result equals that of one pass over all crops: dropout and stochastic depth
-draw the same masks again, and the gradients of all chunks are summed in float32 even if the network computes in half
-precision. In BatchNorm layers crops do influence each other:
+As long as crops are processed independently, the result equals that of a single pass over all crops: recomputation uses
+the same dropout and stochastic-depth masks, and the gradients of all chunks are summed in float32 even if the network
+computes in half precision. BatchNorm layers, however, make crops depend on each other:
 
 * a chunk is normalised by the mean and variance of its own B · ``crop_chunk`` crops;
-* the running statistics are updated once per forward pass, towards the mean of the chunks' means and variances,
-  weighted by their numbers of crops. Computing a chunk again does not update them.
+* the running statistics are updated once per forward pass, with the mean of the chunks' statistics, weighted by their
+  numbers of crops. Recomputing a chunk does not update them.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 class RunningStatistics:
     """Copies and restores the running means, variances and batch counts of BatchNorm layers.
 
-    Only those layers of ``network`` count that are in training mode.
+    Covers only the layers of ``network`` that are in training mode.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -48,7 +48,7 @@ class RunningStatistics:
         return bool(self.moments)
 
     def copy(self) -> list[torch.Tensor]:
-        """Copies of the present values."""
+        """Returns copies of the current values."""
         return [buffer.clone() for buffer in (*self.moments, *self.counts)]
 
     def restore(self, values: list[torch.Tensor]) -> None:
@@ -58,7 +58,7 @@ class RunningStatistics:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Context manager: the layers compute as usual, but their running statistics are restored at the end."""
+        """Context manager: the layers compute as usual, but their running statistics are restored on exit."""
         before = self.copy()
         try:
             yield
@@ -67,10 +67,10 @@ class RunningStatistics:
 
 
 def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int) -> torch.Tensor:
-    """Features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, computed from ``crop_chunk`` crops of each image at
-    a time.
+    """Computes features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, ``crop_chunk`` crops of each image at a
+    time.
 
-    The gradient is exact; the module's docstring describes BatchNorm.
+    The gradient is exact. For the effect on BatchNorm layers, see the module's docstring.
     """
     batch_size, num_crops = local_crops.shape[:2]
     statistics = RunningStatistics(backbone)
@@ -89,8 +89,8 @@ def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk:
         for start in range(0, num_crops, crop_chunk):
             stop = min(start + crop_chunk, num_crops)
             if recompute and stop < num_crops:
-                # ``local_crops`` is an argument whole: nothing is copied, and ``checkpoint`` takes from it the device
-                # whose random state it restores.
+                # ``local_crops`` is passed whole: nothing is copied, and ``checkpoint`` derives from it the device
+                # whose random state it must restore.
                 chunk = checkpoint(features_of, local_crops, start, stop, use_reentrant=False, context_fn=contexts)
             else:
                 chunk = features_of(local_crops, start, stop)
@@ -111,9 +111,10 @@ def as_images(crops: torch.Tensor) -> torch.Tensor:
 
 
 def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
-    """The current autocast without its cache, so that each chunk casts the weights anew.
+    """Returns an autocast context like the active one but without its weight cache, so each chunk casts the weights
+    anew.
 
-    If the chunks shared one cast, their gradients would be summed in half precision.
+    If the chunks shared one cast copy of the weights, their gradients would be summed in half precision.
     """
     if not torch.is_autocast_enabled(device_type):
         return nullcontext()
@@ -122,9 +123,9 @@ def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
 
 
 def keep_statistics_in_backward(network: nn.Module) -> None:
-    """Keeps BatchNorm layers from changing their running statistics during the backward pass.
+    """Prevents BatchNorm layers from updating their running statistics during the backward pass.
 
-    This is for timm's gradient checkpointing, which runs the layers a second time in the backward pass.
+    Needed with timm's gradient checkpointing, which runs the layers a second time in the backward pass.
     """
     kept: dict[nn.Module, AbstractContextManager[None]] = {}
 

@@ -1,7 +1,7 @@
-"""Selects the weights of a backbone that are trained: all, none, the last blocks, or a low-rank correction (LoRA).
+"""Selects which weights of a backbone are trained: all, none, the last blocks, or a low-rank correction (LoRA).
 
-Frozen weights need neither gradients nor optimiser state, and the layers before the first trained weight need no
-activations. So large backbones (ViT-L, DINO) can be trained on small GPUs.
+Frozen weights need neither gradients nor optimiser state, and layers before the first trained weight need no
+activations. This makes it possible to train large backbones (ViT-L, DINO) on small GPUs.
 """
 
 import importlib.util
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["checkpoint_activations", "choose_weights_to_tune", "exported_state"]
 
 ATTENTION_PROJECTIONS = re.compile(r"(.*\.)?attn\.(qkv|q|k|v|kv|q_proj|k_proj|v_proj|proj)")
-"""Matches timm's names of the linear layers in transformers that LoRA corrects."""
+"""Matches timm's names of the attention layers in transformers to which LoRA is applied."""
 ADAPTER = "default"
-"""peft's default name of an adapter; each backbone has only this one."""
+"""The name that peft gives an adapter by default; each backbone has only this one."""
 
 
 def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: bool) -> None:
-    """Freezes the weights that the settings ``model`` exclude from training, or all weights if ``frozen``. May add LoRA
-    layers.
+    """Freezes all weights that are not to be trained according to ``model``, or all weights if ``frozen``. Adds LoRA
+    layers if ``model`` asks for them.
 
-    Raises ``InputError`` if the backbone lacks the blocks or layers that the settings name.
+    Raises ``InputError`` if the backbone lacks the blocks or layers that the settings require.
     """
     if frozen:
         backbone.requires_grad_(False)
@@ -54,7 +54,7 @@ def checkpoint_activations(backbone: Backbone) -> None:
 
 
 def exported_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The state dict of ``model`` without LoRA layers. Their corrections are added to the weights that they correct."""
+    """Returns the state dict of ``model`` with its LoRA layers merged into the weights that they correct."""
     state = model.state_dict()
     for name, layer in _lora_layers(model):
         merged = layer.base_layer.weight.detach() + layer.get_delta_weight(ADAPTER).detach()
@@ -130,9 +130,9 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
 
 
 def _require_reached(backbone: Backbone, targets: list[str]) -> None:
-    """Raises ``InputError`` if the network never calls one of the layers that ``targets`` names.
+    """Raises ``InputError`` if the network never calls one of the layers listed in ``targets``.
 
-    Some networks (BEiT, EVA with separate biases) read the weight of a projection and never call the layer. The LoRA
+    Some networks (BEiT, EVA with separate biases) read the weight of a projection without calling the layer. The LoRA
     correction of such a layer would silently learn nothing.
     """
     missed = set(targets)

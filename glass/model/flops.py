@@ -1,4 +1,4 @@
-"""Counts the floating-point operations of a training run, which do not depend on the machine."""
+"""Counts the floating-point operations of a training run. The count is the same on every machine."""
 
 from dataclasses import replace
 from functools import cache
@@ -12,12 +12,12 @@ from glass.model.model import build_model
 __all__ = ["training_flops"]
 
 BACKWARD = 2
-"""A backward pass is counted as this many forward passes, as is usual."""
+"""Cost of a backward pass in forward passes; the usual convention."""
 
 
 def training_flops(config: RunConfig, images: int) -> float:
-    """Number of floating-point operations to train on ``images`` images (epochs × images of the split), forward and
-    backward.
+    """Returns the number of floating-point operations, forward and backward, for training on ``images`` images (epochs
+    × images of the split).
 
     Counts the matrix products and convolutions of the model, with PyTorch's counter.
     """
@@ -27,8 +27,8 @@ def training_flops(config: RunConfig, images: int) -> float:
 
 
 def _plain(config: RunConfig) -> RunConfig:
-    """``config`` with all settings that do not change the count at fixed values, so that runs with the same count share
-    a cache entry."""
+    """Returns ``config`` with fixed values for all settings that do not affect the count, so runs with the same count
+    share a cache entry."""
     loader = replace(config.loader, num_crops=1, global_batch_size=1, seed=0)
     model = replace(config.model, pretrained=False, dropout=0.0)
     return RunConfig(model=model, loader=loader)

@@ -1,7 +1,7 @@
-"""The model hub: downloads and publishes detectors, as files that need no pickle.
+"""Downloads detectors from the model hub and publishes them there, in file formats without pickle.
 
-Before the hub is used, one request checks whether it responds. Otherwise the hub's client would retry for four minutes
-before it gives up, even if the files are in its cache.
+Before the hub is used, one request checks whether it responds. Without this check, the hub's client would retry for
+four minutes before giving up, even if the files are in its cache.
 """
 
 import importlib
@@ -30,7 +30,7 @@ without a network the request fails within milliseconds."""
 
 @contextmanager
 def cache_only_if_unreachable() -> Iterator[None]:
-    """Context manager: if the hub does not respond, its client reads only from its cache in this context."""
+    """Context manager: within it, the hub's client reads only from its cache if the hub does not respond."""
     constants = huggingface_hub.constants
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
@@ -41,7 +41,7 @@ def cache_only_if_unreachable() -> Iterator[None]:
 
 
 def _answers(endpoint: str) -> bool:
-    """Whether ``endpoint`` responds to an HTTP request, with the proxies and certificates of the hub's client."""
+    """Whether ``endpoint`` responds to an HTTP request sent with the proxies and certificates of the hub's client."""
     try:
         get_session().head(endpoint, timeout=PROBE_TIMEOUT_S)
     except Exception:  # of whichever HTTP library the client was built on
@@ -61,10 +61,10 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
 
 
 def local_folder(path_or_hub_id: str | Path) -> Path | None:
-    """The folder of a model on this machine; None for a name on the hub. The hub is not contacted.
+    """Returns the folder of a model on this machine, or None for a name on the hub. The hub is not contacted.
 
-    Raises ``InputError`` if the path is a file, or neither exists nor has the form of a name on the hub. Imports no
-    torch.
+    Raises ``InputError`` if the path is a file, or if it neither exists nor has the form of a name on the hub. Does not
+    import torch.
     """
     path = Path(path_or_hub_id)
     if path.exists():
@@ -126,10 +126,10 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of the hub's client and of the HTTP library that it uses.
+    """Returns the exceptions that the hub's client, and the HTTP library it uses, may raise.
 
     The exceptions of ``requests`` are subclasses of ``OSError``. Those of ``httpx`` and ``httpx2`` are not; the client
-    uses ``httpx`` since its version 1 and ``httpx2`` since its version 2.
+    has used ``httpx`` since version 1 and ``httpx2`` since version 2.
     """
     from huggingface_hub import errors
 

@@ -32,12 +32,12 @@ NUM_CLASSES = 2
 
 
 class Glass(nn.Module):
-    """Global view and crops, each through a backbone; attention weighs the crops.
+    """Passes the global view and the crops through their backbones, and weights the crops by attention.
 
     GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head = LayerNorm(Dg + Dl)
-    – Dropout – Linear. The two backbones share no weights; if ``local_backbone`` is None, the crops pass through the
-    global backbone, too. ``crop_chunk`` crops of each image pass through the backbone at a time
-    (:mod:`glass.model.chunking`); None: all crops. Numbers of parameters, as in the paper: 171.70 M with ViT-B/16,
+    – Dropout – Linear. The two backbones share no weights; if ``local_backbone`` is None, the global backbone also
+    processes the crops. ``crop_chunk`` is the number of crops of each image that pass through the backbone at a time
+    (:mod:`glass.model.chunking`), or None for all. Parameter counts, equal to the paper's: 171.70 M with ViT-B/16,
     55.74 M with ConvNeXt-T, 47.29 M with ResNet-50.
     """
 
@@ -64,10 +64,10 @@ class Glass(nn.Module):
     def forward(
         self, global_view: torch.Tensor, local_crops: torch.Tensor, crop_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (B, 2) and attention weights (B, N), both float32.
+        """Returns logits (B, 2) and attention weights (B, N), both float32.
 
-        ``global_view`` is (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8, ``crop_mask`` (B, N) bool; None:
-        all crops are valid.
+        ``global_view`` is (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8, and ``crop_mask`` (B, N) bool. If
+        ``crop_mask`` is None, all crops are valid.
         """
         global_feature = self.global_backbone(global_view)
         crop_features = self.crop_features(local_crops)
@@ -76,7 +76,7 @@ class Glass(nn.Module):
         return self.head(feature).float(), attention_weights
 
     def crop_features(self, local_crops: torch.Tensor) -> torch.Tensor:
-        """Features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, in one pass or in chunks."""
+        """Computes features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, in one pass or in chunks."""
         backbone = self.global_backbone if self.shares_backbone else self.local_backbone
         batch_size, num_crops = local_crops.shape[:2]
         if self.crop_chunk is not None and self.crop_chunk < num_crops:
@@ -98,15 +98,16 @@ class SingleView(nn.Module):
     def forward(
         self, global_view: torch.Tensor, local_crops: torch.Tensor | None = None, crop_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, None]:
-        """Logits (B, 2) float32 of ``global_view`` (B, 3, S, S) uint8, and None in place of attention weights."""
+        """Returns logits (B, 2) float32 for ``global_view`` (B, 3, S, S) uint8, and None in place of attention
+        weights."""
         return self.head(self.global_backbone(global_view)).float(), None
 
 
 def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> None:
-    """Compiles each backbone in place and separately. A step spends all but a thousandth of its time in the backbones.
+    """Compiles each backbone separately and in place. About 99.9 % of a step's time is spent in the backbones.
 
-    The loop over chunks of crops is not compiled. In one graph with the backbones it would be unrolled, and the
-    compiler instead of ``crop_chunk`` would choose which activations are kept.
+    The loop over chunks of crops is not compiled. If it were compiled into one graph with the backbones, it would be
+    unrolled, and the compiler rather than ``crop_chunk`` would decide which activations are kept.
     """
     for part in model.children():
         if isinstance(part, Backbone):
@@ -114,7 +115,8 @@ def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> N
 
 
 def check_backbones(config: "RunConfig") -> None:
-    """Raises ``InputError`` if a backbone does not accept views of the configured size, or does not read their edges.
+    """Raises ``InputError`` if a backbone does not accept views of the configured size, or would ignore pixels at their
+    edges.
 
     Downloads nothing, and checks each backbone once per process.
     """
@@ -132,7 +134,7 @@ def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
 
 
 def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
-    """Setting that holds a view's size, such as ``loader.crop_size`` → (name of the view's backbone, size in px)."""
+    """Maps the setting that determines a view's size (e.g. ``loader.crop_size``) to (backbone name, size in px)."""
     model, loader = config.model, config.loader
     views = {"loader.global_size": (model.global_backbone, loader.global_size)}
     if model.kind == "glass":
@@ -142,12 +144,12 @@ def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
 
 
 def build_model(config: "RunConfig", *, with_weights: bool = True, for_training: bool = True) -> Glass | SingleView:
-    """The network for ``config``, on the CPU, initialised from torch's random generator.
+    """Builds the network for ``config`` on the CPU, initialised from torch's random generator.
 
-    ``with_weights=False`` neither downloads nor reads pretrained weights, for callers that load weights afterwards.
-    ``for_training=False`` builds the network as it is exported: no weight is frozen and there are no LoRA layers. In
-    this case the view sizes are not checked; the caller must call :func:`require_views_run` once the weights are
-    loaded.
+    With ``with_weights=False``, pretrained weights are neither downloaded nor read, for callers that load weights
+    afterwards. With ``for_training=False``, the network is built in the form in which it is exported: no weight is
+    frozen and there are no LoRA layers. In this case the view sizes are not checked; the caller must call
+    :func:`require_views_run` once the weights are loaded.
 
     Raises the ``InputError`` of :func:`check_backbones` (for training only),
     :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune`.

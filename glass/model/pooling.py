@@ -7,7 +7,7 @@ __all__ = ["AttentionPool"]
 
 
 class AttentionPool(nn.Module):
-    """Weighs N crop features by a learned score and sums them.
+    """Computes a weighted sum of N crop features, with learned weights.
 
     Linear(D, hidden) – Tanh – Dropout – Linear(hidden, 1), then a softmax over the crops that ``crop_mask`` allows
     (Ilse et al., arXiv 1802.04712; GLASS, arXiv 2601.00141).

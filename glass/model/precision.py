@@ -1,4 +1,4 @@
-"""The number format that the network computes in, and the reason for the choice."""
+"""Chooses the number format in which the network computes, and states the reason for the choice."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -13,10 +13,10 @@ ACCELERATE_NAMES = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
 
 
 def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, str]:
-    """The precision to compute in (``bf16``, ``fp16`` or ``float32``), and the reason as text.
+    """Returns the precision to compute in (``bf16``, ``fp16`` or ``float32``), and a phrase that states the reason.
 
-    ``setting`` is one of the three, or ``auto``. Raises ``InputError`` if ``device`` cannot compute in the precision
-    that ``setting`` names.
+    ``setting`` is one of the three, or ``auto``. Raises ``InputError`` if ``device`` does not support the precision
+    that ``setting`` requests.
     """
     cuda = torch.device(device).type == "cuda"
     if setting == "float32":
@@ -46,7 +46,7 @@ def precision_in_use(trained: str, device: torch.device | str) -> str:
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[None]:
-    """A context in which models compute in ``precision``, as returned by :func:`resolve_precision`."""
+    """Returns a context in which models compute in ``precision``, which is a result of :func:`resolve_precision`."""
     if precision == "float32":
         return nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16

@@ -1,8 +1,9 @@
 """Imports timm without torch's compiler.
 
-Importing the compiler takes half of the time before a first verdict (docs/LOG.md, 2026-11-29). Two decorators, one in
-torchvision and one in a timm model, import ``torch._dynamo``, and with it sympy and all of ``torch.distributed``. Both
-decorators matter only under ``torch.compile``, so they are replaced while timm is imported.
+Importing the compiler takes half of the time that passes before the first verdict (docs/LOG.md, 2026-11-29). It is
+imported because of two decorators, one in torchvision and one in a timm model: they import ``torch._dynamo``, which in
+turn imports sympy and all of ``torch.distributed``. Both decorators matter only under ``torch.compile``, so they are
+replaced while timm is imported.
 """
 
 import sys
@@ -38,7 +39,7 @@ def _without_compiler() -> Iterator[None]:
 
 
 def _is_compile_supported(device: str) -> bool:
-    """Calls torch's function ``is_compile_supported``, which is imported only here."""
+    """Calls torch's ``is_compile_supported``, and imports it only when called."""
     from torch._dynamo.utils import is_compile_supported
 
     return bool(is_compile_supported(device))

@@ -1,6 +1,6 @@
-"""Builds networks without random initial weights, for weights that are read from a file afterwards.
+"""Builds networks without random initialisation, for weights that are read from a file afterwards.
 
-timm fills every weight with random numbers while it builds a network. For a ViT-B/16 that takes seconds, although the
+timm fills every weight with random numbers when it builds a network. For a ViT-B/16 this takes seconds, even though the
 file replaces all of them.
 """
 
@@ -12,14 +12,15 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["WithoutRandomWeights"]
 
 _FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "erfinv_", "kaiming_normal_", "kaiming_uniform_"})
-"""Names of the functions that fill a tensor with random numbers, or turn these numbers into weights, in place. Each
-returns the tensor."""
+"""Names of the in-place functions that fill a tensor with random numbers or turn such numbers into initial weights.
+Each of them returns the tensor."""
 
 
 class WithoutRandomWeights(TorchFunctionMode):
-    """Context manager: in networks built inside, weights that would be random are left uninitialised.
+    """Context manager: networks built inside it are left with uninitialised memory where they would have random
+    weights.
 
-    Use it only where each parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires.
+    Use it only if every parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires.
     """
 
     def __torch_function__(
@@ -29,7 +30,7 @@ class WithoutRandomWeights(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Calls ``func``, unless it is a function that fills a tensor with random numbers; then returns the tensor
+        """Calls ``func``, unless it would fill a tensor with random numbers, in which case the tensor is returned
         unchanged."""
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in _FILLS:

@@ -1,8 +1,8 @@
-"""Checks, without weights, whether an architecture accepts views of a size and reads all of their pixels.
+"""Checks whether an architecture accepts views of a given size and uses all of their pixels, without loading weights.
 
-The network is created and run on torch's meta device, where tensors have shapes and no values, so the check costs
-neither memory nor a download. Errors that depend on values (an index beyond its table, as in MViTv2) appear only when
-:func:`require_runs` passes an image through the real network.
+The network is created and run on torch's meta device, where tensors have shapes but no values, so the check needs
+neither memory nor a download. Errors that depend on values (e.g. an index outside its table, as in MViTv2) are only
+found by :func:`require_runs`, which passes an image through the real network.
 """
 
 import math
@@ -22,10 +22,10 @@ from shards.errors import InputError
 __all__ = ["check_views", "require_runs"]
 
 STEPS = (16, 32, 56, 64)
-"""Suggested sizes are multiples of these. Networks that restrict the size need multiples of their total stride, or of
-this stride times the size of an attention window."""
+"""Suggested sizes are multiples of these numbers. Networks that restrict the image size require multiples of their
+total stride, or of that stride times the size of an attention window."""
 SMALL_RIM = 3
-"""Number of pixels at the edge that overlapping windows may leave unread. If they leave more, the size is refused."""
+"""Maximum number of edge pixels that overlapping windows may leave unread. If more are unread, the size is rejected."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class _Reduction:
 
 
 def check_views(name: str, size: int, setting: str) -> None:
-    """Raises ``InputError`` if the network ``name`` returns no vector for views of this size, or does not read their
-    edges.
+    """Raises ``InputError`` if the network ``name`` does not return a vector for views of this size, or ignores pixels
+    at their edges.
 
-    ``name`` is timm's name, ``size`` is in pixels per side, and ``setting`` is the key that sets the size. The message
-    suggests sizes nearby that fit.
+    ``name`` is timm's name, ``size`` is in pixels per side, and ``setting`` is the setting that determines the size.
+    The message suggests nearby sizes that fit.
     """
     problem = _problem(name, size)
     if problem is None:
@@ -70,7 +70,7 @@ def _no_vector(name: str, gives: str) -> str:
 
 
 def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> None:
-    """Raises ``InputError`` if ``backbone`` fails on a black image of this size, or returns no vector for it.
+    """Raises ``InputError`` if ``backbone`` fails on a black image of this size, or does not return a vector for it.
 
     ``size`` is in pixels per side; the message is that of :func:`check_views`. A network on the meta device cannot be
     run and is accepted.
@@ -96,8 +96,8 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
 class _Problem:
     """The reason why a size does not fit a network.
 
-    It consists of the words for the message, the number of rows left unread, and the step between sizes that fit; or of
-    the kind of output, if that is no vector.
+    Either ``words`` for the message, with the number of unread rows (``rim``) and the ``step`` between sizes that fit,
+    if known; or, if the network does not return a vector, what it ``gives`` instead.
     """
 
     words: str = ""
@@ -131,7 +131,7 @@ def _problem(name: str, size: int) -> _Problem | None:
 
 @contextmanager
 def _meta() -> Iterator[None]:
-    """Context manager: networks inside are created on the meta device, without gradients or warnings.
+    """Context manager: networks created inside it are placed on the meta device, without gradients or warnings.
 
     The random state is restored at the end.
     """
@@ -154,8 +154,8 @@ def _shape(found: Any) -> str:
 
 @contextmanager
 def _spatial_layers(network: nn.Module) -> Iterator[list[_Reduction]]:
-    """Context manager: yields a list to which every layer that slides a window over square maps is added when it
-    runs."""
+    """Context manager: yields a list that collects every layer that slides a window over square maps, in the order of
+    execution."""
     seen: list[_Reduction] = []
 
     def note(layer: Any, inputs: tuple[torch.Tensor, ...], _: object) -> None:
@@ -185,11 +185,12 @@ def _side(value: int | tuple[int, ...]) -> int:
 
 
 def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
-    """(Number of rows at the end of an image of ``size`` pixels that no patch reaches, width of a patch in pixels).
+    """Returns (number of rows at the end of an image of ``size`` pixels that no patch covers, patch width in pixels).
 
-    Patches lie side by side: the window of the layer that cuts them is as large as its stride, and no later layer reads
-    the same pixels. So the rows after the last patch are lost, unless earlier layers have mixed them in. Overlapping
-    windows may lose some rows, too; up to :data:`SMALL_RIM` of them, as in Inception's stem, are accepted.
+    Patches lie side by side: the layer that cuts them has a window as large as its stride, and no other layer reads the
+    same pixels afterwards. Rows after the last patch are therefore lost, unless earlier layers have mixed them into
+    others. Overlapping windows may lose rows as well; up to :data:`SMALL_RIM` lost rows, as in Inception's stem, are
+    accepted.
     """
     path: list[_Reduction] = []
     side = size
@@ -225,9 +226,9 @@ def _sentence(problem: _Problem, name: str, size: int, setting: str) -> str:
 
 
 def _sizes_that_fit(name: str, size: int, steps: tuple[int, ...]) -> list[int]:
-    """The nearest smaller and the nearest larger size that fit ``name``, among multiples of ``steps``.
+    """Returns the nearest smaller and the nearest larger size that fit ``name``, among multiples of ``steps``.
 
-    A size is left out if none fits on its side of ``size``.
+    Either is omitted if no such size fits.
     """
     below = {size // step * step for step in steps} - {0, size}
     above = {size // step * step + step for step in steps}

@@ -1,4 +1,4 @@
-"""Shows the audit of a data set: as a page, which includes pictures that occur twice, and as a sentence for other
+"""Renders the audit of a data set: as a page that shows pairs of duplicate pictures, and as a sentence for other
 reports."""
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from shards.manifest.stored_views import StoredViews
 __all__ = ["MOST_PAIRS", "audit_sentence", "pair_pictures", "render_audit_html"]
 
 MOST_PAIRS = 40
-"""At most this many pairs are shown, the worst first."""
+"""Maximum number of pairs shown, worst first."""
 LONGEST_SIDE = 192
 SHORTEST_SIDE = 24
 BUDGET_BYTES = 900_000
@@ -38,8 +38,8 @@ def audit_sentence(document: AuditSummary) -> str:
 
 
 def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ()) -> str:
-    """Renders the page for a result of :func:`glass.auditing.audit.audit_dataset`. ``pictures`` are the
-    :func:`pair_pictures` of its duplicates."""
+    """Renders the page for a result of :func:`glass.auditing.audit.audit_dataset`. ``pictures`` are the pictures of its
+    duplicates, as returned by :func:`pair_pictures`."""
     return render(
         "audit.html.j2",
         document=document,
@@ -50,7 +50,7 @@ def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ())
 
 
 def _below_guessing(document: Audit) -> str:
-    """Text that explains AUROCs below 0.5; empty if no AUROC is clearly below 0.5."""
+    """Returns text that explains AUROCs below 0.5, or an empty string if no AUROC is clearly below 0.5."""
     metadata = document["metadata"]
     if metadata is None:
         return ""
@@ -59,10 +59,10 @@ def _below_guessing(document: Audit) -> str:
 
 
 def pair_pictures(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[str, str]]:
-    """Data URIs of both pictures of each of the first ``MOST_PAIRS`` pairs.
+    """Returns, for each of the first ``MOST_PAIRS`` pairs, the data URIs of both pictures.
 
-    The pictures are the stored global views, in the proportions of their images. Raises ``InputError`` if a shard
-    cannot be read.
+    The pictures are the stored global views, rescaled to the aspect ratios of the images. Raises ``InputError`` if a
+    shard cannot be read.
     """
     pairs = duplicates.pairs[:MOST_PAIRS].tolist()
     widths, heights = dataset.column("width"), dataset.column("height")
@@ -75,9 +75,9 @@ def pair_pictures(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[s
 
 
 def _thumbnail(view: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Scales the global view (S, S, 3) uint8 of an image of ``width`` × ``height`` pixels to the image's proportions.
+    """Scales an image's global view (S, S, 3) uint8 to the aspect ratio of the ``width`` × ``height`` image.
 
-    Returns (h, w, 3) uint8. The short side of a very long image is widened to ``SHORTEST_SIDE``.
+    Returns (h, w, 3) uint8. If the image is very elongated, the short side is at least ``SHORTEST_SIDE``.
     """
     scale = min(LONGEST_SIDE, max(view.shape[:2])) / max(width, height)
     size = (max(SHORTEST_SIDE, round(width * scale)), max(SHORTEST_SIDE, round(height * scale)))

@@ -1,4 +1,5 @@
-"""Plots of a crop study: cost of training, and gain and cost of prediction, against the number of crops."""
+"""Plots the results of a crop study against the number of crops: cost of training, and quality and cost of
+prediction."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +11,12 @@ __all__ = ["crop_svgs"]
 MIB = 2**20
 
 Series = Mapping[str, tuple[Sequence[float], tuple[float, float] | None]]
-"""Name → (one value for each number of crops, (intercept, slope) of a line fitted to these values or None)."""
+"""Name of a series → (one value per number of crops, (intercept, slope) of the line fitted to these values, or
+None)."""
 
 
 def crop_svgs(document: CropStudy) -> dict[str, str]:
-    """Name of a plot → inline SVG, for the content of a ``crop_study.json``."""
+    """Returns, by name, the plots of ``document``, the content of a ``crop_study.json``, as inline SVG."""
     training, curve = document["training"], document["inference"]
     crops = [row["num_crops"] for row in training]
     memory: Series = {

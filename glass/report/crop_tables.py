@@ -1,4 +1,4 @@
-"""Tables of crop studies and of the baselines, with every figure that was measured."""
+"""Builds the tables of crop studies and of the baselines, with every figure that was measured."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ Rows = list[list[str]]
 
 
 def training_table(study: CropStudy) -> tuple[list[str], Rows]:
-    """Head and rows of the table on the cost of training, with a row for each number of crops."""
+    """Returns (column headings, rows) of the table of training costs, with one row per number of crops."""
     memory = _memory_names(study["training"])
     head = [
         "crops",
@@ -53,7 +53,7 @@ def training_table(study: CropStudy) -> tuple[list[str], Rows]:
 
 
 def inference_table(study: CropStudy) -> tuple[list[str], Rows]:
-    """Head and rows of the table on the gain and cost of prediction, with a row for each number of crops."""
+    """Returns (column headings, rows) of the table of prediction quality and cost, with one row per number of crops."""
     found = study["inference"]["rows"]
     memory = _memory_names(found)
     head = ["crops", "accuracy", "95 % interval", "ECE", "latency of an image", "images/s", *memory.values()]
@@ -73,12 +73,12 @@ def inference_table(study: CropStudy) -> tuple[list[str], Rows]:
 
 
 def not_fitting(study: CropStudy) -> list[str]:
-    """A sentence for each number of crops that did not fit into memory."""
+    """Returns one sentence for each number of crops that did not fit into memory."""
     return [f"{counted(row['num_crops'], 'crop')}, {row['part']}: {row['why']}" for row in study["did_not_fit"]]
 
 
 def fit_rows(document: StudyDocument) -> Rows:
-    """Table rows for the straight lines that were fitted in all crop studies of ``document``."""
+    """Returns the table rows for the lines fitted in all crop studies of ``document``."""
     rows = []
     for name, study in document["crop_studies"].items():
         for what, fit in study["fits"].items():
@@ -97,7 +97,7 @@ def fit_rows(document: StudyDocument) -> Rows:
 
 
 def baseline_rows(document: StudyDocument) -> Rows:
-    """Table rows for the memory and time that training each baseline takes, all with the same batch size."""
+    """Returns the table rows for the memory and time needed to train each baseline."""
     rows = []
     for row in document["baseline_memory"]:
         memory = ", ".join(
@@ -128,6 +128,6 @@ def _three_digits_between(values: Sequence[float] | None, scale: float) -> str:
 
 
 def _memory_names(rows: Sequence[TrainingRow] | Sequence[InferenceRow]) -> dict[str, str]:
-    """Name of a memory measurement → heading of its column."""
+    """Maps the name of each memory measurement to the heading of its column."""
     names = rows[0]["memory"] if rows else ()
     return {name: f"{name.removesuffix('_bytes')} memory" for name in names}

@@ -1,11 +1,11 @@
-"""The content of a report as data: it summarises runs and their data set, and compares the runs.
+"""Builds the content of a report as data: summaries of the runs and their data set, and comparisons of the runs.
 
 ``report.json`` (:func:`report_document`, declared in ``glass.report.document``) holds the following fields, and one
 entry per run under the name of the run:
 
 ``format_version``  int, 1
 ``created``         ISO 8601, UTC
-``note``            str | null: what a reader must know before all else (that the data are a simulation, a subset …)
+``note``            str | null: what readers must know first (e.g. that the data are a simulation, or a subset)
 ``split``           str: the split on which the runs were evaluated
 ``dataset``         ``name``, ``dataset_json_sha256``, ``counts`` (rows of ``split``, ``class``,
                     ``generator``, ``images``), ``evaluated`` (per class of the evaluated split:
@@ -64,10 +64,11 @@ FORMAT_VERSION = 1
 def report_document(
     runs: Sequence[RunData], dataset: "ShardDataset", split: str, note: str | None = None
 ) -> dict[str, Any]:
-    """The content of ``report.json``, which this module's docstring describes. The first run is compared with the rest.
+    """Returns the content of ``report.json``, described in this module's docstring. The first run is compared with each
+    of the others.
 
-    Raises ``InputError`` if a run has the same name as a field of the document or as another run, or if the files of a
-    run hold invalid values.
+    Raises ``InputError`` if a run has the same name as a field of the document or as another run, or if a run's files
+    hold invalid values.
     """
     audit = read_audit(Path(dataset.root))
     document: dict[str, Any] = {
@@ -123,7 +124,7 @@ def _split_results(evaluation: Evaluation) -> SplitResults:
 
 
 def compare_runs(run: RunData, baseline: RunData) -> Comparison:
-    """The AUROC of ``run`` minus that of ``baseline`` on the images that both scored, with its interval."""
+    """Returns the AUROC of ``run`` minus that of ``baseline`` on the images that both scored, with its interval."""
     ours = run.predictions
     places = pc.index_in(ours["sample_key"], baseline.predictions["sample_key"].combine_chunks())
     shared = pc.is_valid(places)

@@ -40,18 +40,18 @@ __all__ = [
 
 
 SplitClassCount = TypedDict("SplitClassCount", {"split": str, "class": str, "generator": str, "images": int})
-"""Number of images of a class and generator in a split."""
+"""Number of images for one combination of split, class and generator."""
 
 
 class FileFacts(TypedDict):
-    """How the evaluated images of a class are stored."""
+    """Formats and median size of one class's evaluated images."""
 
     formats: dict[str, int]
     median_megapixels: Number | None
 
 
 class EvaluatedFacts(TypedDict):
-    """How the evaluated images of both classes are stored."""
+    """Formats and median size of the evaluated images, by class."""
 
     real: FileFacts
     generated: FileFacts
@@ -86,7 +86,7 @@ class Report(TypedDict):
 
 
 class SplitResults(TypedDict):
-    """The parts of a run's evaluation other than the metrics, which are stored as further fields beside these."""
+    """Everything in a run's evaluation except the metrics, which are stored next to these fields."""
 
     intervals: MetricIntervals
     confusion: Confusion
@@ -168,7 +168,7 @@ class RunReport(TypedDict):
 
 
 def check_report(document: dict[str, Any], runs: Sequence[str]) -> None:
-    """Raises ``ValueError`` that names the first missing or invalid entry."""
+    """Raises ``ValueError`` naming the first entry that is missing or invalid."""
     split = typed_document(document, Report)["split"]
     for run in runs:
         if run not in document:

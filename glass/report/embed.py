@@ -1,4 +1,4 @@
-"""Encodes pixels as data URIs, in the best quality at which a set of images fits into a size limit."""
+"""Encodes pixels as data URIs, at the best quality that keeps a set of images within a size limit."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def shrink(image: Pixels, longest_side: int) -> Pixels:
-    """``image`` (H, W, 3), reduced so that its longer side has at most ``longest_side`` pixels."""
+    """Returns ``image`` (H, W, 3), scaled down if its longer side has more than ``longest_side`` pixels."""
     height, width = image.shape[:2]
     scale = min(1.0, longest_side / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -23,10 +23,10 @@ def shrink(image: Pixels, longest_side: int) -> Pixels:
 
 
 def encoder(images: Sequence[Pixels], budget_bytes: int, *, lossless: bool) -> tuple[Callable[[Pixels], str], str]:
-    """Returns (function that turns pixels into a data URI, name of its format: "PNG" or, for example, "JPEG 88").
+    """Returns (function that converts pixels to a data URI, name of its format: "PNG" or, for example, "JPEG 88").
 
-    The format is the first in which all ``images`` together stay within ``budget_bytes`` (before base64 adds a third):
-    PNG (only if ``lossless``), then JPEG of quality 95, 88, 78, 65, 40. If none of them does, it is JPEG 40.
+    The format is the first one that keeps all ``images`` together within ``budget_bytes`` (before base64 adds a third):
+    PNG (only if ``lossless``), then JPEG of quality 95, 88, 78, 65, 40. If none of them does, JPEG 40 is used.
     """
     choices: list[dict[str, Any]] = [{"format": "PNG"}] if lossless else []
     choices += [{"format": "JPEG", "quality": q, "subsampling": 0} for q in (95, 88, 78, 65, 40)]

@@ -1,7 +1,7 @@
-"""The robustness table as a picture, with a row for each change of the images and a column for each generator.
+"""Draws the robustness table as a picture, with one row per perturbation and one column per generator.
 
-It shows two metrics for each model. As a file, it is a PNG; in a page, it is an inline SVG whose text has the page's
-colours.
+Two metrics are shown for each model. Stored as a file, the picture is a PNG; in a page, it is an inline SVG whose text
+follows the page's colour scheme.
 """
 
 import io
@@ -24,11 +24,12 @@ METRICS = (("auroc", "AUROC", 0.5), ("tpr_at_fpr_1", "detected at ≤ 1 % false 
 
 ALL = "all"
 MAX_GENERATORS = 12
-"""At most this many generators get a column. If there are more, those with the lowest AUROC in any row are shown."""
+"""Maximum number of generators with a column of their own. If there are more, those with the lowest AUROC in any row
+are shown."""
 
 BLACK_FROM = 0.475
-"""Position on the colour map cividis above which black text is easier to read than white text. At this position, both
-have a contrast of 4.5."""
+"""Position on the colour map cividis above which black text is more legible than white text. At exactly this position,
+both have a contrast ratio of 4.5."""
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.4  # inches
 LABEL_WIDTH = 2.2
 PIXELS_PER_INCH = 110

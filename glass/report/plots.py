@@ -1,7 +1,7 @@
-"""Plots as inline SVG in the page's colours, which follow its light and dark mode.
+"""Draws plots as inline SVG in the page's colours, which adapt to light and dark mode.
 
-matplotlib has no CSS variables. So ink, grid and runs are drawn in placeholder colours that occur nowhere else, and in
-the finished SVG these are replaced by ``var(--…)``. Text is stored as text, not as outlines.
+matplotlib does not support CSS variables. Ink, grid and runs are therefore drawn in placeholder colours that are used
+nowhere else, and these are replaced by ``var(--…)`` in the finished SVG. Text is stored as text, not as outlines.
 """
 
 import io
@@ -40,7 +40,7 @@ DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 2, 2))]
 
 
 def roc_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Two ROC plots (detection rate against false-alarm rate): up to 10 % false alarms, and complete."""
+    """Returns two ROC plots (detection rate against false-alarm rate): one up to 10 % false alarms, one complete."""
     panels = []
     for title, limit in (("up to 10 % false alarms", 0.1), ("all thresholds", 1.0)):
         figure, axes = panel()
@@ -63,10 +63,10 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Two plots: the reliability diagram, and the distribution of the scores.
+    """Returns two plots: the reliability diagram, and the distribution of the scores.
 
-    The reliability diagram shows the share of generated images against the score; the area of a dot is proportional to
-    the number of images.
+    The reliability diagram shows the fraction of generated images against the score; a dot's area is proportional to
+    its number of images.
     """
     words = sorted({score_word(run.evaluation.get("calibration")) for run in runs})
     given_as = f"{' or '.join(words)} given"
@@ -94,7 +94,7 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def training_svg(runs: "Sequence[RunData]") -> list[str]:
-    """Two plots by epoch: loss (training solid, validation dotted), and validation AUROC."""
+    """Returns two plots by epoch: loss (training solid, validation dotted), and validation AUROC."""
     from matplotlib.ticker import MaxNLocator
 
     (left, loss), (right, auroc) = panel(), panel()
@@ -121,13 +121,14 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def _column(run: "RunData", name: str) -> list[float]:
-    """The values of a metric, one for each epoch. An epoch without a value gets NaN, which leaves a gap in the line."""
+    """Returns the values of a metric, one per epoch. Missing values are NaN, which interrupts the line in the plot."""
     values = [cast(float | None, entry.get(name)) for entry in run.epochs]
     return [np.nan if value is None else value for value in values]
 
 
 def run_style(number: int) -> dict[str, Any]:
-    """The colour and dash pattern of run ``number``. The dashes distinguish runs for readers who see no colours."""
+    """Returns the colour and dash pattern for the run at index ``number``. The dashes distinguish the runs for
+    colour-blind readers."""
     return {"color": RUN_COLOURS[number % NUM_RUN_COLOURS], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}
 
 
@@ -169,7 +170,8 @@ def _finish_legend(legend: Any) -> None:
 
 
 def as_svg(figure: "Figure", title: str, *, finish: bool = True) -> str:
-    """The figure as inline SVG in the page's colours. ``title`` is the text that screen readers read out for it.
+    """Returns the figure as inline SVG in the page's colours. ``title`` is the description that screen readers
+    announce.
 
     ``finish`` applies the style of axes, grids and legends that all plots share.
     """

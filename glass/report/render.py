@@ -20,7 +20,7 @@ __all__ = ["render_html"]
 
 
 def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: Gallery) -> str:
-    """Renders the page for ``document``, the :func:`glass.report.data.report_document` of ``runs``; see
+    """Renders the page for ``document``, which :func:`glass.report.data.report_document` built from ``runs``; see
     :func:`glass.report.template.render`."""
     split = document["split"]
     names = [run.name for run in runs]
@@ -60,8 +60,8 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
 
 
 def _data_sentences(document: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """The sentences about the data of the runs, without repetitions. A sentence that does not apply to all runs begins
-    with the names of those to which it applies."""
+    """Returns the distinct sentences about the data of the runs. A sentence that does not apply to every run starts
+    with the names of the runs it applies to."""
     whose: dict[str, list[str]] = {}
     for name in names:
         for sentence in said.data_sentences(document[name]["model"], document["dataset"]):
@@ -70,7 +70,7 @@ def _data_sentences(document: Mapping[str, Any], names: Sequence[str]) -> list[s
 
 
 def _robustness(document: Robustness) -> dict[str, Any]:
-    """A table for each model, and the heat map of all models."""
+    """Returns one table per model, and the heat map of all models."""
     tables_of = {name: robustness_table(document, name) for name in document["models"]}
     return {"tables": tables_of, "heat_map": Markup(heat_map_svg(document))}
 
@@ -85,7 +85,7 @@ def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict
 
 
 def _settings_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each setting that any run has. The settings in which the runs differ come first."""
+    """Returns one row for each setting of any run. Settings in which the runs differ come first."""
     settings = [document[name]["settings"] for name in names]
     keys = list(dict.fromkeys(key for one in settings for key in one))
     rows = []

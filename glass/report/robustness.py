@@ -1,4 +1,4 @@
-"""The table of ``glass.measure.robustness`` as text, for a terminal and for the report of a run."""
+"""Formats the table of ``glass.measure.robustness`` as text, for the terminal and for the reports of runs."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
 
 
 def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table for ``model``, with a row for each change of the images."""
+    """Returns (column headings, rows) of the table for ``model``, with one row per perturbation."""
     several = len(document["models"]) > 1
     rows = []
     for row in document["rows"]:
@@ -51,7 +51,7 @@ def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[
 
 
 def robustness_summary(document: Robustness) -> RobustnessSummary:
-    """The figures of the robustness table that go into ``report.json``."""
+    """Returns the subset of the robustness table that is stored in ``report.json``."""
     return {
         "worst": document["worst"],
         "rows": [

@@ -26,7 +26,7 @@ __all__ = ["RunData", "load_run"]
 
 @dataclass(frozen=True)
 class RunData:
-    """The contents of the files of one run."""
+    """The data read from the files of one run."""
 
     name: str
     """The name of the run in the report."""
@@ -42,7 +42,7 @@ class RunData:
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
-    """Reads the run in ``folder``. Raises ``InputError`` that names the file if one is missing, damaged, or belongs to
+    """Reads the run in ``folder``. Raises ``InputError`` naming the file if one is missing, damaged, or belongs to
     another data set."""
     digest = dataset_json_sha256(dataset.root)
     variant = found_of(folder, EVALUATION, split, digest)

@@ -1,4 +1,4 @@
-"""Plots of a search: its history, the importance of the settings, and the settings of its complete trials."""
+"""Plots a search: its history, the importance of each setting, and the settings of its completed trials."""
 
 import math
 import re
@@ -29,9 +29,10 @@ PAPER_COLOURS = {
 
 
 def search_svgs(document: Tuning) -> dict[str, str]:
-    """Name of a plot → inline SVG, for ``document``, the content of a ``tuning.json``.
+    """Returns, by name, the plots of ``document``, the content of a ``tuning.json``, as inline SVG.
 
-    The plots are ``history``, ``importance`` if the importances are known, and ``parallel`` if a trial is complete.
+    The plots are ``history``; ``importance``, if the importances are known; and ``parallel``, if at least one trial is
+    complete.
     """
     complete = complete_trials(document["trials"])
     svgs = {"history": _history(document)}
@@ -80,7 +81,7 @@ def _importance(importance: Mapping[str, float]) -> str:
 def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Sequence[Mapping[str, Any]]) -> str:
     """Plots each complete trial as a line across the axes of all settings. Better trials are darker.
 
-    Each axis covers the values that were searched: a range on a logarithmic scale, options at equal distances.
+    Each axis covers the values that were searched: ranges on a logarithmic scale, options at equal distances.
     """
     names = list(complete[0][1]["params"])
     dimensions = {dimension["name"]: dimension for dimension in space}
@@ -111,7 +112,7 @@ def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Seque
 
 
 UNITS = {"batch": "\n(images)", "num_crops": "\n(per image)", "dropout": "\n(rate)"}
-"""Setting → its unit on the axis label, for the settings that have a unit."""
+"""Setting → its unit on the axis label, for settings that have a unit."""
 
 
 def _unit(metric: str) -> str:
@@ -129,7 +130,8 @@ class _Scale:
 
 
 def _scale(dimension: Mapping[str, Any], values: Sequence[Any]) -> _Scale:
-    """The axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis covers only ``values``."""
+    """Returns the axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis only spans
+    ``values``."""
     if "low" in dimension:
         low, high = math.log10(dimension["low"]), math.log10(dimension["high"])
         powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)

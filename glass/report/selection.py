@@ -1,4 +1,4 @@
-"""Chooses the images that a report shows: a mix that includes mistakes, and that is the same every time."""
+"""Chooses the images shown in a report: a reproducible selection that includes mistakes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ class Pick:
     """A sample chosen for the gallery, and the reason for choosing it."""
 
     row: int
-    """Number of the sample's row in the predictions table."""
+    """Row index of the sample in the predictions table."""
     reason: str
 
 
 def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -> list[Pick]:
-    """Picks at most MAX_CARDS images, each once.
+    """Picks at most MAX_CARDS images, none of them twice.
 
-    From the real images, and from the images of each generator, it picks: the most confident mistake, the image nearest
-    to the threshold, the most confident right verdict, and a typical image (of median confidence in its true class).
-    Between ``real_below`` and ``threshold``, a verdict is uncertain and counts as neither right nor a mistake. Mistakes
-    are picked first, so if there are many generators, the other images are dropped before the mistakes.
+    From the real images, and from the images of each generator, it picks the most confident mistake, the image nearest
+    to the threshold, the most confident correct verdict, and a typical image (of median confidence in its true class).
+    A verdict between ``real_below`` and ``threshold`` is uncertain and counts as neither correct nor mistaken. Mistakes
+    are picked first, so if there are too many generators, the other kinds of picks are dropped first.
     """
     probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
     flagged = probability >= threshold
@@ -59,7 +59,8 @@ def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -
 
 
 def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[Rows]:
-    """One array of rows for the real images, then one for each generator, sorted by name. Empty arrays are left out."""
+    """Returns one array of row indices for the real images, then one per generator, sorted by name. Empty arrays are
+    omitted."""
     generator = predictions["generator"].to_numpy(zero_copy_only=False)
     kinds = [np.flatnonzero(label == 0)]
     for name in sorted(set(generator[label == 1])):

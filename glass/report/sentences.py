@@ -29,13 +29,14 @@ IN_SAMPLE_WARNING = (
 
 
 FEW_PER_POINT = 100
-"""With fewer real images than this, one false alarm is a rate of more than 1 %, too coarse for the left ROC plot."""
+"""With fewer real images than this, a single false alarm amounts to a rate of more than 1 %, which is too coarse for
+the left ROC plot."""
 FEW_PER_BIN = 20
-"""With fewer images per bin than this, chance may move a point of the reliability diagram by a fifth or more."""
+"""With fewer images per bin than this, chance alone can move a point of the reliability diagram by 0.2 or more."""
 
 
 def few_for_roc(samples: Sequence[Samples]) -> str | None:
-    """A sentence of caution if the ROC curves are based on few real images, else None."""
+    """Returns a warning if the ROC curves are based on too few real images, else None."""
     real = min(one["real"] for one in samples)
     if not 0 < real < FEW_PER_POINT:
         return None
@@ -44,7 +45,7 @@ def few_for_roc(samples: Sequence[Samples]) -> str | None:
 
 
 def few_for_reliability(samples: Sequence[Samples]) -> str | None:
-    """A sentence of caution if the reliability diagram is based on few images, else None."""
+    """Returns a warning if the reliability diagram is based on too few images, else None."""
     scored = min(one["scored"] for one in samples)
     if scored >= FEW_PER_BIN * NUM_ECE_BINS:
         return None
@@ -55,7 +56,8 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
 
 
 def score_word(calibration: AppliedCalibration | None) -> str:
-    """The name for the scores of an evaluation with this ``calibration`` entry: ``raw score`` or ``probability``."""
+    """Returns what to call the scores of an evaluation with this ``calibration`` entry: ``raw score`` or
+    ``probability``."""
     return "raw score" if calibration is None else "probability"
 
 
@@ -64,16 +66,16 @@ _PROMISES = {
     "fewer than promised": "so false alarms are rarer than promised",
     "not kept": "so the promise is not kept",
 }
-"""Verdict on the promise in a document → wording. "kept" becomes "may hold", because even a measured rate above the
-promised one counts as kept if it may be chance."""
+"""Verdict on the promise in a document → its wording in the report. "kept" is worded as "may hold", because the verdict
+is also "kept" if the measured rate exceeds the promised one by no more than chance can explain."""
 
 
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
-    """Sentences about the ``calibration`` entry of an evaluation.
+    """Returns sentences about the ``calibration`` entry of an evaluation.
 
     One sentence compares the promised rate of false alarms with the measured rate; another states how many images are
-    uncertain. If the calibration was made on the evaluated images, there is only a warning. Without a calibration, and
-    for documents of earlier versions that lack these figures, there is no sentence.
+    uncertain. If the calibration was made on the evaluated images, the only sentence is a warning. Without a
+    calibration, or in documents of earlier versions that lack these figures, there are no sentences.
     """
     if calibration is None:
         return []
@@ -100,7 +102,7 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
 
 
 def learnt_sentence(learnt: Overlap | None) -> str | None:
-    """A warning if the model learnt from any of the evaluated images, or if this is not known; else None.
+    """Returns a warning if the model learnt from any of the evaluated images, or if that is unknown; else None.
 
     ``learnt`` is the result of :func:`glass.config.learnt_ids.overlap`.
     """
@@ -124,7 +126,8 @@ def learnt_sentence(learnt: Overlap | None) -> str | None:
 
 
 def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
-    """Sentences with the notes on the data that ``model`` learnt from and on ``dataset``, on which it was measured."""
+    """Returns sentences with two data sets' notes: of the one that ``model`` learnt from, and of ``dataset``, on which
+    it was measured."""
     whose: dict[str, list[str]] = {}
     for note, what in ((model.get("data_note"), "learnt from"), (dataset.get("note"), "was measured on")):
         if note:
@@ -133,7 +136,7 @@ def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
 
 
 def comparison_sentence(comparison: Comparison) -> str:
-    """A sentence that states which run has the higher AUROC, or that the images do not show which is better."""
+    """Returns a sentence stating which run has the higher AUROC, or that the images do not suffice to decide."""
     run, baseline = comparison["run"], comparison["baseline"]
     difference, interval = comparison["difference"], comparison["interval"]
     if difference is None or interval is None:

@@ -1,7 +1,7 @@
-"""Tables about the tests of a study, with means over the seeds.
+"""Builds tables of a study's test results, averaged over the seeds.
 
-They show detection at few false alarms, results by generator, false alarms on each kind of real images, and the effect
-of calibration.
+They show the detection rate at low false-alarm rates, results by generator, false alarms on subsets of the real images,
+and the effect of calibration.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from glass.studies.study_documents import Comparison, StudyResult
 __all__ = ["Table", "result_tables", "result_title", "spread", "terms_said"]
 
 Table = tuple[str, str, Sequence[str], list[list[str]]]
-"""(title, explanation of the figures, column heads, rows)."""
+"""(title, explanation of the figures, column headings, rows)."""
 
 AT_FEW = ("tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10")
 AT_FEW_HEAD = tuple(f"detected at ≤ {limit} % false alarms" for limit in (1, 5, 10))
 
 
 def result_title(row: StudyResult) -> str:
-    """The name of the model and, for a baseline, the terms on which its settings were searched; see
-    :func:`terms_said`."""
+    """Returns the model's name and, for a baseline, how its settings were searched (see :func:`terms_said`)."""
     terms = terms_said(row)
     kind = "GLASS" if row["kind"] == "glass" else "resize-only"
     return f"{kind} {row['family']}" + ("" if terms == "tuned" else f", {terms}")
 
 
 def terms_said(row: StudyResult | Comparison) -> str:
-    """The terms on which the settings were searched, as text: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
-    ``equal compute`` (equal to the search of GLASS). If a search for equal compute stopped early, the text states which
-    share of that compute it used."""
+    """Describes how much searching went into the settings: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
+    ``equal compute``, meaning as many trials or as much compute as the search for GLASS used. If an equal-compute
+    search stopped early, the text states what fraction of that compute it used; if there is no search of GLASS to
+    compare with, it says so."""
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]
@@ -40,7 +40,7 @@ def terms_said(row: StudyResult | Comparison) -> str:
 
 
 def spread(summary: Summary) -> str:
-    """Mean ± standard deviation, as text."""
+    """Formats a value as mean ± standard deviation."""
     if summary["mean"] is None:
         return "–"
     return number(summary["mean"]) + ("" if summary["sd"] is None else f" ± {summary['sd']:.3f}")

@@ -1,4 +1,4 @@
-"""Figures of a report document as rows of text, the same on the page and in the terminal."""
+"""Formats the figures of a report document as rows of text, identical on the page and in the terminal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,11 +49,12 @@ METRIC_ROWS = (
 
 
 NO_INTERVAL = "too few to tell"
-"""The text shown for an interval of width zero. If all bootstrap draws agree, there are no bounds to show."""
+"""The text shown for an interval of zero width, which arises if all bootstrap draws agree, so there are no bounds to
+show."""
 
 
 class Cell(NamedTuple):
-    """A number with its interval, as text; ``str()`` gives "0.912 (0.871–0.953)"."""
+    """A number and its interval, as text; ``str()`` returns e.g. "0.912 (0.871–0.953)"."""
 
     value: str
     interval: str = ""
@@ -80,17 +81,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def three_digits(value: float) -> str:
-    """``value`` as text with three significant digits; from 100 on, as a whole number."""
+    """Formats ``value`` with three significant digits, or as a whole number if it is 100 or more."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def percent(value: float | None) -> str:
-    """A share as a percentage: 0.034 becomes "3.4 %"; an en dash for None."""
+    """Formats a fraction as a percentage: 0.034 becomes "3.4 %", and None an en dash."""
     return "–" if value is None else f"{100 * value:z.1f} %"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as "1 h 05 min", "3 min 20 s" or "12.3 s"; an en dash for None."""
+    """Formats seconds as "1 h 05 min", "3 min 20 s" or "12.3 s"; None becomes an en dash."""
     if seconds is None:
         return "–"
     if seconds < 60:
@@ -103,11 +104,12 @@ def duration(seconds: float | None) -> str:
 def interval_text(
     value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number, between: str = "–"
 ) -> str:
-    """The ``interval`` of ``value`` as text, with both ends formatted by ``show``; empty if there is none.
+    """Formats the ``interval`` of ``value``, with both ends formatted by ``show``; returns an empty string if there is
+    none.
 
-    The ends have as many digits as the value, so that rounding cannot put the value outside the interval. A percentile
-    interval from the bootstrap may exclude the value; it is then extended to include it. If all draws agree, the text
-    is ``NO_INTERVAL``.
+    Each end has as many digits as the value, so rounding cannot put the value outside the interval. A percentile
+    interval from the bootstrap may exclude the value, in which case it is extended to include it. If all draws agree,
+    the text is ``NO_INTERVAL``.
     """
     if value is None or interval is None:
         return ""
@@ -123,8 +125,8 @@ def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
 
 
 def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
-    """Rows for the result of ``glass.measure.generators.per_generator``: one for each generator, then their mean, their
-    minimum, and the real images."""
+    """Returns rows for the result of ``glass.measure.generators.per_generator``: one per generator, followed by their
+    mean, their minimum, and the real images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(
@@ -143,7 +145,8 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
 
 
 def verdict_counts(results: SplitResults) -> tuple[list[str], list[list[str]]]:
-    """(column heads without the first, rows) of a table that counts verdicts; each row begins with a class of images.
+    """Returns (column headings except the first, rows) of a table of verdict counts; each row starts with the name of a
+    class.
 
     If the calibration has a band of doubt, there is also a column for the verdict ``uncertain``.
     """

@@ -1,4 +1,4 @@
-"""Renders the templates of all pages, in one Jinja2 environment that escapes all text from data."""
+"""Renders the templates of all pages, using one Jinja2 environment that escapes all text from data."""
 
 from functools import cache, partial
 from pathlib import Path
@@ -47,7 +47,8 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """The text for ``{{ … }}`` in a template: printable characters only, except in markup of this package."""
+    """Returns the text to insert for ``{{ … }}`` in a template: printable characters only, except in this package's own
+    markup."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value)
     return value

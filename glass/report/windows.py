@@ -30,8 +30,8 @@ __all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery", "dr
 DISPLAY_SIDE = 560
 IMAGE_BUDGET_BYTES = 900_000
 CROP_BUDGET_BYTES = 2_100_000
-"""Size limits, in bytes, of all images and of all crops, before base64 adds a third. With the plots, the page stays
-below 5 MB."""
+"""``IMAGE_BUDGET_BYTES`` and ``CROP_BUDGET_BYTES`` limit the total size, in bytes, of all images and of all crops,
+before base64 adds a third. With the plots, the page stays below 5 MB."""
 
 NO_ATTENTION_COLOUR = "rgb(90, 160, 240)"
 
@@ -69,8 +69,9 @@ class Card:
     windows: list[Window]
     """The windows, sorted by decreasing attention."""
     verdicts: list[dict[str, Any]]
-    """The verdict of each run: its keys are ``run``, ``probability``, ``verdict``, and ``right``, which is None if the
-    verdict is uncertain or missing."""
+    """One dict per run, with the keys ``run``, ``probability``, ``verdict``, and ``right`` (whether the verdict is
+    right). If the run has no score for the image, ``probability`` is None and the verdict is "not scored"; ``right`` is
+    then None, as it is for an uncertain verdict."""
 
 
 @dataclass(frozen=True)
@@ -86,21 +87,21 @@ class Gallery:
 
 @dataclass(frozen=True)
 class _Sample:
-    """The parts of a decoded image that are kept, so that only one whole image is in memory at a time."""
+    """What is kept of a decoded image, so that only one full-size image is in memory at a time."""
 
     height: int
     width: int
     small: Pixels
     places: list[tuple[int, list[int]]]
-    """(number of the window among those of the image, from 1 on, [top, left, height, width]) of each window that the
-    model used."""
+    """(index, [top, left, height, width]) for each window that the model used. The index counts all of the image's
+    windows, starting at 1."""
     crops: list[Pixels]
 
 
 def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery:
-    """The gallery for the first run whose model has attention or, if there is none, for the first run.
+    """Builds the gallery for the first run whose model has attention or, if there is none, for the first run.
 
-    This run determines which images and windows are shown. Each image is shown with the verdicts of all runs. Raises
+    This run determines which images and windows are shown; each image is shown with the verdicts of all runs. Raises
     ``InputError`` if a shard cannot be read.
     """
     shown = next((run for run in runs if _has_attention(run)), runs[0])
@@ -128,8 +129,8 @@ def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery
 
 
 def attention_colour(weight: float, num_windows: int) -> str:
-    """The colour for an attention weight, as ``rgb(…)``: pale yellow for no attention, orange for an equal share
-    (1 / ``num_windows``), red for twice an equal share or more."""
+    """Returns the colour for an attention weight, as ``rgb(…)``: pale yellow for 0, orange for an equal share (1 /
+    ``num_windows``), red for twice an equal share or more."""
     stops = np.array([(255, 237, 160), (253, 141, 60), (189, 0, 38)], float)
     place = min(weight * num_windows, 2.0)
     low = min(int(place), 1)
@@ -153,10 +154,11 @@ def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
 def drawn_windows(
     places: Sequence[tuple[int, Sequence[int]]], weights: Sequence[float] | None, crops: Sequence[str]
 ) -> list[Window]:
-    """The windows of an image, sorted by decreasing attention.
+    """Returns the windows of an image, sorted by decreasing attention.
 
-    ``places`` holds (number, [top, left, height, width]) of each window. ``weights`` holds their attention weights, or
-    is None for a model without attention. ``crops`` holds the data URIs of their pixels; those not shown are empty.
+    ``places`` holds (index, [top, left, height, width]) for each window. ``weights`` holds their attention weights, or
+    is None for a model without attention. ``crops`` holds the data URIs of their pixels, with an empty string for those
+    that are not shown.
     """
     windows = []
     for place, (number, (top, left, height, width)) in enumerate(places):
@@ -186,14 +188,16 @@ def _label(row: dict[str, Any]) -> str:
 
 
 def _edges(run: "RunData") -> tuple[float, float]:
-    """(threshold, probability below which a verdict is "real"); without a band of doubt they are equal."""
+    """Returns (threshold, probability below which the verdict is "real"). The two are equal if there is no band of
+    doubt."""
     threshold = run.evaluation["threshold"]["value"]
     calibration = run.evaluation.get("calibration")
     return threshold, threshold if calibration is None else calibration.get("real_below", threshold)
 
 
 def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pixels]:
-    """Yields the decoded pixels of each row's sample, one image at a time, because one may have 200 megapixels."""
+    """Yields the decoded pixels of each row's sample, one image at a time, because a single image may have 200
+    megapixels."""
     table = dataset.table.select(["sample_key", "shard", "image_offset", "image_length"])
     keys = pa.array([row["sample_key"] for row in rows], pa.string())
     places = pc.index_in(keys, value_set=table["sample_key"].combine_chunks())

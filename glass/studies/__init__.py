@@ -1,1 +1,1 @@
-"""Studies of many runs: searches over settings, final runs with several seeds, and studies of the number of crops."""
+"""Studies that consist of many runs: searches over settings, final runs with several seeds, and crop studies."""

@@ -1,4 +1,4 @@
-"""Budgets for the whole study: the paper's, and a tiny one for two CPU cores and the demo shards."""
+"""Defines budgets for the whole study: the paper's, and a tiny one for two CPU cores and the demo shards."""
 
 from dataclasses import dataclass, replace
 
@@ -31,7 +31,8 @@ class StudyModel:
 
 @dataclass(frozen=True)
 class Budget:
-    """The size of a study: its models, and the numbers of trials, epochs, seeds and crops, equal for all models."""
+    """The size of a study: its models, and the numbers of trials, epochs, seeds and crops, which are the same for all
+    models."""
 
     name: str
     models: tuple[StudyModel, ...]
@@ -45,19 +46,19 @@ class Budget:
     crop_epochs: int
     crop_steps: int | None = None
     hold_out: float = 0.05
-    """Share of the splits train and valid that final runs hold back to choose the epoch."""
+    """Fraction of the splits train and valid that final runs hold back to choose the epoch."""
     glass_search: tuple[str, ...] = ()
     """Changes to the search space of GLASS models, in the form that ``--search`` takes."""
     single_view_search: tuple[str, ...] = ()
     max_trials: int = 1000
-    """Maximum number of a baseline's trials. Its search continues until it reaches this number or has used as much
-    compute as that of GLASS."""
+    """Maximum number of trials for a baseline. Its search continues until it reaches this number or has used as much
+    compute as the search for GLASS."""
     draws: int = 1000
     """Number of bootstrap repetitions for each interval."""
     any_global_size: bool = False
-    """Whether the size of global views is taken from the shards instead of the preset."""
+    """Whether the size of global views is taken from the shards rather than from the preset."""
     note: str | None = None
-    """A warning that the study's report shows at its top."""
+    """A warning displayed at the top of the study's report."""
 
     def config(self, model: StudyModel, dataset: ShardDataset) -> RunConfig:
         """The settings of ``model`` for the shards of ``dataset``."""
@@ -68,8 +69,8 @@ class Budget:
         return replace(config, loader=loader)
 
     def check(self, dataset: ShardDataset) -> None:
-        """Raises ``InputError`` if any part of the study would reject ``dataset``. Otherwise, it would do so only after
-        hours of searches."""
+        """Checks in advance that no part of the study will reject ``dataset``, which might otherwise surface only after
+        hours of searching. Raises ``InputError`` if one would."""
         stored = dataset.info.global_size
         for model in self.models:
             config = self.config(model, dataset)

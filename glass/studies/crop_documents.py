@@ -8,15 +8,16 @@ from shards.files.documents import Interval, Number
 __all__ = ["BaselineCost", "CropStudy", "Fit", "InferenceCurve", "InferenceRow", "NotFitting", "TrainingRow"]
 
 Memory = dict[str, Number]
-"""Name of a memory measurement → bytes. The document's ``memory_is`` explains the measurements."""
+"""Name of a memory measurement → bytes. The document's ``memory_is`` explains what is measured."""
 
 
 class TrainingRow(TypedDict):
-    """Cost of training with one number of crops per image. Times are from the epoch of median duration, in seconds."""
+    """Cost of training with a given number of crops per image. Times are in seconds and belong to the epoch of median
+    duration; the first epoch is excluded if there are others."""
 
     num_crops: int
     step_time_s: Number
-    """Mean duration of a step, including the wait for data."""
+    """Mean duration of a step, including the time spent waiting for data."""
     epoch_time_s: Number
     """Duration of training and validation."""
     data_wait_s: Number
@@ -26,14 +27,14 @@ class TrainingRow(TypedDict):
     accuracy: Number | None
     """Validation accuracy of the best epoch."""
     images_without_grid: int
-    """Number of images whose grid has fewer cells than crops. By the paper's rule, the crops of such images are placed
-    uniformly at random."""
+    """Number of images whose grid has fewer cells than there are crops. Under the paper's rule, the crops of such
+    images are placed uniformly at random."""
     memory: Memory
-    """Memory that one training step takes."""
+    """Memory used by one training step."""
 
 
 class InferenceRow(TypedDict):
-    """Quality and cost of prediction with one number of crops per image."""
+    """Quality and cost of prediction with a given number of crops per image."""
 
     num_crops: int
     images: int
@@ -41,15 +42,15 @@ class InferenceRow(TypedDict):
     metrics: dict[str, Number | None]
     intervals: dict[str, Interval]
     images_per_s: Number
-    """Images per second of loader and model together, when images are scored in batches."""
+    """Throughput of loader and model combined, in images per second, when images are scored in batches."""
     latency_s: Number
     """Median time that the model takes for a batch of one image."""
     memory: Memory
-    """Memory that prediction on one batch takes."""
+    """Memory used by prediction on one batch."""
 
 
 class InferenceCurve(TypedDict):
-    """Prediction with one trained model, for each number of crops."""
+    """Measurements of prediction with a single trained model, one row per number of crops."""
 
     trained_with: int
     """Number of crops with which the model was trained."""
@@ -68,7 +69,7 @@ class Fit(TypedDict):
 
 
 class NotFitting(TypedDict):
-    """A number of crops for which the memory did not suffice."""
+    """A number of crops that did not fit in memory."""
 
     num_crops: int
     part: str
@@ -84,13 +85,13 @@ class CropStudy(TypedDict):
     dataset: DatasetDigest
     config: dict[str, Any]
     steps: int | None
-    """Length of each training run in optimiser steps; null if each trained for ``config.epochs`` epochs instead."""
+    """Length of each training run in optimiser steps; null if each run lasted ``config.epochs`` epochs instead."""
     device: str
     memory_is: str
     train_images: int
     training: list[TrainingRow]
     fits: dict[str, Fit]
-    """Measured quantity → straight line fitted to its values as a function of ``num_crops``."""
+    """Name of a measured quantity → line fitted to it as a function of ``num_crops``."""
     inference: InferenceCurve
     did_not_fit: list[NotFitting]
 
@@ -100,9 +101,9 @@ class BaselineCost(TypedDict):
 
     batch: int
     memory: Memory
-    """Memory that one training step takes."""
+    """Memory used by one training step."""
     step_time_s: Number | None
     epoch_time_s: Number | None
-    """Duration of an epoch with this batch size, on as many images as in the crop studies."""
+    """Duration of an epoch with this batch size, on the same number of images as in the crop studies."""
     why: str | None
     """Why the cost was not measured; null if it was."""

@@ -26,8 +26,8 @@ LATENCY_ROUNDS = 15
 def inference_row(data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int) -> InferenceRow:
     """Measures the model in ``run`` with ``crops`` crops on the validation split.
 
-    Accuracy, latency and memory are all measured on the same device in the same precision. Out-of-memory errors are
-    passed on.
+    Accuracy, latency and memory are all measured on the same device and in the same precision. Out-of-memory errors are
+    not caught.
     """
     device = run_device()
     options = EvaluationOptions(device=device.type, num_crops=crops, draws=draws)
@@ -50,13 +50,14 @@ def inference_row(data: OpenShards, run: Path, config: RunConfig, crops: int, dr
 
 
 def _batch(data: OpenShards, trained: TrainedModel, split: str, crops: int) -> dict[str, Any]:
-    """The first batch of ``split``, on the model's device."""
+    """Returns the first batch of ``split``, on the model's device."""
     with build_loader(data, split, trained.loader_config(trained.views(crops))) as loader:
         return dict(next(iter(loader)))
 
 
 def _latency(model: Any, batch: dict[str, Any]) -> float:
-    """Median time in seconds that the model takes for one image of ``batch``, which must be on the model's device."""
+    """Returns the median time in seconds that the model takes for one image of ``batch``, which must be on the model's
+    device."""
     one = [batch[name][:1] for name in ("global_view", "local_crops", "crop_mask")]
     times = []
     for _ in range(LATENCY_ROUNDS):

@@ -1,8 +1,8 @@
-"""Measures what one more crop per image costs and gains in training, and in prediction with one trained model.
+"""Measures what each additional crop per image costs and gains, in training and in prediction with one trained model.
 
-Both are measured for each number N of crops. Each N has its own folder, so an interrupted study continues. Straight
-lines are fitted to memory and time as functions of N, as in the reference study. An N for which the memory does not
-suffice is recorded and left out.
+Both are measured for each number N of crops. Each N has a folder of its own, so an interrupted study can be resumed.
+Memory and time are fitted as linear functions of N, as in the reference study. Any N that does not fit in memory is
+recorded and skipped.
 """
 
 import math
@@ -41,8 +41,8 @@ class CropPlan:
     config: RunConfig
     crops: tuple[int, ...]
     steps: int | None = None
-    """Length of each training run in optimiser steps: one epoch on as many images as these steps use, so
-    ``config.epochs`` must be 1. If it is None, each run trains for ``config.epochs`` epochs on all images."""
+    """Length of each training run in optimiser steps. The run then consists of one epoch, on as many images as these
+    steps use, so ``config.epochs`` must be 1. If None, each run trains on all images for ``config.epochs`` epochs."""
     draws: int = 1000
     """Number of bootstrap repetitions for the intervals of the inference curve."""
 
@@ -51,9 +51,9 @@ class CropPlan:
         return replace(self.config, loader=replace(self.config.loader, num_crops=crops))
 
     def curve_model(self, trained: Sequence[int]) -> int:
-        """Chooses one of the numbers of crops ``trained``; the model trained with it gives the inference curve.
+        """Chooses, by the number of crops it was trained with, the model used to measure the inference curve.
 
-        It is the number in ``config`` if ``trained`` contains it, else the nearest number in ``trained``.
+        Returns the number in ``config`` if it is in ``trained``, else the nearest one in ``trained``.
         """
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
@@ -80,7 +80,7 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropS
 
 
 def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> CropStudy:
-    """Measures each number of crops that was not measured before; writes ``crop_study.json`` and returns its content.
+    """Measures each number of crops that has not been measured yet; writes ``crop_study.json`` and returns its content.
 
     ``report`` is called with a line of text for each measurement. Raises ``TrainingStopped`` if a signal asked to stop.
     """
@@ -114,14 +114,14 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
 
 
 class _Parts:
-    """Measures the rows of a study. Numbers of crops for which the memory did not suffice go into ``did_not_fit``."""
+    """Measures the rows of a study. Numbers of crops that do not fit in memory are listed in ``did_not_fit``."""
 
     def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
         self.data, self.plan, self.output, self.report = data, plan, output, report
         self.did_not_fit: list[NotFitting] = []
 
     def training(self) -> list[TrainingRow]:
-        """Measures training and returns a row for each number of crops for which the memory suffices."""
+        """Measures training and returns one row per crop count that fits in memory."""
         plan = self.plan
 
         def measured(crops: int) -> TrainingRow:
@@ -141,7 +141,8 @@ class _Parts:
         return rows
 
     def inference(self, trained: Sequence[int]) -> InferenceCurve:
-        """Measures the inference curve of one of the models that were trained with the numbers of crops ``trained``."""
+        """Measures the inference curve of one trained model. ``trained`` holds the numbers of crops for which a model
+        was trained."""
         plan, chosen = self.plan, self.plan.curve_model(trained)
 
         def measured(crops: int) -> InferenceRow:
@@ -200,8 +201,8 @@ def line_fit(x: Sequence[float], y: Sequence[float]) -> Fit:
 
 
 def _fits(rows: Sequence[TrainingRow]) -> dict[str, Fit]:
-    """Lines fitted to memory, step time and epoch time as functions of the number of crops; empty for fewer than two
-    rows."""
+    """Fits memory, step time and epoch time as linear functions of the number of crops; returns an empty dict for fewer
+    than two rows."""
     if len(rows) < 2:
         return {}
     crops = [row["num_crops"] for row in rows]

@@ -1,5 +1,5 @@
-"""Measures the memory that a training step or a prediction of a study takes on its device, and explains errors of
-exhausted memory."""
+"""Measures the memory that a study's training steps and predictions use on its device, and recognises out-of-memory
+errors."""
 
 import gc
 from dataclasses import replace
@@ -27,12 +27,13 @@ Counts = dict[str, float]
 
 
 def device_name() -> str:
-    """``cpu``, or the name of the GPU."""
+    """Returns ``cpu``, or the name of the GPU."""
     return torch.cuda.get_device_name(run_device()) if _on_gpu() else "cpu"
 
 
 def meaning_of_counts() -> str:
-    """Text that explains the counts of this module on this device. A GPU has other counts than a CPU."""
+    """Returns a text explaining the figures that this module measures on the present device; they differ between GPU
+    and CPU."""
     if _on_gpu():
         return "peak of CUDA's allocator"
     return (
@@ -42,7 +43,8 @@ def meaning_of_counts() -> str:
 
 
 def training_memory(config: RunConfig) -> Counts:
-    """Name of a count → bytes that one training step of ``config`` takes with the batch of one micro-step."""
+    """Measures one training step of ``config`` on a batch of one micro-step. Returns the name of each figure →
+    bytes."""
     step = Step(replace(config, grad_accum_steps=1))
     if _on_gpu():
         return {"cuda_bytes": step.count_by_allocator()["peak_bytes"]}
@@ -51,9 +53,9 @@ def training_memory(config: RunConfig) -> Counts:
 
 
 def inference_memory(model: Any, batch: dict[str, Any]) -> Counts:
-    """Name of a count → bytes that one forward pass of ``model`` on ``batch`` takes.
+    """Measures one forward pass of ``model`` on ``batch``. Returns the name of each figure → bytes.
 
-    The caller must set the precision and turn off gradients, as for predictions.
+    The caller must set the precision and disable gradients, as for predictions.
     """
     views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
     if _on_gpu():
@@ -69,14 +71,14 @@ def inference_memory(model: Any, batch: dict[str, Any]) -> Counts:
 
 
 def why_it_does_not_fit(error: Exception) -> str | None:
-    """The message of an out-of-memory error; None for any other error."""
+    """Returns the first line of an out-of-memory error's message, or None for any other error."""
     if not is_out_of_memory(error):
         return None
     return (str(error).splitlines() or ["out of memory"])[0]
 
 
 def free_memory() -> None:
-    """Frees the memory of a step for which it did not suffice, so that the next step can use it."""
+    """Releases the memory held by a step that ran out of it, so that the next step can use it."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -55,7 +55,7 @@ else:
 
 
 class SeedSlice(TypedDict):
-    """False alarms of one seed on one kind of real images."""
+    """False alarms of one seed's model on one subset of the real images."""
 
     slice: str
     images: int
@@ -63,7 +63,7 @@ class SeedSlice(TypedDict):
 
 
 class CalibratedSeed(TypedDict):
-    """Effect of calibration on the test results of one seed."""
+    """Effect of calibration on one seed's test results."""
 
     before: Quality
     after: Quality
@@ -74,7 +74,7 @@ class CalibratedSeed(TypedDict):
 
 
 class SeedResults(TypedDict):
-    """Test results of one seed, besides its metrics."""
+    """One seed's test results, apart from the metrics."""
 
     generators: dict[str, SeedGenerator]
     generators_mean: SeedMetrics
@@ -91,7 +91,7 @@ class SeedRow(TypedDict):
     """The seed's run folder, relative to the folder of the document."""
     best_epoch: int
     valid: Number | None
-    """Value of the validation metric that chose the best epoch."""
+    """Value, in the best epoch, of the validation metric by which that epoch was chosen."""
     metrics: dict[str, Number | None]
     results: SeedResults
     train_time_s: Number
@@ -102,7 +102,7 @@ class SeedRow(TypedDict):
 
 
 class SummarySlice(TypedDict):
-    """False alarms of all seeds on one kind of real images."""
+    """False alarms on one subset of the real images, summarised over seeds."""
 
     slice: str
     images: int
@@ -110,7 +110,7 @@ class SummarySlice(TypedDict):
 
 
 class QualitySummaries(TypedDict):
-    """Measures of how well probabilities fit, over seeds."""
+    """Measures of how well probabilities match the labels, summarised over seeds."""
 
     ece: Summary
     nll: Summary
@@ -118,18 +118,18 @@ class QualitySummaries(TypedDict):
 
 
 class CalibratedSeeds(TypedDict):
-    """Effect of calibration on the test results of all seeds."""
+    """Effect of calibration on the test results, summarised over seeds."""
 
     before: QualitySummaries
     after: QualitySummaries
     false_positive_rate: Summary
     max_fpr: Number
     verdicts: dict[str, int]
-    """Verdict on the promised rate of false alarms → number of seeds with this verdict."""
+    """Verdict on the promised rate of false alarms → number of seeds for which it was reached."""
 
 
 class OverSeeds(TypedDict):
-    """Test results of all seeds."""
+    """Test results summarised over seeds."""
 
     generators: dict[str, GeneratorSummaries]
     generators_mean: Summaries
@@ -139,7 +139,8 @@ class OverSeeds(TypedDict):
 
 
 class HoldOut(TypedDict):
-    """The share of train+valid that is held back to choose the epoch, and the number of samples in each part."""
+    """The fraction of train+valid that is held back to choose the epoch, and the number of samples in each of the two
+    parts."""
 
     share: Number
     learnt: int

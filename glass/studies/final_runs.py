@@ -1,8 +1,9 @@
-"""The study's protocol for final results: train a model with several seeds, and test each once on the test split.
+"""The study's protocol for final results: train a model with several seeds, and test each resulting model once on the
+test split.
 
-The splits train and valid are merged, and 5 % of their samples are held back to choose the best epoch; the model of
-this epoch is tested. Each seed has its own folder, so interrupted runs continue, and finished seeds are not run again.
-Seeds may be added later, but none may be left out, because results on selected seeds would mean nothing.
+The splits train and valid are merged, and 5 % of their samples are held back to choose the best epoch, whose model is
+then tested. Each seed has a folder of its own, so interrupted runs can be resumed, and finished seeds are not run
+again. Seeds may be added later, but none may be omitted, because results on a selection of seeds would be biased.
 """
 
 import copy
@@ -39,7 +40,7 @@ SEEDS = (100, 200, 300, 400, 500)
 TEST = "test"
 STUDY_FILE, SEEDS_FILE = "final_runs.json", "seeds.json"
 PER_SEED = frozenset({"seed", "loader.seed", "train_split", "valid_split"})
-"""Settings that the protocol sets for each seed, whatever their values in the plan."""
+"""Settings that the protocol sets for each seed, regardless of their values in the plan."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ def seed_folder(output: Path, seed: int) -> Path:
 
 
 def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
-    """Whether every seed is trained and tested, and ``final_runs.json`` is written. Records the plan in ``output``.
+    """Whether every seed has been trained and tested, and ``final_runs.json`` has been written. Records the plan in
+    ``output``.
 
-    Raises ``InputError`` if ``output`` holds runs with other settings, with another held-back share, or with seeds that
-    the plan leaves out. Also raises it if the plan cannot be trained.
+    Raises ``InputError`` if ``output`` holds runs with other settings, with another held-back fraction, or with seeds
+    that the plan lacks, and also if the plan cannot be trained.
     """
     configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # unsuitable seeds raise here, before any is recorded
     if not (output / PLAN_FILE).exists():
@@ -88,7 +90,8 @@ def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
 
 
 def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
-    """Records the seeds before they are run. Raises ``InputError`` if seeds recorded earlier are left out."""
+    """Records the seeds before any of them is run. Raises ``InputError`` if a previously recorded seed is missing from
+    ``seeds``."""
     path = output / SEEDS_FILE
     before: list[int] = []
     if path.exists():

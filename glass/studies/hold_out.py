@@ -1,5 +1,4 @@
-"""Holds back part of the training data, deterministically and in whole groups, so that the best epoch can be chosen on
-it."""
+"""Holds back part of the training data for choosing the best epoch, deterministically and without splitting groups."""
 
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from shards.manifest.schema import TRAIN, VALID
 __all__ = ["HELD_BACK", "LEARNT", "HoldOut", "hold_back"]
 
 LEARNT, HELD_BACK = "final_train", "final_valid"
-"""Names of the splits for the two parts: to learn from, and to choose the epoch on."""
+"""Names of the two resulting splits: one to train on, one for choosing the epoch."""
 SEED = 606
 
 
@@ -30,9 +29,9 @@ class HoldOut:
 def hold_back(
     dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05, remedy: str = "give another --hold-out"
 ) -> HoldOut:
-    """Divides the samples of ``splits`` anew and holds back about ``share`` of each class.
+    """Splits the samples of ``splits`` into two new parts, holding back about ``share`` of each class.
 
-    Groups are not divided, as in ``glass build``. The seed is fixed, so the result depends only on the samples and on
+    Groups are kept together, as in ``glass build``. The seed is fixed, so the result depends only on the samples and on
     ``share``. Raises ``InputError`` if one of the parts would be empty; its message ends with ``remedy``.
     """
     rows = dataset.split_rows(splits)

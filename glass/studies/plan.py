@@ -1,7 +1,7 @@
-"""Before the first run of a study, checks that its settings can be trained, and records them in its folder.
+"""Checks, before the first run of a study, that its settings can be trained, and records them in its folder.
 
-A command that continues after an interruption compares its settings with that record. Otherwise, results with different
-settings, data or devices could end up in one table.
+When a study is resumed after an interruption, its settings are compared with that record. Otherwise, results with
+different settings, data or devices could be mixed in one table.
 """
 
 import json
@@ -32,14 +32,14 @@ class Plan(TypedDict):
     study: str
     """Kind of the study, such as "a crop study"."""
     settings: dict[str, Any]
-    """All settings that must stay the same when the study continues."""
+    """All settings that must not change when the study is resumed."""
 
 
 def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
     """Raises ``InputError`` if the splits, the network or the weight files of ``config`` are not available.
 
-    Downloads nothing. It must be called before :func:`settle_plan`: if a plan that cannot be trained were recorded, the
-    corrected settings would later be rejected as those of another study.
+    Downloads nothing. Call it before :func:`settle_plan`: if a plan that cannot be trained were recorded, the corrected
+    settings would later be rejected as belonging to another study.
     """
     for split in (config.train_split, config.valid_split):
         check_fits(dataset, split, config.loader)
@@ -49,10 +49,11 @@ def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
 
 
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
-    """Writes ``settings`` (plain values, nested) to ``path``. If the file exists, requires them to equal those in it.
+    """Writes ``settings`` (nested plain values) to ``path``. If the file already exists, compares them with its content
+    instead.
 
-    Raises ``InputError`` that names the first difference. Also raises it if the file is damaged, if the folder holds
-    other files but no plan, or if it cannot be written to.
+    Raises ``InputError`` naming the first difference, and also if the file is damaged or cannot be written, or if the
+    folder holds other files but no plan.
     """
     now: Plan = json.loads(json.dumps({"format_version": FORMAT_VERSION, "study": study, "settings": settings}))
     if not path.exists():

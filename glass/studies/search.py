@@ -1,8 +1,8 @@
-"""A search over settings: its trials train models, may be pruned early, and continue after an interruption.
+"""Searches over settings: each trial trains a model, may be pruned early, and can be resumed after an interruption.
 
-Every trial trains in its own folder with checkpoints, and reports each epoch to the storage. A search that was killed
-continues its trial at the epoch at which it was killed, and its result is the same as without the kill. Shards stay
-open from trial to trial.
+Each trial trains in its own folder with checkpoints, and reports each epoch to the storage. A search that was killed
+resumes its trial in the epoch in which it was interrupted, and produces the same result as an uninterrupted search. The
+shards stay open between trials.
 """
 
 import gc
@@ -38,10 +38,11 @@ __all__ = ["Search"]
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 3
-"""The search ends with an error after this many trials in a row failed for reasons other than memory and divergence."""
+"""The search ends with an error after this many consecutive trials have failed for reasons other than exhausted memory
+and divergence."""
 MAX_TAKE_UPS = 3
-"""At most this many times, a trial is continued from the same epoch after a kill. If the system kills its process each
-time, the memory probably does not suffice."""
+"""Maximum number of times that a trial is resumed after a kill without having finished another epoch. If its process is
+killed every time, it probably runs out of memory."""
 
 
 class _Pruned(Exception):
@@ -49,7 +50,7 @@ class _Pruned(Exception):
 
 
 class Search:
-    """The search that a plan describes, as run by one process. Several processes may work on it in the same folder."""
+    """The search described by a plan, as run by one process. Several processes may work on it in the same folder."""
 
     def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
         """Opens or creates the search in the folder ``output``. ``storage`` is that of :class:`SearchStore`.
@@ -78,7 +79,7 @@ class Search:
         return self.store.study
 
     def is_finished(self, trials: int) -> bool:
-        """Whether at least ``trials`` trials exist and none is running."""
+        """Whether there are at least ``trials`` trials and none of them is running."""
         states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
         return len(states) >= trials and TrialState.RUNNING not in states
 
@@ -89,7 +90,7 @@ class Search:
 
     def work(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> None:
         """Runs trials until ``trials`` of them have been started in total. ``on_trial`` is called with each trial that
-        ended in this process."""
+        this process has ended."""
         while (claim := self.store.claim(trials)) is not None:
             try:
                 self._work(claim)
@@ -102,7 +103,7 @@ class Search:
         return write_records(self.study, self.plan.config, self.plan.space, self.output)
 
     def _work(self, claim: Claim) -> None:
-        """Trains one trial and reports its end. If this process is killed, another one continues the trial."""
+        """Trains one trial and reports its outcome. If this process is killed, another one resumes the trial."""
         trial = claim.trial
         folder = self.store.trial_folder(trial.number)
         point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
@@ -130,7 +131,7 @@ class Search:
         if why:
             trial.set_user_attr("why", why)
         self.study.tell(trial, value, state=state or TrialState.PRUNED)
-        for name in ("checkpoints", "model"):  # gigabytes, of no use once a trial has ended
+        for name in ("checkpoints", "model"):  # gigabytes that are useless once the trial has ended
             shutil.rmtree(folder / name, ignore_errors=True)
         gc.collect()
         if torch.cuda.is_available():
@@ -141,8 +142,8 @@ class Search:
         ends the trial."""
         reported = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
-        # The epochs that were trained before a kill. The storage may lack the last one; if it came after the last
-        # checkpoint, it is trained again with the same result.
+        # The epochs trained before a kill. The storage may lack the last one; if that epoch ended after the last
+        # checkpoint, it is retrained with the same result.
         lines = RunFolder(folder).read_metrics()
 
         def report(line: Mapping[str, Any]) -> None:
@@ -169,8 +170,8 @@ class Search:
         return best.value
 
     def _failure(self, error: Exception, folder: Path) -> str:
-        """Logs the failure of a trial and returns its reason as text. Raises ``InputError`` after too many failures in
-        a row."""
+        """Logs a trial's failure and returns the reason as text. Raises ``InputError`` after too many consecutive
+        failures."""
         if is_out_of_memory(error):
             self._failures = 0
             logger.warning("%s does not fit into memory: %s", folder.name, safe_text(error))
@@ -188,7 +189,7 @@ class Search:
 
 
 class _Best:
-    """The best value of the epochs so far."""
+    """Tracks the best value among the epochs so far."""
 
     def __init__(self, direction: str) -> None:
         self._better: Callable[[float, float], float] = max if direction == "maximize" else min
@@ -202,8 +203,8 @@ class _Best:
         return self._value
 
     def see(self, value: float | None, metric: str) -> None:
-        """Adds the value of an epoch. Raises ``InputError`` if it is None, because ``metric`` is undefined when the
-        validation split has only one class."""
+        """Takes the value of an epoch into account. Raises ``InputError`` if it is None: ``metric`` is then undefined,
+        because the validation split has only one class."""
         if value is None:
             raise InputError(
                 f"the validation split has no {metric}, because it has images of one class only: choose another "
@@ -213,7 +214,7 @@ class _Best:
 
 
 def _killed_too_often(claim: Claim) -> str | None:
-    """The reason why the trial is not continued again, as text; None if it may be continued."""
+    """Returns a message saying why the trial is not resumed any more, or None if it may be resumed."""
     if claim.take_ups <= MAX_TAKE_UPS:
         return None
     return (
@@ -223,8 +224,8 @@ def _killed_too_often(claim: Claim) -> str | None:
 
 
 def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
-    """The trial's value for one dimension of the search space. A continued trial gets the value that was stored for it
-    before."""
+    """Returns the trial's value for one dimension of the search space. For a resumed trial, this is the value stored
+    earlier."""
     if isinstance(dimension, LogRange):
         return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
     return trial.suggest_categorical(dimension.name, dimension.options)

@@ -1,4 +1,4 @@
-"""Optuna's sampler and pruner, made repeatable: an interruption does not change the decisions of a search."""
+"""Provides repeatable versions of Optuna's sampler and pruner, whose decisions are not affected by interruptions."""
 
 import hashlib
 from typing import Any
@@ -14,7 +14,7 @@ from glass.studies.search_space import SAMPLER_SEED
 __all__ = ["REDUCTION_FACTOR", "RepeatableHyperband", "SeededTPE"]
 
 REDUCTION_FACTOR = 3
-"""At each rung (an epoch at which Hyperband prunes), one in this many trials continues."""
+"""At each rung (an epoch at which Hyperband prunes), one in this many trials survives."""
 
 
 class SeededTPE(BaseSampler):
@@ -48,12 +48,13 @@ class SeededTPE(BaseSampler):
 
 
 class RepeatableHyperband(HyperbandPruner):
-    """Optuna's Hyperband, except that asking twice about an epoch gives the same decision.
+    """Optuna's Hyperband, except that asking twice about the same epoch yields the same decision.
 
-    Every trial must report after every epoch. Optuna's own pruner first stores that a trial has reached a rung, then
-    decides. If the process is killed in between and the pruner is asked again, it assumes that the trial has passed the
-    rung. This class stores nothing; it decides from the values that trials have reported at the rung's epoch. It must
-    be a ``HyperbandPruner``, because only for this class does TPE keep the trials of different brackets apart.
+    Every trial must report after every epoch. Optuna's own pruner first stores that a trial has reached a rung, and
+    then decides. If the process is killed in between and the pruner is asked again, it assumes that the trial has
+    already passed the rung. This class stores nothing and decides from the values that trials have reported for the
+    rung's epoch. It must be a ``HyperbandPruner``, because only for that class does TPE keep trials of different
+    brackets separate.
     """
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:
@@ -64,8 +65,8 @@ class RepeatableHyperband(HyperbandPruner):
         self._first_rung = min_epochs
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether to prune ``trial``, that is, whether its last epoch is a rung at which it is not in the best third of
-        its bracket."""
+        """Whether to prune ``trial``: whether its last epoch is a rung at which it is not in the best third of its
+        bracket."""
         epoch, bracket = trial.last_step, self._get_bracket_id(study, trial)
         if epoch is None or not self._is_rung(epoch, bracket):
             return False
@@ -79,7 +80,7 @@ class RepeatableHyperband(HyperbandPruner):
         ]
         maximize = study.direction == StudyDirection.MAXIMIZE
         values.sort(reverse=maximize)
-        # Of the first trials of a rung, the best one continues.
+        # As long as few trials have reached a rung, the best of them continues.
         last_to_go_on = values[max(len(values) // REDUCTION_FACTOR, 1) - 1]
         return value < last_to_go_on if maximize else value > last_to_go_on
 

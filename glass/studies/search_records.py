@@ -42,7 +42,7 @@ class Trial(TypedDict):
     value: Number | None
     params: dict[str, Value]
     epochs: int
-    """Number of epochs that the trial trained."""
+    """Number of epochs for which the trial was trained."""
     why: str | None
     """Why the trial failed; null if it did not."""
 
@@ -67,7 +67,7 @@ class Tuning(TypedDict):
     states: TrialStates
     trials: list[Trial]
     importance: dict[str, Number] | None
-    """Parameter → share of the metric's variance that the parameter explains; null if too few trials are complete."""
+    """Name of a parameter → fraction of the metric's variance that it explains; null if too few trials are complete."""
 
 
 class BestParams(TypedDict):
@@ -79,25 +79,24 @@ class BestParams(TypedDict):
     """``glass`` or ``single_view``."""
     metric: str
     value: Number
-    """The metric's value in the best validation epoch of the best trial."""
+    """The metric's value on the validation split, in the best epoch of the best trial."""
     trial: int
     trials: int
-    """Number of trials that ended: complete, pruned or failed."""
+    """Number of trials that have ended, whether complete, pruned or failed."""
     params: dict[str, Value]
     """Dimension of the search space → best value."""
     settings: dict[str, Value]
     """Key of ``--set`` → best value."""
     fixed: dict[str, Value | bool | None]
-    """Key of ``--set`` → value, for the settings that all trials shared but that differ from the preset."""
+    """Key of ``--set`` → value, for settings that were the same in all trials but differ from the preset."""
 
 
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})
-"""Settings that a search makes only for its trials. They are not passed on to a run that uses the best values of the
-search."""
+"""Settings that a search uses only for its trials. A run that adopts the best values found does not inherit them."""
 
 
 def trial_rows(study: "optuna.Study") -> list[Trial]:
-    """One row per trial, in the order of their numbers."""
+    """Returns one row per trial, in the order of trial numbers."""
     return [
         {
             "number": trial.number,
@@ -112,13 +111,13 @@ def trial_rows(study: "optuna.Study") -> list[Trial]:
 
 
 def complete_trials(trials: Sequence[Trial]) -> list[tuple[float, Trial]]:
-    """(value, trial) for each complete trial among ``trials``, in the same order."""
+    """Returns (value, trial) for each complete trial in ``trials``, in the same order."""
     return [(row["value"], row) for row in trials if row["state"] == "complete" and row["value"] is not None]
 
 
 def best_trial(trials: Sequence[Trial], metric: str) -> tuple[float, Trial] | None:
-    """(value, trial) for the complete trial that is best by ``metric``, or the first of several equally good ones; None
-    if no trial is complete."""
+    """Returns (value, trial) for the complete trial with the best ``metric``, the first one if several tie; None if no
+    trial is complete."""
     best = min if metric == "loss" else max
     return best(complete_trials(trials), key=lambda found: found[0], default=None)
 
@@ -178,9 +177,10 @@ def _importance(study: "optuna.Study") -> dict[str, float] | None:
 
 
 def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any]:
-    """The settings in which ``config`` differs from its preset. The best values were found with these settings.
+    """Returns the settings in which ``config`` differs from its preset; the best values were found under these
+    settings.
 
-    Left out are settings that were ``varied``, that apply only to trials, or that do not change results.
+    Settings that were ``varied``, that apply only to trials, or that do not change results are omitted.
     """
     start = load_preset(config.preset) if config.preset else RunConfig()
     before = flat_settings(config_to_dict(start))
@@ -192,11 +192,12 @@ def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any
 
 
 def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> RunConfig:
-    """``config``, changed to the settings in the ``best.json`` at ``path``. ``asked`` are the arguments of ``--set``.
+    """Returns ``config`` with the settings in the ``best.json`` at ``path``. ``asked`` holds the user's ``--set``
+    arguments.
 
-    Raises ``InputError`` if the file is not a ``best.json`` or belongs to another preset. The file may come from a
-    stranger, so ``InputError`` is also raised if it names a file, service or downloadable network that is not named in
-    ``asked``.
+    Raises ``InputError`` if the file is not a ``best.json`` or belongs to another preset. Since the file may come from
+    a stranger, also raises ``InputError`` if it refers to a file, service or downloadable network, unless the user has
+    set the same setting in ``asked``.
     """
     best = read_document(path, BestParams, "a best.json of glass tune")
     if best["format_version"] != FORMAT_VERSION:

@@ -1,6 +1,7 @@
-"""The plan of a search, and its search space: which settings vary, within which bounds, and what ``--search`` changes.
+"""Defines the plan of a search and its search space: which settings vary, within which bounds, as modified by
+``--search``.
 
-The bounds are those of the reference study. A test compares them with the values in that study.
+The bounds are those of the reference study. A test compares them with the study's values.
 """
 
 import re
@@ -30,29 +31,30 @@ __all__ = [
 
 SAMPLER_SEED = 606
 BATCH = "batch"
-"""Name of the dimension for the number of images per optimiser step. A trial's batch size in the loader is this number
-divided by ``grad_accum_steps``."""
+"""Name of the dimension for the number of images per optimiser step. A trial's loader batch size is this number divided
+by ``grad_accum_steps``."""
 OPTIONS = {"epochs": "--epochs", "select_by": "--metric", "loader.device": "--device"}
-"""Setting that the user cannot search → the command-line option that sets it for all trials."""
+"""Settings that cannot be searched → the command-line option that sets each of them for all trials."""
 SAME_FOR_ALL = frozenset(
     {"seed", "loader.seed", "train_split", "valid_split", "model.kind", "loader.global_size", "grad_accum_steps"}
 )
-"""Settings that all trials must share, because trials on different samples cannot be compared."""
+"""Settings that must be the same in all trials, for example because results on different samples cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A dimension of the search space with a few possible values."""
+    """A dimension of the search space with a finite list of values."""
 
     name: str
     settings: tuple[str, ...]
-    """Settings (keys of ``--set``) that all get the chosen value."""
+    """Settings (keys of ``--set``), all of which are set to the chosen value."""
     options: tuple[int | float | str, ...]
 
 
 @dataclass(frozen=True)
 class LogRange:
-    """A dimension of the search space with numbers from ``low`` to ``high``, uniform on a logarithmic scale."""
+    """A dimension of the search space that spans the numbers from ``low`` to ``high``, uniformly on a logarithmic
+    scale."""
 
     name: str
     settings: tuple[str, ...]
@@ -118,10 +120,10 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
 def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int) -> str:
     """Returns the name of the dimension of ``space`` (name → its settings) that ``name`` refers to.
 
-    ``name`` is the name of a dimension or the key of a setting. A key that belongs to no dimension is returned
+    ``name`` is either a dimension's name or the key of a setting. A key that belongs to no dimension is returned
     unchanged. ``steps`` is the number of micro-steps of a batch. Raises ``InputError`` if the setting cannot be
-    searched, or if a dimension of another name already sets it. With two dimensions for one setting, only one value
-    would take effect, but the records would list both.
+    searched, or if a dimension with a different name already sets it: with two dimensions for the same setting, only
+    one value would take effect, but the records would list both.
     """
     if name in space:
         return name
@@ -205,23 +207,24 @@ def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """The plan of a search. Each trial trains ``config.epochs`` epochs if not pruned; ``config.select_by`` is the
-    metric."""
+    """The plan of a search. ``config.epochs`` is the number of epochs of each trial that is not pruned, and
+    ``config.select_by`` is the metric."""
 
     config: RunConfig
     space: tuple[Dimension, ...]
     name: str = ""
     """The study's name in its storage. If it is empty, the preset's name is used."""
     min_epochs: int = 5
-    """Number of epochs that a trial trains before it may be pruned, limited to ``config.epochs``."""
+    """Number of epochs that a trial trains before it may be pruned; capped at ``config.epochs``."""
 
     @property
     def direction(self) -> str:
-        """``maximize`` or ``minimize``: Optuna's name for the direction in which the metric gets better."""
+        """``maximize`` or ``minimize``, in Optuna's terms: the direction in which the metric improves."""
         return "minimize" if self.config.select_by == "loss" else "maximize"
 
     def record(self, dataset: ShardDataset) -> dict[str, Any]:
-        """The settings that identify the search. They are stored, and a search with other settings is not continued."""
+        """Returns the settings that identify the search. They are stored, and the search cannot be resumed with
+        different ones."""
         varied = {key for dimension in self.space for key in dimension.settings}
         flat = flat_settings(config_to_dict(self.config))
         fixed = {k: v for k, v in flat.items() if k not in varied and k not in FREE_TO_CHANGE}
@@ -235,5 +238,5 @@ class SearchPlan:
 
 
 def _plain(dimension: Dimension) -> dict[str, Any]:
-    """``dimension`` as plain values, for JSON."""
+    """Converts ``dimension`` to plain values, for JSON."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(dimension).items()}

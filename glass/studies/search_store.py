@@ -1,8 +1,9 @@
-"""The storage of a search: Optuna's study, and locks that show which process works on which trial.
+"""Stores a search as an Optuna study, with locks that show which process is working on which trial.
 
 While a process works on a trial, it holds a lock on the trial's lock file. If a trial is marked as running but not
-locked, its process was killed, and the next process continues it. The locks are in the folder of the search, so several
-processes and machines may share it. Trials that were started from another folder on the same storage are not touched.
+locked, its process has been killed, and the next process resumes the trial. The lock files lie in the folder of the
+search, so several processes and machines may share that folder. Trials started from another folder in the same storage
+are left alone.
 """
 
 import os
@@ -27,29 +28,31 @@ from shards.files.regular_file import open_regular
 __all__ = ["TRIALS", "Claim", "SearchStore"]
 
 TRIALS = "trials"
-"""Name of the folder that contains a folder for each trial."""
+"""Name of the folder that contains one subfolder per trial."""
 
 MAX_LINE_BYTES = 1 << 16
-"""At most this many bytes of a journal's first line are read. This line creates a study; later lines may be longer."""
+"""Maximum number of bytes read from a journal's first line. That line creates a study; only later lines may be
+longer."""
 _OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
-"""Table → some of its columns. A database with such a table is recognised as Optuna's."""
+"""Table → some of its columns. A database that contains one of these tables is recognised as Optuna's."""
 
 TAKE_UPS = "take_ups"
-"""Name of the user attribute that records how often a trial was continued after a kill, and after how many epochs."""
+"""Name of the user attribute that records how often a trial was resumed after a kill, and how many epochs it had
+finished by then."""
 
 
 class Claim:
-    """A trial that this process works on until :meth:`release`."""
+    """A trial reserved for this process until :meth:`release`."""
 
     def __init__(self, trial: Trial, descriptor: int, take_ups: int = 0) -> None:
         self.trial = trial
         self.take_ups = take_ups
-        """How many processes in a row were killed during this trial without finishing another epoch; 0 for a
+        """Number of consecutive processes that were killed during this trial without finishing another epoch; 0 for a
         new trial."""
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Releases the lock. The end of the process releases it, too."""
+        """Releases the lock. It is also released when the process ends."""
         os.close(self._descriptor)
 
 
@@ -70,8 +73,8 @@ class SearchStore:
         """Opens or creates the study.
 
         ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL that Optuna accepts. If it is None, a
-        SQLite file in ``folder`` is used. ``settings`` identify the study: if the storage holds a study ``name`` with
-        other settings, raises ``InputError`` that names the first difference.
+        SQLite file in ``folder`` is used. ``settings`` identify the study. Raises ``InputError`` naming the first
+        difference if the storage already holds a study ``name`` with other settings.
         """
         self.folder = folder
         self._own_storage = storage is None
@@ -90,7 +93,10 @@ class SearchStore:
             self._check_settings(url, direction, settings)
 
     def claim(self, trials: int) -> Claim | None:
-        """Claims a trial to work on: an interrupted one or, if fewer than ``trials`` exist, a new one; else None."""
+        """Claims a trial to work on: an interrupted one if there is one, else a new one if fewer than ``trials`` exist.
+
+        Returns None if there is neither.
+        """
         with self._alone():
             for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 home = frozen.user_attrs.get("home", self._home if self._own_storage else None)
@@ -107,7 +113,7 @@ class SearchStore:
             return Claim(trial, descriptor)
 
     def forget_take_ups(self, trial: Trial) -> None:
-        """Resets the number of continuations of ``trial`` to 0. Call it if the process stops without being killed."""
+        """Resets the resume count of ``trial`` to 0. Call it if the process stops without being killed."""
         trial.set_user_attr(TAKE_UPS, None)
 
     def _count_take_up(self, trial: Trial, frozen: FrozenTrial) -> int:
@@ -127,7 +133,8 @@ class SearchStore:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Context manager in which only one process at a time may choose a trial."""
+        """Context manager: only one process at a time can be inside it, so that two processes never choose the same
+        trial."""
         with locked_file(self.folder / ".claims"):
             yield
 
@@ -142,7 +149,7 @@ class SearchStore:
     def _check_settings(self, url: str, direction: str, settings: dict[str, Any]) -> None:
         before = self.study.user_attrs.get("settings")
         if before is None:
-            # Optuna keeps the directions of an existing study, whatever direction is passed to it.
+            # Optuna keeps the directions of an existing study, regardless of the direction passed to it.
             kept = [kept.name.lower() for kept in self.study.directions]
             if self.study.get_trials(deepcopy=False) or kept != [direction]:
                 raise InputError(f"{shown_url(url)} holds a study of another program: give another --storage")
@@ -177,7 +184,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _require_database(url: str, options: dict[str, Any]) -> None:
-    """Raises ``ValueError`` if the database holds tables, but none of Optuna's. Optuna would add its tables to them."""
+    """Raises ``ValueError`` if the database holds tables but none of Optuna's, because Optuna would add its own tables
+    to it."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, **options)
@@ -195,7 +203,8 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
 
 
 def _require_journal(path: Path) -> None:
-    """Raises ``ValueError`` if the file is neither empty nor an Optuna journal. Optuna would append to any file."""
+    """Raises ``ValueError`` if the file is neither empty nor an Optuna journal, because Optuna would append to any
+    file."""
     if not path.exists() or not path.stat().st_size:
         return
     with open_regular(path) as file:

@@ -1,8 +1,8 @@
-"""Results of final runs: for each seed, summarised over all seeds, and compared with the baseline.
+"""Collects the results of final runs: per seed, summarised over all seeds, and compared with the baseline.
 
-Results for each generator and each kind of real image come from the evaluation. If the data set has a split
+Results per generator and per subset of the real images are taken from the evaluation. If the data set has a split
 ``calibration`` with both classes, the model is calibrated on it, and the effect on the test results is recorded. The
-metrics are always those of raw scores at threshold 0.5, as the study's protocol demands.
+metrics are always those of raw scores at threshold 0.5, as the study's protocol requires.
 """
 
 import logging
@@ -48,7 +48,7 @@ def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions)
     """Calibrates the model in ``run`` on the split ``calibration``.
 
     Does nothing if that split is missing or lacks a class. If the model does not separate the classes, logs a warning
-    and does not calibrate.
+    instead of calibrating it.
     """
     count = dataset.info.counts.get(CALIBRATION)
     if count is None or not (count.real and count.generated):
@@ -155,7 +155,8 @@ def _summaries(rows: Sequence[Mapping[str, float | None]]) -> Summaries:
 
 
 def summary(values: Sequence[float | None]) -> Summary:
-    """Mean, standard deviation (n - 1) and Student's 95 % interval of the mean, for the values that are not None."""
+    """Returns the mean, standard deviation (n - 1) and Student's 95 % interval of the mean over the values that are not
+    None."""
     known = [value for value in values if value is not None]
     mean = statistics.fmean(known) if known else None
     sd = statistics.stdev(known) if len(known) > 1 else None
@@ -175,8 +176,8 @@ def _student_interval(values: Sequence[float]) -> list[float] | None:
 
 
 def comparisons(results: Sequence[StudyResult]) -> list[Comparison]:
-    """One row for each result of a baseline and each metric, with the mean difference (GLASS minus baseline) over pairs
-    of runs with equal seeds."""
+    """Returns one row per baseline result and metric, with the mean difference (GLASS minus baseline) over pairs of
+    runs with the same seed."""
     rows: list[Comparison] = []
     ours = {row["family"]: row for row in results if row["kind"] == "glass"}
     for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):

@@ -1,8 +1,9 @@
-"""The whole study: tunes six models, trains each with every seed, studies their crops, and compares them.
+"""Runs the whole study: tunes six models, trains each of them with every seed, runs their crop studies, and compares
+them.
 
-GLASS is compared with the resize-only baseline twice: with an equal number of tuning trials, and with equal compute.
-For equal compute, the baseline's search continues until it has used as many operations as the search of GLASS. Every
-part has its own folder and continues after an interruption.
+GLASS is compared with the resize-only baseline twice: at an equal number of tuning trials, and at equal compute. For
+equal compute, the baseline's search continues until it has used as many floating-point operations as the search for
+GLASS. Every part has a folder of its own and can be resumed after an interruption.
 """
 
 import time
@@ -78,7 +79,7 @@ class Study:
         return document
 
     def _search_and_train(self) -> tuple[list[SearchResult], list[StudyResult]]:
-        """Runs all searches and final runs. Within a family, GLASS comes before its baseline."""
+        """Performs all searches and final runs. Within a family, GLASS comes before its baseline."""
         searches: list[SearchResult] = []
         results: list[StudyResult] = []
         flops: dict[str, float] = {}
@@ -103,8 +104,8 @@ class Study:
     def _tune(self, model: StudyModel, flops: float | None) -> tuple[Tuning, float]:
         """Runs the search for ``model``; returns its results and the number of floating-point operations that it used.
 
-        Given ``flops``, the search goes on after the budget's number of trials, until it has used that many operations
-        or run the budget's ``max_trials``.
+        If ``flops`` is given, the search continues beyond the budget's number of trials until it has used that many
+        operations or reached the budget's ``max_trials``.
         """
         plan = self._plan(model)
         folder = self.output / model.name / "tune"
@@ -134,8 +135,8 @@ class Study:
     def _final(self, model: StudyModel, tuning: Tuning, glass_flops: float | None) -> list[StudyResult]:
         """Executes the final runs with the best settings in ``tuning`` and returns their results.
 
-        A baseline has two results: one with the best of its first trials, as many as GLASS had, and one with the best
-        of all its trials. ``glass_flops`` is the number of operations that the search of the family's GLASS model used.
+        A baseline has two results: for the best of its first trials, as many as GLASS had, and for the best of all its
+        trials. ``glass_flops`` is the number of operations used by the search for the GLASS model of the same family.
         """
         wanted = {TUNED: len(tuning["trials"])}
         if not _sees_crops(model):

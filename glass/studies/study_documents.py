@@ -22,7 +22,7 @@ class AboutModel(TypedDict):
 
 
 class SearchResult(AboutModel):
-    """The search over the settings of a model. ``flops`` is the number of operations that it used."""
+    """The search over a model's settings. ``flops`` is the number of floating-point operations that it used."""
 
     flops: Number
     tuning: Tuning
@@ -32,25 +32,25 @@ class StudyResult(AboutModel):
     """The final runs of a model with the best settings of its search."""
 
     terms: str
-    """How the settings were searched: ``tuned`` for a GLASS model; for a baseline, with ``equal trials`` or with
-    ``equal compute`` as for its GLASS model."""
+    """How much searching went into the settings: ``tuned`` for a GLASS model; ``equal trials`` or ``equal compute`` for
+    a baseline, compared with the search for its GLASS model."""
     trials: int
     search_flops: Number
     compute_share: Number | None
-    """Number of operations of the model's search, divided by that of the GLASS model of its family; null if that is
-    missing."""
+    """Number of operations used by the model's search, divided by that for the GLASS model of the same family; null if
+    there is none."""
     best_trial: int
     params: dict[str, Value]
     final: FinalRuns
 
 
 class Comparison(TypedDict):
-    """The difference between GLASS and its baseline, GLASS minus baseline, over pairs of runs with equal seeds."""
+    """The difference between GLASS and its baseline (GLASS minus baseline), over pairs of runs with the same seed."""
 
     family: str
     terms: str
     compute_share: Number | None
-    """Number of operations of the baseline's search, divided by that of the GLASS model's search."""
+    """Number of operations used by the baseline's search, divided by that for the GLASS model."""
     metric: str
     glass: Number | None
     baseline: Number | None
@@ -60,7 +60,7 @@ class Comparison(TypedDict):
 
 
 class BaselineRow(BaselineCost):
-    """The cost of training a resize-only baseline, with its name."""
+    """The name of a resize-only baseline and its training cost."""
 
     name: str
     family: str
@@ -88,4 +88,4 @@ class StudyDocument(TypedDict):
     baseline_memory: list[BaselineRow]
     memory_is: str
     time_s: Number
-    """Duration of the last call, in seconds. Earlier calls that were interrupted do not count."""
+    """Duration of the last call, in seconds, without earlier calls that were interrupted."""

@@ -1,7 +1,6 @@
-"""Measures the memory and time that training takes in a study: with a given number of crops, or for a resize-only
-baseline.
+"""Measures the memory and time of training, for a study: with a given number of crops, or for a resize-only baseline.
 
-Each measurement is stored in its own folder, so an interrupted study continues.
+Each measurement is stored in its own folder, so an interrupted study can be resumed.
 """
 
 import copy
@@ -31,10 +30,11 @@ ROW_FILE = "row.json"
 
 
 def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> TrainingRow:
-    """Returns the measurement stored in ``folder``. If there is none, measures and stores it first.
+    """Returns the measurement stored in ``folder``; if there is none, measures and stores it first.
 
-    Trains for ``config.epochs`` epochs on the whole split or, given ``steps``, on only as many of its images as that
-    many optimiser steps use. Raises ``TrainingStopped`` if a signal asked to stop; out-of-memory errors are passed on.
+    Trains for ``config.epochs`` epochs on the whole split or, if ``steps`` is given, on just as many of its images as
+    that many optimiser steps use. Raises ``TrainingStopped`` if a signal asked to stop. Out-of-memory errors are not
+    caught.
     """
     if not (folder / ROW_FILE).is_file():
         row = _measure(data, config.untracked(), steps, folder)
@@ -46,10 +46,9 @@ def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder
 
 
 def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> BaselineCost:
-    """The cost of training a resize-only baseline. The measurement is stored in ``folder``, as for
-    :func:`training_cost`.
+    """Measures the cost of training a resize-only baseline, and stores it in ``folder`` like :func:`training_cost`.
 
-    If the memory does not suffice, the result has the reason instead of the cost. Raises ``TrainingStopped`` if a
+    If training does not fit in memory, the result holds the reason instead of the cost. Raises ``TrainingStopped`` if a
     signal asked to stop.
     """
     make_folder(folder)
@@ -78,13 +77,16 @@ def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, fold
 
 
 def run_folder(folder: Path) -> Path:
-    """The run folder of the measurement in ``folder``."""
+    """Returns the run folder of the measurement in ``folder``."""
     return folder / "run"
 
 
 def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.ndarray:
-    """The rows of the manifest to train on, (n,) and sorted: the whole split or, given ``steps``, a random part of it,
-    drawn with the loader's seed, that lasts for that many optimiser steps."""
+    """Returns the manifest row indices to train on, (n,) and sorted.
+
+    These are the whole split or, if ``steps`` is given, a random subset that suffices for that many optimiser steps,
+    drawn with the loader's seed.
+    """
     rows = data.dataset.split_rows(config.train_split)
     if steps is None:
         return rows
@@ -95,7 +97,8 @@ def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.
 
 
 def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) -> dict[str, Any]:
-    """All settings that the measurements depend on. Only measurements with equal settings may be in one table."""
+    """Returns all settings that affect the measurements. Only measurements with equal settings may be combined in one
+    table."""
     return {
         "config": config_to_dict(config),
         "steps": steps,
@@ -112,7 +115,7 @@ def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Pat
     if not train(part, replace(config, train_split="measured"), run_folder(folder)):
         raise TrainingStopped
     lines = RunFolder(run_folder(folder)).read_metrics()
-    # The first epoch also warms up caches, so it counts only if there is no other.
+    # The first epoch also warms up caches, so it is only used if there is no other.
     timed = lines[1:] or lines
     middle = sorted(timed, key=lambda line: line["epoch_time_s"])[len(timed) // 2]
     steps_per_epoch = lines[-1]["step"] // len(lines)
@@ -132,7 +135,10 @@ def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Pat
 
 
 def _without_grid(data: OpenShards, rows: np.ndarray, config: RunConfig) -> int:
-    """Number of images whose grid (g × g cells of at least the crop's size) has fewer cells than ``num_crops``."""
+    """Counts the images whose grid (g × g cells at least as large as a crop) has fewer cells than ``num_crops``.
+
+    Returns 0 for sampling rules other than ``stratified_grid``.
+    """
     if config.loader.sampling != "stratified_grid":
         return 0
     shorter = np.minimum(data.samples.height[rows], data.samples.width[rows])

@@ -1,10 +1,10 @@
-"""Records the samples that a run could not read, counts them over all processes, and limits their number.
+"""Records the samples that a run could not read, totals them across all processes, and limits their number.
 
-``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's message, and the epoch in
-which it was first met. The file holds no times, so equal runs on equal data write equal files. A bad sample is masked
-in every batch and never replaced by another. A run that is continued tries to read its bad samples again and counts
-those that are still bad. So if a run ended because too many samples were bad, it ends again when it is continued,
-unless the shards were repaired.
+``RUN/bad_samples.jsonl`` has one line per bad sample: split, shard, key, reason, the decoder's message, and the epoch
+in which it was first encountered. The file contains no timestamps, so repeating a run on the same data yields the same
+file. A bad sample is masked in every batch and never replaced by another one. A resumed run tries to read its bad
+samples again and counts only those that are still bad. So a run that ended because too many samples were bad ends again
+when resumed, unless the shards were repaired.
 """
 
 import json
@@ -44,15 +44,15 @@ class LedgerLoader(Protocol):
 
 
 def allowed_bad_samples(share: float, num_samples: int) -> int:
-    """How many of the ``num_samples`` samples of a split may be bad: the share ``share`` of them, rounded down.
+    """Returns how many of the ``num_samples`` samples of a split may be bad: ``share`` × ``num_samples``, rounded down.
 
-    At least one is allowed unless ``share`` is 0, so that one bad image never ends a run on a small split.
+    At least one is allowed unless ``share`` is 0, so that a single bad image cannot end a run on a small split.
     """
     return 0 if share == 0 else max(1, int(share * num_samples))
 
 
 def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
-    """Those of ``rows`` whose samples still cannot be read, by a loader with the settings ``config``."""
+    """Returns those of ``rows`` whose samples still cannot be read by a loader with the settings ``config``."""
     places = _place_of_keys(dataset, {str(row["sample_key"]) for row in rows})
     if not places:
         return []
@@ -66,7 +66,7 @@ def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> 
 
 
 def _place_of_keys(dataset: ShardDataset, keys: set[str]) -> dict[str, int]:
-    """Sample key → row number in the manifest, for those of ``keys`` that the data set contains."""
+    """Maps each of ``keys`` that the data set contains to its row index in the manifest."""
     column = dataset.table.column("sample_key")
     found = pc.indices_nonzero(pc.is_in(column, pa.array(keys, pa.string())))
     return dict(zip(column.take(found).to_pylist(), found.to_pylist(), strict=True))
@@ -75,21 +75,21 @@ def _place_of_keys(dataset: ShardDataset, keys: set[str]) -> dict[str, int]:
 class BadSampleLedger:
     """Records the bad samples of a run.
 
-    Each process has one ledger. All processes call :meth:`collect` together, and the main process writes the file.
+    Each process has one ledger. :meth:`collect` must be called on all processes; the main process writes the file.
     """
 
     def __init__(self, path: Path, accelerator: Any, max_share: float) -> None:
         self.path, self.accelerator, self.max_share = path, accelerator, max_share
         self._rows: dict[tuple[str, str], Row] = {}
-        """(split, key) → row, of the bad samples that this run's processes found; equal on all processes."""
+        """(split, key) → row, for the bad samples that this run's processes found; identical on all processes."""
         self._earlier: dict[tuple[str, str], Row] = {}
-        """Rows that the file held when the run was continued. They are written again, but they count only if
-        :meth:`count_still_bad` finds that they are still bad, since the shards may have been repaired."""
+        """(split, key) → row, for the rows in the file when the run was resumed. They are written again but not counted
+        unless :meth:`count_still_bad` finds them still bad, since the shards may have been repaired."""
         self._collected: dict[str, int] = {}
-        """Split → number of bad samples that this process has collected from the loader of the split."""
+        """Split → number of bad samples that this process has collected from the split's loader."""
 
     def load_earlier(self) -> None:
-        """Reads the file that an earlier part of the same run wrote; damaged lines are left out with a warning."""
+        """Reads the file written by an earlier part of the same run; skips damaged lines with a warning."""
         if not (self.accelerator.is_main_process and self.path.is_file()):
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -102,9 +102,10 @@ class BadSampleLedger:
                 logger.warning("ignoring a damaged line of %s", self.path)
 
     def collect(self, split: str, loader: LedgerLoader) -> str | None:
-        """Collects the samples of ``split`` that the loaders of all processes found bad since the last call.
+        """Collects the samples of ``split`` that the loaders of all processes have found bad since the last call.
 
-        Returns a summary for the user if more samples are bad than allowed, else None; the same on all processes.
+        Returns a message for the user if more samples are bad than allowed, else None. All processes return the same
+        value.
         """
         since = self._collected.get(split, 0)
         new = bad_sample_rows(loader.bad_samples(since), split)
@@ -112,10 +113,10 @@ class BadSampleLedger:
         return self._count(split, new, loader.num_samples)
 
     def count_still_bad(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
-        """Tries to read those samples of ``split`` again that :meth:`load_earlier` listed, and counts those that are
-        still bad.
+        """Retries the samples of ``split`` that :meth:`load_earlier` found in the file, and counts those that are still
+        bad.
 
-        All processes call it together. Returns a summary or None, as :meth:`collect` does.
+        Must be called on all processes. Returns a message or None, like :meth:`collect`.
         """
         rows = [row for (of, _), row in self._earlier.items() if of == split]
         return self._count(split, _still_bad(rows, dataset, config), num_samples)
@@ -146,7 +147,7 @@ class BadSampleLedger:
         return self._summary(split, num_samples)
 
     def _summary(self, split: str, num_samples: int) -> str | None:
-        """The message for the user if too many samples of ``split`` are bad; None if not."""
+        """Returns a message for the user if too many samples of ``split`` are bad, else None."""
         reasons = Counter(row["reason"] for (of, _), row in self._rows.items() if of == split)
         found = sum(reasons.values())
         if found <= allowed_bad_samples(self.max_share, num_samples):

@@ -19,14 +19,15 @@ logger = logging.getLogger(__name__)
 class BestModel:
     """Chooses and exports the best model.
 
-    Each process has one instance. All processes call its methods together, and the main process writes.
+    Each process has one instance. Its methods must be called on all processes; the main process writes.
     """
 
     def __init__(self, config: RunConfig, state: RunState, folder: RunFolder) -> None:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Whether the epoch with the metrics ``line`` is the best so far. If it is, it is recorded as the best."""
+        """Records the epoch with the metrics ``line`` as the best if it is, and returns whether it is the best so
+        far."""
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line
@@ -35,19 +36,19 @@ class BestModel:
     def export(self) -> None:
         """Writes ``model/`` if the last finished epoch is the best so far.
 
-        Call it only after the checkpoint of the epoch is written. Otherwise a run might continue from before an epoch
-        whose model was exported.
+        Call it only after the epoch's checkpoint has been written. Otherwise the run might resume from a point before
+        the epoch whose model has already been exported.
         """
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
             save_model(self.folder.model, self.state.judged_model, self.config, best, self.folder.data_note())
 
     def restore(self) -> None:
-        """Makes ``model/`` the model of the best epoch again when a run is continued.
+        """Ensures, when a run is resumed, that ``model/`` holds the model of the best epoch.
 
-        ``model/`` may hold the model of another epoch, if the process was killed before the export, or if the run
-        returned to an earlier checkpoint because a later one was damaged. If the weights of the best epoch no longer
-        exist, the best epoch is chosen anew from here on, with a warning.
+        It may hold the model of another epoch, if the process was killed before the export, or if the run fell back to
+        an earlier checkpoint because a later one was damaged. If the weights of the best epoch no longer exist, the
+        best epoch is chosen anew from here on, with a warning.
         """
         progress = self.state.progress
         if progress.best is None:

@@ -1,9 +1,9 @@
-"""Checkpoints that are written atomically, verified by checksums, and run no code when they are read.
+"""Saves and loads checkpoints: they are written atomically, verified by checksums, and cannot execute code when loaded.
 
 ``RUN/checkpoints/step-00000120/`` holds ``model.safetensors``; ``optimizer.pt`` and ``training.pt`` (tensors and plain
-containers, read with ``weights_only=True``); and, written last, ``checkpoint.json`` with the SHA-256 of the others. The
-``KEEP`` newest checkpoints are kept. If the newest is damaged, the one before it is used, and the damaged one is
-renamed to ``damaged-step-00000120``.
+containers, read with ``weights_only=True``); and, written last, ``checkpoint.json`` with the SHA-256 of the other
+files. The ``KEEP`` newest checkpoints are kept. If the newest one is damaged, the one before it is used, and the
+damaged one is renamed to ``damaged-step-00000120``.
 """
 
 import json
@@ -32,7 +32,7 @@ KEEP = 2
 """Number of checkpoints that are kept: the newest, and the one before it."""
 MODEL, OPTIMIZER, TRAINING, INDEX = ("model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json")
 REPLACED, GONE = ".replaced.tmp", ".gone.tmp"
-"""Suffixes of checkpoints that are being replaced by a newer one of the same step, and of checkpoints that are being
+"""Suffixes of checkpoint folders that are being replaced by a newer checkpoint of the same step, and of those being
 deleted."""
 
 
@@ -80,10 +80,9 @@ class CheckpointStore:
         return final
 
     def remove_unfinished(self) -> None:
-        """Deletes the remains of checkpoints that a killed process was writing or deleting.
+        """Deletes what a killed process left of checkpoints that it was writing or deleting.
 
-        If the process was killed while it replaced a checkpoint by a newer one of the same step, the old one is
-        restored.
+        If the process was killed while replacing a checkpoint by a newer one of the same step, the old one is restored.
         """
         for replaced in self.folder.glob(f".step-*{REPLACED}"):
             final = self.folder / replaced.name[1 : -len(REPLACED)]
@@ -93,11 +92,10 @@ class CheckpointStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def newest(self) -> Path | None:
-        """The newest undamaged checkpoint; None if there is no checkpoint at all.
+        """Returns the newest undamaged checkpoint, or None if there is no checkpoint at all.
 
-        Damaged checkpoints that are newer are renamed, with a warning. They are not deleted, because somebody may want
-        to examine them, but they must not count among the ``KEEP``. Raises ``InputError`` if all checkpoints are
-        damaged.
+        Newer checkpoints that are damaged are renamed, with a warning: they are kept for inspection, but no longer
+        counted as one of the ``KEEP`` checkpoints. Raises ``InputError`` if all checkpoints are damaged.
         """
         folders = self._folders()
         for place, folder in enumerate(folders):
@@ -131,9 +129,9 @@ class CheckpointStore:
 
     @staticmethod
     def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
-        """(model, optimizer, training) as they were passed to :meth:`save`, on the CPU.
+        """Returns (model, optimizer, training) as passed to :meth:`save`, with all tensors on the CPU.
 
-        Raises ``InputError`` for files that :meth:`save` cannot have written.
+        Raises ``InputError`` if the files cannot have been written by :meth:`save`.
         """
         try:
             return (
@@ -153,7 +151,8 @@ class CheckpointStore:
 def _renamed(folder: Path, ending: str) -> Path:
     """Renames a checkpoint that is about to be deleted, and returns its new path.
 
-    If a process were killed while deleting it under its old name, the rest would count as a damaged checkpoint.
+    If a process were killed while deleting it under its old name, the remaining files would look like a damaged
+    checkpoint.
     """
     name = "." + folder.name.removeprefix(".").removesuffix(REPLACED) + ending
     renamed = folder.with_name(name)

@@ -10,10 +10,10 @@ __all__ = ["class_weights"]
 
 
 def class_weights(config: RunConfig, dataset: ShardDataset) -> tuple[float, float] | None:
-    """The weights of real and generated images in the loss; None if every image has weight 1.
+    """Returns the loss weights of real and generated images, or None if every image has weight 1.
 
-    ``balanced`` weights have a mean of 1 over the images of the training split, so that learning rates keep their
-    meaning. Raises ``InputError`` if the weights are ``balanced`` and the training split has no images of a class.
+    ``balanced`` weights have a mean of 1 over the images of the training split, so the same learning rates remain
+    suitable. Raises ``InputError`` if the weights are ``balanced`` and the training split has no images of a class.
     """
     if config.train.class_weights is None:
         return None

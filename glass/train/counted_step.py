@@ -1,7 +1,7 @@
-"""Counts the memory of one training step, as ``train.py`` takes it: on a GPU, on a CPU, or by shapes.
+"""Measures the memory of one step, identical to the steps of ``train.py``: on a GPU, on a CPU, or by shapes.
 
-To count by shapes, the step runs on tensors that have a shape but no values. Nothing is computed, so counting takes
-seconds and little memory for a network of any size.
+When counting by shapes, the step runs on tensors that have shapes but no values. Nothing is computed, so counting takes
+only seconds and little memory for a network of any size.
 """
 
 import os
@@ -32,7 +32,7 @@ COUNTED_ON_GPU = "torch.cuda.max_memory_allocated"
 
 
 def _make_batch(config: RunConfig, device: torch.device) -> dict[str, Any]:
-    """A batch of random pixels in the layout that loaders deliver."""
+    """Returns a batch of random pixels in the layout that loaders produce."""
     loader = config.loader
     batch, crops = loader.global_batch_size, loader.num_crops
 
@@ -49,7 +49,7 @@ def _make_batch(config: RunConfig, device: torch.device) -> dict[str, Any]:
 
 
 class Step:
-    """Everything that one training step needs: a model, its optimiser with its state, and a batch."""
+    """Everything needed for a single training step: a model, its optimiser including its state, and a batch."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -86,14 +86,13 @@ class Step:
         return found | {"process_peak_bytes": still + peak.growth_bytes if peak else None}
 
     def count_by_allocator(self) -> dict[str, Any]:
-        """Takes a step and returns the bytes that CUDA's allocator reports; it does not separate gradients from
+        """Takes a step and returns the bytes reported by CUDA's allocator, which does not distinguish gradients from
         activations."""
         found = self._count(CudaAllocator())
         return found | {"process_peak_bytes": torch.cuda.max_memory_reserved()}
 
     def _count(self, meter: LiveStorages | CudaAllocator) -> dict[str, Any]:
-        """Takes a step while ``meter`` watches, and returns the bytes at the peak of the step, by what they are used
-        for."""
+        """Takes a step under ``meter``, and returns the bytes at the step's peak, broken down by purpose."""
         parts = {
             "weights": storage_bytes([*self.model.parameters(), *self.model.buffers()]),
             "optimiser": storage_bytes(self._optimiser_state()),
@@ -122,7 +121,7 @@ class Step:
         return [value for state in self.optimizer.state.values() for value in _tensors(state.values())]
 
     def described(self, figures: dict[str, Any], counted_by: str | None = None) -> dict[str, Any]:
-        """``figures`` together with the method of counting, the device, the precision and the image sizes."""
+        """Returns ``figures`` plus the counting method, the device, the precision, the backbone and the image sizes."""
         on_gpu = self.device.type == "cuda"
         model, loader = self.config.model, self.config.loader
         return {
@@ -137,7 +136,8 @@ class Step:
 
 
 def count_by_shapes(config: RunConfig) -> dict[str, Any]:
-    """A row of ``bench memory --count shapes``: the bytes of a step of ``config`` on a CPU, counted by shapes."""
+    """Returns a row of ``bench memory --count shapes``: the bytes a step of ``config`` would use on a CPU, counted by
+    shapes."""
     with mock.patch.dict(os.environ, ACCELERATE_USE_CPU="true"), without_numbers(FakeTensorMode()):
         step = Step(config)
         figures = step.count_by_storages()
@@ -153,8 +153,8 @@ def count_by_shapes(config: RunConfig) -> dict[str, Any]:
 
 @contextmanager
 def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
-    """Context manager: a :class:`Step` that is created and taken inside has tensors with shapes and storage sizes but
-    no values."""
+    """Context manager: the tensors of a :class:`Step` created and taken inside it have shapes and storage sizes, but no
+    values."""
     with (
         mode,
         mock.patch.object(run, "build_model", _model_without_numbers),
@@ -165,9 +165,9 @@ def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
 
 
 def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Module:
-    """The network for ``config`` with fake tensors, which have no values.
+    """Builds the network for ``config`` from fake tensors, which have no values.
 
-    The network is built outside the fake tensor mode, because timm reads values of tensors while it builds a network.
+    It is built outside the fake tensor mode, because timm reads tensor values while building a network.
     """
     with unset_fake_temporarily(), torch.device("meta"):
         model = build_model(config, with_weights=with_weights)

@@ -13,14 +13,14 @@ __all__ = ["TrainingDiverged", "require_finite_loss", "require_finite_scores"]
 
 
 class TrainingDiverged(InputError):
-    """Loss or scores are no longer finite. Because the settings of this run are at fault, other runs of a study may
-    continue."""
+    """Loss or scores are no longer finite. The cause is this run's settings, so other runs of a study may continue."""
 
 
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
     """Raises ``TrainingDiverged`` if ``loss``, the mean over the epoch so far, is infinite or NaN.
 
-    ``steps`` is the number of steps between two checks. The message says that the divergence began in these steps.
+    ``steps`` is the number of steps between two checks, from which the message derives the steps in which the
+    divergence may have begun.
     """
     if not math.isfinite(loss):
         first = (progress.step - 1) // steps * steps + 1
@@ -28,7 +28,7 @@ def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
 
 
 def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) -> None:
-    """Raises ``TrainingDiverged`` if any of the ``logits``, those of the validation split, is not finite."""
+    """Raises ``TrainingDiverged`` if any of the validation split's ``logits`` is not finite."""
     if not np.isfinite(logits).all():
         _give_up("the scores on the validation split are no longer finite numbers", progress)
 

@@ -1,4 +1,4 @@
-"""Trains a run from its first to its last epoch: train, validate, export the best model, save a checkpoint."""
+"""Trains a run from its first to its last epoch: trains, validates, saves checkpoints and exports the best model."""
 
 import logging
 import math
@@ -29,15 +29,15 @@ __all__ = ["CHECK_EVERY", "Trainer"]
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 10
-"""Number of steps between two checks of the loss, each of which waits for the device, and between two exchanges in
-which the processes agree whether to stop."""
+"""Interval, in steps, at which the loss is checked and the processes agree on whether to stop. Each check waits for the
+device."""
 
 
 class Trainer:
     """Trains the epochs of ``config``; each process has one trainer.
 
     It saves a checkpoint after each epoch and, if ``checkpoint_every`` is given, every ``checkpoint_every`` steps.
-    ``on_epoch`` is called with the metrics of each epoch and ends the run by returning False.
+    ``on_epoch`` is called with the metrics of each epoch and stops the run by returning False.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Trainer:
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer, class_weights)
 
     def resume(self) -> bool:
-        """Continues from the newest checkpoint and logs which one it is; returns False if there is none."""
+        """Resumes from the newest checkpoint and logs which one it is; returns False if there is none."""
         if self.accelerator.is_main_process:
             self.store.remove_unfinished()
         self.ledger.load_earlier()
@@ -76,7 +76,7 @@ class Trainer:
         return True
 
     def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
-        """Tries to read again the samples that an earlier part of the run could not read.
+        """Retries the samples that an earlier part of the run could not read.
 
         Raises ``InputError`` if more of them than allowed are still bad.
         """
@@ -89,10 +89,10 @@ class Trainer:
             raise InputError("; ".join(summary for summary in summaries if summary))
 
     def fit(self) -> bool:
-        """Trains until the last epoch or until patience runs out, and returns True.
+        """Trains until the last epoch is done or patience runs out, and returns True.
 
-        Returns False if a signal or ``on_epoch`` stopped it earlier. It has then saved a checkpoint from which the run
-        can continue.
+        Returns False if a signal or ``on_epoch`` stopped it earlier, after saving a checkpoint from which the run can
+        be resumed.
         """
         with StopSignal() as stop:
             while not self._is_over():
@@ -111,8 +111,7 @@ class Trainer:
         return over
 
     def _is_over(self) -> bool:
-        """Whether the run is finished. It depends on the history alone, so that a continued run ends at the same
-        epoch."""
+        """Whether the run is finished. Depends on the history alone, so a resumed run ends at the same epoch."""
         progress, patience = self.state.progress, self.config.train.patience
         if progress.epoch >= self.config.epochs:
             return True
@@ -151,9 +150,10 @@ class Trainer:
         return True
 
     def _groups(self, loader: BatchLoader, totals: Totals) -> Iterator[list[dict[str, Any]]]:
-        """Yields the batches of each step, and logs the reason if the first step of the process is slow.
+        """Yields the batches of each step, and logs an explanation if the process's first step is slow.
 
-        Before and during this step, kernels are compiled and chosen and readers start, which may take half a minute.
+        Before and during that step, kernels are compiled and selected, and the loader's readers start up, which may
+        take half a minute.
         """
         groups = grouped(loader, self.config.grad_accum_steps, totals)
         if not self._warm:
@@ -177,7 +177,8 @@ class Trainer:
         )
 
     def _look(self, display: ProgressDisplay) -> None:
-        """Advances the display. Every ``CHECK_EVERY`` steps, reads the loss, requires it to be finite, and shows it."""
+        """Advances the display. Every ``CHECK_EVERY`` steps, also reads the loss, raises an error if it is not finite,
+        and shows it."""
         progress, totals = self.state.progress, self.state.totals
         if progress.step % CHECK_EVERY:
             display.advance()
@@ -193,8 +194,8 @@ class Trainer:
     def _require_readable(self, save: bool = True) -> None:
         """Records the samples that could not be read, and raises ``InputError`` if there are more than allowed.
 
-        With ``save`` it saves a checkpoint first, so that the run continues from here once the shards are repaired.
-        Without ``save`` the run continues from the previous checkpoint.
+        With ``save``, a checkpoint is saved before raising, so the run can resume from this point once the shards are
+        repaired. Otherwise it resumes from the previous checkpoint.
         """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),
@@ -209,7 +210,8 @@ class Trainer:
     def _stopped(self, stop: StopSignal, number: int) -> bool:
         """Whether to stop at step ``number``, or at validation batch ``number``.
 
-        A single process may stop at any step or batch. Several processes agree only at every ``CHECK_EVERY``-th one.
+        A single process may stop at any step or batch. Multiple processes only stop at multiples of ``CHECK_EVERY``,
+        where they agree on it.
         """
         if self.accelerator.num_processes == 1:
             return stop.received is not None
@@ -218,8 +220,9 @@ class Trainer:
     def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
         """Validates the epoch, records its metrics, and advances the schedule.
 
-        Returns None if a signal stopped the validation, since it may take longer than a cluster waits between signal
-        and kill. The position is then still the epoch's last step, and a continued run begins with the validation.
+        Returns None if a signal interrupted the validation, which might otherwise outlast the grace period between a
+        cluster's signal and its kill. The saved position is then still the epoch's last step, and the resumed run
+        starts with the validation.
         """
         state, progress = self.state, self.state.progress
         trained = state.totals.read(self.accelerator)
@@ -233,7 +236,7 @@ class Trainer:
             progress, trained, state.totals, valid, time.perf_counter() - started, state.optimizer.param_groups
         )
         with warnings.catch_warnings():
-            # A continued run may begin with the validation, before it takes a step of its own.
+            # A resumed run may start with the validation, before taking a step of its own.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             state.schedule.step()
         progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
@@ -242,7 +245,7 @@ class Trainer:
         return line
 
     def _validated(self, stop: StopSignal) -> dict[str, float | None] | None:
-        """The metrics of the validation split; None if a signal came before its end."""
+        """Returns the metrics of the validation split, or None if a signal interrupted the validation."""
         predictions = validation_scores(
             self.state, self.valid_loader, self.precision, lambda number: self._stopped(stop, number)
         )
@@ -252,7 +255,8 @@ class Trainer:
         return binary_metrics(predictions.label, predictions.probability)
 
     def _note(self, line: dict[str, Any]) -> None:
-        """Adds the epoch's ``line`` to the history, ``metrics.jsonl``, the trackers and the log."""
+        """Appends the epoch's ``line`` to the history and ``metrics.jsonl``, and sends it to the trackers and the
+        log."""
         progress = self.state.progress
         progress.history.append(line)
         better = self.best.consider(line)

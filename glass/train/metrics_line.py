@@ -1,10 +1,12 @@
-"""A line of ``metrics.jsonl`` with the results of one epoch, its text for the log, and its comparison with others.
+"""Builds the line of ``metrics.jsonl`` that holds an epoch's results, compares such lines, and formats them for the
+log.
 
 The entries are ``epoch`` (from 1), ``step`` (optimiser steps since the start), ``train_loss`` (label smoothing
 included), ``train_accuracy``, ``train_images``, ``valid_loss`` (nats, no smoothing), ``valid_*`` for each metric of
-``glass.measure.metrics``, and ``lr_*`` per parameter group. ``train_time_s`` and ``images_per_s`` are those of training
-alone; ``data_wait_s`` is the part of ``train_time_s`` that was spent waiting for batches. ``epoch_time_s`` is the sum
-of ``train_time_s`` and ``valid_time_s``. With a GPU there is ``peak_vram_bytes``. Undefined metrics are null.
+``glass.measure.metrics``, and ``lr_*`` per parameter group. ``train_time_s`` and ``images_per_s`` cover training only;
+``data_wait_s`` is the part of ``train_time_s`` spent waiting for batches. ``epoch_time_s`` is the sum of
+``train_time_s`` and ``valid_time_s``. On a machine with a GPU, there is also ``peak_vram_bytes``. Undefined metrics are
+null.
 """
 
 import math
@@ -28,10 +30,10 @@ def epoch_line(
     valid_time_s: float,
     groups: list[dict[str, Any]],
 ) -> Line:
-    """The line of the epoch that has just been validated.
+    """Returns the line for the epoch that has just been validated.
 
     ``trained`` is the result of ``totals.read``, ``valid`` is that of ``binary_metrics``, and ``groups`` are the
-    parameter groups of the optimiser.
+    optimiser's parameter groups.
     """
     line: Line = {
         "epoch": progress.epoch + 1,
@@ -56,18 +58,18 @@ def epoch_line(
 def is_better(line: Line, best: Line | None, select_by: str) -> bool:
     """Whether ``line`` is better than ``best``, or there is no ``best`` yet.
 
-    Compares the validation metric ``select_by`` (the entry ``valid_*`` without the prefix), then, on a tie, AUROC, then
-    loss. A lower loss is better, and so is a higher value of every other metric; an undefined value (None) is worst. If
-    all are equal, ``best`` stays.
+    Compares the validation metric ``select_by`` (an entry ``valid_*`` without its prefix), breaking ties by AUROC, then
+    by loss. Lower is better for the loss, higher for all other metrics; an undefined value (None) is worst. Returns
+    False if all are equal.
     """
     return best is None or _rank(line, select_by) > _rank(best, select_by)
 
 
 def epochs_without_gain(history: list[Line], select_by: str) -> int:
-    """Number of epochs since the one with the best validation metric ``select_by``; of equally good epochs, the first
-    counts.
+    """Returns the number of epochs since the one with the best validation metric ``select_by``, or since the first such
+    epoch if several tie.
 
-    A tie counts as no gain, unlike in :func:`is_better`: an improvement that the metric does not show is no reason to
+    Unlike in :func:`is_better`, ties are not broken: improvements that do not show in this metric are no reason to
     continue training.
     """
     values = [_value(line, select_by) for line in history]
@@ -79,15 +81,15 @@ def _rank(line: Line, select_by: str) -> tuple[float, ...]:
 
 
 def _value(line: Line, name: str) -> float:
-    """The validation metric ``name``, with its sign chosen so that higher is better; minus infinity if it is
-    undefined."""
+    """Returns the validation metric ``name``, negated if lower is better; minus infinity if it is undefined."""
     value = line[f"valid_{name}"]
     sign = -1.0 if name == "loss" else 1.0
     return -math.inf if value is None else sign * value
 
 
 def describe(line: Line, epochs: int, better: bool) -> str:
-    """The line as text for the log, with the total number of ``epochs``; ``better`` marks it as the best so far."""
+    """Formats the line for the log; ``epochs`` is the total number of epochs, and ``better`` marks the epoch as the
+    best so far."""
 
     def number(name: str) -> str:
         return "–" if line[name] is None else f"{line[name]:.3f}"

@@ -1,4 +1,4 @@
-"""AdamW with a learning rate for each part of the network, and the cosine schedule that lowers these rates."""
+"""Sets up AdamW with a learning rate for each part of the network, and the cosine schedule that lowers these rates."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,12 +12,12 @@ __all__ = ["build_optimizer", "build_schedule", "parameter_groups"]
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
-    """One parameter group for each part of the network, with ``name``, ``lr`` and ``weight_decay``.
+    """Returns one parameter group for each part of the network, with ``name``, ``lr`` and ``weight_decay``.
 
-    ``Glass`` has four groups: global backbone, local backbone, attention pool and head. The last two both have
-    ``lr_head`` and ``wd_head`` (0 in the study, arXiv 2601.00141). ``SingleView`` has global backbone and head. Every
-    trained parameter is in exactly one group, and the weight decay of a group applies to all of its parameters, as in
-    the study. Raises ``ValueError`` for a part without a learning rate.
+    ``Glass`` has four groups: global backbone, local backbone, attention pool and head. The last two both use
+    ``lr_head`` and ``wd_head`` (0 in the study, arXiv 2601.00141). ``SingleView`` has two: global backbone and head.
+    Every trained parameter belongs to exactly one group, and a group's weight decay applies to all of its parameters,
+    as in the study. Raises ``ValueError`` if the model has a part without a learning rate.
     """
     rates = {
         "global_backbone": (config.lr_global, config.wd_global),
@@ -41,7 +41,7 @@ def build_optimizer(groups: Iterable[dict[str, Any]]) -> torch.optim.AdamW:
 
 
 class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
-    """torch's cosine schedule, except that a rate below the minimum stays constant, whereas torch raises it to the
+    """torch's cosine schedule, except that a rate below the minimum stays constant instead of being raised to the
     minimum."""
 
     def get_lr(self) -> list[float | torch.Tensor]:
@@ -54,9 +54,10 @@ class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
 def build_schedule(
     optimizer: torch.optim.Optimizer, epochs: int, lr_min: float
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """A half cosine from each group's learning rate to ``lr_min``. Its ``step`` must be called once after each epoch.
+    """Returns a half-cosine schedule from each group's learning rate down to ``lr_min``. Call its ``step`` once after
+    each epoch.
 
     Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2; a group whose rate is ``lr_min`` or
-    less, such as 0, keeps its rate.
+    less, e.g. 0, keeps its rate.
     """
     return _Cosine(optimizer, T_max=epochs, eta_min=lr_min)

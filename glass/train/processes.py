@@ -1,8 +1,8 @@
-"""The processes, devices and precision of a run, and the two ways in which its processes end early.
+"""Sets up the processes, devices and precision of a run, and handles the two ways in which its processes end early.
 
-On a signal from a cluster or a keyboard, the run stops after its step, with a checkpoint. If one process is lost, the
-others end, too, since every step needs the sum of the gradients of all processes. The others notice the loss at the
-next exchange: at once if the connection breaks, after ``process_timeout_s`` if the process hangs.
+On a signal from the cluster or the keyboard, the run finishes its current step, saves a checkpoint and stops. If one
+process dies or hangs, the others must end too, since every step sums the gradients of all processes. They notice it at
+the next exchange: immediately if the connection breaks, or after ``process_timeout_s`` if the process hangs.
 """
 
 import logging
@@ -46,7 +46,7 @@ _SIGNS = (
     "gloo",
     "tcpstore",
 )
-"""Parts of the messages of torch.distributed errors that mean that another process is gone."""
+"""Substrings of torch.distributed error messages which indicate that another process is gone."""
 
 
 def run_device() -> torch.device:
@@ -56,9 +56,9 @@ def run_device() -> torch.device:
 
 
 def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]:
-    """(accelerator, precision) for a run whose folder is ``output``.
+    """Returns (accelerator, precision) for a run whose folder is ``output``.
 
-    Raises ``InputError`` if the device cannot compute in the configured precision, or if Accelerate does not see all
+    Raises ``InputError`` if the device does not support the configured precision, or if Accelerate does not see all
     processes that were started.
     """
     cuda = run_device().type == "cuda"
@@ -87,7 +87,8 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
 
 
 def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
-    """Device, precision and number of processes, for the record of the run."""
+    """Returns the device, precision, number of processes and communication backend, to be stored in the run's
+    record."""
     device = accelerator.device
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -117,10 +118,12 @@ def _require_all_processes(accelerator: Accelerator) -> None:
 
 
 def _set_cpu_threads(config: RunConfig) -> None:
-    """Sets torch's threads to ``config.cpu_threads``, or under a launcher to this process's share of the cores.
+    """Sets torch's thread count to ``config.cpu_threads``; if that is None and a launcher is used, to this process's
+    share of the cores.
 
-    ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 if the user has not set it, which would leave the
-    other cores idle. Without a launcher, torch's own choice is kept.
+    ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 unless the user has set it, which would leave the
+    other cores idle. Any other value must be the user's and is respected. Without a launcher, torch's own choice is
+    kept.
     """
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
@@ -158,21 +161,21 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
 
 
 class StopSignal:
-    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`, a second one has its usual
-    effect.
+    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; the same signal a second time
+    has its usual effect.
 
-    Each of the three signals counts separately, because clusters warn with one signal and end a job with another: the
-    second signal must not interrupt the checkpoint that the first one asked for. Enter the context in the main thread,
+    The three signals are handled independently, because clusters warn with one signal and end a job with another, and
+    the second one must not interrupt the checkpoint that the first one requested. Enter the context in the main thread,
     and only around code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
-        """Name of the first signal that was received, or None."""
+        """Name of the first signal received, or None."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        # Background jobs of a script ignore SIGINT, and must go on ignoring it.
+        # Background jobs of a script ignore SIGINT, and must keep ignoring it.
         heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
@@ -193,7 +196,7 @@ class StopSignal:
 
 
 def lost_process(error: BaseException, timeout_s: float) -> str | None:
-    """Text for the user if ``error`` means that another process was lost; None for any other error."""
+    """Returns a message for the user if ``error`` means that another process was lost, and None for any other error."""
     if not isinstance(error, RuntimeError):  # all errors of torch.distributed are
         return None
     text = " ".join(str(error).split())

@@ -21,9 +21,9 @@ AFTER_S = 1.0
 
 
 class ProgressDisplay:
-    """Shows how many of the ``total`` steps of an epoch are done, and the time left for the whole run.
+    """Shows how many of the ``total`` steps of an epoch are done, and the remaining time of the whole run.
 
-    ``later`` is the number of steps in all epochs that follow.
+    ``later`` is the number of steps in all later epochs.
     """
 
     def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
@@ -43,8 +43,8 @@ class ProgressDisplay:
         self._bar.close()
 
     def advance(self, **seen: float) -> None:
-        """Counts one more step. To update the text shown, pass all of ``loss``, ``images_per_s`` and ``wait_share`` (0
-        … 1)."""
+        """Counts one more step. To update the displayed text as well, pass all three of ``loss``, ``images_per_s`` and
+        ``wait_share`` (0 … 1)."""
         self._done += 1
         self._bar.update(1)
         if self._timed_from is None:  # the first step warms up: its time is not typical
@@ -61,8 +61,8 @@ class ProgressDisplay:
             logger.info("%s, step %d/%d: %s", self._title, self._done, self._total, text)
 
     def _left(self) -> str:
-        """Text with the time left, estimated from the pace of all steps but the first; empty if only one step was
-        taken."""
+        """Returns text with the remaining time, estimated from the pace of all steps except the first; empty after only
+        one step."""
         first, since = self._timed_from or (self._done, 0.0)
         steps = self._done - first
         if not steps:
@@ -77,7 +77,7 @@ class ProgressDisplay:
 
 @contextmanager
 def report_if_slow(what: str) -> Iterator[None]:
-    """Context manager: logs ``what`` once if its block takes longer than ``AFTER_S``."""
+    """Context manager: logs ``what`` once if the code inside takes longer than ``AFTER_S``."""
     timer = threading.Timer(AFTER_S, logger.info, ("%s …", what))
     timer.daemon = True  # an interrupt need not wait for it
     timer.start()
@@ -88,7 +88,7 @@ def report_if_slow(what: str) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """A duration as text, rounded as suits an estimate: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
+    """Formats a duration coarsely, as befits an estimate: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
 
     >>> duration(11_980)
     '3 h 20 min'

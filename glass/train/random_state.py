@@ -10,8 +10,8 @@ __all__ = ["get_random_state", "seed_all", "set_random_state"]
 
 
 def seed_all(seed: int, stream: int = 0) -> None:
-    """Seeds Python, NumPy and torch. Equal (seed, stream) give equal numbers, different ones give independent
-    numbers."""
+    """Seeds Python, NumPy and torch. The same (seed, stream) yields the same random numbers, different ones yield
+    independent numbers."""
     words = np.random.SeedSequence([seed, stream]).generate_state(3, np.uint64)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]) & 0xFFFFFFFF)  # noqa: NPY002 - libraries draw from the global one
@@ -19,7 +19,8 @@ def seed_all(seed: int, stream: int = 0) -> None:
 
 
 def get_random_state(device: torch.device) -> dict[str, Any]:
-    """The state of all generators as tensors and plain containers, so that loading it runs no code."""
+    """Returns the state of all generators as tensors and plain containers, which can be loaded without executing
+    code."""
     numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # noqa: NPY002
     inner = numpy_state["state"]
     state: dict[str, Any] = {
@@ -33,7 +34,7 @@ def get_random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Restores what :func:`get_random_state` returned. On a CPU, the state of CUDA's generator is ignored."""
+    """Restores a state returned by :func:`get_random_state`. On a CPU, the state of CUDA's generator is ignored."""
     random.setstate(state["python"])
     inner = state["numpy"]["state"]
     key = inner["key"].numpy().astype(np.uint32)

@@ -1,6 +1,6 @@
-"""Sets up a training run from its parts: processes, data, model, folder, epochs.
+"""Runs a training: sets up processes, data, model and folder, then trains all epochs.
 
-Accelerate prepares the model, the optimiser and the schedule, but not the loaders, which divide the work among the
+Accelerate prepares the model, the optimiser and the schedule, but not the loaders, which divide the data among the
 ranks themselves.
 """
 
@@ -54,12 +54,12 @@ def train(
     on_epoch: Callable[[dict[str, Any]], bool] | None = None,
     trackers: Sequence[GeneralTracker] = (),
 ) -> bool:
-    """Trains on the shards in ``data`` into the folder ``output``, or continues the run there.
+    """Trains on the shards in ``data`` and writes the run to the folder ``output``, or resumes the run found there.
 
-    ``OpenShards`` stay open, so that many runs on the same data can share them. With ``checkpoint_every``, a checkpoint
-    is also saved every ``checkpoint_every`` steps, not only at the end of each epoch. ``on_epoch`` is called with the
-    metrics of each epoch and ends the run by returning False. ``trackers`` receive the curves in addition to the
-    trackers that the settings name. Returns whether the run is finished. Raises ``InputError`` for unsuitable data,
+    ``OpenShards`` stay open, so many runs on the same data can share them. With ``checkpoint_every``, a checkpoint is
+    also saved every ``checkpoint_every`` steps, not only at the end of each epoch. ``on_epoch`` is called with the
+    metrics of each epoch and stops the run by returning False. ``trackers`` receive the metrics in addition to the
+    trackers named in the settings. Returns whether the run is finished. Raises ``InputError`` for unsuitable data,
     settings or folders, and for a full disk.
     """
     if not isinstance(data, OpenShards):
@@ -115,16 +115,16 @@ def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surround
     with other settings."""
     where: TrainedOn = {**dataset_digest(dataset.root), "path": str(dataset.root.resolve())}
     folder.begin(config, where, surroundings)
-    # ``begin`` has refused other data or splits, so this writes the same ids again if the run is continued.
+    # ``begin`` has refused other data or splits, so if the run is resumed, this rewrites the same ids.
     LearntIds.of_splits(dataset, config.train_split, config.valid_split).write(folder.path)
     _warn_of_shared_splits(config)
 
 
 def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights: bool) -> tuple[Any, Any, Any]:
-    """(model, optimiser, schedule) of a new run, prepared by ``accelerator``; equal on every process.
+    """Returns (model, optimiser, schedule) of a new run, prepared by ``accelerator`` and identical on every process.
 
-    With BatchNorm, DistributedDataParallel copies the main process's running statistics to the others before each step.
-    So the statistics come from the main process's part of the batch.
+    With BatchNorm, DistributedDataParallel copies the main process's running statistics to the other processes before
+    each step, so they reflect only the main process's part of each batch.
     """
     seed_all(config.seed)
     fetched = with_weights and config.model.pretrained
@@ -143,9 +143,9 @@ def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights:
 
 
 def _loader(shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, training: bool) -> Any:
-    """The loader of this process's share of the training split, or of the validation split.
+    """Returns this process's loader: for its share of the training split, or for its share of the validation split.
 
-    Validation reads in manifest order with the windows of epoch 0, so that its scores can be compared between epochs.
+    Validation reads images in manifest order with the windows of epoch 0, so its scores can be compared between epochs.
     """
     settings, split = config.loader, config.train_split
     if not training:
@@ -167,7 +167,7 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
 
 
 def _backbones(model: Any) -> dict[str, Any]:
-    """For each backbone of ``model``, the entry that :meth:`RunFolder.note_backbones` records."""
+    """Returns, for each backbone of ``model``, the entry that :meth:`RunFolder.note_backbones` records."""
     return {
         name: {"name": part.architecture, "weights_sha256": part.weights_sha256}
         for name, part in model.named_children()
@@ -176,14 +176,15 @@ def _backbones(model: Any) -> dict[str, Any]:
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:
-    """Whether the weights will come from a checkpoint. The main process checks its disk and tells the others."""
+    """Whether the weights will come from a checkpoint. The main process looks for one on its disk and tells the
+    others."""
     return broadcast_object_list([folder.has_checkpoints()])[0]
 
 
 def _average(model: Any, decay: float | None) -> Any:
-    """A moving average of all weights and statistics; None without ``decay``.
+    """Returns a moving average of all weights and statistics, or None without ``decay``.
 
-    Its decay grows from a low value, so that the weights of the first steps, which are far from the final ones, lose
-    their influence fast.
+    The decay rises from a low initial value, so the weights of the first steps, which are far from the final ones,
+    quickly lose their influence.
     """
     return None if decay is None else timm.utils.ModelEmaV3(model, decay, use_warmup=True)

@@ -1,4 +1,4 @@
-"""Gathers from all processes the state from which a run continues exactly, and restores it."""
+"""Saves and restores the state, gathered from all processes, that a run needs to resume exactly."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ class BatchLoader(LedgerLoader, Protocol):
 
 @dataclass
 class Progress:
-    """The position of a run, as plain values; every checkpoint contains it."""
+    """The position of a run, as plain values. It is part of every checkpoint."""
 
     epoch: int = 0
     """Number of finished epochs."""
@@ -47,7 +47,7 @@ class Progress:
     """One line per finished epoch, as in ``metrics.jsonl``."""
 
     def check(self) -> None:
-        """Raises ``TypeError`` or ``ValueError`` if the values cannot belong to a run."""
+        """Raises ``TypeError`` or ``ValueError`` if no run could have produced these values."""
         for name in ("epoch", "step", "step_in_epoch"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
@@ -63,8 +63,8 @@ class Progress:
 class RunState:
     """The parts of a run that change during training.
 
-    Model, optimiser and schedule are those that ``accelerator`` prepared. All processes call :meth:`save` and
-    :meth:`load` together.
+    Model, optimiser and schedule are those prepared by ``accelerator``. :meth:`save` and :meth:`load` must be called on
+    all processes.
     """
 
     accelerator: Any
@@ -92,7 +92,7 @@ class RunState:
         return self.plain_model if self.average is None else self.average.module
 
     def follow(self) -> None:
-        """Updates the moving average with the weights after the last step. At the first step, copies them instead."""
+        """Updates the moving average with the model's current weights; at the first step, copies them instead."""
         if self.average is not None:
             self.average.update(self.plain_model, self.progress.step)
 
@@ -134,9 +134,10 @@ class RunState:
         return found
 
     def _take_up(self, optimizer: dict[str, Any], training: dict[str, Any]) -> None:
-        """Restores everything but the weights. Raises an exception of any type if the states do not fit this run.
+        """Restores everything but the weights. If the states do not belong to this run, exceptions of various types are
+        raised.
 
-        The checksums of a checkpoint prove only that its files are undamaged, not that they fit.
+        A checkpoint's checksums only prove that its files are undamaged, not that they belong to this run.
         """
         self.optimizer.load_state_dict(optimizer)
         if set(training["schedule"]) != set(self.schedule.state_dict()):

@@ -1,8 +1,8 @@
-"""The optimiser step, whose result does not depend on how samples are divided into micro-steps and processes.
+"""Takes optimiser steps whose result does not depend on how samples are divided into micro-steps and processes.
 
 The loss of a step is the sum of the losses of its valid samples, divided by the number of these samples in all
-micro-steps and all processes. So the fillers at the end of an epoch (:mod:`loaders.order.order`) do not count. A step
-does not wait for the device.
+micro-steps and all processes. The fillers at the end of an epoch (:mod:`loaders.order.order`) therefore have no effect.
+A step does not wait for the device.
 """
 
 import time
@@ -26,9 +26,9 @@ Batch = dict[str, Any]
 
 
 class Totals:
-    """Sums over the samples that this process has trained on in the present epoch.
+    """Sums over the samples that this process has trained on in the current epoch.
 
-    They stay on the device, because reading them waits for the device.
+    They are kept on the device, since reading them means waiting for it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -51,7 +51,8 @@ class Totals:
         return {"loss": loss / samples_or_one, "accuracy": correct / samples_or_one, "samples": samples}
 
     def state(self, accelerator: Any) -> dict[str, Any]:
-        """For a checkpoint: the sums over all processes, and the training and waiting times of this process."""
+        """Returns the state to be saved in a checkpoint: the sums over all processes, and this process's training and
+        waiting times."""
         return {
             "sums": accelerator.reduce(self._sums.clone(), "sum").cpu(),
             "train_time_s": self.train_time_s,
@@ -59,17 +60,17 @@ class Totals:
         }
 
     def load_state(self, state: dict[str, Any], is_main_process: bool) -> None:
-        """Restores what :meth:`state` returned. The main process takes the sums over all processes; the others start at
-        0."""
+        """Restores a state returned by :meth:`state`. The main process takes over the sums of all processes; the others
+        start at 0."""
         self._sums.copy_(state["sums"] if is_main_process else torch.zeros(3))
         self.train_time_s = float(state["train_time_s"])
         self.data_wait_s = float(state["data_wait_s"])
 
 
 class Engine:
-    """Takes optimiser steps with the model and optimiser that ``accelerator`` prepared.
+    """Takes optimiser steps with the model and optimiser prepared by ``accelerator``.
 
-    ``class_weights`` are the weights of real and generated images in the loss; None: both 1.
+    ``class_weights`` are the weights of real and generated images in the loss; if None, both are 1.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class Engine:
         """Takes one optimiser step over ``batches`` (its micro-steps, at least one), and adds its samples to
         ``totals``.
 
-        All processes call it with the same number of batches. It does not wait for the device. If the memory is too
-        small, raises ``DoesNotFit``, which names settings that should fit.
+        Must be called on all processes, with the same number of batches. Does not wait for the device. If the memory is
+        too small, raises ``DoesNotFit``, whose message suggests settings that should fit.
         """
         try:
             self._step(batches, totals)
@@ -157,10 +158,11 @@ class Engine:
 
 
 def grouped(loader: Iterable[Batch], size: int, totals: Totals) -> Iterator[list[Batch]]:
-    """Yields lists of ``size`` batches (the last list may be shorter). The time spent fetching is added to ``totals``.
+    """Yields lists of ``size`` batches (the last list may be shorter). The time spent fetching them is added to
+    ``totals``.
 
-    ``Accelerator.accumulate`` is not used for this: it cannot see where an epoch ends with a loader that Accelerate has
-    not prepared, and would carry the last micro-steps into the next epoch.
+    ``Accelerator.accumulate`` is not used for this: without a loader prepared by Accelerate, it cannot detect the end
+    of an epoch and would carry the last micro-steps over into the next one.
     """
     batches = iter(loader)
     while True:

@@ -1,4 +1,4 @@
-"""The trackers that receive a run's curves: TensorBoard, and those that ``train.trackers`` names."""
+"""Starts the trackers that record a run's metrics: TensorBoard, and those named in ``train.trackers``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,10 +29,10 @@ def check_trackers(config: RunConfig) -> None:
 def start_trackers(
     accelerator: Any, config: RunConfig, folder: Path, step: int, others: Sequence[GeneralTracker] = ()
 ) -> None:
-    """Starts all trackers, including ``others``, and records the settings in all but TensorBoard.
+    """Starts all trackers, including ``others``, and passes the settings to all of them but TensorBoard.
 
-    ``step`` is the step from which the run continues. TensorBoard then hides the curves of an earlier attempt after
-    that step. In the other trackers a continued run is a new run, whose steps begin at ``step``.
+    ``step`` is the step from which the run resumes. TensorBoard then hides what an earlier attempt recorded after that
+    step. In the other trackers, a resumed run appears as a new run whose steps start at ``step``.
     """
     made: list[GeneralTracker] = []
     if config.tensorboard:

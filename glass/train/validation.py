@@ -18,11 +18,12 @@ class _Stopped(Exception):
 def validation_scores(
     state: RunState, loader: BatchLoader, precision: str, is_stopped: Callable[[int], bool]
 ) -> Predictions | None:
-    """The model's scores of the validation split, gathered from all processes and equal on each; None if stopped.
+    """Scores the validation split with the model; returns None if stopped.
 
-    ``is_stopped`` is called with the index of each batch before the batch is scored, and must return the same on all
-    processes. ``precision`` is the setting of the run. With several processes the model's buffers, such as running
-    statistics, become those of the main process.
+    The scores are gathered from all processes and are the same on each. ``is_stopped`` is called with each batch's
+    index before that batch is scored, and must return the same value on all processes. ``precision`` is the run's
+    setting. With multiple processes, the model's buffers, such as running statistics, are overwritten by those of the
+    main process.
     """
     model = state.judged_model
     if state.accelerator.num_processes > 1:
