@@ -56,30 +56,31 @@ def wait_until_idle(timeout_s: float = 5.0) -> None:
     Prefetching that continues after a turn would otherwise disturb the method that is timed next.
     """
     deadline = time.monotonic() + timeout_s
-    before = _cpu_s()
+    before = _cpu_s(_family())
     while time.monotonic() < deadline:
         time.sleep(0.03)
-        now = _cpu_s()
-        if now - before < 0.003 and not _wants_to_run():
+        family = _family()
+        now = _cpu_s(family)
+        if now - before < 0.003 and not _wants_to_run(family):
             return
         before = now
 
 
-def _cpu_s() -> float:
-    total = time.process_time()
-    for child in _family()[1:]:
+def _cpu_s(family: list[psutil.Process]) -> float:
+    """CPU time of the children and of this process's threads, except the thread that asks. On a machine with hundreds
+    of processes, :func:`_family` takes that thread several milliseconds, which must not count as computing."""
+    total = time.process_time() - time.thread_time()
+    for child in family[1:]:
         times = child.cpu_times()
         total += times.user + times.system
     return total
 
 
-def _wants_to_run() -> bool:
+def _wants_to_run(family: list[psutil.Process]) -> bool:
     """Whether any other thread of this process or of its children is running or waiting for a core or a disk. The CPU
     time alone does not show this: on a busy machine, such a thread may have used none since the previous check."""
     own = str(threading.get_native_id())
-    return any(
-        thread != own and state in "RD" for process in _family() for thread, state in _thread_states(process.pid)
-    )
+    return any(thread != own and state in "RD" for process in family for thread, state in _thread_states(process.pid))
 
 
 def _thread_states(pid: int) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from glass.model.hub import cache_only_if_unreachable
 from glass.model.timm_library import timm
+from glass.model.unfilled import WithoutRandomWeights
 from shards.errors import InputError
 
 __all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
@@ -80,7 +81,7 @@ def classifier_keys(name: str, image_size: int, network: nn.Module) -> set[str]:
     """
     known = architecture(name)
     settings = _settings(known, image_size) | {"num_classes": 1000}
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), WithoutRandomWeights():
         whole = timm.create_model(known.name, pretrained=False, **settings)
     classifier = network.pretrained_cfg.get("classifier") or ()
     layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)

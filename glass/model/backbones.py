@@ -76,7 +76,8 @@ class Backbone(nn.Module):
         This also freezes the modules' BatchNorm statistics.
         """
         super().train(mode)
-        if mode:
+        # The walk takes longer than opening a small model, and usually no weight is frozen.
+        if mode and not all(weight.requires_grad for weight in self.network.parameters()):
             for module in self.network.modules():
                 weights = list(module.parameters())
                 if weights and not any(weight.requires_grad for weight in weights):

@@ -1,7 +1,8 @@
 """Builds networks without random initialisation, for weights that are read from a file afterwards.
 
 timm fills every weight with random numbers when it builds a network. For a ViT-B/16 this takes seconds, even though the
-file replaces all of them.
+file replaces all of them. It takes even longer on the meta device, where weights have no numbers: each call there goes
+through torch's decompositions, the first of which imports torch's compiler.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,8 @@ class WithoutRandomWeights(TorchFunctionMode):
     """Context manager: networks built inside it are left with uninitialised memory where they would have random
     weights.
 
-    Use it only if every parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires.
+    Use it only if every parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires, or
+    if the networks are on the meta device.
     """
 
     def __torch_function__(

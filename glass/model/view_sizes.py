@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from glass.model.architectures import create_network, feature_width
+from glass.model.unfilled import WithoutRandomWeights
 from shards.errors import InputError
 
 __all__ = ["check_views", "require_runs"]
@@ -87,7 +88,8 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
         raise InputError(_sentence(problem, name, size, setting)) from error
     finally:
         backbone.train()  # LeViT and similar networks then drop what they cached for evaluation
-        backbone.train(was_training)
+        if not was_training:
+            backbone.eval()
     if not torch.is_tensor(found) or found.dim() != 2:
         raise InputError(_no_vector(name, _shape(found)))
 
@@ -109,7 +111,7 @@ class _Problem:
 @cache
 def _problem(name: str, size: int) -> _Problem | None:
     try:
-        with _meta():
+        with _meta(), WithoutRandomWeights():
             network = create_network(name, size)
     except InputError:
         raise

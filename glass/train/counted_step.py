@@ -20,6 +20,7 @@ from glass.config.run_config import RunConfig
 from glass.memory.counts import CudaAllocator, KeptStorages, LiveStorages, storage_bytes
 from glass.memory.process_peak import ProcessPeak
 from glass.model.model import build_model
+from glass.model.unfilled import WithoutRandomWeights
 from glass.train import run
 from glass.train.processes import make_accelerator
 from glass.train.step import Engine, Totals
@@ -169,7 +170,7 @@ def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Modul
 
     It is built outside the fake tensor mode, because timm reads tensor values while building a network.
     """
-    with unset_fake_temporarily(), torch.device("meta"):
+    with unset_fake_temporarily(), torch.device("meta"), WithoutRandomWeights():
         model = build_model(config, with_weights=with_weights)
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):

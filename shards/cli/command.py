@@ -56,6 +56,8 @@ class CommandParser(argparse.ArgumentParser):
 
 def printable(text: str) -> str:
     """``text`` with control characters escaped. File names are untrusted, and terminals obey such characters."""
+    if text.replace("\n", "").isprintable():  # like most text, of which a page has a megabyte
+        return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 

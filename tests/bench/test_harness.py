@@ -4,9 +4,11 @@ round."""
 import json
 import os
 import textwrap
+import time
 
 import pytest
 
+from bench.harness import process_usage
 from bench.harness.harness import Measurement, alternate, ratio
 from bench.harness.pinning import choose_cores, thread_environment
 from bench.harness.result import GOALS, method_ratios, reference_crops, thread_ratios
@@ -102,6 +104,22 @@ def test_a_turn_is_long_enough_and_counted_in_full_on_its_own_core(fake_task):
     assert measurement.cpu_s >= 2 * 0.05
     assert max(measurement.images_per_s) <= 40 / 0.05
     assert measurement.report == measurement.report | {"bytes_read_per_image": 7, "cores": 1, "openmp": 1}
+
+
+def test_asking_whether_a_process_is_idle_does_not_count_as_computing(monkeypatch):
+    """The list of processes takes longer than an idle process may compute between two questions, as on a machine with
+    many processes. ``wait_until_idle`` returns nevertheless, long before its time is up."""
+    family, asked = process_usage._family, []
+
+    def slow():
+        asked.append(until := time.thread_time() + 0.01)
+        while time.thread_time() < until:
+            pass
+        return family()
+
+    monkeypatch.setattr(process_usage, "_family", slow)
+    process_usage.wait_until_idle()
+    assert len(asked) < 20  # without the rule 100
 
 
 @pytest.mark.slow  # two processes

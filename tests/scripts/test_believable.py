@@ -25,8 +25,6 @@ from glass.predict.verdicts import ImageVerdict
 from glass.presets import load_preset
 from glass.verdict_page.sentences import stability_sentence
 from scripts import calibrate, evaluate, export, predict, report, robustness
-from shards.build.build import build_dataset
-from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from tests.runs.knowing import teach_by_heart
@@ -36,14 +34,10 @@ VIEWS = ViewSettings(1, "stratified_grid")
 COMMON = ["--draws", "5", "--device", "cpu"]
 
 
-@pytest.fixture(scope="module")
-def other_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another data set, with a calibration split."""
-    out = tmp_path_factory.mktemp("other") / "data"
-    shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
-    settings = BuildSettings(split_shares=shares, global_size=64)
-    build_dataset(synthetic_images, out, settings, progress=False)
-    return out
+@pytest.fixture(scope="session")
+def other_shards(four_splits: Path) -> Path:
+    """Another data set, with a calibration split. Do not write into it."""
+    return four_splits
 
 
 @pytest.fixture(scope="module")

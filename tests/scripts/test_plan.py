@@ -53,10 +53,11 @@ def test_a_moving_average_is_a_copy_of_the_weights(capsys):
     import torch
 
     from glass.model.model import build_model
+    from glass.model.unfilled import WithoutRandomWeights
 
     frozen = ("model.freeze_local=true", "model.pretrained=false")
     plain, averaged = planner("glass_resnet50", *frozen), planner("glass_resnet50", *frozen, "train.ema=0.999")
-    with torch.device("meta"):
+    with torch.device("meta"), WithoutRandomWeights():
         copy = build_model(averaged.config)
     kept = sum(tensor.nbytes for tensor in [*copy.parameters(), *copy.buffers()])
     without, with_it = plain.estimate(4, 4, None), averaged.estimate(4, 4, None)
