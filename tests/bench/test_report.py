@@ -66,6 +66,7 @@ def test_every_field_of_the_identity_is_in_the_schema():
         assert set(IDENTITY[bench]) | set(METRICS[bench]) <= set(row)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("bench", METRICS)
 def test_what_was_measured_alike_is_compared(bench, tmp_path, capsys):
     """Each figure has its own line in the report. Results that differ only in their figures are compared."""
@@ -113,6 +114,7 @@ def test_the_page_has_the_colours_of_reports_and_three_digits(document, tmp_path
         assert "settings []" not in shown
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_bench_without_common_rows_does_not_stop_the_others(document, tmp_path, capsys):
     add(tmp_path, "loader", "machine-a", document)
     other = copy.deepcopy(document)
@@ -133,6 +135,7 @@ def test_a_bench_without_common_rows_does_not_stop_the_others(document, tmp_path
     assert "Not compared" in (tmp_path / "out/bench.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("field", ["data", "batch_size", "crop_size"])
 def test_a_row_of_an_older_version_is_compared_with_nothing(document, field, tmp_path):
     add(tmp_path, "loader", "machine-a", document)
@@ -172,6 +175,7 @@ def test_a_folder_for_the_report_that_cannot_be_written_to_is_reported(document,
     assert (tmp_path / "r.jsonl").read_text() == before
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["bench.md", "bench.html"])
 def test_a_page_of_someone_elses_is_not_replaced(document, tmp_path, name):
     add(tmp_path, "loader", "machine-a", document)

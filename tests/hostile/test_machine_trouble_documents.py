@@ -131,7 +131,7 @@ def test_a_command_answers_with_a_sentence_where_a_file_is_not_given(capsys, num
 # -- builds ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["match", "recompress"])
+@pytest.mark.parametrize("method", ["match", pytest.param("recompress", marks=pytest.mark.slow)])  # they read alike
 def test_what_is_equalised_does_not_depend_on_a_disk(synthetic_images, tmp_path, monkeypatch, method):
     """The disk fails while ``--equalise`` compares the files, but works again when they are stored. The build stops
     with an error or, with ``reject_unreadable``, leaves the image out."""

@@ -14,6 +14,10 @@ from shards.manifest.dataset import ShardDataset
 
 __all__ = ["teach_by_heart"]
 
+BATCH = 6
+"""Divides the number of images in every set of splits that is taught. A smaller last batch would be filled up with
+images that have no label."""
+
 
 def teach_by_heart(run: Path, data: Path, splits: str, draws: int = 1) -> None:
     """Sets the last layer of the model in ``run`` by least squares, so that its margins are about -3 for the real and 3
@@ -21,7 +25,7 @@ def teach_by_heart(run: Path, data: Path, splits: str, draws: int = 1) -> None:
     model, config = load_model(run / "model", "cpu")
     linear, seen = model.head[-1], list[np.ndarray]()
     hook = linear.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy().copy()))
-    settings = replace(config.loader, shuffle=False, decode="auto", global_batch_size=1)
+    settings = replace(config.loader, shuffle=False, decode="auto", global_batch_size=BATCH)
     labels = []
     for draw in range(draws):
         drawn = replace(settings, seed=settings.seed + draw)
@@ -30,6 +34,7 @@ def teach_by_heart(run: Path, data: Path, splits: str, draws: int = 1) -> None:
     label = np.concatenate(labels)
     hook.remove()
     features = np.concatenate(seen).astype(np.float64)
+    assert len(features) == len(label)
     known = np.column_stack([features, np.ones(len(features))])
     weights = np.linalg.lstsq(known, np.where(label == 1, 3.0, -3.0), rcond=None)[0] / 2
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -151,17 +152,17 @@ class TestFilesOfOthers:
         self, run: Path, synthetic_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         first, second = sorted(map(str, (synthetic_images / "real").iterdir()))[:2]
-        for flag in ("--json", "--csv"):
-            file = tmp_path / f"out{flag}"
-            flags = [flag, str(file), "--no-stability"]
-            command = [str(run), first, *flags]
-            assert predict.main(command) == 0
-            assert "will be replaced" not in capsys.readouterr().err
-            assert predict.main([str(run), first, second, *flags]) == 0  # it, and more
-            assert "will be replaced" in capsys.readouterr().err
+        written = {flag: tmp_path / f"out{flag}" for flag in ("--json", "--csv")}
+        both = [word for flag, file in written.items() for word in (flag, str(file))]
+        assert predict.main([str(run), first, *both, "--no-stability"]) == 0
+        assert "will be replaced" not in capsys.readouterr().err
+        assert predict.main([str(run), first, second, *both, "--no-stability"]) == 0  # it, and more
+        told = capsys.readouterr().err
+        for flag, file in written.items():
+            assert re.search(rf"{re.escape(str(file))}.* will be replaced", told)
             before = file.read_bytes()
             with pytest.raises(InputError, match=r"holds verdicts on 1 image .*give another name"):
-                predict.main(command)
+                predict.main([str(run), first, flag, str(file), "--no-stability"])
             assert file.read_bytes() == before
         document = json.loads((tmp_path / "out--json").read_text())
         document["model"]["weights_sha256"] = "another"

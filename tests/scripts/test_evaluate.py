@@ -45,7 +45,7 @@ def evaluated(make_run: MakeRun, synthetic_shards: Path) -> dict[str, Path]:
     ``single_view``."""
     runs = {"glass": make_run("glass_tiny"), "single_view": make_run("single_view_tiny")}
     for run in runs.values():
-        arguments = [str(run), "--data", str(synthetic_shards), "--draws", "20", "--device", "cpu"]
+        arguments = [str(run), "--data", str(synthetic_shards), "--draws", "5", "--device", "cpu"]
         assert evaluate.main(arguments) == 0
     return runs
 
@@ -60,7 +60,7 @@ def test_evaluate_writes_both_files_and_a_table(
 ) -> None:
     run = evaluated["glass"]
     before = json.loads((run / "evaluation-test.json").read_text())
-    again = [str(run), "--data", str(synthetic_shards), "--draws", "20", "--device", "cpu"]
+    again = [str(run), "--data", str(synthetic_shards), "--draws", "5", "--device", "cpu"]
     assert evaluate.main(again) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert f"rewrote {run / 'evaluation-test.json'}" in printed

@@ -52,7 +52,7 @@ def make_run(
 
 
 def measured(arguments: list[str], output: Path) -> dict[str, Any]:
-    common = ["--output", str(output), "--draws", "20", "--device", "cpu", "--threads", "2"]
+    common = ["--output", str(output), "--draws", "5", "--device", "cpu", "--threads", "2"]
     assert robustness.main([*arguments, *common]) == 0
     return json.loads((output / "robustness-test.json").read_text())
 
@@ -88,7 +88,7 @@ def test_other_decoders_are_reported(
 def test_changes_depend_on_the_images_content_alone() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (600, 900, 3), np.uint8)
-    part = np.ascontiguousarray(image[:240, :360])
+    part = np.ascontiguousarray(image[:120, :180])
     for name, row in PERTURBATIONS.items():
         once = row.on_image(part, 5)
         if name == CLEAN:
@@ -126,7 +126,7 @@ def test_the_table_of_a_model(
     names = [row["name"] for row in document["rows"]]
     assert names == ["clean", "jpeg-70", "resize-0.5", "hard"]
     dataset = ShardDataset.open(synthetic_shards)
-    evaluation, _ = evaluate_run(run, dataset, "test", EvaluationOptions(device="cpu", draws=20))
+    evaluation, _ = evaluate_run(run, dataset, "test", EvaluationOptions(device="cpu", draws=5))
     clean = document["rows"][0]["models"]["first"]
     for part in ("samples", "metrics", "intervals", "confusion", "per_generator"):
         assert clean[part] == evaluation[part]
@@ -155,7 +155,7 @@ def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tm
     run = make_run(tmp_path / "run", 0, precision="fp16")
     data = ["--data", str(synthetic_shards)]
     document = measured([str(run), *data, "--rows", "clean"], tmp_path / "out")
-    common = ["--draws", "20", "--device", "cpu", "--threads", "2"]
+    common = ["--draws", "5", "--device", "cpu", "--threads", "2"]
     assert evaluate.main([str(run), *data, *common]) == 0
     evaluation = json.loads((run / "evaluation-test.json").read_text())
     clean = document["rows"][0]["models"]["run"]

@@ -75,7 +75,12 @@ def test_a_command_that_nobody_hears_ends_as_ever(tmp_path, redirections, ending
 
 
 @pytest.mark.parametrize(
-    "endings", [ENDINGS, pytest.param(MORE_ENDINGS, marks=pytest.mark.slow)], ids=["three", "more"]
+    "endings",
+    [
+        {"0": 0, "mistake": 2},
+        pytest.param(MORE_ENDINGS | {"--no-such": 2}, marks=pytest.mark.slow),  # the last prints nothing to stdout
+    ],
+    ids=["two", "more"],
 )
 def test_what_was_to_be_printed_and_is_lost_is_said_once(tmp_path, endings):
     for outcome, code in endings.items():
