@@ -126,9 +126,8 @@ def test_the_loader_draws_the_corpus_s_windows(corpus, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [  # the paper's, the loader's, and one of DALI's
-        name if name in ("recipe", "window", "dali_full") else pytest.param(name, marks=pytest.mark.slow)
-        for name in METHODS
+    [  # the paper's and the loader's; DALI's pixels are tested below
+        name if name in ("recipe", "window") else pytest.param(name, marks=pytest.mark.slow) for name in METHODS
     ],
 )
 @pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])

@@ -1,6 +1,7 @@
 """Malicious models, run records and checkpoints are refused with an error, and no code in them is executed."""
 
 import json
+import shutil
 import zipfile
 
 import pytest
@@ -16,6 +17,15 @@ from glass.train.checkpoint import CheckpointStore
 from shards.errors import InputError
 
 
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    """The folder of a model. Do not write into it; copy it first."""
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    config = apply_overrides(load_preset("glass_tiny"), ["model.global_backbone=test_vit"])
+    save_model(folder, build_model(config, with_weights=False), config)
+    return folder
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -26,16 +36,15 @@ from shards.errors import InputError
         lambda card: card["config"].update(loader=7),
     ],
 )
-def test_a_model_whose_description_makes_no_sense(tmp_path, edit):
+def test_a_model_whose_description_makes_no_sense(tiny_model, tmp_path, edit):
     """A model folder raises ``InputError`` if fields in its ``config.json`` have wrong types or are missing. The case
     with the empty ``normalisation`` was found by fuzzing."""
-    config = apply_overrides(load_preset("glass_tiny"), ["model.global_backbone=test_vit"])
-    save_model(tmp_path, build_model(config, with_weights=False), config)
-    card = json.loads((tmp_path / "config.json").read_text())
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    card = json.loads((model / "config.json").read_text())
     edit(card)
-    (tmp_path / "config.json").write_text(json.dumps(card))
+    (model / "config.json").write_text(json.dumps(card))
     with pytest.raises(InputError, match=r"config\.json is damaged|unknown setting"):
-        load_model(tmp_path, "cpu")
+        load_model(model, "cpu")
 
 
 @pytest.mark.parametrize("name", ["config", "data", "finished"])

@@ -134,8 +134,17 @@ def load(folder: Path, **changes) -> list:
         return list(loader)
 
 
-@pytest.mark.parametrize("backend", ["turbo", "reference", "dali"])
-@pytest.mark.parametrize("verify", ["off", "first-touch"])
+@pytest.mark.parametrize(
+    ("backend", "verify"),
+    [  # each decoder that users choose, and each way to verify, once
+        ("turbo", "first-touch"),
+        ("dali", "off"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("turbo", "off"), ("dali", "first-touch"), ("reference", "off"), ("reference", "first-touch"))
+        ),
+    ],
+)
 def test_an_empty_shard_costs_its_own_samples(backend, verify, data):
     path = sorted(data.glob("train-*.tar"))[0]
     table = ShardDataset.open(data).table
