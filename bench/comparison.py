@@ -133,7 +133,7 @@ class Comparison:
             notes.append("Results marked (busy!) were measured while other programs used the CPU, and are unreliable.")
         ended = [f"{r.label} with {r.exit_code}" for r in self.results if r.exit_code]
         if ended:
-            notes.append(f"Exit codes other than 0, as after a missed goal: {ended}.")
+            notes.append(f"Exit codes other than 0, for example after a missed target: {ended}.")
         return notes
 
 

@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> CommandParser:
     """The command-line parser."""
-    parser = bench_parser(BENCH, "Decoding images into a global view and N crops: our loader and other ways.")
+    parser = bench_parser(BENCH, "Decoding images into a global view and N crops: our loader and alternatives.")
     add_images(parser)
     parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
     parser.add_argument(
@@ -108,7 +108,7 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--peers",
         action="store_true",
-        help=f"also measure other libraries at the same job, if installed: {', '.join(PEERS)}",
+        help=f"also measure other libraries on the same work, if installed: {', '.join(PEERS)}",
     )
     parser.add_argument(
         "--formats",

@@ -176,9 +176,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    goals = "open ≤ 5, first batch ≤ 3, order ≤ 2 s, peak of all ≤ 2048 MiB"
+    goals = "open ≤ 5, first batch ≤ 3, order ≤ 2 s, overall peak ≤ 2048 MiB"
     times = ("open s", "first batch s", "next order s", "resume s")
-    peaks = ("peak at opening MiB", "peak of all MiB")
+    peaks = ("peak at opening MiB", "overall peak MiB")
     title = f"medians, below them smallest–largest; goals at 10⁷: {goals}"
     table = new_table(title, "samples", "manifest MiB", *times, *peaks, padding=0)
     for row in rows:

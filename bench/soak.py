@@ -244,6 +244,6 @@ def parser() -> CommandParser:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     if not 0 < options.minutes <= 10_000:
-        raise InputError(f"--minutes {options.minutes:g}: must lie between 0 and 10000")
+        raise InputError(f"--minutes {options.minutes:g}: must be above 0 and at most 10000")
     check_output(options)
     return options

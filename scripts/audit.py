@@ -82,8 +82,8 @@ def parser() -> CommandParser:
         "--write-groups",
         type=Path,
         metavar="FILE",
-        help="write which images belong together, because they show the same picture or share a group: a CSV or "
-        "Parquet list for --groups of glass build and glass index",
+        help="write groups of images that belong together because they show the same picture or share a group: a CSV "
+        "or Parquet list for --groups of glass build and glass index",
     )
     parser.add_argument(
         "--no-near",

@@ -1,4 +1,4 @@
-"""What do a detector's scores mean? Chooses temperature and threshold on a split kept for it.
+"""What do a detector's scores mean? Chooses temperature and threshold on a split reserved for calibration.
 
 glass calibrate RUN --data DATA
 glass calibrate RUN --data OWN --split NAME --held-out

@@ -137,7 +137,7 @@ class _Runner:
                 yield answer
         crashed = self._crashed
         self.end()
-        state, words = ("failed", "the process ended") if crashed else ("cut off", "its time was up")
+        state, words = ("failed", "the process ended") if crashed else ("cut off", "its time limit was reached")
         for cell in owed or ["all"]:
             yield {"part": part, "cell": cell, "state": state, "words": words, "time_s": 0.0, "figures": {}}
             if crashed:

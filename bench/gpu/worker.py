@@ -89,7 +89,7 @@ def _measured(part: Part, setting: Setting, deadline: float) -> Iterator[dict[st
 
 def _answer(cell: Cell, left: float) -> tuple[State, dict[str, Any], str]:
     if left <= 0:
-        return "cut off", {}, "its time was up"
+        return "cut off", {}, "its time limit was reached"
     try:
         return "done", *cell.measure(left)
     except CutOff as error:

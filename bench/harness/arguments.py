@@ -63,7 +63,7 @@ def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
     that many threads is pinned. Raises ``InputError`` naming the argument at fault."""
     check_at_least(1, options, "rounds")
     if not 0 < options.seconds_per_round <= 600:
-        raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be from 0 to 600")
+        raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be above 0 and at most 600")
     check_output(options)
     asked = whole_numbers("--threads", options.threads)
     return {threads: choose_cores(threads) for threads in asked}

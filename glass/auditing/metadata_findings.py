@@ -117,7 +117,7 @@ def _alone(feature: FeatureAudit, audit: MetadataAudit, advice: str) -> Finding:
     name = FEATURES[feature.feature]
     says = "alone separates the classes"
     if feature.auroc - 0.5 <= LEAST:
-        says = "differs between the classes by more than chance, though alone it predicts little"
+        says = "differs between the classes by more than chance, although on its own it predicts little"
     text = (
         f"The {name} {says} (AUROC {feature.auroc:.2f}). Real images: {feature.real}; generated "
         f"images: {feature.generated}."

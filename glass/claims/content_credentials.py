@@ -186,7 +186,7 @@ def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
             doubt = "" if sound else ", a manifest that fails the check"
             return f"made from a picture whose own manifest says: {source_type_phrase(kinds[0])}{doubt}"
         waiting += [(deeper, sound) for deeper in manifests[label].get("ingredients", [])]
-    return "Content Credentials that do not say how the picture came to be"
+    return "Content Credentials that do not state how the picture was made"
 
 
 def _source_types(manifest: dict[str, Any]) -> list[str]:

@@ -157,5 +157,5 @@ def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}): {remedy}") from error
     if bound_to != weights_sha256:
-        raise InputError(f"{path} belongs to other weights than those in its folder: {remedy}")
+        raise InputError(f"{path} belongs to weights other than those in its folder: {remedy}")
     return LearntIds(content_id, chosen_on, identity)

@@ -182,6 +182,6 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
         )
     if calibration.weights_sha256 != weights_sha256:
         raise InputError(
-            f"{path} belongs to other weights than those in its folder: run glass calibrate again, or remove it"
+            f"{path} belongs to weights other than those in its folder: run glass calibrate again, or remove it"
         )
     return calibration

@@ -15,7 +15,7 @@ __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line
 
 WARNING = "WARNING: "
 
-LEARNT = {"train": "trained on this image", "valid": "its epoch was chosen on this image, among others"}
+LEARNT = {"train": "trained on this image", "valid": "its epoch was chosen on a set that contains this image"}
 """Use of an image in the model's training (see ``ImageVerdict.learnt``) → remark on the image's verdict."""
 
 
@@ -33,7 +33,7 @@ def heading(detector: Detector, options: PredictOptions) -> str:
         why = why_not_applicable(detector.trained.calibration, detector.views(options))
     else:
         why = "the model is not calibrated (run glass calibrate)"
-    return f"raw scores, 0.5 and above: generated; {why}"
+    return f"raw scores; 0.5 and above means generated; {why}"
 
 
 def document_head(detector: Detector, options: PredictOptions, model: str) -> PredictionHead:
@@ -106,5 +106,5 @@ def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
         return "the model learnt from none of these images"
     return (
         f"{WARNING}the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: it may have memorised "
-        "them, so their verdicts are no test"
+        "them, so their verdicts do not test the model"
     )

@@ -50,8 +50,8 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
     if scored >= FEW_PER_BIN * NUM_ECE_BINS:
         return None
     return (
-        f"Few images: {counted(scored, 'image')} in up to {NUM_ECE_BINS} bins, so a zigzag curve is chance; rely on "
-        "the calibration error and its interval."
+        f"Few images: {counted(scored, 'image')} in up to {NUM_ECE_BINS} bins, so a zigzag curve may be due to chance; "
+        "rely on the calibration error and its interval."
     )
 
 

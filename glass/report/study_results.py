@@ -35,7 +35,7 @@ def terms_said(row: StudyResult | Comparison) -> str:
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]
     if share is None:
-        return "without a search of GLASS to match"
+        return "no search of GLASS to compare with"
     return f"stopped at {int(100 * share)} % of equal compute"  # 99.6 % is not all of it
 
 

@@ -34,7 +34,7 @@ _METRICS = (
 
 _LIMITS = (
     "It detects traces of the generators it was trained on. Images of others, such as newer ones, may go undetected; "
-    "the table by generator shows how much results differ between those tested.",
+    "the table by generator shows how much results differ between the tested generators.",
     "The rate of false alarms holds for images like those of the calibration. It may differ for edited, filtered, "
     "scanned or heavily compressed photographs.",
     "Re-compression, resizing and sharing weaken the traces. `predict` flags a verdict as unstable if a small change "

@@ -69,6 +69,6 @@ def fetch_nothing() -> None:
     import safehttpx
 
     async def refuse(*_: object, **__: object) -> NoReturn:
-        raise PermissionError("no address is fetched: send the file itself")
+        raise PermissionError("addresses are not fetched: send the file itself")
 
     safehttpx.get = safehttpx.async_validate_url = refuse

@@ -37,7 +37,7 @@ def meaning_of_counts() -> str:
     if _on_gpu():
         return "peak of CUDA's allocator"
     return (
-        "tensor_bytes: peak of all live tensors, counted; process_bytes: permanent tensors plus the growth of "
+        "tensor_bytes: sum of all live tensors at its peak; process_bytes: permanent tensors plus the growth of "
         "resident memory during the step (or, at prediction, the forward pass)"
     )
 

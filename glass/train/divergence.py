@@ -35,6 +35,6 @@ def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) 
 
 def _give_up(what: str, progress: Progress) -> NoReturn:
     raise TrainingDiverged(
-        f"{what} (epoch {progress.epoch + 1}) : train again into another --output with lower learning rates (--set "
+        f"{what} (epoch {progress.epoch + 1}): train again into another --output with lower learning rates (--set "
         "optim.lr=…), --set optim.clip_grad_norm=1 or --set precision=float32"
     )

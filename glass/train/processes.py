@@ -33,7 +33,7 @@ __all__ = ["StopSignal", "any_process", "end_at_once", "environment", "lost_proc
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-HEARD = b"\nstopping after this step, with a checkpoint; Ctrl-C once more ends at once, without\n"
+HEARD = b"\nstopping after this step, with a checkpoint; press Ctrl-C again to stop at once, without a checkpoint\n"
 _SIGNS = (
     "connection closed by peer",
     "connection reset by peer",
@@ -203,8 +203,8 @@ def lost_process(error: BaseException, timeout_s: float) -> str | None:
     if not any(sign in text.lower() for sign in _SIGNS):
         return None
     return (
-        f"another process of this run ended, or did not answer for process_timeout_s={timeout_s:g} seconds: check its "
-        f"log, then run the same command again to continue from the last checkpoint ({text[:160]})"
+        f"another process of this run ended, or did not respond within process_timeout_s={timeout_s:g} seconds: check "
+        f"its log, then run the same command again to continue from the last checkpoint ({text[:160]})"
     )
 
 

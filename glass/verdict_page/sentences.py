@@ -109,11 +109,11 @@ def learnt_sentence(verdict: ImageVerdict) -> str:
     if not verdict.learnt:
         return ""
     return (
-        f"This verdict is no test of the model, which was {_PAST[verdict.learnt]}." if verdict.learnt in _PAST else ""
+        f"This verdict does not test the model, which was {_PAST[verdict.learnt]}." if verdict.learnt in _PAST else ""
     )
 
 
-_PAST = {"train": LEARNT["train"], "valid": "chosen by its score on this image, among others"}
+_PAST = {"train": LEARNT["train"], "valid": "chosen by its score on a set that contains this image"}
 
 
 def covered_share(verdict: ImageVerdict) -> float:

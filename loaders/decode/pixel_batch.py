@@ -190,7 +190,7 @@ def pixel_batch(
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image of shape {image.shape}, {image.dtype}; not (H, W, 3) uint8")
     if len(content_ids) != len(images) or (labels is not None and len(labels) != len(images)):
-        raise ValueError(f"{len(images)} images need as many content ids, and labels if any")
+        raise ValueError(f"{len(images)} images need one content id each, and one label each if labels are given")
     known = [None] * len(images) if details is None else details
     rows = [
         row

@@ -87,7 +87,7 @@ class SampleReader:
         samples, row, part = self._samples, int(reads.rows[place]), reads.part(place)
         tiles = TiledImage(image)
         if tiles.shape[:2] != (samples.height[row], samples.width[row]):
-            raise BadTiles(f"{tiles.width}×{tiles.height} pixels, unlike in the manifest")
+            raise BadTiles(f"{tiles.width}×{tiles.height} pixels, which differs from the manifest")
         return TiledJob(tiles, reads.windows[part], reads.slots[part], place)
 
     def _whole_job(self, reads: Reads, place: int, image: Bytes) -> WholeJob:

@@ -91,7 +91,8 @@ def pack(sources: Iterable[PackedSource], samples_per_shard: int, seed: int) -> 
             plans.append(ShardPlan(len(plans), SPLITS[split], formats[kind], part))
     if len(plans) > MAX_SHARDS:
         raise InputError(
-            f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}, which is too many: raise it"
+            f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}, which is too many: "
+            "raise --samples-per-shard"
         )
     return plans
 

@@ -26,7 +26,7 @@ LOG_EVERY_S = 30.0
 LOOKS_BEFORE_NOTICE = 3
 """A line of ``SIGNS`` is printed once its key has been found in this many inspections, made once per second."""
 SIGNS = {
-    "importlib": "loading libraries, PyTorch among them …",
+    "importlib": "loading libraries, including PyTorch …",
     "/numba/core/": "compiling kernels (once per machine) …",
 }
 """Part of a source file's path → the line to print while such a file is on the stack of a thread."""

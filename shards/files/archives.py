@@ -52,6 +52,6 @@ def unpack_first(path: Path, packer: str, into: str) -> str:
     """Returns the message for users who pass a file packed with ``packer``; ``into`` says where to unpack it."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
-        f"{path} is compressed or packed with {packer}, so its members cannot be read where they are: unpack it to "
+        f"{path} is compressed or packed with {packer}, so its contents cannot be read without unpacking: unpack it to "
         f"{into} first{command}"
     )

@@ -128,8 +128,8 @@ def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
         return ""
     behind = "bytes" if isinstance(file, gzip.GzipFile) else counted(os.fstat(file.fileno()).st_size - offset, "byte")
     return (
-        f"{behind} after its end were not read: if tars were joined by cat, give each by itself, or join them with "
-        "tar -A"
+        f"{behind} after its end were not read: if tars were concatenated with cat, give each one "
+        "separately, or join them with tar -A"
     )
 
 

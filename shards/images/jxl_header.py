@@ -71,7 +71,7 @@ def read_jxl_header(data: bytes) -> JxlHeader:
     """Reads the header of a JPEG XL file, either a bare codestream or one in a container. Raises :class:`BadJxl`."""
     head = _codestream_head(data)
     if head[:2] != b"\xff\x0a":
-        raise BadJxl("no codestream")
+        raise BadJxl("it contains no codestream")
     bits = _Bits(head[2:])
     width, height = bits.size()
     orientation, animated = 1, False

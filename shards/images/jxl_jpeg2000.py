@@ -55,7 +55,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
             elif name == b"jp2h":
                 self._read_colour(data, start, end)
         if at < 0 or data[at : at + 4] != CODESTREAM:
-            raise ValueError("no codestream")
+            raise ValueError("it contains no codestream")
         count = int.from_bytes(data[at + 40 : at + 42], "big")
         depths = [d + 1 for d in data[at + 42 : at + 42 + 3 * count : 3]]
         if not 0 < count == len(depths):

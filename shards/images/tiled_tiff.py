@@ -149,7 +149,7 @@ class TiledImage:
         self._data = memoryview(data)  # type: ignore[arg-type]
         values = self._values()
         if (values[_COMPRESSION], values[_PLANES]) != (_ZSTD, 1):
-            raise BadTiles("another compression or layout than this project writes")
+            raise BadTiles("a compression or layout that this project does not write")
         self.width, self.height = values[_WIDTH], values[_HEIGHT]
         self._samples, self._predicted = values[_SAMPLES], values[_PREDICTOR] == _HORIZONTAL
         if self._samples not in (1, 3) or values[_PREDICTOR] not in (_NO_PREDICTOR, _HORIZONTAL):

@@ -69,7 +69,7 @@ class GroupList:
         """
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
-        rest = f"; {counted(gone, 'image')} in the list not found here" if gone else ""
+        rest = f"; {counted(gone, 'image')} in the list are not in this data set" if gone else ""
         return f"{self.path} gave {counted(listed, 'image')} a group{rest}"
 
 

@@ -42,7 +42,7 @@ def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], count
             beside = " and ".join(f"{classes[label]} = {CLASS_NAMES[label]}" for label in sorted(classes))
             raise InputError(
                 f"{'/'.join(third)}/ holds {counted(images, 'image')} beside {beside}, and its name says no class: "
-                f"use {' or '.join(f'--label {name}={label}' for label in CLASS_NAMES)} to say what it means, or "
+                f"use {' or '.join(f'--label {name}={label}' for label in CLASS_NAMES)} to define what it means, or "
                 f"leave its images out with --skip {name}"
             )
 

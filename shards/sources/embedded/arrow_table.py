@@ -74,7 +74,7 @@ class _Arrow:
             if message.type == "schema":
                 continue
             if message.type != "record batch" or is_compressed(message.metadata):
-                raise ValueError("it is of a kind that datasets does not write")
+                raise ValueError("it is not of a kind that the library datasets writes")
             batch = pa.ipc.read_record_batch(message, self.schema)
             for column in columns:
                 batch.column(column).validate(full=True)
@@ -161,4 +161,4 @@ class _Pieces(io.BufferedReader):
 def _require_end(data: bytes) -> None:
     """Raises ``ValueError`` if ``data`` is not the end mark. Without it, batches may be missing."""
     if data != _END:
-        raise ValueError("its end is missing")
+        raise ValueError("the file is cut off")

@@ -137,7 +137,7 @@ def test_another_list_is_another_build_where_it_makes_other_groups(images, capsy
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "already built, nothing to do" in printed
-    assert f"{groups} gave 2 images a group; 1 image in the list not found here\n" in printed
+    assert f"{groups} gave 2 images a group; 1 image in the list are not in this data set\n" in printed
     write_groups(images, [(0, "a"), (2, "a")])
     for changed in (command, command[:2] + command[4:]):
         with pytest.raises(InputError, match=r"holds another build .*groups or splits of the images changed"):

@@ -243,7 +243,7 @@ def test_one_folder_linked_as_both_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in/real/more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in/real/again").symlink_to(tmp_path / "elsewhere")
     notes = read_sources(tmp_path / "in").notes
-    assert any("skipped 1 link to folders that are read anyway, for example" in note for note in notes)
+    assert any("skipped 1 link to folders that are read already, for example" in note for note in notes)
     (tmp_path / "in/fake/more").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(
         InputError, match=r"in/real/again and \S*in/fake/more are links to the same folder, \S*elsewhere, once as real"
