@@ -287,7 +287,7 @@ def test_a_saved_set_has_all_its_files(rows: list[Row], tmp_path: Path, monkeypa
         read_sources(source)
     (source / "state.json").unlink()
     (source / "data.arrow").write_bytes(compressed(table_of(rows)))
-    with pytest.raises(InputError, match=r"data\.arrow .* of a kind that datasets does not write"):
+    with pytest.raises(InputError, match=r"data\.arrow .* not of a kind that the library datasets writes"):
         read_sources(source)
 
 

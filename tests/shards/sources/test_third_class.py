@@ -41,7 +41,7 @@ def labels_in(tars: list[Path], **settings: Any) -> list[int]:
             ("train/real", "train/fake/sdxl", "train/edited/a", "train/edited/b"),
             [],
             r"train/edited/ holds 2 images beside real = real and fake = generated, and its name says no class: "
-            r"use --label edited=real or --label edited=generated to say what it means, or leave its images out with "
+            r"use --label edited=real or --label edited=generated to define what it means, or leave its images out with "
             r"--skip edited",
         ),
         (("real", "fake", "real_faces"), [], "real_faces/ holds 1 image beside"),
