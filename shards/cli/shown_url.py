@@ -17,10 +17,10 @@ _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
 
 _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
 """Schemes whose paths may contain an ``@``. For all other schemes, such as those of databases, everything before the
-last ``@`` is taken for user and password, because a password may contain any character."""
+last ``@`` is treated as user and password, because a password may contain any character."""
 
 _LEAST_SECRET = 4
-"""A text that contains this many consecutive characters of a secret is considered to quote it."""
+"""Number of consecutive characters of a secret that are treated as a leak if they occur in a text."""
 
 
 def shown_url(url: str) -> str:

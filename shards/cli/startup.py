@@ -1,6 +1,7 @@
 """Makes commands start faster, and keeps idle threads from occupying cores that other threads need.
 
-Only this project's own programs call these functions. Code that imports its packages must configure its own process.
+These functions change settings of the whole process, so only this project's own commands call them. A program that
+imports the project's packages must configure its own process.
 """
 
 import gc

@@ -3,7 +3,7 @@
 Pixels are returned as stored. Orientation (EXIF, tags, boxes) is never applied; where a plugin applies it, it is undone
 (``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``). Alpha is dropped, palettes and grey are expanded,
 CMYK is converted by Pillow, 16-bit values are scaled to 8 bits (value / 257, rounded), and ICC profiles are ignored. Of
-an animation, only the first frame is read; of an APNG, the default image, even if that is not a frame.
+an animation, only the first frame is read; of an APNG, the default image, even if it is not part of the animation.
 """
 
 import hashlib

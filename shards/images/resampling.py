@@ -53,7 +53,10 @@ def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, 
 
 
 def resample_rows(pixels: Pixels, weights: Weights, out: Pixels) -> None:
-    """Resizes along the rows: ``pixels`` (R, W, 3), contiguous within a row, to ``out`` (R, 3 × target), contiguous."""
+    """Resizes each row of ``pixels`` to ``target`` pixels, and writes the rows to ``out``.
+
+    ``pixels`` is (R, W, 3), contiguous within each row; ``out`` is (R, 3 × target), contiguous.
+    """
     num_rows, width = pixels.shape[:2]
     source = pixels.__array_interface__["data"][0]
     target, pitch = out.__array_interface__["data"][0], out.shape[1]

@@ -43,7 +43,7 @@ class TableRows:
         self._unit = unit
 
     def where(self, row: int) -> str:
-        """Returns the file, and the line or row in it, of the row with this index, as text for the user."""
+        """Returns where row ``row`` is in its file, as text for the user: the file's name and a line or row number."""
         return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
 
     def texts(self, column: str) -> list[str]:

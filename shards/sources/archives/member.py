@@ -1,4 +1,4 @@
-"""An image in an archive: where its bytes are, and how they are read without unpacking the rest."""
+"""Describes an image in an archive: where its bytes are, and how to read them without unpacking the rest."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""Lists the members of a tar, plain or gzipped, whose folders give the classes.
+"""Lists the members of tars, plain or gzipped, in which the folders of the images give the classes.
 
 Tars of labelled samples are indexed by ``shards.adopt`` instead.
 """

@@ -163,10 +163,10 @@ def _described(
 def _labels(
     rows: _Rows, folders: Sequence[Folder], rules: SourceRules, card: Card
 ) -> tuple[np.ndarray, list[str], Unclear | None]:
-    """Returns the labels that the columns give, notes on them, and ``None``.
+    """Returns the labels given by the label columns, notes on how these were interpreted, and an error or ``None``.
 
-    The labels are an int8 array of shape (rows,). If the columns do not determine them, they are all ``NO_LABEL``, and
-    the last item is the ``Unclear`` error that says why.
+    The labels are an int8 array of shape (rows,). If the columns do not determine them, all are ``NO_LABEL``, there are
+    no notes, and the error is the ``Unclear`` that says why.
     """
     try:
         labels, notes = labels_of(rows, rules, card)
