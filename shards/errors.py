@@ -42,7 +42,7 @@ _CAUSES = {
 """Error number → text that names the cause and says what to do."""
 
 _PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO})
-"""Error numbers of a failing disk or network file system. Another try may succeed."""
+"""Error numbers of a failing disk or network file system, after which a retry may succeed."""
 
 
 class MachineTrouble(Exception):
@@ -69,7 +69,7 @@ def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
 
 
 def trouble_of(error: BaseException, what: object = "") -> MachineTrouble | None:
-    """Returns ``error`` converted to ``MachineTrouble`` if it is the machine's fault, or else ``None``.
+    """Converts ``error`` to ``MachineTrouble`` if the machine is at fault. Returns ``None`` for any other error.
 
     ``what`` names what was being processed. If it is empty, the message names the file given in ``error``, if any.
     """

@@ -67,9 +67,10 @@ def _shown_match(found: "re.Match[str]") -> str:
 
 
 def safe_text(error: BaseException, url: str = "") -> str:
-    """The first line of a library's error about ``url``, without secrets.
+    """Returns the first line of the message of ``error``, which a library raised about ``url``, without secrets.
 
-    Returns the name of the error's type if there is no message, or if the line quotes a part of a secret in ``url``.
+    Returns the name of the error's type instead if there is no message, or if the line quotes part of a secret in
+    ``url``.
     """
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(url, shown_url(url)) if url else lines[0]

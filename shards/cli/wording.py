@@ -1,4 +1,4 @@
-"""Numbers with nouns or units, as readable text."""
+"""Formats numbers with nouns or units as readable text."""
 
 from collections.abc import Mapping
 

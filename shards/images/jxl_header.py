@@ -25,7 +25,7 @@ class JxlHeader:
     """The header fields of a codestream."""
 
     width: int
-    """Width of the pixels as stored, before ``orientation`` is applied."""
+    """Width in pixels as stored, before ``orientation`` is applied."""
     height: int
     orientation: int
     """How a viewer rotates or flips the stored pixels: 1 … 8, as in EXIF."""

@@ -24,9 +24,9 @@ _CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
-    """The pixels of an image file: (height, width, 3) uint8, read-only.
+    """Decodes an image file to pixels: (height, width, 3) uint8, read-only.
 
-    Raises ``RejectedImage`` with a reason if some of them cannot be decoded. Thread-safe.
+    Raises ``RejectedImage`` with a reason if the pixels cannot all be decoded. Thread-safe.
     """
     return np.asarray(load_rgb(open_image(data), data))
 

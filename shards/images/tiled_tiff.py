@@ -59,7 +59,7 @@ _BEGIN = b"II*\0"
 
 
 class BadTiles(ValueError):
-    """The bytes are not a TIFF written by :func:`encode_tiled`, or are damaged. The message says where."""
+    """Raised if the bytes are not a TIFF written by :func:`encode_tiled`, or are damaged. The message says where."""
 
 
 def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = LEVELS) -> bytes:

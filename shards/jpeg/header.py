@@ -20,7 +20,7 @@ SUBSAMPLING_NAMES: dict[tuple[float, float], str] = {
 
 
 class BadJpeg(ValueError):
-    """The bytes are not a JPEG, or the header contradicts itself. The message says where."""
+    """Raised if the bytes are not a JPEG, or the header contradicts itself. The message says where."""
 
 
 @dataclass(frozen=True, slots=True)

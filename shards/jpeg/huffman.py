@@ -136,9 +136,9 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
-    """Writes entries of single AC codes to ``words[at:]``, and the lengths of these codes to ``lengths``.
+    """Writes the lookup entries of single AC codes to ``words[at:]``, and the lengths of these codes to ``lengths``.
 
-    Only codes of up to ``LOOKUP_BITS`` bits get entries. ``count`` is the number of symbols of the table at ``slow``.
+    Codes longer than ``LOOKUP_BITS`` bits get no entry. ``count`` is the number of symbols of the table at ``slow``.
     """
     size = 1 << LOOKUP_BITS
     for i in range(size):
@@ -224,8 +224,8 @@ def build_pair(
 def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
     """Fills the parts ``START`` and ``DC`` of a pair.
 
-    ``singles`` and ``lengths`` come from the AC table: entries of ``START`` may continue with AC symbols after the DC
-    symbol.
+    ``singles`` and ``lengths`` describe the AC table, because after its DC symbol, an entry of ``START`` may contain AC
+    symbols.
     """
     code = 0
     first = 0

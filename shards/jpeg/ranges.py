@@ -44,8 +44,8 @@ SLACK = 16
 markers."""
 
 MARGIN = 4
-"""Number of pixels on each side of a window that chroma upsampling may need. Interpolation needs up to two. The others
-ensure that each component has at least three samples, because libjpeg-turbo does not interpolate with fewer."""
+"""Number of pixels on each side of a window that chroma upsampling may need. Interpolation itself needs up to two. The
+rest ensure that each component has at least three samples, because libjpeg-turbo does not interpolate with fewer."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0

@@ -66,8 +66,8 @@ class ImageFacts:
     has_exif: bool
     """Whether the file carries EXIF data, whatever it contains."""
     exif_orientation: int
-    """How a viewer must rotate or flip the stored pixels, as a number from 1 to 8 as in EXIF; 1 if the file does not
-    state it. In HEIC and AVIF, the container's boxes take precedence over EXIF. It is recorded, never applied."""
+    """How a viewer must rotate or flip the stored pixels: an EXIF orientation, 1 … 8, or 1 if the file does not state
+    it. In HEIC and AVIF, the container's boxes take precedence over EXIF. It is recorded, never applied."""
     has_icc: bool
     """Whether a colour profile is embedded. It is not applied."""
     num_frames: int
@@ -199,9 +199,7 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
 
 
 def _bmp_bits(data: bytes) -> bytes:
-    """Returns the two bytes that hold a BMP's bits per pixel. In the oldest kind of header, they are four bytes
-    earlier.
-    """
+    """Returns the two bytes that hold the bits per pixel of a BMP. In the oldest type of header, they come earlier."""
     return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
 
 

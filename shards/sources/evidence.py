@@ -59,7 +59,7 @@ def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
 
 
 def labels_by_generators(names: Sequence[str]) -> np.ndarray:
-    """Infers labels from generator names: 0 where the name is missing or a word for real images, otherwise 1.
+    """Infers labels from generator names: 0 for a missing name or a word for real images, 1 for any other name.
 
     Returns an int8 array of shape (rows,).
     """

@@ -38,8 +38,8 @@ class _Column:
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Value → its class name in the file or card, or else the value itself. Omits values such as "nan", which are not
-    labels."""
+    """Value → the name of its class, given by the file or the card, or the value itself if it has no such name. Omits
+    values such as "nan", which are not labels."""
     meanings: Mapping[str, int]
     """Value → label. Omits values whose meaning is unknown."""
     by: str
@@ -49,7 +49,7 @@ class _Column:
 
     @property
     def unknown(self) -> list[str]:
-        """Values that should denote a label but whose meaning is unknown."""
+        """Values of ``texts`` whose meaning is unknown."""
         return [value for value in self.texts if value not in self.meanings]
 
     @property

@@ -201,7 +201,7 @@ def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRu
 
 
 def named_generator(folder: Folder, rules: SourceRules) -> str:
-    """Returns the folder name at the level that ``--generator-level`` gives, or ``UNKNOWN_GENERATOR`` if none."""
+    """Returns the folder name at the level ``--generator-level``, or ``UNKNOWN_GENERATOR`` if there is none."""
     level = rules.generator_level
     return UNKNOWN_GENERATOR if level is None or level > len(folder) else folder[level - 1]
 

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 UNKNOWN_GENERATOR = "unknown"
-"""Used for generated images whose generator is not known."""
+"""Generator that is recorded for generated images whose generator is not known."""
 
 SOURCE_SCHEMA = pa.schema(
     [

@@ -49,7 +49,7 @@ def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], count
 
 
 def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
-    """Whether ``name`` may denote a third class. ``classes`` maps labels to the names of the class folders beside it."""
+    """Whether ``name`` may denote a third class. ``classes`` maps labels to the names of class folders beside it."""
     if len(classes) == 2:
         return BESIDE_CLASSES.isdisjoint(letters_of(name))
     form = _form(name)

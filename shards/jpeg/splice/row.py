@@ -349,9 +349,9 @@ def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: 
 def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
     """Appends the MCUs ``start`` … ``stop - 1`` to the output.
 
-    Returns whether the bits and the index are valid, and the writer. ``Work.last`` points to the DC predictors in the
-    output. If ``needed``, the predictors after the row are stored there: the next row needs them, unless a restart
-    marker precedes it.
+    Returns whether the bits and the index are valid, and the writer. ``Work.last`` is the address of the DC predictors
+    in the output. With ``needed``, they are updated to their values after the row, which the next row needs unless a
+    restart marker precedes it.
     """
     restart = _info(work)[RESTART]
     if not _enter(work, start):

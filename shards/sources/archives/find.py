@@ -85,7 +85,7 @@ class FoundArchives:
     unread: list[str] = field(default_factory=list)
     """Archives that cannot be read, and are skipped because there is a folder with the same name beside them."""
     ends: list[str] = field(default_factory=list)
-    """Notes on tars that lack an end-of-archive marker, or in which bytes follow it that are not read."""
+    """Notes on tars without an end-of-archive marker, or with unread bytes after it."""
 
     @property
     def notes(self) -> list[str]:

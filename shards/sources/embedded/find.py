@@ -82,7 +82,7 @@ def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
 
 
 def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
-    """Returns the tables that belong to the data set, sorted: those in ``names``, but no caches.
+    """Returns the tables that belong to the data set, sorted: those in ``names``, except for caches.
 
     In a folder written by ``save_to_disk`` of the ``datasets`` library, only the tables named in the state file belong
     to the data set; any others are caches left behind by ``map()``. Raises ``InputError`` if a table named there is

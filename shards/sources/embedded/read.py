@@ -42,7 +42,7 @@ class _Rows(TableRows):
     """The rows of several tables, concatenated."""
 
     def __init__(self, shown: str, tables: Sequence[FoundTable], files: SourceFiles) -> None:
-        """Raises ``InputError`` if the tables name their classes differently."""
+        """Raises ``InputError`` if the schemas of two tables name the classes of a column differently."""
         names = list(dict.fromkeys(name for table in tables for name in table.texts.column_names))
         everywhere = [name for name in names if all(name in table.texts.column_names for table in tables)]
         found = find_columns(names, shown)
@@ -180,7 +180,10 @@ def _labels(
 
 
 def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:
-    """Returns a note on ``listed`` files that were skipped although they may hold or describe images, or ``[]``."""
+    """Returns a note on those ``listed`` files that were skipped although they may hold or describe images.
+
+    Returns ``[]`` if there are none.
+    """
     others = [name for name, _ in listed if name not in tables]
     kinds = Counter(suffix for name in others if (suffix := PurePosixPath(name).suffix.lower()) in _OF_IMAGES)
     if not kinds:
