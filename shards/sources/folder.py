@@ -53,8 +53,8 @@ def read_folder(
 ) -> SourceList:
     """Finds the images below a folder, at any depth. Labels come from metadata tables in it and from folder names.
 
-    ``listed`` holds the files below the folder, if the caller has already listed them. Images with a label from neither
-    are skipped, with a note. Raises ``InputError`` if a class is missing or if names contradict each other, and
+    ``listed`` holds the files below the folder, if the caller has already listed them. Images that get a label from
+    neither are skipped, with a note. Raises ``InputError`` if a class is missing or if names contradict each other, and
     ``OSError`` if a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
