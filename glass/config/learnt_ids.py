@@ -30,7 +30,7 @@ __all__ = ["LEARNT_FILE", "LearntIds", "Overlap", "learnt_path", "overlap", "rea
 LEARNT_FILE = "learnt_ids.parquet"
 FORMAT_VERSION = 1
 TRAINED_ON, CHOSEN_BY = "train", "valid"
-"""The ways in which a model can have used an image: for training, or only for choosing its epoch."""
+"""The two uses that a model can have made of an image: as training data, or only for choosing its epoch."""
 
 _SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
 
@@ -38,7 +38,7 @@ Ids = npt.NDArray[np.int64]
 
 
 class Overlap(TypedDict):
-    """How many images of a given set were used to train a model or to choose its epoch."""
+    """Counts of the images in a given set that were used to train a model or to choose its epoch."""
 
     images: int
     """Number of images in the set."""

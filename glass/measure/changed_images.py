@@ -35,7 +35,7 @@ class ChangedImage:
 
 
 class SplitImages:
-    """The images of a split, in the loader's order without shuffling."""
+    """Gives access to the images of a split, in the order of an unshuffled loader."""
 
     def __init__(self, dataset: ShardDataset, split: str, *, with_detail: bool) -> None:
         """``with_detail`` says whether a sampling rule needs each file's coded bits per grid cell (see
@@ -83,10 +83,10 @@ class SplitImages:
 def changed_batches(
     images: SplitImages, row: Perturbation, threads: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
-    """Applies the perturbation ``row`` to the images of a split and yields them in batches of n ≤ 8.
+    """Applies the perturbation ``row`` to the images of a split and yields them in batches of up to 8.
 
-    Each batch is a pair (n,) manifest row indices and list of n images. Images that could not be read or changed are
-    left out. ``threads`` threads prepare one batch ahead of the consumer.
+    Each batch is a tuple of the images' row indices in the manifest, of shape (n,), and a list of the n changed images.
+    Images that could not be read or changed are left out. ``threads`` threads prepare one batch ahead of the consumer.
     """
     pending: list[tuple[npt.NDArray[np.int64], list[Future[ChangedImage | None]]]] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="changing") as pool:

@@ -1,4 +1,4 @@
-"""The types of ``robustness-<split>.json``: a table of :mod:`glass.measure.robustness`."""
+"""Typed schema of ``robustness-<split>.json``, written by ``glass robustness``."""
 
 from typing import Any, NotRequired, TypedDict
 
@@ -63,7 +63,7 @@ class WorstRow(TypedDict):
 
 
 class RobustnessTiming(TypedDict):
-    """Duration of measuring the whole table."""
+    """Time taken to measure the whole table."""
 
     time_s: Number
 

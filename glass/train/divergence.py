@@ -13,7 +13,8 @@ __all__ = ["TrainingDiverged", "require_finite_loss", "require_finite_scores"]
 
 
 class TrainingDiverged(InputError):
-    """Loss or scores are no longer finite. The cause is this run's settings, so other runs of a study may continue."""
+    """Raised if the loss or the scores are no longer finite. The cause lies in this run's settings, so other runs of a
+    study may continue."""
 
 
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:

@@ -107,7 +107,7 @@ def any_process(accelerator: Accelerator, wish: bool) -> bool:
 def _require_all_processes(accelerator: Accelerator) -> None:
     """Raises ``InputError`` if Accelerate does not see exactly the processes that were started.
 
-    Otherwise each process would train a separate model, all in one folder.
+    Without this check, each process would train a separate model, all in one folder.
     """
     started = os.environ.get("WORLD_SIZE", "1")
     if started != str(accelerator.num_processes):
@@ -161,12 +161,12 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
 
 
 class StopSignal:
-    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; the same signal a second time
-    has its usual effect.
+    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; repeating the same signal has
+    its usual effect.
 
-    The three signals are handled independently, because clusters warn with one signal and end a job with another, and
-    the second one must not interrupt the checkpoint that the first one requested. Enter the context in the main thread,
-    and only around code that checks :attr:`received`.
+    The three signals are handled independently, because clusters may warn a job with one signal and end it with
+    another, and the latter must not interrupt the writing of the checkpoint that the former requested. Enter the
+    context in the main thread, and only around code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:

@@ -31,8 +31,8 @@ class Generator:
     enlarge: Callable[[np.ndarray], np.ndarray]
     """Maps a plane (h, w) float32 to (2h, 2w) and keeps its mean."""
     invent: Callable[[np.random.Generator, int, int], np.ndarray]
-    """Given (rng, height, width), returns (height, width) float32: random detail without low frequencies, of any
-    standard deviation."""
+    """Maps (rng, height, width) to random detail without low frequencies, (height, width) float32. Its standard
+    deviation is arbitrary, because callers rescale it."""
     luma_scale: float
     """Factor that multiplies the standard deviation of the detail in the brightness plane. It makes the generated files
     as large as the camera's."""
