@@ -186,7 +186,7 @@ def log_to_stderr() -> None:
 
 
 def outcome(folder: RunFolder) -> str:
-    """Text with the epoch that was kept, its metrics, and the folder of its model."""
+    """Returns text that states the epoch that was kept, its metrics, and the folder of its model."""
     record = folder.record()
     assert record is not None
     best = (record["finished"] or {})["best"]

@@ -160,7 +160,7 @@ def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, 
 
 
 def summary(document: "Tuning") -> str:
-    """Text with the number of trials in each state, and the best trial."""
+    """Returns text that states the number of trials in each state, and the best trial."""
     from glass.studies.search_records import best_trial
 
     states = document["states"]

@@ -125,8 +125,8 @@ def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | No
 
 
 def learnt_path(folder: Path) -> Path | None:
-    """Returns the path of the ``learnt_ids.parquet`` for the model in ``folder``: in that folder, or in the run that
-    contains it; None if there is none."""
+    """Returns the path of ``learnt_ids.parquet`` for the model in ``folder``. Looks in ``folder``, then in the run that
+    contains it; returns None if neither has the file."""
     places = [folder, *([folder.parent] if folder.name == "model" else [])]
     return next((path for place in places if (path := place / LEARNT_FILE).exists()), None)
 

@@ -43,7 +43,7 @@ BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "
 
 
 class _NotThisType(ValueError):
-    """The text cannot be converted to the required type."""
+    """Raised if a text cannot be converted to the required type."""
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:

@@ -24,7 +24,7 @@ Positive = Annotated[int, Meta(ge=1, le=10**9)]
 Width = Annotated[int, Meta(ge=1, le=65536)]
 Rate = Annotated[float, Meta(ge=0, le=0.99)]
 Step = Annotated[float, Meta(ge=0, le=10)]
-"""Type of a learning rate or a weight decay."""
+"""Type of learning rates and weight decays, with their allowed range."""
 MOST_WEIGHT = 1e6
 SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
@@ -63,7 +63,7 @@ class ModelConfig:
     local_high_pass: bool = False
     """Remove low frequencies from the crops before they enter the local backbone. This suppresses what the image
     depicts but keeps the traces that a generator leaves. Networks without pretrained weights learn these traces far
-    better with it (docs/results.md)."""
+    better when this is set (docs/results.md)."""
     share_backbone: bool = False
     """Use one backbone, trained with ``optim.lr_global``, for both the global view and the crops. If the architecture
     accepts only one image size, the global view and the crops must both have that size."""
@@ -130,7 +130,7 @@ class OptimConfig:
     lr_min: Step = 1e-6
     """Final learning rate of the cosine schedule; a rate that starts below it stays constant."""
     clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
-    """Scale gradients down to this norm if they exceed it; None: never."""
+    """Maximum norm of the gradients; gradients with a larger norm are scaled down to it. None: no limit."""
 
     def __post_init__(self) -> None:
         check_settings(self, "optim.")

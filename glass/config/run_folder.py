@@ -40,8 +40,8 @@ FREE_TO_CHANGE = frozenset(
 WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
 """``WRITTEN_UNDER_THE_LOCK`` lists the files that training writes into the run's folder, ``MODEL_FILES`` those that it
-writes into ``model/``. Only temporary files left over from writing these may be deleted, because an evaluation or a
-calibration may be writing other files into both folders at the same time."""
+writes into ``model/``. Only leftover temporary versions of these files are deleted; those of other files may belong to
+an evaluation or a calibration that is running at the same time."""
 
 
 class TrainedOn(DatasetDigest):

@@ -53,9 +53,9 @@ class PixelRecord(TypedDict):
 
     rules_version: int
     decoders: dict[str, Any]
-    """Decoder → version."""
+    """Name of a decoder → its version."""
     probe: dict[str, Any]
-    """Decoder → digest of the pixels of the test file."""
+    """Name of a decoder → digest of the pixels that it decodes from the test file."""
 
 
 class DecoderWarning(UserWarning):

@@ -69,7 +69,7 @@ class Promise(TypedDict):
     rate: Number
     interval: Interval
     expected: Annotated[list[int], Meta(min_length=2, max_length=2)]
-    """[low, high]: the range within which the number of false alarms can be explained by chance alone."""
+    """[low, high]: the range of false-alarm counts that chance alone can explain (95 % prediction interval)."""
     verdict: str
 
 

@@ -71,8 +71,8 @@ class ViewSettings:
     num_crops: int
     sampling: str
     coverage: str = "sample"
-    """``sample``: ``num_crops`` windows; ``all``: a window in every cell of the grid. For ``all``, ``num_crops`` is 64,
-    the largest number of cells, and ``sampling`` is ``all``."""
+    """``sample``: ``num_crops`` windows; ``all``: a window in every cell of the grid. If this is ``all``, ``num_crops``
+    is 64 (the maximum number of cells), and ``sampling`` is ``all``."""
     draws: int = 1
     """Number of draws of windows per image; their logits are averaged."""
 

@@ -1,5 +1,5 @@
-"""Decodes the images of a split and applies one perturbation to them, in small batches, one batch ahead of the
-consumer."""
+"""Decodes the images of a split and applies one perturbation to them, in small batches. While the consumer processes
+one batch, the next one is prepared."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +31,8 @@ class ChangedImage:
     pixels: npt.NDArray[np.uint8]
     """(H, W, 3) uint8."""
     detail: Detail | None
-    """Coded bits per grid cell of the file, for sampling rules that need them; None if unknown or not needed."""
+    """Number of bits that the file spends on each grid cell, for sampling rules that need it; None if unknown or not
+    needed."""
 
 
 class SplitImages:

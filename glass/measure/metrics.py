@@ -45,8 +45,8 @@ class ReliabilityBin(TypedDict):
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
-    """Returns the metrics listed in ``METRIC_NAMES`` as floats; undefined metrics are None, and without samples all
-    are.
+    """Returns the metrics listed in ``METRIC_NAMES`` as floats. Undefined metrics are None; without samples, all of
+    them are.
 
     ``label`` (n,) must contain only 0 and 1, and ``probability`` (n,) only values in [0, 1]; raises ``ValueError`` if
     they do not. An image is flagged as generated if its probability is at least ``threshold``. For the definitions, see

@@ -28,7 +28,7 @@ class MeasuredContender(MeasuredModel):
 
     threshold: Threshold
     settings: dict[str, Any]
-    """Settings of its loader, and ``precision``."""
+    """The model's loader settings, and its ``precision``."""
     learnt: NotRequired[Overlap | None]
     """How many images of the split were used to train the model or to choose its epoch; null if unknown. Absent in
     older documents."""
@@ -52,7 +52,7 @@ class RobustnessRow(TypedDict):
     undecodable: int
     models: dict[str, ContenderResults]
     differences: dict[str, Difference]
-    """For each model except the first, by name: its AUROC minus that of the first model."""
+    """Name of each model except the first → difference between its AUROC and the first model's."""
 
 
 class WorstRow(TypedDict):

@@ -31,7 +31,7 @@ __all__ = ["TrainedModel"]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with its settings, calibration and record of learnt images."""
+    """A model with its settings, its calibration, and the record of the images that it learnt from."""
 
     name: str
     """Name of the model in messages."""

@@ -21,7 +21,7 @@ from shards.errors import InputError
 __all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
 
 SET_BY_US = frozenset({"num_classes", "img_size"})
-"""Arguments that are tolerated in a network's description, because this module sets them itself in any case."""
+"""Arguments that are tolerated in a network's description, because this module overrides them."""
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
 def create_backbone(
     name: str, image_size: int, *, pretrained: bool, weights: str | Path | None = None, high_pass: bool = False
 ) -> Backbone:
-    """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels,
-    channels-last.
+    """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels. Its weights
+    are in channels-last memory format.
 
     ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) with the weights to start from. If
     it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name, for

@@ -134,7 +134,8 @@ def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
 
 
 def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
-    """Maps the setting that determines a view's size (e.g. ``loader.crop_size``) to (backbone name, size in px)."""
+    """Returns (backbone name, size in pixels) of each view, keyed by the setting that determines the size (e.g.
+    ``loader.crop_size``)."""
     model, loader = config.model, config.loader
     views = {"loader.global_size": (model.global_backbone, loader.global_size)}
     if model.kind == "glass":

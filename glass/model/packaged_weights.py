@@ -58,7 +58,8 @@ def packaged_file(setting: str, backbone: str) -> Path:
 
 
 def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
-    """Returns the tensors of ``state`` under the names that timm's ``network``, which has no classifier, uses for them.
+    """Returns the tensors of ``state``, renamed to match those of timm's ``network``. The tensors of the classifier,
+    which ``network`` lacks, are named ``classifier.weight`` and ``classifier.bias``.
 
     ``path`` is the file from which ``state`` was read. Raises ``InputError`` if the layers differ.
     """

@@ -1,4 +1,4 @@
-"""Attention over crops: how much each crop contributes to the decision."""
+"""Pools the features of an image's crops, with weights that express how much each crop contributes to the decision."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Checks whether an architecture accepts views of a given size and uses all of their pixels, without loading weights.
+"""Checks, without loading weights, whether an architecture accepts views of a given size and uses all of their pixels.
 
 The network is created and run on torch's meta device, where tensors have shapes but no values, so the check needs
 neither memory nor a download. Errors that depend on values (e.g. an index outside its table, as in MViTv2) are only

@@ -206,8 +206,8 @@ def _check(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flushes the content of ``path`` to the disk, so that the content is there before any later rename of the path
-    is."""
+    """Flushes the content of ``path`` to the disk, so that a later rename cannot reach the disk before the content
+    does."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

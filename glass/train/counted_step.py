@@ -1,7 +1,7 @@
-"""Measures the memory of one training step, the same step that ``train.py`` takes: on a GPU, on a CPU, or computed from
-tensor shapes alone.
+"""Measures the memory of a training step like those of ``train.py``, on a GPU or a CPU, or computes it from tensor
+shapes alone.
 
-In the last case, the step runs on tensors that have shapes but no values. No arithmetic is done, so this takes only
+To compute it, the step runs on tensors that have shapes but no values. No arithmetic is done, so this takes only
 seconds and little memory for a network of any size.
 """
 

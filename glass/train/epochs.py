@@ -211,7 +211,7 @@ class Trainer:
         """Whether to stop at step ``number``, or at validation batch ``number``.
 
         A single process may stop at any step or batch. Multiple processes only stop at multiples of ``CHECK_EVERY``,
-        where they exchange whether any of them has received a signal.
+        where they tell each other whether any of them has received a signal.
         """
         if self.accelerator.num_processes == 1:
             return stop.received is not None

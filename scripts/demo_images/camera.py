@@ -1,7 +1,7 @@
 """A camera model: a Bayer mosaic (one colour per pixel), sensor noise, demosaicing and sharpening.
 
-Its images contain the traces of a real camera at native resolution: noise that depends on brightness and is correlated
-between pixels, with the mosaic's period of two pixels.
+Its images contain the traces of a real camera at native resolution: noise whose strength depends on the brightness, and
+correlations between pixels that repeat with the mosaic's period of two pixels.
 """
 
 from dataclasses import dataclass

@@ -30,8 +30,8 @@ AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
 """Maker of enlarged real images → its mix of filters."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
-"""Maker of each part of the control → factor of the enlargement. 2 is the factor of the default networks; 1.7 is not an
-integer."""
+"""Maker of each part of the control → factor by which the images are shrunk and enlarged. 2 is the factor of the
+default networks; 1.7 is not an integer."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
@@ -48,10 +48,10 @@ Second, a detector calls real images generated if nearly all of the real images 
 added images do not affect the other images, nor vice versa.
 """
 CONTROL_SHARE = 0.1
-"""Number of images in each part of the control, as a share of the number of images of both classes."""
+"""Number of images in each part of the control, relative to the number of images of both classes."""
 UNSEEN_SHARE = 0.05
-"""For each network whose images occur only in the test split: the number of its images, as a share of the number of
-images of both classes."""
+"""Number of images of each network that occurs only in the test split, relative to the number of images of both
+classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
 """Number of random positions that are tried for each image. The part with the most detail is cut, since a cloudless sky
