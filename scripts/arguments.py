@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 EXIT_STOPPED = 75
-"""Exit code of a command that was interrupted and left a checkpoint. The same command continues from there."""
+"""Exit code of a command that was interrupted and left a checkpoint. Running the same command again continues from
+there."""
 
 
 def at_least_one(text: str) -> int:

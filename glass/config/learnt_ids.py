@@ -53,7 +53,7 @@ class LearntIds:
     """The content ids of the images that one model learnt from."""
 
     content_id: Ids
-    """(n,) int64, ascending, unique."""
+    """Content ids, (n,) int64, ascending, unique."""
     chosen_on: npt.NDArray[np.bool_]
     """(n,) bool: True if the image served only to choose the epoch, False if the model was trained on it."""
     identity: str = IDENTITY

@@ -107,7 +107,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW: a learning rate and a weight decay for each part of the network.
+    """Settings of the AdamW optimiser, with a learning rate and a weight decay for each part of the network.
 
     ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. With a learning rate of 0, a part's
     weights do not change, but its BatchNorm statistics still do, and no memory is saved. ``model.freeze_global`` and
@@ -150,8 +150,8 @@ class TrainConfig:
     """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
     gives both classes of the training split the same total weight. None: every image has weight 1."""
     trackers: str | None = None
-    """Additional experiment trackers to which the training curves are sent, by Accelerate's names, as in ``wandb`` or
-    ``wandb,mlflow`` (extra ``trackers``)."""
+    """Additional experiment trackers to which the training curves are sent: names known to Accelerate, as in ``wandb``
+    or ``wandb,mlflow`` (extra ``trackers``)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "train.")

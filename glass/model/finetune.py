@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["checkpoint_activations", "choose_weights_to_tune", "exported_state"]
 
 ATTENTION_PROJECTIONS = re.compile(r"(.*\.)?attn\.(qkv|q|k|v|kv|q_proj|k_proj|v_proj|proj)")
-"""Matches the names that timm gives to the attention projections of transformers: the layers to which LoRA is
+"""Matches the names that timm gives to the attention projections of transformers, the layers to which LoRA is
 applied."""
 ADAPTER = "default"
 """Name of the LoRA adapter. It is peft's default name; each backbone has only one adapter."""

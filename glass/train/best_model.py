@@ -36,8 +36,8 @@ class BestModel:
     def export(self) -> None:
         """Writes ``model/`` if the last finished epoch is the best so far.
 
-        Call it only after the epoch's checkpoint has been written. Otherwise the run might resume from a point before
-        the epoch whose model has already been exported.
+        Call it only after the epoch's checkpoint has been written. If it were called before, a killed run might resume
+        from a point before the epoch whose model has already been exported.
         """
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
@@ -47,9 +47,9 @@ class BestModel:
         """Ensures, when a run is resumed, that ``model/`` holds the model of the best epoch.
 
         It may hold the model of another epoch, if the process was killed before the export, or if the run fell back to
-        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, that epoch
-        is given up, with a warning, and the best one is chosen from the epochs still to come, and from the last
-        finished one if the run resumes at its end.
+        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, logs a
+        warning and chooses the best epoch among those still to come, and the last finished one if the run resumes at
+        its end.
         """
         progress = self.state.progress
         if progress.best is None:

@@ -74,8 +74,8 @@ class Step:
             torch.cuda.synchronize()
 
     def count_by_storages(self, peak: ProcessPeak | None = None) -> dict[str, Any]:
-        """Takes a step; returns the bytes of the tensor storages that are alive at its peak, and of those that autograd
-        keeps.
+        """Takes a step. Returns the bytes of the tensor storages that are alive at the step's peak, and of those that
+        autograd keeps.
 
         With ``peak``, also measures the process's resident memory. Use this on a CPU, or with tensors without values
         (:func:`without_numbers`).

@@ -20,8 +20,8 @@ class TrainingDiverged(InputError):
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
     """Raises ``TrainingDiverged`` if ``loss``, the mean over the epoch so far, is infinite or NaN.
 
-    ``steps`` is the number of steps between two checks, from which the message derives the steps in which the
-    divergence may have begun.
+    ``steps`` is the number of steps between two checks; the message uses it to say in which steps the divergence may
+    have begun.
     """
     if not math.isfinite(loss):
         first = (progress.step - 1) // steps * steps + 1

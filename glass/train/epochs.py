@@ -177,8 +177,8 @@ class Trainer:
         )
 
     def _look(self, display: ProgressDisplay) -> None:
-        """Advances the display. Every ``CHECK_EVERY`` steps, also reads the loss, raises an error if it is not finite,
-        and shows it."""
+        """Advances the display. Every ``CHECK_EVERY`` steps, also reads and displays the loss, and raises an error if
+        it is not finite."""
         progress, totals = self.state.progress, self.state.totals
         if progress.step % CHECK_EVERY:
             display.advance()

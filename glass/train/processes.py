@@ -118,8 +118,8 @@ def _require_all_processes(accelerator: Accelerator) -> None:
 
 
 def _set_cpu_threads(config: RunConfig) -> None:
-    """Sets torch's thread count to ``config.cpu_threads``; if that is None and a launcher is used, to this process's
-    share of the cores.
+    """Sets torch's number of threads to ``config.cpu_threads``. If that is None and the process was started by a
+    launcher, sets it to the process's share of the cores.
 
     ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 unless the user has set it, which would leave the
     other cores idle. Any other value must be the user's and is respected. Without a launcher, torch's own choice is

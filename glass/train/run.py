@@ -1,4 +1,4 @@
-"""Runs a training: sets up processes, data, model and folder, then trains all epochs.
+"""Carries out a training run: sets up processes, data, model and folder, then trains all epochs.
 
 Accelerate prepares the model, the optimiser and the schedule, but not the loaders, which divide the data among the
 ranks themselves.

@@ -95,7 +95,8 @@ def _green(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
 
 
 def _spread(values: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Bilinear interpolation of the values at rows ``row::2`` and columns ``column::2``."""
+    """Interpolates bilinearly between the known ``values``, which are those at rows ``row::2`` and columns
+    ``column::2``."""
     rows = _double_rows(values[row::2, column::2], row)
     return _double_rows(rows.T, column).T
 
