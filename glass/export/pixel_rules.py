@@ -55,7 +55,8 @@ class PixelRecord(TypedDict):
     decoders: dict[str, Any]
     """Name of a decoder → its version."""
     probe: dict[str, Any]
-    """Name of a decoder → digest of the pixels that it decodes from the test file."""
+    """Name of a decoder → digest of the test file's pixels as decoded by it; ``global_view`` → digest of two global
+    views made from these pixels."""
 
 
 class DecoderWarning(UserWarning):
@@ -142,9 +143,9 @@ def print_decoder_warnings() -> Iterator[list[str]]:
 
 
 def _agree(recorded: dict[str, Any], here: dict[str, Any]) -> bool:
-    """Whether two records hold the same digest for every decoder that occurs in both.
+    """Whether two records hold the same digest under every key that occurs in both.
 
-    Pillow must occur in both; simplejpeg may be missing from one.
+    The key ``pillow`` must occur in both; ``simplejpeg`` may be missing from one.
     """
     both = recorded.keys() & here.keys()
     return "pillow" in both and all(recorded[name] == here[name] for name in both)

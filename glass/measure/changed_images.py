@@ -86,7 +86,7 @@ def changed_batches(
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
     """Applies the perturbation ``row`` to the images of a split and yields them in batches of up to 8.
 
-    Each batch is a tuple of the images' row indices in the manifest, of shape (n,), and a list of the n changed images.
+    Each batch is a tuple of two: an array (n,) of row indices in the manifest, and a list of the n changed images.
     Images that could not be read or changed are left out. ``threads`` threads prepare one batch ahead of the consumer.
     """
     pending: list[tuple[npt.NDArray[np.int64], list[Future[ChangedImage | None]]]] = []
