@@ -96,8 +96,10 @@ def _unknown(word: str) -> str:
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
-    """Returns the parser of ``glass``, whose first argument is the name of a command. For each name,
-    ``arguments(name)`` returns parsers whose arguments the command shares."""
+    """Returns the parser of ``glass``, whose first argument is the name of a command.
+
+    ``arguments`` maps a command's name to parsers; the command accepts all arguments of these parsers as well.
+    """
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument(
         "--version", action="store_true", help="print the versions of the libraries that decide the pixels, and exit"

@@ -58,8 +58,8 @@ def metric_intervals(
     otherwise.
 
     The bootstrap is also used for proportions whose threshold or denominator is itself random (detection rate at a low
-    false-alarm rate, precision), because it describes their variation better. If such a metric is 0 in every draw or 1
-    in every draw, :func:`rate_interval` is used after all.
+    false-alarm rate, precision), because it describes their variation better. The exception is a proportion that is 0
+    in every draw or 1 in every draw: its interval, too, is that of :func:`rate_interval`.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label

@@ -21,7 +21,7 @@ from shards.errors import InputError
 __all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
 
 SET_BY_US = frozenset({"num_classes", "img_size"})
-"""Arguments that a network's description may contain, because this module overrides them anyway."""
+"""Arguments that are tolerated in a network's description, because this module overrides them."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Architecture:
     name: str
     """timm's name of the network, with the tag of its weights if one was given."""
     fixed_size: bool
-    """Whether the network only accepts the image size it was created for, like transformers with position
+    """Whether the network only accepts the image size that it was created for, as do transformers with position
     embeddings."""
     description: Mapping[str, Any] | None = None
     """timm's settings (``pretrained_cfg``) for weights from a hub or a folder; None for a plain timm name."""

@@ -1,4 +1,4 @@
-"""Timm networks as feature extractors: creates them, loads their weights, and feeds them uint8 pixels."""
+"""Wraps timm networks as feature extractors: creates them, loads their weights, and normalises their uint8 input."""
 
 import hashlib
 import sys
@@ -24,8 +24,8 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 HIGH_PASS_GAIN = 8.0
-"""Factor applied to an image after its low frequencies have been removed. It restores approximately the original
-amplitude of a photograph."""
+"""Factor applied to an image after its low frequencies have been removed. It roughly restores the amplitude that a
+photograph had before the removal."""
 
 
 class Backbone(nn.Module):
@@ -61,7 +61,7 @@ class Backbone(nn.Module):
 
     @property
     def has_fixed_size(self) -> bool:
-        """Whether the network only accepts images of one size, like transformers with position embeddings."""
+        """Whether the network only accepts images of one size, as do transformers with position embeddings."""
         return bool(self.network.pretrained_cfg.get("fixed_input_size"))
 
     @property
@@ -104,10 +104,10 @@ class Backbone(nn.Module):
 
 
 def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
-    """Subtracts the 3 × 3 binomial mean and multiplies the rest by :data:`HIGH_PASS_GAIN`. Edges are mirrored.
+    """Subtracts the 3 × 3 binomial mean of ``images`` (B, 3, H, W) and multiplies the result by :data:`HIGH_PASS_GAIN`.
 
-    Takes and returns (B, 3, H, W). It adds slices instead of calling a convolution: autocast would run a convolution in
-    half precision, where a difference of neighbouring pixels is lost.
+    Edges are mirrored; the shape is unchanged. Shifted slices are summed instead of calling a convolution, which
+    autocast would run in half precision, where the difference between neighbouring pixels would be lost.
     """
     mirrored = functional.pad(images, (1, 1, 1, 1), mode="reflect")
     rows = mirrored[..., :-2, :] + 2 * mirrored[..., 1:-1, :] + mirrored[..., 2:, :]
@@ -118,8 +118,8 @@ def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
 def create_backbone(
     name: str, image_size: int, *, pretrained: bool, weights: str | Path | None = None, high_pass: bool = False
 ) -> Backbone:
-    """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels,
-    channels-last.
+    """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels. Its weights
+    are in channels-last memory format.
 
     ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) with the weights to start from. If
     it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name, for

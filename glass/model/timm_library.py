@@ -1,8 +1,8 @@
 """Imports timm without torch's compiler.
 
-Importing the compiler takes half of the time that passes before the first verdict (docs/LOG.md, 2026-11-29). It is
-imported because of two decorators, one in torchvision and one in a timm model: they import ``torch._dynamo``, which in
-turn imports sympy and all of ``torch.distributed``. Both decorators matter only under ``torch.compile``, so they are
+Importing the compiler would account for half of the time before the first verdict (docs/LOG.md, 2026-11-29). Two
+decorators, one in torchvision and one in a timm model, cause that import: they import ``torch._dynamo``, which in turn
+imports sympy and all of ``torch.distributed``. Both decorators matter only under ``torch.compile``, so they are
 replaced while timm is imported.
 """
 

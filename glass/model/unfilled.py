@@ -17,8 +17,7 @@ Each of them returns the tensor."""
 
 
 class WithoutRandomWeights(TorchFunctionMode):
-    """Context manager: networks built inside it are left with uninitialised memory where they would have random
-    weights.
+    """Context manager: networks built inside it have uninitialised memory in place of random initial weights.
 
     Use it only if every parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires.
     """

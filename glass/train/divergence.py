@@ -13,14 +13,15 @@ __all__ = ["TrainingDiverged", "require_finite_loss", "require_finite_scores"]
 
 
 class TrainingDiverged(InputError):
-    """Loss or scores are no longer finite. The cause is this run's settings, so other runs of a study may continue."""
+    """Raised if the loss or the scores are no longer finite. The cause lies in this run's settings, so other runs of a
+    study may continue."""
 
 
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
     """Raises ``TrainingDiverged`` if ``loss``, the mean over the epoch so far, is infinite or NaN.
 
-    ``steps`` is the number of steps between two checks, from which the message derives the steps in which the
-    divergence may have begun.
+    ``steps`` is the number of steps between two checks; the message uses it to say in which steps the divergence may
+    have begun.
     """
     if not math.isfinite(loss):
         first = (progress.step - 1) // steps * steps + 1

@@ -18,8 +18,8 @@ __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes every rendition of ``job`` that is not yet under ``out``. Returns the total number of pixels of all its
-    renditions."""
+    """Writes every rendition of ``job`` that does not exist under ``out`` yet. Returns the total number of pixels of
+    all its renditions, including those that existed."""
     missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
     half = open_half(job.photo) if job.photo and missing else None
     for rendition in missing:
@@ -29,10 +29,10 @@ def render_job(job: Job, out: Path, seed: int) -> int:
 
 
 def render(rendition: Rendition, half: Image.Image | None, seed: int) -> Image.Image:
-    """The pixels of ``rendition`` as an RGB image of its size.
+    """Returns the pixels of ``rendition`` as an RGB image of its size.
 
-    A generator starts from an image of the camera model that makes the real images. So generated images have the
-    brightness, noise and sharpness of real images, and differ only in how they were enlarged.
+    A generator's input comes from the same camera model as the real images. So generated images have the brightness,
+    noise and sharpness of real images, and differ only in how they were enlarged.
     """
     width, height = _round_up(rendition.width), _round_up(rendition.height)
     if half is None:
