@@ -77,8 +77,8 @@ class Corpus:
     root: Path
     images: list[CorpusImage]
     copies: int
-    """Number of window sets per image. Set c contains the windows that the loader draws for an image with the content
-    id ``copy_content_id(…, c)``."""
+    """Number of window sets per image. Set ``c`` holds the windows that the loader draws for an image whose content id
+    is ``copy_content_id(…, c)``."""
     dropped: dict[str, int]
     """Reason → number of images that the corpus leaves out for that reason."""
     entry_point_shares: list[float]
@@ -249,5 +249,5 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 def _digest(parts: Iterable[str]) -> str:
-    """16 hexadecimal digits that depend on the parts, but not on their order."""
+    """Returns 16 hexadecimal digits that identify the set of parts, independent of their order."""
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

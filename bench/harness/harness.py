@@ -30,7 +30,7 @@ class Measurement:
     images_per_s: list[float] = field(default_factory=list)
     """One value per round."""
     images: int = 0
-    """Number of images delivered in all rounds together."""
+    """Total number of images delivered in all rounds."""
     cpu_s: float = 0.0
     peak_rss_mib: float = 0.0
     report: dict[str, float] = field(default_factory=dict)

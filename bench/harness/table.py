@@ -163,7 +163,8 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
 
 
 def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the memory of a training step by its parts, and the fitted lines of memory against the number of crops."""
+    """Prints the memory of training steps, broken down by purpose, and the lines fitted to memory as a function of the
+    number of crops."""
     console = Console(width=WIDEST, highlight=False, markup=False)
     title = "peak memory of one training step in MiB (activations include all temporaries)"
     sizes = ("peak", *MEMORY_PARTS, "kept", "process")

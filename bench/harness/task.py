@@ -11,7 +11,7 @@ __all__ = ["Method", "MethodInfo", "NotAvailable", "Task"]
 
 
 class NotAvailable(Exception):
-    """A method cannot run here, for example because a library is missing. The message gives the reason."""
+    """Raised if a method cannot run here, for example because a library is missing. The message gives the reason."""
 
 
 @dataclass(frozen=True)
