@@ -109,7 +109,7 @@ class _Written:
 def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:
     """Returns the content of a ``.json`` member that ``glass build`` wrote.
 
-    For any other member, or if it cannot be read, returns an empty dict.
+    Returns an empty dict if the member cannot be read or was written by another program.
     """
     if member.length > _MAX_JSON_BYTES:
         return {}

@@ -150,8 +150,8 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
 
 
 def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
-    """The columns of ``predict --csv``. ``claims`` adds a column for the files' claims, ``data_notes`` one for notes on
-    the model's data."""
+    """Returns the columns of ``predict --csv``. ``claims`` adds a column for the claims of the files, and
+    ``data_notes`` adds one for the notes on the model's data."""
     return (*CSV_COLUMNS, *(["claims"] if claims else []), *(["data_notes"] if data_notes else []))
 
 
