@@ -3,7 +3,7 @@ test split.
 
 The splits train and valid are merged, and 5 % of their samples are held back to choose the best epoch, whose model is
 then tested. Each seed has a folder of its own, so interrupted runs can be resumed, and finished seeds are not run
-again. Seeds may be added later, but none may be omitted, because results on a selection of seeds would be biased.
+again. Seeds may be added later, but none may be dropped, because results on selected seeds would be biased.
 """
 
 import copy
