@@ -1,4 +1,4 @@
-"""The page of verdicts. It collects its content while images are scored, and is written at the end as one HTML file.
+"""The verdict page. It collects its content while images are scored, and is written at the end as one HTML file.
 
 Each image has a row with its verdict and a thumbnail. Windows, crops and heat maps are kept only for the images with
 the highest scores, up to a size limit, so a page of a thousand images stays below 15 MB. With very many images, there
@@ -38,7 +38,7 @@ CLAIMS_NOTE = "Claims do not change the verdict, and a missing claim proves noth
 
 @dataclass
 class VerdictPage:
-    """A page for ``num_images`` images. Each image is added when it has been scored."""
+    """A verdict page for ``num_images`` images. Each image is added as soon as it has been scored."""
 
     facts: PageFacts
     num_images: int
