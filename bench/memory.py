@@ -227,8 +227,8 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
 
 
 def _counted_by_shapes(task: Task) -> Measurement:
-    """Computes the memory of a step from tensor shapes. This happens in the present process: no tensor values are
-    computed, so no other measurement is disturbed."""
+    """Computes the memory of a step from tensor shapes, in the present process rather than a separate one. Because no
+    tensor values are computed, this does not disturb other measurements."""
     from bench.methods.training_step import TrainingStep
 
     step = TrainingStep(task)

@@ -43,8 +43,8 @@ HANDLES_ALLOWED = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the soak test. Returns 0, or 1 if the verdict is not "flat" because something grew, an epoch was wrong or
-    the training run failed."""
+    """Runs the soak test. Returns 0, or 1 if the verdict is not "flat" (something grew, or an epoch repeated or missed
+    a sample) or if the training run failed."""
     options = _parse(argv)
     from bench.soak_faults import KilledTraining, damaged_shards, faulty_reads  # seconds of imports
 

@@ -29,8 +29,8 @@ IMAGE_SUFFIXES = {
 }
 JPEG_START = b"\xff\xd8\xff"
 EXACT_MODES = ("RGB", "L")
-"""Pillow image modes that libjpeg-turbo, DALI and Pillow decode to the same pixels. CMYK is excluded, because each
-library converts it differently."""
+"""Pillow modes of the JPEGs that libjpeg-turbo, DALI and Pillow decode to the same pixels. CMYK is excluded, because
+each library converts it differently."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Measures the cells of ``glass bench decode --formats``, each of which is an image format at one size. For each cell,
-writes the image files, builds shards from them, and runs all methods in turn."""
+writes the image files, builds shards from them, and runs all methods in alternating rounds."""
 
 import argparse
 import time

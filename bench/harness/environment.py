@@ -36,7 +36,8 @@ LIBRARIES = (
 
 def environment(cores: list[int]) -> dict[str, Any]:
     """Describes the machine and the software of a measurement in plain values, for the JSON document. ``cores`` are the
-    CPUs used by the measurement. Call it while the bench itself computes nothing."""
+    CPUs used by the measurement. Must be called while the bench itself is idle, because it also measures how busy other
+    programs keep the machine."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),

@@ -51,7 +51,7 @@ class Measurement:
 
 @dataclass
 class Outcome:
-    """The results of a set of tasks measured in turn."""
+    """The results of a set of tasks that were measured in alternating rounds."""
 
     measurements: list[Measurement]
     skipped: dict[str, str]

@@ -86,7 +86,7 @@ def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) ->
 
 def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Ratio]:
     """Returns the ratios ``speedup_2_threads`` and so on: images per second of ``method`` with that many threads ÷
-    those with one thread. Empty if one thread was not measured."""
+    those with one thread. Empty if there is no measurement with one thread."""
     by_threads = {m.task.threads: m for m in measured if m.task.method == method}
     if 1 not in by_threads:
         return {}

@@ -90,7 +90,7 @@ def print_formats(
     formats: Mapping[str, str],
     photographs: Mapping[tuple[str, float], int],
 ) -> None:
-    """Prints images per second, with a line per format and size and a column per method.
+    """Prints images per second, with one line for each combination of format and size, and one column per method.
 
     ``methods`` and ``formats`` map names to labels; ``photographs`` maps (format, megapixels) to the number of
     photographs.
@@ -204,7 +204,7 @@ def print_about(methods: Mapping[str, str]) -> None:
 
 
 def print_skipped(skipped: Mapping[str, str], failed: Mapping[str, str]) -> None:
-    """Prints the methods that have no row, with the reason."""
+    """Prints the methods that have no row, and the reason for each."""
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, reason in failed.items():
