@@ -25,9 +25,9 @@ _EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dis
 
 
 def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
-    """Returns grey pictures (side, side) float32 of a global view (S, S, 3) uint8, from coarse to fine.
+    """Converts a global view (S, S, 3) uint8 to grey pictures (side, side) float32, from coarse to fine.
 
-    The sides are those of ``LEVELS`` that do not exceed S.
+    There is one picture for each side length in ``LEVELS`` that does not exceed S.
     """
     grey = Image.fromarray(view).convert("L")
     sides = [side for side in LEVELS if side <= view.shape[0]]

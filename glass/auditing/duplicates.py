@@ -156,7 +156,8 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """Returns the maximum distance between the pictures of a candidate pair in a data set of ``images`` pictures.
+    """Returns the distance of descriptors up to which two pictures become a candidate pair, in a data set of ``images``
+    pictures.
 
     A larger distance would find larger crops, but also more unrelated pairs, whose number grows with the square of the
     number of pictures.

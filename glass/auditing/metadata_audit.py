@@ -186,7 +186,8 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Returns the standard deviation of the AUROC of random scores, by the Mann-Whitney statistic.
+    """Returns the standard deviation of the AUROC of random scores, derived from the variance of the Mann-Whitney
+    statistic.
 
     ``counts`` are the sizes of the two classes.
     """
