@@ -1,4 +1,4 @@
-"""Reads the claims of a file, and puts them into one sentence."""
+"""Reads the claims of a file, and summarises them in one sentence."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
