@@ -132,7 +132,7 @@ class PixelSource:
 def _opaque(image: Image.Image) -> Image.Image:
     """Returns ``image`` without Pillow's ``transparency`` entry, which declares one colour transparent.
 
-    Without this entry, those pixels keep their colour, as they do in images read from files (see
+    Without the entry, no pixel is transparent: all keep their colours, as in images read from files (see
     ``shards.images.pixels.load_rgb``). The caller's image is not changed.
     """
     if "transparency" not in image.info:

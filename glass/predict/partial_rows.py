@@ -40,8 +40,8 @@ def require_no_partial(path: Path) -> None:
 class PartialRows:
     """Context manager that writes each verdict into the partial files immediately.
 
-    On exit, it deletes the partial files if no verdict was written. Otherwise the caller must delete them after it has
-    written the complete files. Raises ``OSError`` if a partial file cannot be written.
+    If no verdict was written, the partial files are deleted on exit. If any was written, the caller must delete them
+    once it has written the complete files. Raises ``OSError`` if a partial file cannot be written.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class PredictionHead(TypedDict):
     """An image is called real if its probability (or raw score, without a calibration) is less than this. Between this
     and ``threshold``, the verdict is uncertain."""
     note: str
-    """Explanation of the figures, as readable text."""
+    """Readable explanation of the scores and probabilities in the file."""
     data_notes: list[Note]
     """Notes on the model's training and calibration data, to be shown to every reader of the verdicts; empty if there
     are none."""

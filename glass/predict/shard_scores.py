@@ -30,7 +30,7 @@ def scores_of_rows(
 ) -> Iterator[tuple[int, ImageScores]]:
     """Yields (position in ``rows``, scores) in ascending order of position; rows that could not be read are left out.
 
-    Ends early if a whole shard cannot be read, because the loader then stops.
+    Ends early if a whole shard cannot be read, because the loader stops in that case.
     """
     places = np.array(rows, np.int64)
     keys = dataset.table.column("sample_key").take(places).to_pylist()

@@ -32,7 +32,7 @@ CSV_COLUMNS = (
 
 
 class WindowRecord(TypedDict):
-    """A window in source pixels, and its attention weight; null for a model without attention."""
+    """A window in source pixels, and its attention weight, which is null for a model without attention."""
 
     top: int
     left: int
@@ -42,7 +42,8 @@ class WindowRecord(TypedDict):
 
 
 class ImageRecord(TypedDict):
-    """The record of an image in ``predict --json``. If it could not be read, only ``path`` and ``reason`` are set."""
+    """The record of an image in ``predict --json``. If the image could not be read, only ``path`` and ``reason`` are
+    set."""
 
     path: str
     score: Number | None
@@ -75,7 +76,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 @dataclass(frozen=True)
 class ImageVerdict:
-    """The verdict on an image. If it could not be read, only ``path`` and ``reason`` are set."""
+    """The verdict on an image. If the image could not be read, only ``path`` and ``reason`` are set."""
 
     path: str
     reason: str | None = None
