@@ -87,7 +87,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What is kept of a decoded image, so that only one full-size image is in memory at a time."""
+    """The parts of a decoded image that the gallery keeps, so that only one full-size image is in memory at a time."""
 
     height: int
     width: int
