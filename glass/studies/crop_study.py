@@ -41,8 +41,9 @@ class CropPlan:
     config: RunConfig
     crops: tuple[int, ...]
     steps: int | None = None
-    """Length of each training run in optimiser steps. The run then consists of one epoch, on as many images as these
-    steps use, so ``config.epochs`` must be 1. If None, each run trains on all images for ``config.epochs`` epochs."""
+    """Length of each training run in optimiser steps. If it is given, a run consists of a single epoch on as many
+    images as these steps use, so ``config.epochs`` must be 1. If it is None, a run trains on all images for
+    ``config.epochs`` epochs."""
     draws: int = 1000
     """Number of bootstrap repetitions for the intervals of the inference curve."""
 

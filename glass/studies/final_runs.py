@@ -48,7 +48,7 @@ class FinalPlan:
     """The settings to train with, and the seeds."""
 
     config: RunConfig
-    """The settings of all seeds. ``config.epochs`` is the number of epochs that each seed trains."""
+    """The settings of all seeds. ``config.epochs`` is the number of epochs for each seed."""
     seeds: tuple[int, ...] = SEEDS
     hold_out: float = 0.05
 

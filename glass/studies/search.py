@@ -53,7 +53,8 @@ class Search:
     """The search described by a plan, as run by one process. Several processes may work on it in the same folder."""
 
     def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
-        """Opens or creates the search in the folder ``output``. ``storage`` is that of :class:`SearchStore`.
+        """Opens or creates the search in the folder ``output``. ``storage`` has the same meaning as in
+        :class:`SearchStore`.
 
         Raises ``InputError`` if the storage cannot be opened or holds another study, or if the plan cannot be trained.
         """

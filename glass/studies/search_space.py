@@ -1,5 +1,5 @@
-"""Defines the plan of a search and its search space: which settings vary, within which bounds, as modified by
-``--search``.
+"""Defines the plan of a search and its search space: the settings that vary and their bounds, including the changes
+that ``--search`` makes.
 
 The bounds are those of the reference study. A test compares them with the study's values.
 """
