@@ -180,7 +180,7 @@ def _left_out(asked: int, images: int, rows: int) -> str:
 
 
 def _shown_text(rows: Sequence[Row]) -> str:
-    """A sentence that states how many images the page shows with pictures; empty if there are none."""
+    """A sentence that states for how many images the page shows pictures; empty if there are none."""
     scored, pictures = sum(not row.verdict.reason for row in rows), [row.picture for row in rows if row.picture]
     what = "its windows and crops" if any(picture.windows for picture in pictures) else "a larger picture"
     if not pictures:
