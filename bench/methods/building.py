@@ -46,7 +46,7 @@ class EntryPoints(_EncodedPasses):
 
 
 class BuildSample(_EncodedPasses):
-    """All work on a sample: metadata, hashes, decoding, global view and entry points."""
+    """Does everything that a build does for one sample: metadata, hashes, decoding, global view and entry points."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""

@@ -20,7 +20,7 @@ KINDS = {
     "near_duplicates_within_split": "one picture, re-saved, more than once in a split",
     "not_searched": "a search that was skipped, or not finished",
 }
-"""Kind of a finding → description of the kind."""
+"""Kind of finding → its description."""
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,9 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Drop in AUROC when this feature is shuffled, for a model trained on all features that leave traces in the pixels
-    (or, if this one leaves none, on all that leave none). Equivalent features can replace each other, so all of them
-    may seem unimportant: consider ``auroc``, too."""
+    """Drop in AUROC when this feature is shuffled, for a model trained on all features of the same category: those that
+    leave traces in the pixels, or those that do not. Equivalent features can replace each other, so all of them may
+    seem unimportant: consider ``auroc``, too."""
     real: str
     """Typical values of real images, as readable text."""
     generated: str
@@ -117,7 +117,7 @@ class _Sampled:
 
 
 def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | None:
-    """Audits all splits together. Returns None if a class has fewer than 20 scenes.
+    """Audits the samples of all splits as one set. Returns None if a class has fewer than 20 scenes.
 
     The result depends only on the data set and ``seed``, not on the number of threads.
     """
@@ -186,7 +186,8 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Returns the standard deviation of the AUROC of random scores, by the Mann-Whitney statistic.
+    """Returns the standard deviation of the AUROC of random scores, derived from the variance of the Mann-Whitney
+    statistic.
 
     ``counts`` are the sizes of the two classes.
     """

@@ -53,9 +53,9 @@ _PURPOSES = (
     "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's, for manifests
     "1.3.6.1.4.1.62558.2.1",  # C2PA's, for manifests
 )
-"""Accepted purposes (extended key usages) of a signer's certificate, which must have at least one of them. C2PA's own
-tool accepts the same. By default, the library accepts only the first, and so rejects even certificates that were issued
-for signing manifests."""
+"""Accepted purposes (extended key usages): a signer's certificate must have at least one of them. C2PA's own tool
+accepts the same list. The library's default is the first purpose alone, which rejects even certificates that were
+issued for signing manifests."""
 
 _CHANGED = "the file was changed after it was signed"
 _REASONS = {
@@ -144,9 +144,9 @@ def _is_valid(store: dict[str, Any], *states: str) -> bool:
 def _context(trust: str | None) -> Any:
     """Returns the library's settings for a check.
 
-    If ``trust`` is None, the authority that issued the manifest's time stamp is as unknown as the signer. The time
-    stamp is then accepted without trust; otherwise the manifest would become invalid as soon as the signer's
-    certificate expires.
+    If ``trust`` is None, neither the signer nor the authority that issued the manifest's time stamp is trusted. The
+    settings accept such a time stamp all the same, because without one, the manifest would become invalid as soon as
+    the signer's certificate expires.
     """
     c2pa = optional("c2pa")
     assert c2pa is not None
@@ -169,7 +169,8 @@ def _said(store: dict[str, Any]) -> str:
 
 
 def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """Returns a phrase on the origin of a picture that this one was made from, taken from that picture's manifest.
+    """Returns a phrase that states the origin of a source picture, one that this picture was made from, according to
+    the source picture's own manifest.
 
     The outer manifest's signature proves only that the source picture was included, not that its claim is true. If the
     source picture's manifest failed its check when the picture was included, the phrase says so.

@@ -1,4 +1,4 @@
-"""Reads the claims of a file, and puts them into one sentence."""
+"""Reads the claims of a file, and summarises them in one sentence."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -57,8 +57,8 @@ def _signed(image: ImageFile.ImageFile, data: bytes, trust: str | None) -> list[
 def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) -> list[Claim]:
     """Returns the unsigned claims, which anyone can write into a file.
 
-    ``looked_elsewhere`` is true if the file itself contains a manifest; a link to one stored elsewhere is then not
-    reported.
+    If the file contains a manifest, the caller sets ``looked_elsewhere``, and links to manifests stored elsewhere are
+    not reported.
     """
     with quiet():
         found = file_texts(image, data)

@@ -1,6 +1,6 @@
-"""Turns an image into the rows that a detector scores.
+"""Prepares an image as model inputs, called rows.
 
-There is one row for each draw of windows, in the image itself and in each of its harmlessly changed copies.
+There is one row of views for each draw of windows, of the image itself and of each of its harmlessly changed copies.
 """
 
 from dataclasses import dataclass, replace
@@ -26,8 +26,8 @@ __all__ = ["PreparedImage", "every_cell", "prepare"]
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """The rows of one image: those of the image itself, one per draw, then those of each changed copy, as in
-    ``changes``."""
+    """The model inputs (rows) prepared from one image: one per draw from the image itself, followed by those from each
+    changed copy, in the order of ``changes``."""
 
     rows: list[ImageViews]
     changes: tuple[str, ...]
@@ -37,9 +37,10 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
-    """Loads an image and returns its rows, or the reason why it cannot be read. The decoded image is not kept.
+    """Loads an image and prepares its model inputs, or returns the reason why it cannot be read. The decoded image is
+    not kept.
 
-    May be called from several threads at a time. Raises ``MachineTrouble`` if memory runs out or a disk fails.
+    May be called from several threads concurrently. Raises ``MachineTrouble`` if memory runs out or a disk fails.
     """
     try:
         with machine_spared(source.name, memory=True):

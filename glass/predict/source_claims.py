@@ -25,8 +25,8 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
 
 
 def _is_converted(source: MemberSource) -> bool:
-    """Whether the bytes in the shard differ from those of the source file. A signature of the file would not match
-    them."""
+    """Whether the bytes in the shard differ from those of the source file, so that a signature made for the source file
+    does not match them."""
     if source.dataset is None:
         return False
     # Reads one row. Converting the column to an array would, for each image, build one as long as the data set.

@@ -37,8 +37,8 @@ def heading(detector: Detector, options: PredictOptions) -> str:
 
 
 def document_head(detector: Detector, options: PredictOptions, model: str) -> PredictionHead:
-    """The fields that precede the images in the document of ``predict --json``. ``model`` is the model's path, as it
-    will be shown."""
+    """Returns the fields that precede the images in the document of ``predict --json``. ``model`` is the model's path
+    as it should appear there."""
     calibration, views = detector.calibration_for(options), detector.views(options)
     return {
         "model": {
@@ -96,8 +96,8 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """States how many of these images were used in the model's training. Verdicts on such images are no test of the
-    model."""
+    """States how many of these images were used in the model's training. Verdicts on such images say nothing about the
+    model's performance on new ones."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"

@@ -1,7 +1,8 @@
 """Draws plots as inline SVG in the page's colours, which adapt to light and dark mode.
 
-matplotlib does not support CSS variables. Ink, grid and runs are therefore drawn in placeholder colours that are used
-nowhere else, and these are replaced by ``var(--…)`` in the finished SVG. Text is stored as text, not as outlines.
+matplotlib does not support CSS variables. Text, grid lines and the curves of the runs are therefore drawn in
+placeholder colours that are used nowhere else, and these are replaced by ``var(--…)`` in the finished SVG. Text is
+stored as text, not as outlines.
 """
 
 import io

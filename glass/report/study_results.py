@@ -27,10 +27,9 @@ def result_title(row: StudyResult) -> str:
 
 
 def terms_said(row: StudyResult | Comparison) -> str:
-    """Describes how much searching went into the settings: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
-    ``equal compute``, meaning as many trials or as much compute as the search for GLASS used. If an equal-compute
-    search stopped early, the text states what fraction of that compute it used; if there is no search of GLASS to
-    compare with, it says so."""
+    """Describes how extensively the settings were searched: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
+    ``equal compute``, relative to the search for GLASS. If an equal-compute search stopped early, the text says at
+    which fraction of GLASS's compute. If there was no search for GLASS to compare with, the text says so."""
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]

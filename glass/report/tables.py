@@ -108,7 +108,7 @@ def interval_text(
     none.
 
     Each end has as many digits as the value, so rounding cannot put the value outside the interval. A percentile
-    interval from the bootstrap may exclude the value, in which case it is extended to include it. If all draws agree,
+    interval from the bootstrap may exclude the value; such an interval is extended to include it. If all draws agree,
     the text is ``NO_INTERVAL``.
     """
     if value is None or interval is None:

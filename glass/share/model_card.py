@@ -137,9 +137,10 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
 
 
 def _views(document: Evaluation) -> str:
-    """Returns a sentence on the number and placement of the crops in the evaluation, which may differ from training.
+    """Returns a sentence about the crops of the evaluation: their number and how they were placed, both of which may
+    differ from training.
 
-    It is empty for a model without crops.
+    Returns an empty string for a model without crops.
     """
     if document["model"]["kind"] == "single_view":
         return ""

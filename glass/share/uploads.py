@@ -1,5 +1,5 @@
-"""Makes files uploaded to the ``glass demo`` page accessible only to the user who runs it, and deletes them after a
-while."""
+"""Stores files uploaded to the ``glass demo`` page so that only the user who started the command can access them, and
+deletes them when they are older than :data:`KEPT_FOR_S` seconds."""
 
 import os
 import tempfile

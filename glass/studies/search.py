@@ -41,8 +41,8 @@ MAX_FAILURES_IN_A_ROW = 3
 """The search ends with an error after this many consecutive trials have failed for reasons other than exhausted memory
 and divergence."""
 MAX_TAKE_UPS = 3
-"""Maximum number of times that a trial is resumed after a kill without having finished another epoch. If its process is
-killed every time, it probably runs out of memory."""
+"""Maximum number of times that a trial is resumed after a kill if it does not finish another epoch in between. If its
+process is killed every time, it probably runs out of memory."""
 
 
 class _Pruned(Exception):
@@ -53,7 +53,8 @@ class Search:
     """The search described by a plan, as run by one process. Several processes may work on it in the same folder."""
 
     def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
-        """Opens or creates the search in the folder ``output``. ``storage`` is that of :class:`SearchStore`.
+        """Opens or creates the search in the folder ``output``. ``storage`` has the same meaning as in
+        :class:`SearchStore`.
 
         Raises ``InputError`` if the storage cannot be opened or holds another study, or if the plan cannot be trained.
         """
@@ -89,8 +90,8 @@ class Search:
         return self.write_records()
 
     def work(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> None:
-        """Runs trials until ``trials`` of them have been started in total. ``on_trial`` is called with each trial that
-        this process has ended."""
+        """Runs trials until ``trials`` of them have been started in total, by any process. Calls ``on_trial`` with each
+        trial that this process has finished."""
         while (claim := self.store.claim(trials)) is not None:
             try:
                 self._work(claim)
@@ -203,8 +204,8 @@ class _Best:
         return self._value
 
     def see(self, value: float | None, metric: str) -> None:
-        """Takes the value of an epoch into account. Raises ``InputError`` if it is None: ``metric`` is then undefined,
-        because the validation split has only one class."""
+        """Takes the value of an epoch into account. Raises ``InputError`` if it is None, which means that ``metric`` is
+        undefined because the validation split has only one class."""
         if value is None:
             raise InputError(
                 f"the validation split has no {metric}, because it has images of one class only: choose another "
@@ -214,7 +215,7 @@ class _Best:
 
 
 def _killed_too_often(claim: Claim) -> str | None:
-    """Returns a message saying why the trial is not resumed any more, or None if it may be resumed."""
+    """Returns a message saying why the trial will not be resumed again, or None if it may be resumed."""
     if claim.take_ups <= MAX_TAKE_UPS:
         return None
     return (

@@ -1,9 +1,9 @@
 """Stores a search as an Optuna study, with locks that show which process is working on which trial.
 
-While a process works on a trial, it holds a lock on the trial's lock file. If a trial is marked as running but not
-locked, its process has been killed, and the next process resumes the trial. The lock files lie in the folder of the
-search, so several processes and machines may share that folder. Trials started from another folder in the same storage
-are left alone.
+While a process works on a trial, it holds a lock on the trial's lock file. If a trial is marked as running but is not
+locked, the process that worked on it has been killed, and the next process resumes the trial. The lock files lie in the
+folder of the search, so several processes and machines may share that folder. Trials started from another folder in the
+same storage are left alone.
 """
 
 import os

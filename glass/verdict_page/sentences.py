@@ -30,7 +30,8 @@ def score_name(head: PredictionHead) -> str:
 
 
 def value_of(verdict: ImageVerdict) -> float:
-    """The score on which the verdict is based, 0 … 1: the calibrated probability or, without one, the raw score."""
+    """The score, 0 … 1, on which the verdict is based: the calibrated probability, or the raw score if there is no
+    calibration."""
     value = verdict.score if verdict.probability is None else verdict.probability
     assert value is not None, "an image that could not be read has no value"
     return value
