@@ -13,8 +13,8 @@ MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """The record of a sample that was masked because it could not be read. There are no time stamps in it, so identical
-    runs give identical records."""
+    """The record of a sample that was masked because it could not be read. It contains no timestamps, so identical runs
+    produce identical records."""
 
     shard: str
     sample_key: str

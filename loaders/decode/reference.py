@@ -1,5 +1,6 @@
 """The reference decoder: Pillow decodes every image whole, by the rules of ``shards.images.pixels``, and the windows
-are sliced out of it. Only images stored as tiles are read tile by tile, if a job asks for that."""
+are sliced out of it. The only exception is an image stored as tiles, which is read tile by tile if the job asks for
+that."""
 
 from collections.abc import Sequence
 from typing import TypeVar

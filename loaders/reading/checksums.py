@@ -38,8 +38,8 @@ class Checksums:
         return bool(state == _SOUND)
 
     def check(self, row: int, members: dict[str, tuple[Bytes, int]]) -> int:
-        """Compares each of ``members``, which maps names to (bytes, CRC-32), with its checksum, and remembers the
-        result for ``row``. Returns the number of bytes compared. Raises ``BadChecksum`` naming the first member that
+        """Compares the members of ``row`` with their checksums and remembers the result. ``members`` maps names to
+        (bytes, CRC-32). Returns the number of bytes compared. Raises ``BadChecksum`` naming the first member that
         differs."""
         for name, (data, expected) in members.items():
             if crc32(data) != expected:

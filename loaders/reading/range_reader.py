@@ -120,7 +120,7 @@ class RangeReader:
         self._requests.shutdown(cancel_futures=True)
 
     def _way(self, windowed: bool, tiled: bool) -> Way:
-        """The method that fetches a sample: by windows, by tiles or whole."""
+        """Returns the method with which to fetch a sample: ``_windows``, ``_tiles`` or ``_whole``."""
         return self._windows if windowed else self._tiles if tiled else self._whole
 
     def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:

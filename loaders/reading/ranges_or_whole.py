@@ -88,8 +88,8 @@ def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderCo
 
 
 def range_mode_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
-    """Mean transfer time per sample, in seconds, when only byte ranges are fetched, estimated from a part of
-    ``rows``."""
+    """Estimates the mean transfer time per sample, in seconds, when only byte ranges are fetched. The estimate is based
+    on a subset of ``rows``."""
     samples = data.samples
     some = rows[:: -(-len(rows) // _EXAMINED)]
     indexed = (samples.entry_points.length[some] > 0) & (config.decode != "full")
