@@ -69,7 +69,7 @@ class Change:
         return pixels
 
     def on_image(self, pixels: Pixels) -> Pixels:
-        """The whole changed image, from the ``pixels`` of the whole source image."""
+        """Returns the whole changed image. ``pixels`` is the whole source image."""
         return self.on_window(pixels, CropWindow(0, 0, *self.size))
 
     def as_jpeg(self, pixels: Pixels) -> bytes | None:

@@ -34,8 +34,8 @@ class CropWindow(NamedTuple):
         return self.left + self.width
 
     def grown(self, margin: int, size: Size, grid: int = 1) -> "CropWindow":
-        """The window enlarged by ``margin`` on all sides, then extended outwards to multiples of ``grid``, but not
-        beyond an image of ``size``."""
+        """Returns this window enlarged by ``margin`` on all sides, extended outwards to multiples of ``grid``, and
+        clipped to an image of ``size``."""
         top = max(0, (self.top - margin) // grid * grid)
         left = max(0, (self.left - margin) // grid * grid)
         bottom = min(size[0], -(-(self.bottom + margin) // grid) * grid)

@@ -1,5 +1,5 @@
 """JPEG decoding by torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. This is the backend ``nvjpeg``.
-It also serves on a GPU if DALI is not installed, and on a CPU if simplejpeg is not installed.
+It is also used on a GPU if DALI is not installed, and on a CPU if simplejpeg is not installed.
 
 On a GPU, torchvision decodes on its own CUDA stream, and the caller's stream waits for the result. But torchvision does
 not wait for the caller's stream, although it writes to memory allocated on that stream, which earlier work may still be

@@ -21,8 +21,7 @@ _CHECKED_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Member:
-    """Byte offsets and lengths, each (n,), of one kind of member, such as the image, within the tars; by manifest row.
-    """
+    """Byte offsets and lengths, each (n,), of one kind of member (such as the image) in the tars, by manifest row."""
 
     offset: Int64
     length: Int64

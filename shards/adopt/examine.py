@@ -33,7 +33,7 @@ class TarImage:
     """An image in a tar. Its bytes have been hashed, but not decoded."""
 
     source: PackedSource
-    """The image's description. ``split`` is ``""`` until the image is assigned to one, unless a list gives it."""
+    """The image's description. Its ``split`` is ``""`` until a split is assigned, unless a label list gives one."""
     offset: int
     length: int
 

@@ -26,9 +26,9 @@ class LabelEvidence:
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(text, label read from it) → number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """(another rule, ``Hint.certain``, its label, the label by the rule in force) → number of samples."""
+    """(another rule, ``Hint.certain``, label by that rule, label by the rule in force) → number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
-    """Rule → number of samples for which its hint is not ``Hint.plain``."""
+    """Another rule → number of samples for which that rule's hint is not ``Hint.plain``."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
     """(another rule, ``Hint.certain``) → the first sample for which that rule and the rule in force disagree."""
 
@@ -50,7 +50,8 @@ class LabelEvidence:
             self.examples.setdefault(kind, where)
 
     def meaning(self, rules: LabelRules) -> str:
-        """Text for the user: "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 = generated"."""
+        """Returns text for the user such as "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 =
+        generated"."""
         by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
         shown = [
             f"{text!r} = {CLASS_NAMES[label]} ({number:,})"

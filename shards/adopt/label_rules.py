@@ -192,7 +192,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """Yields the label according to each rule other than the one in force, where that rule finds something."""
+        """Yields a hint for each rule, other than the one in force, that finds a label or a value in the sample."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:

@@ -236,7 +236,7 @@ def in_order(reasons: Mapping[str, int]) -> dict[str, int]:
 
 
 def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
-    """Computes ``counts`` of ``dataset.json`` from a manifest: split → counts of its samples."""
+    """Computes the field ``counts`` of ``dataset.json`` from a manifest. Returns split → counts of its samples."""
     columns = (table.column(name).to_pylist() for name in ("split", "label", "generator"))
     samples = Counter(zip(*columns, strict=True))
     counts = {}

@@ -60,7 +60,7 @@ def write_shards_on_ray(
 def write_shard(task: Task, versions: Mapping[str, str]) -> None:
     """Executes one task in a process of the cluster. Raises ``InputError`` if the machine has other versions.
 
-    ``versions`` are the versions that are required, by name.
+    ``versions`` maps each program or library that the bytes depend on to the required version.
     """
     from shards.build.plan import current_versions
 

@@ -18,7 +18,8 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""At most this many images are opened to sample formats and sizes. They are spread evenly over those cheap to read."""
+"""Maximum number of images that are opened to sample formats and sizes, evenly spaced among those that are cheap to
+read."""
 _DEEPEST = 4
 _MOST_LINES = 60
 
@@ -78,7 +79,8 @@ def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
 
 
 def _said(branch: _Branch) -> str:
-    """Returns the class, generator and split of a folder's images as text. Omits those in which the images differ."""
+    """Returns the class, generator and split of a folder's images as text. Omits those that are not the same for all of
+    them."""
     labels = {label for label, _, _ in branch.kinds}
     generators = {generator for _, generator, _ in branch.kinds}
     splits = {split for _, _, split in branch.kinds}

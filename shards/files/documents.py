@@ -74,7 +74,7 @@ def typed_document(values: object, kind: type[Kind], where: str = "document") ->
 
 
 def versioned_document(values: object, kind: type[Kind], version: int) -> Kind:
-    """Like :func:`typed_document`, but first reports a ``format_version`` that is not ``version``."""
+    """Like :func:`typed_document`, but first raises ``ValueError`` for a ``format_version`` other than ``version``."""
     found = values.get("format_version") if isinstance(values, dict) else None
     if type(found) is int and found != version:
         raise ValueError(f"format_version {found} is not {version}")

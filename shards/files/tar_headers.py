@@ -109,7 +109,7 @@ def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
 def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
     """Returns a note for the user if a tar does not end properly, otherwise an empty string.
 
-    ``offset`` is the end of the last member. Raises ``InputError`` if a damaged header follows there.
+    ``offset`` is the end of the last member. Raises ``InputError`` if a damaged header follows it.
     """
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)

@@ -6,7 +6,7 @@ __all__ = ["joined_groups", "tied"]
 
 
 def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
-    """Returns, for each item, the index of the first item that it is tied to, or its own index if no earlier one is.
+    """Returns for each item the index of the first item tied to it, or its own index if it is tied to no earlier item.
 
     ``ties`` has a collection of values for each item. Two items are tied if they have a value in common, or are
     connected through a chain of such items.
