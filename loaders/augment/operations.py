@@ -71,7 +71,7 @@ class Jpeg(_KeepsSize):
     quality: int
 
     def file_of(self, pixels: Pixels) -> bytes:
-        """The JPEG file of a whole image."""
+        """Encodes a whole image as a JPEG file."""
         return _encoded(pixels, "JPEG", self.quality)
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:

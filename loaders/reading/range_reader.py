@@ -72,7 +72,7 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The connection to the store, measured when it is first used, unless it was set."""
+        """The connection to the store. Unless it was set by the caller, it is measured when it is first used."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)

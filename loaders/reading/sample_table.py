@@ -16,7 +16,7 @@ __all__ = ["Member", "SampleTable"]
 Int64 = npt.NDArray[np.int64]
 
 _CHECKED_ROWS = 1_000_000
-"""Maximum number of rows whose columns the check holds in memory at a time."""
+"""Maximum number of rows that ``SampleTable`` checks at a time, which limits the memory used by the check."""
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,11 @@ class LabelEvidence:
         return notes
 
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
-        """Compares ``rule`` with the rule in force: (differing samples, agreeing samples, whether labels are swapped).
+        """Compares ``rule`` with the rule in force. Returns (differing samples, agreeing samples, whether labels are
+        swapped).
 
-        Returns ``(0, 0, False)`` if the rule reads any value that is not a label, because its values then prove
-        nothing.
+        Returns ``(0, 0, False)`` if the rule reads any value that is not a label, because its other values prove
+        nothing in that case.
         """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

@@ -86,8 +86,8 @@ def scan(
 
     Byte-identical files are all rejected if their labels differ. If they are assigned to different splits, only the
     files of the split that comes last in ``SPLITS`` are kept. If the disk fails to deliver a file, the file is rejected
-    with ``reject_unreadable``; otherwise ``MachineTrouble`` is raised, as for other faults of the machine. Raises
-    ``InputError`` if a store does not answer.
+    if ``reject_unreadable`` is set. Raises ``MachineTrouble`` if it is not set, and for other faults of the machine.
+    Raises ``InputError`` if a store does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
