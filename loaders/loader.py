@@ -144,7 +144,7 @@ class Loader:
         return self._bad.since(since)
 
     def close(self) -> None:
-        """Stops the threads and closes shards and decoder. Batches handed out stay valid."""
+        """Stops the threads and closes shards and decoder. Batches that were already returned remain valid."""
         self._closed, self._order = True, None
         self._pipeline.close()
         if self._owned is not None:

@@ -84,7 +84,7 @@ class BatchPipeline:
         return batch
 
     def close(self) -> None:
-        """Stops the threads and closes the decoder. Batches handed out stay valid."""
+        """Stops the threads and closes the decoder. Batches that were already returned remain valid."""
         self._workers.shutdown(cancel_futures=True)
         self._finisher.shutdown(cancel_futures=True)
         self._decoder.close()

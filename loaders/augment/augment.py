@@ -36,7 +36,7 @@ class Change:
 
     @classmethod
     def of(cls, operations: tuple[Operation, ...], size: Size) -> "Change":
-        """The change that applies ``operations`` in order to an image of ``size`` (height, width)."""
+        """Creates the change that applies ``operations`` in order to an image of ``size`` (height, width)."""
         sizes = [size]
         for operation in operations:
             sizes.append(operation.output_size(sizes[-1]))

@@ -1,7 +1,7 @@
-"""Rules that decide which files DALI and nvJPEG may decode: only those that are certain to give the same picture as the
-reference decoder.
+"""Rules that decide which files DALI and nvJPEG may decode: only those that are certain to yield the same image as with
+the reference decoder.
 
-A file may contain several pictures, or may not say how its values should be interpreted. Decoders then give different
+A file may contain several images, or may not say how its values should be interpreted. Decoders then give different
 pixels without a warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4 shows
 the first frame and Pillow shows the default image. So the rules list what is allowed, not what is forbidden.
 """

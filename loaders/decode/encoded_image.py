@@ -33,8 +33,8 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _by_the_oracle(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decodes a JPEG that libjpeg-turbo could not decode exactly: decodes it with Pillow, then walks through the scan
-    and raises ``RejectedImage`` if the scan is damaged."""
+    """Decodes a JPEG with Pillow, as the fallback if libjpeg-turbo reports an error or cannot be used. Then walks
+    through the scan, and raises ``RejectedImage`` if it is damaged."""
     # Numba takes a second to import, which sound files need not spend.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 

@@ -1,5 +1,5 @@
 """The default decoder on a CPU: libjpeg-turbo and libwebp, running in the loader's threads. Images that these cannot
-decode exactly go to the reference decoder."""
+decode exactly are left to the reference decoder."""
 
 import threading
 from collections.abc import Sequence

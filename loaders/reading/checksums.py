@@ -23,7 +23,7 @@ class BadChecksum(Exception):
 
 
 class Checksums:
-    """Remembers which of ``num_samples`` manifest rows were found sound. Safe to use from several threads: if two
+    """Remembers which of ``num_samples`` manifest rows were found intact. Safe to use from several threads: if two
     threads read a row at the same time, both check it."""
 
     def __init__(self, num_samples: int) -> None:
@@ -31,7 +31,7 @@ class Checksums:
         self._state = np.zeros(num_samples, np.uint8)
 
     def is_sound(self, row: int) -> bool:
-        """Whether ``row`` was checked before and found sound. Raises ``BadChecksum`` if it was found damaged."""
+        """Whether ``row`` was already checked and found intact. Raises ``BadChecksum`` if it was found damaged."""
         state = self._state[row]
         if state == _DAMAGED:
             raise BadChecksum("damaged when it was first read")

@@ -63,7 +63,7 @@ class MemberSource(Protocol):
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """Caches that are told which shards will be read next, so that they can fetch them in advance."""
+        """The caches to inform of the shards that will be read next, so that they fetch these shards in advance."""
         ...
 
     def begin(self, reads: Reads) -> Members:

@@ -57,7 +57,7 @@ class RangeReader:
     """Reads samples from a store as byte ranges. Safe to use from several threads."""
 
     def __init__(self, dataset: ShardDataset, remote: RemoteFolder, samples: SampleTable) -> None:
-        """``remote`` is the store that holds ``dataset``; ``samples`` is its table of manifest rows."""
+        """``remote`` is the store that holds ``dataset``; ``samples`` holds the columns of the data set's manifest."""
         self.caches: tuple[CachedShards, ...] = ()
         """Empty, since no shard is announced or fetched before a batch needs it."""
         self._most_view = 3 * dataset.info.global_size**2 + _MOST_BESIDE

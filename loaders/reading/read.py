@@ -104,8 +104,9 @@ class SampleReader:
         )
 
     def _splice(self, reads: Reads, members: Members, images: dict[int, Bytes]) -> tuple[list[WindowJob], list[int]]:
-        """Splices the windows of ``images`` (index in the batch → stored image). Returns a job per window, and the
-        indices of images with a window that could not be spliced. These images get no job and are counted by reason."""
+        """Splices the windows of ``images`` (index in the batch → stored image). Returns one job per window, and the
+        indices of images with a window that could not be spliced. For these images, no jobs are made; they are counted
+        by reason."""
         if not images:
             return [], []
         samples, places = self._samples, list(images)

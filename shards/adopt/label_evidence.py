@@ -28,7 +28,7 @@ class LabelEvidence:
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
     """(another rule, ``Hint.certain``, label by that rule, label by the rule in force) → number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
-    """Another rule → number of samples for which that rule's hint is not ``Hint.plain``."""
+    """Rule other than the one in force → number of samples for which its hint is not ``Hint.plain``."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
     """(another rule, ``Hint.certain``) → the first sample for which that rule and the rule in force disagree."""
 

@@ -154,7 +154,7 @@ def scene_numbers(groups: Array) -> Array:
     """Returns the index of each image's scene, (n,) int64.
 
     ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none. Images of the same group
-    get the same index; each image without a group gets an index of its own.
+    have the same index; each image without a group has an index of its own.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""

@@ -40,11 +40,11 @@ class TilesPrice:
             self._kept_bytes += len(data)
 
     def lines(self, num_images: int) -> list[str]:
-        """Returns lines that compare the estimated size of the images to be tiled, before and after tiling.
+        """Returns lines with the estimated size of the images that would be tiled, before and after tiling.
 
-        The sizes are for the whole source; ``num_images`` is the number of images in it. Returns ``[]`` if no image in
-        the sample would be tiled, or if those that would be cannot be decoded. Raises ``InputError`` if a store no
-        longer responds.
+        The sizes are totals over the whole source; ``num_images`` is the number of images in it. Returns ``[]`` if no
+        image in the sample would be tiled, or if those that would be cannot be decoded. Raises ``InputError`` if a
+        store no longer responds.
         """
         pixels = sum(self._pixels.values())
         chosen = evenly(list(self._pixels), max(1, len(self._pixels) * _MOST_PIXELS // max(pixels, 1)))
