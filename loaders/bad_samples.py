@@ -23,7 +23,7 @@ class BadSample:
     detail: str
     """The decoder's message."""
     epoch: int
-    """The epoch in which the loader first failed to read it; 0 if the loader does not shuffle."""
+    """The epoch in which the loader first failed to read the sample; 0 if the loader does not shuffle."""
 
 
 class BadSampleLog:

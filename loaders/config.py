@@ -62,15 +62,16 @@ class LoaderConfig:
     class_balanced: bool = False
     """If true, both labels are equally frequent in each epoch, and samples of the rarer label are repeated."""
     augment: Share = 0.0
-    """Share of the samples, 0 … 1, that are changed like images on the web (re-saved, resized, blurred, made noisy),
-    both in their crops and in their global view. It applies only if ``shuffle`` is on, so never in evaluation."""
+    """Share of the samples, 0 … 1, that are altered in the ways in which images on the web are (re-saved, resized,
+    blurred, made noisy), both in their crops and in their global view. It applies only if ``shuffle`` is on, so never
+    in evaluation."""
     num_threads: Threads = 2
     """Number of threads that read, splice and decode."""
     prefetch_batches: Number = 2
     """Number of batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
-    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample
-    (measured: the first epoch takes about a quarter longer); ``off`` compares no checksums."""
+    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample, which
+    was measured to make the first epoch about a quarter longer; ``off`` compares no checksums."""
     remote_reads: RemoteReads = "auto"
     """How shards in a store are read: ``whole`` fetches whole shards into a local cache, ``range`` fetches only the
     bytes that a batch needs, ``auto`` measures the connection to the store and chooses whichever costs less."""

@@ -1,5 +1,5 @@
-"""Rules that decide which files DALI and nvJPEG may decode: only those that are certain to yield the same image as with
-the reference decoder.
+"""Rules that decide which files DALI and nvJPEG may decode: only those that they are certain to decode to the same
+image as the reference decoder.
 
 A file may contain several images, or may not say how its values should be interpreted. Decoders then give different
 pixels without a warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4 shows

@@ -11,7 +11,7 @@ __all__ = ["decode_file"]
 
 
 def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
-    """The pixels of an image file, (height, width, 3) uint8, equal to ``shards.images.pixels.decode_rgb``.
+    """Decodes an image file to pixels, (height, width, 3) uint8, equal to those of ``shards.images.pixels.decode_rgb``.
 
     Raises ``RejectedImage`` for every file that ``glass build`` rejects, including JPEGs with damaged scans.
     libjpeg-turbo reports damaged scans and Pillow does not, so libjpeg-turbo is tried first. Releases the GIL; safe in

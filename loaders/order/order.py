@@ -32,10 +32,10 @@ PAIR_PURPOSE = 3 << 32
 
 
 def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
-    """Returns the indices of ``content_id`` (n,), as (n,) int64, sorted by a random key derived from each content id.
+    """Returns indices into ``content_id`` (n,), sorted by a random key derived from each content id: (n,) int64.
 
-    So the order does not change if the images are packed again. Equal content ids (images with the same pixels) keep
-    their relative order. Each ``cycle`` gives a different permutation within the epoch.
+    The order therefore does not change if the images are packed again. Equal content ids (images with the same pixels)
+    keep their relative order. Each ``cycle`` gives a different permutation within the epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
     for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache

@@ -134,7 +134,7 @@ class RangeReader:
         return sample
 
     def _require_plausible(self, row: int) -> None:
-        """Raises ``UnreadableMember`` if the manifest claims more bytes for a member than it can have. Called before
+        """Raises ``UnreadableMember`` if the manifest claims an implausible number of bytes for a member. Called before
         bytes are requested or memory is allocated."""
         samples, most = self._samples, limit("MAX_IMAGE_BYTES")
         image = int(samples.image.length[row])

@@ -81,7 +81,7 @@ class SampleReader:
         return members.image_parts(row) if reads.windowed[place] or reads.tiled[place] else members.image(row)
 
     def _job(self, reads: Reads, place: int, image: Bytes) -> TiledJob | WholeJob:
-        """The job of a sample that is not spliced."""
+        """Makes the job of a sample that is not spliced."""
         if not reads.tiled[place]:
             return self._whole_job(reads, place, image)
         samples, row, part = self._samples, int(reads.rows[place]), reads.part(place)

@@ -128,8 +128,8 @@ def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
 
 
 def _certain(weight: Int64, count: Int64) -> tuple[Mask, Int64, Int64]:
-    """Returns the cells that are certain to be drawn, the number of cells left to draw, and the total weight of the
-    others."""
+    """Returns a mask of the cells that are certain to be drawn, the number of cells left to draw, and the total weight
+    of the cells that are not certain."""
     certain = np.zeros(weight.shape, np.bool_)
     while True:
         left = count - certain.sum(axis=1)

@@ -1,7 +1,7 @@
 """Where crops are taken: rules that map image sizes and random streams to windows.
 
 A rule processes a whole batch. Its inputs are heights, widths, the crop size, N, and a random stream per sample. It
-returns the windows, (B, N, 4) int32 of (top, left, height, width) in source pixels, all inside the image, and a mask,
+returns the windows, (B, N, 4) int32, each (top, left, height, width) in source pixels and inside the image, and a mask,
 (B, N) bool, which is False where a rule gives fewer than N windows.
 
 ===================  =============================================================================

@@ -63,8 +63,8 @@ class LabelEvidence:
     def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
         """Returns one note for each rule that disagrees with the rule in force.
 
-        If the user did not choose the rule in force (``asked_for``), raises ``InputError`` if an unambiguous word for a
-        class contradicts a label, or if a rule gives the opposite label for every sample.
+        Unless the user chose the rule in force (``asked_for``), raises ``InputError`` if an unambiguous word for a
+        class contradicts a label, or if another rule gives the opposite label for every sample.
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):

@@ -68,7 +68,7 @@ class ShardPlan:
 
 
 def sample_key(shard: int, index: int) -> str:
-    """Returns the key of a sample, 12 digits, from the index of its shard and its own index in the shard."""
+    """Returns the key, 12 digits, of the sample with the index ``index`` in the shard with the index ``shard``."""
     return f"{shard:06d}{index:06d}"
 
 

@@ -1,4 +1,4 @@
-"""Builds shards on the machines of a Ray cluster. The bytes do not depend on the machines.
+"""Builds shards on the machines of a Ray cluster. The bytes of the shards do not depend on the machines.
 
 Each task writes one shard. If a worker or a machine is lost, Ray restarts its task elsewhere. Shards are written
 atomically, and repeating a task gives the same bytes. Every machine needs the same version of this project and of the

@@ -173,8 +173,8 @@ class ShardDataset:
     def require_local(self) -> None:
         """Raises ``InputError`` if the shards are in a store.
 
-        Code that reads shards without a loader cannot read from stores. It calls this before it does or prints
-        anything.
+        Code that reads shards without a loader cannot read from stores. It calls this function first, before any
+        output.
         """
         if self.remote is not None:
             raise InputError(

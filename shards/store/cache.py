@@ -197,7 +197,7 @@ class ShardCache:
 
 
 def _map(path: Path, num_bytes: int) -> Bytes | None:
-    """Maps a file read-only and updates its time of use. Returns ``None`` if it is missing or was truncated.
+    """Maps a file read-only and marks it as recently used. Returns ``None`` if it is missing or was truncated.
 
     A truncated file is deleted. Raises ``InputError`` if the file has the right SHA-256, but not ``num_bytes`` bytes.
     """
