@@ -143,8 +143,8 @@ class _Columns:
         }
 
     def describe(self, chosen: Array) -> GroupStatistics:
-        """Computes the statistics of the images selected by the mask ``chosen``, (rows,) bool, of which there is at
-        least one."""
+        """Computes the statistics of the images selected by the mask ``chosen``, (rows,) bool. It must select at least
+        one."""
         quality = self.quality[chosen]
         known = quality[quality > 0]
         return {
