@@ -52,7 +52,8 @@ class Hint:
     label: int | None
     """The label, or ``None`` if the value that the rule reads is not a label."""
     certain: bool
-    """Whether the value was read from a member and unambiguously denotes a class. False for numbers and for names."""
+    """Whether the value was read from a member and unambiguously denotes a class. False for numbers, and for hints from
+    the names of folders, tars or fields."""
     plain: bool = False
     """Whether the hint comes from a folder, tar or field whose name unambiguously denotes a class."""
 
@@ -192,7 +193,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """Yields the label according to each rule other than the one in force, where that rule finds something."""
+        """Yields a hint for each rule, other than the one in force, that finds a label or a value in the sample."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:

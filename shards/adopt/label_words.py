@@ -33,7 +33,7 @@ _LONGEST = 100  # characters of a label, to exclude captions
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The label that the names of folders, or the name of a tar, indicate."""
+    """The label indicated by the names of folders, or by the name of a tar."""
 
     word: str
     """The name, or the word in it, that indicates the label."""
@@ -51,7 +51,7 @@ class LabelWords:
     """The words that denote classes, including those that the user gave. Picklable."""
 
     values: Mapping[str, int] = field(default_factory=dict)
-    """Text in lower case → label, for texts whose label the user gave."""
+    """Text in lower case → label that the user gave to this text."""
     skipped: frozenset[str] = frozenset()
     """Names of folders, in lower case, whose images are skipped."""
 
@@ -65,9 +65,9 @@ class LabelWords:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """The labels of the numbers 0 and 1.
+        """Returns the labels of the numbers 0 and 1.
 
-        If the user gave exactly one number a class, and that number is 0 or 1, the other one denotes the other class.
+        If the user gave a class for exactly one number, and it is 0 or 1, the other of the two denotes the other class.
         """
         given = [text for text in self.values if plain_label(text).isdecimal()]
         if len(given) == 1 and (number := plain_label(given[0])) in ("0", "1"):

@@ -1,4 +1,4 @@
-"""Recognises archives and compressed files, which may contain images but are not images, by their first bytes."""
+"""Recognises archives and compressed files by their first bytes. They may contain images but are not images."""
 
 from pathlib import Path
 
@@ -31,10 +31,10 @@ def compressed_with(start: bytes) -> str:
 
 
 def archive_kind(path: Path) -> str:
-    """Returns the kind of archive, such as ``zip``, ``gzip`` or ``tar``, or ``""`` if it is none or cannot be opened.
+    """Returns the kind of archive that a file is, such as ``zip``, ``gzip`` or ``tar``; ``""`` if it is not an archive.
 
-    Raises ``MachineTrouble`` for faults of the machine, such as a failing disk, so that an archive that could not be
-    read is not skipped unnoticed.
+    Also returns ``""`` if the file cannot be opened. Raises ``MachineTrouble`` for faults of the machine, such as a
+    failing disk, so that an archive that could not be read is not silently skipped.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))

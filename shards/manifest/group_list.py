@@ -63,7 +63,7 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """Returns a note for the user that says how many images the list gave a group, and how many were not found.
+        """Returns a note for the user with the number of images that the list put into a group, and of those not found.
 
         ``hashes`` holds the SHA-256 of each image's file. Listed images that are not among them count as not found.
         """
