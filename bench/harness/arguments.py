@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
+class _InformativeDefaults(argparse.ArgumentDefaultsHelpFormatter):
     """Appends "(default: 5)" to a help text, unless there is no default to report or the text already mentions it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -37,7 +37,7 @@ class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
 def bench_parser(name: str, about: str) -> CommandParser:
     """A parser for ``glass bench NAME``."""
     return CommandParser(
-        prog=program_name(f"python -m bench {name}"), description=about, formatter_class=_DefaultsThatSaySomething
+        prog=program_name(f"python -m bench {name}"), description=about, formatter_class=_InformativeDefaults
     )
 
 

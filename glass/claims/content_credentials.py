@@ -118,12 +118,12 @@ def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
         return Claim("c2pa", "not checked", NEEDS_EXTRA)
     try:
         if trust is not None and _is_valid(store := _checked(c2pa, data, kind, trust), "Trusted"):
-            return Claim("c2pa", "valid and trusted", _said(store))
+            return Claim("c2pa", "valid and trusted", _claim_phrase(store))
         store = _checked(c2pa, data, kind, None)
     except c2pa.C2paError as error:
         require_sound_machine(error)
         return Claim("c2pa", "invalid", f"its Content Credentials cannot be read: {quoted(str(error), 160)}")
-    says = _said(store)
+    says = _claim_phrase(store)
     if _is_valid(store, "Trusted", "Valid"):
         return Claim("c2pa", "valid but signer unknown", says)
     but = f", but {_reason(store)}"
@@ -155,11 +155,11 @@ def _context(trust: str | None) -> Any:
     return c2pa.Context.from_dict(_OFFLINE | {"verify": verify, "trust": anchors})
 
 
-def _said(store: dict[str, Any]) -> str:
+def _claim_phrase(store: dict[str, Any]) -> str:
     """A phrase that states the claim of the active manifest in ``store``, the program that wrote it, and its signer."""
     active = store["manifests"][store["active_manifest"]]
     own = _source_types(active)
-    what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _said_of_parts(store["manifests"], active)
+    what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _origin_of_parts(store["manifests"], active)
     program, signer = _program(active), active.get("signature_info") or {}
     names = dict.fromkeys(str(signer[key]) for key in ("common_name", "issuer") if signer.get(key))
     by = f", with {quoted(program, _NAME)}" if program else ""
@@ -168,7 +168,7 @@ def _said(store: dict[str, Any]) -> str:
     return f"{what}{by}{signed}{date}"
 
 
-def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
+def _origin_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
     """Returns a phrase that states the origin of a source picture, one that this picture was made from, according to
     the source picture's own manifest.
 

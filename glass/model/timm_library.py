@@ -30,7 +30,7 @@ def _without_compiler() -> Iterator[None]:
     stand_in.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
     disable = torch.compiler.disable
     sys.modules[_COMPILER] = stand_in
-    torch.compiler.disable = _as_it_is
+    torch.compiler.disable = _unchanged
     try:
         yield
     finally:
@@ -45,8 +45,8 @@ def _is_compile_supported(device: str) -> bool:
     return bool(is_compile_supported(device))
 
 
-def _as_it_is(function: Function | None = None, *_: object, **__: object) -> Any:
-    return _as_it_is if function is None else function
+def _unchanged(function: Function | None = None, *_: object, **__: object) -> Any:
+    return _unchanged if function is None else function
 
 
 with _without_compiler():

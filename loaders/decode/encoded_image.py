@@ -29,10 +29,10 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
         else:
             if pixels.shape[:2] == (image.height, image.width):
                 return pixels
-    return _by_the_oracle(data)
+    return _decode_with_pillow(data)
 
 
-def _by_the_oracle(data: bytes) -> npt.NDArray[np.uint8]:
+def _decode_with_pillow(data: bytes) -> npt.NDArray[np.uint8]:
     """Decodes a JPEG with Pillow, as the fallback if libjpeg-turbo reports an error or cannot be used. Then walks
     through the scan, and raises ``RejectedImage`` if it is damaged."""
     # Numba takes a second to import, which sound files need not spend.

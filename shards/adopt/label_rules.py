@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shards.adopt.key_list import KeyList
-from shards.adopt.label_words import LabelWords, Said
+from shards.adopt.label_words import IndicatedLabel, LabelWords
 from shards.adopt.listing import TarMember, TarSample
 from shards.adopt.tar_names import NamedTar
 from shards.errors import InputError
@@ -122,7 +122,7 @@ class TarLabels:
         self._rules, self._tar, self._words = rules, tar, rules.words
         self._known_as = rules.listed.names_of(tar)
         self._by_tar = rules.words.of_tar(tar.below)
-        self._by_folders: dict[str, Said | None] = {}
+        self._by_folders: dict[str, IndicatedLabel | None] = {}
 
     def require_wanted(self, key: str) -> None:
         """Raises ``RejectedImage`` for a sample in a folder that the user excluded by ``--skip``."""
@@ -138,7 +138,7 @@ class TarLabels:
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
         written: str | None
-        said: Said | None = None
+        said: IndicatedLabel | None = None
         if rules.label == "list":
             row = rules.listed.row(key, self._known_as)
             written = row.get("label")
@@ -157,7 +157,7 @@ class TarLabels:
         generator = (generator or UNKNOWN_GENERATOR) if label else ""
         return Description(label, generator, group, row.get("split", ""), written.strip())
 
-    def _require_one_class(self, said: Said | None, key: str) -> None:
+    def _require_one_class(self, said: IndicatedLabel | None, key: str) -> None:
         if said is not None and said.clash:
             raise InputError(
                 f"{self._tar.name}, sample {key!r}: its names stand for both classes ({said.clash}): use --label "
@@ -231,7 +231,7 @@ class TarLabels:
             return 0
         return 0 if self._words.of_value(written) is None else 1 + self._words.is_certain(written)
 
-    def _of_folders(self, texts: SampleTexts) -> Said | None:
+    def _of_folders(self, texts: SampleTexts) -> IndicatedLabel | None:
         folder = texts.sample.key.rpartition("/")[0]
         if folder not in self._by_folders:
             self._by_folders[folder] = self._words.of_folders(folder.split("/")) if folder else None

@@ -65,7 +65,8 @@ def _tree(sources: SourceList) -> list[str]:
     found = list(_branches(root, 0))
     width = max((len(name) for name, _ in found), default=0)
     lines = [
-        f"  {name:<{width}}  {branch.images:>9,}  {_said(branch)}".rstrip() for name, branch in found[:_MOST_LINES]
+        f"  {name:<{width}}  {branch.images:>9,}  {_common_properties(branch)}".rstrip()
+        for name, branch in found[:_MOST_LINES]
     ]
     left = len(found) - _MOST_LINES
     return lines + ([f"  … and {counted(left, 'folder')} more"] if left > 0 else [])
@@ -78,7 +79,7 @@ def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
             yield from _branches(below, depth + 1)
 
 
-def _said(branch: _Branch) -> str:
+def _common_properties(branch: _Branch) -> str:
     """Returns the class, generator and split of a folder's images as text. Omits those that are not the same for all of
     them."""
     labels = {label for label, _, _ in branch.kinds}
@@ -99,10 +100,10 @@ def _facts(sources: SourceList, lossy_over: float) -> list[str]:
     lines = [counts_line("generators", generators), counts_line("splits", splits)]
     if suffixes.keys() != {"none"}:  # images inside tables have no file names
         lines.append(counts_line("extensions", dict(suffixes.most_common())))
-    return [*lines, *_looked_at(sources, lossy_over)]
+    return [*lines, *_sample_lines(sources, lossy_over)]
 
 
-def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
+def _sample_lines(sources: SourceList, lossy_over: float) -> list[str]:
     """Returns lines about the formats and sizes of a sample of the images, and about those that cannot be read."""
     formats: Counter[str] = Counter()
     megapixels: list[float] = []

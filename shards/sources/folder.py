@@ -80,7 +80,7 @@ def read_folder(
     _require_both_classes(root, columns["label"], found, layout)
     notes = metadata.notes + settled + layout.notes() + skipped
     if found.passed_over:
-        notes.append(_passed_over(found.passed_over))
+        notes.append(_skipped_note(found.passed_over))
     if found.packed_tables:
         notes.append(f"skipped {_packed(found.packed_tables)}: to have it read, unpack the archive")
     notes += archives.notes if archives is not None else []
@@ -219,6 +219,6 @@ def _held(layout: Layout) -> str:
     return f" (it holds {shown})" if names else ""
 
 
-def _passed_over(suffixes: Counter[str]) -> str:
+def _skipped_note(suffixes: Counter[str]) -> str:
     kinds = ", ".join(f"{suffix or 'no extension'} {count:,}" for suffix, count in suffixes.most_common(_MOST_SHOWN))
     return f"skipped {counted(suffixes.total(), 'file')} without an image extension ({kinds})"

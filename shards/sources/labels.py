@@ -95,7 +95,7 @@ def read_labels(
         )
     read = [_read(table.column(name), name, words, class_names.get(name, {}), shown) for name in columns]
     clear = [column for column in read if column.is_clear]
-    _require_said(read, clear, where)
+    _require_as_given(read, clear, where)
     if not clear and not any(column.texts for column in read):
         return np.full(table.num_rows, NO_LABEL, np.int8), [f"{shown} has no labels in {_listed(columns)}"]
     if not clear:
@@ -133,7 +133,7 @@ def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str
             f"{shown}: {turned[0]} in the column {column} is {texts[turned[0]]!r} according to the names of its "
             "classes, but the other class according to the column's own name: correct one of the two"
         )
-    said = _said(texts, words)
+    said = _labels_given(texts, words)
     contested = next((value for value in own if said.get(value, own[value]) != own[value]), "")
     spoken = [texts[value] for value in worded]
     if said.keys() - own.keys() or any(text.strip().lower() in words.given for text in spoken):
@@ -159,7 +159,7 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
     return None if asked is None or truth is None else asked if truth else 1 - asked
 
 
-def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
+def _labels_given(texts: Mapping[str, str], words: Words) -> dict[str, int]:
     """Returns value → label for the numbers whose class the user gave.
 
     If the user gave only one of 0 and 1 a class, the other one denotes the other class.
@@ -179,7 +179,7 @@ def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
     return said
 
 
-def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
+def _require_as_given(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
     """Raises ``InputError`` if the user gave a number one class but the file gives it the other.
 
     Does nothing if another column has only the meanings that the user gave, since the user may have meant that column.

@@ -85,7 +85,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     Raises ``InputError`` if the names on a folder's path contradict each other.
     """
     meanings = {name: rules.words.of_name(name) for folder in counts for name in folder}
-    said = {folder: _said(folder, meanings, rules) for folder in counts}
+    said = {folder: _place_of(folder, meanings, rules) for folder in counts}
     classes = {folder: None if place.label is None else (place.said_by, place.label) for folder, place in said.items()}
     require_no_third_class(classes, counts)
     beside: dict[Folder, str] = {}
@@ -106,7 +106,7 @@ def _given(rules: SourceRules, label: int) -> bool:
     return label in rules.words.given.values()
 
 
-def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> Place:
+def _place_of(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> Place:
     """Returns the class and the split that the names on a folder's path indicate. The generator is left empty."""
     shown = "/".join(folder) + "/"
     labelled = [name for name in folder if meanings[name].label is not None]

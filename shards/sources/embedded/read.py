@@ -112,7 +112,7 @@ def read_embedded(
         f"images inside {counted(len(taken), 'file')}: unpacked to {SCRATCH_NAME} in the data set's folder while it is "
         f"built, {megabytes:,.0f} MB"
     )
-    notes += (missing_parts(wanted) if listed else []) + _passed_over(listed, {table.images.name for table in tables})
+    notes += (missing_parts(wanted) if listed else []) + _skipped_note(listed, {table.images.name for table in tables})
     note_files = notes_among(files, (name for name, _ in listed)) if listed else note_beside(files)
     return SourceList(EmbeddedFiles(files, taken), sorted_table(columns), notes=notes, note_files=note_files)
 
@@ -179,7 +179,7 @@ def _labels(
     return labels, notes + require_not_swapped(labels, hints, by, FOLDER_REMEDY, rows.shown, rows.where), None
 
 
-def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:
+def _skipped_note(listed: Sequence[Listed], tables: set[str]) -> list[str]:
     """Returns a note on those ``listed`` files that were skipped although they may hold or describe images.
 
     Returns ``[]`` if there are none.
