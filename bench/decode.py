@@ -220,8 +220,8 @@ class _Run:
         self.ratios.update({name + suffix: value for name, value in found.items()})
 
     def _size_ratios(self, sets: Sequence[ImageSet], num_crops: int) -> dict[str, Ratio]:
-        """Returns, for each pair of image sizes, the images per second of ``SIZE_METHOD`` at the larger size ÷ those at
-        the smaller one. Measures all sizes again for this purpose, in alternating turns."""
+        """Returns, for each pair of image sizes, the ratio of ``SIZE_METHOD``'s throughput (images/s) at the larger
+        size to that at the smaller. Measures all sizes again for this purpose, in interleaved rounds."""
         progress(f"measuring {SIZE_METHOD} on all sizes in turn")
         ordered = sorted(sets, key=lambda image_set: image_set.corpus.megapixels)
         tasks = [self._task(SIZE_METHOD, s, num_crops, min(self.cores)) for s in ordered]

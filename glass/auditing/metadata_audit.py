@@ -167,9 +167,10 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
 def _examine(
     facts: Mapping[str, Array], names: Iterable[str], sampled: _Sampled
 ) -> tuple[Array | None, dict[str, tuple[float, float]]]:
-    """Returns (scores, property → (AUROC of this property alone, importance)) for those of ``names`` that vary.
+    """Returns (scores, property → (AUROC of this property alone, importance)) for the properties ``names``.
 
-    The scores (n,) come from a model that is given all of these properties. They are None if no property varies.
+    Properties whose value is the same for all images are left out. The scores (n,) come from one model that is given
+    all other properties; they are None if there are none.
     """
     rows, label = sampled.rows, sampled.label
     varying = [name for name in names if len(np.unique(facts[name][rows])) > 1]

@@ -169,10 +169,10 @@ class RunFolder:
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
         """Writes ``run.json`` and, for a new run, ``run.toml``.
 
-        If the folder already holds a run that is finished or has a checkpoint, its data and settings must be the same,
-        except for the settings in ``FREE_TO_CHANGE``; if they are not, raises ``InputError`` naming the first
-        difference. ``data`` is the digest of the data set and its ``path``; ``environment`` describes the hardware and
-        system.
+        If the folder already holds a run that is finished or has a checkpoint, its data and settings must match
+        ``data`` and ``config``, except for the settings in ``FREE_TO_CHANGE``; if they do not, raises ``InputError``
+        naming the first difference. ``data`` holds the data set's digest and its path; ``environment`` describes the
+        hardware and system.
         """
         before = self.record()
         goes_on = before is not None and self._worth_keeping(before)

@@ -1,6 +1,7 @@
 """Prepares an image as model inputs, called rows.
 
-There is one row of views for each draw of windows, of the image itself and of each of its harmlessly changed copies.
+Windows are drawn several times on the image itself, and on each copy of it that has a harmless change. Each draw
+gives one row of views.
 """
 
 from dataclasses import dataclass, replace

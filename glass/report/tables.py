@@ -1,4 +1,4 @@
-"""Formats the figures of a report document as rows of text, identical on the page and in the terminal."""
+"""Formats the metrics in a report document as rows of text, for both the HTML page and the terminal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES_IN_A_ROW = 3
 """The search ends with an error after this many consecutive trials have failed for reasons other than exhausted memory
 and divergence."""
-MAX_TAKE_UPS = 3
-"""Maximum number of times that a trial is resumed after a kill if it does not finish another epoch in between. If its
-process is killed every time, it probably runs out of memory."""
+MAX_RESUMES = 3
+"""How many times in a row a killed trial is resumed without finishing another epoch. If its process is killed every
+time, it probably runs out of memory."""
 
 
 class _Pruned(Exception):
@@ -108,7 +108,7 @@ class Search:
         trial = claim.trial
         folder = self.store.trial_folder(trial.number)
         point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
-        logger.info("trial %d%s: %s", trial.number, " (continued)" if claim.take_ups else "", point)
+        logger.info("trial %d%s: %s", trial.number, " (continued)" if claim.resumes else "", point)
         value, why = None, _killed_too_often(claim)
         try:
             if why is None:
@@ -121,11 +121,11 @@ class Search:
         except DoesNotFit as error:
             why = self._failure(error, folder)
         except (InputError, MachineTrouble, TrainingStopped, KeyboardInterrupt):
-            self.store.forget_take_ups(trial)  # stopped by a person or the machine, not killed
+            self.store.forget_resumes(trial)  # stopped by a person or the machine, not killed
             raise
         except Exception as error:
             if isinstance(error, OSError) and trouble_of(error) is not None:
-                self.store.forget_take_ups(trial)  # the machine is at fault, not the trial
+                self.store.forget_resumes(trial)  # the machine is at fault, not the trial
                 raise
             why = self._failure(error, folder)
         state = TrialState.FAIL if why else TrialState.COMPLETE if value is not None else None
@@ -216,10 +216,10 @@ class _Best:
 
 def _killed_too_often(claim: Claim) -> str | None:
     """Returns a message saying why the trial will not be resumed again, or None if it may be resumed."""
-    if claim.take_ups <= MAX_TAKE_UPS:
+    if claim.resumes <= MAX_RESUMES:
         return None
     return (
-        f"its process was killed {claim.take_ups} times before it finished another epoch, probably because memory ran "
+        f"its process was killed {claim.resumes} times before it finished another epoch, probably because memory ran "
         "out"
     )
 

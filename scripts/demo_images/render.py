@@ -29,10 +29,11 @@ def render_job(job: Job, out: Path, seed: int) -> int:
 
 
 def render(rendition: Rendition, half: Image.Image | None, seed: int) -> Image.Image:
-    """Returns the pixels of ``rendition`` as an RGB image of its size.
+    """Renders ``rendition`` as an RGB image of the size that it asks for. ``half`` is a photograph at half its resolution or
+    less, to cut the scene from; if it is None, the scene is drawn.
 
-    A generator's input comes from the same camera model as the real images. So generated images have the brightness,
-    noise and sharpness of real images, and differ only in how they were enlarged.
+    Generated images start from the same camera model as real ones, so they match them in brightness, noise and
+    sharpness. They differ only in that a generator has shrunk and enlarged them again.
     """
     width, height = _round_up(rendition.width), _round_up(rendition.height)
     if half is None:

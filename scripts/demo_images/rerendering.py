@@ -167,7 +167,7 @@ def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
 
 
 def render(cutting: Cutting, photo: Image.Image, seed: int) -> Image.Image:
-    """The pixels of ``cutting`` as an RGB image of its size."""
+    """Renders ``cutting``, a part of ``photo``, as an RGB image of the size that it asks for."""
     native = _cut(cutting, photo, stream(seed, Stream.FRAMING, cutting.number))
     if cutting.maker:
         native = _made_again(native, cutting.maker, stream(seed, Stream.RESIZE, cutting.number))

@@ -72,7 +72,7 @@ def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: Jp
 
 
 def holds_manifest(image: ImageFile.ImageFile, data: bytes) -> bool:
-    """Whether ``data``, from which ``image`` was opened, holds a signed C2PA manifest. The manifest is not read."""
+    """Whether ``data``, from which ``image`` was opened, contains a C2PA manifest. Only its presence is checked."""
     try:
         header = read_header(data) if image.format == "JPEG" else None
     except BadJpeg:

@@ -37,7 +37,8 @@ class TableFile(Protocol):
         """Total size of all columns in bytes, as declared in the file."""
 
     def starts(self) -> list[int]:
-        """Returns the indices of the rows that :meth:`image_at` can read cheaply, in ascending order, from 0 on."""
+        """Returns the indices of the rows that :meth:`image_at` can read cheaply, in ascending order. The first is
+        0."""
 
     def image_at(self, column: str, start: int) -> pa.Scalar:
         """Returns the bytes of the image in row ``start``, one of :meth:`starts`, or null if the row has no image."""
