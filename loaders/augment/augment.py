@@ -1,8 +1,8 @@
 """Augmentation: training images are re-saved, resized, blurred or made noisy, as happens to images on the web.
 
 Which samples are changed, and how, is a pure function of (seed, epoch, content id). Crop windows are sampled
-from the changed image. The pixels of a window are computed from only the part of the source image that they depend on, so
-augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and their
+from the changed image. The pixels of a window are computed from only the part of the source image that they depend on,
+so augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and their
 strengths are drawn from the ranges tested there.
 """
 
