@@ -38,8 +38,8 @@ class LoaderStats:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Context manager: adds the duration of its block to the time ``name``: ``read``, ``splice``, ``decode``,
-        ``wait``, …"""
+        """Context manager: adds the duration of its block to the total of stage ``name`` (such as ``read``, ``splice``,
+        ``decode`` or ``wait``)."""
         start = time.perf_counter()
         try:
             yield

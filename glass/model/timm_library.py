@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Context manager: replaces the two decorators, unless ``torch._dynamo`` is imported already."""
+    """Context manager: replaces the two decorators that import the compiler, unless it is imported already."""
     if "torch._dynamo" in sys.modules:
         yield
         return

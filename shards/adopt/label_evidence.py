@@ -21,7 +21,10 @@ _MOST_SHOWN = 6
 
 @dataclass
 class LabelEvidence:
-    """Counts over the samples of one or more tars. "The rule in force" is the label rule in use for this run."""
+    """Counts over the samples of one or more tars.
+
+    In the descriptions of its fields, "the rule in force" is the label rule in use for this run.
+    """
 
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(text, label read from it) → number of samples."""

@@ -34,7 +34,10 @@ class PixelFacts(NamedTuple):
 
 
 def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
-    """Computes the hash, global view (``size``, ``size``, 3) uint8 and channel statistics of an RGB Pillow image."""
+    """Computes the hash, the global view and the channel statistics of an RGB Pillow image.
+
+    The global view is (``size``, ``size``, 3) uint8.
+    """
     width, height = image.size
     columns_first = columns_come_first((height, width), (size, size))
     digest = hashlib.sha256(struct.pack("<II", height, width))

@@ -53,9 +53,9 @@ def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, 
 
 
 def resample_rows(pixels: Pixels, weights: Weights, out: Pixels) -> None:
-    """Resizes each row of ``pixels`` to ``target`` pixels, and writes the rows to ``out``.
+    """Resizes each row of ``pixels`` to the width of ``out``, and writes the rows to ``out``.
 
-    ``pixels`` is (R, W, 3), contiguous within each row; ``out`` is (R, 3 × target), contiguous.
+    ``pixels`` is (R, W, 3), contiguous within each row; ``out`` is (R, 3 × new width), contiguous.
     """
     num_rows, width = pixels.shape[:2]
     source = pixels.__array_interface__["data"][0]

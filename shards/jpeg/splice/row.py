@@ -233,7 +233,10 @@ def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
 
 @compiled
 def _recode(work: Work, pair: Scalar, value: Scalar, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the DC difference ``value``, coded by table ``pair``. Returns false if there is no code for it."""
+    """Appends the DC difference ``value`` in the code of the DC table at offset ``pair``.
+
+    Returns (whether the table has a code for it, the writer).
+    """
     magnitude = abs(value)
     category = int64(0)
     while category <= MAX_DC_CATEGORY and magnitude >> category > 0:
