@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from glass.model.architectures import architecture, classifier_keys, create_network, feature_width
+from glass.model.architectures import architecture, classifier_keys, create_network, feature_width, shapes_only
 from glass.model.packaged_weights import PREFIX, packaged_file, with_names_of_timm
 from glass.model.timm_library import timm
 from shards.errors import InputError, require_openable, require_sound_machine
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
         This also freezes the modules' BatchNorm statistics.
         """
         super().train(mode)
-        if mode:
+        if mode and not all(weight.requires_grad for weight in self.network.parameters()):
             for module in self.network.modules():
                 weights = list(module.parameters())
                 if weights and not any(weight.requires_grad for weight in weights):
@@ -125,10 +125,15 @@ def create_backbone(
     it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name, for
     weights that cannot be obtained, and for weights of another network.
     """
-    network = _create(name, image_size, pretrained and weights is None)
-    if weights is not None:
-        may_be_left = classifier_keys(name, image_size, network)
-        _load_weights(network, name, *_starting_weights(network, name, str(weights)), may_be_left)
+    architecture(name)  # an unknown name is reported before its weights are
+    # Read before the network is created, which takes longer than finding out that a file does not fit.
+    given = None if weights is None else _starting_weights(name, str(weights))
+    network = _create(name, image_size, pretrained and given is None)
+    if given is not None:
+        state, path = given
+        if str(weights).startswith(PREFIX):
+            state = with_names_of_timm(state, network, path)
+        _load_weights(network, name, state, path, classifier_keys(name, image_size, network))
     # On two CPU cores channels-last trained 1.2–1.5 times as fast as the default layout
     # (test_resnet, resnet10t and test_convnext at 96 px) and cost a ViT nothing.
     backbone = Backbone(network.to(memory_format=torch.channels_last), high_pass=high_pass)
@@ -174,7 +179,7 @@ def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
 def _can_be_made(name: str, image_size: int) -> bool:
     """Whether timm can create this network for this image size; tried on the meta device, which needs no memory."""
     try:
-        with torch.device("meta"):
+        with shapes_only():
             create_network(name, image_size)
     except Exception:  # as above
         return False
@@ -209,12 +214,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def _starting_weights(network: nn.Module, name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
-    """The tensors that the setting ``weights`` refers to, and the file that they were read from."""
-    if not weights.startswith(PREFIX):
-        return read_weights(Path(weights)), Path(weights)
-    path = packaged_file(weights, name)
-    return with_names_of_timm(read_weights(path), network, path), path
+def _starting_weights(name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
+    """The tensors that the setting ``weights`` of the network ``name`` refers to, and the file that they were read
+    from."""
+    path = packaged_file(weights, name) if weights.startswith(PREFIX) else Path(weights)
+    return read_weights(path), path
 
 
 def _load_weights(

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from glass.model.architectures import create_network, feature_width
+from glass.model.architectures import create_network, feature_width, shapes_only
 from shards.errors import InputError
 
 __all__ = ["check_views", "require_runs"]
@@ -111,7 +111,7 @@ class _Problem:
 @cache
 def _problem(name: str, size: int) -> _Problem | None:
     try:
-        with _meta():
+        with _meta(), shapes_only():
             network = create_network(name, size)
     except InputError:
         raise

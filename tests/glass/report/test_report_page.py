@@ -68,6 +68,7 @@ def test_ids_within_the_plots_are_unique_across_the_page(page: str) -> None:
     assert len(set(clips)) == len(clips)
 
 
+@pytest.mark.usefixtures("undrawn")  # plots contain no names of files or generators
 def test_names_are_shown_and_never_obeyed(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
     folder = write_run("glass")
     path = folder / f"evaluation-{SPLIT}.json"
