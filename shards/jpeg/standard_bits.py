@@ -65,6 +65,7 @@ def standard_scale(data: bytes, header: JpegHeader) -> float:
     return 1.0 if is_standard or not own else _OPTIMISED * standard / own
 
 
+@lru_cache(maxsize=256)  # most files have one of a few tables
 def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) -> tuple[float, float]:
     """Returns the expected number of bits that ``blocks`` blocks take when coded with ``table``, and with ``usual``.
 

@@ -1,6 +1,8 @@
 """Properties of an image file other than its pixels. Manifests record them, and audits compare them."""
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -92,6 +94,10 @@ class ImageFacts:
     metadata: str
     """Names of the embedded metadata, such as ``Exif, ICC``; see ``shards.metadata.embedded``."""
 
+    def by_column(self) -> dict[str, Any]:
+        """Returns column of the manifest → value."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
 
 def jpeg_quality(header: JpegHeader) -> int | None:
     """Returns the libjpeg quality, 1 … 100, whose luminance table is closest to the file's.
@@ -156,12 +162,23 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
 def _fitted(facts: ImageFacts) -> ImageFacts:
     """``facts`` with every number clipped to the range of its manifest column, since a file may claim any number."""
     numbers = {}
-    for field in fields(facts):
-        value, kind = getattr(facts, field.name), SAMPLE_SCHEMA.field(field.name).type
-        if pa.types.is_integer(kind) and value is not None:
+    for name, (least, most) in _column_ranges().items():
+        value = getattr(facts, name)
+        if value is not None and not least <= value <= most:
+            numbers[name] = min(max(value, least), most)
+    return replace(facts, **numbers) if numbers else facts
+
+
+@cache
+def _column_ranges() -> dict[str, tuple[int, int]]:
+    """Returns field of ``ImageFacts`` → (least, greatest) value of its manifest column, for integers."""
+    ranges = {}
+    for field in fields(ImageFacts):
+        kind = SAMPLE_SCHEMA.field(field.name).type
+        if pa.types.is_integer(kind):
             bounds = np.iinfo(kind.to_pandas_dtype())
-            numbers[field.name] = min(max(value, int(bounds.min)), int(bounds.max))
-    return replace(facts, **numbers)
+            ranges[field.name] = int(bounds.min), int(bounds.max)
+    return ranges
 
 
 def _standard_bytes(pixel_bytes: int, lossless: bool, data: bytes, header: JpegHeader | None) -> int:

@@ -58,7 +58,16 @@ def test_a_field_that_asks_for_generated_does_not(field: str, tmp_path: Path) ->
 @pytest.mark.parametrize("member", [pytest.param("cls", marks=pytest.mark.slow), "json"])
 @pytest.mark.parametrize(
     ("field", "of_generated"),
-    [("is_fake", 1), ("isReal", 0), ("not_fake", 0), ("notReal", 1), ("ai_generated", True), ("is_real", "no")],
+    [
+        ("is_fake", 1),
+        ("notReal", 1),
+        ("is_real", "no"),
+        # How names and values are read is tested without an index, for all of them.
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("isReal", 0), ("not_fake", 0), ("ai_generated", True))
+        ),
+    ],
 )
 def test_a_number_is_held_against_the_fields_beside_it(
     member: str, field: str, of_generated: Any, tmp_path: Path
