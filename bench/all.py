@@ -42,7 +42,7 @@ need images if the user provides no photographs."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the bench. Returns 0, or 1 if a bench gave no result or ended with a non-zero exit code."""
+    """Runs the bench. Returns 0, or 1 if a bench produced no result or exited with a non-zero code."""
     options = _parse(argv)
     path = options.results / f"{options.machine}.jsonl"
     runs = [_run(name, options, path) for name in _names(options)]
@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Runs a bench, prints its table and appends its result to ``path``. Returns an entry for the document's list
-    ``runs``: the bench's name, its exit code, whether its result was stored, and a description of any problem."""
+    """Runs a bench, prints its table and appends its result to ``path``. Returns the bench's entry in the document's
+    ``runs`` list: its name, its exit code, whether its result was stored, and a description of any problem."""
     arguments = [name, *_arguments(name, options)]
     command = shlex.join(arguments)
     progress(f"bench {command}")
@@ -83,7 +83,7 @@ def _document(last: str) -> Any:
 
 
 def append_line(path: Path, bench: str, machine: str, command: str, exit_code: int, document: Any) -> None:
-    """Appends a line to a file of results. Raises ``ValueError`` if ``document`` is not a result of ``bench``."""
+    """Appends one line to a results file. Raises ``ValueError`` if ``document`` is not a valid result of ``bench``."""
     line = {"bench": bench, "machine": machine, "command": command, "exit_code": exit_code, "document": document}
     check_line(line)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _check_results(options: argparse.Namespace) -> None:
-    """Raises ``InputError`` if no line can be appended to the file of results."""
+    """Creates the results folder if necessary. Raises ``InputError`` if that fails, or if an existing results file is
+    not readable."""
     make_folder(options.results, "--results")
     path = options.results / f"{options.machine}.jsonl"
     try:

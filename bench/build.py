@@ -104,8 +104,8 @@ def _tasks(image_set: ImageSet, options: argparse.Namespace, cores: dict[int, li
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Returns each method's time per image ÷ that of ``pillow_decode``, computed as the inverse ratio of their images
-    per second."""
+    """Returns, for each method, its time per image divided by that of ``pillow_decode``. Both times are the reciprocals
+    of measured images per second."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     decode = by_method.get("pillow_decode")
     return {

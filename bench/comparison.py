@@ -1,9 +1,9 @@
 """Reads result lines, and compares rows from several results that were measured under the same conditions.
 
 Rows are comparable if all fields in :data:`IDENTITY` are equal. For most benches, one of these fields is ``data``, a
-digest of the images or shards that were read. Rows measured on other photographs, or on shards that were built
-differently, are therefore never compared merely because their names match. A line written by another version of the
-benches fails the check in ``bench.harness.schemas`` and is left out.
+digest of the images or shards that were read. Rows measured on different photographs, or on differently built shards,
+are therefore never compared, even if their names match. Lines written by another version of the benches fail the check
+in ``bench.harness.schemas`` and are skipped.
 """
 
 import json
@@ -36,7 +36,8 @@ IDENTITY: Mapping[str, tuple[str, ...]] = {
     "scale": ("samples", "batch_size"),
 }
 """Bench → the fields that identify a row. ``memory`` has no ``data``, because it runs on random pixels. Its
-``counted_by`` says how memory was counted but not on which GPU model, so different machines can be compared."""
+``counted_by`` records how memory was measured but not the GPU model, so that results from different machines remain
+comparable."""
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "decode": ("images_per_s",),
@@ -55,12 +56,12 @@ _TEXTS = ("preset", "method", "backbone", "images", "device", "precision", "coun
 
 
 class NotAlike(Exception):
-    """The results have no row in common. The message names the results."""
+    """Raised if the results have no row in common. The message names the results."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One line of a file of results."""
+    """One line of a results file."""
 
     bench: str
     machine: str
@@ -75,8 +76,8 @@ class Result:
 
     @property
     def rows(self) -> dict[Key, dict[str, Any]]:
-        """Maps the values of the fields in :data:`IDENTITY` to the row that has them. A list among the values
-        (``settings``) becomes JSON text."""
+        """Maps the values of the fields in :data:`IDENTITY` to the row that has them. List values (``settings``) are
+        converted to JSON text."""
 
         def key(row: Mapping[str, Any]) -> Key:
             values = (row[name] for name in IDENTITY[self.bench])
@@ -102,14 +103,14 @@ class Comparison:
 
     @property
     def shared(self) -> dict[str, Any]:
-        """The identity fields whose value is the same in all common rows, mapped to that value. They are stated once,
+        """The identity fields that have the same value in all common rows, mapped to that value. They are stated once,
         above the table."""
         columns = zip(IDENTITY[self.bench], zip(*self.common, strict=True), strict=True)
         return {name: column[0] for name, column in columns if len(set(column)) == 1}
 
     def row_name(self, key: Key) -> str:
-        """Returns a name for the row, made of the value of its first identity field and all values that differ between
-        the common rows."""
+        """Returns a name for the row, built from the first identity field and all others that differ between the common
+        rows."""
         first = IDENTITY[self.bench][0]
         fields = zip(IDENTITY[self.bench], key, strict=True)
         return _named({name: value for name, value in fields if name == first or name not in self.shared})
@@ -124,7 +125,8 @@ class Comparison:
         return lines
 
     def notes(self) -> list[str]:
-        """Sentences to print above the table."""
+        """Remarks to print above the table: shared conditions, omitted rows, unreliable results, and non-zero exit
+        codes."""
         shared = {name: value for name, value in self.shared.items() if name != IDENTITY[self.bench][0]}
         notes = [f"All rows: {_named(shared)}."] if shared else []
         if self.left_out:
@@ -133,7 +135,7 @@ class Comparison:
             notes.append("Results marked (busy!) were measured while other programs used the CPU, and are unreliable.")
         ended = [f"{r.label} with {r.exit_code}" for r in self.results if r.exit_code]
         if ended:
-            notes.append(f"Exit codes other than 0, as after a missed goal: {ended}.")
+            notes.append(f"Exit codes other than 0, for example after a missed target: {ended}.")
         return notes
 
 
@@ -159,9 +161,10 @@ def _with_range(row: Mapping[str, Any], metric: str) -> str:
 
 
 def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
-    """Returns the results that this version of the benches wrote, and a sentence about each line from another version.
+    """Reads the results in ``files``. Returns them, together with one sentence for each line that was skipped because
+    another version of the benches wrote it.
 
-    Raises ``InputError`` naming file and line if a line is not a result at all.
+    Raises ``InputError`` naming the file if it cannot be read, or the file and line if a line is not a result at all.
     """
     results: list[Result] = []
     left_out: list[str] = []

@@ -1,12 +1,11 @@
 """``glass bench decode``: compares this loader with other ways to make a global view and N crops of each image.
 
 Question: how does the time per sample depend on the method, the number of crops, the image size and the number of
-threads?
-Method: shards are built from the photographs, and all methods work on the same files, which are in the page cache. Each
-method runs in its own process, pinned to as many cores as it may use threads. Methods take turns (A B C A B C …). A
-turn consists of whole passes over all files; it starts with empty queues and ends when the last result is available.
-The bench reports the median, minimum and maximum over the rounds, and computes ratios round by round. Below the table,
-one line per method states which work it includes and which it omits.
+threads? Method: shards are built from the photographs, and all methods work on the same files, which are in the page
+cache. Each method runs in its own process, pinned to one core per thread. Methods take turns (A B C A B C …). A turn
+consists of whole passes over all files; it starts with empty queues and ends when the last result is available. The
+bench reports the median, minimum and maximum over the rounds, and computes ratios round by round. Below the table, one
+line per method states which work it includes and which it omits.
 
     glass bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
     glass bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
@@ -99,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> CommandParser:
     """The command-line parser."""
-    parser = bench_parser(BENCH, "Decoding images into a global view and N crops: our loader and other ways.")
+    parser = bench_parser(BENCH, "Decoding images into a global view and N crops: our loader and alternatives.")
     add_images(parser)
     parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
     parser.add_argument(
@@ -108,7 +107,7 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--peers",
         action="store_true",
-        help=f"also measure other libraries at the same job, if installed: {', '.join(PEERS)}",
+        help=f"also measure other libraries on the same work, if installed: {', '.join(PEERS)}",
     )
     parser.add_argument(
         "--formats",
@@ -155,7 +154,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
 
 @dataclass
 class _Run:
-    """Measures cells (image sets, each with one number of crops) one by one, and collects their rows and ratios."""
+    """Measures cells (combinations of an image set and a crop count) one by one, and collects their rows and ratios."""
 
     bench: str
     rounds: int
@@ -184,7 +183,8 @@ class _Run:
         self.rows += [row_of(self.bench, one, image_set.corpus.megapixels, **fields) for one in measured]
 
     def compare(self, sets: Sequence[ImageSet], num_crops: int) -> None:
-        """Computes the ratios at ``num_crops`` crops. The reference set's ratios have no suffix in their names."""
+        """Computes the ratios at ``num_crops`` crops. Ratio names end with the image set's suffix, except for the
+        reference set."""
         reference = reference_set(sets)
         self._add_ratios(reference, num_crops, "")
         for image_set in sets:
@@ -220,8 +220,8 @@ class _Run:
         self.ratios.update({name + suffix: value for name, value in found.items()})
 
     def _size_ratios(self, sets: Sequence[ImageSet], num_crops: int) -> dict[str, Ratio]:
-        """Returns, for each pair of image sizes, the images per second of ``SIZE_METHOD`` at the larger size ÷ those at
-        the smaller one. All sizes are measured again for this, in turn."""
+        """Returns, for each pair of image sizes, the ratio of ``SIZE_METHOD``'s throughput (images/s) at the larger
+        size to that at the smaller. Measures all sizes again for this purpose, in interleaved rounds."""
         progress(f"measuring {SIZE_METHOD} on all sizes in turn")
         ordered = sorted(sets, key=lambda image_set: image_set.corpus.megapixels)
         tasks = [self._task(SIZE_METHOD, s, num_crops, min(self.cores)) for s in ordered]

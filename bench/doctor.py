@@ -33,7 +33,7 @@ FILE_BYTES = 256 << 20
 MIN_CACHE_GB_S, MIN_DISK_MB_S = 1.0, 150.0
 """Minimum read speeds: from the page cache in GB/s, and from the disk in MB/s (about the speed of a ten-year-old SATA
 disk). Anything below is reported as "slow"."""
-UNTRIED = "these checks have never been run on a machine with a GPU, so they may be wrong themselves"
+UNTRIED = "these checks have never been run on a machine with a GPU, so the checks themselves may be wrong"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     found = environment(sorted(os.sched_getaffinity(0)))
     for row in rows:
         print(printable(f"{row['verdict']:>6}  {row['check']}: {row['words']}"))
-    print(f"GPU half: {gpu_half}")
+    print(f"GPU checks: {gpu_half}")
     document = {"bench": BENCH, "rows": rows, "gpu_half": gpu_half, "environment": found}
     print_result(document, options.output, BENCH)
     return 1 if any(row["verdict"] == WRONG for row in rows) else 0

@@ -138,7 +138,8 @@ def _above(differences: dict[str, int], limit: int) -> str:
 
 
 def seconds(work: Callable[[], object], at_least_s: float = 0.0) -> float:
-    """Mean time in seconds of one call of ``work``, which is repeated for ``at_least_s`` seconds and at least once."""
+    """Returns the mean duration in seconds of a call to ``work``. Calls it once, and then again until ``at_least_s``
+    seconds have passed."""
     start, times = time.perf_counter(), 0
     while not times or time.perf_counter() - start < at_least_s:
         work()

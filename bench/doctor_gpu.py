@@ -13,8 +13,8 @@ __all__ = ["GPU_CHECKS", "check_presence", "driver_version", "has_gpu"]
 
 TRANSFER_BYTES = 256 << 20
 MIN_TRANSFER_GB_S = 5.0
-"""Minimum transfer speed in GB/s. Anything below is reported as "slow", as over a PCIe 3 slot with 4 lanes, or from
-memory that is not pinned."""
+"""Minimum transfer speed in GB/s. Anything below is reported as "slow". Typical causes are a PCIe 3 slot with 4 lanes,
+or memory that is not pinned."""
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
 ASK_DRIVER = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
 
@@ -65,7 +65,8 @@ def check_presence(_: argparse.Namespace) -> Answer:
 
 
 def _why_torch_fails() -> str:
-    """Returns the reason that torch gives, which shows whether a device is missing or the driver is too old."""
+    """Returns torch's own explanation of why it finds no GPU, which shows whether a device is missing or the driver is
+    too old."""
     import torch
 
     try:

@@ -131,8 +131,8 @@ def _shown(data: Path) -> str:
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Returns two kinds of ratios of images per second: a decode mode ÷ full decoding, and more threads ÷ the smallest
-    number of threads. Their names include the decoder and the number of crops."""
+    """Returns two kinds of ratios of images per second: each decode mode relative to full decoding, and each higher
+    number of threads relative to the lowest one. Their names include the decoder and the number of crops."""
     found: dict[str, Ratio] = {}
     by_cell = {(m.task.method, m.task.num_crops, m.task.threads): m for m in measured}
     fewest = min((m.task.threads for m in measured), default=1)

@@ -1,17 +1,17 @@
 """``glass bench memory``: measures the memory and time of a training step as a function of the number of crops.
 
 Question: how much memory does each additional crop cost, with and without ``model.crop_chunk``, and how much longer
-does a step take with chunks?
-Method: for each preset, number of crops and chunk size, a separate process takes real training steps, as ``train.py``
-does, but on random pixels. The peak memory of one step is counted: on a GPU, by CUDA's allocator; on a CPU, as the
-largest total size of all tensor storages that exist at the same time, tracked by torch's dispatcher. Two other figures
-are reported for comparison: the storages that autograd keeps, and the resident memory of the process. Then, for the
-numbers of crops in ``--time-crops``, steps with and without chunks are timed in turn.
+does a step take with chunks? Method: for each preset, number of crops and chunk size, a separate process takes real
+training steps, as ``train.py`` does, but on random pixels. The peak memory of one step is measured: on a GPU, by CUDA's
+allocator; on a CPU, by a torch dispatch mode, as the largest total size of all tensor storages that exist at the same
+time. Two other figures are reported for comparison: the size of the storages that autograd keeps, and the resident
+memory of the process. Then, for the numbers of crops in ``--time-crops``, steps with and without chunks are timed in
+turn.
 
     glass bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
 
-``--count shapes`` takes the same steps on tensors without values. It counts the same storages within seconds, even for
-models that are too large for this machine, but measures neither process memory nor time.
+``--count shapes`` takes the same steps on tensors that have a shape but no values. This yields the sizes of the same
+storages within seconds, even for models that are too large for this machine, but neither process memory nor time.
 """
 
 import argparse
@@ -94,9 +94,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fit(rows: Rows) -> list[dict[str, Any]]:
-    """Fits a line to the peak memory in bytes as a function of the number of crops, for each preset and method with at
-    least two numbers of crops. Returns intercept, slope, R² (1 if all points are equal) and the numbers of crops of
-    each line."""
+    """Fits a line to the peak memory in bytes as a function of the number of crops, for each preset and method that was
+    measured with at least two numbers of crops. Returns, for each line, its intercept, slope, R² (1 if all points are
+    equal) and numbers of crops."""
     fits = []
     for preset, method in dict.fromkeys((row["preset"], row["method"]) for row in rows):
         line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]
@@ -123,7 +123,7 @@ def fit(rows: Rows) -> list[dict[str, Any]]:
 def memory_ratios(
     rows: Rows, fits: Sequence[Mapping[str, Any]], step_times: Mapping[str, Ratio]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Returns the ratios by name, and the ranges of those that have one.
+    """Returns name → ratio, and name → range for the ratios that have a range.
 
     A ratio without a preset in its name is the worst over all presets. ``step_times`` maps ``preset@Ncrops`` to the
     time of a chunked step ÷ that of a plain step.
@@ -227,8 +227,8 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
 
 
 def _counted_by_shapes(task: Task) -> Measurement:
-    """Counts the memory of a step by shapes, in this process: nothing is computed, so no other measurement is
-    disturbed."""
+    """Computes the memory of a step from tensor shapes, in the present process rather than a separate one. Because no
+    tensor values are computed, this does not disturb other measurements."""
     from bench.methods.training_step import TrainingStep
 
     step = TrainingStep(task)

@@ -15,7 +15,7 @@ class Bench:
 
 
 BENCHES = {
-    "decode": Bench("bench.decode", "decoding images into crops: our loader and other ways"),
+    "decode": Bench("bench.decode", "decoding images into crops: our loader and alternatives"),
     "loader": Bench("bench.loader", "the loader on existing shards: backends, decode modes, threads"),
     "remote": Bench("bench.remote", "reading shards from a store: in byte ranges and as whole shards"),
     "soak": Bench("bench.soak", "loader and training under injected faults: memory, file handles, rates"),

@@ -113,7 +113,8 @@ def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
 
 
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Returns, for each link, the bytes and the images per second of reading ranges ÷ those of reading whole shards."""
+    """Returns, for each link, two ratios of reading ranges to reading whole shards: of bytes per image, and of images
+    per second."""
     ratios = {}
     for ranged, whole in zip(rows[::2], rows[1::2], strict=True):
         place = f"@{ranged['latency_ms']:g}ms@{ranged['mbit_per_s']:g}mbit"

@@ -1,14 +1,14 @@
 """``glass bench scale``: measures the cost of opening, shuffling and resuming as the number of samples grows to 10⁷.
 
-Question: does a data set of ten million images open, start and resume as fast as one of a thousand?
-Method: synthetic manifests, each opened in a separate process. They have all columns, but all rows point to the same
-two images. Four times are measured, in seconds: ``open_s``, for opening the data set and finding the rows of the
-training split; ``first_batch_s``, from then until the first batch (loader, order of epoch 0, reading, decoding);
-``order_s``, for computing the order of the next epoch; ``resume_s``, for building a new loader, loading a position in
-the middle of an epoch and fetching the batch there. Memory is the peak resident memory of the process, including mapped
-pages of the manifest: ``open_peak_rss_mib`` during opening, ``peak_rss_mib`` over the whole measurement. Targets are
-set for ``open_s``, ``first_batch_s``, ``order_s`` and ``peak_rss_mib``. The files are in the page cache, as they would
-be when a training run is started for the second time. On a cold disk, the time to read them would be added.
+Question: does a data set of ten million images open, start and resume as fast as one of a thousand? Method: synthetic
+manifests, each opened in a separate process. They have all columns, but all rows point to the same two images. Four
+durations are measured, in seconds: ``open_s``, for opening the data set and finding the rows of the training split;
+``first_batch_s``, from then until the first batch (loader, order of epoch 0, reading, decoding); ``order_s``, for
+computing the order of the next epoch; ``resume_s``, for building a new loader, restoring a position in the middle of an
+epoch and fetching the batch at that position. Memory is the peak resident memory of the process, including mapped pages
+of the manifest: ``open_peak_rss_mib`` during opening, ``peak_rss_mib`` over the whole measurement. Targets are set for
+``open_s``, ``first_batch_s``, ``order_s`` and ``peak_rss_mib``. The files are in the page cache, as they would be when
+a training run is started for the second time. With a cold page cache, reading them would take additional time.
 
     glass bench scale --samples 1000,100000,10000000
 """
@@ -114,8 +114,8 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _compile(scratch: Path, config: Any) -> None:
-    """Reads a batch of a small data set, so that loading libraries and compiling kernels are not part of the
-    measurement."""
+    """Reads a batch of a small data set, so that the measurement includes neither the loading of libraries nor the
+    compilation of kernels."""
     from loaders import build_loader
 
     folder = scratch / "warm-up"
@@ -176,9 +176,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    goals = "open ≤ 5, first batch ≤ 3, order ≤ 2 s, peak of all ≤ 2048 MiB"
+    goals = "open ≤ 5, first batch ≤ 3, order ≤ 2 s, overall peak ≤ 2048 MiB"
     times = ("open s", "first batch s", "next order s", "resume s")
-    peaks = ("peak at opening MiB", "peak of all MiB")
+    peaks = ("peak at opening MiB", "overall peak MiB")
     title = f"medians, below them smallest–largest; goals at 10⁷: {goals}"
     table = new_table(title, "samples", "manifest MiB", *times, *peaks, padding=0)
     for row in rows:

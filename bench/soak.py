@@ -43,8 +43,8 @@ HANDLES_ALLOWED = 2
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the soak test. Returns 0, or 1 if the verdict is not "flat" because something grew, an epoch was wrong or
-    the training run failed."""
+    """Runs the soak test. Returns 0, or 1 if the verdict is not "flat" (something grew, or an epoch repeated or missed
+    a sample) or if the training run failed."""
     options = _parse(argv)
     from bench.soak_faults import KilledTraining, damaged_shards, faulty_reads  # seconds of imports
 
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Sample:
-    """The state of the process at one moment."""
+    """A snapshot of the process."""
 
     time_s: float
     rss_bytes: int
@@ -200,8 +200,8 @@ def _training_step() -> Callable[[Any], None]:
 
 
 def verdict(soaked: Soaked) -> dict[str, Any]:
-    """Judges whether memory, handles and threads stayed within the limits below, and whether every epoch showed every
-    sample once. Returns the verdict and the growth of each, as fields of the result.
+    """Judges whether memory, handles and threads stayed within the limits below, and whether every epoch delivered
+    every sample exactly once. Returns fields of the result: the verdict, and the growth of memory, handles and threads.
 
     The first fifth of the measurements is warm-up. Over the rest, medians of the last quarter are compared with those
     of the first: resident memory must grow by less than 2 %, handles and threads by at most 2.
@@ -244,6 +244,6 @@ def parser() -> CommandParser:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     if not 0 < options.minutes <= 10_000:
-        raise InputError(f"--minutes {options.minutes:g}: must lie between 0 and 10000")
+        raise InputError(f"--minutes {options.minutes:g}: must be above 0 and at most 10000")
     check_output(options)
     return options

@@ -81,8 +81,8 @@ def _flip_bit(dataset: ShardDataset, row: int) -> None:
 
 @contextmanager
 def faulty_reads(seed: int, longest_stall_s: float = 0.5) -> Iterator[Counter[str]]:
-    """Context manager: makes reads in this process fail with the probabilities of :data:`FAULTS`. Yields the number of
-    times that each fault occurred."""
+    """Context manager: makes reads in this process fail with the probabilities of :data:`FAULTS`. Yields a counter of
+    the faults that have occurred so far."""
     done: Counter[str] = Counter()
     dice, lock = random.Random(seed), threading.Lock()
     member = MappedShards.member
@@ -125,7 +125,8 @@ class KilledTraining:
         self._steps = 0
 
     def tend(self) -> None:
-        """Starts the process if none is running, or kills it if it is time to. Call it about once per second."""
+        """Starts the process if none is running, or kills it if its time has come. Must be called about once per
+        second."""
         if self._process is None:
             self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._steps, self._die_at = self.steps, None

@@ -13,8 +13,8 @@ MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """The record of a sample that was masked because it could not be read. There are no time stamps in it, so identical
-    runs give identical records."""
+    """The record of a sample that was masked because it could not be read. It contains no timestamps, so identical runs
+    produce identical records."""
 
     shard: str
     sample_key: str
@@ -23,7 +23,7 @@ class BadSample:
     detail: str
     """The decoder's message."""
     epoch: int
-    """The epoch in which the loader first failed to read it; 0 if the loader does not shuffle."""
+    """The epoch in which the loader first failed to read the sample; 0 if the loader does not shuffle."""
 
 
 class BadSampleLog:

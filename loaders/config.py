@@ -1,4 +1,4 @@
-"""The settings of a loader: one frozen record, checked when it is made."""
+"""The settings of a loader: a frozen dataclass that is validated on construction."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -19,8 +19,8 @@ RemoteReads = Literal["auto", "range", "whole"]
 Number = Annotated[int, Meta(ge=1, le=1 << 20)]
 """An integer of at least 1. It has an upper limit because settings may come from an untrusted file."""
 Size = Annotated[int, Meta(ge=1, le=4096)]
-"""An integer of at least 1, with a tighter upper limit than :data:`Number`: larger crops and views would not fit into
-memory, and the failure would be blamed on the images."""
+"""An integer of at least 1, with a tighter upper limit than :data:`Number`. Larger crops and views would not fit into
+memory, and the images would wrongly be reported as bad."""
 Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 
 
@@ -36,7 +36,7 @@ class LoaderConfig:
     """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` chooses for each image
     whichever costs less."""
     global_batch_size: Number = 32
-    """Number of samples per batch, over all ranks together; a multiple of the world size."""
+    """Number of samples per batch, summed over all ranks; a multiple of the world size."""
     num_crops: Size = 4
     """Number of native-resolution crops per image (N)."""
     crop_size: Size = 224
@@ -60,17 +60,18 @@ class LoaderConfig:
     Every batch takes equally many samples from each lane. With one lane per machine, each machine fetches its own
     shards only. Must divide ``global_batch_size``."""
     class_balanced: bool = False
-    """Whether both labels are equally frequent in each epoch. If so, samples of the rarer label repeat."""
+    """If true, both labels are equally frequent in each epoch, and samples of the rarer label are repeated."""
     augment: Share = 0.0
-    """Share of the samples, 0 … 1, that are changed like images on the web (re-saved, resized, blurred, made noisy),
-    both in their crops and in their global view. It applies only if ``shuffle`` is on, so never in evaluation."""
+    """Share of the samples, 0 … 1, that are altered in the ways in which images on the web are (re-saved, resized,
+    blurred, made noisy), both in their crops and in their global view. It applies only if ``shuffle`` is on, so never
+    in evaluation."""
     num_threads: Threads = 2
     """Number of threads that read, splice and decode."""
     prefetch_batches: Number = 2
     """Number of batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
-    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample
-    (measured: the first epoch takes about a quarter longer); ``off`` compares no checksums."""
+    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample, which
+    was measured to make the first epoch about a quarter longer; ``off`` compares no checksums."""
     remote_reads: RemoteReads = "auto"
     """How shards in a store are read: ``whole`` fetches whole shards into a local cache, ``range`` fetches only the
     bytes that a batch needs, ``auto`` measures the connection to the store and chooses whichever costs less."""
@@ -82,8 +83,8 @@ class LoaderConfig:
         self._check_order()
 
     def for_evaluation(self, **changes: Any) -> "LoaderConfig":
-        """These settings with ``changes`` applied and without randomness: the manifest's order, the windows of epoch 0,
-        every image once and unchanged. Every checksum is compared.
+        """Returns a copy of these settings for evaluation, with ``changes`` applied: the manifest's order, the windows
+        of epoch 0, every image once and unchanged, and every checksum compared.
 
         ``augment`` keeps its value, which has no effect without ``shuffle``. Raises ``InputError`` as the constructor
         does.

@@ -43,8 +43,8 @@ def build_loader(
 
 
 def _ready(future: "Future[Batch]") -> Batch:
-    """Waits for a batch. If memory runs out, raises ``MemoryError`` with advice. This ends the run; no sample is masked
-    because of it."""
+    """Waits for a batch and returns it. If memory runs out, raises ``MemoryError`` with advice, which ends the run: no
+    sample is masked for lack of memory."""
     try:
         return future.result()
     except MemoryError as error:
@@ -89,7 +89,7 @@ class Loader:
 
     @property
     def num_samples(self) -> int:
-        """Number of samples of the split, over all ranks and without fillers."""
+        """Number of samples in the split, across all ranks, excluding fillers."""
         return len(self._rows)
 
     @property
@@ -137,14 +137,14 @@ class Loader:
         return {**self._stats.snapshot(), **({"remote": dict(remote.counts)} if remote else {})}
 
     def bad_samples(self, since: int = 0) -> list[BadSample]:
-        """Returns the samples that could not be read, each once, except for the first ``since`` that were found.
+        """Returns the samples that could not be read, each once, in order of discovery, omitting the first ``since``.
 
         Some may belong to batches that are prefetched but not yet consumed.
         """
         return self._bad.since(since)
 
     def close(self) -> None:
-        """Stops the threads and closes shards and decoder. Batches handed out stay valid."""
+        """Stops the threads and closes shards and decoder. Batches that were already returned remain valid."""
         self._closed, self._order = True, None
         self._pipeline.close()
         if self._owned is not None:

@@ -42,7 +42,7 @@ class BatchPipeline:
         stats: LoaderStats,
         bad: BadSampleLog,
     ) -> None:
-        """Prepares to read the manifest's ``rows`` of ``data``, which stays open when the pipeline is closed."""
+        """Prepares to read the manifest's ``rows`` from ``data``. Closing the pipeline does not close ``data``."""
         keep_freed_memory()
         self._config, self._stats = config, stats
         self._source = choose_members(data, rows, config)
@@ -84,7 +84,7 @@ class BatchPipeline:
         return batch
 
     def close(self) -> None:
-        """Stops the threads and closes the decoder. Batches handed out stay valid."""
+        """Stops the threads and closes the decoder. Batches that were already returned remain valid."""
         self._workers.shutdown(cancel_futures=True)
         self._finisher.shutdown(cancel_futures=True)
         self._decoder.close()

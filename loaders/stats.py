@@ -11,10 +11,10 @@ __all__ = ["LoaderStats"]
 
 
 class LoaderStats:
-    """Counters, and times in seconds, to which many threads add.
+    """Thread-safe counters and timers.
 
-    Times are summed over threads, so with two threads they can grow by two seconds a second. Only ``wait_s`` is the
-    time of a single thread: how long the training step waited for a batch.
+    Times are in seconds and summed over threads, so with two threads they can grow by two seconds per second. Only
+    ``wait_s`` is the time of a single thread: how long the training step waited for batches.
     """
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ class LoaderStats:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Context manager: adds the duration of its block to the time ``name``: ``read``, ``splice``, ``decode``,
-        ``wait``, …"""
+        """Context manager: adds the duration of its block to the total of stage ``name`` (such as ``read``, ``splice``,
+        ``decode`` or ``wait``)."""
         start = time.perf_counter()
         try:
             yield
@@ -48,7 +48,7 @@ class LoaderStats:
                 self._seconds[name] += time.perf_counter() - start
 
     def snapshot(self) -> dict[str, Any]:
-        """All counters, times (``NAME_s``) and tables of reasons, as plain numbers."""
+        """Returns all counters, times (as ``NAME_s``) and counts by reason, as plain numbers."""
         with self._lock:
             return {
                 **dict(self._counts),

@@ -1,5 +1,5 @@
 """Code shared by several commands: parsers of numbers for ``type=``, functions that add options, and checks that are
-made before long work."""
+made before a command starts its lengthy work."""
 
 import argparse
 import os
@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 EXIT_STOPPED = 75
-"""Exit code of a command that was interrupted and left a checkpoint. The same command continues from there."""
+"""Exit code of a command that was interrupted and left a checkpoint. Running the same command again continues from
+there."""
 
 
 def at_least_one(text: str) -> int:
@@ -45,8 +46,10 @@ def thread_count(text: str) -> int:
 
 
 def script_parser(name: str, doc: str | None = None, *, description: str | None = None) -> CommandParser:
-    """A parser for the command in the module ``scripts.NAME``, described by ``description``, or else by the first line
-    of the module's ``doc``."""
+    """Returns a parser for the command in the module ``scripts.NAME``.
+
+    Its description is ``description`` or, if that is None, the first line of ``doc``, the module's docstring.
+    """
     about = (doc or "").partition("\n")[0] if description is None else description
     return CommandParser(prog=program_name(f"python -m scripts.{name}"), description=about)
 
@@ -67,7 +70,7 @@ def add_settings(
 
 
 def add_device(parser: CommandParser) -> None:
-    """Adds ``--device``, for :func:`choose_device`."""
+    """Adds ``--device``; :func:`choose_device` applies its value."""
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -88,7 +91,7 @@ def add_workers(parser: CommandParser) -> None:
 
 
 def add_skip(parser: CommandParser) -> None:
-    """Adds ``--skip``, for :func:`skipped_names`."""
+    """Adds ``--skip``; :func:`skipped_names` reads its value."""
     parser.add_argument(
         "--skip",
         action="append",

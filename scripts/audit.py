@@ -2,10 +2,10 @@
 
     glass audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
 
-Measures how well size, format and compression alone separate the classes, names the properties that do so, and finds
-pictures that occur twice, even if one was re-saved, resized or cropped. Writes DATA/audit.json, which reports show at
-the top. With --write-groups, also writes a list of the pictures that belong together, for --groups of glass build. The
-exit code is 1 if a finding is serious.
+Measures how well size, format and compression alone separate the classes, and names those that do. Finds pictures that
+occur twice, even if one copy was re-saved, resized or cropped. Writes DATA/audit.json; ``glass report`` shows its
+findings at the top of the page. With --write-groups, also writes a list of the pictures that belong together, for
+--groups of glass build. The exit code is 1 if a finding is serious.
 """
 
 import argparse
@@ -31,7 +31,7 @@ __all__ = ["main", "parser"]
 
 EXIT_SERIOUS = 1
 _IS_FINDINGS = is_json_with("severity", "findings")
-"""Tells whether an existing file contains findings. Only then may it be replaced."""
+"""Tells whether an existing file holds findings of an audit; a file that holds anything else must not be replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,8 +82,8 @@ def parser() -> CommandParser:
         "--write-groups",
         type=Path,
         metavar="FILE",
-        help="write which images belong together, because they show the same picture or share a group: a CSV or "
-        "Parquet list for --groups of glass build and glass index",
+        help="write groups of images that belong together because they show the same picture or share a group: a CSV "
+        "or Parquet list for --groups of glass build and glass index",
     )
     parser.add_argument(
         "--no-near",

@@ -1,4 +1,4 @@
-"""What do a detector's scores mean? Chooses temperature and threshold on a split kept for it.
+"""What do a detector's scores mean? Chooses temperature and threshold on a split reserved for calibration.
 
 glass calibrate RUN --data DATA
 glass calibrate RUN --data OWN --split NAME --held-out
@@ -175,9 +175,11 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
 
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
-    """Raises ``InputError`` if any of the images was used to train the model or to choose its epoch, or if the model's
-    record of such images uses ids that cannot be compared with this data set's. Prints a note if the model has no such
-    record."""
+    """Raises ``InputError`` if any of the images was used to train the model or to choose its epoch, according to the
+    model's record of such images, or if the ids in that record cannot be compared with those of this data set.
+
+    Prints a note if the model has no such record.
+    """
     from glass.config.learnt_ids import LEARNT_FILE
 
     learnt, split = detector.trained.learnt, arguments.split

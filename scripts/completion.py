@@ -42,7 +42,7 @@ def parser() -> CommandParser:
 
 
 def completion(shell: str) -> str:
-    """The text of the script for ``shell``, made from the parsers of all commands."""
+    """Returns the completion script for ``shell``, generated from the parsers of all commands."""
     try:
         import shtab
     except ModuleNotFoundError as error:

@@ -35,7 +35,7 @@ COMMANDS = {
     ),
     "download-data": _own("download_data", "download the study's images from Kaggle"),
     "build": _own("build_shards", "pack images into shards"),
-    "index": _own("index_shards", "make a data set of existing WebDataset tars"),
+    "index": _own("index_shards", "make a data set from existing WebDataset tars"),
     "verify": _own("verify_shards", "check a data set byte by byte"),
     "data-stats": _own("data_stats", "show counts, sizes, formats and channel means of a data set"),
     "audit": _own("audit", "look for what gives the classes away, and for leaks between splits"),
@@ -43,7 +43,7 @@ COMMANDS = {
     "plan": _own("plan", "show which batch sizes, numbers of crops and chunks fit into a GPU's memory"),
     "train": _own("train", "train a detector, in one process"),
     "evaluate": _own("evaluate", "score a split and report metrics with intervals"),
-    "calibrate": _own("calibrate", "choose temperature and threshold on a split kept for it"),
+    "calibrate": _own("calibrate", "choose temperature and threshold on a split reserved for calibration"),
     "robustness": _own("robustness", "score images after re-saving, resizing, blur and noise"),
     "report": _own("report", "write one page about evaluated runs, side by side"),
     "predict": _own("predict", "give verdicts on files, folders and shards"),
@@ -96,8 +96,10 @@ def _unknown(word: str) -> str:
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
-    """Returns the parser of ``glass``, whose first argument is the name of a command. For each name,
-    ``arguments(name)`` returns parsers whose arguments the command shares."""
+    """Returns the parser of ``glass``, whose first argument is the name of a command.
+
+    ``arguments`` maps a command's name to parsers; the command accepts all arguments of these parsers as well.
+    """
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument(
         "--version", action="store_true", help="print the versions of the libraries that decide the pixels, and exit"

@@ -111,8 +111,8 @@ def _reasons(counts: dict[str, int]) -> str:
 
 
 def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
-    """Returns the share of the images of ``group`` that fall into bin ``place`` of the histogram ``what``, as text: a
-    bar and a percentage. The text is empty if there are none."""
+    """Returns a bar and a percentage, as text, for the fraction of the images of ``group`` in bin ``place`` of the
+    histogram ``what``. Returns an empty text if the bin is empty or ``group`` is None."""
     if group is None or not group["histograms"][what][place]:
         return ""
     share = group["histograms"][what][place] / group["images"]

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(detector: "Detector", warned: list[str], arguments: argparse.Namespace, uploads: Path) -> None:
-    """Serves the page until Ctrl-C or SIGTERM, and deletes old files in ``uploads`` meanwhile."""
+    """Serves the page until Ctrl-C or SIGTERM, and regularly deletes old files from ``uploads``."""
     from glass.share.demo_page import build_page
     from glass.share.uploads import MAX_UPLOAD_BYTES, delete_old
 

@@ -3,8 +3,8 @@
 glass evaluate RUN --data DATA --split test
 
 Writes RUN/evaluation-<split>.json (metrics with intervals, and a row per generator) and RUN/predictions-<split>.parquet
-(every image's score, windows and attention), and prints a table. If the run was trained on another data set, the names
-end in -of- and the digest of DATA.
+(every image's score, windows and attention), and prints a table. If the run was trained on a data set other than DATA,
+-of- and the beginning of DATA's digest are added to the names of these files.
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
 glass final-runs --data DATA --preset glass_resnet50 [--params best.json]
 
-The splits train and valid are merged, and 5 % of them are held back to choose the epoch; the test split is scored once
-per seed. Writes OUTPUT/final_runs.json and a run folder per seed. If the command was interrupted, run it again to
-continue.
+The splits train and valid are merged, and 5 % of their images are held back to choose the epoch; the test split is
+scored once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. If the command was interrupted, run it
+again to continue.
 """
 
 import argparse

@@ -70,8 +70,8 @@ def parser() -> CommandParser:
 
 
 def _add_meaning(parser: CommandParser) -> None:
-    """Adds the arguments that say where labels, generators and groups come from, and how to interpret the words found
-    there."""
+    """Adds the arguments that say where labels, generators and groups are found, and what the words found there
+    mean."""
     parser.add_argument(
         "--label-from",
         metavar="RULE",

@@ -2,9 +2,9 @@
 
     glass plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 
-The estimate is based on training steps whose memory was counted and recorded by ``glass bench memory --save-model``. If
-there is no record for the backbone, the command itself counts the memory of some steps. The last lines state the error
-of the estimate. All figures are the memory of tensors; the memory of CUDA itself is assumed, not measured.
+The estimate is based on the memory of training steps recorded by ``glass bench memory --save-model``. If there is no
+record for the backbone, the command computes the memory of some steps from tensor shapes. The last lines state the
+error of the estimate. All figures are the memory of tensors; the memory of CUDA itself is assumed, not measured.
 """
 
 import argparse

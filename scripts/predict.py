@@ -238,8 +238,9 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[LoadedImage | None, DenseMap | None]":
-    """Writes the heat maps of an image. Returns the image and its dense map for the page; either is None if the page
-    does not show it."""
+    """Writes the heat maps of an image. Returns the image and its dense map, for the page. Both are None if the page
+    does not show the image, or if loading it or writing the maps failed; the dense map is also None without
+    ``--dense``."""
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None

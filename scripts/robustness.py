@@ -4,7 +4,8 @@ glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
 Writes robustness-<split>.json and robustness-<split>.png into DIR (default: the folder of MODEL; for a model on the
-hub, --output is required). If the run was trained on another data set, the names end in -of- and the digest of DATA.
+hub, --output is required). If the run was trained on a data set other than DATA, -of- and the beginning of DATA's
+digest are added to the names of these files.
 """
 
 import argparse
@@ -118,8 +119,8 @@ def _models(positional: str | None, named: list[str]) -> dict[str, str]:
 
 
 def _output(arguments: argparse.Namespace) -> Path:
-    """Returns the folder for the results. Raises ``InputError`` for a model on the hub without ``--output``: a new
-    folder with the model's name would from then on be mistaken for the model."""
+    """Returns the folder for the results. Raises ``InputError`` for a model on the hub without ``--output``: the
+    default, a new folder with the model's name, would be mistaken for the model by later commands."""
     given: Path | None = arguments.output
     first = next(iter(arguments.models.values()))
     if given is None and not Path(first).is_dir():

@@ -42,8 +42,11 @@ PATIENCE_S = 60
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains a detector; returns the exit code. A user error is reported by the main process, and by another process
-    only if that is still alive after ``PATIENCE_S``."""
+    """Trains a detector; returns the exit code.
+
+    A user error is reported by the main process. Any other process waits ``PATIENCE_S`` seconds first, and reports the
+    error only if it is then still alive, which means that the main process has not failed.
+    """
     try:
         return run(argv)
     except (InputError, MachineTrouble):
@@ -183,7 +186,7 @@ def log_to_stderr() -> None:
 
 
 def outcome(folder: RunFolder) -> str:
-    """Text with the epoch that was kept, its metrics, and the folder of its model."""
+    """Returns text that states the epoch that was kept, its metrics, and the folder of its model."""
     record = folder.record()
     assert record is not None
     best = (record["finished"] or {})["best"]

@@ -131,8 +131,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
-    """Returns the preset's settings, changed by ``--set``, ``--epochs`` and ``--metric``. With several workers, the
-    cores are divided equally among them, unless the settings fix the number of threads."""
+    """Returns the preset's settings, changed by ``--set``, ``--epochs`` and ``--metric``.
+
+    With several workers, each uses an equal share of the cores, unless the settings fix the number of threads.
+    """
     if options.metric not in get_args(SelectBy):
         raise InputError(f"--metric {options.metric!r} is unknown: choose from {', '.join(get_args(SelectBy))}")
     config = apply_overrides(load_preset(options.preset), options.set)
@@ -158,7 +160,7 @@ def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, 
 
 
 def summary(document: "Tuning") -> str:
-    """Text with the number of trials in each state, and the best trial."""
+    """Returns text that states the number of trials in each state, and the best trial."""
     from glass.studies.search_records import best_trial
 
     states = document["states"]
@@ -175,14 +177,14 @@ def summary(document: "Tuning") -> str:
 
 
 def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> "Tuning":
-    """Starts ``--workers`` - 1 more processes of this command, and runs trials alongside them. Finally runs the trials
-    that they did not finish."""
+    """Starts ``--workers`` - 1 more processes of this command, and runs trials alongside them. When they have ended,
+    runs the trials that they left unfinished."""
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
         search.work(options.trials, _tell)
         for number, other in enumerate(others, start=1):
             if code := other.wait():
-                print(f"worker {number} ended with exit code {code}: the others ran its trials")
+                print(f"worker {number} ended with exit code {code}; the other workers ran its trials")
     finally:
         for other in others:
             if other.poll() is None:

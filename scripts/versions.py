@@ -19,7 +19,7 @@ IN_PILLOW = {
 
 
 def version_lines() -> list[str]:
-    """Lines of text, "NAME VERSION", one per program. Python and this project come first."""
+    """Returns one line "NAME VERSION" per library, with Python and this project first."""
     found = installed_versions() | {"numba": metadata.version("numba")}
     inside = {name: features.version(feature) for name, feature in IN_PILLOW.items()}
     return [

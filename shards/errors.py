@@ -1,9 +1,9 @@
-"""The two kinds of errors that end a command with a one-sentence message: a user's mistake and a machine fault.
+"""Defines the two exceptions that end a command with a one-sentence message: a user's mistake and a machine fault.
 
-An image, a tar or a list is reported as bad only because of its own contents. If the machine runs out of memory, file
-descriptors or disk space, the file may be perfectly sound. The run then ends with a message that names the cause,
-nothing is recorded against the file, and the same command will read it again. A read that fails because of a disk or a
-network file system is retried first (:mod:`shards.files.patience`).
+An image, a tar or a list is reported as bad only if its own contents are at fault. If the machine runs out of memory,
+file descriptors or disk space, the file being read may be perfectly sound. The command then ends with a message that
+names the cause, and records nothing against the file, so the same command will read it again. A read that fails because
+of a disk or a network file system is retried first (:mod:`shards.files.patience`).
 """
 
 import errno
@@ -42,7 +42,7 @@ _CAUSES = {
 """Error number → text that names the cause and says what to do."""
 
 _PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO})
-"""Error numbers of a failing disk or network file system. Another try may succeed."""
+"""Error numbers of a failing disk or network file system, after which a retry may succeed."""
 
 
 class MachineTrouble(Exception):
@@ -69,7 +69,7 @@ def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
 
 
 def trouble_of(error: BaseException, what: object = "") -> MachineTrouble | None:
-    """Returns ``error`` converted to ``MachineTrouble`` if it is the machine's fault, or else ``None``.
+    """Converts ``error`` to ``MachineTrouble`` if the machine is at fault. Returns ``None`` for any other error.
 
     ``what`` names what was being processed. If it is empty, the message names the file given in ``error``, if any.
     """
@@ -104,9 +104,9 @@ def require_sound_machine(error: BaseException, what: object = "") -> None:
 
 
 def require_openable(path: Path) -> None:
-    """Raises ``MachineTrouble`` if a fault of the machine keeps ``path`` from being opened. Ignores other errors.
+    """Raises ``MachineTrouble`` if ``path`` cannot be opened because of a machine fault. Ignores other errors.
 
-    Exception handlers call this if a library's exception does not show the error of the operating system.
+    Exception handlers call this when a library's exception hides the underlying ``OSError``.
     """
     try:
         with path.open("rb"):
@@ -119,9 +119,9 @@ def require_openable(path: Path) -> None:
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
     """Context manager for work on ``what``: converts errors that are the machine's fault to ``MachineTrouble``.
 
-    All other errors propagate unchanged. A ``MemoryError`` is converted only if ``memory`` is true. Set it only if the
-    work needs a bounded amount of memory whatever ``what`` contains. Reading a damaged Parquet file, for example, does
-    not qualify: the reader may request any amount.
+    All other errors propagate unchanged, and so does ``MemoryError`` unless ``memory`` is true. Set it only if the work
+    needs a bounded amount of memory whatever ``what`` contains. Reading a Parquet file, for example, does not qualify,
+    because a damaged file can make the reader request any amount.
     """
     try:
         yield

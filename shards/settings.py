@@ -72,9 +72,9 @@ def _plain(value: Any) -> Any:
 
 
 def _limits(kind: Any) -> Meta | None:
-    """Returns the limits in an annotation, or those of the first member that has any if it is a union.
+    """Returns the limits in an annotation, or ``None`` if it has none.
 
-    Returns ``None`` if there are no limits.
+    For a union, these are the limits of its first member that has any.
     """
     if get_origin(kind) is Annotated:
         return next(meta for meta in get_args(kind)[1:] if isinstance(meta, Meta))

@@ -1,4 +1,5 @@
-"""Checks that the parts of a data set agree with each other. Every byte is covered by at least two records.
+"""Checks that the parts of a data set agree with each other. Every byte is checked against at least two records, for
+example the SHA-256 of a tar and the CRC-32 of an image in it.
 
 Disagreements are returned as a list of findings rather than raised as exceptions.
 """

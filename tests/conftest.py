@@ -131,6 +131,24 @@ def synthetic_dataset(synthetic_shards: Path) -> ShardDataset:
     return ShardDataset.open(synthetic_shards)
 
 
+@pytest.fixture(scope="session")
+def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the images of ``small_images`` in ``images`` and the data set that ``tests.images.small_builds``
+    builds from them in ``out``. Do not write into it."""
+    from tests.images.small_builds import build
+
+    root = tmp_path_factory.mktemp("small")
+    write_small_images(root / "images")
+    build(root / "images", root / "out")
+    return root
+
+
+@pytest.fixture
+def small_copy(small_set: Path, tmp_path: Path) -> Path:
+    """A copy of ``small_set`` that a test may change. The same build in it finds nothing left to do."""
+    return shutil.copytree(small_set, tmp_path, dirs_exist_ok=True)
+
+
 @pytest.fixture
 def small_images(tmp_path: Path) -> Path:
     """A folder of 16 small JPEGs that a test may alter."""

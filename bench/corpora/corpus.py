@@ -77,12 +77,12 @@ class Corpus:
     root: Path
     images: list[CorpusImage]
     copies: int
-    """Number of window sets per image. Set c contains the windows that the loader draws for an image with the content
-    id ``copy_content_id(…, c)``."""
+    """Number of window sets per image. Set ``c`` holds the windows that the loader draws for an image whose content id
+    is ``copy_content_id(…, c)``."""
     dropped: dict[str, int]
     """Reason → number of images that the corpus leaves out for that reason."""
     entry_point_shares: list[float]
-    """Bytes of entry points ÷ bytes of the JPEG, for every image that has entry points."""
+    """Size of the entry points ÷ size of the JPEG, for every image that has entry points."""
 
     @classmethod
     def open(cls, root: str | Path) -> "Corpus":
@@ -135,8 +135,8 @@ class Corpus:
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """Returns the stored crops as one memory-mapped array of bytes, and the range of each crop in it, (copies,
-        images, N, 2) int64: the index of its first byte, and the index after its last byte."""
+        """Returns the stored crops as one memory-mapped array of bytes, and the byte range of each crop in it, (copies,
+        images, N, 2) int64: the start, and the end, which is exclusive."""
         bounds = np.load(self.root / f"crops-{num_crops}.npy")
         return mapped(self.root / f"crops-{num_crops}.bin"), bounds
 
@@ -178,7 +178,7 @@ def build_corpus(
 
 
 def entry_point_shares(dataset: ShardDataset) -> list[float]:
-    """Bytes of entry points ÷ bytes of the JPEG, for every sample that has entry points."""
+    """Size of the entry points ÷ size of the JPEG, for every sample that has entry points."""
     points, image = dataset.column("mcu_length"), dataset.column("image_length")
     return [float(share) for share in (points / image)[points > 0]]
 
@@ -249,5 +249,5 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 def _digest(parts: Iterable[str]) -> str:
-    """16 hexadecimal digits that depend on the parts, but not on their order."""
+    """Returns 16 hexadecimal digits that identify the set of parts, independent of their order."""
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

@@ -129,7 +129,7 @@ def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
-    """Returns bytes of entry points ÷ bytes of the JPEG: the median over the images, and the largest value."""
+    """Returns statistics of the ratio of entry-point size to JPEG size: the median over the images, and the maximum."""
     shares = image_set.corpus.entry_point_shares
     if not shares:
         return {}

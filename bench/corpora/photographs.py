@@ -29,8 +29,8 @@ IMAGE_SUFFIXES = {
 }
 JPEG_START = b"\xff\xd8\xff"
 EXACT_MODES = ("RGB", "L")
-"""Pillow image modes that libjpeg-turbo, DALI and Pillow decode to the same pixels. CMYK is excluded, because each
-library converts it differently."""
+"""Pillow modes of the JPEGs that libjpeg-turbo, DALI and Pillow decode to the same pixels. CMYK is excluded, because
+each library converts it differently."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class FoundPhotographs:
 def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
     """Finds the JPEGs under ``folder``, at any depth.
 
-    Links and copies of a file count once. Other formats, images that the decoders convert
-    differently and those below ``min_megapixels`` (thumbnails) are left out and counted. Raises
-    ``InputError`` if nothing is left.
+    Links to a file and copies of it are treated as one file. Files in other formats, images that the decoders convert
+    differently and images below ``min_megapixels`` (thumbnails) are omitted and listed in ``skipped``. Raises
+    ``InputError`` if no photograph remains.
     """
     if not folder.is_dir():
         raise InputError(f"--photos {folder}: no such folder")

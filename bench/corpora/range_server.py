@@ -1,4 +1,4 @@
-"""A web server on loopback that simulates the slowness and the faults of real stores.
+"""A web server on loopback that simulates the latency and the failures of real object stores.
 
 Used by ``glass bench remote`` and by the tests of remote shards. The server handles range requests, counts the bytes
 that it sends, and can make a fraction of the requests fail. Whether a request fails depends only on a hash of the
@@ -37,7 +37,7 @@ class Server:
     bytes_per_s: float = 0.0
     """Bandwidth of the whole server in bytes per second; 0 means no limit."""
     damage: str = ""
-    """Name of a file. Every response with data from this file has one flipped bit."""
+    """Name of a file that is served with one flipped bit in every response."""
     dead: tuple[str, ...] = ()
     """Paths of files, relative to ``root``. Requests for them are always answered with status 503."""
     counts: Counter[str] = field(default_factory=Counter)

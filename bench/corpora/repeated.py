@@ -1,4 +1,5 @@
-"""Lengthens the epochs of a data set: the manifest lists every sample several times, each time with different crops.
+"""Makes epochs longer by listing each sample of a data set several times in the manifest, each time with different
+crops.
 
 An epoch over a few dozen photographs takes a tenth of a second, so starting and stopping would dominate its time. If
 the manifest lists each sample R times, an epoch takes R times as long but reads the same bytes. Each repetition has its

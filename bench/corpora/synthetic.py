@@ -2,8 +2,9 @@
 
 Overlapping discs of many sizes ("dead leaves") give the edges and the power spectrum of natural scenes. Smooth shading
 and texture add gradients to flat areas. Sensor noise gives the entropy of a real camera's file, 2–4 bits per pixel at
-quality 90. The sizes of discs, texture and noise do not scale with the image: a window of a 48-megapixel image costs as
-many bits as one of a 3-megapixel image, so results for different image sizes differ only because of the size.
+quality 90. The sizes of discs, texture and noise do not scale with the image: a window takes as many bits in a
+48-megapixel image as in a 3-megapixel image, so differences between results for different image sizes are due to the
+size alone.
 """
 
 import io

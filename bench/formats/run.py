@@ -1,5 +1,5 @@
 """Measures the cells of ``glass bench decode --formats``, each of which is an image format at one size. For each cell,
-writes the image files, builds shards from them, and runs all methods in turn."""
+writes the image files, builds shards from them, and runs all methods in alternating rounds."""
 
 import argparse
 import time
@@ -50,7 +50,7 @@ class FormatsRun:
     rounds: int
     seconds_per_round: float
     seconds_per_cell: float
-    """Time limit in seconds per cell for all methods that decode whole files, taken together. A cell that would take
+    """Time budget in seconds for each cell, shared by all methods that decode whole files. A cell that would take
     longer uses fewer photographs, but at least two."""
     photographs_skipped: dict[str, int]
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -92,11 +92,11 @@ class FormatsRun:
         return plot_formats(self.rows, LABELS, FORMAT_LABELS, output)
 
     def _affordable(self, name: str, image: Path) -> int:
-        """Returns how many images fit into ``seconds_per_cell``, including warm-up, if every method that decodes whole
-        files processes each of them; at least two.
+        """Returns the number of images, at least two, that all methods that decode whole files can together process
+        within ``seconds_per_cell``, including warm-up. The estimate is based on one decode of ``image``.
 
-        The number must be limited because every round passes over all images at least once. For 16 HEIC files of 8
-        megapixels, one pass takes seven seconds per method.
+        Without this limit, slow formats would take too long, because every round passes over all images at least once:
+        for 16 HEIC files of 8 megapixels, one pass takes seven seconds per method.
         """
         whole = sum(method not in (*STORED, *self.skipped) and method in self.methods for method, _ in methods_of(name))
         with Image.open(image) as opened:

@@ -1,15 +1,15 @@
 """``glass bench gpu``: runs all GPU measurements with one command, in a few minutes.
 
 Question: do decoding, loading and training work on this GPU? How fast are they, are the pixels correct, and how much
-memory does training need?
-Method: the parts run in this order: machine, tests, pixels, loader, training, memory, compile. Each has a share of
-``--minutes``, in wall time; time that a part does not use is passed on to the next parts. Each row is written to
-``--out`` as soon as it has been measured, so an interrupted run keeps its rows. When a part's time is up, its remaining
-rows are marked ``cut off``. If a part hangs, its process is killed, and the next part begins in a new process.
+memory does training need? Method: the parts run in this order: machine, tests, pixels, loader, training, memory,
+compile. Each part is allotted a share of ``--minutes`` of wall time, and passes on what it does not use to the parts
+that follow. Each row is written to ``--out`` as soon as it has been measured, so an interrupted run keeps its rows.
+When a part's time is up, its remaining rows are marked ``cut off``. If a part hangs, its process is killed, and the
+next part begins in a new process.
 
     glass bench gpu --minutes 8 --data data/shards --out gpu.json
 
-``--device cpu`` rehearses all parts with small models; the figures are then those of a CPU.
+``--device cpu`` is a rehearsal: it runs all parts on the CPU, with small models.
 """
 
 import argparse
@@ -137,7 +137,7 @@ class _Runner:
                 yield answer
         crashed = self._crashed
         self.end()
-        state, words = ("failed", "the process ended") if crashed else ("cut off", "its time was up")
+        state, words = ("failed", "the process ended") if crashed else ("cut off", "its time limit was reached")
         for cell in owed or ["all"]:
             yield {"part": part, "cell": cell, "state": state, "words": words, "time_s": 0.0, "figures": {}}
             if crashed:

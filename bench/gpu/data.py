@@ -13,7 +13,7 @@ __all__ = ["SPLIT", "repeated"]
 SPLIT = "train"
 SAMPLES = {"cuda": 4096, "cpu": 256}
 """Minimum number of samples per epoch, by device. An epoch must not end during a measurement, because prefetching would
-then start again."""
+have to restart."""
 
 
 @cache

@@ -16,7 +16,7 @@ __all__ = ["SHARDS_VARIABLE", "TESTS"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARDS_VARIABLE = "GLASS_GPU_TEST_SHARDS"
 """Environment variable with the path of the shards for the GPU tests. If it is not set, the tests use the shards given
-by ``--data``; without either, they build small shards."""
+by ``--data``; if neither is given, they build small shards."""
 # The machine may lack the pytest plugins that pyproject.toml asks for, and its libraries may give other warnings.
 PLAIN = ["-o", "addopts=--import-mode=importlib", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]
 _OUTCOME = re.compile(r"^(\S+::\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)

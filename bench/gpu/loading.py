@@ -14,7 +14,7 @@ from shards.cli.wording import counted
 __all__ = ["LOADER"]
 
 CROP_COUNTS = (4, 1, 16, 2, 8)
-"""Numbers of crops in descending order of importance, since time may run out before the last ones are measured."""
+"""Crop counts to measure, most important first, because time may run out before the last ones."""
 PREFERRED_CROPS = 4
 TURN_S = {"cuda": 1.0, "cpu": 0.3}
 BATCH = {"cuda": 32, "cpu": 8}

@@ -13,11 +13,11 @@ Answer = tuple[dict[str, Any], str]
 
 
 class Skipped(Exception):
-    """A cell cannot be measured here; the message says why."""
+    """Raised if a cell cannot be measured here; the message says why."""
 
 
 class CutOff(Exception):
-    """A cell ran out of time while it was measured. ``figures`` and ``words`` hold its results so far."""
+    """Raised if time ran out while a cell was being measured. ``figures`` and ``words`` hold its results so far."""
 
     def __init__(self, figures: dict[str, Any], words: str) -> None:
         super().__init__(words)
@@ -59,7 +59,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Part:
-    """Cells that answer one question together, and the share of the total time that they may use."""
+    """A group of cells that together answer one question, and the share of the total time that they may use."""
 
     name: str
     share: float

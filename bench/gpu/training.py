@@ -1,5 +1,5 @@
-"""Measures training steps: their speed with the loader, with a batch that is already on the device, and compiled, and
-their memory."""
+"""Measures the memory and the speed of training steps. The speed is measured with the loader, with a batch that is
+already on the device, and with compilation."""
 
 import gc
 import time

@@ -58,8 +58,8 @@ def _require(setting: Setting) -> None:
 
 
 def _warm_up() -> None:
-    """Compiles the kernels while the GPU tests run in another process. In a fresh checkout, this takes half a
-    minute."""
+    """Compiles the kernels while the GPU tests run in another process, since compilation takes half a minute in a fresh
+    checkout."""
     from bench.gpu.pixels import spliced_jobs
 
     with suppress(Exception):  # the part that needs the kernels fails in the same way, and reports it
@@ -89,7 +89,7 @@ def _measured(part: Part, setting: Setting, deadline: float) -> Iterator[dict[st
 
 def _answer(cell: Cell, left: float) -> tuple[State, dict[str, Any], str]:
     if left <= 0:
-        return "cut off", {}, "its time was up"
+        return "cut off", {}, "its time limit was reached"
     try:
         return "done", *cell.measure(left)
     except CutOff as error:

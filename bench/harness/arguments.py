@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
+class _InformativeDefaults(argparse.ArgumentDefaultsHelpFormatter):
     """Appends "(default: 5)" to a help text, unless there is no default to report or the text already mentions it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -37,7 +37,7 @@ class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
 def bench_parser(name: str, about: str) -> CommandParser:
     """A parser for ``glass bench NAME``."""
     return CommandParser(
-        prog=program_name(f"python -m bench {name}"), description=about, formatter_class=_DefaultsThatSaySomething
+        prog=program_name(f"python -m bench {name}"), description=about, formatter_class=_InformativeDefaults
     )
 
 
@@ -63,7 +63,7 @@ def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
     that many threads is pinned. Raises ``InputError`` naming the argument at fault."""
     check_at_least(1, options, "rounds")
     if not 0 < options.seconds_per_round <= 600:
-        raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be from 0 to 600")
+        raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be above 0 and at most 600")
     check_output(options)
     asked = whole_numbers("--threads", options.threads)
     return {threads: choose_cores(threads) for threads in asked}

@@ -14,7 +14,7 @@ import psutil
 __all__ = ["QUIET_CORES", "busy_cores", "environment", "warn_if_busy"]
 
 QUIET_CORES = 0.5
-"""Number of cores. If other programs keep more than this many busy, measurements count as unreliable."""
+"""Number of cores. If other programs keep more cores than this busy, measurements are considered unreliable."""
 LOOK_S = 0.3
 
 LIBRARIES = (
@@ -36,7 +36,8 @@ LIBRARIES = (
 
 def environment(cores: list[int]) -> dict[str, Any]:
     """Describes the machine and the software of a measurement in plain values, for the JSON document. ``cores`` are the
-    CPUs used by the measurement. Call it while the bench itself computes nothing."""
+    CPUs used by the measurement. Must be called while the bench itself is idle, because it also measures how busy other
+    programs keep the machine."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -61,8 +62,8 @@ def warn_if_busy(found: dict[str, Any]) -> None:
 
 
 def busy_cores() -> float:
-    """Mean number of cores that other programs keep busy, measured over 0.3 s in which this process sleeps. The load
-    average is no substitute: it would still include the previous bench a minute later."""
+    """Mean number of cores that other programs keep busy, measured over 0.3 s during which this process sleeps. The
+    load average would not do, because it still reflects the previous bench a minute after that bench has ended."""
     return round(sum(psutil.cpu_percent(LOOK_S, percpu=True)) / 100, 2)
 
 

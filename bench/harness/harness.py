@@ -30,7 +30,7 @@ class Measurement:
     images_per_s: list[float] = field(default_factory=list)
     """One value per round."""
     images: int = 0
-    """Number of images delivered in all rounds together."""
+    """Total number of images delivered in all rounds."""
     cpu_s: float = 0.0
     peak_rss_mib: float = 0.0
     report: dict[str, float] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Measurement:
 
 @dataclass
 class Outcome:
-    """The results of a set of tasks measured in turn."""
+    """The results of a set of tasks that were measured in alternating rounds."""
 
     measurements: list[Measurement]
     skipped: dict[str, str]

@@ -1,4 +1,4 @@
-"""Types of the JSON documents printed by benches that measure images per second."""
+"""Typed schemas of the JSON documents printed by benches that measure images per second."""
 
 from typing import TypedDict
 
@@ -62,7 +62,7 @@ class ImageRow(TypedDict):
 
 
 class TurnsRow(ImageRow):
-    """A row for a method that was measured in alternating rounds with others."""
+    """A row for a method whose rounds alternated with those of other methods."""
 
     images: str
     """Name of the image set or split that was measured."""

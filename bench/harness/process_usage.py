@@ -26,7 +26,7 @@ class Usage:
     loading libraries."""
     peak_rss_mib: float
     """Peak resident memory in MiB, including libraries and mapped pages of shards. The peaks of child processes are
-    added, so a page that several processes share is counted once for each of them."""
+    added, so a page that several processes share is included once for each of them."""
 
 
 def usage_now() -> Usage:
@@ -45,7 +45,7 @@ def usage_now() -> Usage:
 
 
 def reset_peak_rss() -> None:
-    """Resets the peaks to the memory that is resident now, so that preparation is not counted."""
+    """Resets the peaks to the currently resident memory, so that later peaks exclude the preparation."""
     for process in _family():
         process_peak.reset_peak_rss(process.pid)
 

@@ -1,4 +1,4 @@
-"""Rows and ratios of the document that a bench prints, and the targets for the ratios."""
+"""Builds the rows and ratios of a bench's JSON document, and defines target values for the ratios."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,8 +67,8 @@ PAIRS = (
 
 
 def reference_crops(crop_counts: Sequence[int]) -> int:
-    """Returns the number of crops at which ratios are computed: 4 if it is in ``crop_counts``, otherwise the first one
-    there."""
+    """Returns the number of crops at which ratios are computed: 4 if ``crop_counts`` contains it, otherwise its first
+    element."""
     return PREFERRED_CROPS if PREFERRED_CROPS in crop_counts else crop_counts[0]
 
 
@@ -86,7 +86,7 @@ def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) ->
 
 def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Ratio]:
     """Returns the ratios ``speedup_2_threads`` and so on: images per second of ``method`` with that many threads ÷
-    those with one thread. Empty if one thread was not measured."""
+    those with one thread. Empty if there is no measurement with one thread."""
     by_threads = {m.task.threads: m for m in measured if m.task.method == method}
     if 1 not in by_threads:
         return {}
@@ -98,7 +98,8 @@ def thread_ratios(measured: Iterable[Measurement], method: str) -> dict[str, Rat
 
 
 def row_of(bench: str, measurement: Measurement, megapixels: float, **more: Any) -> dict[str, Any]:
-    """A measurement as a row, with the additional fields ``more`` and those that the method itself reports."""
+    """Returns the row for a measurement, with the additional fields ``more`` and those that the method itself
+    reports."""
     task, report = measurement.task, dict(measurement.report)
     row = {
         "bench": bench,
@@ -126,8 +127,8 @@ def ratio_fields(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, Any]]:
 
 
 def check_rates(where: str, row: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` if a figure is negative or the median lies outside its spread. The message calls the row
-    ``where``."""
+    """Raises ``ValueError`` if a figure is negative or the median lies outside its spread. ``where`` identifies the row
+    in the message."""
     for name, value in row.items():
         if isinstance(value, int | float) and value < 0:
             raise ValueError(f"{where}.{name} = {value!r} is not a number of at least 0")

@@ -1,4 +1,5 @@
-"""Types of the JSON documents of all benches. Each document is checked both when it is printed and when it is read.
+"""Typed schemas of the JSON documents of all benches. Each document is checked both when it is printed and when it is
+read.
 
 ``rows``  one row per measured combination of method and settings; benches that measure images per second use
 :class:`ImageRow`
@@ -50,7 +51,8 @@ class Scale(TypedDict):
 
 
 class SoakSummary(TypedDict):
-    """The result of a soak test: how much memory, handles and threads grew, and how many faults and kills occurred."""
+    """The result of a soak test: how much memory use grew, how many handles and threads were added, and how many faults
+    and kills occurred."""
 
     verdict: str
     rss_growth: Number
@@ -72,7 +74,7 @@ class SoakSummary(TypedDict):
 
 
 class SoakSeries(TypedDict):
-    """The values measured during a soak test, over time."""
+    """Time series of the values measured during a soak test."""
 
     time_s: list[Number]
     rss_bytes: list[int]
@@ -83,7 +85,7 @@ class SoakSeries(TypedDict):
 
 
 class Soak(TypedDict):
-    """The document of ``bench soak``, a long test under faults."""
+    """The document of ``bench soak``, a long-running test with injected faults."""
 
     bench: str
     environment: Environment
@@ -221,8 +223,8 @@ def check_result(name: str, document: dict[str, Any]) -> None:
 
 
 def check_line(line: object) -> Line:
-    """Checks a line of results and returns it. Raises ``ValueError`` if the line or its document does not match its
-    type."""
+    """Checks one line of a results file and returns it. Raises ``ValueError`` if the line or its document does not
+    match its type."""
     checked = typed_document(line, Line, "line")
     if checked["bench"] not in SCHEMAS:
         raise ValueError(f"line.bench = {checked['bench']!r} is not one of {', '.join(SCHEMAS)}")

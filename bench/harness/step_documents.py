@@ -1,4 +1,4 @@
-"""Types of the documents of benches that measure the memory and time of training steps."""
+"""Typed schemas of the result documents of those benches that measure the memory or time of training steps."""
 
 from typing import TypedDict
 

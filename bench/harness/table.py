@@ -90,7 +90,7 @@ def print_formats(
     formats: Mapping[str, str],
     photographs: Mapping[tuple[str, float], int],
 ) -> None:
-    """Prints images per second, with a line per format and size and a column per method.
+    """Prints images per second, with one line for each combination of format and size, and one column per method.
 
     ``methods`` and ``formats`` map names to labels; ``photographs`` maps (format, megapixels) to the number of
     photographs.
@@ -163,7 +163,8 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
 
 
 def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the memory of a training step by its parts, and the fitted lines of memory against the number of crops."""
+    """Prints the memory of training steps, broken down by purpose, and the lines fitted to memory as a function of the
+    number of crops."""
     console = Console(width=WIDEST, highlight=False, markup=False)
     title = "peak memory of one training step in MiB (activations include all temporaries)"
     sizes = ("peak", *MEMORY_PARTS, "kept", "process")
@@ -203,7 +204,7 @@ def print_about(methods: Mapping[str, str]) -> None:
 
 
 def print_skipped(skipped: Mapping[str, str], failed: Mapping[str, str]) -> None:
-    """Prints the methods that have no row, with the reason."""
+    """Prints the methods that have no row, and the reason for each."""
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     for name, reason in failed.items():

@@ -11,7 +11,7 @@ __all__ = ["Method", "MethodInfo", "NotAvailable", "Task"]
 
 
 class NotAvailable(Exception):
-    """A method cannot run here, for example because a library is missing. The message gives the reason."""
+    """Raised if a method cannot run here, for example because a library is missing. The message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Task:
     threads: int
     cores: list[int]
     seconds_per_round: float
-    """Target duration of a round in seconds. A round consists of whole passes over the files: the smallest number that
-    is expected to take this long."""
+    """Target duration of a round in seconds. A round consists of the smallest number of whole passes over the files
+    that is expected to take this long."""
     options: dict[str, str] = field(default_factory=dict)
     """Method-specific options."""
 
@@ -63,7 +63,7 @@ class Task:
 
 
 class Method(ABC):
-    """Base class for the work that is measured, such as one way to turn encoded images into a global view and crops.
+    """Base class for the work that is measured, for example a way to turn encoded images into global views and crops.
 
     A pass processes every file of the corpus once. Each call of ``run`` is one turn: it starts with empty queues and
     returns when the last result is in memory, so all work is timed.

@@ -1,5 +1,5 @@
-"""The methods that ``glass bench decode`` compares. Each has a class, and a description that also says what the method
-leaves out.
+"""The methods that ``glass bench decode`` compares. Each has a class, and a description that also says which work the
+method omits.
 
 All methods start with bytes in the page cache and end with pixels in memory. The loader's methods copy the global view
 from the shard; ``recipe`` and ``dali_full`` have to make the view from the decoded image. ``dali_roi``, ``precut`` and

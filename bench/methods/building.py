@@ -16,7 +16,7 @@ __all__ = ["BuildSample", "EntryPoints", "PillowDecode"]
 
 
 class _EncodedPasses(FilePasses):
-    """Base class of methods for which reading is not timed: it keeps the bytes of all files in memory."""
+    """Base class of benchmarked methods that exclude file reading from the time: it keeps all files in memory."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -46,7 +46,7 @@ class EntryPoints(_EncodedPasses):
 
 
 class BuildSample(_EncodedPasses):
-    """All work on a sample: metadata, hashes, decoding, global view and entry points."""
+    """Does everything that a build does for one sample: metadata, hashes, decoding, global view and entry points."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""

@@ -1,4 +1,4 @@
-"""NVIDIA DALI on the CPU, used as its documentation shows: a single graph leads from encoded bytes to crops.
+"""NVIDIA DALI on the CPU, used as its documentation shows, with a single graph that turns encoded bytes into crops.
 
 The decoder settings are those of our loader (accurate transform, smooth chroma upsampling), so all methods produce the
 same pixels.
@@ -61,8 +61,8 @@ class _DaliPasses(Method):
     """Base class that runs a DALI pipeline until its input is exhausted. During the warm-up, DALI's buffers grow to fit
     the largest image.
 
-    DALI works ahead in its own threads. A turn therefore starts with an empty queue and ends only when the input is
-    exhausted and every result has been taken, so all computation is timed.
+    DALI works ahead in its own threads. To include all of that work in the time, a turn starts with an empty queue, and
+    ends only when the input is exhausted and every result has been taken.
     """
 
     def __init__(self, task: Task) -> None:

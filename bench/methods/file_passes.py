@@ -27,8 +27,8 @@ class FilePasses(Method):
 
     @abstractmethod
     def one(self, copy: int, index: int, turn: int) -> Any:
-        """Processes the image at position ``index`` with its window set ``copy``. ``turn`` counts the images of the
-        current turn, from 0. Returns the result, which the caller discards."""
+        """Processes the image at position ``index`` with its window set ``copy``, and returns the result, which the
+        caller discards. ``turn`` numbers the calls within the current turn, from 0."""
 
     def warm_up(self) -> float:
         """See :class:`bench.harness.task.Method`. Runs a quarter of a pass, and then a whole pass unless that would

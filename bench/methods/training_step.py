@@ -1,4 +1,4 @@
-"""The measured process of ``glass bench memory``: counts the memory of one training step of a preset, then times
+"""The measured process of ``glass bench memory``: determines the memory of one training step of a preset, then times
 further steps."""
 
 import time
@@ -37,7 +37,8 @@ def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunCon
 
 
 class TrainingStep(Method):
-    """The method that the harness runs: it counts memory during the warm-up, and each pass is one training step."""
+    """The method that the harness runs: it determines the memory of a step during the warm-up, and each pass is one
+    training step."""
 
     def __init__(self, task: Task) -> None:
         self.config = step_config(task.options, task.num_crops, task.threads)
@@ -48,7 +49,7 @@ class TrainingStep(Method):
         self.figures: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """Measures the memory of one step; returns the seconds that the step took."""
+        """Determines the memory of one step. Returns the seconds that the step took."""
         start = time.perf_counter()
         if self.by_shapes:
             with self._mode():
@@ -62,8 +63,8 @@ class TrainingStep(Method):
         return time.perf_counter() - start
 
     def _mode(self) -> AbstractContextManager[None]:
-        """Context manager: if memory is counted by shapes, tensors created inside have shapes and storage sizes but no
-        values."""
+        """Context manager: if memory is to be computed from shapes, tensors created inside have shapes and storage
+        sizes but no values."""
         return without_numbers(self._fake) if self.by_shapes else nullcontext()
 
     def run(self) -> int:
@@ -73,6 +74,6 @@ class TrainingStep(Method):
         return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """Returns all memory counts by name, in bytes, together with the counting method, the device, the precision and
-        the image sizes."""
+        """Returns all memory figures by name, in bytes, together with the way in which they were obtained, the device,
+        the precision and the image sizes."""
         return self.step.described(self.figures, COUNTED_BY_SHAPES if self.by_shapes else None)

@@ -27,7 +27,8 @@ Views = tuple[torch.Tensor, torch.Tensor]
 
 
 class PeerPasses(Method):
-    """The base class of the peers. A turn consists of one or more epochs. Each ends when its last batch is in memory.
+    """The base class of the peers. A turn consists of one or more epochs, each of which ends when its last batch is in
+    memory.
 
     Since there are few images, batches are small. The number of batches is a multiple of the number of threads, so that
     no worker waits for another at the end of an epoch.

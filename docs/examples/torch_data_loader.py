@@ -25,7 +25,7 @@ class Batches(IterableDataset):
     def __iter__(self) -> Iterator[Batch]:
         if get_worker_info() is not None:
             raise RuntimeError(
-                "num_workers must be 0: the loader reads ahead in threads, each worker would read it all"
+                "num_workers must be 0: the loader reads ahead in threads, and each worker would read all data"
             )
         yield from self.loader
 

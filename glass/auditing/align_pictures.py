@@ -17,7 +17,7 @@ from shards.jpeg.kernel_cache import cached
 __all__ = ["LEVELS", "grey_pyramid", "same_picture_scores"]
 
 LEVELS = (16, 32, 64, 128)
-"""Side lengths of the grey pictures on which the alignment is refined, one after the other."""
+"""Side lengths, in pixels, of the grey pictures at which the alignment is refined, from coarse to fine."""
 
 _STEPS = 12  # maximum number of Gauss-Newton steps at each level; most pairs converge within five
 _LEAST_DETAIL = 0.5  # standard deviation in grey levels; with less, a picture is flat except for noise
@@ -25,9 +25,9 @@ _EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dis
 
 
 def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
-    """Returns grey pictures (side, side) float32 of a global view (S, S, 3) uint8, from coarse to fine.
+    """Converts a global view (S, S, 3) uint8 to grey pictures (side, side) float32, from coarse to fine.
 
-    The sides are those of ``LEVELS`` that do not exceed S.
+    There is one picture for each side length in ``LEVELS`` that does not exceed S.
     """
     grey = Image.fromarray(view).convert("L")
     sides = [side for side in LEVELS if side <= view.shape[0]]
@@ -154,7 +154,7 @@ def _blurred(image: Any, present: Any) -> Any:
 def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
     """Returns (correlation of ``a`` and ``b``, standard deviation of ``a``, standard deviation of ``b``).
 
-    Only the pixels that are marked in ``present`` count.
+    Only pixels that are marked in ``present`` are included.
     """
     n, sa, sb, saa, sbb, sab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(a.shape[0]):

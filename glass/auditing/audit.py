@@ -1,7 +1,7 @@
 """Audits a data set before any model is trained on it, and states the findings in plain language.
 
-``audit_dataset`` returns the document that ``glass audit`` writes as ``DATA/audit.json`` and that reports show at the
-top: an :class:`glass.auditing.document.Audit`.
+``audit_dataset`` returns an :class:`glass.auditing.document.Audit`, the document that ``glass audit`` writes to
+``DATA/audit.json``. ``glass report`` shows its findings at the top of the page.
 """
 
 import json
@@ -23,10 +23,10 @@ __all__ = ["audit_dataset"]
 
 
 def audit_dataset(dataset: "ShardDataset", duplicates: "Duplicates", seed: int = 0) -> Audit:
-    """The audit of ``dataset`` as a document.
+    """Audits ``dataset`` and returns the result as a document.
 
-    ``duplicates`` is the result of :func:`glass.auditing.duplicates.find_duplicates`; apart from it, only the manifest
-    is read.
+    ``duplicates`` is the result of :func:`glass.auditing.duplicates.find_duplicates`. Everything else is taken from the
+    manifest.
     """
     metadata = audit_metadata(dataset, seed)
     found, findings = audit_duplicates(dataset, duplicates)

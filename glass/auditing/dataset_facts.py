@@ -1,4 +1,5 @@
-"""File properties of a data set, called facts in the code: as numbers for the audit to compare, and as text."""
+"""Extracts the file properties of a data set's samples (called facts in the code): as numbers for the audit to compare,
+and as text for its reader."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""``audit.json``, the result of an audit: its types, and how it is read and checked."""
+"""Typed schema of ``audit.json``, the result of an audit, and functions that read and check the file."""
 
 from pathlib import Path
 from typing import Annotated, TypedDict
@@ -111,7 +111,7 @@ class PairRecord(TypedDict):
 
 
 class DuplicatesRecord(TypedDict):
-    """Pairs of images that show the same picture, and how many pairs were compared to find them."""
+    """Pairs of images that show the same picture, and how many candidate pairs were compared to find them."""
 
     same_file: Count
     same_pixels: Count
@@ -125,7 +125,7 @@ class DuplicatesRecord(TypedDict):
 
 
 class AuditSummary(TypedDict):
-    """Those parts of an audit that are shown in reports."""
+    """The subset of an audit that reports show."""
 
     severity: str
     """Severity of the worst finding."""
@@ -163,12 +163,13 @@ def read_audit(root: Path) -> Audit | None:
 
 
 def audit_summary(audit: Audit) -> AuditSummary:
-    """Returns those parts of ``audit`` that are shown in reports."""
+    """Returns the subset of ``audit`` that reports show."""
     return {"severity": audit["severity"], "equalised": audit["equalised"], "findings": audit["findings"]}
 
 
 def check_audit(document: object) -> Audit:
-    """Checks that ``document`` is a valid audit and returns it. Raises ``ValueError`` describing the first fault."""
+    """Checks that ``document`` is a valid audit and returns it. Raises ``ValueError`` describing the first
+    violation."""
     audit = versioned_document(document, Audit, FORMAT_VERSION)
     for finding in audit["findings"]:
         if set(finding) != set(FindingRecord.__annotations__):

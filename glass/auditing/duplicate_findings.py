@@ -1,4 +1,4 @@
-"""Findings about duplicates and groups, with advice."""
+"""Formulates findings about duplicates and groups, with advice."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[D
 
 
 def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]:
-    """The first ``MAX_LISTED`` pairs, in the form that the audit document uses."""
+    """The records of the first ``MAX_LISTED`` pairs for the audit document."""
     wanted = pa.array(duplicates.pairs[:MAX_LISTED].ravel())
     rows = dataset.table.select([*_SHOWN, *_COMPARED]).take(wanted).to_pylist()
     pairs = zip(duplicates.same_pixels, duplicates.detail, rows[::2], rows[1::2], strict=False)
@@ -115,8 +115,8 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
 def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
     """Returns up to three findings about ``pairs`` (m, 2).
 
-    There is one for pairs across splits, one for pairs across classes, and one for all other pairs. ``what`` says what
-    the two images of a pair share, such as "the same pixels".
+    There is one for pairs across splits, one for pairs across classes, and one for all other pairs. ``what`` names what
+    the two images of a pair have in common, such as "the same pixels".
     """
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 LEAST_DETAIL, LEAST_COARSE = 0.75, 0.9
-"""The lowest correlations of the fine detail and of the whole pictures at which two images count as the same picture.
+"""Minimum correlations of the fine detail and of the whole pictures for two images to be considered the same picture.
 
 Measured on 600 drawn scenes: with views of at least 128 pixels, re-saves, resizes and 5 % crops have a detail
 correlation of at least 0.88, and pairs of different scenes of at most 0.41. With views of 64 pixels, these limits are
@@ -50,7 +50,7 @@ class NearDuplicates:
     """The result of :func:`near_duplicates`."""
 
     pairs: np.ndarray
-    """(m, 2) int64 rows of the manifest, first < second."""
+    """(m, 2) int64 manifest row indices, first < second."""
     detail: np.ndarray
     """(m,) float64: correlation of the two images' detail, ``LEAST_DETAIL`` … 1."""
     candidates: int
@@ -64,14 +64,15 @@ class Duplicates:
     """The result of :func:`find_duplicates`: pairs of samples that show the same picture, the worst first."""
 
     pairs: np.ndarray
-    """(m, 2) int64 rows of the manifest, first < second. Pairs that differ in split *and* class come first, then those
-    that differ in one of the two, then the others; within each of these, the most similar come first."""
+    """(m, 2) int64 manifest row indices, first < second. Pairs that differ in both split *and* class come first,
+    followed by those that differ in one of the two, and the rest; within each of these, pairs are sorted by decreasing
+    similarity."""
     detail: np.ndarray
     """(m,) float64: correlation of the two images' detail, ``LEAST_DETAIL`` … 1; 1 for equal pixels."""
     same_pixels: np.ndarray
     """(m,) bool: True for exact duplicates (equal decoded pixels), False for near ones."""
     near: NearDuplicates | None
-    """The result of the search for near duplicates; None if they were not searched for."""
+    """The result of the search for near duplicates; None if there was no such search."""
 
 
 def find_duplicates(
@@ -94,7 +95,8 @@ def find_duplicates(
 
 
 def exact_duplicates(dataset: ShardDataset, column: str) -> np.ndarray:
-    """Pairs of rows (m, 2) int64 whose samples have equal hashes in ``column``, "sha256" or "pixel_sha256".
+    """(m, 2) int64 manifest row indices of pairs of samples with equal hashes in ``column``, "sha256" or
+    "pixel_sha256".
 
     If k samples are equal, the first of them is paired with each of the k - 1 others.
     """
@@ -122,9 +124,9 @@ def near_duplicates(
 ) -> NearDuplicates:
     """Finds pairs of samples that show the same picture with different pixels and do not share a group.
 
-    Reads every global view once, then those of the candidates again. During the first pass, calls ``advance(n)``
-    whenever ``n`` more views have been read. Needs 400 bytes of memory per sample. Raises ``InputError`` if a shard
-    cannot be read.
+    Reads every global view once, and those of the candidates a second time. During the first pass, calls ``advance(n)``
+    each time a further ``n`` views have been read. Needs 400 bytes of memory per sample. Raises ``InputError`` if a
+    shard cannot be read.
     """
     # Numba takes a second to import.
     from glass.auditing.near_candidates import describe, near_pairs
@@ -154,7 +156,8 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """Returns the maximum distance between the pictures of a candidate pair in a data set of ``images`` pictures.
+    """Returns the distance of descriptors up to which two pictures become a candidate pair, in a data set of ``images``
+    pictures.
 
     A larger distance would find larger crops, but also more unrelated pairs, whose number grows with the square of the
     number of pictures.

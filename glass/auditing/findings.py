@@ -8,7 +8,7 @@ SERIOUS, WARNING, INFO = SEVERITIES = ("serious", "warning", "info")
 
 KINDS = {
     "metadata": "how well all file properties that leave traces in the pixels separate the classes",
-    "metadata_feature": "one such property that separates the classes by itself",
+    "metadata_feature": "one such property that separates the classes on its own",
     "not_in_pixels": "file properties that separate the classes but leave no trace in the pixels",
     "metadata_generator": "a generator whose files give themselves away",
     "group_across_splits": "a group with samples in several splits",
@@ -20,7 +20,7 @@ KINDS = {
     "near_duplicates_within_split": "one picture, re-saved, more than once in a split",
     "not_searched": "a search that was skipped, or not finished",
 }
-"""Kind of a finding → description of the kind."""
+"""Kind of finding → its description."""
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,9 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Drop in AUROC when this feature is shuffled, for a model trained on all features that leave traces in the pixels
-    (or, if this one leaves none, on all that leave none). Equivalent features can replace each other, so all of them
-    may seem unimportant: consider ``auroc``, too."""
+    """Drop in AUROC when this feature is shuffled, for a model trained on all features of the same category: those that
+    leave traces in the pixels, or those that do not. Equivalent features can replace each other, so all of them may
+    seem unimportant: consider ``auroc``, too."""
     real: str
     """Typical values of real images, as readable text."""
     generated: str
@@ -117,7 +117,7 @@ class _Sampled:
 
 
 def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | None:
-    """Audits all splits together. Returns None if a class has fewer than 20 scenes.
+    """Audits the samples of all splits as one set. Returns None if a class has fewer than 20 scenes.
 
     The result depends only on the data set and ``seed``, not on the number of threads.
     """
@@ -167,9 +167,10 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
 def _examine(
     facts: Mapping[str, Array], names: Iterable[str], sampled: _Sampled
 ) -> tuple[Array | None, dict[str, tuple[float, float]]]:
-    """Returns (scores, property → (AUROC of this property alone, importance)) for those of ``names`` that vary.
+    """Returns (scores, property → (AUROC of this property alone, importance)) for the properties ``names``.
 
-    The scores (n,) come from a model that is given all of these properties. They are None if no property varies.
+    Properties whose value is the same for all images are left out. The scores (n,) come from one model that is given
+    all other properties; they are None if there are none.
     """
     rows, label = sampled.rows, sampled.label
     varying = [name for name in names if len(np.unique(facts[name][rows])) > 1]
@@ -186,7 +187,8 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Returns the standard deviation of the AUROC of random scores, by the Mann-Whitney statistic.
+    """Returns the standard deviation of the AUROC of random scores, derived from the variance of the Mann-Whitney
+    statistic.
 
     ``counts`` are the sizes of the two classes.
     """

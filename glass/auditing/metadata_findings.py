@@ -26,7 +26,7 @@ _MOST_LISTED = 3
 
 
 def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, equalised: str = "") -> list[Finding]:
-    """The findings of ``audit``, at least one.
+    """Returns the findings of ``audit``, of which there is always at least one.
 
     ``audit`` is the result of :func:`glass.auditing.metadata_audit.audit_metadata` for ``real`` and ``generated``
     images. ``equalised`` states how the build reduced differences between the classes, as in ``dataset.json``.
@@ -62,9 +62,8 @@ def below_guessing(aurocs: Iterable[float]) -> bool:
 def _advice(differs: bool, equalised: str) -> str:
     """Returns advice, as text, on how to make the file properties of the two classes more alike.
 
-    ``--equalise match`` is suggested only if ``differs`` is true, that is, if the classes differ in some single
-    property by the test that ``--equalise match`` uses. A method that the build has already used is not suggested
-    again.
+    ``--equalise match`` is suggested only if ``differs`` is true, that is, if its test finds some single property in
+    which the classes differ. A method that the build has already used is not suggested again.
     """
     ways = ["collect the images of both classes in the same way"]
     if differs and not equalised.startswith(MATCHED):
@@ -117,7 +116,7 @@ def _alone(feature: FeatureAudit, audit: MetadataAudit, advice: str) -> Finding:
     name = FEATURES[feature.feature]
     says = "alone separates the classes"
     if feature.auroc - 0.5 <= LEAST:
-        says = "differs between the classes by more than chance, though alone it predicts little"
+        says = "differs between the classes by more than chance, although on its own it predicts little"
     text = (
         f"The {name} {says} (AUROC {feature.auroc:.2f}). Real images: {feature.real}; generated "
         f"images: {feature.generated}."

@@ -85,8 +85,8 @@ def near_pairs(descriptors: np.ndarray, radius: float, seed: int = 0) -> np.ndar
 
 @cached
 def _neighbours(keys: Any, order: Any, points: Any, limit: Any, window: int) -> Any:
-    """Pairs of rows of ``points``, (m, 2) int64, whose squared distance is at most ``limit``. Only rows with equal keys
-    that are at most ``window`` positions apart in ``order`` are compared."""
+    """Finds pairs of rows of ``points`` whose squared distance is at most ``limit``, (m, 2) int64. Compares only rows
+    that have equal keys and are at most ``window`` positions apart in ``order``."""
     found = np.empty((1024, 2), np.int64)
     count = 0
     for i in range(len(keys)):

@@ -1,2 +1,2 @@
-"""What a file claims about its origin: in a signed manifest, by an IPTC source type, or in text written by a
+"""Finds out what a file claims about its origin: in a signed manifest, in an IPTC source type, or in text written by a
 generator."""

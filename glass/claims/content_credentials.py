@@ -53,9 +53,9 @@ _PURPOSES = (
     "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's, for manifests
     "1.3.6.1.4.1.62558.2.1",  # C2PA's, for manifests
 )
-"""Accepted purposes (extended key usages) of a signer's certificate, which must have at least one of them. C2PA's own
-tool accepts the same. By default, the library accepts only the first, and so rejects even certificates that were issued
-for signing manifests."""
+"""Accepted purposes (extended key usages): a signer's certificate must have at least one of them. C2PA's own tool
+accepts the same list. The library's default is the first purpose alone, which rejects even certificates that were
+issued for signing manifests."""
 
 _CHANGED = "the file was changed after it was signed"
 _REASONS = {
@@ -118,12 +118,12 @@ def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
         return Claim("c2pa", "not checked", NEEDS_EXTRA)
     try:
         if trust is not None and _is_valid(store := _checked(c2pa, data, kind, trust), "Trusted"):
-            return Claim("c2pa", "valid and trusted", _said(store))
+            return Claim("c2pa", "valid and trusted", _claim_phrase(store))
         store = _checked(c2pa, data, kind, None)
     except c2pa.C2paError as error:
         require_sound_machine(error)
         return Claim("c2pa", "invalid", f"its Content Credentials cannot be read: {quoted(str(error), 160)}")
-    says = _said(store)
+    says = _claim_phrase(store)
     if _is_valid(store, "Trusted", "Valid"):
         return Claim("c2pa", "valid but signer unknown", says)
     but = f", but {_reason(store)}"
@@ -144,9 +144,9 @@ def _is_valid(store: dict[str, Any], *states: str) -> bool:
 def _context(trust: str | None) -> Any:
     """Returns the library's settings for a check.
 
-    If ``trust`` is None, the authority that issued the manifest's time stamp is as unknown as the signer. The time
-    stamp is then accepted without trust; otherwise the manifest would become invalid as soon as the signer's
-    certificate expires.
+    If ``trust`` is None, neither the signer nor the authority that issued the manifest's time stamp is trusted. The
+    settings accept such a time stamp all the same, because without one, the manifest would become invalid as soon as
+    the signer's certificate expires.
     """
     c2pa = optional("c2pa")
     assert c2pa is not None
@@ -155,11 +155,11 @@ def _context(trust: str | None) -> Any:
     return c2pa.Context.from_dict(_OFFLINE | {"verify": verify, "trust": anchors})
 
 
-def _said(store: dict[str, Any]) -> str:
+def _claim_phrase(store: dict[str, Any]) -> str:
     """A phrase that states the claim of the active manifest in ``store``, the program that wrote it, and its signer."""
     active = store["manifests"][store["active_manifest"]]
     own = _source_types(active)
-    what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _said_of_parts(store["manifests"], active)
+    what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _origin_of_parts(store["manifests"], active)
     program, signer = _program(active), active.get("signature_info") or {}
     names = dict.fromkeys(str(signer[key]) for key in ("common_name", "issuer") if signer.get(key))
     by = f", with {quoted(program, _NAME)}" if program else ""
@@ -168,8 +168,9 @@ def _said(store: dict[str, Any]) -> str:
     return f"{what}{by}{signed}{date}"
 
 
-def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """Returns a phrase on the origin of a picture that this one was made from, taken from that picture's manifest.
+def _origin_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
+    """Returns a phrase that states the origin of a source picture, one that this picture was made from, according to
+    the source picture's own manifest.
 
     The outer manifest's signature proves only that the source picture was included, not that its claim is true. If the
     source picture's manifest failed its check when the picture was included, the phrase says so.
@@ -186,7 +187,7 @@ def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
             doubt = "" if sound else ", a manifest that fails the check"
             return f"made from a picture whose own manifest says: {source_type_phrase(kinds[0])}{doubt}"
         waiting += [(deeper, sound) for deeper in manifests[label].get("ingredients", [])]
-    return "Content Credentials that do not say how the picture came to be"
+    return "Content Credentials that do not state how the picture was made"
 
 
 def _source_types(manifest: dict[str, Any]) -> list[str]:

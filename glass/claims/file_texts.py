@@ -16,7 +16,7 @@ from shards.images.containers import Piece, iso_boxes, png_chunks
 __all__ = ["FileTexts", "Text", "file_texts"]
 
 MAX_BYTES = 1 << 20
-"""At most this many bytes of each text are read."""
+"""Maximum number of bytes read from each text."""
 _MAX_TEXTS = 64
 _MAX_KEYWORD = 79  # of a PNG
 
@@ -65,8 +65,8 @@ class FileTexts:
 def file_texts(image: ImageFile.ImageFile, data: bytes) -> FileTexts:
     """Reads the texts of an image file, at most ``_MAX_TEXTS`` of each kind.
 
-    ``image`` is the result of ``open_image(data)``. If metadata are damaged, an exception raised by Pillow, of any
-    type, may propagate to the caller.
+    ``image`` is the result of ``open_image(data)``. If the metadata are damaged, exceptions of any type may propagate
+    from Pillow to the caller.
     """
     if image.format == "PNG":
         packets, texts, exif = _png(data)
@@ -166,8 +166,8 @@ def _exif_texts(exif: Image.Exif) -> Iterator[Text]:
 def _user_comment(comment: bytes) -> str:
     """Decodes EXIF's UserComment, whose first eight bytes name the encoding.
 
-    For UTF-16, these bytes do not state the byte order, and programs write either. It is guessed from the positions of
-    zero bytes.
+    For UTF-16, these bytes do not state the byte order, and both orders occur in practice. The order is guessed from
+    the positions of zero bytes.
     """
     text = comment[8:]
     if not comment.startswith(b"UNICODE\0"):

@@ -10,7 +10,7 @@ from glass.claims.file_texts import Text
 __all__ = ["generator_claims"]
 
 SEARCHED = 1 << 16
-"""At most this many characters of each text are searched. The beginning suffices to recognise settings."""
+"""Maximum number of characters of each text that are searched. The beginning suffices to recognise settings."""
 _EXCERPT = 140
 _FOR_PROGRAMS = ("{", "[", "prompt:", "workflow:", "Prompt:", "Workflow:")
 
@@ -76,8 +76,8 @@ _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"
 def generator_claims(texts: Sequence[Text]) -> list[Claim]:
     """Returns one claim for each generator that is recognised in ``texts``, by its settings or by its name.
 
-    Each text counts for one generator only, that of the first matching rule. A claim quotes the generator's first text
-    with settings or, if there is none, its first text with the name.
+    Each text is attributed to a single generator, that of the first matching rule. A claim quotes the generator's first
+    text with settings or, if there is none, its first text with the name.
     """
     settings: dict[str, Claim] = {}
     names: dict[str, Claim] = {}
@@ -96,8 +96,8 @@ def _claim(what: str, mark: _Mark, text: Text) -> Claim:
 def _where(text: Text) -> str:
     """Describes, in parentheses, where ``text`` was found: its kind and field, followed by an excerpt.
 
-    If the text is in a format for programs, such as JSON, the name of the model is given instead of an excerpt,
-    provided that the text contains one.
+    A text in a machine-readable format such as JSON is not quoted; if it names the generator's model, that name is
+    given instead.
     """
     place = f"{text.kind} {quoted(text.name, 60)}" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):

@@ -1,4 +1,4 @@
-"""Reads the claims of a file, and puts them into one sentence."""
+"""Reads the claims of a file, and summarises them in one sentence."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -18,7 +18,7 @@ from shards.metadata.embedded import holds_manifest
 
 __all__ = ["claims_sentence", "read_claims"]
 
-NO_CLAIM = "the file makes none of the claims that are searched for"
+NO_CLAIM = "none of the claims that were searched for was found in the file"
 
 
 def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
@@ -32,7 +32,7 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
     try:
         image = open_image(data)
     except RejectedImage as error:
-        return [Claim("generator text", "not checked", f"nothing that could be read ({error})")]
+        return [Claim("generator text", "not checked", f"its metadata could not be read ({error})")]
     signed = _guarded("c2pa", lambda: _signed(image, data, trust))
     written = _guarded("generator text", lambda: _written(image, data, looked_elsewhere=bool(signed)))
     return signed + written
@@ -57,8 +57,8 @@ def _signed(image: ImageFile.ImageFile, data: bytes, trust: str | None) -> list[
 def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) -> list[Claim]:
     """Returns the unsigned claims, which anyone can write into a file.
 
-    ``looked_elsewhere`` is true if the file itself contains a manifest; a link to one stored elsewhere is then not
-    reported.
+    If the file contains a manifest, the caller sets ``looked_elsewhere``, and links to manifests stored elsewhere are
+    not reported.
     """
     with quiet():
         found = file_texts(image, data)
@@ -73,4 +73,4 @@ def _guarded(source: Literal["c2pa", "generator text"], read: Callable[[], list[
         return read()
     except Exception as error:
         require_sound_machine(error)
-        return [Claim(source, "not checked", f"nothing that could be read ({type(error).__name__}: {error})")]
+        return [Claim(source, "not checked", f"its metadata could not be read ({type(error).__name__}: {error})")]

@@ -51,8 +51,8 @@ def source_type_phrase(value: str) -> str:
 def iptc_claims(properties: list[tuple[str, str]]) -> list[Claim]:
     """Returns the claims in a file's XMP ``properties``.
 
-    There is one claim for each source type. If no source type is given but an AI system is, there is one claim that
-    names the system.
+    There is one claim for each source type. If the properties name an AI system but no source type, the only claim is
+    one that names the system.
     """
     types = dict.fromkeys(value for name, value in properties if name == _SOURCE_TYPE)
     system = " ".join(next((v for n, v in properties if n == wanted), "") for wanted in (_SYSTEM, _VERSION)).strip()

@@ -6,7 +6,7 @@ from xml.parsers import expat
 __all__ = ["MAX_BYTES", "xmp_properties"]
 
 MAX_BYTES = 1 << 20
-"""At most this many bytes of a packet are read. Adobe's programs keep packets below 64 kB."""
+"""Maximum number of bytes read from a packet. Adobe's programs keep packets below 64 kB."""
 _MAX_PROPERTIES = 4096
 _MAX_VALUE = 4096  # characters of one value
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -78,8 +78,8 @@ def _refuse(*_: object) -> None:
 
 
 def _parts(packet: bytes) -> Iterator[bytes]:
-    """Yields ``packet`` without its padding in small parts: if one is damaged, those before it have already been
-    parsed."""
+    """Yields ``packet``, without its padding, in small pieces. If a piece is damaged, the parser has already processed
+    all those before it."""
     packet = packet[:MAX_BYTES].strip(b"\0 \r\n\t")
     for start in range(0, len(packet), 4096):
         yield packet[start : start + 4096]

@@ -1,1 +1,1 @@
-"""The settings of a training run, the record of the images that it learnt from, and its folder."""
+"""Training-run settings, the record of the images that a run learnt from, and the run folder."""

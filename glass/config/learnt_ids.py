@@ -30,7 +30,7 @@ __all__ = ["LEARNT_FILE", "LearntIds", "Overlap", "learnt_path", "overlap", "rea
 LEARNT_FILE = "learnt_ids.parquet"
 FORMAT_VERSION = 1
 TRAINED_ON, CHOSEN_BY = "train", "valid"
-"""The ways in which a model can have used an image: for training, or only for choosing its epoch."""
+"""The two uses that a model can have made of an image: as training data, or only for choosing its epoch."""
 
 _SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
 
@@ -38,7 +38,7 @@ Ids = npt.NDArray[np.int64]
 
 
 class Overlap(TypedDict):
-    """How many images of a given set were used to train a model or to choose its epoch."""
+    """Counts of the images in a given set that were used to train a model or to choose its epoch."""
 
     images: int
     """Number of images in the set."""
@@ -53,7 +53,7 @@ class LearntIds:
     """The content ids of the images that one model learnt from."""
 
     content_id: Ids
-    """(n,) int64, ascending, unique."""
+    """Content ids, (n,) int64, ascending, unique."""
     chosen_on: npt.NDArray[np.bool_]
     """(n,) bool: True if the image served only to choose the epoch, False if the model was trained on it."""
     identity: str = IDENTITY
@@ -125,8 +125,8 @@ def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | No
 
 
 def learnt_path(folder: Path) -> Path | None:
-    """Returns the path of the ``learnt_ids.parquet`` for the model in ``folder``: in that folder, or in the run that
-    contains it; None if there is none."""
+    """Returns the path of ``learnt_ids.parquet`` for the model in ``folder``. Looks in ``folder``, then in the run that
+    contains it; returns None if neither has the file."""
     places = [folder, *([folder.parent] if folder.name == "model" else [])]
     return next((path for place in places if (path := place / LEARNT_FILE).exists()), None)
 
@@ -157,5 +157,5 @@ def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}): {remedy}") from error
     if bound_to != weights_sha256:
-        raise InputError(f"{path} belongs to other weights than those in its folder: {remedy}")
+        raise InputError(f"{path} belongs to weights other than those in its folder: {remedy}")
     return LearntIds(content_id, chosen_on, identity)

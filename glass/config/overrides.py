@@ -32,23 +32,25 @@ SHORTHANDS = {
 
 NETWORKS = ("model.global_backbone", "model.local_backbone")
 ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")
-"""Settings that can refer to something outside this program: networks on a hub or in a folder, files, services."""
+"""Settings that can refer to resources outside this program: files, services, and networks on a hub or in a local
+folder."""
 
 NOT_SETTABLE = frozenset({"preset"})
 OF_CROPS_ALONE = ("local_backbone", "local_weights", "local_high_pass", "freeze_local", "share_backbone")
-"""Settings of ``model`` that have no effect without crops. ``crop_chunk`` has none either, but is accepted, because it
-only saves memory."""
+"""Settings of ``model`` that have no effect on a model without crops, so changing them there is an error.
+``crop_chunk`` is not included, although it has no effect there either: it affects only memory use."""
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class _NotThisType(ValueError):
-    """The text cannot be converted to the required type."""
+    """Raised if a text cannot be converted to the required type."""
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """Returns ``config`` with every ``"key=value"`` given to ``--set`` applied; see :func:`apply_settings`.
 
-    Also raises ``InputError`` for an override without ``=``, and for one that has no effect on a model without crops.
+    In addition to the errors of :func:`apply_settings`, raises ``InputError`` if an override lacks the ``=``, or if it
+    changes a setting that concerns only crops while the model uses none.
     """
     settings = []
     for override in overrides:
@@ -186,8 +188,8 @@ def _parsed(text: str, annotation: Any) -> Any:
 
 
 def _parsed_union(text: str, parts: tuple[Any, ...]) -> Any:
-    """Converts ``text`` to the first type of a union that accepts it. None is tried first, because ``str`` accepts any
-    text."""
+    """Converts ``text`` to the first type of a union that accepts it. ``NoneType`` is tried before all other types,
+    because ``str`` would accept any text."""
     for part in sorted(parts, key=lambda part: part is not types.NoneType):
         try:
             return _parsed(text, part)

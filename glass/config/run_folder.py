@@ -1,8 +1,9 @@
 """Manages the folder of a training run: its settings, its progress, and its model.
 
 The folder holds ``run.json`` (settings, data, versions, hardware, whether the run is finished), ``run.toml`` (the
-settings, for another run), ``learnt_ids.parquet`` (the images that the run learns from), ``metrics.jsonl`` (one line
-per epoch), ``checkpoints/``, ``model/`` (the exported model of the best epoch), and ``tensorboard/``.
+settings, in the format that ``--config`` reads, for starting other runs), ``learnt_ids.parquet`` (the images that the
+run learns from), ``metrics.jsonl`` (one line per epoch), ``checkpoints/``, ``model/`` (the exported model of the best
+epoch), and ``tensorboard/``.
 """
 
 import json
@@ -39,8 +40,8 @@ FREE_TO_CHANGE = frozenset(
 WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
 """``WRITTEN_UNDER_THE_LOCK`` lists the files that training writes into the run's folder, ``MODEL_FILES`` those that it
-writes into ``model/``. Only temporary files left over from writing these may be deleted, because an evaluation or a
-calibration may be writing other files into both folders at the same time."""
+writes into ``model/``. Only leftover temporary versions of these files are deleted; those of other files may belong to
+an evaluation or a calibration that is running at the same time."""
 
 
 class TrainedOn(DatasetDigest):
@@ -65,8 +66,8 @@ class RunRecord(TypedDict):
     """Name of a backbone → its ``name`` in timm and the ``weights_sha256`` of its initial weights; null before the
     first step."""
     finished: dict[str, Any] | None
-    """``best``, the metrics of the epoch that is kept, and ``steps``, the number of steps; null until the run is
-    finished."""
+    """An object with two entries: ``best`` (the metrics of the epoch whose model was exported) and ``steps`` (the
+    number of optimiser steps). Null until the run is finished."""
 
 
 class EpochLine(TypedDict):
@@ -130,7 +131,7 @@ class RunFolder:
             os.close(descriptor)  # releases the lock
 
     def refuse_foreign(self) -> None:
-        """Raises ``InputError`` if the folder holds something other than a run, or is a file."""
+        """Raises ``InputError`` if the path is that of a file, or of a folder that holds something other than a run."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: give a new folder as --output")
         if self.path.is_dir() and not self._record_path.exists() and any(self._foreign_entries()):
@@ -168,9 +169,10 @@ class RunFolder:
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
         """Writes ``run.json`` and, for a new run, ``run.toml``.
 
-        A run that is finished or has a checkpoint can only be resumed with the same data and settings, except for those
-        in ``FREE_TO_CHANGE``. Otherwise raises ``InputError`` naming the first difference. ``data`` is the digest of
-        the data set and its ``path``; ``environment`` describes the hardware and system.
+        If the folder already holds a run that is finished or has a checkpoint, its data and settings must match
+        ``data`` and ``config``, except for the settings in ``FREE_TO_CHANGE``; if they do not, raises ``InputError``
+        naming the first difference. ``data`` holds the data set's digest and its path; ``environment`` describes the
+        hardware and system.
         """
         before = self.record()
         goes_on = before is not None and self._worth_keeping(before)
@@ -203,8 +205,11 @@ class RunFolder:
         self._write(record)
 
     def is_finished(self, config: RunConfig, data: DatasetDigest) -> bool:
-        """Whether the folder holds a finished run with these settings and data. Raises ``InputError`` if it holds a
-        run, worth keeping, with other settings or data (see :meth:`begin`)."""
+        """Whether the folder holds a finished run with these settings and data.
+
+        Raises ``InputError`` if it holds a run that is finished or has a checkpoint and whose settings or data differ
+        (see :meth:`begin`).
+        """
         record = self.record()
         if record is None or not self._worth_keeping(record):
             return False

@@ -11,8 +11,8 @@ DISTRIBUTIONS = ("glass-hires", "torch", "timm", "accelerate", "numpy", "pillow"
 
 @cache
 def installed_versions() -> dict[str, str]:
-    """Maps the name of each installed distribution to its version, and ``python`` to Python's; libraries that are not
-    installed are left out."""
+    """Returns the version of Python (under the key ``python``), and that of each installed library that can change a
+    result, by distribution name."""
     versions = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:

@@ -1,9 +1,10 @@
-"""A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
+"""Saves and loads a trained model as two files, neither of which uses pickle: ``config.json`` and
+``model.safetensors``.
 
-A score depends on the weights and on ``config.json``. The latter holds the label names; the settings of the views and
-crops, including the seed of the windows; for each backbone, its timm name and the mean and standard deviation for
-normalising pixels; the rules and decoders that determine the pixels; all settings of the run; the versions of installed
-software; and the SHA-256 of the weights file.
+A score depends on the weights and on ``config.json``. The latter holds the label names; the loader settings of the
+global view and the crops, including the seed that determines the crop windows; for each backbone, its timm name and the
+mean and standard deviation for normalising pixels; the rules and decoders that determine the pixels; all settings of
+the run; the versions of installed software; and the SHA-256 of the weights file.
 """
 
 from dataclasses import replace
@@ -53,7 +54,7 @@ class ModelCard(TypedDict):
     """Name of a backbone → its name in timm. Absent in older models."""
     weights_sha256: str
     chosen: NotRequired[dict[str, Any] | None]
-    """Epoch at which these weights were chosen, and its metrics; null if this was not recorded."""
+    """The epoch that these weights come from, and its metrics; null if not recorded."""
     data_note: NotRequired[Note]
     """Note on the training data, to be shown to every reader of the model's verdicts. Absent if the data set has no
     note."""

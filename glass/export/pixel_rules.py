@@ -53,9 +53,10 @@ class PixelRecord(TypedDict):
 
     rules_version: int
     decoders: dict[str, Any]
-    """Decoder → version."""
+    """Name of a decoder → its version."""
     probe: dict[str, Any]
-    """Decoder → digest of the pixels of the test file."""
+    """Name of a decoder → digest of the test file's pixels as decoded by it; ``global_view`` → digest of two global
+    views made from these pixels."""
 
 
 class DecoderWarning(UserWarning):
@@ -66,8 +67,8 @@ class DecoderWarning(UserWarning):
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
     """Returns the rules, the decoders and the digests of the test file, for ``config.json`` of an exported model.
 
-    ``loader`` determines how the model's crops are decoded. If they are decoded on a GPU, this decoder is recorded as
-    ``crops``, because its pixels may differ.
+    ``loader`` determines how the model's crops are decoded. If a GPU decodes them, the record lists that decoder too,
+    under the key ``crops``, because it may produce different pixels.
     """
     pillow, simplejpeg = decode_rgb(PROBE_JPEG), optional("simplejpeg")
     versions = installed_versions()
@@ -123,7 +124,7 @@ def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: Loade
 def print_decoder_warnings() -> Iterator[list[str]]:
     """Context manager for commands: prints each :class:`DecoderWarning` as one line on stderr as soon as it is issued.
 
-    The value of the ``with`` statement is a list to which the messages are added. Other warnings are shown as before.
+    Yields a list to which each message is appended. Other warnings are shown as usual.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("always", DecoderWarning)
@@ -142,9 +143,9 @@ def print_decoder_warnings() -> Iterator[list[str]]:
 
 
 def _agree(recorded: dict[str, Any], here: dict[str, Any]) -> bool:
-    """Whether two records of digests agree in all decoders that both contain.
+    """Whether two records hold the same digest under every key that occurs in both.
 
-    Both must contain Pillow; simplejpeg may be missing from one.
+    The key ``pillow`` must occur in both; ``simplejpeg`` may be missing from one.
     """
     both = recorded.keys() & here.keys()
     return "pillow" in both and all(recorded[name] == here[name] for name in both)

@@ -1,9 +1,10 @@
-"""Measures how a calibration performs on images it was not fitted to: threshold, promise, band of doubt.
+"""Measures how the threshold, the promise and the band of doubt of a calibration perform on other images than those it
+was fitted to.
 
 The promise is the highest rate of false alarms that a calibration allows. The threshold was chosen on a few hundred
-real images, and a test set contains a few hundred others, so the measured rate may exceed the promised one by chance
-alone. :func:`glass.measure.rates.expected_counts` returns the range of counts that chance can explain. On the images
-used to choose the threshold, the promise holds by construction, so it is not measured there.
+real images, and a test set contains only a few hundred as well, so the measured rate may exceed the promised one by
+chance alone. :func:`glass.measure.rates.expected_counts` returns the range of counts that chance can explain. On the
+images used to choose the threshold, the promise holds by construction, so it is not measured there.
 """
 
 from pathlib import Path
@@ -68,7 +69,7 @@ class Promise(TypedDict):
     rate: Number
     interval: Interval
     expected: Annotated[list[int], Meta(min_length=2, max_length=2)]
-    """[low, high]: the range within which the number of false alarms can be explained by chance alone."""
+    """[low, high]: the range of false-alarm counts that chance alone can explain (95 % prediction interval)."""
     verdict: str
 
 

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 
 class Difference(TypedDict):
-    """How much better one model is than another. Undefined values are null."""
+    """The difference between two models in one metric, with its interval. Undefined values are null."""
 
     difference: Number | None
     interval: Interval
@@ -38,15 +38,15 @@ def bootstrap_intervals(
     groups: Sequence[str] | Array | None = None,
     threshold: float = 0.5,
 ) -> dict[str, list[float] | None]:
-    """95 % percentile intervals ``[low, high]`` of every metric of ``binary_metrics``.
+    """Returns the 95 % percentile interval ``[low, high]`` of every metric of ``binary_metrics``, or None if undefined.
 
     ``label`` and ``probability`` are (n,), and ``groups`` holds n group names. *Scenes* are resampled, with
-    replacement: the samples of a group are drawn together, because errors on images of one scene are correlated, and
-    treating them as independent makes intervals too narrow. A sample with the group ``""`` counts as a separate scene,
-    as does every sample if ``groups`` is None. The draws are not stratified by class, because a class with few scenes
-    would then hardly vary. A draw in which a metric is undefined is left out for that metric, and a metric that is
-    undefined in more than half the draws has the interval None. An interval of width zero means that no draw showed an
-    error, not that errors are impossible.
+    replacement: all samples of a group are drawn together, because errors on images of one scene are correlated, and
+    treating them as independent would make the intervals too narrow. A sample with the group ``""`` is a scene of its
+    own, as is every sample if ``groups`` is None. The draws are not stratified by class: stratification would fix the
+    number of scenes drawn from each class, so with few scenes in a class, the intervals would understate the
+    uncertainty. For each metric, draws in which it is undefined are ignored; if they are more than half of all draws,
+    the interval is None. An interval of width zero means that no draw showed an error, not that errors are impossible.
     """
     table = _table(label, probability, threshold, groups)
     blocks = [weighted_metrics_sorted(w, table) for w in _weights(table, draws, seed)]
@@ -64,10 +64,10 @@ def paired_difference(
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
 ) -> Difference:
-    """How much better one model is than another *on the same samples*, with its interval.
+    """Returns by how much a metric of one model exceeds that of another *on the same samples*, with its interval.
 
-    ``label``, ``probability`` and ``baseline_probability`` are (n,). Both models are measured on the same draws of
-    scenes, so variation that they share cancels.
+    ``label``, ``probability`` and ``baseline_probability`` are (n,); the result is positive if the metric is higher for
+    ``probability``. Both models are measured on the same draws of scenes, so variation that they share cancels.
     """
     ours = _table(label, probability, 0.5, groups)
     theirs = _table(label, baseline_probability, 0.5, groups)

@@ -45,7 +45,8 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class CalibrationData(TypedDict):
-    """The images on which the calibration was made."""
+    """The images to which the calibration was fitted: counts by class, and the data set and split that they are
+    from."""
 
     real: Annotated[int, Meta(ge=1)]
     generated: int
@@ -70,8 +71,8 @@ class ViewSettings:
     num_crops: int
     sampling: str
     coverage: str = "sample"
-    """``sample``: ``num_crops`` windows; ``all``: a window in every cell of the grid. For ``all``, ``num_crops`` is 64,
-    the largest number of cells, and ``sampling`` is ``all``."""
+    """``sample``: ``num_crops`` windows; ``all``: a window in every cell of the grid. If this is ``all``, ``num_crops``
+    is 64 (the maximum number of cells), and ``sampling`` is ``all``."""
     draws: int = 1
     """Number of draws of windows per image; their logits are averaged."""
 
@@ -89,7 +90,8 @@ class ViewSettings:
 class Calibration:
     """Converts one model's scores, computed with ``views``, into probabilities and verdicts.
 
-    A margin is logit(generated) - logit(real). ``calibration.json`` also holds ``rules`` and ``versions``.
+    Scores are given as margins, i.e. logit(generated) - logit(real). ``calibration.json`` holds the fields of this
+    class, and in addition ``rules`` and ``versions``.
     """
 
     temperature: Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
@@ -107,7 +109,7 @@ class Calibration:
     called_real: MeasuredRate
     """Fraction of the generated images whose verdict is "real"."""
     before: dict[str, Number | None] = field(default_factory=dict)
-    """``nll``, ``ece`` and ``brier`` of the raw scores of the same images."""
+    """``nll``, ``ece`` and ``brier`` of the uncalibrated scores of the calibration images."""
     after: dict[str, Number | None] = field(default_factory=dict)
 
     @property
@@ -117,7 +119,8 @@ class Calibration:
 
     @property
     def is_at_bound(self) -> bool:
-        """Whether the fitted temperature lies at a bound of its allowed range, so it does not really fit the scores."""
+        """Whether the fitted temperature lies at a bound of its allowed range, which means that no temperature fits the
+        scores."""
         low, high = TEMPERATURES
         return self.temperature <= low * AT_THE_END or self.temperature >= high / AT_THE_END
 
@@ -182,6 +185,6 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
         )
     if calibration.weights_sha256 != weights_sha256:
         raise InputError(
-            f"{path} belongs to other weights than those in its folder: run glass calibrate again, or remove it"
+            f"{path} belongs to weights other than those in its folder: run glass calibrate again, or remove it"
         )
     return calibration

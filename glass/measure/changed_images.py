@@ -1,5 +1,5 @@
-"""Decodes the images of a split and applies one perturbation to them, in small batches, one batch ahead of the
-consumer."""
+"""Decodes the images of a split and applies one perturbation to them, in small batches. While the consumer processes
+one batch, the next one is prepared."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,11 +31,12 @@ class ChangedImage:
     pixels: npt.NDArray[np.uint8]
     """(H, W, 3) uint8."""
     detail: Detail | None
-    """Coded bits per grid cell of the file, for sampling rules that need them; None if unknown or not needed."""
+    """Number of bits that the file spends on each grid cell, for sampling rules that need it; None if unknown or not
+    needed."""
 
 
 class SplitImages:
-    """The images of a split, in the loader's order without shuffling."""
+    """Gives access to the images of a split, in the order of an unshuffled loader."""
 
     def __init__(self, dataset: ShardDataset, split: str, *, with_detail: bool) -> None:
         """``with_detail`` says whether a sampling rule needs each file's coded bits per grid cell (see
@@ -83,10 +84,10 @@ class SplitImages:
 def changed_batches(
     images: SplitImages, row: Perturbation, threads: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
-    """Applies the perturbation ``row`` to the images of a split and yields them in batches of n ≤ 8.
+    """Applies the perturbation ``row`` to the images of a split and yields them in batches of up to 8.
 
-    Each batch is a pair (n,) manifest row indices and list of n images. Images that could not be read or changed are
-    left out. ``threads`` threads prepare one batch ahead of the consumer.
+    Each batch is a tuple of two: an array (n,) of row indices in the manifest, and a list of the n changed images.
+    Images that could not be read or changed are left out. ``threads`` threads prepare one batch ahead of the consumer.
     """
     pending: list[tuple[npt.NDArray[np.int64], list[Future[ChangedImage | None]]]] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="changing") as pool:

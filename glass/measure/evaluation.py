@@ -36,7 +36,7 @@ __all__ = ["EvaluationOptions", "evaluate_run", "evaluate_table"]
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """The settings of an evaluation. For settings that can be None, None means the value used by the run."""
+    """The settings of an evaluation. A setting that is None takes the value that the run used."""
 
     device: str = "auto"
     """"cpu", "cuda", or "auto": the GPU if there is one."""
@@ -114,10 +114,11 @@ def _scores(
 def evaluate_table(
     table: pa.Table, threshold: float = THRESHOLD, source: str = UNCALIBRATED, draws: int = 1000, seed: int = 0
 ) -> Results:
-    """Computes the measured entries of the evaluation document from ``table``, which must follow PREDICTION_SCHEMA.
+    """Computes all entries of the evaluation document that can be derived from the table of predictions.
 
-    The metrics depend only on the table, ``threshold``, ``draws`` and ``seed``. ``source`` describes the threshold's
-    origin and is copied into the document. The table does not list undecodable images, so their count is set to 0 here.
+    ``table`` must follow PREDICTION_SCHEMA. The metrics depend only on the table, ``threshold``, ``draws`` and
+    ``seed``. ``source`` describes the threshold's origin and is copied into the document. The table does not list
+    undecodable images, so ``undecodable`` is 0 here, and the caller must set it.
     """
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""The types of ``evaluation-<split>.json``. Every entry has a declared type, because reports display all of them.
+"""Typed schema of ``evaluation-<split>.json``. Every entry is typed, because reports display all of them.
 
 Types of computed entries, such as :class:`glass.measure.generators.PerGenerator`, are declared next to the code that
 computes them.
@@ -53,8 +53,8 @@ class MeasuredModel(TypedDict):
 
 
 class EvaluationSettings(TypedDict):
-    """The precision, and the loader settings that this project reads back. The document itself holds all loader
-    settings."""
+    """The precision and the loader settings of the evaluation. Only those loader settings that this project reads back
+    are declared here; the document contains all of them."""
 
     num_crops: int
     crop_size: int
@@ -109,7 +109,7 @@ class Timing(TypedDict):
 
 
 class Results(TypedDict):
-    """The measured entries of an evaluation, which can be computed from the table of predictions."""
+    """The entries of an evaluation that are computed from the table of predictions."""
 
     threshold: Threshold
     samples: Samples

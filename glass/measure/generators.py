@@ -1,4 +1,4 @@
-"""Results by generator: for each generator, metrics of its images against all real images."""
+"""Results by generator: metrics computed on a generator's images together with all real images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict

@@ -45,11 +45,11 @@ class ReliabilityBin(TypedDict):
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
-    """Returns the metrics listed in ``METRIC_NAMES`` as floats, or None for those that are undefined, as all of them
-    are if there are no samples.
+    """Returns the metrics listed in ``METRIC_NAMES`` as floats. Undefined metrics are None; without samples, all of
+    them are.
 
-    ``label`` (n,) is 0 or 1, ``probability`` (n,) in [0, 1]; an image is flagged as generated if its probability is at
-    least ``threshold``. Raises ``ValueError`` for other values. For the definitions, see
+    ``label`` (n,) must contain only 0 and 1, and ``probability`` (n,) only values in [0, 1]; raises ``ValueError`` if
+    they do not. An image is flagged as generated if its probability is at least ``threshold``. For the definitions, see
     :func:`glass.measure.weighted_metrics.weighted_metrics`.
     """
     label, probability = checked_samples(label, probability)
@@ -87,7 +87,8 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
 
 def reliability_bins(label: Array, probability: Array) -> list[ReliabilityBin]:
-    """Returns 15 equal-width bins of the probability of "generated", each with its fraction of generated images.
+    """Divides [0, 1] into 15 equal-width bins of the probability of "generated", and returns the fraction of generated
+    images in each.
 
     Empty bins are left out. The probability is binned rather than the confidence, so that a bias towards one class is
     visible.

@@ -35,7 +35,8 @@ class Perturbation:
     title: str
     """Name for display."""
     operations: Callable[[Size, U64], tuple[Operation, ...]]
-    """Maps an image's size and its two random numbers to the sequence of operations to apply."""
+    """Maps an image's size, and two random numbers derived from its content id, to the operations to apply, in
+    order."""
 
     def change(self, size: Size, content_id: int) -> Change:
         """Returns the change to apply to an image with this ``size`` (height, width) and content id."""
@@ -45,7 +46,7 @@ class Perturbation:
     def on_image(self, pixels: npt.NDArray[np.uint8], content_id: int) -> npt.NDArray[np.uint8]:
         """Applies the perturbation to the image ``pixels``, (H, W, 3) uint8, and returns the result.
 
-        Raises ``ValueError`` or ``OSError`` if a file format does not support images of that size.
+        Raises ``ValueError`` or ``OSError`` if the image has to be encoded in a format that does not support its size.
         """
         return self.change((pixels.shape[0], pixels.shape[1]), content_id).on_image(pixels)
 

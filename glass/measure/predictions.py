@@ -39,7 +39,7 @@ PREDICTION_SCHEMA = pa.schema(
 def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split: str) -> pa.Table:
     """Returns a table of PREDICTION_SCHEMA: ``predictions``, plus the generator, group and source path of each sample.
 
-    Raises ``ValueError`` if a scored sample is not in the manifest, or has another content id there.
+    Raises ``ValueError`` if a scored sample is not in the manifest, or if its content id differs from the manifest's.
     """
     columns = ["sample_key", "content_id", "generator", "group", "source_path"]
     manifest = dataset.table.select(columns).take(pa.array(dataset.split_rows(split)))

@@ -24,10 +24,11 @@ TAIL = (1 - LEVEL) / 2
 
 def clopper_pearson(count: float, total: float) -> tuple[float, float]:
     """Returns the 95 % confidence interval of a rate observed as ``count`` out of ``total`` independent images."""
-    from scipy.stats import beta  # takes a second to import, and most commands do not need it
+    # Takes a moment to import, and most commands do not need it. scipy.stats gives the same numbers forty times slower.
+    from scipy.special import betaincinv
 
-    low = float(beta.ppf(TAIL, count, total - count + 1)) if count > 0 else 0.0
-    high = float(beta.ppf(1 - TAIL, count + 1, total - count)) if count < total else 1.0
+    low = float(betaincinv(count, total - count + 1, TAIL)) if count > 0 else 0.0
+    high = float(betaincinv(count + 1, total - count, 1 - TAIL)) if count < total else 1.0
     return low, high
 
 
@@ -58,8 +59,8 @@ def metric_intervals(
     otherwise.
 
     The bootstrap is also used for proportions whose threshold or denominator is itself random (detection rate at a low
-    false-alarm rate, precision), because it describes their variation better. If such a metric is 0 in every draw or 1
-    in every draw, :func:`rate_interval` is used after all.
+    false-alarm rate, precision), because it describes their variation better. The exception is a proportion that is 0
+    in every draw or 1 in every draw: its interval, too, is that of :func:`rate_interval`.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label

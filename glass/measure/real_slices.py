@@ -1,7 +1,8 @@
 """False-alarm rates on subsets of the real images: by source folder, format, JPEG quality, size and EXIF.
 
 A detector may call one real image in a hundred generated overall, and yet one in five of those sent through a
-messenger. An image is assigned to subsets by its row in the manifest. Sizes and qualities are divided into thirds.
+messenger. The manifest determines which subsets an image belongs to. For JPEG quality and for size, there are three
+subsets, separated by the terciles of these values.
 """
 
 from collections import Counter

@@ -1,10 +1,11 @@
-"""Measures how much a detector's results degrade on images that were re-saved, resized, blurred or had noise added.
+"""Measures how much a detector's results degrade when images are re-saved, resized or blurred, or when noise is added.
 
 Each row of the resulting table applies one perturbation of ``glass.measure.perturbations`` to the whole images of a
 split; all models score the same changed pixels. The clean row goes through the loader, so it equals the result of
-``glass evaluate``. Some sampling rules need to know how many bits the file spends on each grid cell. If a perturbation
-ends with a JPEG, the bits are those of that JPEG; otherwise they are those of the original file, whose grid cells cover
-the same parts of the image. The document is a :class:`glass.measure.robustness_schema.Robustness`.
+``glass evaluate``. Some sampling rules use the number of coded bits in each grid cell of an image file. If a
+perturbation ends by saving the image as JPEG, the bits of that JPEG are used; in all other cases, those of the original
+file are used, since its grid cells cover the same parts of the image. The document is a
+:class:`glass.measure.robustness_schema.Robustness`.
 """
 
 import time
@@ -53,7 +54,7 @@ class _Contender:
     loader: LoaderConfig
     """Loader settings for an evaluation: images in manifest order, windows of epoch 0, no augmentation."""
     threshold: tuple[float, str]
-    """(value, description of its origin)."""
+    """Decision threshold, and a description of its origin."""
     temperature: float
     """Temperature of the calibration in use; 1 if no calibration applies."""
 
@@ -132,7 +133,8 @@ def _clean_scores(contenders: Mapping[str, _Contender], dataset: ShardDataset, s
 def _changed_scores(
     contenders: Mapping[str, _Contender], images: SplitImages, row: Perturbation, threads: int
 ) -> dict[str, Predictions]:
-    """Returns, for each model name, its scores for the changed images. Each image is changed once for all models."""
+    """Returns the scores of the changed images, by model name. Each image is changed only once, and all models score
+    the result."""
     parts: dict[str, list[Predictions]] = {name: [] for name in contenders}
     samples = images.samples
     for numbers, changed in changed_batches(images, row, threads):

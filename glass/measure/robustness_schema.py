@@ -1,4 +1,4 @@
-"""The types of ``robustness-<split>.json``: a table of :mod:`glass.measure.robustness`."""
+"""Typed schema of ``robustness-<split>.json``, written by ``glass robustness``."""
 
 from typing import Any, NotRequired, TypedDict
 
@@ -28,7 +28,7 @@ class MeasuredContender(MeasuredModel):
 
     threshold: Threshold
     settings: dict[str, Any]
-    """Settings of its loader, and ``precision``."""
+    """The model's loader settings, and its ``precision``."""
     learnt: NotRequired[Overlap | None]
     """How many images of the split were used to train the model or to choose its epoch; null if unknown. Absent in
     older documents."""
@@ -52,7 +52,7 @@ class RobustnessRow(TypedDict):
     undecodable: int
     models: dict[str, ContenderResults]
     differences: dict[str, Difference]
-    """For each model except the first, by name: its AUROC minus that of the first model."""
+    """Name of each model except the first → difference between its AUROC and the first model's."""
 
 
 class WorstRow(TypedDict):
@@ -63,7 +63,7 @@ class WorstRow(TypedDict):
 
 
 class RobustnessTiming(TypedDict):
-    """Duration of measuring the whole table."""
+    """Time taken to measure the whole table."""
 
     time_s: Number
 

@@ -16,7 +16,7 @@ __all__ = ["Predictions", "joined", "score"]
 
 Array = npt.NDArray[Any]
 GENERATED = 1
-"""Index of the logit for "generated", and the value of that label."""
+"""The label of generated images, which is also the index of their logit."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Runs the model on one batch and returns its results. They stay on the device to avoid waiting for it."""
+    """Runs the model on one batch and returns its results. These stay on the device, so the call need not wait for
+    it."""
     with shrinking_batches_advised(batch["local_crops"]):
         logits, attention_weights = model(
             batch["global_view"].to(device, non_blocking=True),

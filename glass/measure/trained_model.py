@@ -31,10 +31,10 @@ __all__ = ["TrainedModel"]
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with its settings, calibration and record of learnt images."""
+    """A model with its settings, its calibration, and the record of the images that it learnt from."""
 
     name: str
-    """Name under which messages refer to the model."""
+    """Name of the model in messages."""
     model: Glass | SingleView
     """The network, in evaluation mode on ``device``."""
     config: RunConfig
@@ -78,7 +78,7 @@ class TrainedModel:
 
     @property
     def precision(self) -> str:
-        """The ``precision`` setting with which the model computes (``auto``, ``bf16``, ``fp16`` or ``float32``)."""
+        """The ``precision`` setting to run the model with (``auto``, ``bf16``, ``fp16`` or ``float32``)."""
         return precision_in_use(self.config.precision, self.device)
 
     @property
@@ -106,8 +106,8 @@ class TrainedModel:
         """Returns the view settings for this model; arguments that are None default to the values used in training.
 
         ``num_crops`` crops are drawn by the sampling rule ``sampling``, in ``draws`` independent draws. With
-        ``coverage="all"``, the crops instead cover the whole image. Raises ``InputError`` if the model uses no crops
-        and any argument concerns them.
+        ``coverage="all"``, the crops instead cover the whole image. Raises ``InputError`` if an argument that concerns
+        crops is given for a model that uses none.
         """
         asked = {
             "crops": num_crops is not None,
@@ -126,10 +126,10 @@ class TrainedModel:
         )
 
     def loader_config(self, views: ViewSettings, changes: Mapping[str, Any] | None = None) -> LoaderConfig:
-        """Returns settings for a deterministic loader that produces ``views`` on the model's device; all other settings
-        are the run's.
+        """Returns the run's loader settings, changed so that the loader is deterministic and produces ``views`` on the
+        model's device.
 
-        ``changes`` maps names of further settings to new values; None values are ignored.
+        ``changes`` maps the names of further settings to new values; None values are ignored.
         """
         given = {name: value for name, value in (changes or {}).items() if value is not None}
         return self.config.loader.for_evaluation(

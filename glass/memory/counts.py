@@ -1,9 +1,9 @@
-"""Counts the memory used by a training or prediction step.
+"""Measures the memory used by a training or prediction step.
 
-* :class:`LiveStorages` tracks every tensor that an operation returns, until its storage is freed. It counts everything
+* :class:`LiveStorages` tracks every tensor that an operation returns, until its storage is freed. It covers everything
   that is allocated at the peak, except temporary buffers inside an operation.
 * :class:`CudaAllocator` reads how many bytes CUDA's allocator has allocated on a GPU, and their peak.
-* :class:`KeptStorages` counts the tensors that autograd saves for the backward pass, by storage.
+* :class:`KeptStorages` measures the storages of the tensors that autograd saves for the backward pass.
 
 :class:`glass.memory.process_peak.ProcessPeak` measures the process's resident memory as well.
 """
@@ -31,7 +31,8 @@ class LiveStorages(TorchDispatchMode):
     """Dispatch mode: records which storages are live now, and which were live when their total size was greatest."""
 
     def __init__(self, known: Iterable[torch.Tensor], weights: Iterable[torch.Tensor] = ()) -> None:
-        """``known`` holds tensors that already exist, and ``weights`` those whose gradients are to be counted."""
+        """``known`` are tensors that already exist. The gradients of ``weights`` are also reported separately
+        (``gradient_bytes``)."""
         super().__init__()
         shapes = [tuple(weight.shape) for weight in weights]
         self._gradient_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
@@ -116,10 +117,10 @@ class KeptStorages:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Context manager: counts the tensors that autograd saves.
+        """Context manager: records the tensors that autograd saves.
 
-        Network parts under activation checkpointing install their own hooks, so they are not counted; they keep nothing
-        anyway.
+        Modules under activation checkpointing install hooks of their own, which hide the tensors inside them from this
+        class. Such tensors are not kept anyway.
         """
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:

@@ -50,11 +50,11 @@ class ViewCosts:
     fixed_bytes: float
     """Bytes kept regardless of the batch size, for the weights cast to half precision and for the head."""
     reserve_bytes: float
-    """The largest excess of a measured peak over the sum of its known parts; it is caused by temporary buffers."""
+    """Largest amount by which a measured peak exceeds the sum of its known parts, because of temporary buffers."""
     image_size: int
     """Pixels per side of the measured views."""
     measured: tuple[Row, ...]
-    """The rows that these figures were fitted to."""
+    """The measured rows from which these figures were fitted."""
 
 
 def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
@@ -74,8 +74,8 @@ def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
 
 
 def is_measured(backbone: str, precision: str) -> bool:
-    """Whether steps with at least two different numbers of crops were measured, without chunks, for this architecture
-    and precision."""
+    """Whether there are measurements without chunks for this architecture and precision, with at least two different
+    numbers of crops."""
     return len({row["num_crops"] for row in _plain(_measured(backbone, precision))}) > 1
 
 

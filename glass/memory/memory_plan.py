@@ -17,17 +17,18 @@ __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", 
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
-"""Fraction of the memory not used by CUDA itself that tensors can use. It is below 1 because the blocks of CUDA's
-allocator are never completely filled. Assumed, not measured."""
+"""Fraction of the memory, after subtracting what CUDA itself uses, that is available to tensors. It is below 1 because
+the blocks of CUDA's allocator are never completely filled. Assumed, not measured."""
 USED_BY_CUDA_BYTES = GIB // 2
 """Memory of CUDA's context, kernels and workspaces. Assumed, not measured."""
 FROZEN_SHARE = 0.15
 """Activation memory of a view in a frozen backbone, as a fraction of that in a trained backbone. Assumed, not
 measured."""
 FEWEST_WITH_BATCHNORM = 8
-"""Minimum number of global views that should pass through a BatchNorm layer together."""
+"""Minimum number of global views per batch that is considered sufficient for BatchNorm layers. Plans with fewer are
+ranked last."""
 COUNTED_BATCH, COUNTED_CROPS = 4, (1, 4)
-"""Batch size and numbers of crops used when the memory of an unmeasured backbone is counted."""
+"""Batch size and numbers of crops at which the memory of an unmeasured backbone is computed from tensor shapes."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def usable_bytes(memory_bytes: float) -> float:
 class Planner:
     """Estimates the memory of training steps for one configuration.
 
-    If a backbone was not measured in this precision, ``count`` is called to count the memory of a step (see
-    :func:`glass.train.counted_step.count_by_shapes`); if ``count`` is None, ``InputError`` is raised.
+    If a backbone was not measured in this precision, ``count`` is called to compute the memory of a step from tensor
+    shapes (see :func:`glass.train.counted_step.count_by_shapes`); if ``count`` is None, ``InputError`` is raised.
     """
 
     def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:
@@ -149,10 +150,10 @@ class Planner:
         return sorted(found, key=lambda plan: (plan.batch < few, plan.relative_cost, -plan.batch))
 
     def errors(self) -> list[tuple[Row, float]]:
-        """Returns (row, estimated peak / measured peak) for each measured row of this pair of backbones.
+        """Returns (row, estimated peak / measured peak) for each measured row with this backbone and these image sizes.
 
-        The estimate excludes the moving average, which was not in use in any measurement. The list is empty if the two
-        backbones differ or if there are no crops.
+        The estimate excludes the moving average, which was not in use in any measurement. The list is empty if the
+        model has two different backbones, or sees no crops.
         """
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)
@@ -182,8 +183,8 @@ class Planner:
         return costs.bytes_per_view * area * (1.0 if learns else FROZEN_SHARE)
 
     def _fixed(self) -> float:
-        """Bytes kept regardless of the batch size. They were measured with two backbones, so half is assumed for a
-        single one, except for the reserve."""
+        """Bytes kept regardless of the batch size. The measured models have two backbones; for a model with a single
+        one, half of the measured bytes are assumed, plus the whole reserve."""
         one_backbone = not self.has_crops or self.config.model.share_backbone
         fixed = self.global_costs.fixed_bytes / 2 + self.local_costs.fixed_bytes / 2
         reserve = max(self.global_costs.reserve_bytes, self.local_costs.reserve_bytes)

@@ -5,24 +5,24 @@ a description must be fetched first. It contains the network's timm name; runs a
 """
 
 import difflib
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from glass.model.hub import cache_only_if_unreachable
 from glass.model.timm_library import timm
-from glass.model.unfilled import WithoutRandomWeights
 from shards.errors import InputError
 
-__all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
+__all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width", "shapes_only"]
 
 SET_BY_US = frozenset({"num_classes", "img_size"})
-"""Arguments that a network's description may contain, because this module overrides them anyway."""
+"""Arguments that are tolerated in a network's description, because this module overrides them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Architecture:
     name: str
     """timm's name of the network, with the tag of its weights if one was given."""
     fixed_size: bool
-    """Whether the network only accepts the image size it was created for, like transformers with position
+    """Whether the network only accepts the image size that it was created for, as do transformers with position
     embeddings."""
     description: Mapping[str, Any] | None = None
     """timm's settings (``pretrained_cfg``) for weights from a hub or a folder; None for a plain timm name."""
@@ -65,6 +65,34 @@ def create_network(name: str, image_size: int, *, pretrained: bool = False) -> n
         )
 
 
+FILLING = frozenset(
+    getattr(torch.Tensor, name)
+    for name in ("uniform_", "normal_", "erfinv_", "clamp_", "mul_", "add_", "zero_", "fill_")
+)
+"""The methods with which layers give their weights first values."""
+
+
+class _WithoutFirstValues(TorchFunctionMode):
+    """Skips calls of :data:`FILLING` with plain numbers, for tensors on the meta device. These tensors have no values,
+    but torch would trace each call in Python, which takes longer than filling real weights."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in FILLING and args[0].is_meta and not any(torch.is_tensor(value) for value in args[1:]):
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Context manager: networks created inside it are placed on torch's meta device, where tensors have shapes but no
+    values. Only for creating networks: in a forward pass, errors could be missed.
+
+    The random state is restored at the end.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), _WithoutFirstValues():
+        yield
+
+
 def feature_width(network: nn.Module) -> int:
     """Length of the feature vector that ``network`` returns for an image.
 
@@ -81,7 +109,7 @@ def classifier_keys(name: str, image_size: int, network: nn.Module) -> set[str]:
     """
     known = architecture(name)
     settings = _settings(known, image_size) | {"num_classes": 1000}
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), WithoutRandomWeights():
+    with shapes_only():
         whole = timm.create_model(known.name, pretrained=False, **settings)
     classifier = network.pretrained_cfg.get("classifier") or ()
     layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)

@@ -1,4 +1,4 @@
-"""Timm networks as feature extractors: creates them, loads their weights, and feeds them uint8 pixels."""
+"""Wraps timm networks as feature extractors: creates them, loads their weights, and normalises their uint8 input."""
 
 import hashlib
 import sys
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from glass.model.architectures import architecture, classifier_keys, create_network, feature_width
+from glass.model.architectures import architecture, classifier_keys, create_network, feature_width, shapes_only
 from glass.model.packaged_weights import PREFIX, packaged_file, with_names_of_timm
 from glass.model.timm_library import timm
 from shards.errors import InputError, require_openable, require_sound_machine
@@ -24,8 +24,8 @@ WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 HIGH_PASS_GAIN = 8.0
-"""Factor applied to an image after its low frequencies have been removed. It restores approximately the original
-amplitude of a photograph."""
+"""Factor applied to an image after its low frequencies have been removed. It roughly restores the amplitude that a
+photograph had before the removal."""
 
 
 class Backbone(nn.Module):
@@ -61,7 +61,7 @@ class Backbone(nn.Module):
 
     @property
     def has_fixed_size(self) -> bool:
-        """Whether the network only accepts images of one size, like transformers with position embeddings."""
+        """Whether the network only accepts images of one size, as do transformers with position embeddings."""
         return bool(self.network.pretrained_cfg.get("fixed_input_size"))
 
     @property
@@ -76,7 +76,6 @@ class Backbone(nn.Module):
         This also freezes the modules' BatchNorm statistics.
         """
         super().train(mode)
-        # The walk takes longer than opening a small model, and usually no weight is frozen.
         if mode and not all(weight.requires_grad for weight in self.network.parameters()):
             for module in self.network.modules():
                 weights = list(module.parameters())
@@ -105,10 +104,10 @@ class Backbone(nn.Module):
 
 
 def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
-    """Subtracts the 3 × 3 binomial mean and multiplies the rest by :data:`HIGH_PASS_GAIN`. Edges are mirrored.
+    """Subtracts the 3 × 3 binomial mean of ``images`` (B, 3, H, W) and multiplies the result by :data:`HIGH_PASS_GAIN`.
 
-    Takes and returns (B, 3, H, W). It adds slices instead of calling a convolution: autocast would run a convolution in
-    half precision, where a difference of neighbouring pixels is lost.
+    Edges are mirrored; the shape is unchanged. Shifted slices are summed instead of calling a convolution, which
+    autocast would run in half precision, where the difference between neighbouring pixels would be lost.
     """
     mirrored = functional.pad(images, (1, 1, 1, 1), mode="reflect")
     rows = mirrored[..., :-2, :] + 2 * mirrored[..., 1:-1, :] + mirrored[..., 2:, :]
@@ -119,17 +118,22 @@ def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
 def create_backbone(
     name: str, image_size: int, *, pretrained: bool, weights: str | Path | None = None, high_pass: bool = False
 ) -> Backbone:
-    """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels,
-    channels-last.
+    """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels. Its weights
+    are in channels-last memory format.
 
     ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) with the weights to start from. If
     it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name, for
     weights that cannot be obtained, and for weights of another network.
     """
-    network = _create(name, image_size, pretrained and weights is None)
-    if weights is not None:
-        may_be_left = classifier_keys(name, image_size, network)
-        _load_weights(network, name, *_starting_weights(network, name, str(weights)), may_be_left)
+    architecture(name)  # an unknown name is reported before its weights are
+    # Read before the network is created, which takes longer than finding out that a file does not fit.
+    given = None if weights is None else _starting_weights(name, str(weights))
+    network = _create(name, image_size, pretrained and given is None)
+    if given is not None:
+        state, path = given
+        if str(weights).startswith(PREFIX):
+            state = with_names_of_timm(state, network, path)
+        _load_weights(network, name, state, path, classifier_keys(name, image_size, network))
     # On two CPU cores channels-last trained 1.2–1.5 times as fast as the default layout
     # (test_resnet, resnet10t and test_convnext at 96 px) and cost a ViT nothing.
     backbone = Backbone(network.to(memory_format=torch.channels_last), high_pass=high_pass)
@@ -175,7 +179,7 @@ def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
 def _can_be_made(name: str, image_size: int) -> bool:
     """Whether timm can create this network for this image size; tried on the meta device, which needs no memory."""
     try:
-        with torch.device("meta"):
+        with shapes_only():
             create_network(name, image_size)
     except Exception:  # as above
         return False
@@ -210,12 +214,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
-def _starting_weights(network: nn.Module, name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
-    """The tensors that the setting ``weights`` refers to, and the file that they were read from."""
-    if not weights.startswith(PREFIX):
-        return read_weights(Path(weights)), Path(weights)
-    path = packaged_file(weights, name)
-    return with_names_of_timm(read_weights(path), network, path), path
+def _starting_weights(name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
+    """The tensors that the setting ``weights`` of the network ``name`` refers to, and the file that they were read
+    from."""
+    path = packaged_file(weights, name) if weights.startswith(PREFIX) else Path(weights)
+    return read_weights(path), path
 
 
 def _load_weights(

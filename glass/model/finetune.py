@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["checkpoint_activations", "choose_weights_to_tune", "exported_state"]
 
 ATTENTION_PROJECTIONS = re.compile(r"(.*\.)?attn\.(qkv|q|k|v|kv|q_proj|k_proj|v_proj|proj)")
-"""Matches timm's names of the attention layers in transformers to which LoRA is applied."""
+"""Matches the names that timm gives to the attention projections of transformers, the layers to which LoRA is
+applied."""
 ADAPTER = "default"
-"""The name that peft gives an adapter by default; each backbone has only this one."""
+"""Name of the LoRA adapter. It is peft's default name; each backbone has only one adapter."""
 
 
 def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: bool) -> None:
@@ -43,7 +44,7 @@ def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: 
 
 
 def checkpoint_activations(backbone: Backbone) -> None:
-    """Turns on timm's gradient checkpointing. Raises ``InputError`` if the architecture has none."""
+    """Turns on timm's gradient checkpointing. Raises ``InputError`` if the architecture does not support it."""
     try:
         backbone.network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError):

@@ -12,14 +12,14 @@ from glass.model.model import build_model
 __all__ = ["training_flops"]
 
 BACKWARD = 2
-"""Cost of a backward pass in forward passes; the usual convention."""
+"""Cost of a backward pass relative to a forward pass, by the usual convention."""
 
 
 def training_flops(config: RunConfig, images: int) -> float:
-    """Returns the number of floating-point operations, forward and backward, for training on ``images`` images (epochs
-    × images of the split).
+    """Returns the number of floating-point operations, forward and backward, needed to train on ``images`` images,
+    where each image is counted once per epoch.
 
-    Counts the matrix products and convolutions of the model, with PyTorch's counter.
+    Only matrix products and convolutions are included, as in PyTorch's FLOP counter.
     """
     views = 1 if config.model.kind == "single_view" else config.loader.num_crops
     one, two = (_forward_flops(_plain(config), crops) for crops in (1, 2))

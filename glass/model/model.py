@@ -32,13 +32,13 @@ NUM_CLASSES = 2
 
 
 class Glass(nn.Module):
-    """Passes the global view and the crops through their backbones, and weights the crops by attention.
+    """Processes the global view with one backbone and the crops with another, and pools the crop features by attention.
 
     GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head = LayerNorm(Dg + Dl)
-    – Dropout – Linear. The two backbones share no weights; if ``local_backbone`` is None, the global backbone also
-    processes the crops. ``crop_chunk`` is the number of crops of each image that pass through the backbone at a time
-    (:mod:`glass.model.chunking`), or None for all. Parameter counts, equal to the paper's: 171.70 M with ViT-B/16,
-    55.74 M with ConvNeXt-T, 47.29 M with ResNet-50.
+    – Dropout – Linear. If ``local_backbone`` is None, the global backbone also processes the crops. ``crop_chunk`` is
+    the number of crops of each image that pass through the backbone at a time (:mod:`glass.model.chunking`), or None
+    for all. Parameter counts with two backbones, equal to the paper's: 171.70 M with ViT-B/16, 55.74 M with ConvNeXt-T,
+    47.29 M with ResNet-50.
     """
 
     def __init__(
@@ -134,7 +134,8 @@ def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
 
 
 def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
-    """Maps the setting that determines a view's size (e.g. ``loader.crop_size``) to (backbone name, size in px)."""
+    """Returns (backbone name, size in pixels) of each view, keyed by the setting that determines the size (e.g.
+    ``loader.crop_size``)."""
     model, loader = config.model, config.loader
     views = {"loader.global_size": (model.global_backbone, loader.global_size)}
     if model.kind == "glass":
@@ -148,11 +149,11 @@ def build_model(config: "RunConfig", *, with_weights: bool = True, for_training:
 
     With ``with_weights=False``, pretrained weights are neither downloaded nor read, for callers that load weights
     afterwards. With ``for_training=False``, the network is built in the form in which it is exported: no weight is
-    frozen and there are no LoRA layers. In this case the view sizes are not checked; the caller must call
+    frozen and there are no LoRA layers. View sizes are not checked in that form, so the caller must call
     :func:`require_views_run` once the weights are loaded.
 
-    Raises the ``InputError`` of :func:`check_backbones` (for training only),
-    :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune`.
+    Raises ``InputError`` as :func:`glass.model.backbones.create_backbone` does and, for training, also as
+    :func:`check_backbones` and the functions of :mod:`glass.model.finetune` do.
     """
     if for_training:
         check_backbones(config)

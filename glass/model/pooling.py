@@ -1,4 +1,4 @@
-"""Attention over crops: how much each crop contributes to the decision."""
+"""Pools the features of an image's crops, with weights that express how much each crop contributes to the decision."""
 
 import torch
 from torch import nn
@@ -24,9 +24,9 @@ class AttentionPool(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the pooled feature (B, D) and ``attention_weights`` (B, N), both float32.
 
-        ``features`` is (B, N, D), ``crop_mask`` (B, N) bool or None (all allowed). The weights of a row sum to 1, and
-        masked crops have weight 0. Where a row allows no crop, its weights and its pooled feature are 0. Does not
-        synchronise with the device.
+        ``features`` is (B, N, D). ``crop_mask`` (B, N) bool is False for masked crops; None means that no crop is
+        masked. Masked crops have weight 0, and the weights of an image's other crops sum to 1. If all crops of an image
+        are masked, its weights and its pooled feature are 0. Does not synchronise with the device.
         """
         # Softmax and sum in float32 also under autocast: with half precision the weights of many
         # crops no longer sum to 1.

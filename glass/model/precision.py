@@ -30,7 +30,7 @@ def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, st
     # Emulated bf16 (before Ampere) is slower than fp16.
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     if setting == "auto":
-        return ("bf16", "this GPU has it") if has_bf16 else ("fp16", "this GPU has no bf16")
+        return ("bf16", "this GPU supports it") if has_bf16 else ("fp16", "this GPU does not support bf16")
     if setting == "bf16" and not has_bf16:
         raise InputError("precision=bf16 does not work on this GPU; set precision=fp16 or precision=auto")
     return setting, "as set"

@@ -1,8 +1,8 @@
 """Imports timm without torch's compiler.
 
-Importing the compiler takes half of the time that passes before the first verdict (docs/LOG.md, 2026-11-29). It is
-imported because of two decorators, one in torchvision and one in a timm model: they import ``torch._dynamo``, which in
-turn imports sympy and all of ``torch.distributed``. Both decorators matter only under ``torch.compile``, so they are
+Importing the compiler would account for half of the time before the first verdict (docs/LOG.md, 2026-11-29). Two
+decorators, one in torchvision and one in a timm model, cause that import: they import ``torch._dynamo``, which in turn
+imports sympy and all of ``torch.distributed``. Both decorators matter only under ``torch.compile``, so they are
 replaced while timm is imported.
 """
 
@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Context manager: replaces the two decorators, unless ``torch._dynamo`` is imported already."""
+    """Context manager: replaces the two decorators that import the compiler, unless it is imported already."""
     if "torch._dynamo" in sys.modules:
         yield
         return
@@ -30,7 +30,7 @@ def _without_compiler() -> Iterator[None]:
     stand_in.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
     disable = torch.compiler.disable
     sys.modules[_COMPILER] = stand_in
-    torch.compiler.disable = _as_it_is
+    torch.compiler.disable = _unchanged
     try:
         yield
     finally:
@@ -45,8 +45,8 @@ def _is_compile_supported(device: str) -> bool:
     return bool(is_compile_supported(device))
 
 
-def _as_it_is(function: Function | None = None, *_: object, **__: object) -> Any:
-    return _as_it_is if function is None else function
+def _unchanged(function: Function | None = None, *_: object, **__: object) -> Any:
+    return _unchanged if function is None else function
 
 
 with _without_compiler():

@@ -1,8 +1,7 @@
 """Builds networks without random initialisation, for weights that are read from a file afterwards.
 
 timm fills every weight with random numbers when it builds a network. For a ViT-B/16 this takes seconds, even though the
-file replaces all of them. It takes even longer on the meta device, where weights have no numbers: each call there goes
-through torch's decompositions, the first of which imports torch's compiler.
+file replaces all of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +17,7 @@ Each of them returns the tensor."""
 
 
 class WithoutRandomWeights(TorchFunctionMode):
-    """Context manager: networks built inside it are left with uninitialised memory where they would have random
-    weights.
+    """Context manager: networks built inside it have uninitialised memory in place of random initial weights.
 
     Use it only if every parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires, or
     if the networks are on the meta device.

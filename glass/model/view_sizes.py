@@ -1,4 +1,4 @@
-"""Checks whether an architecture accepts views of a given size and uses all of their pixels, without loading weights.
+"""Checks, without loading weights, whether an architecture accepts views of a given size and uses all of their pixels.
 
 The network is created and run on torch's meta device, where tensors have shapes but no values, so the check needs
 neither memory nor a download. Errors that depend on values (e.g. an index outside its table, as in MViTv2) are only
@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from glass.model.architectures import create_network, feature_width
-from glass.model.unfilled import WithoutRandomWeights
+from glass.model.architectures import create_network, feature_width, shapes_only
 from shards.errors import InputError
 
 __all__ = ["check_views", "require_runs"]
@@ -26,7 +25,8 @@ STEPS = (16, 32, 56, 64)
 """Suggested sizes are multiples of these numbers. Networks that restrict the image size require multiples of their
 total stride, or of that stride times the size of an attention window."""
 SMALL_RIM = 3
-"""Maximum number of edge pixels that overlapping windows may leave unread. If more are unread, the size is rejected."""
+"""Maximum number of pixel rows at an image's edge that a network with overlapping windows may leave unread. A size that
+leaves more rows unread is rejected."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,11 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
 
 @dataclass(frozen=True)
 class _Problem:
-    """The reason why a size does not fit a network.
+    """The reason why a network does not accept views of a size.
 
-    Either ``words`` for the message, with the number of unread rows (``rim``) and the ``step`` between sizes that fit,
-    if known; or, if the network does not return a vector, what it ``gives`` instead.
+    If the network does not return a vector, ``gives`` describes what it returns instead. For all other reasons,
+    ``words`` is the part of the message that states the reason; if the reason is unread pixels, ``rim`` is the number
+    of unread rows, and ``step`` is the difference between sizes at which none are unread.
     """
 
     words: str = ""
@@ -111,7 +112,7 @@ class _Problem:
 @cache
 def _problem(name: str, size: int) -> _Problem | None:
     try:
-        with _meta(), WithoutRandomWeights():
+        with _meta(), shapes_only():
             network = create_network(name, size)
     except InputError:
         raise
@@ -187,12 +188,12 @@ def _side(value: int | tuple[int, ...]) -> int:
 
 
 def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
-    """Returns (number of rows at the end of an image of ``size`` pixels that no patch covers, patch width in pixels).
+    """Returns (number of unread rows at the bottom edge of an image of ``size`` pixels, patch width in pixels).
 
-    Patches lie side by side: the layer that cuts them has a window as large as its stride, and no other layer reads the
-    same pixels afterwards. Rows after the last patch are therefore lost, unless earlier layers have mixed them into
-    others. Overlapping windows may lose rows as well; up to :data:`SMALL_RIM` lost rows, as in Inception's stem, are
-    accepted.
+    A network that cuts an image into patches has a layer whose window is as large as its stride; no other layer reads
+    the same pixels afterwards. Rows after the last whole patch are therefore lost, unless earlier layers have mixed
+    them into others. Overlapping windows may lose rows as well; up to :data:`SMALL_RIM` lost rows, as in Inception's
+    stem, are accepted.
     """
     path: list[_Reduction] = []
     side = size

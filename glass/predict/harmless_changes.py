@@ -2,8 +2,8 @@
 
 An image is large here if each pixel of its global view is an average of at least ``AVERAGING`` × ``AVERAGING`` pixels.
 For a large image, saving and resizing are computed only for the windows that the model sees; their pixels are, bit for
-bit, those of the whole changed image. There are two exceptions: the whole image is saved if a sampling rule reads the
-JPEG, and it is resized if Pillow's result cannot be reproduced for a part.
+bit, those of the whole changed image. There are two exceptions: the image is saved as a whole if the sampling rule
+reads the JPEG, and resized as a whole if Pillow's result cannot be reproduced for a part.
 
 A changed copy of a large image keeps the global view of the original, unless it was saved as a whole. The error is
 small: in 18 photographs of 5 megapixels, whose global views were eight times smaller, saving as JPEG changed the view
@@ -39,16 +39,17 @@ JPEG block's side or of a usual stride, so the image moves relative to all block
 _SMALLEST_CHANGED_SIDE = 16
 
 _LONGEST_JPEG_SIDE = 65_500
-"""Maximum side of a JPEG, in pixels, that libjpeg can write. PNG and TIFF files can have longer sides."""
+"""Maximum side length, in pixels, of the JPEGs that libjpeg can write. PNG and TIFF files can have longer sides."""
 
 _MCU = 16
-"""Side of an MCU in pixels: the square that a JPEG with halved chroma codes as a unit."""
+"""Side length in pixels of an MCU, the square that is coded as a unit in a JPEG with halved chroma."""
 
 _CHROMA_REACH = 2
-"""Maximum distance, in pixels, of the neighbouring chroma that a decoder reads to interpolate the chroma of a pixel."""
+"""Maximum distance, in pixels, between a pixel and the chroma samples from which a decoder interpolates its chroma."""
 
 _SHARPEST = 5
-"""Minimum width, in pixels, at which libjpeg interpolates halved chroma. In narrower images, it repeats the samples."""
+"""Minimum width, in pixels, of images in which libjpeg interpolates halved chroma. In narrower ones, it repeats the
+samples."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class ChangedImage:
 def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -> dict[str, ChangedImage]:
     """Returns the changed copies of an image, by their names in ``CHANGES`` and in the same order.
 
-    One copy is saved as a JPEG of quality 90, one is resized to 0.9 of the width and height, and one is shifted by
-    cutting off rows at the top and columns at the left. A side that is too short is not cut. If the image is too large
-    for a JPEG, the first copy is missing. ``pixels`` is (H, W, 3), ``view`` is its global view (S, S, 3). With
-    ``with_file``, the whole image is saved instead of its windows, and the copy includes the bytes of the JPEG.
+    One copy is saved as a JPEG of quality 90, one is resized to 0.9 times its width and height, and one is shifted by
+    cutting off rows at the top and columns at the left, except where the image is too small for that. If the image is
+    too large for a JPEG, the first copy is missing. ``pixels`` is (H, W, 3), ``view`` is its global view (S, S, 3).
+    With ``with_file``, the whole image is saved instead of its windows, and the copy includes the bytes of the JPEG.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))

@@ -1,6 +1,6 @@
 """Draws heat maps, which show where a detector looked in an image.
 
-Either the windows are tinted by their attention, or a dense map of attention is laid over the whole image. Attention is
+Either the windows are tinted by their attention, or a dense attention map is laid over the whole image. Attention is
 shown relative to an equal share, which is 1 / (number of windows).
 """
 
@@ -36,8 +36,8 @@ DenseMap = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
 """The result of :func:`dense_attention`: windows (n, 4) and their attention (n,)."""
 
 STEM_BYTES = 100
-"""Maximum number of bytes of an image's name that are used in the file name of its heat map. File systems limit the
-length of file names, some to only 143 bytes."""
+"""Maximum number of bytes of an image's name that its heat map's file name includes. File systems limit the length of
+file names, some to only 143 bytes."""
 
 LONGEST_SIDE = 1600
 TINT = 0.45

@@ -1,6 +1,6 @@
 """The sources of images to predict on: files, bytes, decoded pixels, and members of tars.
 
-Each source is loaded once, in any thread. Loading returns the image's pixels and its identity, or raises
+Each source is loaded once; any thread may load it. Loading returns the image's pixels and its identity, or raises
 ``RejectedImage`` with the reason why the image cannot be read. The identity is the content id of the pixels, so it is
 the same whether the image comes from a file, from bytes or from a tar.
 """
@@ -48,8 +48,8 @@ class LoadedImage:
     pixels: npt.NDArray[np.uint8]
     content_id: int
     encoded: bytes | None = None
-    """Bytes of the image file, for sampling rules that read the bits of a JPEG; None if there is no file. Also None for
-    a JPEG that was re-encoded for its shard: evaluation does not read the bits of such a JPEG, either."""
+    """Bytes of the image file, for sampling rules that read the bits of a JPEG. None if there is no file, and also if
+    the JPEG was re-encoded for its shard, because evaluation does not read the bits of re-encoded JPEGs."""
 
 
 class ImageSource(Protocol):
@@ -132,8 +132,8 @@ class PixelSource:
 def _opaque(image: Image.Image) -> Image.Image:
     """Returns ``image`` without Pillow's ``transparency`` entry, which declares one colour transparent.
 
-    Pixels of that colour then keep it, as they do in images read from files (see ``shards.images.pixels.load_rgb``).
-    The caller's image is not changed.
+    Without the entry, no pixel is transparent: all keep their colours, as in images read from files (see
+    ``shards.images.pixels.load_rgb``). The caller's image is not changed.
     """
     if "transparency" not in image.info:
         return image
@@ -205,7 +205,8 @@ class MemberSource:
 
 @dataclass(frozen=True)
 class UnreadableSource:
-    """Something that the user named but that yields no image, such as a damaged tar or a folder without access."""
+    """A source for something that the user named but that yields no image, such as a damaged tar or an inaccessible
+    folder."""
 
     path: Path
     detail: str
@@ -223,10 +224,10 @@ class UnreadableSource:
 
 
 def sources_of(images: Sequence[Any]) -> list[ImageSource]:
-    """The source of each of ``images``.
+    """Returns one source for each of ``images``.
 
-    Raises ``TypeError`` if one of them is not an image. Also raises it if ``images`` is itself an image, because
-    iterating over it would yield letters, bytes or rows.
+    Raises ``TypeError`` if one of them is not an image, or if ``images`` is itself a single image: iterating over it
+    would yield letters, bytes or pixel rows.
     """
     single = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
     if isinstance(images, np.ndarray):

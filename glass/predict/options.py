@@ -17,14 +17,15 @@ class PredictOptions:
     sampling: str | None = None
     coverage: str = "sample"
     """``sample``: a sample of windows, as in training. ``all``: a crop from every cell of the grid that tiles the
-    image; ``num_crops`` and ``sampling`` must then not be set."""
+    image; in this mode, ``num_crops`` and ``sampling`` must not be set."""
     draws: int = 1
     """Number of draws of windows per image. The score is computed from the mean of the draws' logits."""
     stability: bool = True
     """Whether to also score the copies of the image from ``glass.predict.harmless_changes``, with the same number of
     draws. The verdict is unstable if it changes for any copy, even if only to ``uncertain``."""
     batch_size: int | None = None
-    """Number of rows per forward pass. A row is one draw of windows of one image."""
+    """Number of model inputs per forward pass. Each draw of windows, of an image or of its changed copies, is one
+    input. With ``coverage="all"``, inputs are always scored one at a time."""
     num_threads: int = 2
     """Number of threads that read and decode images."""
 

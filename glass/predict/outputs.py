@@ -1,4 +1,5 @@
-"""The files that a prediction will write: checks that they can be written, and that nothing would be lost."""
+"""Defines the files that a prediction will write, and checks that they can be written and that nothing would be
+lost."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ class Outputs:
     def check(self) -> None:
         """Checks all outputs before any image is scored, and creates the folder for heat maps.
 
-        Raises ``InputError`` if an output cannot be written, exists and was not written by ``predict``, or has a
-        partial file left by another run. The folder must be new or empty.
+        Raises ``InputError`` if an output cannot be written, if it exists but was not written by ``predict``, if
+        another run has left a partial file for it, or if the folder for heat maps already exists and is not empty.
         """
         require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}

@@ -1,9 +1,10 @@
-"""Writes each verdict to disk at once, so that stopping a run does not lose the images that it has already scored.
+"""Writes each verdict to disk immediately, so that the verdicts so far are not lost if a run is stopped.
 
 During a run, there is a ``FILE.partial`` beside each ``FILE`` that the run will write. For a table, it holds the rows
-so far. For a JSON document, it is in JSON Lines format: one line with the document without its images, then one line
-per image. For a page, it is empty and only prevents another run from writing the same page; if the run is stopped, the
-page with the verdicts so far is written to it. A run that finishes deletes its partial files.
+so far. For a JSON document, it is in JSON Lines format: the first line is the document without its images, and each
+further line is an image. For a page, the partial file stays empty during the run and only prevents another run from
+writing the same page; if the run is stopped, the page with the verdicts so far is written to the partial file. A run
+that finishes deletes its partial files.
 """
 
 import csv
@@ -37,10 +38,10 @@ def require_no_partial(path: Path) -> None:
 
 
 class PartialRows:
-    """Context manager that writes each verdict into the partial files at once.
+    """Context manager that writes each verdict into the partial files immediately.
 
-    On exit, it deletes the partial files if no verdict was written. Otherwise the caller must delete them after it has
-    written the complete files. Raises ``OSError`` if a partial file cannot be written.
+    If no verdict was written, the partial files are deleted on exit. If any was written, the caller must delete them
+    once it has written the complete files. Raises ``OSError`` if a partial file cannot be written.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class PartialRows:
 
     @property
     def paths(self) -> list[Path]:
-        """The partial files that hold verdicts, that is, all but the page's."""
+        """The partial files that contain verdicts: those of the JSON document and the table, but not the page's."""
         return [partial_path(path) for path in (self._json_path, self._csv_path) if path]
 
     def add(self, verdict: ImageVerdict) -> None:

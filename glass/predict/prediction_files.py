@@ -35,7 +35,8 @@ __all__ = [
 FORMAT, FORMAT_VERSION = "glass-predictions", 2  # in version 1, content ids were integers, computed from files' bytes
 _JSON_START = f'{{\n "format": "{FORMAT}"'
 _CSV_START = ",".join(CSV_COLUMNS[:4])
-"""The beginning of every CSV file that ``predict`` writes. Later versions added columns only after these."""
+"""The beginning of every CSV file that ``predict`` writes. All versions share these first columns, and newer versions
+append further ones."""
 _PAGE_MARK = 'content="glass-hires predict"'
 _RECORD_START, _RECORD_END = '<script type="application/json" id="verdicts">', "</script>"
 
@@ -66,17 +67,17 @@ class PredictionHead(TypedDict):
     threshold: Number
     """An image is called generated if its probability (or raw score, without a calibration) is at least this."""
     real_below: Number
-    """An image is called real if its probability (or raw score, without a calibration) is less than this. From here up
-    to ``threshold``, the verdict is uncertain."""
+    """An image is called real if its probability (or raw score, without a calibration) is less than this. Between this
+    and ``threshold``, the verdict is uncertain."""
     note: str
-    """Explanation of the figures, as readable text."""
+    """Readable explanation of the scores and probabilities in the file."""
     data_notes: list[Note]
     """Notes on the model's training and calibration data, to be shown to every reader of the verdicts; empty if there
     are none."""
 
 
 class MadeBy(NamedTuple):
-    """Everything that verdicts depend on, apart from the images: the model, its views, and its calibration."""
+    """Everything that verdicts depend on besides the images: the model, its views, and its calibration."""
 
     weights_sha256: str
     views: dict[str, object]

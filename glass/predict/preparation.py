@@ -1,6 +1,7 @@
-"""Turns an image into the rows that a detector scores.
+"""Prepares an image as model inputs, called rows.
 
-There is one row for each draw of windows, in the image itself and in each of its harmlessly changed copies.
+Windows are drawn several times on the image itself, and on each copy of it that has a harmless change. Each draw
+gives one row of views.
 """
 
 from dataclasses import dataclass, replace
@@ -26,8 +27,8 @@ __all__ = ["PreparedImage", "every_cell", "prepare"]
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """The rows of one image: those of the image itself, one per draw, then those of each changed copy, as in
-    ``changes``."""
+    """The model inputs (rows) prepared from one image: one per draw from the image itself, followed by those from each
+    changed copy, in the order of ``changes``."""
 
     rows: list[ImageViews]
     changes: tuple[str, ...]
@@ -37,9 +38,10 @@ class PreparedImage:
 
 
 def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
-    """Loads an image and returns its rows, or the reason why it cannot be read. The decoded image is not kept.
+    """Loads an image and prepares its model inputs, or returns the reason why it cannot be read. The decoded image is
+    not kept.
 
-    May be called from several threads at a time. Raises ``MachineTrouble`` if memory runs out or a disk fails.
+    May be called from several threads concurrently. Raises ``MachineTrouble`` if memory runs out or a disk fails.
     """
     try:
         with machine_spared(source.name, memory=True):

@@ -7,7 +7,7 @@ from shards.images.rejection import RejectedImage
 
 __all__ = ["claims_of"]
 
-_CONVERTED = "nothing that could be read (the shard has a converted copy of the file)"
+_CONVERTED = "its metadata could not be read (the shard has a converted copy of the file)"
 
 
 def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...]:
@@ -20,13 +20,13 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
     try:
         data = source.read()
     except RejectedImage as error:
-        return (Claim("generator text", "not checked", f"nothing that could be read ({error})"),)
+        return (Claim("generator text", "not checked", f"its metadata could not be read ({error})"),)
     return tuple(read_claims(data, trust))
 
 
 def _is_converted(source: MemberSource) -> bool:
-    """Whether the bytes in the shard differ from those of the source file. A signature of the file would not match
-    them."""
+    """Whether the bytes in the shard differ from those of the source file, so that a signature made for the source file
+    does not match them."""
     if source.dataset is None:
         return False
     # Reads one row. Converting the column to an array would, for each image, build one as long as the data set.

@@ -23,8 +23,8 @@ from shards.images.pixels import RejectedImage
 __all__ = ["score_covering_row", "scores_of_sources"]
 
 COVERING_STEP = 8
-"""With ``coverage="all"``, the number of crops in a row is padded to a multiple of this, which limits the number of
-different input shapes for the model."""
+"""With ``coverage="all"``, the number of crops of each model input is padded to a multiple of this, which limits the
+number of different input shapes."""
 
 Attention = npt.NDArray[np.float32] | None
 Scored = tuple[ImageSource, ImageScores | RejectedImage]
@@ -94,9 +94,10 @@ def _scored_chunk(
 
 
 def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) -> list[tuple[float, Attention]]:
-    """Returns (margin, attention weights (N,)) for each row; the weights are None for a model without attention.
+    """Returns (margin, attention weights (N,)) for each of ``rows``, the views of one draw each; the weights are None
+    for a model without attention.
 
-    All rows must have the same number of crops. They are scored in batches of ``size`` rows, all of one shape.
+    All must have the same number of crops. They are scored in batches of ``size``, all of the same shape.
     """
     if not rows:
         return []
@@ -107,10 +108,10 @@ def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) ->
 
 
 def score_covering_row(trained: TrainedModel, row: ImageViews) -> tuple[float, Attention]:
-    """Scores a row with any number of crops, such as windows that cover the whole image.
+    """Scores one model input with any number of crops, for example from windows that cover the whole image.
 
-    Returns (margin, attention weights (N,)); the weights are None for a model without attention. The row is scored as a
-    batch of its own, so that the batch's shape depends only on this image.
+    Returns (margin, attention weights (N,)); the weights are None for a model without attention. The input is a batch
+    of its own, so that the batch's shape depends only on this image.
     """
     count = len(row.crops)
     padded = -(-count // COVERING_STEP) * COVERING_STEP

@@ -93,8 +93,8 @@ class _Written:
     def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
         """Raises ``RejectedImage`` if the image is not the one that ``glass build`` wrote.
 
-        Re-encoded JPEGs are not checked, because the member holds the SHA-256 of their source file, and their pixels
-        depend on the version of the decoder.
+        Re-encoded JPEGs are not checked, because the ``.json`` member holds the SHA-256 of the source file rather than
+        that of the JPEG, and because the pixels depend on the version of the decoder.
         """
         facts = read_facts(self.tar, self.member)
         stored = facts.get("stored_as")
@@ -109,7 +109,7 @@ class _Written:
 def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:
     """Returns the content of a ``.json`` member that ``glass build`` wrote.
 
-    For any other member, or if it cannot be read, returns an empty dict.
+    Returns an empty dict if the member cannot be read or was written by another program.
     """
     if member.length > _MAX_JSON_BYTES:
         return {}

@@ -15,7 +15,7 @@ __all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line
 
 WARNING = "WARNING: "
 
-LEARNT = {"train": "trained on this image", "valid": "its epoch was chosen on this image, among others"}
+LEARNT = {"train": "trained on this image", "valid": "its epoch was chosen on a set that contains this image"}
 """Use of an image in the model's training (see ``ImageVerdict.learnt``) → remark on the image's verdict."""
 
 
@@ -33,12 +33,12 @@ def heading(detector: Detector, options: PredictOptions) -> str:
         why = why_not_applicable(detector.trained.calibration, detector.views(options))
     else:
         why = "the model is not calibrated (run glass calibrate)"
-    return f"raw scores, 0.5 and above: generated; {why}"
+    return f"raw scores; 0.5 and above means generated; {why}"
 
 
 def document_head(detector: Detector, options: PredictOptions, model: str) -> PredictionHead:
-    """The fields that precede the images in the document of ``predict --json``. ``model`` is the model's path, as it
-    will be shown."""
+    """Returns the fields that precede the images in the document of ``predict --json``. ``model`` is the model's path
+    as it should appear there."""
     calibration, views = detector.calibration_for(options), detector.views(options)
     return {
         "model": {
@@ -96,8 +96,8 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """States how many of these images were used in the model's training. Verdicts on such images are no test of the
-    model."""
+    """States how many of these images were used in the model's training. Verdicts on such images say nothing about the
+    model's performance on new ones."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"
@@ -106,5 +106,5 @@ def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
         return "the model learnt from none of these images"
     return (
         f"{WARNING}the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: it may have memorised "
-        "them, so their verdicts are no test"
+        "them, so their verdicts do not test the model"
     )

@@ -32,7 +32,7 @@ CSV_COLUMNS = (
 
 
 class WindowRecord(TypedDict):
-    """A window in source pixels, and its attention weight; null for a model without attention."""
+    """A window in source pixels, and its attention weight, which is null for a model without attention."""
 
     top: int
     left: int
@@ -42,7 +42,8 @@ class WindowRecord(TypedDict):
 
 
 class ImageRecord(TypedDict):
-    """The record of an image in ``predict --json``. If it could not be read, only ``path`` and ``reason`` are set."""
+    """The record of an image in ``predict --json``. If the image could not be read, only ``path`` and ``reason`` are
+    set."""
 
     path: str
     score: Number | None
@@ -75,7 +76,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 @dataclass(frozen=True)
 class ImageVerdict:
-    """The verdict on an image. If it could not be read, only ``path`` and ``reason`` are set."""
+    """The verdict on an image. If the image could not be read, only ``path`` and ``reason`` are set."""
 
     path: str
     reason: str | None = None
@@ -150,8 +151,8 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
 
 
 def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
-    """The columns of ``predict --csv``. ``claims`` adds a column for the files' claims, ``data_notes`` one for notes on
-    the model's data."""
+    """Returns the columns of ``predict --csv``. ``claims`` adds a column for the claims of the files, and
+    ``data_notes`` adds one for the notes on the model's data."""
     return (*CSV_COLUMNS, *(["claims"] if claims else []), *(["data_notes"] if data_notes else []))
 
 

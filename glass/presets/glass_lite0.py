@@ -17,7 +17,7 @@ __all__ = ["preset"]
 def preset() -> RunConfig:
     """Returns the settings.
 
-    Batches are small, because otherwise a small data set would yield too few steps. The local backbone has a higher
+    Batches are small, so that even a small data set gives enough optimiser steps. The local backbone has a higher
     learning rate than the global one.
     """
     return RunConfig(

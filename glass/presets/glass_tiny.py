@@ -5,10 +5,10 @@ accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_tiny --output RUN
 
 The shards must hold 64-pixel global views (``glass build --global-size 64``). An epoch over the 420 training images of
-the quickstart takes about 5 s on two CPU cores. Batches are small and there is no dropout: with fewer steps or more
-noise, the model learned nothing (docs/LOG.md). Low frequencies are removed from the crops, because an untrained network
-learns the scene before the traces: from unfiltered crops, it learned little of the traces that real networks leave
-(docs/results.md).
+the quickstart takes about 5 s on two CPU cores. Batches are small and there is no dropout, because the model learned
+nothing with fewer optimiser steps or more noise (docs/LOG.md). Low frequencies are removed from the crops, because a
+randomly initialised network learns what the scene shows before it learns the traces: from unfiltered crops, it learned
+little of the traces that real networks leave (docs/results.md).
 """
 
 from glass.config.run_config import ModelConfig, OptimConfig, RunConfig

@@ -23,7 +23,7 @@ MOST_PAIRS = 40
 LONGEST_SIDE = 192
 SHORTEST_SIDE = 24
 BUDGET_BYTES = 900_000
-"""Size limit, in bytes, of all thumbnails together, before base64 adds a third."""
+"""Limit on the total size of all thumbnails in bytes, before base64 encoding adds a third."""
 
 _SENTENCES = {
     "serious": "Serious: results on this data set would be misleading.",

@@ -16,7 +16,7 @@ None)."""
 
 
 def crop_svgs(document: CropStudy) -> dict[str, str]:
-    """Returns, by name, the plots of ``document``, the content of a ``crop_study.json``, as inline SVG."""
+    """Plots ``document``, the content of a ``crop_study.json``. Returns name → plot as inline SVG."""
     training, curve = document["training"], document["inference"]
     crops = [row["num_crops"] for row in training]
     memory: Series = {

@@ -1,4 +1,4 @@
-"""The types of ``report.json`` in full; ``glass.report.data`` explains the fields."""
+"""Typed schema of ``report.json`` in full; ``glass.report.data`` explains the fields."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -113,7 +113,7 @@ class TrainingSummary(TypedDict):
     time_s: Number | None
     """Duration of training and validation over all epochs, in seconds."""
     images_per_s: Number | None
-    """Images per second of training, without validation."""
+    """Training throughput in images per second, excluding validation."""
     data_wait_share: Number | None
     """Share of the training time that was spent waiting for the loader."""
 
@@ -130,7 +130,7 @@ class _SummaryIntervals(TypedDict):
 
 
 class SummaryRowModel(TypedDict):
-    """Results of one model in a row of the robustness table."""
+    """One model's results in a row of the robustness table."""
 
     auroc: Number | None
     tpr_at_fpr_1: Number | None

@@ -28,8 +28,8 @@ MAX_GENERATORS = 12
 are shown."""
 
 BLACK_FROM = 0.475
-"""Position on the colour map cividis above which black text is more legible than white text. At exactly this position,
-both have a contrast ratio of 4.5."""
+"""Position on the colour map cividis above which black text is more legible than white text. At this position, both
+have a contrast ratio of 4.5."""
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.4  # inches
 LABEL_WIDTH = 2.2
 PIXELS_PER_INCH = 110
@@ -43,7 +43,8 @@ def heat_map_png(document: Robustness) -> bytes:
 
 
 def heat_map_svg(document: Robustness) -> str:
-    """The robustness table as inline SVG, wide enough to read its text; see :func:`glass.report.plots.as_svg`."""
+    """The robustness table as inline SVG, wide enough for its text to be legible; see
+    :func:`glass.report.plots.as_svg`."""
     figure = _figure(document, INK)
     width = round(figure.get_figwidth() * PIXELS_PER_INCH)
     title = "AUROC and detection at ≤ 1 % false alarms, for each change and generator"

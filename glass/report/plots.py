@@ -1,7 +1,8 @@
 """Draws plots as inline SVG in the page's colours, which adapt to light and dark mode.
 
-matplotlib does not support CSS variables. Ink, grid and runs are therefore drawn in placeholder colours that are used
-nowhere else, and these are replaced by ``var(--…)`` in the finished SVG. Text is stored as text, not as outlines.
+matplotlib does not support CSS variables. Text, grid lines and the curves of the runs are therefore drawn in
+placeholder colours that are used nowhere else, and these are replaced by ``var(--…)`` in the finished SVG. Text is
+stored as text, not as outlines.
 """
 
 import io
@@ -87,7 +88,7 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
     curve.set(
         xlabel=given_as, ylabel="share of generated images", title="reliability", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
     )
-    spread.set(xlabel=given_as, ylabel="share of images", title="how sure", ylim=(0, None))
+    spread.set(xlabel=given_as, ylabel="share of images", title="confidence", ylim=(0, None))
     for axes in (curve, spread):
         add_legend(axes, "best")
     return [as_svg(left, "Reliability diagram"), as_svg(right, "Spread of the scores")]

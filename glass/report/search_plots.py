@@ -29,7 +29,7 @@ PAPER_COLOURS = {
 
 
 def search_svgs(document: Tuning) -> dict[str, str]:
-    """Returns, by name, the plots of ``document``, the content of a ``tuning.json``, as inline SVG.
+    """Plots ``document``, the content of a ``tuning.json``. Returns name → plot as inline SVG.
 
     The plots are ``history``; ``importance``, if the importances are known; and ``parallel``, if at least one trial is
     complete.
@@ -81,7 +81,7 @@ def _importance(importance: Mapping[str, float]) -> str:
 def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Sequence[Mapping[str, Any]]) -> str:
     """Plots each complete trial as a line across the axes of all settings. Better trials are darker.
 
-    Each axis covers the values that were searched: ranges on a logarithmic scale, options at equal distances.
+    Each axis covers the values that were searched; ranges have a logarithmic scale, and options are equally spaced.
     """
     names = list(complete[0][1]["params"])
     dimensions = {dimension["name"]: dimension for dimension in space}
@@ -130,7 +130,7 @@ class _Scale:
 
 
 def _scale(dimension: Mapping[str, Any], values: Sequence[Any]) -> _Scale:
-    """Returns the axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis only spans
+    """Returns the axis for a ``dimension`` of the search space. If ``dimension`` is empty, the axis spans just
     ``values``."""
     if "low" in dimension:
         low, high = math.log10(dimension["low"]), math.log10(dimension["high"])

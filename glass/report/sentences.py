@@ -50,8 +50,8 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
     if scored >= FEW_PER_BIN * NUM_ECE_BINS:
         return None
     return (
-        f"Few images: {counted(scored, 'image')} in up to {NUM_ECE_BINS} bins, so a zigzag curve is chance; rely on "
-        "the calibration error and its interval."
+        f"Few images: {counted(scored, 'image')} in up to {NUM_ECE_BINS} bins, so a zigzag curve may be due to chance; "
+        "rely on the calibration error and its interval."
     )
 
 
@@ -66,14 +66,15 @@ _PROMISES = {
     "fewer than promised": "so false alarms are rarer than promised",
     "not kept": "so the promise is not kept",
 }
-"""Verdict on the promise in a document → its wording in the report. "kept" is worded as "may hold", because the verdict
-is also "kept" if the measured rate exceeds the promised one by no more than chance can explain."""
+"""Outcome of the comparison of false alarms with the promised rate, as a document states it → its wording in the
+report. "kept" is worded as "may hold", because it also covers measured rates that exceed the promised one by no more
+than chance can explain."""
 
 
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
     """Returns sentences about the ``calibration`` entry of an evaluation.
 
-    One sentence compares the promised rate of false alarms with the measured rate; another states how many images are
+    One sentence compares the promised false-alarm rate with the measured one; another states how many images are
     uncertain. If the calibration was made on the evaluated images, the only sentence is a warning. Without a
     calibration, or in documents of earlier versions that lack these figures, there are no sentences.
     """
@@ -126,8 +127,8 @@ def learnt_sentence(learnt: Overlap | None) -> str | None:
 
 
 def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
-    """Returns sentences with two data sets' notes: of the one that ``model`` learnt from, and of ``dataset``, on which
-    it was measured."""
+    """Returns sentences with the notes of two data sets: the one that ``model`` was trained on, and ``dataset``, the
+    one on which it was measured."""
     whose: dict[str, list[str]] = {}
     for note, what in ((model.get("data_note"), "learnt from"), (dataset.get("note"), "was measured on")):
         if note:

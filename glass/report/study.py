@@ -19,7 +19,7 @@ from glass.report.crop_tables import (
 )
 from glass.report.plots import add_legend, as_svg, panel, run_style
 from glass.report.search_plots import search_svgs
-from glass.report.study_results import result_tables, result_title, spread, terms_said
+from glass.report.study_results import result_tables, result_title, spread, terms_phrase
 from glass.report.tables import METRIC_ROWS, number
 from glass.report.template import render
 from glass.studies.search_records import best_trial
@@ -148,7 +148,7 @@ def _result_rows(document: StudyDocument) -> Rows:
     return [
         [
             f"{'GLASS' if row['kind'] == 'glass' else 'resize-only'} {row['family']}",
-            terms_said(row),
+            terms_phrase(row),
             str(row["trials"]),
             *(spread(row["final"]["summary"][metric]) for metric in SHOWN),
         ]
@@ -167,7 +167,7 @@ def _comparison_rows(document: StudyDocument) -> Rows:
     return [
         [
             row["family"],
-            terms_said(row),
+            terms_phrase(row),
             "AUROC" if row["metric"] == "auroc" else row["metric"],
             number(row["glass"]),
             number(row["baseline"]),

@@ -10,7 +10,7 @@ from glass.report.tables import interval_text, number, percent
 from glass.studies.final_documents import CalibratedSeeds, Summary
 from glass.studies.study_documents import Comparison, StudyResult
 
-__all__ = ["Table", "result_tables", "result_title", "spread", "terms_said"]
+__all__ = ["Table", "result_tables", "result_title", "spread", "terms_phrase"]
 
 Table = tuple[str, str, Sequence[str], list[list[str]]]
 """(title, explanation of the figures, column headings, rows)."""
@@ -20,22 +20,21 @@ AT_FEW_HEAD = tuple(f"detected at ≤ {limit} % false alarms" for limit in (1, 5
 
 
 def result_title(row: StudyResult) -> str:
-    """Returns the model's name and, for a baseline, how its settings were searched (see :func:`terms_said`)."""
-    terms = terms_said(row)
+    """Returns the model's name and, for a baseline, how its settings were searched (see :func:`terms_phrase`)."""
+    terms = terms_phrase(row)
     kind = "GLASS" if row["kind"] == "glass" else "resize-only"
     return f"{kind} {row['family']}" + ("" if terms == "tuned" else f", {terms}")
 
 
-def terms_said(row: StudyResult | Comparison) -> str:
-    """Describes how much searching went into the settings: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
-    ``equal compute``, meaning as many trials or as much compute as the search for GLASS used. If an equal-compute
-    search stopped early, the text states what fraction of that compute it used; if there is no search of GLASS to
-    compare with, it says so."""
+def terms_phrase(row: StudyResult | Comparison) -> str:
+    """Describes how extensively the settings were searched: ``tuned`` for GLASS; for a baseline, ``equal trials`` or
+    ``equal compute``, relative to the search for GLASS. If an equal-compute search stopped early, the text says at
+    which fraction of GLASS's compute. If there was no search for GLASS to compare with, the text says so."""
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
         return row["terms"]
     if share is None:
-        return "without a search of GLASS to match"
+        return "no search of GLASS to compare with"
     return f"stopped at {int(100 * share)} % of equal compute"  # 99.6 % is not all of it
 
 

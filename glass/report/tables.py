@@ -1,4 +1,4 @@
-"""Formats the figures of a report document as rows of text, identical on the page and in the terminal."""
+"""Formats the metrics in a report document as rows of text, for both the HTML page and the terminal."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ METRIC_ROWS = (
     ("brier", "Brier score", "mean squared error of the score as a probability; lower is better"),
     ("nll", "negative log-likelihood", "in nats; lower is better"),
     ("mean_confidence", "mean confidence", "mean probability of the predicted class"),
-    ("mean_confidence_correct", "… if correct", "of correct verdicts; should be high"),
+    ("mean_confidence_correct", "… if correct", "mean confidence of correct verdicts; should be high"),
     ("mean_confidence_wrong", "… if wrong", "of wrong verdicts; should be low"),
 )
 """For each metric: (metric, its name for display, how to read it)."""
@@ -108,7 +108,7 @@ def interval_text(
     none.
 
     Each end has as many digits as the value, so rounding cannot put the value outside the interval. A percentile
-    interval from the bootstrap may exclude the value, in which case it is extended to include it. If all draws agree,
+    interval from the bootstrap may exclude the value; such an interval is extended to include it. If all draws agree,
     the text is ``NO_INTERVAL``.
     """
     if value is None or interval is None:

@@ -1,7 +1,7 @@
 """The gallery: test images with the windows that the model saw, tinted by attention.
 
-An image is a small JPEG under an SVG whose coordinates are source pixels, so windows are drawn at the right position
-at any size on the screen. Crops are cut from the fully decoded image, pixel for pixel.
+Each image is shown as a small JPEG with an SVG on top. The SVG's coordinates are source pixels, so windows are drawn at
+the right position at any size on the screen. Crops are cut from the fully decoded image, pixel for pixel.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +30,8 @@ __all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery", "dr
 DISPLAY_SIDE = 560
 IMAGE_BUDGET_BYTES = 900_000
 CROP_BUDGET_BYTES = 2_100_000
-"""``IMAGE_BUDGET_BYTES`` and ``CROP_BUDGET_BYTES`` limit the total size, in bytes, of all images and of all crops,
-before base64 adds a third. With the plots, the page stays below 5 MB."""
+"""Limit on the total size of all crops in bytes, before base64 adds a third. ``IMAGE_BUDGET_BYTES`` is the
+corresponding limit for all images. With the plots, the page stays below 5 MB."""
 
 NO_ATTENTION_COLOUR = "rgb(90, 160, 240)"
 
@@ -70,8 +70,8 @@ class Card:
     """The windows, sorted by decreasing attention."""
     verdicts: list[dict[str, Any]]
     """One dict per run, with the keys ``run``, ``probability``, ``verdict``, and ``right`` (whether the verdict is
-    right). If the run has no score for the image, ``probability`` is None and the verdict is "not scored"; ``right`` is
-    then None, as it is for an uncertain verdict."""
+    right; None if it is uncertain). If the run has no score for the image, the verdict is "not scored", and
+    ``probability`` and ``right`` are None."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ class Gallery:
 
 @dataclass(frozen=True)
 class _Sample:
-    """What is kept of a decoded image, so that only one full-size image is in memory at a time."""
+    """The parts of a decoded image that the gallery keeps, so that only one full-size image is in memory at a time."""
 
     height: int
     width: int
     small: Pixels
     places: list[tuple[int, list[int]]]
-    """(index, [top, left, height, width]) for each window that the model used. The index counts all of the image's
-    windows, starting at 1."""
+    """(index, [top, left, height, width]) for each window that the model used. The index is 1-based and refers to the
+    list of all windows of the image, including unused ones."""
     crops: list[Pixels]
 
 

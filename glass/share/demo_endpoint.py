@@ -1,4 +1,4 @@
-"""The endpoint of ``glass demo`` for other programs. It answers an uploaded file with the document of ``predict
+"""The endpoint of ``glass demo`` for other programs. It responds to an uploaded file with the document of ``predict
 --json``."""
 
 from dataclasses import replace

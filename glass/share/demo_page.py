@@ -32,7 +32,7 @@ OPTIONS = PredictOptions(num_threads=1)
 def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str:
     """Returns the page for the file at ``path`` as HTML, with the verdict and the file's claims about its origin.
 
-    ``dense`` adds the dense map of attention if the model sees crops.
+    ``dense`` adds the dense attention map if the model sees crops.
     """
     source, page = FileSource(path), VerdictPage(facts, 1)
     (verdict,) = detector.predict_iter([source], OPTIONS)

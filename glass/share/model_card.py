@@ -34,7 +34,7 @@ _METRICS = (
 
 _LIMITS = (
     "It detects traces of the generators it was trained on. Images of others, such as newer ones, may go undetected; "
-    "the table by generator shows how much results differ between those tested.",
+    "the table by generator shows how much results differ between the tested generators.",
     "The rate of false alarms holds for images like those of the calibration. It may differ for edited, filtered, "
     "scanned or heavily compressed photographs.",
     "Re-compression, resizing and sharing weaken the traces. `predict` flags a verdict as unstable if a small change "
@@ -137,9 +137,10 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
 
 
 def _views(document: Evaluation) -> str:
-    """Returns a sentence on the number and placement of the crops in the evaluation, which may differ from training.
+    """Returns a sentence about the crops of the evaluation: their number and how they were placed, both of which may
+    differ from training.
 
-    It is empty for a model without crops.
+    Returns an empty string for a model without crops.
     """
     if document["model"]["kind"] == "single_view":
         return ""

@@ -1,5 +1,5 @@
-"""Makes files uploaded to the ``glass demo`` page accessible only to the user who runs it, and deletes them after a
-while."""
+"""Stores files uploaded to the ``glass demo`` page so that only the user who started the command can access them, and
+deletes them when they are older than :data:`KEPT_FOR_S` seconds."""
 
 import os
 import tempfile
@@ -69,6 +69,6 @@ def fetch_nothing() -> None:
     import safehttpx
 
     async def refuse(*_: object, **__: object) -> NoReturn:
-        raise PermissionError("no address is fetched: send the file itself")
+        raise PermissionError("addresses are not fetched: send the file itself")
 
     safehttpx.get = safehttpx.async_validate_url = refuse

@@ -69,8 +69,8 @@ class Budget:
         return replace(config, loader=loader)
 
     def check(self, dataset: ShardDataset) -> None:
-        """Checks in advance that no part of the study will reject ``dataset``, which might otherwise surface only after
-        hours of searching. Raises ``InputError`` if one would."""
+        """Checks up front that every part of the study accepts ``dataset``, so that a mismatch does not surface only
+        after hours of searching. Raises ``InputError`` if any part would reject it."""
         stored = dataset.info.global_size
         for model in self.models:
             config = self.config(model, dataset)

@@ -1,4 +1,4 @@
-"""The types of ``crop_study.json`` and its parts: cost and quality of training and prediction by number of crops."""
+"""Typed schema of ``crop_study.json``: cost and quality of training and prediction by number of crops."""
 
 from typing import Any, TypedDict
 
@@ -12,8 +12,8 @@ Memory = dict[str, Number]
 
 
 class TrainingRow(TypedDict):
-    """Cost of training with a given number of crops per image. Times are in seconds and belong to the epoch of median
-    duration; the first epoch is excluded if there are others."""
+    """Cost of training with a given number of crops per image. Times are in seconds and are those of the epoch with the
+    median duration. The first epoch is disregarded unless it is the only one."""
 
     num_crops: int
     step_time_s: Number
@@ -25,7 +25,7 @@ class TrainingRow(TypedDict):
     epochs: int
     steps_per_epoch: int
     accuracy: Number | None
-    """Validation accuracy of the best epoch."""
+    """Highest validation accuracy of any epoch."""
     images_without_grid: int
     """Number of images whose grid has fewer cells than there are crops. Under the paper's rule, the crops of such
     images are placed uniformly at random."""
@@ -44,7 +44,7 @@ class InferenceRow(TypedDict):
     images_per_s: Number
     """Throughput of loader and model combined, in images per second, when images are scored in batches."""
     latency_s: Number
-    """Median time that the model takes for a batch of one image."""
+    """Median time that the model takes for a batch of one image, in seconds."""
     memory: Memory
     """Memory used by prediction on one batch."""
 
@@ -69,7 +69,7 @@ class Fit(TypedDict):
 
 
 class NotFitting(TypedDict):
-    """A number of crops that did not fit in memory."""
+    """A number of crops for which training or prediction did not fit in memory."""
 
     num_crops: int
     part: str
@@ -91,7 +91,7 @@ class CropStudy(TypedDict):
     train_images: int
     training: list[TrainingRow]
     fits: dict[str, Fit]
-    """Name of a measured quantity → line fitted to it as a function of ``num_crops``."""
+    """Name of a measured quantity → line fitted to it as a function of the number of crops."""
     inference: InferenceCurve
     did_not_fit: list[NotFitting]
 

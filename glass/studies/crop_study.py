@@ -1,8 +1,8 @@
 """Measures what each additional crop per image costs and gains, in training and in prediction with one trained model.
 
-Both are measured for each number N of crops. Each N has a folder of its own, so an interrupted study can be resumed.
-Memory and time are fitted as linear functions of N, as in the reference study. Any N that does not fit in memory is
-recorded and skipped.
+Training and prediction are measured for each number of crops N. Each N has a folder of its own, so an interrupted study
+can be resumed. Memory and time are fitted as linear functions of N, as in the reference study. Any N that does not fit
+in memory is recorded and skipped.
 """
 
 import math
@@ -41,8 +41,9 @@ class CropPlan:
     config: RunConfig
     crops: tuple[int, ...]
     steps: int | None = None
-    """Length of each training run in optimiser steps. The run then consists of one epoch, on as many images as these
-    steps use, so ``config.epochs`` must be 1. If None, each run trains on all images for ``config.epochs`` epochs."""
+    """Length of each training run in optimiser steps. If it is given, a run consists of a single epoch on as many
+    images as these steps use, so ``config.epochs`` must be 1. If it is None, a run trains on all images for
+    ``config.epochs`` epochs."""
     draws: int = 1000
     """Number of bootstrap repetitions for the intervals of the inference curve."""
 
@@ -51,9 +52,10 @@ class CropPlan:
         return replace(self.config, loader=replace(self.config.loader, num_crops=crops))
 
     def curve_model(self, trained: Sequence[int]) -> int:
-        """Chooses, by the number of crops it was trained with, the model used to measure the inference curve.
+        """Returns the number of crops with which the model for the inference curve was trained.
 
-        Returns the number in ``config`` if it is in ``trained``, else the nearest one in ``trained``.
+        This is the number in ``config`` if it is in ``trained``, else the nearest one in ``trained`` (the smaller one
+        of two that are equally near).
         """
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
@@ -114,7 +116,7 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
 
 
 class _Parts:
-    """Measures the rows of a study. Numbers of crops that do not fit in memory are listed in ``did_not_fit``."""
+    """Measures the rows of a study, and lists the numbers of crops that do not fit in memory in ``did_not_fit``."""
 
     def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
         self.data, self.plan, self.output, self.report = data, plan, output, report

@@ -1,5 +1,5 @@
-"""Measures the memory that a study's training steps and predictions use on its device, and recognises out-of-memory
-errors."""
+"""Measures the memory that a study's training steps and predictions use on the study's device, and recognises
+out-of-memory errors."""
 
 import gc
 from dataclasses import replace
@@ -32,12 +32,12 @@ def device_name() -> str:
 
 
 def meaning_of_counts() -> str:
-    """Returns a text explaining the figures that this module measures on the present device; they differ between GPU
-    and CPU."""
+    """Returns a text that explains this module's memory figures. Their meaning differs between GPU and CPU; the text
+    describes the device in use."""
     if _on_gpu():
         return "peak of CUDA's allocator"
     return (
-        "tensor_bytes: peak of all live tensors, counted; process_bytes: permanent tensors plus the growth of "
+        "tensor_bytes: sum of all live tensors at its peak; process_bytes: permanent tensors plus the growth of "
         "resident memory during the step (or, at prediction, the forward pass)"
     )
 
@@ -78,7 +78,7 @@ def why_it_does_not_fit(error: Exception) -> str | None:
 
 
 def free_memory() -> None:
-    """Releases the memory held by a step that ran out of it, so that the next step can use it."""
+    """Releases the memory held by a step that failed for lack of memory, so that the next step can use it."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

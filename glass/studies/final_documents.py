@@ -1,4 +1,4 @@
-"""The types of ``final_runs.json`` and ``seeds.json``: tests of one model that was trained with several seeds."""
+"""Typed schemas of ``final_runs.json`` and ``seeds.json``: tests of one model that was trained with several seeds."""
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -30,7 +30,7 @@ class Summary(TypedDict):
 
     mean: Number | None
     sd: Number | None
-    """Standard deviation over the seeds (n - 1)."""
+    """Standard deviation over the seeds, with n - 1 in the denominator."""
     interval: Interval
     """95 % interval of the mean, by Student's t."""
     seeds: int
@@ -70,7 +70,7 @@ class CalibratedSeed(TypedDict):
     false_positive_rate: Number | None
     max_fpr: Number
     verdict: str | None
-    """Verdict on the promised rate of false alarms: ``kept``, ``fewer than promised`` or ``not kept``."""
+    """Whether the promised false-alarm rate was kept: ``kept``, ``fewer than promised`` or ``not kept``."""
 
 
 class SeedResults(TypedDict):
@@ -91,7 +91,7 @@ class SeedRow(TypedDict):
     """The seed's run folder, relative to the folder of the document."""
     best_epoch: int
     valid: Number | None
-    """Value, in the best epoch, of the validation metric by which that epoch was chosen."""
+    """Best-epoch value of the validation metric by which the epoch was chosen."""
     metrics: dict[str, Number | None]
     results: SeedResults
     train_time_s: Number
@@ -125,7 +125,7 @@ class CalibratedSeeds(TypedDict):
     false_positive_rate: Summary
     max_fpr: Number
     verdicts: dict[str, int]
-    """Verdict on the promised rate of false alarms → number of seeds for which it was reached."""
+    """Outcome of the comparison with the promised false-alarm rate → number of seeds with this outcome."""
 
 
 class OverSeeds(TypedDict):
@@ -140,7 +140,7 @@ class OverSeeds(TypedDict):
 
 class HoldOut(TypedDict):
     """The fraction of train+valid that is held back to choose the epoch, and the number of samples in each of the two
-    parts."""
+    resulting parts."""
 
     share: Number
     learnt: int
@@ -167,7 +167,8 @@ class FinalRuns(TypedDict):
 
 
 class Seeds(TypedDict):
-    """The content of ``seeds.json``: the seeds of the runs in the folder. Later calls must include all of them."""
+    """The content of ``seeds.json``: the seeds of the runs in the folder. Later invocations must include all of
+    them."""
 
     format_version: int
     seeds: list[int]

@@ -3,7 +3,7 @@ test split.
 
 The splits train and valid are merged, and 5 % of their samples are held back to choose the best epoch, whose model is
 then tested. Each seed has a folder of its own, so interrupted runs can be resumed, and finished seeds are not run
-again. Seeds may be added later, but none may be omitted, because results on a selection of seeds would be biased.
+again. Seeds may be added later, but none may be dropped, because results on selected seeds would be biased.
 """
 
 import copy
@@ -48,7 +48,7 @@ class FinalPlan:
     """The settings to train with, and the seeds."""
 
     config: RunConfig
-    """The settings of all seeds. ``config.epochs`` is the number of epochs that each seed trains."""
+    """The settings of all seeds. ``config.epochs`` is the number of epochs for each seed."""
     seeds: tuple[int, ...] = SEEDS
     hold_out: float = 0.05
 

@@ -1,7 +1,7 @@
 """Checks, before the first run of a study, that its settings can be trained, and records them in its folder.
 
-When a study is resumed after an interruption, its settings are compared with that record. Otherwise, results with
-different settings, data or devices could be mixed in one table.
+When a study is resumed after an interruption, its settings are compared with that record, so that results with
+different settings, data or devices are never mixed in one table.
 """
 
 import json
@@ -38,8 +38,8 @@ class Plan(TypedDict):
 def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
     """Raises ``InputError`` if the splits, the network or the weight files of ``config`` are not available.
 
-    Downloads nothing. Call it before :func:`settle_plan`: if a plan that cannot be trained were recorded, the corrected
-    settings would later be rejected as belonging to another study.
+    Downloads nothing. Must be called before :func:`settle_plan`: once an untrainable plan has been recorded, its
+    corrected settings would be rejected as belonging to another study.
     """
     for split in (config.train_split, config.valid_split):
         check_fits(dataset, split, config.loader)

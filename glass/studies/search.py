@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES_IN_A_ROW = 3
 """The search ends with an error after this many consecutive trials have failed for reasons other than exhausted memory
 and divergence."""
-MAX_TAKE_UPS = 3
-"""Maximum number of times that a trial is resumed after a kill without having finished another epoch. If its process is
-killed every time, it probably runs out of memory."""
+MAX_RESUMES = 3
+"""How many times in a row a killed trial is resumed without finishing another epoch. If its process is killed every
+time, it probably runs out of memory."""
 
 
 class _Pruned(Exception):
@@ -53,7 +53,8 @@ class Search:
     """The search described by a plan, as run by one process. Several processes may work on it in the same folder."""
 
     def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
-        """Opens or creates the search in the folder ``output``. ``storage`` is that of :class:`SearchStore`.
+        """Opens or creates the search in the folder ``output``. ``storage`` has the same meaning as in
+        :class:`SearchStore`.
 
         Raises ``InputError`` if the storage cannot be opened or holds another study, or if the plan cannot be trained.
         """
@@ -89,8 +90,8 @@ class Search:
         return self.write_records()
 
     def work(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> None:
-        """Runs trials until ``trials`` of them have been started in total. ``on_trial`` is called with each trial that
-        this process has ended."""
+        """Runs trials until ``trials`` of them have been started in total, by any process. Calls ``on_trial`` with each
+        trial that this process has finished."""
         while (claim := self.store.claim(trials)) is not None:
             try:
                 self._work(claim)
@@ -107,7 +108,7 @@ class Search:
         trial = claim.trial
         folder = self.store.trial_folder(trial.number)
         point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
-        logger.info("trial %d%s: %s", trial.number, " (continued)" if claim.take_ups else "", point)
+        logger.info("trial %d%s: %s", trial.number, " (continued)" if claim.resumes else "", point)
         value, why = None, _killed_too_often(claim)
         try:
             if why is None:
@@ -120,11 +121,11 @@ class Search:
         except DoesNotFit as error:
             why = self._failure(error, folder)
         except (InputError, MachineTrouble, TrainingStopped, KeyboardInterrupt):
-            self.store.forget_take_ups(trial)  # stopped by a person or the machine, not killed
+            self.store.forget_resumes(trial)  # stopped by a person or the machine, not killed
             raise
         except Exception as error:
             if isinstance(error, OSError) and trouble_of(error) is not None:
-                self.store.forget_take_ups(trial)  # the machine is at fault, not the trial
+                self.store.forget_resumes(trial)  # the machine is at fault, not the trial
                 raise
             why = self._failure(error, folder)
         state = TrialState.FAIL if why else TrialState.COMPLETE if value is not None else None
@@ -203,8 +204,8 @@ class _Best:
         return self._value
 
     def see(self, value: float | None, metric: str) -> None:
-        """Takes the value of an epoch into account. Raises ``InputError`` if it is None: ``metric`` is then undefined,
-        because the validation split has only one class."""
+        """Takes the value of an epoch into account. Raises ``InputError`` if it is None, which means that ``metric`` is
+        undefined because the validation split has only one class."""
         if value is None:
             raise InputError(
                 f"the validation split has no {metric}, because it has images of one class only: choose another "
@@ -214,11 +215,11 @@ class _Best:
 
 
 def _killed_too_often(claim: Claim) -> str | None:
-    """Returns a message saying why the trial is not resumed any more, or None if it may be resumed."""
-    if claim.take_ups <= MAX_TAKE_UPS:
+    """Returns a message saying why the trial will not be resumed again, or None if it may be resumed."""
+    if claim.resumes <= MAX_RESUMES:
         return None
     return (
-        f"its process was killed {claim.take_ups} times before it finished another epoch, probably because memory ran "
+        f"its process was killed {claim.resumes} times before it finished another epoch, probably because memory ran "
         "out"
     )
 

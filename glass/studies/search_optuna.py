@@ -51,10 +51,10 @@ class RepeatableHyperband(HyperbandPruner):
     """Optuna's Hyperband, except that asking twice about the same epoch yields the same decision.
 
     Every trial must report after every epoch. Optuna's own pruner first stores that a trial has reached a rung, and
-    then decides. If the process is killed in between and the pruner is asked again, it assumes that the trial has
-    already passed the rung. This class stores nothing and decides from the values that trials have reported for the
-    rung's epoch. It must be a ``HyperbandPruner``, because only for that class does TPE keep trials of different
-    brackets separate.
+    then decides. If the process is killed between these two actions, the pruner, when asked again, assumes that the
+    trial has already passed the rung. This class stores nothing and decides from the values that trials have reported
+    for the rung's epoch. It must be a ``HyperbandPruner``, because only for that class does TPE keep trials of
+    different brackets separate.
     """
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:
@@ -65,8 +65,8 @@ class RepeatableHyperband(HyperbandPruner):
         self._first_rung = min_epochs
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether to prune ``trial``: whether its last epoch is a rung at which it is not in the best third of its
-        bracket."""
+        """Whether to prune ``trial``, that is, whether its last epoch is a rung at which it is not in the best third of
+        its bracket."""
         epoch, bracket = trial.last_step, self._get_bracket_id(study, trial)
         if epoch is None or not self._is_rung(epoch, bracket):
             return False

@@ -1,5 +1,5 @@
-"""Defines the plan of a search and its search space: which settings vary, within which bounds, as modified by
-``--search``.
+"""Defines the plan of a search and its search space: the settings that vary and their bounds, including the changes
+that ``--search`` makes.
 
 The bounds are those of the reference study. A test compares them with the study's values.
 """
@@ -92,8 +92,8 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
     """Returns ``space`` with dimensions replaced or added by ``changes``: ``"name=low..high"`` or ``"name=a,b,c"``.
 
     ``name`` is the name of a dimension or the key of a setting, as for ``--set``. A setting that belongs to no
-    dimension becomes a new one. Raises ``InputError`` for an unknown name, for a setting that all trials must share,
-    and for values that the setting does not allow.
+    dimension yet becomes a new dimension. Raises ``InputError`` for an unknown name, for a setting that all trials must
+    share, and for values that the setting does not allow.
     """
     dimensions = {dimension.name: dimension for dimension in space}
     for change in changes:
@@ -122,8 +122,8 @@ def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int
 
     ``name`` is either a dimension's name or the key of a setting. A key that belongs to no dimension is returned
     unchanged. ``steps`` is the number of micro-steps of a batch. Raises ``InputError`` if the setting cannot be
-    searched, or if a dimension with a different name already sets it: with two dimensions for the same setting, only
-    one value would take effect, but the records would list both.
+    searched, or if a dimension with a different name already sets it, because only one of the two values would take
+    effect, while the records would list both.
     """
     if name in space:
         return name
@@ -207,7 +207,7 @@ def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """The plan of a search. ``config.epochs`` is the number of epochs of each trial that is not pruned, and
+    """The plan of a search. ``config.epochs`` is the number of epochs that a trial trains unless it is pruned, and
     ``config.select_by`` is the metric."""
 
     config: RunConfig

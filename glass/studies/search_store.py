@@ -1,9 +1,9 @@
 """Stores a search as an Optuna study, with locks that show which process is working on which trial.
 
-While a process works on a trial, it holds a lock on the trial's lock file. If a trial is marked as running but not
-locked, its process has been killed, and the next process resumes the trial. The lock files lie in the folder of the
-search, so several processes and machines may share that folder. Trials started from another folder in the same storage
-are left alone.
+While a process works on a trial, it holds a lock on the trial's lock file. If a trial is marked as running but is not
+locked, the process that worked on it has been killed, and the next process resumes the trial. The lock files lie in the
+folder of the search, so several processes and machines may share that folder. Trials started from another folder in the
+same storage are left alone.
 """
 
 import os
@@ -36,7 +36,7 @@ longer."""
 _OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
 """Table → some of its columns. A database that contains one of these tables is recognised as Optuna's."""
 
-TAKE_UPS = "take_ups"
+RESUMES = "take_ups"
 """Name of the user attribute that records how often a trial was resumed after a kill, and how many epochs it had
 finished by then."""
 
@@ -44,9 +44,9 @@ finished by then."""
 class Claim:
     """A trial reserved for this process until :meth:`release`."""
 
-    def __init__(self, trial: Trial, descriptor: int, take_ups: int = 0) -> None:
+    def __init__(self, trial: Trial, descriptor: int, resumes: int = 0) -> None:
         self.trial = trial
-        self.take_ups = take_ups
+        self.resumes = resumes
         """Number of consecutive processes that were killed during this trial without finishing another epoch; 0 for a
         new trial."""
         self._descriptor = descriptor
@@ -103,7 +103,7 @@ class SearchStore:
                 descriptor = self._lock(frozen.number) if home == self._home else None
                 if descriptor is not None:
                     trial = Trial(self.study, frozen._trial_id)
-                    return Claim(trial, descriptor, self._count_take_up(trial, frozen))
+                    return Claim(trial, descriptor, self._count_resume(trial, frozen))
             if len(self.study.get_trials(deepcopy=False)) >= trials:
                 return None
             trial = self.study.ask()
@@ -112,15 +112,15 @@ class SearchStore:
             trial.set_user_attr("home", self._home)
             return Claim(trial, descriptor)
 
-    def forget_take_ups(self, trial: Trial) -> None:
+    def forget_resumes(self, trial: Trial) -> None:
         """Resets the resume count of ``trial`` to 0. Call it if the process stops without being killed."""
-        trial.set_user_attr(TAKE_UPS, None)
+        trial.set_user_attr(RESUMES, None)
 
-    def _count_take_up(self, trial: Trial, frozen: FrozenTrial) -> int:
+    def _count_resume(self, trial: Trial, frozen: FrozenTrial) -> int:
         epochs = len(frozen.intermediate_values)
-        before = frozen.user_attrs.get(TAKE_UPS) or {"epochs": epochs, "times": 0}
+        before = frozen.user_attrs.get(RESUMES) or {"epochs": epochs, "times": 0}
         times = before["times"] + 1 if before["epochs"] == epochs else 1
-        trial.set_user_attr(TAKE_UPS, {"epochs": epochs, "times": times})
+        trial.set_user_attr(RESUMES, {"epochs": epochs, "times": times})
         return times
 
     def trial_folder(self, number: int) -> Path:

@@ -155,8 +155,8 @@ def _summaries(rows: Sequence[Mapping[str, float | None]]) -> Summaries:
 
 
 def summary(values: Sequence[float | None]) -> Summary:
-    """Returns the mean, standard deviation (n - 1) and Student's 95 % interval of the mean over the values that are not
-    None."""
+    """Returns the mean, the standard deviation (with n - 1 in the denominator) and Student's 95 % interval of the mean,
+    computed over the values that are not None."""
     known = [value for value in values if value is not None]
     mean = statistics.fmean(known) if known else None
     sd = statistics.stdev(known) if len(known) > 1 else None

@@ -1,4 +1,4 @@
-"""The types of ``study.json``: searches, final runs, crop studies and comparisons."""
+"""Typed schema of ``study.json``: searches, final runs, crop studies and comparisons."""
 
 from typing import TypedDict
 
@@ -32,13 +32,13 @@ class StudyResult(AboutModel):
     """The final runs of a model with the best settings of its search."""
 
     terms: str
-    """How much searching went into the settings: ``tuned`` for a GLASS model; ``equal trials`` or ``equal compute`` for
-    a baseline, compared with the search for its GLASS model."""
+    """How extensively the settings were searched: ``tuned`` for a GLASS model; for a baseline, ``equal trials`` or
+    ``equal compute``, relative to the search for its GLASS model."""
     trials: int
     search_flops: Number
     compute_share: Number | None
-    """Number of operations used by the model's search, divided by that for the GLASS model of the same family; null if
-    there is none."""
+    """Number of operations used by the model's search, divided by the number used by the search for the GLASS model of
+    the same family; null if there was no such search."""
     best_trial: int
     params: dict[str, Value]
     final: FinalRuns
@@ -50,7 +50,8 @@ class Comparison(TypedDict):
     family: str
     terms: str
     compute_share: Number | None
-    """Number of operations used by the baseline's search, divided by that for the GLASS model."""
+    """Number of operations used by the baseline's search, divided by the number used by the search for the GLASS
+    model."""
     metric: str
     glass: Number | None
     baseline: Number | None
@@ -88,4 +89,4 @@ class StudyDocument(TypedDict):
     baseline_memory: list[BaselineRow]
     memory_is: str
     time_s: Number
-    """Duration of the last call, in seconds, without earlier calls that were interrupted."""
+    """Duration of the final invocation in seconds, excluding earlier, interrupted ones."""

@@ -32,9 +32,9 @@ ROW_FILE = "row.json"
 def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> TrainingRow:
     """Returns the measurement stored in ``folder``; if there is none, measures and stores it first.
 
-    Trains for ``config.epochs`` epochs on the whole split or, if ``steps`` is given, on just as many of its images as
-    that many optimiser steps use. Raises ``TrainingStopped`` if a signal asked to stop. Out-of-memory errors are not
-    caught.
+    Trains for ``config.epochs`` epochs on the whole split or, if ``steps`` is given, on a subset that is just large
+    enough for that many optimiser steps per epoch. Raises ``TrainingStopped`` if a signal asked to stop. Out-of-memory
+    errors are not caught.
     """
     if not (folder / ROW_FILE).is_file():
         row = _measure(data, config.untracked(), steps, folder)
@@ -84,8 +84,8 @@ def run_folder(folder: Path) -> Path:
 def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.ndarray:
     """Returns the manifest row indices to train on, (n,) and sorted.
 
-    These are the whole split or, if ``steps`` is given, a random subset that suffices for that many optimiser steps,
-    drawn with the loader's seed.
+    Without ``steps``, these are all rows of the training split. With ``steps``, they are a random subset that suffices
+    for that many optimiser steps, drawn with the loader's seed.
     """
     rows = data.dataset.split_rows(config.train_split)
     if steps is None:

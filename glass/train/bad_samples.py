@@ -52,7 +52,7 @@ def allowed_bad_samples(share: float, num_samples: int) -> int:
 
 
 def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
-    """Returns those of ``rows`` whose samples still cannot be read by a loader with the settings ``config``."""
+    """Returns those of ``rows`` whose samples a loader with the settings ``config`` still cannot read."""
     places = _place_of_keys(dataset, {str(row["sample_key"]) for row in rows})
     if not places:
         return []
@@ -89,7 +89,7 @@ class BadSampleLedger:
         """Split → number of bad samples that this process has collected from the split's loader."""
 
     def load_earlier(self) -> None:
-        """Reads the file written by an earlier part of the same run; skips damaged lines with a warning."""
+        """Reads the ledger that the run wrote before it was interrupted; skips damaged lines with a warning."""
         if not (self.accelerator.is_main_process and self.path.is_file()):
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -113,8 +113,8 @@ class BadSampleLedger:
         return self._count(split, new, loader.num_samples)
 
     def count_still_bad(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
-        """Retries the samples of ``split`` that :meth:`load_earlier` found in the file, and counts those that are still
-        bad.
+        """Retries the samples of ``split`` that :meth:`load_earlier` found in the file, and counts those that still
+        cannot be read.
 
         Must be called on all processes. Returns a message or None, like :meth:`collect`.
         """

@@ -26,8 +26,8 @@ class BestModel:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Records the epoch with the metrics ``line`` as the best if it is, and returns whether it is the best so
-        far."""
+        """Compares the epoch with the metrics ``line`` to the best epoch so far, and records it as the new best if it
+        is better. Returns whether it is."""
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line
@@ -36,8 +36,8 @@ class BestModel:
     def export(self) -> None:
         """Writes ``model/`` if the last finished epoch is the best so far.
 
-        Call it only after the epoch's checkpoint has been written. Otherwise the run might resume from a point before
-        the epoch whose model has already been exported.
+        Call it only after the epoch's checkpoint has been written. If it were called before, a killed run might resume
+        from a point before the epoch whose model has already been exported.
         """
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
@@ -47,8 +47,9 @@ class BestModel:
         """Ensures, when a run is resumed, that ``model/`` holds the model of the best epoch.
 
         It may hold the model of another epoch, if the process was killed before the export, or if the run fell back to
-        an earlier checkpoint because a later one was damaged. If the weights of the best epoch no longer exist, the
-        best epoch is chosen anew from here on, with a warning.
+        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, logs a
+        warning and chooses the best epoch among those still to come, and the last finished one if the run resumes at
+        its end.
         """
         progress = self.state.progress
         if progress.best is None:

@@ -80,7 +80,7 @@ class CheckpointStore:
         return final
 
     def remove_unfinished(self) -> None:
-        """Deletes what a killed process left of checkpoints that it was writing or deleting.
+        """Deletes the remains of checkpoints that a process was writing or deleting when it was killed.
 
         If the process was killed while replacing a checkpoint by a newer one of the same step, the old one is restored.
         """
@@ -206,7 +206,8 @@ def _check(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flushes ``path`` to the disk, so that no later rename reaches the disk before its content."""
+    """Flushes the content of ``path`` to the disk, so that a later rename cannot reach the disk before the content
+    does."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

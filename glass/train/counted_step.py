@@ -1,7 +1,8 @@
-"""Measures the memory of one step, identical to the steps of ``train.py``: on a GPU, on a CPU, or by shapes.
+"""Measures the memory of a training step like those of ``train.py``, on a GPU or a CPU, or computes it from tensor
+shapes alone.
 
-When counting by shapes, the step runs on tensors that have shapes but no values. Nothing is computed, so counting takes
-only seconds and little memory for a network of any size.
+To compute it, the step runs on tensors that have shapes but no values. No arithmetic is done, so this takes only
+seconds and little memory for a network of any size.
 """
 
 import os
@@ -74,7 +75,8 @@ class Step:
             torch.cuda.synchronize()
 
     def count_by_storages(self, peak: ProcessPeak | None = None) -> dict[str, Any]:
-        """Takes a step and counts the bytes of the live storages and of those that autograd keeps.
+        """Takes a step. Returns the bytes of the tensor storages that are alive at the step's peak, and of those that
+        autograd keeps.
 
         With ``peak``, also measures the process's resident memory. Use this on a CPU, or with tensors without values
         (:func:`without_numbers`).
@@ -93,7 +95,8 @@ class Step:
         return found | {"process_peak_bytes": torch.cuda.max_memory_reserved()}
 
     def _count(self, meter: LiveStorages | CudaAllocator) -> dict[str, Any]:
-        """Takes a step under ``meter``, and returns the bytes at the step's peak, broken down by purpose."""
+        """Takes a step while ``meter`` records memory, and returns the bytes at the step's peak, broken down by
+        purpose."""
         parts = {
             "weights": storage_bytes([*self.model.parameters(), *self.model.buffers()]),
             "optimiser": storage_bytes(self._optimiser_state()),
@@ -122,7 +125,8 @@ class Step:
         return [value for state in self.optimizer.state.values() for value in _tensors(state.values())]
 
     def described(self, figures: dict[str, Any], counted_by: str | None = None) -> dict[str, Any]:
-        """Returns ``figures`` plus the counting method, the device, the precision, the backbone and the image sizes."""
+        """Returns ``figures`` together with the way in which memory was measured, the device, the precision, the
+        backbone and the image sizes."""
         on_gpu = self.device.type == "cuda"
         model, loader = self.config.model, self.config.loader
         return {
@@ -137,8 +141,8 @@ class Step:
 
 
 def count_by_shapes(config: RunConfig) -> dict[str, Any]:
-    """Returns a row of ``bench memory --count shapes``: the bytes a step of ``config`` would use on a CPU, counted by
-    shapes."""
+    """Returns a row of ``bench memory --count shapes``: the bytes that a step of ``config`` would use on a CPU,
+    computed from tensor shapes."""
     with mock.patch.dict(os.environ, ACCELERATE_USE_CPU="true"), without_numbers(FakeTensorMode()):
         step = Step(config)
         figures = step.count_by_storages()
@@ -154,8 +158,8 @@ def count_by_shapes(config: RunConfig) -> dict[str, Any]:
 
 @contextmanager
 def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
-    """Context manager: the tensors of a :class:`Step` created and taken inside it have shapes and storage sizes, but no
-    values."""
+    """Context manager: if a :class:`Step` is created and taken inside it, its tensors have shapes and storage sizes,
+    but no values."""
     with (
         mode,
         mock.patch.object(run, "build_model", _model_without_numbers),
@@ -166,9 +170,10 @@ def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
 
 
 def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Module:
-    """Builds the network for ``config`` from fake tensors, which have no values.
+    """Builds the network for ``config``, with fake tensors (which have no values) as its parameters and buffers.
 
-    It is built outside the fake tensor mode, because timm reads tensor values while building a network.
+    The network is first built outside the fake tensor mode, on the meta device, because timm reads tensor values while
+    building a network.
     """
     with unset_fake_temporarily(), torch.device("meta"), WithoutRandomWeights():
         model = build_model(config, with_weights=with_weights)

@@ -13,14 +13,15 @@ __all__ = ["TrainingDiverged", "require_finite_loss", "require_finite_scores"]
 
 
 class TrainingDiverged(InputError):
-    """Loss or scores are no longer finite. The cause is this run's settings, so other runs of a study may continue."""
+    """Raised if the loss or the scores are no longer finite. The cause lies in this run's settings, so other runs of a
+    study may continue."""
 
 
 def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
     """Raises ``TrainingDiverged`` if ``loss``, the mean over the epoch so far, is infinite or NaN.
 
-    ``steps`` is the number of steps between two checks, from which the message derives the steps in which the
-    divergence may have begun.
+    ``steps`` is the number of steps between two checks; the message uses it to say in which steps the divergence may
+    have begun.
     """
     if not math.isfinite(loss):
         first = (progress.step - 1) // steps * steps + 1
@@ -35,6 +36,6 @@ def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) 
 
 def _give_up(what: str, progress: Progress) -> NoReturn:
     raise TrainingDiverged(
-        f"{what} (epoch {progress.epoch + 1}) : train again into another --output with lower learning rates (--set "
+        f"{what} (epoch {progress.epoch + 1}): train again into another --output with lower learning rates (--set "
         "optim.lr=…), --set optim.clip_grad_norm=1 or --set precision=float32"
     )

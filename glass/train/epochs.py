@@ -76,9 +76,9 @@ class Trainer:
         return True
 
     def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
-        """Retries the samples that an earlier part of the run could not read.
+        """Retries the samples that the run could not read before it was interrupted.
 
-        Raises ``InputError`` if more of them than allowed are still bad.
+        Raises ``InputError`` if more of them than allowed still cannot be read.
         """
         loaders = {self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader}
         summaries = [
@@ -177,8 +177,8 @@ class Trainer:
         )
 
     def _look(self, display: ProgressDisplay) -> None:
-        """Advances the display. Every ``CHECK_EVERY`` steps, also reads the loss, raises an error if it is not finite,
-        and shows it."""
+        """Advances the display. Every ``CHECK_EVERY`` steps, also reads and displays the loss, and raises an error if
+        it is not finite."""
         progress, totals = self.state.progress, self.state.totals
         if progress.step % CHECK_EVERY:
             display.advance()
@@ -194,8 +194,8 @@ class Trainer:
     def _require_readable(self, save: bool = True) -> None:
         """Records the samples that could not be read, and raises ``InputError`` if there are more than allowed.
 
-        With ``save``, a checkpoint is saved before raising, so the run can resume from this point once the shards are
-        repaired. Otherwise it resumes from the previous checkpoint.
+        If ``save`` is true, a checkpoint is saved before the error is raised, so that once the shards are repaired, the
+        run can resume from this point rather than from the previous checkpoint.
         """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),
@@ -211,7 +211,7 @@ class Trainer:
         """Whether to stop at step ``number``, or at validation batch ``number``.
 
         A single process may stop at any step or batch. Multiple processes only stop at multiples of ``CHECK_EVERY``,
-        where they agree on it.
+        where they tell each other whether any of them has received a signal.
         """
         if self.accelerator.num_processes == 1:
             return stop.received is not None
@@ -220,9 +220,9 @@ class Trainer:
     def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
         """Validates the epoch, records its metrics, and advances the schedule.
 
-        Returns None if a signal interrupted the validation, which might otherwise outlast the grace period between a
-        cluster's signal and its kill. The saved position is then still the epoch's last step, and the resumed run
-        starts with the validation.
+        Validation can take longer than the time that a cluster grants between its signal and the kill, so a signal
+        interrupts it. In that case, this returns None; the saved position remains that of the epoch's last step, and
+        the resumed run starts with the validation.
         """
         state, progress = self.state, self.state.progress
         trained = state.totals.read(self.accelerator)

@@ -33,7 +33,7 @@ __all__ = ["StopSignal", "any_process", "end_at_once", "environment", "lost_proc
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-HEARD = b"\nstopping after this step, with a checkpoint; Ctrl-C once more ends at once, without\n"
+HEARD = b"\nstopping after this step, with a checkpoint; press Ctrl-C again to stop at once, without a checkpoint\n"
 _SIGNS = (
     "connection closed by peer",
     "connection reset by peer",
@@ -107,7 +107,7 @@ def any_process(accelerator: Accelerator, wish: bool) -> bool:
 def _require_all_processes(accelerator: Accelerator) -> None:
     """Raises ``InputError`` if Accelerate does not see exactly the processes that were started.
 
-    Otherwise each process would train a separate model, all in one folder.
+    Without this check, each process would train a separate model, all in one folder.
     """
     started = os.environ.get("WORLD_SIZE", "1")
     if started != str(accelerator.num_processes):
@@ -118,8 +118,8 @@ def _require_all_processes(accelerator: Accelerator) -> None:
 
 
 def _set_cpu_threads(config: RunConfig) -> None:
-    """Sets torch's thread count to ``config.cpu_threads``; if that is None and a launcher is used, to this process's
-    share of the cores.
+    """Sets torch's number of threads to ``config.cpu_threads``. If that is None and the process was started by a
+    launcher, sets it to the process's share of the cores.
 
     ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 unless the user has set it, which would leave the
     other cores idle. Any other value must be the user's and is respected. Without a launcher, torch's own choice is
@@ -161,12 +161,12 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
 
 
 class StopSignal:
-    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; the same signal a second time
-    has its usual effect.
+    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; repeating the same signal has
+    its usual effect.
 
-    The three signals are handled independently, because clusters warn with one signal and end a job with another, and
-    the second one must not interrupt the checkpoint that the first one requested. Enter the context in the main thread,
-    and only around code that checks :attr:`received`.
+    The three signals are handled independently, because clusters may warn a job with one signal and end it with
+    another, and the latter must not interrupt the writing of the checkpoint that the former requested. Enter the
+    context in the main thread, and only around code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:
@@ -203,8 +203,8 @@ def lost_process(error: BaseException, timeout_s: float) -> str | None:
     if not any(sign in text.lower() for sign in _SIGNS):
         return None
     return (
-        f"another process of this run ended, or did not answer for process_timeout_s={timeout_s:g} seconds: check its "
-        f"log, then run the same command again to continue from the last checkpoint ({text[:160]})"
+        f"another process of this run ended, or did not respond within process_timeout_s={timeout_s:g} seconds: check "
+        f"its log, then run the same command again to continue from the last checkpoint ({text[:160]})"
     )
 
 

@@ -72,7 +72,7 @@ class ProgressDisplay:
         if not self._later:
             return f", {duration(epoch)} left"
         whole = epoch + pace * self._later
-        return f", {duration(epoch)} left in this epoch, {duration(whole)} of the whole training"
+        return f", {duration(epoch)} left in this epoch, {duration(whole)} in the whole run"
 
 
 @contextmanager

@@ -10,8 +10,8 @@ __all__ = ["get_random_state", "seed_all", "set_random_state"]
 
 
 def seed_all(seed: int, stream: int = 0) -> None:
-    """Seeds Python, NumPy and torch. The same (seed, stream) yields the same random numbers, different ones yield
-    independent numbers."""
+    """Seeds Python, NumPy and torch. The same (seed, stream) yields the same random numbers; different pairs yield
+    independent ones."""
     words = np.random.SeedSequence([seed, stream]).generate_state(3, np.uint64)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]) & 0xFFFFFFFF)  # noqa: NPY002 - libraries draw from the global one

@@ -1,4 +1,4 @@
-"""Runs a training: sets up processes, data, model and folder, then trains all epochs.
+"""Carries out a training run: sets up processes, data, model and folder, then trains all epochs.
 
 Accelerate prepares the model, the optimiser and the schedule, but not the loaders, which divide the data among the
 ranks themselves.
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingStopped(Exception):
-    """A signal stopped a study of several runs; its current run has a checkpoint."""
+    """Raised if a signal stops a study of several runs. The run in progress has saved a checkpoint."""
 
 
 def train(
@@ -143,7 +143,8 @@ def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights:
 
 
 def _loader(shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, training: bool) -> Any:
-    """Returns this process's loader: for its share of the training split, or for its share of the validation split.
+    """Returns this process's loader for its share of a split: the training split if ``training`` is true, the
+    validation split if it is false.
 
     Validation reads images in manifest order with the windows of epoch 0, so its scores can be compared between epochs.
     """
@@ -176,13 +177,13 @@ def _backbones(model: Any) -> dict[str, Any]:
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:
-    """Whether the weights will come from a checkpoint. The main process looks for one on its disk and tells the
-    others."""
+    """Whether there is a checkpoint from which the weights will be loaded. Only the main process looks for one; the
+    result is the same on all processes."""
     return broadcast_object_list([folder.has_checkpoints()])[0]
 
 
 def _average(model: Any, decay: float | None) -> Any:
-    """Returns a moving average of all weights and statistics, or None without ``decay``.
+    """Returns a moving average of all weights and statistics, or None if ``decay`` is None.
 
     The decay rises from a low initial value, so the weights of the first steps, which are far from the final ones,
     quickly lose their influence.

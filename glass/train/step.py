@@ -39,13 +39,15 @@ class Totals:
     def add(self, losses: torch.Tensor, correct: torch.Tensor, is_valid: torch.Tensor) -> None:
         """Adds the samples of a batch.
 
-        Each argument is (B,): the loss, whether the prediction is right, and whether the sample counts.
+        Each argument is (B,): the loss, whether the prediction is right, and whether the sample is valid. The loss and
+        the prediction of a sample that is not valid must already be 0 and False.
         """
         columns = torch.stack([losses.detach(), correct.to(losses.dtype), is_valid.to(losses.dtype)])
         self._sums += columns.sum(dim=1, dtype=torch.float64)
 
     def read(self, accelerator: Any) -> dict[str, float]:
-        """``loss`` (mean), ``accuracy`` and ``samples`` (their number) over all processes. Waits for the device."""
+        """Returns the mean ``loss``, the ``accuracy`` and the number of ``samples`` over all processes. Waits for the
+        device."""
         loss, correct, samples = accelerator.reduce(self._sums.clone(), "sum").tolist()
         samples_or_one = max(samples, 1.0)
         return {"loss": loss / samples_or_one, "accuracy": correct / samples_or_one, "samples": samples}

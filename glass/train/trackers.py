@@ -29,10 +29,11 @@ def check_trackers(config: RunConfig) -> None:
 def start_trackers(
     accelerator: Any, config: RunConfig, folder: Path, step: int, others: Sequence[GeneralTracker] = ()
 ) -> None:
-    """Starts all trackers, including ``others``, and passes the settings to all of them but TensorBoard.
+    """Starts all trackers, including ``others``, and sends the settings to all of them except TensorBoard.
 
-    ``step`` is the step from which the run resumes. TensorBoard then hides what an earlier attempt recorded after that
-    step. In the other trackers, a resumed run appears as a new run whose steps start at ``step``.
+    ``step`` is the step from which the run resumes. In TensorBoard, values that an earlier, interrupted attempt
+    recorded after that step are hidden. In the other trackers, a resumed run appears as a new run whose steps start at
+    ``step``.
     """
     made: list[GeneralTracker] = []
     if config.tensorboard:

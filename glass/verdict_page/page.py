@@ -1,4 +1,4 @@
-"""The page of verdicts. It collects its content while images are scored, and is written at the end as one HTML file.
+"""The verdict page. It collects its content while images are scored, and is written at the end as one HTML file.
 
 Each image has a row with its verdict and a thumbnail. Windows, crops and heat maps are kept only for the images with
 the highest scores, up to a size limit, so a page of a thousand images stays below 15 MB. With very many images, there
@@ -38,7 +38,7 @@ CLAIMS_NOTE = "Claims do not change the verdict, and a missing claim proves noth
 
 @dataclass
 class VerdictPage:
-    """A page for ``num_images`` images. Each image is added when it has been scored."""
+    """A verdict page for ``num_images`` images. Each image is added as soon as it has been scored."""
 
     facts: PageFacts
     num_images: int
@@ -180,7 +180,7 @@ def _left_out(asked: int, images: int, rows: int) -> str:
 
 
 def _shown_text(rows: Sequence[Row]) -> str:
-    """A sentence that states how many images the page shows with pictures; empty if there are none."""
+    """A sentence that states for how many images the page shows pictures; empty if there are none."""
     scored, pictures = sum(not row.verdict.reason for row in rows), [row.picture for row in rows if row.picture]
     what = "its windows and crops" if any(picture.windows for picture in pictures) else "a larger picture"
     if not pictures:

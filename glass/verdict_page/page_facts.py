@@ -1,4 +1,4 @@
-"""What a page of verdicts shows about the model: its name, its training and calibration, and what it sees."""
+"""What a verdict page shows about the model: its name, its training and calibration, and what it sees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ def page_facts(
 ) -> PageFacts:
     """What the page shows about ``detector``, independent of its images.
 
-    ``head`` is the result of ``document_head`` for the detector and ``options``, ``warnings`` are warnings about the
-    detector's decoders.
+    ``head`` is the result of ``document_head`` for ``detector`` and ``options``; ``warnings`` concern the detector's
+    decoders.
     """
     trained = detector.trained
     networks = trained.card.get("backbones") or {}

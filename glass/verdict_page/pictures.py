@@ -27,7 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 
 MOST_DETAILED = 60
-"""At most this many images on a page are shown with windows and crops."""
+"""Maximum number of images on a page that are shown with windows and crops."""
 DETAIL_BYTES = 5_000_000
 """Maximum size, in bytes, of all pictures on a page except thumbnails. Base64 enlarges them by a third."""
 MOST_PER_IMAGE = 3_000_000
@@ -75,7 +75,7 @@ class Picture:
     crop_format: str
     """How the crops are stored, such as "PNG" or "JPEG 88"."""
     overlay: str | None
-    """Data URI of the dense map of attention, transparent where there is no attention; None if it was not requested."""
+    """Data URI of the dense attention map, transparent where there is no attention; None if it was not requested."""
 
     @property
     def num_bytes(self) -> int:
@@ -150,8 +150,8 @@ class Details:
         return len(self._kept) < MOST_DETAILED or margin > self._kept[0][0]
 
     def add(self, margin: float, number: int, picture: Picture) -> None:
-        """Adds the picture of the image with index ``number``. If a limit is exceeded, drops those with the lowest
-        margins."""
+        """Adds the picture of the image with index ``number``. If a limit is exceeded, drops the pictures with the
+        lowest margins."""
         heapq.heappush(self._kept, (margin, -number, picture))
         self._num_bytes += picture.num_bytes
         while len(self._kept) > MOST_DETAILED or (self._num_bytes > DETAIL_BYTES * 4 / 3 and len(self._kept) > 1):

@@ -47,8 +47,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Row:
-    """An image on the page. If it could not be read, ``verdict`` holds the reason, and only ``number``, ``verdict`` and
-    ``claims`` are set."""
+    """An image's row on the page. If the image could not be read, ``verdict`` holds the reason, and only ``number``,
+    ``verdict`` and ``claims`` are set."""
 
     number: int
     verdict: ImageVerdict
@@ -96,7 +96,7 @@ class Row:
 
     @property
     def turned(self) -> list[str]:
-        """The changes that flip the verdict, each with the new verdict, as text."""
+        """The changes that flip the verdict, each with the resulting verdict, as text."""
         return [f"{change.name} → {change.verdict}" for change in self.changes if change.turned]
 
 

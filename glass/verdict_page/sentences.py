@@ -30,7 +30,8 @@ def score_name(head: PredictionHead) -> str:
 
 
 def value_of(verdict: ImageVerdict) -> float:
-    """The score on which the verdict is based, 0 … 1: the calibrated probability or, without one, the raw score."""
+    """The score, 0 … 1, on which the verdict is based: the calibrated probability, or the raw score if there is no
+    calibration."""
     value = verdict.score if verdict.probability is None else verdict.probability
     assert value is not None, "an image that could not be read has no value"
     return value
@@ -109,11 +110,11 @@ def learnt_sentence(verdict: ImageVerdict) -> str:
     if not verdict.learnt:
         return ""
     return (
-        f"This verdict is no test of the model, which was {_PAST[verdict.learnt]}." if verdict.learnt in _PAST else ""
+        f"This verdict does not test the model, which was {_PAST[verdict.learnt]}." if verdict.learnt in _PAST else ""
     )
 
 
-_PAST = {"train": LEARNT["train"], "valid": "chosen by its score on this image, among others"}
+_PAST = {"train": LEARNT["train"], "valid": "chosen by its score on a set that contains this image"}
 
 
 def covered_share(verdict: ImageVerdict) -> float:

@@ -23,7 +23,8 @@ _AS_IT_IS = (False, False, False)
 
 
 def orientation_in(data: bytes | None) -> int:
-    """The EXIF orientation, 1 … 8, in the bytes of an image file; 1 (as stored) if there is none."""
+    """The EXIF orientation, 1 … 8, found in the bytes of an image file; 1 (meaning that the image is shown as stored)
+    if there is none."""
     if data is None:
         return 1
     try:

@@ -1,8 +1,8 @@
 """Augmentation: training images are re-saved, resized, blurred or made noisy, as happens to images on the web.
 
-Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are drawn on the
-changed image. The pixels of a window are computed from only the part of the source image that they depend on, so
-augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and their
+Which samples are changed, and how, is a pure function of (seed, epoch, content id). Crop windows are sampled
+from the changed image. The pixels of a window are computed from only the part of the source image that they depend on,
+so augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and their
 strengths are drawn from the ranges tested there.
 """
 
@@ -36,7 +36,7 @@ class Change:
 
     @classmethod
     def of(cls, operations: tuple[Operation, ...], size: Size) -> "Change":
-        """The change that applies ``operations`` in order to an image of ``size`` (height, width)."""
+        """Creates the change that applies ``operations`` in order to an image of ``size`` (height, width)."""
         sizes = [size]
         for operation in operations:
             sizes.append(operation.output_size(sizes[-1]))
@@ -61,15 +61,15 @@ class Change:
         return CropWindow(top, left, bottom - top, right - left)
 
     def on_window(self, pixels: Pixels, window: CropWindow) -> Pixels:
-        """Returns the pixels of the changed image inside ``window``, computed from ``pixels``, the source's pixels
-        inside ``source_window(window)``."""
+        """Applies the change to part of an image: returns the changed image's pixels inside ``window``. ``pixels`` are
+        the source's pixels inside ``source_window(window)``."""
         path = self._path(window)
         for number, operation in enumerate(self.operations):
             pixels = operation.apply(pixels, path[number], path[number + 1], self.sizes[number])
         return pixels
 
     def on_image(self, pixels: Pixels) -> Pixels:
-        """The whole changed image, from the ``pixels`` of the whole source image."""
+        """Returns the whole changed image. ``pixels`` is the whole source image."""
         return self.on_window(pixels, CropWindow(0, 0, *self.size))
 
     def as_jpeg(self, pixels: Pixels) -> bytes | None:
@@ -87,7 +87,7 @@ class Change:
         return view
 
     def _path(self, window: CropWindow) -> list[CropWindow]:
-        """Returns, for each operation in order, the part of its input that ``window`` of the changed image depends on,
+        """Returns the windows that ``window`` of the changed image depends on, one in the input of each operation,
         followed by ``window`` itself."""
         path = [window]
         for operation, size in zip(reversed(self.operations), reversed(self.sizes[:-1]), strict=True):
@@ -101,7 +101,7 @@ class ChangedSample:
 
     change: Change
     windows: npt.NDArray[np.int32]
-    """(N, 4) of (top, left, height, width) in the changed image; a row of zeros where there is no crop."""
+    """(N, 4) windows in the changed image, each (top, left, height, width); a row of zeros where there is no crop."""
 
 
 def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
@@ -144,7 +144,7 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
 """Maps the name of each kind of change to a function that takes the image's size and two random numbers, and returns
-the operations. All kinds are equally likely."""
+the operations that make up the change. All kinds are equally likely."""
 
 
 def draw_changes(

@@ -1,6 +1,7 @@
 """The interface of image operations that can be applied to any part of an image.
 
-Windows are (top, left, height, width), sizes (height, width), pixels (height, width, 3) uint8.
+Throughout, windows are (top, left, height, width), sizes are (height, width), and pixels are uint8 arrays of shape
+(height, width, 3).
 """
 
 from typing import NamedTuple, Protocol
@@ -33,8 +34,8 @@ class CropWindow(NamedTuple):
         return self.left + self.width
 
     def grown(self, margin: int, size: Size, grid: int = 1) -> "CropWindow":
-        """The window enlarged by ``margin`` on all sides, then extended outwards to multiples of ``grid``, but not
-        beyond an image of ``size``."""
+        """Returns this window enlarged by ``margin`` on all sides, extended outwards to multiples of ``grid``, and
+        clipped to an image of ``size``."""
         top = max(0, (self.top - margin) // grid * grid)
         left = max(0, (self.left - margin) // grid * grid)
         bottom = min(size[0], -(-(self.bottom + margin) // grid) * grid)
@@ -60,8 +61,8 @@ class Operation(Protocol):
         ...
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """Returns the output's pixels inside ``window``, computed from ``pixels``, the input's pixels inside
-        ``read``."""
+        """Applies the operation to part of an image: returns the output's pixels inside ``window``. ``pixels`` are the
+        input's pixels inside ``read``, the window that :meth:`needs` returned."""
         ...
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:

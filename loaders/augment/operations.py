@@ -71,7 +71,7 @@ class Jpeg(_KeepsSize):
     quality: int
 
     def file_of(self, pixels: Pixels) -> bytes:
-        """The JPEG file of a whole image."""
+        """Encodes a whole image as a JPEG file."""
         return _encoded(pixels, "JPEG", self.quality)
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
@@ -122,8 +122,9 @@ class Blur(_KeepsSize):
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. At an image's edge Pillow repeats the last pixel. This gives the right result here,
-        too, since the window ``read`` also ends at the image's edge."""
+        """See :class:`Operation`. Pillow repeats the edge pixels of ``pixels``. That does not affect ``window``,
+        because ``read`` has enough margin around it, except where ``read`` ends at the edge of the image; there, Pillow
+        would repeat the same pixels when blurring the whole image."""
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
@@ -151,8 +152,8 @@ class Resize:
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Returns the part of the input that the bicubic filter reads: the window and a margin of two pixels around it.
-        These are input pixels when enlarging and output pixels when shrinking."""
+        """Returns the part of the input that the bicubic filter reads: the window with a margin of two pixels, counted
+        in input pixels when enlarging and in output pixels when shrinking."""
         left, top, right, bottom = self._box(window, size)
         down = 2 * max(1.0, size[0] / self.height) + 1
         across = 2 * max(1.0, size[1] / self.width) + 1
@@ -163,8 +164,8 @@ class Resize:
         )
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow accepts a box with fractional coordinates, and its filter also reads pixels
-        outside the box."""
+        """See :class:`Operation`. Pillow's ``resize`` accepts a source box with fractional coordinates, and its filter
+        also reads the pixels around the box, so resizing just the window's box is enough."""
         left, top, right, bottom = self._box(window, size)
         box = (
             max(0.0, left - read.left),
@@ -177,8 +178,9 @@ class Resize:
         return np.asarray(image.resize(wanted, Image.Resampling.BICUBIC, box=box))
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See :class:`Operation`. If the output is smaller than the view, the view is reduced to the detail that the
-        output can hold; otherwise it stays as it is."""
+        """See :class:`Operation`. If a side of the output is shorter than the view's, shrinks the view to that length
+        and enlarges it again, so that the view holds no more detail than the output. Otherwise returns the view
+        unchanged."""
         side = len(view)
         small = (min(side, self.width), min(side, self.height))
         if small == (side, side):

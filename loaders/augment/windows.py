@@ -68,8 +68,8 @@ def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
 
 
 def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels | None:
-    """Decodes the only crop of ``job`` at the size of its window. If that fails, returns None and appends to
-    ``failures``."""
+    """Decodes a job that has only one crop, at the size of the crop's window. If that fails, returns None and appends
+    to ``failures``."""
     ((_, (_, _, height, width)),) = job.crops()
     out = torch.empty((1, height, width, 3), dtype=torch.uint8)
     failed = decoder.decode([job.into_first_slots()], out)

@@ -1,4 +1,4 @@
-"""Chooses the decoder that a loader's settings ask for, or a substitute if its package is missing."""
+"""Chooses the decoder that a loader's settings select, or a substitute if its package is missing."""
 
 import io
 import logging

@@ -1,7 +1,7 @@
-"""Rules that decide which files DALI and nvJPEG may decode: only those that are certain to give the same picture as the
-reference decoder.
+"""Rules that decide which files DALI and nvJPEG may decode: only those that they are certain to decode to the same
+image as the reference decoder.
 
-A file may contain several pictures, or may not say how its values should be interpreted. Decoders then give different
+A file may contain several images, or may not say how its values should be interpreted. Decoders then give different
 pixels without a warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4 shows
 the first frame and Pillow shows the default image. So the rules list what is allowed, not what is forbidden.
 """
@@ -26,8 +26,8 @@ def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
     """Returns the reason why an image must be decoded on the host, as a short fixed phrase, or ``None`` if DALI may
     decode it.
 
-    A stored file whose header states a different size from the manifest is never given to DALI, because DALI allocates
-    memory for whatever size a file claims: 13 GB for a JPEG of a few bytes.
+    A stored file whose header states a size different from the manifest's is never given to DALI, because DALI
+    allocates memory for whatever size a file claims: 13 GB for a JPEG of a few bytes.
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"
@@ -49,8 +49,8 @@ def not_for_nvjpeg(job: Job) -> str | None:
 
 
 def _spliced(job: WindowJob) -> str | None:
-    """:func:`not_for_nvjpeg` for a spliced JPEG. The splicer wrote the file, so only its colour space, copied from the
-    source, has to be checked."""
+    """Like :func:`not_for_nvjpeg`, for a spliced JPEG. The splicer wrote the file, so only its colour space, which is
+    copied from the source, has to be checked."""
     data = job.data
     if data[2:4].tobytes() == _JFIF:  # where the splicer writes it, so that most files need no parsing
         return None

@@ -1,5 +1,4 @@
-"""Decodes one image file quickly on the CPU. The pixels are those that the loader would give if the file were in a data
-set."""
+"""Decodes one image file quickly on the CPU, to the same pixels that the loader yields for that file in a data set."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ __all__ = ["decode_file"]
 
 
 def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
-    """The pixels of an image file, (height, width, 3) uint8, equal to ``shards.images.pixels.decode_rgb``.
+    """Decodes an image file to pixels, (height, width, 3) uint8, equal to those of ``shards.images.pixels.decode_rgb``.
 
     Raises ``RejectedImage`` for every file that ``glass build`` rejects, including JPEGs with damaged scans.
     libjpeg-turbo reports damaged scans and Pillow does not, so libjpeg-turbo is tried first. Releases the GIL; safe in
@@ -30,12 +29,12 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
         else:
             if pixels.shape[:2] == (image.height, image.width):
                 return pixels
-    return _by_the_oracle(data)
+    return _decode_with_pillow(data)
 
 
-def _by_the_oracle(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decodes a JPEG with Pillow, because libjpeg-turbo reported an error or could not be used. Then walks through the
-    scan, and raises ``RejectedImage`` if the scan is damaged."""
+def _decode_with_pillow(data: bytes) -> npt.NDArray[np.uint8]:
+    """Decodes a JPEG with Pillow, as the fallback if libjpeg-turbo reports an error or cannot be used. Then walks
+    through the scan, and raises ``RejectedImage`` if it is damaged."""
     # Numba takes a second to import, which sound files need not spend.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 

@@ -29,9 +29,9 @@ class WindowJob:
     """A JPEG that was spliced for one window."""
 
     padded: Bytes
-    """The JPEG, 1-D, followed by padding, which lets libjpeg-turbo's fast path run to the end of the image."""
+    """1-D: the JPEG followed by padding bytes, which let libjpeg-turbo's fast path run to the end of the image."""
     num_bytes: int
-    """Length of the JPEG alone."""
+    """Length of the JPEG in bytes, excluding the padding."""
     height: int
     """Height of the whole spliced image, in pixels."""
     width: int
@@ -66,7 +66,7 @@ class WindowJob:
         return self.mode in _EXACT_MODES
 
     def crops(self) -> Iterable[tuple[int, Window]]:
-        """Slot and window of each crop."""
+        """Yields (slot, window) for each crop."""
         return ((self.slot, self.window),)
 
     def into_first_slots(self) -> "WindowJob":
@@ -83,7 +83,7 @@ class WholeJob:
     height: int
     width: int
     windows: npt.NDArray[np.int32]
-    """(K, 4) of (top, left, height, width) in the image."""
+    """(K, 4) windows in the image, each (top, left, height, width)."""
     slots: npt.NDArray[np.int64]
     """(K,) indices of the crops in the batch's flat (B·N) crops."""
     sample: int
@@ -104,7 +104,7 @@ class WholeJob:
         return self.image_format == "JPEG" and self.mode in _EXACT_MODES
 
     def crops(self) -> Iterable[tuple[int, Window]]:
-        """Slot and window of each crop."""
+        """Yields (slot, window) for each crop."""
         return zip(self.slots.tolist(), self.windows.tolist(), strict=True)
 
     def into_first_slots(self) -> "WholeJob":
@@ -118,7 +118,7 @@ class TiledJob:
 
     tiles: "TiledImage"
     windows: npt.NDArray[np.int32]
-    """(K, 4) of (top, left, height, width) in the image."""
+    """(K, 4) windows in the image, each (top, left, height, width)."""
     slots: npt.NDArray[np.int64]
     """(K,) indices of the crops in the batch's flat (B·N) crops."""
     sample: int
@@ -133,7 +133,7 @@ class TiledJob:
         return self.tiles.bytes_touched(self.windows)
 
     def crops(self) -> Iterable[tuple[int, Window]]:
-        """Slot and window of each crop."""
+        """Yields (slot, window) for each crop."""
         return zip(self.slots.tolist(), self.windows.tolist(), strict=True)
 
     def into_first_slots(self) -> "TiledJob":

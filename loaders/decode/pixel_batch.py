@@ -1,8 +1,7 @@
-"""Makes batches from images that are already decoded. They equal the batches that the loader makes from the images'
-files.
+"""Builds batches from decoded images, identical to those that the loader builds from the same images in a data set.
 
-Predictions on single files and on changed images use these batches. The windows depend on the content id that the
-caller gives, not on the pixels.
+These batches serve predictions on single files and on altered images. The windows depend on the content id that the
+caller passes, not on the pixels.
 """
 
 from collections.abc import Sequence
@@ -28,14 +27,14 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageViews:
-    """What a model sees of one image: a row of a batch."""
+    """The model's inputs from one image with one draw of windows: one row of a batch."""
 
     global_view: Pixels
     """(S, S, 3) uint8."""
     crops: Pixels
-    """(N, C, C, 3) uint8, zeros outside of the image and where there is no crop."""
+    """(N, C, C, 3) uint8; zeros outside the image and where there is no crop."""
     windows: npt.NDArray[np.int32]
-    """(N, 4) of (top, left, height, width) in source pixels; zeros where there is no crop."""
+    """(N, 4) windows in source pixels, each (top, left, height, width); zeros where there is no crop."""
     mask: npt.NDArray[np.bool_]
     """(N,) True where there is a crop."""
     content_id: int
@@ -87,12 +86,13 @@ def image_views(
     appearances: Sequence[int] = (0,),
     detail: "Detail | None" = None,
 ) -> list[ImageViews]:
-    """Returns the views of ``image`` for evaluation, one for each of ``appearances``.
+    """Prepares the model's inputs from ``image`` for evaluation. Returns one :class:`ImageViews` for each of
+    ``appearances``.
 
     The windows are determined by ``config.seed``, epoch 0, ``content_id`` and the appearance. Appearance 0 selects the
-    windows used in evaluation; 1, 2, … select different ones. ``detail`` is the detail that the sampling rule read from
-    the image's file. Of ``config``, only ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` are
-    used.
+    windows used in evaluation; 1, 2, … select different ones. ``detail``, the :class:`loaders.windows.detail.Detail` of
+    the image's file, matters only if the sampling rule depends on it. Of ``config``, only ``num_crops``, ``crop_size``,
+    ``global_size``, ``sampling`` and ``seed`` are used.
     """
     small = image.view(config.global_size)
     return [_one_draw(image, small, content_id, config, number, detail) for number in appearances]
@@ -190,7 +190,7 @@ def pixel_batch(
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"an image of shape {image.shape}, {image.dtype}; not (H, W, 3) uint8")
     if len(content_ids) != len(images) or (labels is not None and len(labels) != len(images)):
-        raise ValueError(f"{len(images)} images need as many content ids, and labels if any")
+        raise ValueError(f"{len(images)} images need one content id each, and one label each if labels are given")
     known = [None] * len(images) if details is None else details
     rows = [
         row

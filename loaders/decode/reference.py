@@ -1,5 +1,6 @@
 """The reference decoder: Pillow decodes every image whole, by the rules of ``shards.images.pixels``, and the windows
-are sliced out of it. Only images stored as tiles are read tile by tile, if a job asks for that."""
+are sliced out of it. The only exception is an image stored as tiles, which is read tile by tile if the job asks for
+that."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -29,7 +30,7 @@ def place_windows(image: PixelsT, job: WindowJob | WholeJob, crops: PixelsT) -> 
 
 def _place_windows_of(image: Image.Image, job: WindowJob | WholeJob, crops: npt.NDArray[np.uint8]) -> None:
     """:func:`place_windows` for an RGB Pillow image. Copying a megapixel out of Pillow takes a millisecond, so only the
-    windows are copied, unless together they are as large as the image."""
+    windows are copied, unless their total area is as large as the image."""
     windows = [window for _, window in job.crops()]
     if sum(height * width for _, _, height, width in windows) >= image.width * image.height:
         place_windows(np.asarray(image), job, crops)

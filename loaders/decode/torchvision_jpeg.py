@@ -1,5 +1,5 @@
 """JPEG decoding by torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. This is the backend ``nvjpeg``.
-It also serves on a GPU if DALI is not installed, and on a CPU if simplejpeg is not installed.
+It is also used on a GPU if DALI is not installed, and on a CPU if simplejpeg is not installed.
 
 On a GPU, torchvision decodes on its own CUDA stream, and the caller's stream waits for the result. But torchvision does
 not wait for the caller's stream, although it writes to memory allocated on that stream, which earlier work may still be
@@ -23,8 +23,9 @@ __all__ = ["TorchvisionDecoder"]
 
 REFUSED = "refused by torchvision"
 PIXELS_AT_A_TIME = {"cpu": 1, "cuda": 1 << 28}
-"""Device → maximum number of pixels decoded in one call, unless a single image has more. On a GPU a call should decode
-many images. All of them stay in memory until their windows are cut, which takes up to 800 MB."""
+"""Maps each device to the maximum number of pixels decoded in one call; a single larger image is still decoded. On a
+GPU, each call should decode many images. All of them stay in memory until their windows are cut, and occupy up to 800
+MB."""
 
 
 class TorchvisionDecoder:
@@ -91,7 +92,8 @@ def _tensor(data: npt.NDArray[np.uint8]) -> torch.Tensor:
 
 
 def _groups(jobs: Sequence[WindowJob | WholeJob], most_pixels: int) -> Iterator[list[WindowJob | WholeJob]]:
-    """``jobs`` in order, in groups of at most ``most_pixels`` pixels; a larger job is a group of its own."""
+    """Splits ``jobs``, in order, into groups of at most ``most_pixels`` pixels. A job with more pixels forms a group by
+    itself."""
     group: list[WindowJob | WholeJob] = []
     pixels = 0
     for job in jobs:

@@ -1,5 +1,5 @@
 """The default decoder on a CPU: libjpeg-turbo and libwebp, running in the loader's threads. Images that these cannot
-decode exactly go to the reference decoder."""
+decode exactly are left to the reference decoder."""
 
 import threading
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ class TurboDecoder:
         self._scratch = threading.local()
 
     def _buffer(self, num_bytes: int) -> npt.NDArray[np.uint8]:
-        """This thread's reused buffer. The page faults of fresh memory, one per 4 kB, would cost as much as decoding a
-        crop."""
+        """Returns this thread's buffer, which is reused: the page faults of fresh memory, one per 4 kB, would cost as
+        much time as decoding a crop."""
         buffer = getattr(self._scratch, "buffer", None)
         if buffer is None or buffer.size < num_bytes:
             buffer = np.empty(max(num_bytes, 1 << 20), np.uint8)

@@ -1,7 +1,7 @@
 """WebP decoding by torchvision, which copies less than Pillow.
 
 torchvision and Pillow each bundle their own copy of libwebp and call different functions in it. So before the first
-file is decoded, a test picture is used to check that both give the same pixels.
+file is decoded, both decode a test image to check that they give the same pixels.
 """
 
 import io

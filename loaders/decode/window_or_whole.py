@@ -24,8 +24,7 @@ margin."""
 
 
 def decode_us(pixels: npt.ArrayLike, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Estimates the microseconds needed to decode a JPEG with ``pixels`` pixels and ``num_bytes`` bytes, element by
-    element."""
+    """Estimates, elementwise, the time in microseconds to decode JPEGs of the given pixel counts and byte sizes."""
     return CALL_US + PIXEL_US * np.asarray(pixels, float) + BYTE_US * np.asarray(num_bytes, float)
 
 
@@ -35,10 +34,10 @@ def windows_are_cheaper(
     num_bytes: npt.NDArray[np.integer],
     windows: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.bool_]:
-    """(B,) bool: whether splicing the windows of each of B images costs less than one full decode.
+    """Returns (B,) bool: whether splicing the windows of each image costs less than one full decode.
 
     ``height`` and ``width`` (pixels) and ``num_bytes`` are (B,); ``windows`` is (B, N, 4), zeros where there is no
-    window. An image's bytes are assumed to be spread evenly over it.
+    window. Assumes that an image's bytes are spread evenly over its area.
     """
     pixels = height.astype(float) * width
     wide = np.minimum(windows[..., 3] + MARGIN, width[:, None]).astype(float)

@@ -32,10 +32,10 @@ PAIR_PURPOSE = 3 << 32
 
 
 def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
-    """Returns the indices of ``content_id`` (n,), as (n,) int64, sorted by a random key derived from each content id.
+    """Returns indices into ``content_id`` (n,), sorted by a random key derived from each content id: (n,) int64.
 
-    So the order does not change if the images are packed again. Equal content ids (images with the same pixels) keep
-    their relative order. Each ``cycle`` gives a different permutation within the epoch.
+    The order therefore does not change if the images are packed again. Equal content ids (images with the same pixels)
+    keep their relative order. Each ``cycle`` gives a different permutation within the epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
     for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache
@@ -80,7 +80,7 @@ def balanced_order(
 
 
 class SampleColumns(Protocol):
-    """Columns of the manifest, over all rows."""
+    """Columns of the manifest, each with one entry per manifest row."""
 
     content_id: Rows
     label: npt.NDArray[np.integer]
@@ -130,7 +130,7 @@ class BatchSlice:
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """The manifest rows of an epoch in order, cut into batches and ranks."""
+    """The manifest rows of an epoch in order, divided into batches and among ranks."""
 
     rows: Rows
     appearance: npt.NDArray[np.int32]
@@ -153,7 +153,7 @@ class EpochOrder:
         return BatchSlice(self.rows[wrapped], self.appearance[wrapped], positions < len(self.rows))
 
     def rank_rows(self, start: int, stop: int) -> Rows:
-        """The rows of this rank in global batches ``start`` … ``stop - 1``, without fillers."""
+        """The rows of this rank in global batches ``start`` … ``stop - 1``, excluding fillers."""
         size = self.global_batch_size // self.world_size
         first = np.arange(start, stop) * self.global_batch_size + self.rank * size
         positions = (first[:, None] + np.arange(size)).ravel()

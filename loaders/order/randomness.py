@@ -26,11 +26,11 @@ def mix64(value: U64) -> U64:
 
 
 def stream(seed: int, epoch: int, content_id: npt.ArrayLike, purpose: int = 0) -> U64:
-    """One 64-bit stream per content id.
+    """Returns one 64-bit stream per content id.
 
-    ``content_id`` is an int64 array of any shape (1-D at least). Streams of different ``purpose`` are uncorrelated. So
-    the order and the windows do not depend on each other, nor do the windows of a sample that occurs several times in
-    one epoch.
+    ``content_id`` is an int64 array of any shape (at least 1-D). Streams with different ``purpose`` are uncorrelated.
+    As a result, the windows are independent of the order, and if a sample occurs several times in an epoch, its windows
+    are independent of each other.
     """
     state = np.full(1, seed, np.uint64)
     with np.errstate(over="ignore"):
@@ -41,7 +41,8 @@ def stream(seed: int, epoch: int, content_id: npt.ArrayLike, purpose: int = 0) -
 
 
 def draws(streams: U64, count: int, start: int = 0) -> U64:
-    """Draws ``start … start + count - 1`` of every stream, as an array of shape ``streams.shape + (count,)``."""
+    """Returns the draws with indices ``start`` … ``start + count - 1`` from every stream, as an array of shape
+    ``streams.shape + (count,)``."""
     with np.errstate(over="ignore"):
         steps = np.arange(start + 1, start + count + 1, dtype=np.uint64) * GAMMA
         return mix64(streams[..., None] + steps)

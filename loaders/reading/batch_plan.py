@@ -19,15 +19,16 @@ class Reads:
     rows: npt.NDArray[np.int64]
     """(B,) rows of the manifest."""
     windows: npt.NDArray[np.int32]
-    """(K, 4) of (top, left, height, width) in source pixels, grouped by sample."""
+    """(K, 4) windows in source pixels, each (top, left, height, width), grouped by sample."""
     slots: npt.NDArray[np.int64]
     """(K,) indices of the windows' crops in the batch's flat (B·N) crops."""
     bounds: list[int]
-    """B + 1 indices: the windows of sample b of the batch are ``windows[bounds[b] : bounds[b + 1]]``."""
+    """B + 1 indices: sample b of the batch has the windows ``windows[bounds[b] : bounds[b + 1]]``."""
     windowed: npt.NDArray[np.bool_]
-    """(B,) True if the sample has windows, and they are to be spliced out of a JPEG."""
+    """(B,) True for samples whose windows are to be spliced out of a JPEG; False for samples without windows."""
     tiled: npt.NDArray[np.bool_]
-    """(B,) True if the sample has windows, and only the tiles that they touch are to be read."""
+    """(B,) True for samples of which only the tiles that their windows touch are to be read; False for samples without
+    windows."""
 
     def part(self, place: int) -> slice:
         """The slice of ``windows`` and ``slots`` that belongs to the sample at index ``place`` of the batch."""
@@ -42,12 +43,12 @@ class BatchPlan:
     epoch: int
     """The epoch whose windows are drawn; 0 if the loader does not shuffle."""
     crop_windows: npt.NDArray[np.int32]
-    """(B, N, 4) of (top, left, height, width) in source pixels: the part of the image that each crop shows; zeros if
-    there is no crop. If augmentation changes a sample, its windows in ``reads`` are larger."""
+    """(B, N, 4) windows in source pixels, each (top, left, height, width): the part of the image that each crop shows;
+    zeros where there is no crop. If augmentation changes a sample, its windows in ``reads`` are larger."""
     mask: npt.NDArray[np.bool_]
     """(B, N) True if there is a crop."""
     changed: Mapping[int, ChangedSample]
-    """Index in the batch → the sample there, for each sample that augmentation changes."""
+    """The samples that augmentation changes, keyed by their index in the batch."""
     reads: Reads
 
     def __len__(self) -> int:

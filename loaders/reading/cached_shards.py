@@ -45,8 +45,8 @@ class RemoteTar:
 
 
 def remote_tars(dataset: ShardDataset, shards: list[str], *, sidecars: bool) -> list[RemoteTar]:
-    """The tars of ``shards``, in the same order: the tars with the images or, with ``sidecars``, the tars with the
-    other members."""
+    """Returns the tar of each of ``shards``, in the same order: the tar with its images or, with ``sidecars``, the tar
+    with its other members."""
     infos = {info.name: info for info in dataset.info.shards}
     return [
         RemoteTar(info.sidecar, info.sidecar_sha256, info.sidecar_bytes)

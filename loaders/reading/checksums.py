@@ -23,7 +23,7 @@ class BadChecksum(Exception):
 
 
 class Checksums:
-    """Remembers which of ``num_samples`` manifest rows were found sound. Safe to use from several threads: if two
+    """Remembers which of ``num_samples`` manifest rows were found intact. Safe to use from several threads: if two
     threads read a row at the same time, both check it."""
 
     def __init__(self, num_samples: int) -> None:
@@ -31,15 +31,15 @@ class Checksums:
         self._state = np.zeros(num_samples, np.uint8)
 
     def is_sound(self, row: int) -> bool:
-        """Whether ``row`` was checked before and found sound. Raises ``BadChecksum`` if it was found damaged."""
+        """Whether ``row`` was already checked and found intact. Raises ``BadChecksum`` if it was found damaged."""
         state = self._state[row]
         if state == _DAMAGED:
             raise BadChecksum("damaged when it was first read")
         return bool(state == _SOUND)
 
     def check(self, row: int, members: dict[str, tuple[Bytes, int]]) -> int:
-        """Compares each of ``members``, which maps names to (bytes, CRC-32), with its checksum, and remembers the
-        result for ``row``. Returns the number of bytes compared. Raises ``BadChecksum`` naming the first member that
+        """Compares the members of ``row`` with their checksums and remembers the result. ``members`` maps names to
+        (bytes, CRC-32). Returns the number of bytes compared. Raises ``BadChecksum`` naming the first member that
         differs."""
         for name, (data, expected) in members.items():
             if crc32(data) != expected:

@@ -36,7 +36,7 @@ class Link:
 
     @property
     def request_s(self) -> float:
-        """Seconds that each additional request costs while other requests are running."""
+        """Seconds that one more request takes while other requests are in flight."""
         return self.latency_s / self.connections
 
     @property
@@ -51,9 +51,9 @@ class Link:
 
 
 def measure_link(remote: RemoteFolder, name: str, num_bytes: int) -> Link:
-    """Measures latency and bandwidth on a file of ``num_bytes`` bytes in the store. On any connection that is fast
-    enough for training, this takes less than a second. It transfers up to 16 MB with the default number of
-    connections."""
+    """Measures the latency and bandwidth of a store by reading from its file ``name``, which has ``num_bytes`` bytes.
+    On any connection that is fast enough for training, this takes less than a second. With the default number of
+    connections, it transfers up to 16 MB."""
     connections = remote.settings.connections
     times = []
     for _ in range(_PROBES):

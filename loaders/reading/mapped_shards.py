@@ -25,9 +25,9 @@ MAX_MAPPED = 8192
 dropped first."""
 
 _SHARE_OF_FILES = 4
-"""Each :class:`MappedShards` may keep open this fraction, 1 / 4, of the files that the process may open. A data set
-needs up to two such objects, one for images and one for other members, so half of the files remain for everything
-else."""
+"""Each :class:`MappedShards` may keep open 1 / ``_SHARE_OF_FILES`` of the files that the process may open. A data set
+needs up to two such objects, one for images and one for other members, so half of the files remain for everything else.
+"""
 
 
 class UnreadableMember(Exception):
@@ -132,8 +132,8 @@ def _maps_allowed() -> int:
 
 
 def _size_now(path: Path, mapped: int) -> int:
-    """The file's present size. If the file was deleted, returns ``mapped``, the size of its map, since the map stays
-    intact."""
+    """Returns the current size of a file. If the file was deleted, returns ``mapped``, the size of its memory map,
+    which stays intact."""
     try:
         return os.stat(path).st_size
     except OSError:

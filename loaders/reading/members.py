@@ -1,8 +1,7 @@
-"""The stored members of samples, by manifest row, wherever their bytes come from.
+"""Access to the stored members of samples by manifest row, independent of where the bytes come from.
 
-They come from tars on the local disk, from whole shards of a store that are in the local cache (:class:`TarMembers`
-reads both), or from byte ranges that are fetched from a store for one batch
-(:class:`loaders.reading.range_reader.RangeReader`).
+The sources are tars on the local disk, whole shards of a store in the local cache (:class:`TarMembers` reads both), and
+byte ranges fetched from a store for one batch (:class:`loaders.reading.range_reader.RangeReader`).
 """
 
 from collections.abc import Sequence
@@ -64,7 +63,7 @@ class MemberSource(Protocol):
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """Caches that are told which shards will be read next, so that they can fetch them in advance."""
+        """The caches to inform of the shards that will be read next, so that they fetch these shards in advance."""
         ...
 
     def begin(self, reads: Reads) -> Members:
@@ -73,7 +72,7 @@ class MemberSource(Protocol):
 
 
 class Tars(Protocol):
-    """The tars of a data set, numbered by shard."""
+    """The tars of a data set, indexed by shard."""
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
         """A view of ``length`` bytes at ``offset`` of the shard. Raises ``UnreadableMember`` if the bytes are outside

@@ -50,7 +50,7 @@ class OpenShards:
         return TarMembers(self.samples, *self._tars, checksums=checksums, caches=self._caches)
 
     def close(self) -> None:
-        """Closes the shards. Batches handed out stay valid."""
+        """Closes the shards. Batches that were already returned remain valid."""
         for tars in self._tars:
             tars.close()
         if self.ranges is not None:

@@ -24,10 +24,10 @@ Rows = npt.NDArray[np.int64]
 
 
 class Planner:
-    """Plans batches. Reads no files, unless the sampling rule needs the detail of the samples."""
+    """Plans batches. Reads files only if the sampling rule depends on their contents."""
 
     def __init__(self, samples: SampleTable, members: Members, config: LoaderConfig, stats: LoaderStats) -> None:
-        """``members`` give access to the files from which a sampling rule reads detail."""
+        """``members`` provides the image files and entry points to sampling rules that depend on them."""
         self._samples, self._members = samples, members
         self._config, self._stats = config, stats
         self._rule = sampling_rule(config.sampling)
@@ -106,8 +106,8 @@ class Planner:
         return changes
 
     def _details(self, rows: Rows) -> Details:
-        """The detail of each sample, or None if the sampling rule reads no files. Samples without detail are counted as
-        ``without_detail``."""
+        """Returns the :class:`Detail` of each sample, with None where it is unknown, or None if the sampling rule reads
+        no files. Counts the samples whose detail is unknown as ``without_detail``."""
         if not self._rule.reads_files:
             return None
         with self._stats.timed("detail"):
@@ -125,8 +125,8 @@ class Planner:
 
 
 def _appearances(part: BatchSlice) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """Groups the samples of a batch by the number of times that they have already occurred in the epoch. Yields (k,
-    mask) for each such number k; the mask (B,) is True for the samples in that group."""
+    """Groups the samples of a batch by k, the number of times that they have already occurred in the epoch. Yields (k,
+    mask) for each group; ``mask`` (B,) is True for its samples."""
     for appearance in np.unique(part.appearance).tolist():
         yield appearance, part.appearance == appearance
 

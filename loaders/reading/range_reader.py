@@ -57,7 +57,7 @@ class RangeReader:
     """Reads samples from a store as byte ranges. Safe to use from several threads."""
 
     def __init__(self, dataset: ShardDataset, remote: RemoteFolder, samples: SampleTable) -> None:
-        """``remote`` is the store that holds ``dataset``; ``samples`` is its table of manifest rows."""
+        """``remote`` is the store that holds ``dataset``; ``samples`` holds the columns of the data set's manifest."""
         self.caches: tuple[CachedShards, ...] = ()
         """Empty, since no shard is announced or fetched before a batch needs it."""
         self._most_view = 3 * dataset.info.global_size**2 + _MOST_BESIDE
@@ -72,7 +72,7 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The connection to the store, measured when it is first used, unless it was set."""
+        """The connection to the store. Unless it was set by the caller, it is measured when it is first used."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)
@@ -120,7 +120,7 @@ class RangeReader:
         self._requests.shutdown(cancel_futures=True)
 
     def _way(self, windowed: bool, tiled: bool) -> Way:
-        """The method that fetches a sample: by windows, by tiles or whole."""
+        """Returns the method with which to fetch a sample: ``_windows``, ``_tiles`` or ``_whole``."""
         return self._windows if windowed else self._tiles if tiled else self._whole
 
     def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:
@@ -134,7 +134,7 @@ class RangeReader:
         return sample
 
     def _require_plausible(self, row: int) -> None:
-        """Raises ``UnreadableMember`` if the manifest claims more bytes for a member than it can have. Called before
+        """Raises ``UnreadableMember`` if the manifest claims an implausible number of bytes for a member. Called before
         bytes are requested or memory is allocated."""
         samples, most = self._samples, limit("MAX_IMAGE_BYTES")
         image = int(samples.image.length[row])

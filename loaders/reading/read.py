@@ -81,13 +81,13 @@ class SampleReader:
         return members.image_parts(row) if reads.windowed[place] or reads.tiled[place] else members.image(row)
 
     def _job(self, reads: Reads, place: int, image: Bytes) -> TiledJob | WholeJob:
-        """The job of a sample that is not spliced."""
+        """Makes the job of a sample that is not spliced."""
         if not reads.tiled[place]:
             return self._whole_job(reads, place, image)
         samples, row, part = self._samples, int(reads.rows[place]), reads.part(place)
         tiles = TiledImage(image)
         if tiles.shape[:2] != (samples.height[row], samples.width[row]):
-            raise BadTiles(f"{tiles.width}×{tiles.height} pixels, unlike in the manifest")
+            raise BadTiles(f"{tiles.width}×{tiles.height} pixels, which differs from the manifest")
         return TiledJob(tiles, reads.windows[part], reads.slots[part], place)
 
     def _whole_job(self, reads: Reads, place: int, image: Bytes) -> WholeJob:
@@ -104,8 +104,9 @@ class SampleReader:
         )
 
     def _splice(self, reads: Reads, members: Members, images: dict[int, Bytes]) -> tuple[list[WindowJob], list[int]]:
-        """Splices the windows of ``images`` (index in the batch → stored image). Returns a job per window, and the
-        indices of images with a window that could not be spliced. These images get no job and are counted by reason."""
+        """Splices the windows of ``images`` (index in the batch → stored image). Returns one job per window, and the
+        indices of images with a window that could not be spliced. For these images, no jobs are made; they are counted
+        by reason."""
         if not images:
             return [], []
         samples, places = self._samples, list(images)

@@ -16,12 +16,12 @@ __all__ = ["Member", "SampleTable"]
 Int64 = npt.NDArray[np.int64]
 
 _CHECKED_ROWS = 1_000_000
-"""Maximum number of rows whose columns the check holds in memory at a time."""
+"""Maximum number of rows that ``SampleTable`` checks at a time, which limits the memory used by the check."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """Where the members of one kind are in the tars: (n,) byte offsets and lengths, by manifest row."""
+    """Byte offsets and lengths, each (n,), of one kind of member (such as the image) in the tars, by manifest row."""
 
     offset: Int64
     length: Int64
@@ -64,7 +64,7 @@ class SampleTable:
             dataset.forget_pages()
 
     def _impossible(self, part: slice) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-        """Yields each kind of fault with a mask of the rows of ``part`` that have it."""
+        """Yields (what was checked, mask of the rows in ``part`` where it has an impossible value)."""
         label, width, height = self.label[part], self.width[part], self.height[part]
         yield "label", (label < 0) | (label > 1)
         yield "size", (width < 1) | (height < 1) | (width.astype(np.int64) * height > MAX_PIXELS)
@@ -89,9 +89,8 @@ class SampleTable:
         return self.stored_as[rows] == code
 
     def has_own_entry_points(self, row: int) -> bool:
-        """Returns whether the sample in manifest row ``row`` has entry points that belong to its source file. That is
-        not so if the source is a progressive JPEG: its entry points belong to the baseline JPEG that the build made
-        from it."""
+        """Whether the sample in manifest row ``row`` has entry points that belong to its source file. If the source is
+        a progressive JPEG, they belong instead to the baseline JPEG that the build made from it."""
         return bool(self.entry_points.length[row]) and self.forms[self.stored_as[row]] != "baseline"
 
     def keys(self, rows: Int64) -> list[str]:

@@ -60,9 +60,9 @@ def _edges(length: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[
 
 
 def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
-    """Computes the detail of ``jpeg`` from ``entry_points``, the contents of its ``.mcu`` member. Returns None if that
-    member is empty, damaged or belongs to another file. Both arguments are 1-D uint8. Only the header of the JPEG and
-    the start of its scan are read."""
+    """Computes the :class:`Detail` of ``jpeg`` from ``entry_points``, the contents of its ``.mcu`` member. Returns None
+    if that member is empty, damaged or belongs to another file. Both arguments are 1-D uint8. Only the header of the
+    JPEG and the start of its scan are read."""
     if not entry_points.size:
         return None
     found = read_positions(jpeg, entry_points)
@@ -70,12 +70,12 @@ def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
 
 
 def detail_of_file(data: bytes) -> Detail | None:
-    """The detail of the image file ``data`` (all of its bytes), equal to that of :func:`read_detail` once the file is
-    in a shard.
+    """Computes the :class:`Detail` of an image file from all of its bytes. The result equals that of
+    :func:`read_detail` for the same file in a shard.
 
     Walks the scan of a JPEG, at about half the cost of decoding it. Returns None for files without entry points: other
-    formats, and JPEGs that cannot be indexed, such as progressive JPEGs. (Shards hold progressive JPEGs as baseline
-    files with entry points. The loader ignores the detail of these baseline files, so that an image has the same
+    formats, and JPEGs that cannot be indexed, such as progressive JPEGs. (A shard holds a progressive JPEG as a
+    baseline file with entry points. The loader ignores the detail of such baseline files, so that an image has the same
     windows inside and outside a shard.)
     """
     if not data.startswith(b"\xff\xd8"):

@@ -116,8 +116,8 @@ def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64,
 
 def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
     """Returns a (B, 64) array of cell indices in order along the curve. Indices of cells that the grid does not have
-    are at the end. The curve is mirrored at random, because otherwise the same pairs of neighbouring cells would be far
-    apart on it in every draw."""
+    are at the end. The curve is mirrored at random. Without that, the same pairs of neighbouring cells would be far
+    apart on it in every draw, and so would be drawn together more often than other pairs."""
     number = np.arange(MAX_CELLS)[None, :]
     row, column = number // columns[:, None], number % columns[:, None]
     mirror = bounded(draw, 4)[:, None]
@@ -128,8 +128,8 @@ def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
 
 
 def _certain(weight: Int64, count: Int64) -> tuple[Mask, Int64, Int64]:
-    """Returns the cells that are certain to be drawn, the number of cells left to draw, and the total weight of the
-    others."""
+    """Returns a mask of the cells that are certain to be drawn, the number of cells left to draw, and the total weight
+    of the cells that are not certain."""
     certain = np.zeros(weight.shape, np.bool_)
     while True:
         left = count - certain.sum(axis=1)

@@ -1,7 +1,7 @@
 """Where crops are taken: rules that map image sizes and random streams to windows.
 
 A rule processes a whole batch. Its inputs are heights, widths, the crop size, N, and a random stream per sample. It
-returns the windows, (B, N, 4) int32 of (top, left, height, width) in source pixels, all inside the image, and a mask,
+returns the windows, (B, N, 4) int32, each (top, left, height, width) in source pixels and inside the image, and a mask,
 (B, N) bool, which is False where a rule gives fewer than N windows.
 
 ===================  =============================================================================
@@ -40,7 +40,7 @@ Windows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Details = Sequence["Detail | None"] | None
-"""The detail of each sample, None where it is unknown; or None if it is unknown for all samples."""
+"""The :class:`Detail` of each sample, with None where it is unknown; or None if it is unknown for all samples."""
 Placing = Callable[..., tuple[Windows, Mask]]
 """Maps (heights (B,), widths (B,), crop size, N, streams (B,)) to (windows, mask). Rules that read files also take
 ``Details``."""
@@ -109,8 +109,9 @@ def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int,
 
 
 def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
-    """A uniform crop in each of N distinct cells of a grid that follows the image's shape; every set of N cells is
-    equally likely. If there are fewer than N cells, all cells repeat in the same order."""
+    """Places one uniformly random crop in each of N distinct cells of a grid that follows the image's shape; every set
+    of N cells is equally likely. If there are fewer than N cells, they are used repeatedly, always in the same order.
+    """
     rows, columns = grid_shape(height, width, crop_size)
     random = draws(streams, MAX_CELLS + 2 * num_crops)
     outside = np.arange(MAX_CELLS)[None, :] >= (rows * columns)[:, None]
@@ -139,9 +140,9 @@ def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, stre
 def texture(
     height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
-    """Places a uniform crop in each of N cells of the grid of ``aspect``. The cells are spread over the image and drawn
-    with probabilities proportional to their detail. If the grid has only n < N cells, each is used N // n times, and
-    another N mod n cells are drawn."""
+    """Places one uniformly random crop in each of N cells of the grid of ``aspect``. The cells are spread over the
+    image; the more bits the JPEG spends on a cell, the more likely it is to be drawn (see ``DETAIL_STEPS``). If the
+    grid has only n < N cells, each is used N // n times, and another N mod n cells are drawn."""
     rows, columns = grid_shape(height, width, crop_size)
     num_cells = rows * columns
     random = draws(streams, 2 + 2 * num_crops)
@@ -157,7 +158,8 @@ def texture(
 def _in_cells(
     cells: Sizes, height: Sizes, width: Sizes, crop_size: int, random: U64, mask: Mask | None
 ) -> tuple[Windows, Mask]:
-    """A uniform crop in each of ``cells`` (B, N) of the grid; ``random`` holds random numbers, (B, 2 · N)."""
+    """Places one uniformly random crop in each of ``cells`` (B, N) of the grid, using the random numbers ``random``,
+    (B, 2 · N)."""
     num_crops = cells.shape[1]
     rows, columns = grid_shape(height, width, crop_size)
     top, left = cell_windows(
@@ -191,15 +193,15 @@ def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | No
 
 @dataclass(frozen=True)
 class SamplingRule:
-    """A rule that places crops. It may depend on the bits of the image's file."""
+    """A rule that places crops. The placement may depend on the JPEG data of the image."""
 
     place: Placing
     reads_files: bool = False
     """Whether the windows also depend on the bits of a JPEG."""
 
     def detail_of_sample(self, jpeg: Bytes, entry_points: Bytes) -> "Detail | None":
-        """Returns the detail that the rule reads from a stored JPEG and its ``.mcu`` member, both 1-D uint8, or None if
-        the rule reads no files or the member yields no detail."""
+        """Computes the :class:`Detail` of a stored JPEG from its bytes and its ``.mcu`` member, both 1-D uint8. Returns
+        None if the rule reads no files or the member yields no detail."""
         if not self.reads_files:
             return None
         from loaders.windows.detail import read_detail  # Numba takes a second to import
@@ -207,8 +209,8 @@ class SamplingRule:
         return read_detail(jpeg, entry_points)
 
     def detail_of_file(self, data: bytes | None) -> "Detail | None":
-        """Returns the detail that the rule reads from an image file, equal to the detail of the same file in a shard,
-        or None if the rule reads no files or the file yields no detail."""
+        """Computes the :class:`Detail` of an image file, equal to that of the same file in a shard. Returns None if the
+        rule reads no files, or if ``data`` is None or yields no detail."""
         if not self.reads_files or data is None:
             return None
         from loaders.windows.detail import detail_of_file

@@ -1,7 +1,7 @@
 """A camera model: a Bayer mosaic (one colour per pixel), sensor noise, demosaicing and sharpening.
 
-Its images contain the traces of a real camera at native resolution: noise that depends on brightness and is correlated
-between pixels, with the mosaic's period of two pixels.
+Its images contain the traces of a real camera at native resolution: noise whose strength depends on the brightness, and
+correlations between pixels that repeat with the mosaic's period of two pixels.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Camera:
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Draws a camera with a random sensitivity: the noise is 8 to 16 grey levels per mosaic pixel, as in photographs
-    taken at night."""
+    """Draws a camera with random properties. Its shot noise is as strong as in photographs taken at night: 8 to 16 grey
+    levels (standard deviation) per mosaic pixel."""
     noise = np.exp(rng.uniform(np.log(8.0), np.log(16.0))) / 255
     return Camera(
         red_row=int(rng.integers(2)),
@@ -60,7 +60,7 @@ def photograph(scene: np.ndarray, camera: Camera, rng: np.random.Generator) -> n
 
 
 def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
-    """(H, W): for each pixel, the one colour that its filter lets through."""
+    """Returns (H, W): the value of each pixel in the one colour channel that its filter lets through."""
     raw = scene[1].copy()
     raw[red_row::2, red_column::2] = scene[0, red_row::2, red_column::2]
     blue_row, blue_column = 1 - red_row, 1 - red_column
@@ -95,7 +95,8 @@ def _green(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
 
 
 def _spread(values: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Bilinear interpolation of the values at rows ``row::2`` and columns ``column::2``."""
+    """Interpolates bilinearly between the known ``values``, which are those at rows ``row::2`` and columns
+    ``column::2``."""
     rows = _double_rows(values[row::2, column::2], row)
     return _double_rows(rows.T, column).T
 

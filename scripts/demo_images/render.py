@@ -18,8 +18,8 @@ __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes every rendition of ``job`` that is not yet under ``out``. Returns the total number of pixels of all its
-    renditions."""
+    """Writes every rendition of ``job`` that does not exist under ``out`` yet. Returns the total number of pixels of
+    all its renditions, including those that existed."""
     missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
     half = open_half(job.photo) if job.photo and missing else None
     for rendition in missing:
@@ -29,10 +29,11 @@ def render_job(job: Job, out: Path, seed: int) -> int:
 
 
 def render(rendition: Rendition, half: Image.Image | None, seed: int) -> Image.Image:
-    """The pixels of ``rendition`` as an RGB image of its size.
+    """Renders ``rendition`` as an RGB image of the size that it asks for. The scene is cut from ``half``, a photograph
+    at half its resolution or less; if that is None, the scene is drawn.
 
-    A generator starts from an image of the camera model that makes the real images. So generated images have the
-    brightness, noise and sharpness of real images, and differ only in how they were enlarged.
+    Generated images start from the same camera model as real ones, so they match them in brightness, noise and
+    sharpness. They differ only in that a generator has shrunk and enlarged them again.
     """
     width, height = _round_up(rendition.width), _round_up(rendition.height)
     if half is None:

@@ -30,8 +30,8 @@ AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
 """Maker of enlarged real images → its mix of filters."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
-"""Maker of each part of the control → factor of the enlargement. 2 is the factor of the default networks; 1.7 is not an
-integer."""
+"""Maker of each part of the control → factor by which the images are shrunk and enlarged. 2 is the factor of the
+default networks; 1.7 is not an integer."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
@@ -40,18 +40,18 @@ TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
 """Share of the real images that are enlarged. Real images that are added for training do not count."""
 ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
-"""Real images that are added for training, as maker → (times, first). For each generated image cut from a training
-picture, ``times`` images are added. ``first`` is the index of the first added image. No network is needed for them.
+"""Real images that are added for training: maker → (times, first). For each generated image cut from a training
+picture, ``times`` real images are added; ``first`` is the index of the first one. No network is needed for them.
 
-They are added for two reasons. With only a few hundred images, each filter and factor would occur too rarely. And a
-detector calls real images generated if nearly all of the real images that it was trained on are enlarged. Adding these
-images does not change the other images, nor the other way round.
+They are added for two reasons. First, with only a few hundred images, each filter and factor would occur too rarely.
+Second, a detector calls real images generated if nearly all of the real images that it was trained on are enlarged. The
+added images do not affect the other images, nor vice versa.
 """
 CONTROL_SHARE = 0.1
-"""Number of images in each part of the control, as a share of the number of images of both classes."""
+"""Number of images in each part of the control, relative to the number of images of both classes."""
 UNSEEN_SHARE = 0.05
-"""For each network whose images occur only in the test split: the number of its images, as a share of the number of
-images of both classes."""
+"""Number of images of each network that occurs only in the test split, relative to the number of images of both
+classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
 """Number of random positions that are tried for each image. The part with the most detail is cut, since a cloudless sky
@@ -102,12 +102,13 @@ def plan_rerendered(
     networks: Sequence[str],
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
-    """Plans ``images`` cuttings, half of them real. They are planned in pairs: a real and a generated image, cut from
-    the same photograph.
+    """Plans ``images`` images, half of them real. They are planned in pairs: a real and a generated image, cut from the
+    same photograph.
 
-    More cuttings are then added without changing these. From pictures of the test split, the control and the images of
-    the ``unseen`` networks are cut; from pictures of the training split, more real images (:data:`ADDED`).
-    ``pictures[i]`` is the index of the picture that photo i shows; there must be at least two pictures.
+    These images do not depend on the following, which are planned in addition: from pictures of the test split, the
+    control and the images of the ``unseen`` networks; from pictures of the training split, more real images
+    (:data:`ADDED`). ``pictures[i]`` is the index of the picture that photo i shows; there must be at least two
+    pictures.
     """
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
@@ -138,7 +139,8 @@ def plan_rerendered(
 
 
 def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: bool) -> Cutting:
-    """A cutting for a real image that is not enlarged."""
+    """Plans one image with index ``number``. Its maker is :data:`AS_CUT`, which callers replace if the image is to be
+    enlarged."""
     rng = stream(seed, Stream.FILE, number)
     width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in rng.integers(*SIDES, 2, endpoint=True))
     return Cutting(
@@ -153,8 +155,8 @@ def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: boo
 
 
 def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
-    """Writes every cutting of ``job`` that is not yet under ``out``. Returns the total number of pixels of all its
-    cuttings."""
+    """Writes every cutting of ``job`` that does not exist under ``out`` yet. Returns the total number of pixels of all
+    its cuttings, including those that existed."""
     missing = [cutting for cutting in job.renditions if not (out / cutting.path).exists()]
     if missing:
         photo = open_whole(job.photo)
@@ -165,7 +167,7 @@ def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
 
 
 def render(cutting: Cutting, photo: Image.Image, seed: int) -> Image.Image:
-    """The pixels of ``cutting`` as an RGB image of its size."""
+    """Renders ``cutting``, a part of ``photo``, as an RGB image of the size that it asks for."""
     native = _cut(cutting, photo, stream(seed, Stream.FRAMING, cutting.number))
     if cutting.maker:
         native = _made_again(native, cutting.maker, stream(seed, Stream.RESIZE, cutting.number))
@@ -185,8 +187,8 @@ def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Im
 
 
 def _cut(cutting: Cutting, photo: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The chosen part of ``photo``. It has a margin of at least :data:`MARGIN` pixels on each side, which
-    :func:`render` cuts away."""
+    """Returns the part of ``photo`` chosen for ``cutting``, plus a margin of at least :data:`MARGIN` pixels on each
+    side, which :func:`render` cuts away."""
     width, height = map(_with_margin, (cutting.width, cutting.height))
     lefts = rng.integers(photo.width - width + 1, size=PLACES)
     tops = rng.integers(photo.height - height + 1, size=PLACES)
@@ -199,23 +201,33 @@ def _with_margin(side: int) -> int:
 
 
 def _detail(part: Image.Image) -> float:
-    """How much detail ``part`` has: the mean difference, in grey values, of pixels that are two apart, along rows plus
-    along columns. With direct neighbours, noise would count more."""
+    """Returns a measure of the detail in ``part``, in grey values.
+
+    It is the mean absolute difference between pixels two columns apart, plus that between pixels two rows apart. Noise
+    would have more influence if adjacent pixels were compared.
+    """
     grey = np.asarray(part.convert("L"), np.float32)
     return float(np.abs(grey[:, 2:] - grey[:, :-2]).mean() + np.abs(grey[2:] - grey[:-2]).mean())
 
 
 def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
-    """Returns the maker of each of ``images`` images, each as a tuple of one name. Real and generated images alternate,
-    the networks are used in rotation, and every second real image is enlarged (:data:`ENLARGED_SHARE`)."""
+    """Returns a tuple for each of ``images`` images, containing the name of its maker. (The tuples for the control,
+    made elsewhere, contain several names.)
+
+    Real and generated images alternate, the networks are used in rotation, and every second real image is enlarged
+    (:data:`ENLARGED_SHARE`).
+    """
     reals = (AS_CUT,) * (round(1 / ENLARGED_SHARE) - 1) + (ENLARGED,)
     in_turn = zip(cycle(reals), cycle(networks), strict=False)
     return [(maker,) for maker in islice(chain.from_iterable(in_turn), images)]
 
 
 def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:
-    """Returns ``count`` items of ``indexes``, with frequencies that differ by at most one. Every round takes all items
-    in a new random order, so that a photograph is used with different networks."""
+    """Returns ``count`` items of ``indexes``, with frequencies that differ by at most one.
+
+    The result is a sequence of random permutations of ``indexes`` (the last one truncated), so a photograph that is
+    used several times does not always meet the same network.
+    """
     rounds = (rng.permutation(indexes).tolist() for _ in range(0, count, len(indexes)))
     return list(islice(chain.from_iterable(rounds), count))
 

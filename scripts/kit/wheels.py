@@ -1,9 +1,11 @@
-"""Checks wheels where they are packed (``wheels.py note WHEELS VERSION``), and unpacks those that this Python lacks on
-the machine that needs them (``wheels.py unpack WHEELS SITE``).
+"""Prepares wheels for a machine that cannot download them, in two steps.
+
+wheels.py note WHEELS VERSION     where the wheels are packed
+wheels.py unpack WHEELS SITE      on the machine that needs them
 
 ``note`` requires each wheel to fit Python VERSION on Linux, deletes wheels of packages that the machine is assumed to
-have, and writes the checksums of the others. ``unpack`` checks the wheels against these checksums. It needs nothing but
-Python, because pip may be missing or may try to reach a registry.
+have, and writes the checksums of the others. ``unpack`` verifies these checksums, and unpacks the wheels of packages
+that the Python on this machine lacks. It does not use pip, which may be missing or may try to reach a registry.
 """
 
 import hashlib
@@ -17,8 +19,8 @@ from pathlib import Path, PurePosixPath
 
 SUMS = "SHA256SUMS"
 THERE = {"torch", "torchvision", "triton", "timm", "accelerate", "numba", "llvmlite", "numpy", "pyarrow", "pillow"}
-"""Packages that the machine is assumed to have. A wheel of such a package, fetched because another package depends on
-it, would replace the machine's own, so it is deleted."""
+"""Packages that the machine is assumed to have. pip also downloads their wheels if another package depends on them;
+those wheels are deleted, so that they cannot replace the packages on the machine."""
 
 
 class Refused(Exception):
@@ -54,7 +56,7 @@ def note(wheels: Path, version: str) -> None:
 
 
 def unpack(wheels: Path, site: Path) -> None:
-    """Compares ``wheels`` with their checksums, and unpacks into ``site`` those that this Python lacks."""
+    """Verifies the checksums of ``wheels``, and unpacks into ``site`` the wheels of packages that this Python lacks."""
     version = "{}.{}".format(*platform.python_version_tuple())
     sums = [line.split() for line in (wheels / SUMS).read_text(encoding="ascii").splitlines()]
     unpacked = []

@@ -31,9 +31,9 @@ def describe_tars(
 ) -> list[str]:
     """Returns lines of text that summarise tars for the user. Reads every tar and writes nothing.
 
-    The summary shows how many images there are of each class, which rule supplied the labels and how its values were
-    interpreted, the tars, generators, splits and formats, and which images are left out and why. Raises ``InputError``
-    for any tars or settings that :func:`shards.adopt.adopt.index_tars` would refuse before writing anything.
+    The lines give the number of images in each class; the label rule in force, and the meaning of its values; the tars,
+    generators, splits and formats; and the images that are left out, with reasons. Raises ``InputError`` for any tars
+    or settings that :func:`shards.adopt.adopt.index_tars` would refuse before writing anything.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -82,7 +82,7 @@ def _by_number(counts: Counter[str]) -> dict[str, int]:
 
 
 def _left_out(understood: UnderstoodTars) -> list[str]:
-    """Returns lines on the images that are left out, with an example for each reason, and the notes on the contents."""
+    """Returns lines about the images left out, with an example for each reason, and then the notes on the contents."""
     reasons = in_order(Counter(rejection.reason for rejection in understood.rejected))
     example = {rejection.reason: rejection.source_path for rejection in reversed(understood.rejected)}
     lines = [

@@ -33,7 +33,7 @@ class TarImage:
     """An image in a tar. Its bytes have been hashed, but not decoded."""
 
     source: PackedSource
-    """The image's description. ``split`` is ``""`` until the image is assigned to one, unless a list gives it."""
+    """The image's description. Its ``split`` is ``""`` until a split is assigned, unless a label list gives one."""
     offset: int
     length: int
 
@@ -165,10 +165,10 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
 
 
 def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
-    """Yields the rejections of a sample that raised ``error``.
+    """Yields the rejections of a sample that could not be accepted because of ``error``.
 
-    If no image could be chosen, there is one rejection for each image of the sample; otherwise, or if it has no images,
-    there is one for the sample as a whole.
+    If no image could be chosen, there is one rejection for each image of the sample. If an image was chosen, or the
+    sample has no images, there is one rejection for the sample as a whole.
     """
     names = [sample.key]
     if error.reason in ("shared_key", "no_image"):

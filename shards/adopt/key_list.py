@@ -43,7 +43,7 @@ class KeyList:
         return {}
 
     def names_of(self, tar: NamedTar) -> list[str]:
-        """The values of the column ``tar`` that refer to this tar, followed by ``""``, which refers to any tar."""
+        """Returns the values of the column ``tar`` that refer to this tar, followed by ``""``, which means any tar."""
         listed = {name for name, _ in self.rows}
         return [name for name in tar.known_as if name in listed] + [""]
 
@@ -65,8 +65,8 @@ class KeyList:
 def read_key_list(path: Path) -> KeyList:
     """Reads the label list at ``path``.
 
-    Raises ``InputError`` if the list cannot be read, lacks a required column or has no rows, or, naming the key, if a
-    key occurs twice or has an unknown split.
+    Raises ``InputError`` if the list cannot be read, lacks a required column or has no rows, if a key occurs twice, or
+    if a split is unknown. In the last two cases, the message names the key.
     """
     rows: dict[tuple[str, str], Row] = {}
     for row in _rows(path):

@@ -21,14 +21,17 @@ _MOST_SHOWN = 6
 
 @dataclass
 class LabelEvidence:
-    """Counts over the samples of one or more tars. "The rule in force" is the label rule in use for this run."""
+    """Counts over the samples of one or more tars.
+
+    In the descriptions of its fields, "the rule in force" is the label rule in use for this run.
+    """
 
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(text, label read from it) → number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """(another rule, ``Hint.certain``, its label, the label by the rule in force) → number of samples."""
+    """(another rule, ``Hint.certain``, label by that rule, label by the rule in force) → number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
-    """Rule → number of samples for which its hint is not ``Hint.plain``."""
+    """Rule other than the one in force → number of samples for which its hint is not ``Hint.plain``."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
     """(another rule, ``Hint.certain``) → the first sample for which that rule and the rule in force disagree."""
 
@@ -50,7 +53,8 @@ class LabelEvidence:
             self.examples.setdefault(kind, where)
 
     def meaning(self, rules: LabelRules) -> str:
-        """Text for the user: "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 = generated"."""
+        """Returns text for the user such as "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 =
+        generated"."""
         by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
         shown = [
             f"{text!r} = {CLASS_NAMES[label]} ({number:,})"
@@ -62,8 +66,8 @@ class LabelEvidence:
     def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
         """Returns one note for each rule that disagrees with the rule in force.
 
-        If the user did not choose the rule in force (``asked_for``), raises ``InputError`` if an unambiguous word for a
-        class contradicts a label, or if a rule gives the opposite label for every sample.
+        Unless the user chose the rule in force (``asked_for``), raises ``InputError`` if an unambiguous word for a
+        class contradicts a label, or if another rule gives the opposite label for every sample.
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):
@@ -84,10 +88,11 @@ class LabelEvidence:
         return notes
 
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
-        """Compares ``rule`` with the rule in force: (differing samples, agreeing samples, whether labels are swapped).
+        """Compares ``rule`` with the rule in force. Returns (differing samples, agreeing samples, whether labels are
+        swapped).
 
-        Returns ``(0, 0, False)`` if the rule reads any value that is not a label, because its values then prove
-        nothing.
+        Returns ``(0, 0, False)`` if the rule reads any value that is not a label, because its other values prove
+        nothing in that case.
         """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

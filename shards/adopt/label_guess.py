@@ -13,7 +13,7 @@ __all__ = ["RuleChoice"]
 
 _GUESSED = (*MEMBER_RULES, "folder", "tar")
 _LOOKED_AT = 100
-"""The choice is based on at most this many samples. Samples without an image are not counted."""
+"""Maximum number of samples on which the choice of rules is based. Samples without an image are not counted."""
 
 
 class RuleChoice:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shards.adopt.key_list import KeyList
-from shards.adopt.label_words import LabelWords, Said
+from shards.adopt.label_words import IndicatedLabel, LabelWords
 from shards.adopt.listing import TarMember, TarSample
 from shards.adopt.tar_names import NamedTar
 from shards.errors import InputError
@@ -52,7 +52,8 @@ class Hint:
     label: int | None
     """The label, or ``None`` if the value that the rule reads is not a label."""
     certain: bool
-    """Whether the value was read from a member and unambiguously denotes a class. False for numbers and for names."""
+    """Whether the value was read from a member and unambiguously denotes a class. False for numbers, and for hints from
+    the names of folders, tars or fields."""
     plain: bool = False
     """Whether the hint comes from a folder, tar or field whose name unambiguously denotes a class."""
 
@@ -121,7 +122,7 @@ class TarLabels:
         self._rules, self._tar, self._words = rules, tar, rules.words
         self._known_as = rules.listed.names_of(tar)
         self._by_tar = rules.words.of_tar(tar.below)
-        self._by_folders: dict[str, Said | None] = {}
+        self._by_folders: dict[str, IndicatedLabel | None] = {}
 
     def require_wanted(self, key: str) -> None:
         """Raises ``RejectedImage`` for a sample in a folder that the user excluded by ``--skip``."""
@@ -137,7 +138,7 @@ class TarLabels:
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
         written: str | None
-        said: Said | None = None
+        said: IndicatedLabel | None = None
         if rules.label == "list":
             row = rules.listed.row(key, self._known_as)
             written = row.get("label")
@@ -156,7 +157,7 @@ class TarLabels:
         generator = (generator or UNKNOWN_GENERATOR) if label else ""
         return Description(label, generator, group, row.get("split", ""), written.strip())
 
-    def _require_one_class(self, said: Said | None, key: str) -> None:
+    def _require_one_class(self, said: IndicatedLabel | None, key: str) -> None:
         if said is not None and said.clash:
             raise InputError(
                 f"{self._tar.name}, sample {key!r}: its names stand for both classes ({said.clash}): use --label "
@@ -192,7 +193,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """Yields the label according to each rule other than the one in force, where that rule finds something."""
+        """Yields a hint for each rule, other than the one in force, that finds a label or a value in the sample."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:
@@ -230,7 +231,7 @@ class TarLabels:
             return 0
         return 0 if self._words.of_value(written) is None else 1 + self._words.is_certain(written)
 
-    def _of_folders(self, texts: SampleTexts) -> Said | None:
+    def _of_folders(self, texts: SampleTexts) -> IndicatedLabel | None:
         folder = texts.sample.key.rpartition("/")[0]
         if folder not in self._by_folders:
             self._by_folders[folder] = self._words.of_folders(folder.split("/")) if folder else None

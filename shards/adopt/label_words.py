@@ -24,7 +24,7 @@ from shards.sources.word_table import (
 )
 from shards.sources.words import Meaning, Words, plain_label
 
-__all__ = ["LabelWords", "Said", "split_of_name"]
+__all__ = ["IndicatedLabel", "LabelWords", "split_of_name"]
 
 _NETWORKS = frozenset({"realesrgan", "realesrnet", "realsr", "realbasicvsr", "realvis", "realisticvision"})
 """Names of networks that begin with a word for a class. In these names, the word does not count as a label."""
@@ -32,8 +32,8 @@ _LONGEST = 100  # characters of a label, to exclude captions
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """The label that the names of folders, or the name of a tar, indicate."""
+class IndicatedLabel:
+    """The label indicated by the names of folders, or by the name of a tar."""
 
     word: str
     """The name, or the word in it, that indicates the label."""
@@ -51,7 +51,7 @@ class LabelWords:
     """The words that denote classes, including those that the user gave. Picklable."""
 
     values: Mapping[str, int] = field(default_factory=dict)
-    """Text in lower case → label, for texts whose label the user gave."""
+    """Text in lower case → label that the user gave to this text."""
     skipped: frozenset[str] = frozenset()
     """Names of folders, in lower case, whose images are skipped."""
 
@@ -65,9 +65,9 @@ class LabelWords:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """The labels of the numbers 0 and 1.
+        """Returns the labels of the numbers 0 and 1.
 
-        If the user gave exactly one number a class, and that number is 0 or 1, the other one denotes the other class.
+        If the user gave a class for exactly one number, and it is 0 or 1, the other of the two denotes the other class.
         """
         given = [text for text in self.values if plain_label(text).isdecimal()]
         if len(given) == 1 and (number := plain_label(given[0])) in ("0", "1"):
@@ -98,7 +98,7 @@ class LabelWords:
         plain = written.strip().lower()
         return self._table.is_certain(plain[:_LONGEST]) or plain in self.values or plain_label(plain) in self._numbers
 
-    def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> Said | None:
+    def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> IndicatedLabel | None:
         """Returns the label that the names of ``folders`` indicate, or ``None`` if they indicate none.
 
         If no name contains a word for a class and ``with_numbers`` is true, a folder named 0 or 1 indicates the label.
@@ -109,25 +109,25 @@ class LabelWords:
         chosen = [place for place in worded if meanings[place].is_given] or worded
         if not chosen and with_numbers:
             chosen = [p for p, name in enumerate(folders) if name.isdecimal() and self.of_value(name) is not None][:1]
-            return self._said(folders, meanings, chosen[0]) if chosen else None
+            return self._indicated_by(folders, meanings, chosen[0]) if chosen else None
         if len({meanings[place].label for place in chosen}) > 1:
             clash = " and ".join(
                 f"{folders[place]} = {CLASS_NAMES[meanings[place].label or 0]}" for place in dict.fromkeys(chosen)
             )
-            return Said(folders[chosen[0]], None, clash=clash)
+            return IndicatedLabel(folders[chosen[0]], None, clash=clash)
         if chosen and meanings[chosen[0]].label == 0 and not meanings[chosen[0]].is_given:
             for name in filter(may_be_generated, folders[chosen[-1] + 1 :]):
-                return Said(name, None, clash=f"{folders[chosen[0]]} = {CLASS_NAMES[0]} and {name}")
+                return IndicatedLabel(name, None, clash=f"{folders[chosen[0]]} = {CLASS_NAMES[0]} and {name}")
         if chosen and self._is_denied(folders, meanings, meanings[chosen[0]].label):
             return None
-        return self._said(folders, meanings, chosen[0]) if chosen else None
+        return self._indicated_by(folders, meanings, chosen[0]) if chosen else None
 
     def _is_denied(self, folders: Sequence[str], meanings: Sequence[Meaning], label: int | None) -> bool:
         """Whether one folder's name negates the class ``label`` that another one denotes, as in ``ai/not_ai``."""
         names = [name for name, meaning in zip(folders, meanings, strict=True) if not meaning.is_given]
         return any(label in denied(letters_of(name)) for name in names)
 
-    def _said(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> Said:
+    def _indicated_by(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> IndicatedLabel:
         """Returns the label that ``folders[place]`` indicates, and the generator.
 
         The generator is the first folder below it whose name denotes neither a class nor a split and does not consist
@@ -139,9 +139,9 @@ class LabelWords:
             if not meanings[below] and not meanings[below].is_filler
         ]
         name = folders[place]
-        return Said(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
+        return IndicatedLabel(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
 
-    def of_tar(self, below: str) -> Said | None:
+    def of_tar(self, below: str) -> IndicatedLabel | None:
         """Returns the label that a tar's file name indicates, or else the one that its folders indicate, or ``None``.
 
         ``below`` is the path of the tar. Numbers are not treated as labels here, because shards and their folders are
@@ -152,7 +152,7 @@ class LabelWords:
         words = [word for word in re.split(r"[^a-z]+", stem) if word]
         for form in (stem, stem.rstrip("-_.0123456789")):
             if (label := self._table.given_label(form)) is not None:
-                return Said(form, label, is_certain=True)
+                return IndicatedLabel(form, label, is_certain=True)
         if (
             denied(words) or sounds_like(words) or "=" in stem
         ):  # then folders say nothing either, since the name may deny them
@@ -164,11 +164,13 @@ class LabelWords:
             if word in CERTAIN and word + following not in _NETWORKS
         }
         if len(set(found.values())) > 1:
-            return Said(stem, None, clash=" and ".join(f"{word} = {CLASS_NAMES[y]}" for word, y in found.items()))
+            return IndicatedLabel(
+                stem, None, clash=" and ".join(f"{word} = {CLASS_NAMES[y]}" for word, y in found.items())
+            )
         if found:
-            return Said(*found.popitem(), is_certain=True)
+            return IndicatedLabel(*found.popitem(), is_certain=True)
         if (label := self._table.of_name(stem).label) is not None:
-            return Said(next((word for word in words if CLASS_WORDS.get(word) == label), stem), label)
+            return IndicatedLabel(next((word for word in words if CLASS_WORDS.get(word) == label), stem), label)
         return self.of_folders(folders, with_numbers=False)
 
 

@@ -95,8 +95,8 @@ def list_tar(path: Path, last_dot: bool = False) -> TarListing:
 def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
     """Yields a ``BadMember`` for each image of a sample in which an extension occurs more than once.
 
-    ``again`` holds the names of the members that repeat an extension. They are yielded instead if the sample has no
-    image.
+    ``again`` holds the names of the members that repeat an extension. If the sample has no image, yields a
+    ``BadMember`` for each of these members instead.
     """
     names = [member.name for member in sample.members.values()] + again
     for name in [name for name in names if is_image_name(name)] or again:

@@ -42,7 +42,7 @@ class IndexSettings:
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels; models are trained at this size."""
     note: str = ""
-    """Text about the data that everyone who reads a verdict must know, see ``shards.manifest.note``; ``""`` if none."""
+    """What every reader of a verdict must know about the data, see ``shards.manifest.note``; ``""`` if nothing."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
@@ -83,7 +83,7 @@ class IndexSettings:
 
 
 def parse_values(real: Sequence[str], generated: Sequence[str], labels: Sequence[str] = ()) -> dict[str, int]:
-    """Returns text → label (0 or 1), as given by ``--real``, ``--generated`` and ``--label``.
+    """Parses the values of ``--real``, ``--generated`` and ``--label``. Returns text → label (0 or 1).
 
     Raises ``InputError`` for a text that was given for both classes.
     """

@@ -30,7 +30,7 @@ __all__ = ["SidecarTask"]
 
 @dataclass(frozen=True)
 class SidecarTask:
-    """The work of making one tar's sidecar. Picklable. Running it again produces identical files."""
+    """The task of making one tar's sidecar. Picklable. Running it again produces identical files."""
 
     tar: Path
     name: str

@@ -78,7 +78,7 @@ def draw_splits(
 
 
 def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
-    """Returns the split that a list or, if ``by_name``, the tar's name gives to each image; ``""`` if none."""
+    """Returns each image's split, from a list or, if ``by_name``, from the tar's name; ``""`` if neither gives one."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
     return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]
 
@@ -86,7 +86,7 @@ def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name:
 def _by_content(
     examined: Sequence[ExaminedTar], given: list[list[str]]
 ) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
-    """Returns two mappings from SHA-256: to the labels of the images with these bytes, and to their last split.
+    """Returns two mappings keyed by SHA-256: the labels of the images with these bytes, and the last of their splits.
 
     The split is an index into ``SPLITS``, or -1 if none of these images has a split yet.
     """

@@ -160,10 +160,10 @@ def _task(
 
 
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
-    """Returns a note for the user if some splits are drawn from the images assigned to train, otherwise an empty list.
+    """Returns a list with a note for the user if the train images are divided further; otherwise, an empty list.
 
-    This happens if the source assigns a split to every image, with some in train, but no image to a split whose share
-    is above zero.
+    This is the case if the source assigns a split to every image, and some images to train, but no image to some split
+    whose share is above zero. The missing splits are then drawn from the train images.
     """
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)

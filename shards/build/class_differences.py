@@ -6,8 +6,8 @@ divided into *cells*: one cell per name, or one per range of numbers. ``glass au
 audit cannot report differences that the build does not see.
 
 A fact differs if the difference is too large to be chance (chi-square test of homogeneity over cells, and a rank test
-for numbers), and if the fact separates the classes by more than a minimum. All images of a group together count as one
-image, as in a split.
+for numbers), and if the fact separates the classes by more than a minimum. Each group counts as one image, however many
+images it has.
 """
 
 from collections.abc import Mapping
@@ -102,12 +102,12 @@ _PER_CELL = 10  # images of the smaller class that a cell should hold
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far the classes differ in one fact."""
+    """How much the classes differ in one fact."""
 
     excess: float
     """Test statistic of the difference, in standard deviations of its distribution under the null hypothesis."""
     auroc: float
-    """How well the fact alone separates the classes of these images, 0.5 (not at all) … 1."""
+    """AUROC on these images when they are classified by this fact alone, 0.5 (no better than chance) … 1."""
 
     @property
     def counts(self) -> bool:
@@ -154,7 +154,7 @@ def scene_numbers(groups: Array) -> Array:
     """Returns the index of each image's scene, (n,) int64.
 
     ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none. Images of the same group
-    get the same index; each image without a group gets an index of its own.
+    have the same index; each image without a group has an index of its own.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
@@ -178,7 +178,7 @@ def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 
 
 
 class Classes:
-    """The images of both classes, weighted so that each group counts as one image."""
+    """The images of each class, weighted so that each group in the class counts as one image."""
 
     def __init__(self, label: Array, scenes: Array) -> None:
         """``label``, of shape (n,), is 0 or 1; ``scenes``, of shape (n,), comes from :func:`scene_numbers`."""

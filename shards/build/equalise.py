@@ -66,10 +66,9 @@ def equalise(
 ) -> Equalised:
     """Applies ``method``, one of ``METHODS``, to the images in ``table``, which has the schema ``SCAN_SCHEMA``.
 
-    Reads the file headers again, and calls ``advance(1)`` after each. Raises ``InputError`` if matching would leave no
-    images of one of the classes. If the disk no longer delivers a file, the file is rejected with
-    ``reject_unreadable``; otherwise ``MachineTrouble`` is raised, since the choice of images must not depend on the
-    state of a disk.
+    Reads the file headers again, and calls ``advance(1)`` after each. If the disk no longer delivers a file, rejects
+    the file if ``reject_unreadable`` is set. If it is not, raises ``MachineTrouble``, since the choice of images must
+    not depend on the state of a disk. Raises ``InputError`` if matching would leave no images of one of the classes.
     """
     if method == "none":
         return Equalised(table, "")
@@ -150,7 +149,7 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
-    """Chooses the JPEG quality for re-encoding: the lower of the classes' 5th percentiles, limited to ``_QUALITIES``.
+    """Chooses the JPEG quality for re-encoding: the lower of the classes' 5th percentiles, clamped to ``_QUALITIES``.
 
     If there are no JPEGs, the quality is ``_QUALITY_WITHOUT_JPEGS``.
     """
@@ -164,9 +163,10 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 
 
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
-    """Marks ``rows``, the images that matching left out, as rejected in ``table``, and returns the result.
+    """Marks the images that matching left out as rejected in ``table``. Returns the result of equalising.
 
-    ``differing`` names the facts that were matched on; ``images`` is the number of images before matching.
+    ``rows`` are the row indices of these images. ``differing`` names the facts that were matched on; ``images`` is the
+    number of images before matching.
     """
     if not differing:
         return Equalised(table, f"{MATCHED}: the classes did not differ, so all images stay")
@@ -178,7 +178,7 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
 
 
 def _rejected(table: pa.Table, why: Mapping[int, tuple[str, str]]) -> pa.Table:
-    """Marks some rows of ``table`` as rejected, and returns the result. ``why`` maps each one to (reason, detail)."""
+    """Marks rows of ``table`` as rejected. Returns the new table. ``why`` maps row indices to (reason, detail)."""
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
     for row, (new_reason, new_detail) in why.items():
         reason[row], detail[row] = new_reason, new_detail

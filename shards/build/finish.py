@@ -117,7 +117,7 @@ def _kinds(label: int | None, split: str) -> list[str]:
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
     """Raises ``InputError`` if a category in ``lost`` is not in ``left``, i.e. all of its images were rejected.
 
-    ``lost`` maps each category (see :func:`_kinds`) that has rejected images to their counts by reason.
+    ``lost`` holds, for each category (see :func:`_kinds`) with rejected images, their number by reason.
     """
     for kind, reasons in lost.items():
         if kind not in left:
@@ -236,7 +236,7 @@ def in_order(reasons: Mapping[str, int]) -> dict[str, int]:
 
 
 def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
-    """Computes ``counts`` of ``dataset.json`` from a manifest: split → counts of its samples."""
+    """Computes the field ``counts`` of ``dataset.json`` from a manifest. Returns split → counts of its samples."""
     columns = (table.column(name).to_pylist() for name in ("split", "label", "generator"))
     samples = Counter(zip(*columns, strict=True))
     counts = {}

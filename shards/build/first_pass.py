@@ -86,8 +86,8 @@ def scan(
 
     Byte-identical files are all rejected if their labels differ. If they are assigned to different splits, only the
     files of the split that comes last in ``SPLITS`` are kept. If the disk fails to deliver a file, the file is rejected
-    with ``reject_unreadable``; otherwise ``MachineTrouble`` is raised, as for other faults of the machine. Raises
-    ``InputError`` if a store does not answer.
+    if ``reject_unreadable`` is set. Raises ``MachineTrouble`` if it is not set, and for other faults of the machine.
+    Raises ``InputError`` if a store does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
@@ -119,7 +119,7 @@ def map_in_threads(function: Callable[[str], T], names: Sequence[str], threads: 
 
 
 def image_not_given(path: str, cause: str) -> MachineTrouble:
-    """Returns the error to raise if the disk has failed ``TRIES`` times to deliver the image at ``path``.
+    """Returns the error to raise if the disk failed to deliver the image at ``path`` in ``TRIES`` attempts.
 
     ``cause`` is the operating system's message.
     """
@@ -127,7 +127,7 @@ def image_not_given(path: str, cause: str) -> MachineTrouble:
 
 
 def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
-    """Rejects byte-identical files that contradict each other: with different labels, or assigned to different splits.
+    """Rejects byte-identical files if their labels differ, or if they are assigned to different splits.
 
     If the splits differ, the files of the split that comes last in ``SPLITS`` are kept. As a result, no image that is
     kept for evaluation is also trained on.
@@ -154,6 +154,6 @@ def _place(split: str) -> int:
 
 
 def _again(state: FileState, reason: str) -> FileState:
-    """Returns ``state`` as rejected for ``reason``, with the hash that the image shares with others as the detail."""
+    """Returns ``state`` as rejected for ``reason``. The detail is the start of the SHA-256, which other files share."""
     detail = f"SHA-256 {state.sha256.hex()[:16]}…"
     return FileState(state.num_bytes, state.mtime_ns, state.sha256, reason=reason, detail=detail)

@@ -8,7 +8,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ _PLACES = frozenset(
     {"shard", "image_crc32", "global_crc32", "mcu_crc32"}
     | {f"{m}_{what}" for m in MEMBERS for what in ("offset", "length")}
 )  # only in the manifest: they locate the sample and check its bytes
+_JSON_FIELDS = tuple((field.name, field.type) for field in SAMPLE_SCHEMA if field.name not in _PLACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def build_sample(
         "split": source.split,
         "shard": shard,
         "source_bytes": source_bytes,
-        **asdict(facts),
+        **facts.by_column(),
         **channels,
         "sha256": sha256,
         "pixel_sha256": pixels_digest,
@@ -103,18 +104,18 @@ def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     hexadecimal. A field has the same type in all members: null is replaced by ``""``, 0 or ``False``, since readers
     such as Hugging Face's ``datasets`` infer the types of columns from the first few samples.
     """
-    return {field.name: _json_value(field, row[field.name]) for field in SAMPLE_SCHEMA if field.name not in _PLACES}
+    return {name: _json_value(name, kind, row[name]) for name, kind in _JSON_FIELDS}
 
 
-def _json_value(field: pa.Field, value: Any) -> str | int | float | bool:
-    """The ``value`` of a column as a JSON value of the column's type; null becomes ``""``, 0 or ``False``."""
-    if field.name == "content_id":
+def _json_value(name: str, kind: pa.DataType, value: Any) -> str | int | float | bool:
+    """The ``value`` of the column ``name`` as JSON, by its type ``kind``; null becomes ``""``, 0 or ``False``."""
+    if name == "content_id":
         return content_id_hex(value)
-    if pa.types.is_boolean(field.type):
+    if pa.types.is_boolean(kind):
         return bool(value)
-    if pa.types.is_integer(field.type):
+    if pa.types.is_integer(kind):
         return int(value or 0)
-    if pa.types.is_floating(field.type):
+    if pa.types.is_floating(kind):
         return float(value or 0.0)
     return value.hex() if isinstance(value, bytes) else str(value or "")
 
@@ -169,7 +170,7 @@ def _check_pixels(
     elif zlib.crc32(stored_view) != record["global_crc32"]:
         yield "global_view", "CRC-32 differs from the manifest's"
     if record["stored_as"] in ("source", "recompressed"):
-        facts = asdict(facts_of(image, data))
+        facts = facts_of(image, data).by_column()
         wrong = [name for name, value in facts.items() if record[name] != value]
         if wrong:
             yield "facts", f"the manifest differs from the image file in {', '.join(wrong)}"

@@ -20,7 +20,7 @@ MAX_SHARDS = 1_000_000  # a key has six digits for the index of the shard
 
 @dataclass(frozen=True, slots=True)
 class PackedSource:
-    """An image that is assigned to a split, and so to a shard."""
+    """An image with its split, ready to be packed into a shard."""
 
     path: str
     """Path relative to the root of the sources."""
@@ -48,7 +48,7 @@ class PackedSource:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One shard that a build is to write, with its images in order."""
+    """A shard that a build has to write, with its images in order."""
 
     number: int
     """Index of the shard, counted across all splits, so that sample keys are unique in the data set."""
@@ -68,7 +68,7 @@ class ShardPlan:
 
 
 def sample_key(shard: int, index: int) -> str:
-    """Returns the key of a sample, 12 digits, from the index of its shard and its own index in the shard."""
+    """Returns the key, 12 digits, of the sample with the index ``index`` in the shard with the index ``shard``."""
     return f"{shard:06d}{index:06d}"
 
 
@@ -91,7 +91,8 @@ def pack(sources: Iterable[PackedSource], samples_per_shard: int, seed: int) -> 
             plans.append(ShardPlan(len(plans), SPLITS[split], formats[kind], part))
     if len(plans) > MAX_SHARDS:
         raise InputError(
-            f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}, which is too many: raise it"
+            f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}, which is too many: "
+            "raise --samples-per-shard"
         )
     return plans
 

@@ -101,7 +101,7 @@ def make_plan(
 
 
 def write_plan(plan: BuildPlan, out: Path) -> None:
-    """Writes the plan to the folder ``out``, which belongs to this build from then on."""
+    """Writes the plan to the folder ``out``. From then on, the folder belongs to this build."""
     record: PlanRecord = {
         "format_version": FORMAT_VERSION,
         "settings": asdict(plan.settings),

@@ -19,7 +19,7 @@ __all__ = ["require_unchanged"]
 
 
 def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
-    """Raises ``InputError`` if settings, sources or versions are not those with which the build in ``out`` was begun.
+    """Raises ``InputError`` unless settings, sources and versions are those with which the build in ``out`` was begun.
 
     The message lists the differences. Versions are compared only until the build is finished, since a different version
     could write different bytes.
@@ -65,9 +65,9 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
 
 
 def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
-    """Returns two lists: files whose contents have changed since the plan, and files that only now can be read.
+    """Returns two lists of files: those that have changed since the plan, and those that have become readable since.
 
-    Reads only files whose stamps differ from those in the plan.
+    Reads only files whose stamps differ from those in the plan. A file has changed if its contents have.
     """
     names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
     columns = [plan.table.column(name).to_pylist() for name in names]

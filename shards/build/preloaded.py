@@ -1,4 +1,4 @@
-"""Imports the modules that all workers of a build need into the fork server, once, before it forks the workers."""
+"""Preloads the fork server of a build: imports the modules that all workers need once, before it forks the workers."""
 
 import webdataset  # noqa: F401 - imports torch, which takes seconds
 from numba.core.registry import cpu_target

@@ -1,4 +1,4 @@
-"""Builds shards on the machines of a Ray cluster. The bytes do not depend on the machines.
+"""Builds shards on the machines of a Ray cluster. The bytes of the shards do not depend on the machines.
 
 Each task writes one shard. If a worker or a machine is lost, Ray restarts its task elsewhere. Shards are written
 atomically, and repeating a task gives the same bytes. Every machine needs the same version of this project and of the
@@ -60,7 +60,7 @@ def write_shards_on_ray(
 def write_shard(task: Task, versions: Mapping[str, str]) -> None:
     """Executes one task in a process of the cluster. Raises ``InputError`` if the machine has other versions.
 
-    ``versions`` are the versions that are required, by name.
+    ``versions`` maps each program or library that the bytes depend on to the required version.
     """
     from shards.build.plan import current_versions
 

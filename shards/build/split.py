@@ -4,9 +4,9 @@ The split is *label-stratified*: the shares apply to the samples of each label s
 duplicates are divided between splits. The result depends only on the seed, the shares and the set of (content, label,
 group), not on the order of the files.
 
-Groups are assigned greedily, the largest first, with ties in a seeded random order. Each group goes to the split whose
-chi-square distance from its target counts increases least: the sum over labels of (count - target)² / target. If every
-group has one sample, this is the Sainte-Laguë method of apportionment.
+Groups are assigned greedily, the largest first, with ties in a seeded random order. A split's chi-square distance is
+the sum over labels of (count - target)² / target. Each group goes to the split whose chi-square distance increases
+least. If every group has one sample, this is the Sainte-Laguë method of apportionment.
 """
 
 import hashlib
@@ -82,11 +82,11 @@ def assign_splits(
 ) -> list[str]:
     """Returns the split of each sample, in the order of ``samples``.
 
-    A split that the source assigns to a sample applies to the sample's whole group, and these samples count towards the
-    shares. No samples are drawn into the splits in ``closed``; all samples outside them are divided among the other
-    splits in proportion to their shares. Samples that the source assigns to the split ``again`` are drawn as if they
-    had no split. Raises ``InputError`` if the source assigns different splits to samples of one group or of equal
-    content.
+    If the source assigns a split to a sample, it applies to the sample's whole group, and the group's samples count
+    towards the share of that split. No samples are drawn into the splits in ``closed``; all samples outside them are
+    divided among the other splits in proportion to their shares. Samples that the source assigns to the split ``again``
+    are drawn as if they had no split. Raises ``InputError`` if the source assigns different splits to samples of one
+    group or of equal content.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}

@@ -144,11 +144,11 @@ def _add(
 def _read_again(
     task: ShardTask, source: PackedSource, contents: Iterator[bytes], rejected: list[Rejection]
 ) -> bytes | None:
-    """Takes the next item, the bytes of ``source``, from ``contents``, and checks it against the first pass.
+    """Returns the bytes of ``source``, the next item of ``contents``, after checking them against the first pass.
 
-    If the disk failed to deliver them, appends to ``rejected`` and returns ``None`` if ``task.reject_unreadable`` is
-    set. Otherwise raises ``MachineTrouble``, or ``InputError`` if the source can no longer be read for another reason
-    or has changed.
+    If the disk failed to deliver them, raises ``MachineTrouble`` or, if ``task.reject_unreadable`` is set, appends to
+    ``rejected`` and returns ``None``. Raises ``InputError`` if the source can no longer be read for another reason, or
+    has changed.
     """
     path = task.files.where(source.path)
     try:

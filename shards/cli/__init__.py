@@ -1,1 +1,1 @@
-"""How commands talk to the user: errors, streams, addresses, numbers and progress."""
+"""Command-line output: error messages, streams, URLs, numbers and progress."""

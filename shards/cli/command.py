@@ -138,9 +138,10 @@ def _code_of(main: Callable[[], int | None]) -> int:
 
 
 def _of_a_file(error: Exception) -> Exception | None:
-    """Converts an ``OSError`` to an error with a one-sentence message if a disk failed or permission was denied.
+    """Converts an ``OSError`` from a failing disk or a denied permission to an error with a one-sentence message.
 
-    Returns ``None`` for any other error.
+    Returns ``MachineTrouble`` if a disk or a network file system failed, ``InputError`` if permission for a named file
+    was denied, and ``None`` for any other error.
     """
     if not isinstance(error, OSError):
         return None

@@ -1,7 +1,7 @@
-"""Shows that a command is alive: a progress bar over images, and a line of explanation during a long silence.
+"""Keeps a busy command from looking stuck: a progress bar over images, and a line of explanation in a long silence.
 
-Loading PyTorch and compiling kernels take seconds, or half a minute on a new machine. This can happen in many places
-where no progress bar is shown. A thread therefore inspects the stacks of the other threads once a second.
+Loading PyTorch and compiling kernels take seconds, or half a minute on a new machine, and may be triggered by code that
+shows no progress bar. A thread therefore inspects the stacks of the other threads once a second to detect either.
 """
 
 import os
@@ -24,15 +24,16 @@ LOG_EVERY_S = 30.0
 """Seconds between two progress lines in a log file. One line per update of the bar would fill the file."""
 
 LOOKS_BEFORE_NOTICE = 3
-"""A line of ``SIGNS`` is printed once its key has been found in this many inspections, made once per second."""
+"""Number of inspections, one per second, in which a key of ``SIGNS`` must be found before its line is printed."""
 SIGNS = {
-    "importlib": "loading libraries, PyTorch among them …",
+    "importlib": "loading libraries, including PyTorch …",
     "/numba/core/": "compiling kernels (once per machine) …",
 }
-"""Part of a source file's path → the line to print while such a file is on the stack of a thread."""
+"""Fragment of a source file's path → the line to print if a thread's stack contains a file with such a path."""
 
 _WHOLE_LINE = "\r\033[K"
-"""Control sequence that erases the line with the progress bar. The bar is then redrawn one line below."""
+"""Control sequence that erases the terminal line that shows the progress bar. A message is printed in its place, and
+the bar is redrawn on the next line."""
 
 
 @contextmanager

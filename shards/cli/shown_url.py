@@ -17,10 +17,10 @@ _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
 
 _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
 """Schemes whose paths may contain an ``@``. For all other schemes, such as those of databases, everything before the
-last ``@`` is taken for user and password, because a password may contain any character."""
+last ``@`` is treated as user and password, because a password may contain any character."""
 
 _LEAST_SECRET = 4
-"""A text that contains this many consecutive characters of a secret is considered to quote it."""
+"""Number of consecutive characters of a secret that are treated as a leak if they occur in a text."""
 
 
 def shown_url(url: str) -> str:
@@ -67,9 +67,10 @@ def _shown_match(found: "re.Match[str]") -> str:
 
 
 def safe_text(error: BaseException, url: str = "") -> str:
-    """The first line of a library's error about ``url``, without secrets.
+    """Returns the first line of the message of ``error``, which a library raised about ``url``, without secrets.
 
-    Returns the name of the error's type if there is no message, or if the line quotes a part of a secret in ``url``.
+    Returns the name of the error's type instead if there is no message, or if the line quotes part of a secret in
+    ``url``.
     """
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(url, shown_url(url)) if url else lines[0]

@@ -1,6 +1,7 @@
 """Makes commands start faster, and keeps idle threads from occupying cores that other threads need.
 
-Only this project's own programs call these functions. Code that imports its packages must configure its own process.
+These functions change settings of the whole process, so only this project's own commands call them. A program that
+imports the project's packages must configure its own process.
 """
 
 import gc
@@ -26,9 +27,9 @@ def let_waiting_threads_sleep() -> None:
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Context manager that switches off Python's cyclic garbage collector, for imports.
+    """Context manager for imports: switches off Python's cyclic garbage collector.
 
-    Imports leave no garbage, and the collector takes a sixth of their time.
+    The collector takes a sixth of the time of the imports, and finds no garbage there.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,8 +1,8 @@
 """Makes printing safe when stdout or stderr is closed, cannot be written to, or cannot encode some characters.
 
 A failed print must neither stop a command half-way nor end it with a traceback. Text that cannot be written is dropped,
-and ``Output`` records the loss. If any of the file descriptors 0 to 2 is closed, the null device is opened in its
-place. Otherwise, a file of the user could be given that descriptor and receive what a library prints.
+and ``Output`` records the loss. Any of the file descriptors 0 to 2 that is closed is opened on the null device. If it
+stayed closed, the system could assign it to a file of the user, which would then receive what a library prints.
 """
 
 import codecs
@@ -51,7 +51,7 @@ codecs.register_error(_ERRORS, _plainly)
 
 @dataclass
 class Output:
-    """What became of the output on stdout: whether it was all written, was lost, or was cut short by its reader."""
+    """Outcome of writing to stdout: whether everything was written, output was lost, or the reader stopped reading."""
 
     lost: OSError | None = None
     """The first error that dropped output; ``None`` if everything was written."""
@@ -60,10 +60,10 @@ class Output:
 
 
 class _Stream:
-    """A text stream whose write errors do not end the work: after the first error, output is discarded.
+    """A text stream that survives write errors: after the first one, it discards further output and raises nothing.
 
-    Errors are recorded in ``output``, which is set only for stdout. If the reader of stdout has closed the pipe,
-    ``BrokenPipeError`` is raised as usual, because nobody needs the remaining output.
+    For stdout, the error is recorded in ``output``, which is ``None`` for stderr. If the reader of stdout has closed
+    the pipe, ``BrokenPipeError`` is raised nevertheless, because nobody needs the remaining output.
     """
 
     def __init__(self, stream: TextIO, output: Output | None) -> None:

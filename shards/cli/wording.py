@@ -1,4 +1,4 @@
-"""Numbers with nouns or units, as readable text."""
+"""Formats numbers with nouns or units as readable text."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,10 @@ _MOST_NAMES = 12
 
 
 def counted(number: int, noun: str) -> str:
-    """Returns a number with its noun: "1 image", "1,200 images". In a noun phrase, the last word is made plural."""
+    """Returns a number with its noun, in the plural if needed: "1 image", "1,200 images".
+
+    ``noun`` may consist of several words; only the last one is put into the plural.
+    """
     if number == 1:
         return f"1 {noun}"
     before, space, last = noun.rpartition(" ")

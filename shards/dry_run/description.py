@@ -18,7 +18,8 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""At most this many images are opened to sample formats and sizes. They are spread evenly over those cheap to read."""
+"""Maximum number of images that are opened to sample formats and sizes, evenly spaced among those that are cheap to
+read."""
 _DEEPEST = 4
 _MOST_LINES = 60
 
@@ -36,11 +37,11 @@ class _Branch:
 def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -> list[str]:
     """Returns lines of text that summarise a source for the user.
 
-    They show how many images there are of each class, how words in names and columns were interpreted, a tree of the
-    folders with counts, classes, generators and splits, the totals by generator, split and file extension, and the
-    formats and megapixels of a sample of the images. If an image in this sample has more than ``lossy_over`` megapixels
-    and can only be decoded whole, the cost of ``--lossy tiles`` is shown too. ``shown`` is the name of the source in
-    the text.
+    The lines give the number of images in each class, the meaning of words in names and columns, the tree of folders
+    (each with its count, classes, generators and splits), and the totals by generator, split and file extension. The
+    formats and megapixels are those of a sample of the images. If an image in this sample has more than ``lossy_over``
+    megapixels and can only be decoded whole, the lines also give the cost of ``--lossy tiles``. They call the source
+    ``shown``.
     """
     labels = Counter(sources.table.column("label").to_pylist())
     classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))
@@ -64,7 +65,8 @@ def _tree(sources: SourceList) -> list[str]:
     found = list(_branches(root, 0))
     width = max((len(name) for name, _ in found), default=0)
     lines = [
-        f"  {name:<{width}}  {branch.images:>9,}  {_said(branch)}".rstrip() for name, branch in found[:_MOST_LINES]
+        f"  {name:<{width}}  {branch.images:>9,}  {_common_properties(branch)}".rstrip()
+        for name, branch in found[:_MOST_LINES]
     ]
     left = len(found) - _MOST_LINES
     return lines + ([f"  … and {counted(left, 'folder')} more"] if left > 0 else [])
@@ -77,8 +79,9 @@ def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
             yield from _branches(below, depth + 1)
 
 
-def _said(branch: _Branch) -> str:
-    """Returns the class, generator and split of a folder's images as text. Omits those in which the images differ."""
+def _common_properties(branch: _Branch) -> str:
+    """Returns the class, generator and split of a folder's images as text. Omits those that are not the same for all of
+    them."""
     labels = {label for label, _, _ in branch.kinds}
     generators = {generator for _, generator, _ in branch.kinds}
     splits = {split for _, _, split in branch.kinds}
@@ -97,10 +100,10 @@ def _facts(sources: SourceList, lossy_over: float) -> list[str]:
     lines = [counts_line("generators", generators), counts_line("splits", splits)]
     if suffixes.keys() != {"none"}:  # images inside tables have no file names
         lines.append(counts_line("extensions", dict(suffixes.most_common())))
-    return [*lines, *_looked_at(sources, lossy_over)]
+    return [*lines, *_sample_lines(sources, lossy_over)]
 
 
-def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
+def _sample_lines(sources: SourceList, lossy_over: float) -> list[str]:
     """Returns lines about the formats and sizes of a sample of the images, and about those that cannot be read."""
     formats: Counter[str] = Counter()
     megapixels: list[float] = []

@@ -15,7 +15,7 @@ from shards.sources.files import SourceFiles, evenly
 __all__ = ["TilesPrice"]
 
 _MOST_PIXELS = 60_000_000
-"""Approximate limit on the pixels that are encoded as tiles to measure their size. This many take about six seconds."""
+"""Approximate maximum number of pixels to encode as tiles to measure their size. This takes about six seconds."""
 
 
 class TilesPrice:
@@ -40,10 +40,11 @@ class TilesPrice:
             self._kept_bytes += len(data)
 
     def lines(self, num_images: int) -> list[str]:
-        """Returns lines with the estimated total size of the images that would become tiles, as they are and as tiles.
+        """Returns lines with the estimated size of the images that would be tiled, before and after tiling.
 
-        ``num_images`` is the number of images in the source. Returns ``[]`` if no image in the sample would become
-        tiles, or if none of those can be decoded. Raises ``InputError`` if a store no longer responds.
+        The sizes are totals over the whole source; ``num_images`` is the number of images in it. Returns ``[]`` if no
+        image in the sample would be tiled, or if those that would be cannot be decoded. Raises ``InputError`` if a
+        store no longer responds.
         """
         pixels = sum(self._pixels.values())
         chosen = evenly(list(self._pixels), max(1, len(self._pixels) * _MOST_PIXELS // max(pixels, 1)))

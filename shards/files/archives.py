@@ -1,4 +1,4 @@
-"""Recognises archives and compressed files, which may contain images but are not images, by their first bytes."""
+"""Recognises archives and compressed files by their first bytes. They may contain images but are not images."""
 
 from pathlib import Path
 
@@ -31,10 +31,10 @@ def compressed_with(start: bytes) -> str:
 
 
 def archive_kind(path: Path) -> str:
-    """Returns the kind of archive, such as ``zip``, ``gzip`` or ``tar``, or ``""`` if it is none or cannot be opened.
+    """Returns the kind of archive that a file is, such as ``zip``, ``gzip`` or ``tar``; ``""`` if it is not an archive.
 
-    Raises ``MachineTrouble`` for faults of the machine, such as a failing disk, so that an archive that could not be
-    read is not skipped unnoticed.
+    Also returns ``""`` if the file cannot be opened. Raises ``MachineTrouble`` for faults of the machine, such as a
+    failing disk, so that an archive that could not be read is not silently skipped.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))
@@ -52,6 +52,6 @@ def unpack_first(path: Path, packer: str, into: str) -> str:
     """Returns the message for users who pass a file packed with ``packer``; ``into`` says where to unpack it."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
-        f"{path} is compressed or packed with {packer}, so its members cannot be read where they are: unpack it to "
+        f"{path} is compressed or packed with {packer}, so its contents cannot be read without unpacking: unpack it to "
         f"{into} first{command}"
     )

@@ -48,7 +48,7 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
-    """Yields the pieces of ``column`` to check one at a time: slices of a text column, or all of any other column.
+    """Yields the pieces in which to check ``column``: slices of a text column, or the whole of any other column.
 
     Dictionary columns are not sliced, because every slice carries the whole dictionary, which would be checked each
     time.

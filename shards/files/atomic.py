@@ -26,7 +26,7 @@ name stays within the 255 bytes that file systems allow."""
 
 _SETTLED_S = 3600.0
 """After this many seconds without a write, a temporary file from another host counts as abandoned. A free lock alone
-does not prove that it is, because not all file systems share locks between hosts."""
+does not prove that it is abandoned, because not all file systems share locks between hosts."""
 
 
 def _host() -> str:

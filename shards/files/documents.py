@@ -1,10 +1,10 @@
 """Typed JSON documents, validated before they are written and when they are read.
 
-A type is declared in one of two ways. Records that code works with are ``msgspec.Struct``s (or dataclasses), and
-documents are converted to them. Tables of results that are only assembled and displayed are ``TypedDict``s. Documents
-are only validated against these, and keep fields that the type does not name. In both cases, mypy knows the fields. If
-a document does not match its type, the error names the first invalid field and its value:
-``document.rows[3].models.first.auroc = 'x' is not a number``.
+A type is declared in one of two ways. Data that code works with is a ``msgspec.Struct`` (or a dataclass), and documents
+are converted to it. Tables of results that are only assembled and displayed are ``TypedDict``s: documents are only
+validated against them, and keep fields that the type does not name. In both cases, mypy knows the fields. If a document
+does not match its type, the error names the first invalid field and its value: ``document.rows[3].models.first.auroc =
+'x' is not a number``.
 """
 
 import json
@@ -74,7 +74,7 @@ def typed_document(values: object, kind: type[Kind], where: str = "document") ->
 
 
 def versioned_document(values: object, kind: type[Kind], version: int) -> Kind:
-    """Like :func:`typed_document`, but first reports a ``format_version`` that is not ``version``."""
+    """Like :func:`typed_document`, but first raises ``ValueError`` for a ``format_version`` other than ``version``."""
     found = values.get("format_version") if isinstance(values, dict) else None
     if type(found) is int and found != version:
         raise ValueError(f"format_version {found} is not {version}")

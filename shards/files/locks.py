@@ -38,8 +38,8 @@ _MOST_COMMAND = 120
 def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
     """Context manager that creates a file if it is missing, locks it exclusively, and yields its descriptor.
 
-    If another process holds the lock, waits for it, and logs which process it is after ``patience_s`` seconds, or after
-    ``WARN_AFTER_S`` if that is ``None``.
+    If another process holds the lock, waits for it. After ``patience_s`` seconds (``WARN_AFTER_S`` by default), logs
+    which process holds it, and continues to wait.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -51,11 +51,12 @@ def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
 
 @contextmanager
 def locked_or_waited(path: Path) -> Iterator[int | None]:
-    """Context manager that locks a file exclusively and yields its descriptor, or waits until another holder is done.
+    """Context manager that locks a file exclusively or, if another process has locked it, waits until that one is done.
 
-    Creates the file if it is missing. If another process holds the lock, waits for a shared lock, yields ``None``, and
-    holds the shared lock until the block ends. Waiting for an exclusive lock could take too long, since the other
-    process may keep a shared lock on the finished file for as long as it runs.
+    Creates the file if it is missing. Yields its descriptor if it could be locked at once. If another process holds the
+    lock, waits for a shared lock instead, yields ``None``, and holds the shared lock until the block ends. Waiting for
+    an exclusive lock could take too long, since the other process may keep a shared lock on the finished file for as
+    long as it runs.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -174,7 +174,7 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path, option: str = "--output") -> None:
-    """Creates the output folder of a command before its long work starts; ``option`` is the flag that names the folder.
+    """Creates the output folder of a command before any lengthy work; ``option`` is the flag that names the folder.
 
     Raises ``InputError`` if the folder cannot be created or written to.
     """

@@ -19,9 +19,12 @@ __all__ = ["open_parquet", "read_parquet"]
 _ROWS_FREELY = 1_000_000
 """Number of rows that a file of any size may declare."""
 _MOST_ROWS_IN_A_BYTE = 8
-"""Maximum number of rows per byte of file size, for files that declare more than ``_ROWS_FREELY`` rows. A real row has
-a digest, a path or an image, which takes several bytes even when compressed well. Empty rows may take no space in the
-file, but each takes 100 bytes of memory."""
+"""Maximum number of rows per byte of file size, for files that declare more than ``_ROWS_FREELY`` rows. A real row
+holds a digest, a path or an image, which takes several bytes even when compressed well. Empty rows may take no space in
+the file, but take 100 bytes of memory each."""
+_ROWS_OF_A_THREAD = 1000
+"""Files with at most this many rows are read by one thread. Distributing such a file's columns over several threads
+takes longer than reading them."""
 
 
 @contextmanager
@@ -67,8 +70,8 @@ def _opened(path: Path | RawIOBase, buffer_bytes: int) -> pq.ParquetFile:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Reads a Parquet file, or only its ``columns``, and checks all values. Raises errors like :func:`open_parquet`."""
+    """Reads a Parquet file, or only its ``columns``, and checks all values. Raises the errors of ``open_parquet``."""
     with open_parquet(path) as file:
-        table = file.read(columns)
+        table = file.read(columns, use_threads=file.metadata.num_rows > _ROWS_OF_A_THREAD)
     table.validate(full=True)
     return table

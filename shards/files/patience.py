@@ -1,7 +1,8 @@
 """Retries reads that failed because of a disk or a network file system.
 
 The causes of errors such as ``EIO`` and ``ESTALE`` are often gone a second later: a server is back, or a cable is
-plugged in again. So such a read is repeated, after pauses that double, before it counts as failed.
+plugged in again. So a read that fails in this way is repeated, with a pause that doubles each time, before the failure
+is reported.
 """
 
 import random

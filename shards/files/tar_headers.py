@@ -43,7 +43,7 @@ def most_unpacked(num_packed: int) -> int:
 def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = False) -> Iterator[tarfile.TarInfo]:
     """Yields the headers of all members in their order in the tar, and keeps none of them in memory.
 
-    With ``gzipped``, the tar may be compressed by gzip; offsets then count in the unpacked tar. Appends a note for the
+    With ``gzipped``, the tar may be compressed by gzip; offsets then refer to the unpacked tar. Appends a note for the
     user to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
 
     Raises ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble`` if
@@ -109,7 +109,7 @@ def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
 def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
     """Returns a note for the user if a tar does not end properly, otherwise an empty string.
 
-    ``offset`` is the end of the last member. Raises ``InputError`` if a damaged header follows there.
+    ``offset`` is the end of the last member. Raises ``InputError`` if a damaged header follows it.
     """
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)
@@ -128,8 +128,8 @@ def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
         return ""
     behind = "bytes" if isinstance(file, gzip.GzipFile) else counted(os.fstat(file.fileno()).st_size - offset, "byte")
     return (
-        f"{behind} after its end were not read: if tars were joined by cat, give each by itself, or join them with "
-        "tar -A"
+        f"{behind} after its end were not read: if tars were concatenated with cat, give each one "
+        "separately, or join them with tar -A"
     )
 
 

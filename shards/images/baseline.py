@@ -33,8 +33,8 @@ __all__ = ["NotConvertible", "to_baseline"]
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
 MAX_PIXELS = 64_000_000
-"""Maximum number of pixels of an image to be converted. Converting takes several copies of the coefficients, which
-would exhaust the memory for larger images."""
+"""Maximum number of pixels of an image to be converted. Conversion holds several copies of the coefficients in memory,
+which is too much for larger images."""
 
 _METADATA_MARKER = re.compile(rb"\xff[\xe0-\xef\xfe]")
 
@@ -96,10 +96,10 @@ def _checked(source: bytes, converted: bytes) -> bytes:
 
 
 def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
-    """Returns ``jpeg`` with the standard's Huffman tables inserted for those that its scan uses but the file lacks.
+    """Returns ``jpeg`` with the standard's Huffman tables inserted where its scan refers to tables that the file lacks.
 
-    When decoding a sequential file without tables, libjpeg-turbo, and therefore Pillow, also falls back on these
-    tables.
+    libjpeg-turbo, and therefore Pillow, assumes the same tables when it decodes a sequential file that lacks them.
+    Progressive and arithmetic-coded files are returned unchanged.
     """
     scan = header.scan
     needed = {*scan.dc_tables, *(16 + number for number in scan.ac_tables)}
@@ -129,7 +129,10 @@ def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
 
 
 def _rewritten(jpeg: bytes) -> bytes:
-    """Returns a baseline JPEG with the coefficients of ``jpeg``, which are checked by reading it back."""
+    """Re-encodes ``jpeg`` as a baseline JPEG with the same coefficients.
+
+    Raises ``NotConvertible`` if the coefficients differ when the result is read back.
+    """
     coefficients = _read(jpeg)
     with _memory_file() as target:
         coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
@@ -172,9 +175,9 @@ def _read(jpeg: bytes) -> Any:
 
 @contextmanager
 def _memory_file() -> Iterator[str]:
-    """Context manager: yields the path of an empty file in memory.
+    """Context manager: yields the path of an empty in-memory file, for libjpeg, which takes paths rather than buffers.
 
-    libjpeg takes paths, not buffers, and does not report why it could not write to a path.
+    Raises ``OSError`` if the path cannot be opened, because libjpeg would not report the cause.
     """
     descriptor = os.memfd_create("baseline.jpg")
     try:

@@ -31,7 +31,7 @@ def channel_columns(pixels: int, sums: Sequence[int], squares: Sequence[int]) ->
 
 
 def channel_stats(image: Image.Image) -> dict[str, float]:
-    """The :func:`channel_columns` of an RGB Pillow image, computed from its histogram, which is slow but simple."""
+    """Computes the :func:`channel_columns` of an RGB Pillow image from its histogram: simple, but slow."""
     histogram = image.histogram()
     counts = [histogram[256 * place : 256 * (place + 1)] for place in range(len(CHANNELS))]
     return channel_columns(

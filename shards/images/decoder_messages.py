@@ -43,9 +43,9 @@ class _Holding:
 def messages_held_back() -> Iterator[None]:
     """Context manager for calls of libjpeg or libpng: drops the lines that they print on stderr.
 
-    All other output on stderr is delayed until the end of the block. Entering and leaving take about 20 µs together.
-    Thread-safe: stderr of all threads is captured while any thread is in such a block. If a library ends the process
-    during the block, the lines captured so far are lost.
+    All other output on stderr is delayed until the end of the block. Entering and leaving the block take about 20 µs in
+    total. Thread-safe: stderr of all threads is captured while any thread is in such a block. If a library ends the
+    process during the block, the lines captured so far are lost.
     """
     with _lock:
         if not _Holding.depth:

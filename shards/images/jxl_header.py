@@ -25,7 +25,7 @@ class JxlHeader:
     """The header fields of a codestream."""
 
     width: int
-    """Width of the pixels as stored, before ``orientation`` is applied."""
+    """Width in pixels as stored, before ``orientation`` is applied."""
     height: int
     orientation: int
     """How a viewer rotates or flips the stored pixels: 1 … 8, as in EXIF."""
@@ -52,7 +52,7 @@ class _Bits:
         return value
 
     def number(self, choices: tuple[tuple[int, int], ...]) -> int:
-        """Reads a number. Two bits select an entry (bits to read, offset to add) of ``choices``."""
+        """Reads a number: two bits select one of ``choices``, (number of bits to read, offset to add to them)."""
         count, offset = choices[self.take(2)]
         return self.take(count) + offset
 
@@ -71,7 +71,7 @@ def read_jxl_header(data: bytes) -> JxlHeader:
     """Reads the header of a JPEG XL file, either a bare codestream or one in a container. Raises :class:`BadJxl`."""
     head = _codestream_head(data)
     if head[:2] != b"\xff\x0a":
-        raise BadJxl("no codestream")
+        raise BadJxl("it contains no codestream")
     bits = _Bits(head[2:])
     width, height = bits.size()
     orientation, animated = 1, False

@@ -1,4 +1,4 @@
-"""Opens JPEG XL (with a Pillow plugin) and JPEG 2000 (with Pillow itself) with the pixels as stored.
+"""Opens JPEG XL files (with a Pillow plugin) and JPEG 2000 files (with Pillow itself), keeping the pixels as stored.
 
 The classes here undo the plugin's rotation, add metadata that Pillow omits, and reject images that Pillow decodes
 wrongly.
@@ -55,7 +55,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
             elif name == b"jp2h":
                 self._read_colour(data, start, end)
         if at < 0 or data[at : at + 4] != CODESTREAM:
-            raise ValueError("no codestream")
+            raise ValueError("it contains no codestream")
         count = int.from_bytes(data[at + 40 : at + 42], "big")
         depths = [d + 1 for d in data[at + 42 : at + 42 + 3 * count : 3]]
         if not 0 < count == len(depths):
@@ -87,7 +87,7 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
     JpegXLImagePlugin.DECODE_THREADS = 0  # other threads decode other images
 
     class StoredJxl(JpegXLImagePlugin.JXLImageFile):
-        """A JPEG XL image that is opened only if its size is allowed. The rotation by the plugin is undone."""
+        """A JPEG XL with its pixels as stored: the plugin's rotation is undone. The pixel limit is enforced first."""
 
         _size: tuple[int, int]
         im: Any

@@ -3,7 +3,7 @@
 Pixels are returned as stored. Orientation (EXIF, tags, boxes) is never applied; where a plugin applies it, it is undone
 (``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``). Alpha is dropped, palettes and grey are expanded,
 CMYK is converted by Pillow, 16-bit values are scaled to 8 bits (value / 257, rounded), and ICC profiles are ignored. Of
-an animation, only the first frame is read; of an APNG, the default image, even if that is not a frame.
+an animation, only the first frame is read; of an APNG, the default image, even if it is not part of the animation.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ _CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMY
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
-    """The pixels of an image file: (height, width, 3) uint8, read-only.
+    """Decodes an image file to pixels: (height, width, 3) uint8, read-only.
 
-    Raises ``RejectedImage`` with a reason if some of them cannot be decoded. Thread-safe.
+    Raises ``RejectedImage`` with a reason if the pixels cannot all be decoded. Thread-safe.
     """
     return np.asarray(load_rgb(open_image(data), data))
 

@@ -18,12 +18,12 @@ REASONS = {
     "corrupt": "the image cannot be decoded",
     "unmatched": "left out so that the files of both classes look alike (--equalise match)",
     "duplicate_conflict": "the same file is labelled both real and generated",
-    "duplicate_split": "the same file is also in a split that is kept for measuring",
+    "duplicate_split": "the same file is also in a split reserved for measuring",
     "duplicate_key": "several members of an archive have the same name",
     "unsafe_member": "a member of an archive is a link, a device or a sparse file, or its name leads out of it",
     "no_image": "the sample has no image with a wanted extension",
     "shared_key": "several images in the tar share a key, which ends at the first dot (see --last-dot of glass index)",
-    "no_label": "nothing says whether the sample is real or generated",
+    "no_label": "no label was found: the sample may be real or generated",
 }
 """Reason → its meaning, in the order in which summaries list them."""
 

@@ -1,9 +1,9 @@
 """Pillow's ``resize`` in compiled code: the same result, bit for bit, in a fraction of the time.
 
-The integer arithmetic is Pillow's: filter weights are 22-bit fixed-point numbers. They are applied along the rows
-first, the result is rounded to 8 bits, and then they are applied down the columns. Pillow processes one pixel at a
-time. Along the rows, the code here multiplies 16 values by one weight at once: four adjacent bytes (a pixel and the red
-value of the next) in each of four rows. Down the columns, the compiler vectorises the loop.
+The integer arithmetic is Pillow's: filter weights are 22-bit fixed-point numbers. An image is first resized
+horizontally and rounded to 8 bits, then resized vertically. Pillow processes one pixel at a time. The code here
+multiplies 16 values by a weight in one step when resizing horizontally: four adjacent bytes (a pixel and the red value
+of the next) in each of four rows. When resizing vertically, it relies on the compiler to vectorise the loop.
 """
 
 from typing import Any
@@ -53,7 +53,10 @@ def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, 
 
 
 def resample_rows(pixels: Pixels, weights: Weights, out: Pixels) -> None:
-    """Resizes along the rows: ``pixels`` (R, W, 3), contiguous within a row, to ``out`` (R, 3 × target), contiguous."""
+    """Resizes each row of ``pixels`` to the width of ``out``, and writes the rows to ``out``.
+
+    ``pixels`` is (R, W, 3), contiguous within each row; ``out`` is (R, 3 × new width), contiguous.
+    """
     num_rows, width = pixels.shape[:2]
     source = pixels.__array_interface__["data"][0]
     target, pitch = out.__array_interface__["data"][0], out.shape[1]
@@ -176,7 +179,7 @@ def _resample_rows(source: int, pitch: int, num_rows: int, starts: Any, weights:
 
 @cached
 def resample_columns(rows: Any, starts: Any, weights: Any, out: Any) -> None:
-    """Resizes down the columns: ``rows`` (height, N) uint8 to ``out`` (target, N)."""
+    """Resizes each column of ``rows``, (height, N) uint8, and writes the result to ``out``, (target, N)."""
     sums = np.empty(rows.shape[1], np.int32)
     for y in range(starts.shape[0]):
         sums[:] = _HALF

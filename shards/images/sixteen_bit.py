@@ -1,8 +1,8 @@
 """Converts images of 16 bits per channel to 8 bits exactly: value / 257, rounded.
 
-Pillow keeps all 16 bits only for grey images. For colour images, it keeps only the high byte of each value. For half of
-all values, this byte is one off from value / 257, rounded. By swapping the byte order, Pillow's raw decoders can be
-made to keep the low byte instead, so colour images are decoded twice and the two bytes of each value are combined.
+Pillow keeps all 16 bits only for grey images. For colour images, it keeps only the high byte of each value, which for
+half of all values differs by one from the correct result. By swapping the byte order, Pillow's raw decoders can be made
+to keep the low byte instead, so colour images are decoded twice and the two bytes of each value are combined.
 """
 
 import sys
@@ -87,7 +87,10 @@ def _grey_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
 
 
 def _orders(order: str) -> tuple[str, str]:
-    """Returns two raw mode suffixes that decode the high and the low byte, for values in the byte order ``order``."""
+    """Returns the raw mode suffixes with which Pillow decodes the high byte and the low byte of each 16-bit value.
+
+    ``order`` is the suffix for the byte order of the stored values.
+    """
     if order == "16N":  # libtiff returns values in the machine's byte order
         order = "16L" if sys.byteorder == "little" else "16B"
     return ("16L", "16B") if order == "16L" else ("16B", "16L")

@@ -19,14 +19,15 @@ from shards.images.tiling import can_tile
 __all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
-"""``stored_as`` → format of the stored image, for the forms in which it may differ from the format of the source. Only
-``recompressed`` changes the pixels (``shards.build.equalise``); there, the manifest row describes the new file."""
+"""``stored_as`` → format of the stored image, for the forms whose format may differ from that of the source. Only
+``recompressed`` changes the pixels (``shards.build.equalise``); for that form, the manifest row describes the new file.
+"""
 
 # Reasons for a lack of entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Maximum size of a lossless image as tiles, relative to the size of the source file. If the tiles are larger, they are
-compressed again at a higher level, which takes ten times as long."""
+"""Size of a lossless image as tiles, relative to the size of the source file, above which the tiles are compressed
+again at a higher level, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
 """Formats in which drawings and screenshots are common. Their tiles may be smaller without TIFF's horizontal
 predictor."""

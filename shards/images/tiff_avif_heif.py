@@ -7,9 +7,9 @@ behave differently:
 - HEIC images are rotated by libheif, by the boxes ``irot`` and ``imir``, and the EXIF orientation is set to 1;
 - AVIF images are not rotated, but EXIF is generated from the boxes, even if the file has none.
 
-The plugins here return the pixels as stored. The attribute ``file_orientation`` expresses, as an EXIF orientation, the
-rotation that parts of the file other than its EXIF, such as boxes, prescribe to viewers. Boxes take precedence over
-EXIF, as ISO 23008-12 requires.
+The plugins here return the pixels as stored. The attribute ``file_orientation`` holds, as an EXIF orientation, the
+rotation that the file asks viewers to apply by means other than EXIF, such as boxes. Boxes take precedence over EXIF,
+as ISO 23008-12 requires.
 """
 
 import io
@@ -49,7 +49,7 @@ TURNED_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
 
 
 class StoredTiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF whose pixels are not rotated and whose tags are kept."""
+    """A TIFF file, opened without applying its orientation, so that pixels and tags are those in the file."""
 
     def _setup(self) -> None:
         tags = self.tag_v2
@@ -82,7 +82,11 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 
 
 def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
-    """Raises ``RejectedImage`` for separate planes that Pillow would misread, as 8-bit values or with reversed bits."""
+    """Raises ``RejectedImage`` for a TIFF with separate planes that Pillow would misread.
+
+    These are planes of 16 bits, which it would read as 8-bit values, and uncompressed planes with reversed bit order,
+    whose bits it would leave reversed.
+    """
     if max(tags.get(_BITS, (1,))) == 16:
         raise RejectedImage("unsupported_mode", "16-bit TIFF with separate planes")
     if tags.get(_FILL_ORDER, 1) == 2 and tags.get(_COMPRESSION, 1) == 1:

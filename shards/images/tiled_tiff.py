@@ -59,7 +59,7 @@ _BEGIN = b"II*\0"
 
 
 class BadTiles(ValueError):
-    """The bytes are not a TIFF written by :func:`encode_tiled`, or are damaged. The message says where."""
+    """Raised if the bytes are not a TIFF written by :func:`encode_tiled`, or are damaged. The message says where."""
 
 
 def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = LEVELS) -> bytes:
@@ -115,7 +115,7 @@ def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
 
 
 def _directory(values: dict[int, list[int]]) -> bytes:
-    """The bytes of header and directory, and of the lists of values that do not fit into directory entries.
+    """Serialises the header, the directory, and the values that do not fit into the directory's entries.
 
     ``values`` maps each tag to its list of values.
     """
@@ -149,7 +149,7 @@ class TiledImage:
         self._data = memoryview(data)  # type: ignore[arg-type]
         values = self._values()
         if (values[_COMPRESSION], values[_PLANES]) != (_ZSTD, 1):
-            raise BadTiles("another compression or layout than this project writes")
+            raise BadTiles("a compression or layout that this project does not write")
         self.width, self.height = values[_WIDTH], values[_HEIGHT]
         self._samples, self._predicted = values[_SAMPLES], values[_PREDICTOR] == _HORIZONTAL
         if self._samples not in (1, 3) or values[_PREDICTOR] not in (_NO_PREDICTOR, _HORIZONTAL):
@@ -233,7 +233,7 @@ class TiledImage:
         ]
 
     def _values(self) -> dict[int, int]:
-        """Reads the directory. Returns tag → value or, if a tag has several values, the offset of the list of them."""
+        """Reads the directory. Returns tag → value or, for a tag with several values, the offset of the first."""
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):

@@ -87,8 +87,8 @@ _PHOTOMETRICS = {
 def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | None:
     """Describes the kind of the image file ``data``, for example ``12-bit JPEG``, if that kind is not supported.
 
-    Returns ``None`` if the image seems to be damaged instead. ``kind`` is the format from ``sniff_format``, or ``None``
-    if unknown; ``error`` is the decoder's error message.
+    Returns ``None`` if it is supported, in which case the image is probably damaged. ``kind`` is the format from
+    ``sniff_format``, or ``None`` if unknown; ``error`` is the decoder's error message.
     """
     if kind is None:
         return _other_format(data)

@@ -99,7 +99,7 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Like :func:`_step`, but takes one symbol only: the first of ``entry`` or, if that is 0, the next in ``window``.
+    """Like :func:`_step`, but consumes one symbol only: the first of ``entry``, or the next in ``window`` if that is 0.
 
     Needed if the first code is too long for the lookup table, or if the symbols after it belong to the next block.
     """
@@ -114,10 +114,10 @@ def _step_alone(
 
 @inlined
 def _step(words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Looks up the next symbols of a block of which ``k`` coefficients have been decoded so far.
+    """Decodes the next symbols of a block, given that ``k`` of its coefficients have been decoded.
 
-    Returns the number of bits consumed, the number of coefficients decoded by then (65 if the code is invalid), and 1
-    if the block ends, otherwise 0.
+    Returns the number of bits consumed, the new value of ``k`` (65 if the code is invalid), and 1 if the block ends
+    here or else 0.
     """
     entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
     reach = k + ((entry >> uint64(10)) & uint64(127))
@@ -186,7 +186,7 @@ def walk_blocks(
 
 @inlined
 def dc_at(bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray) -> tuple[Scalar, Scalar]:
-    """Returns the DC difference coded at bit ``position``, and the number of bits of its code and value together."""
+    """Returns the DC difference coded at bit ``position``, and the combined length in bits of its code and value."""
     window = load64(bits, position >> U3) << (position & U7)
     entry = uint64(words[pair + uint64(DC) + (window >> DC_SHIFT)])
     if entry == uint64(0):

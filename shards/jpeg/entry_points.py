@@ -2,9 +2,9 @@
 
 ``build_entry_points`` walks the entropy-coded scan once. Entry j holds the bit position at which MCU (minimum coded
 unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in the order of the scan, so the
-entry for any MCU can be computed without a table of rows, however large the image is. ``mcus_per_entry`` is chosen per
-file so that entries are a given number of bits apart on average. To reach a random window, a splice then walks half of
-that distance on average, however unevenly the bits are distributed over the image (measured in docs/LOG.md).
+index of the entry for any MCU can be computed without a table, however large the image is. ``mcus_per_entry`` is chosen
+per file so that entries are a given number of bits apart on average. To reach a random window, a splice then walks half
+of that distance on average, however unevenly the bits are distributed over the image (measured in docs/LOG.md).
 
 Format 1, little-endian, no padding between the parts:
 
@@ -13,9 +13,9 @@ Format 1, little-endian, no padding between the parts:
     | entries u32 | MCUs per entry u32 | position bits u8 | DC bits 4 x u8 | 3 zero bytes
     | lowest DC value 4 x i16 | CRC-32 of all the above and the references u32       (56 bytes)
     references: kind << 28 | offset in the JPEG, u32 each
-    bases: u32 for every 32 entries, offset of the first entry's byte from the scan's start
-    entries: packed from the lowest bit on, each of the same number of bits: bit position from
-        base * 8 on, then per component the DC value minus the lowest; then 8 zero bytes
+    bases: one u32 per 32 entries: offset, from the scan's start, of the byte that holds the first entry's position
+    entries: all of the same width, packed lowest bit first: bit position minus base * 8, then for each
+        component the DC value minus the lowest one; after the last entry, 8 zero bytes
 
 References locate the header segments and tables that a spliced JPEG repeats (kind 0: frame header, from its marker byte
 on, 1: scan header, 2: JFIF, 3: Adobe, 4: one quantisation table, 5: one Huffman table, 6: restart interval).
@@ -164,9 +164,9 @@ def _require_indexable(header: JpegHeader, length: int) -> None:
 
 
 def _tables(jpeg: bytes, header: JpegHeader) -> tuple[np.ndarray, np.ndarray]:
-    """Concatenates the Huffman tables of all components. Returns them as a uint8 array, and their places in that array.
+    """Concatenates the Huffman tables of all components. Returns (tables as a uint8 array, their positions in it).
 
-    The places, (components, 2, 2), are the start and end of each component's DC table and AC table.
+    The positions, (components, 2, 2), are the start and end of each component's DC table and of its AC table.
     """
     joined = bytearray()
     where = np.zeros((len(header.components), 2, 2), np.int64)

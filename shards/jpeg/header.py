@@ -20,7 +20,7 @@ SUBSAMPLING_NAMES: dict[tuple[float, float], str] = {
 
 
 class BadJpeg(ValueError):
-    """The bytes are not a JPEG, or the header contradicts itself. The message says where."""
+    """Raised if the bytes are not a JPEG, or the header contradicts itself. The message says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class JpegHeader:
 
     @property
     def subsampling(self) -> str:
-        """Chroma subsampling as text: its name, such as "grey" or "4:2:0", or all factors: "2x2,1x1,2x1"."""
+        """Chroma subsampling as text: a name such as "grey" or "4:2:0", or else all factors, as in "2x2,1x1,2x1"."""
         if len(self.components) == 1:
             return "grey"
         luma, *rest = self.components

@@ -106,9 +106,10 @@ class SegmentParser:
                 return self.data[position - 1], position
 
     def take(self, segment: Segment) -> None:
-        """Parses ``segment`` if it holds a frame header, tables or another setting, and stores the values.
+        """Parses ``segment``, and stores its contents if decoding depends on them.
 
-        Ignores all other segments.
+        This is true of frame headers, tables, restart intervals, and JFIF and Adobe markers. Other segments are
+        ignored.
         """
         marker, start = segment.marker, segment.offset
         payload = bytes(self.data[start : start + min(segment.length, 16)])

@@ -55,7 +55,7 @@ PAIR_WORDS = ENCODER + 16
 
 @compiled
 def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
-    """Writes the table that :func:`_find` uses to look up codes of any length to ``words[slow:]``.
+    """Fills ``words[slow:]`` with the table in which :func:`_find` looks up codes of any length.
 
     ``table`` is the Huffman table as in the file: Tc/Th byte, 16 counts, symbols. Returns the number of symbols, or 0
     if libjpeg would refuse the table because it has no symbols, codes that overflow their length, or a code of all
@@ -94,7 +94,7 @@ def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
-    """Makes the entry of a single AC code; 0 for a symbol that a sequential scan does not use."""
+    """Returns the lookup entry for a single AC code, or 0 for a symbol that a sequential scan does not use."""
     run, size = symbol >> 4, symbol & 15
     if size == 0 and run != 0 and run != 15:
         return uint32(0)
@@ -104,7 +104,7 @@ def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
 
 @compiled
 def _dc_entry(length: Scalar, symbol: Scalar) -> Scalar:
-    """Makes the entry of a single DC code; 0 for a category that 8-bit samples never need."""
+    """Returns the lookup entry for a single DC code, or 0 for a category that 8-bit samples never need."""
     if symbol > MAX_DC_CATEGORY:
         return uint32(0)
     return _pack(length + symbol, 1, 0)
@@ -136,9 +136,9 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 
 @compiled
 def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
-    """Writes entries of single AC codes to ``words[at:]``, and the lengths of these codes to ``lengths``.
+    """Writes the lookup entries of single AC codes to ``words[at:]``, and the lengths of these codes to ``lengths``.
 
-    Only codes of up to ``LOOKUP_BITS`` bits get entries. ``count`` is the number of symbols of the table at ``slow``.
+    Codes longer than ``LOOKUP_BITS`` bits get no entry. ``count`` is the number of symbols of the table at ``slow``.
     """
     size = 1 << LOOKUP_BITS
     for i in range(size):
@@ -164,7 +164,10 @@ def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, len
 
 @compiled
 def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarray) -> Scalar:
-    """Extends ``entry`` by the AC symbols that follow in the bits of ``index``, as long as their codes fit entirely."""
+    """Extends ``entry`` by the AC symbols that follow it in the bits of ``index``.
+
+    Stops before a symbol that does not lie completely within these bits or within the block, and after an end of block.
+    """
     mask = (1 << LOOKUP_BITS) - 1
     bits = int64(entry) & 31
     reach = (int64(entry) >> 10) & 127
@@ -221,8 +224,8 @@ def build_pair(
 def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
     """Fills the parts ``START`` and ``DC`` of a pair.
 
-    ``singles`` and ``lengths`` come from the AC table: entries of ``START`` may continue with AC symbols after the DC
-    symbol.
+    ``singles`` and ``lengths`` describe the AC table, because after its DC symbol, an entry of ``START`` may contain AC
+    symbols.
     """
     code = 0
     first = 0

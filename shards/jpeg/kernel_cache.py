@@ -1,13 +1,13 @@
 """Caches compiled kernels on disk. The cache keys depend on all source code that is compiled into a kernel.
 
 Numba caches compiled code beside the sources or in the user's cache folder, and raises an error if it can write to
-neither, for example in a container with ``--user`` or with a read-only home folder. This module then tries a folder for
-temporary files. If that fails too, it uses no cache. In both cases it logs one warning.
+neither, for example in a container with ``--user`` or with a read-only home folder. In that case, this module uses a
+temporary folder or, if that is not possible either, no cache. In both cases it logs one warning.
 
 Numba also considers cached code valid as long as the kernel's own file is unchanged, even if the kernel calls functions
-in other files or uses their constants. Such a kernel is therefore defined inside a function, here ``_compile``, that is
-called with its own :func:`source_digest`. The kernel refers to this digest, which thereby becomes part of the kernel's
-closure, and so of the cache key.
+in other files or uses their constants. Such a kernel is therefore defined inside another function (``_compile`` below),
+which takes its own :func:`source_digest` as an argument. Because the kernel refers to this digest, it is part of the
+kernel's closure, and so of the cache key.
 
     def _compile(digest: str):
         @cached
@@ -128,7 +128,7 @@ def _temporary_folder() -> str | None:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, but unreadable entries are compiled again and failed writes are ignored."""
+    """Numba's cache, made tolerant of faults: recompiles entries that it cannot read, and ignores failed writes."""
 
     _said = False
 
@@ -204,9 +204,9 @@ def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
 
 
 def _plain_function(value: Any) -> FunctionType | None:
-    """The Python function behind a compiled function or an intrinsic; ``None`` for anything else.
+    """Returns the Python function behind a compiled function or an intrinsic, or ``None`` for anything else.
 
-    No other functions are compiled into kernels.
+    Kernels contain no code other than that of compiled functions and intrinsics.
     """
     for name in ("py_func", "_defn"):
         plain = getattr(value, name, None)

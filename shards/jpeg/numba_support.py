@@ -39,8 +39,8 @@ __all__ = [
 compiled = partial(njit, nogil=True, _nrt=False)
 inlined = partial(njit, nogil=True, _nrt=False, forceinline=True)
 pasted = partial(njit, nogil=True, inline="always")
-"""Decorator for functions that return an array. Functions with the decorator ``compiled`` must not return arrays. Numba
-copies a ``pasted`` function into its callers before it infers types."""
+"""Decorator for compiled functions that return an array, which functions with the decorator ``compiled`` must not do.
+Numba copies a ``pasted`` function into its callers before it infers types."""
 
 Scalar = Any
 """Type of an integer inside a kernel: uint64 for indices and bits, int64 for everything else."""
@@ -122,9 +122,9 @@ SEVEN = np.uint64(7)
 def load_word(data: np.ndarray, at: Scalar) -> Scalar:
     """Loads eight bytes of the uint8 array ``data``, starting at index ``at`` (uint64), as a uint64.
 
-    The byte order is the machine's. An intrinsic makes this a single load, because LLVM does not always merge eight
-    one-byte loads. With Numba's bounds checks (``NUMBA_BOUNDSCHECK=1``), the first and the last index are checked.
-    Without them, the caller must ensure that both are within ``data``.
+    The byte order is the machine's. Implemented as an intrinsic to get a single load instruction: LLVM does not always
+    merge eight one-byte loads. With Numba's bounds checks (``NUMBA_BOUNDSCHECK=1``), the first and the last index are
+    checked. Without them, the caller must ensure that both are within ``data``.
     """
     if CHECKED:
         data[at]

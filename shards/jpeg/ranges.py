@@ -40,11 +40,12 @@ Ranges = npt.NDArray[np.int64]
 """Type of byte ranges, (n, 2) int64: start and end of each, as offsets in the JPEG. The end is exclusive."""
 
 SLACK = 16
-"""Number of extra bytes to fetch after a range, because the splice reads words of eight bytes and looks for markers."""
+"""Number of extra bytes to fetch after each range: a splice reads whole words of eight bytes, and looks ahead for
+markers."""
 
 MARGIN = 4
-"""Number of pixels on each side of a window that chroma upsampling may need. Interpolation needs up to two. The others
-ensure that each component has at least three samples, because libjpeg-turbo does not interpolate with fewer."""
+"""Number of pixels on each side of a window that chroma upsampling may need. Interpolation itself needs up to two. The
+rest ensure that each component has at least three samples, because libjpeg-turbo does not interpolate with fewer."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0
@@ -165,7 +166,7 @@ def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
 
 
 def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]) -> Ranges | None:
-    """Returns the byte ranges of the scan that are needed to splice ``windows``, one per window and MCU row.
+    """Returns the byte ranges of the scan that a splice of ``windows`` needs: one range per window and row of MCUs.
 
     ``windows`` is (N, 4) int32: top, left, height, width in pixels. Returns ``None`` if the entry points do not match
     ``geometry``.

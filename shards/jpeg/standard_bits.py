@@ -2,9 +2,9 @@
 
 Optimised Huffman tables make a file with the same pixels about a tenth smaller, or a third smaller if the image is
 small or smooth. File sizes are therefore comparable only after conversion to the standard tables. The file's own tables
-suffice for this conversion: rarer symbols have longer optimised codes, so the code lengths reveal the frequencies of
-the symbols. Since each block has one end-of-block symbol, the frequency of that symbol reveals the number of symbols
-per block.
+suffice to estimate the size after conversion: rarer symbols have longer optimised codes, so the code lengths reveal the
+frequencies of the symbols. Since each block has one end-of-block symbol, the frequency of that symbol reveals the
+number of symbols per block.
 """
 
 import io
@@ -65,6 +65,7 @@ def standard_scale(data: bytes, header: JpegHeader) -> float:
     return 1.0 if is_standard or not own else _OPTIMISED * standard / own
 
 
+@lru_cache(maxsize=256)  # most files have one of a few tables
 def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) -> tuple[float, float]:
     """Returns the expected number of bits that ``blocks`` blocks take when coded with ``table``, and with ``usual``.
 

@@ -180,8 +180,9 @@ def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -
 def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray) -> tuple[Any, Any, Scalar]:
     """Builds the pairs of lookup tables (``shards.jpeg.huffman``) of all components in ``words``.
 
-    Returns, for every block of an MCU, the offset of its pair and the index of its component, and also a status.
-    ``table_at`` (components, 2, 2) holds the start and end of each component's DC and AC tables in ``tables``.
+    Returns two arrays with, for every block of an MCU, the offset of its pair and the index of its component, followed
+    by a status. ``table_at`` (components, 2, 2) holds the start and end of each component's DC and AC tables in
+    ``tables``.
     """
     singles = np.empty(1 << LOOKUP_BITS, np.uint32)
     lengths = np.empty(1 << LOOKUP_BITS, np.uint8)

@@ -173,8 +173,8 @@ class ShardDataset:
     def require_local(self) -> None:
         """Raises ``InputError`` if the shards are in a store.
 
-        Code that reads shards without a loader cannot read from stores. It calls this before it does or prints
-        anything.
+        Code that reads shards without a loader cannot read from stores. It calls this function first, before any
+        output.
         """
         if self.remote is not None:
             raise InputError(
@@ -194,7 +194,7 @@ class ShardDataset:
 
 
 def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_store: bool) -> None:
-    """Raises ``InputError`` if the manifest ``table`` names a shard that may be outside of the data set.
+    """Raises ``InputError`` if the manifest ``table`` names a shard that may lie outside the data set.
 
     The names in ``dataset.json`` have been checked before. A local manifest may also name another file in the data
     set's folder, but not a path that leads out of it. In a store, only the shards that ``dataset.json`` names are

@@ -63,13 +63,13 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """Returns a note for the user that says how many images the list gave a group, and how many were not found.
+        """Returns a note for the user with the number of images that the list put into a group, and of those not found.
 
         ``hashes`` holds the SHA-256 of each image's file. Listed images that are not among them count as not found.
         """
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
-        rest = f"; {counted(gone, 'image')} in the list not found here" if gone else ""
+        rest = f"; {counted(gone, 'image')} in the list are not in this data set" if gone else ""
         return f"{self.path} gave {counted(listed, 'image')} a group{rest}"
 
 

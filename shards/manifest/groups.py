@@ -6,7 +6,7 @@ __all__ = ["joined_groups", "tied"]
 
 
 def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
-    """Returns, for each item, the index of the first item that it is tied to, or its own index if no earlier one is.
+    """Returns for each item the index of the first item tied to it, or its own index if it is tied to no earlier item.
 
     ``ties`` has a collection of values for each item. Two items are tied if they have a value in common, or are
     connected through a chain of such items.
@@ -34,8 +34,8 @@ def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_
     ``given`` holds the previous group of each item, or ``""`` if it had none. ``ties`` has a collection of values for
     each item; items with a value in common are tied. A string among these values also ties the item to the previous
     group of that name. A merged group is named after the alphabetically first of its items' previous groups or, if they
-    had none, of their ``new_names``, so the result does not depend on the order of the items. An item with neither
-    group nor ties gets its new name.
+    had none, of their ``new_names``, so the result does not depend on the order of the items. An item without a
+    previous group and without ties is named by its new name.
     """
     roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
     named: dict[int, tuple[bool, str]] = {}

@@ -34,10 +34,9 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     """File name, such as ``train-000012.tar``; for a tar made elsewhere, its path relative to the data set's folder."""
     split: str
-    """The split of all samples in the tar. For a tar made elsewhere, it may be several, joined by ``+``:
-    ``train+test``."""
+    """The split of all samples in the tar. A tar made elsewhere may have several, joined by ``+``: ``train+test``."""
     format: str
-    """The format in which all its images are stored. For a tar made elsewhere, it may be several: ``JPEG+PNG``."""
+    """The format in which all its images are stored. A tar made elsewhere may have several: ``JPEG+PNG``."""
     samples: Count
     num_bytes: Count
     sha256: str
@@ -90,7 +89,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     counts: Mapping[str, SplitCounts]
     """Split → counts of its samples. Splits without samples are left out."""
     not_indexable: Mapping[str, Count]
-    """Reason why there are no entry points → number of samples without entry points for this reason."""
+    """Reason for the lack of entry points → number of samples that lack them for this reason."""
     rejected: Mapping[str, Count]
     """Reason → number of images that were rejected for this reason. ``rejected.parquet`` lists them."""
     shards: tuple[ShardInfo, ...]

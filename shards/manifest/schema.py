@@ -38,8 +38,8 @@ versions of this format are:
 """
 
 IDENTITY = "pixels"
-"""The kind of ``content_id`` in use: it identifies an image by its pixels. Other files that contain content ids, such
-as the learnt ids of a run, also record this word, because only ids of the same kind can be compared."""
+"""The kind of ``content_id`` in use: ids computed from the pixels. Other files that contain content ids, such as the
+learnt ids of a run, also record this word, because only ids of the same kind can be compared."""
 
 REJECTED_NAME = "rejected.parquet"
 """Name of the file, in a data set, that lists the images that were rejected, with the reasons."""

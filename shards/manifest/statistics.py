@@ -143,7 +143,8 @@ class _Columns:
         }
 
     def describe(self, chosen: Array) -> GroupStatistics:
-        """Computes the statistics of the images selected by the mask ``chosen``, (rows,) bool; at least one must be."""
+        """Computes the statistics of the images selected by the mask ``chosen``, (rows,) bool. It must select at least
+        one."""
         quality = self.quality[chosen]
         known = quality[quality > 0]
         return {
@@ -180,7 +181,7 @@ def _size(values: Array) -> SizeStatistics:
 
 
 def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
-    """Computes the mean and standard deviation over the pixels of all images together.
+    """Computes the mean and standard deviation over the pooled pixels of all images.
 
     ``pixels``, ``mean`` and ``sd`` hold the pixel count, mean and standard deviation of each image.
     """

@@ -1,4 +1,4 @@
-"""Lists the metadata that is embedded in an image file alongside the picture. Metadata does not show in the pixels.
+"""Lists the metadata that is embedded in an image file alongside the picture. Metadata does not affect the pixels.
 
 Kinds of metadata that occur in several formats have the same name everywhere (``Exif``, ``XMP``, ``ICC``, ``C2PA``).
 Others usually have the name that their format uses (``APP3``, ``pHYs``). The contents are not read: they are untrusted
@@ -60,10 +60,10 @@ _TRAILING = "bytes behind the end"
 
 
 def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: JpegHeader | None) -> str:
-    """Returns the names of the metadata in ``data``, sorted and joined by commas, at most 32; ``""`` if there is none.
+    """Returns the names of the metadata in ``data``, sorted and joined by commas; ``""`` if there is none.
 
     ``image`` was opened from ``data``, whose first picture ends at ``end``; ``header`` is the header of a JPEG. Bytes
-    after ``end`` also count as metadata.
+    after ``end`` also count as metadata. At most 32 names are listed.
     """
     names = _names(image, data, header)
     if end < len(data):
@@ -72,7 +72,7 @@ def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: Jp
 
 
 def holds_manifest(image: ImageFile.ImageFile, data: bytes) -> bool:
-    """Whether ``data``, from which ``image`` was opened, holds a signed C2PA manifest. The manifest is not read."""
+    """Whether ``data``, from which ``image`` was opened, contains a C2PA manifest. Only its presence is checked."""
     try:
         header = read_header(data) if image.format == "JPEG" else None
     except BadJpeg:

@@ -1,6 +1,8 @@
 """Properties of an image file other than its pixels. Manifests record them, and audits compare them."""
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,8 +68,8 @@ class ImageFacts:
     has_exif: bool
     """Whether the file carries EXIF data, whatever it contains."""
     exif_orientation: int
-    """How a viewer must rotate or flip the stored pixels, as a number from 1 to 8 as in EXIF; 1 if the file does not
-    state it. In HEIC and AVIF, the container's boxes take precedence over EXIF. It is recorded, never applied."""
+    """How a viewer must rotate or flip the stored pixels: an EXIF orientation, 1 … 8, or 1 if the file does not state
+    it. In HEIC and AVIF, the container's boxes take precedence over EXIF. It is recorded, never applied."""
     has_icc: bool
     """Whether a colour profile is embedded. It is not applied."""
     num_frames: int
@@ -77,9 +79,9 @@ class ImageFacts:
     pixel_bytes: int
     """Number of bytes that hold the pixels (see ``shards.metadata.pixel_bytes``); 0 if no such bytes are found."""
     standard_bytes: int
-    """``pixel_bytes`` in a form that is comparable between files. For a JPEG, an estimate of what it would be with the
-    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files, whose size would mostly show how
-    well they were compressed (zlib's level, filters, effort), which leaves no trace in the pixels."""
+    """``pixel_bytes``, made comparable between files. For a JPEG, an estimate of what ``pixel_bytes`` would be with the
+    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files, whose size depends mostly on the
+    settings of the compressor (zlib's level, filters, effort), which leave no trace in the pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file does not state it."""
     lossless: bool
@@ -91,6 +93,10 @@ class ImageFacts:
     codings."""
     metadata: str
     """Names of the embedded metadata, such as ``Exif, ICC``; see ``shards.metadata.embedded``."""
+
+    def by_column(self) -> dict[str, Any]:
+        """Returns column of the manifest → value."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def jpeg_quality(header: JpegHeader) -> int | None:
@@ -110,8 +116,8 @@ def jpeg_quality(header: JpegHeader) -> int | None:
 def read_facts(data: bytes) -> ImageFacts:
     """Determines the properties of an image file.
 
-    Decodes no pixels, except for a PNG that has no EXIF before its pixels, since it may have some after them. Raises
-    ``RejectedImage`` for data that is not an image.
+    Decodes no pixels, with one exception: a PNG without EXIF before its pixels is decoded, since EXIF may follow them.
+    Raises ``RejectedImage`` for data that is not an image.
     """
     return facts_of(open_image(data), data)
 
@@ -156,12 +162,23 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
 def _fitted(facts: ImageFacts) -> ImageFacts:
     """``facts`` with every number clipped to the range of its manifest column, since a file may claim any number."""
     numbers = {}
-    for field in fields(facts):
-        value, kind = getattr(facts, field.name), SAMPLE_SCHEMA.field(field.name).type
-        if pa.types.is_integer(kind) and value is not None:
+    for name, (least, most) in _column_ranges().items():
+        value = getattr(facts, name)
+        if value is not None and not least <= value <= most:
+            numbers[name] = min(max(value, least), most)
+    return replace(facts, **numbers) if numbers else facts
+
+
+@cache
+def _column_ranges() -> dict[str, tuple[int, int]]:
+    """Returns field of ``ImageFacts`` → (least, greatest) value of its manifest column, for integers."""
+    ranges = {}
+    for field in fields(ImageFacts):
+        kind = SAMPLE_SCHEMA.field(field.name).type
+        if pa.types.is_integer(kind):
             bounds = np.iinfo(kind.to_pandas_dtype())
-            numbers[field.name] = min(max(value, int(bounds.min)), int(bounds.max))
-    return replace(facts, **numbers)
+            ranges[field.name] = int(bounds.min), int(bounds.max)
+    return ranges
 
 
 def _standard_bytes(pixel_bytes: int, lossless: bool, data: bytes, header: JpegHeader | None) -> int:
@@ -199,7 +216,7 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
 
 
 def _bmp_bits(data: bytes) -> bytes:
-    """Returns the two bytes of a BMP that hold the bits per pixel. They are earlier in the oldest, 12-byte header."""
+    """Returns the two bytes that hold the bits per pixel of a BMP. In the oldest type of header, they come earlier."""
     return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
 
 
@@ -228,7 +245,7 @@ def _avif_bits(data: bytes) -> int:
 
 
 def _has_exif(image: ImageFile.ImageFile) -> bool:
-    """Whether the file has EXIF. For a TIFF, only an EXIF directory counts, as Pillow reports all its tags as EXIF."""
+    """Whether the file has EXIF. A TIFF must have an EXIF directory: Pillow reports even its ordinary tags as EXIF."""
     if image.format == "TIFF":
         return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
     return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))

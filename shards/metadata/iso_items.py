@@ -88,7 +88,10 @@ def iso_picture(data: bytes) -> IsoPicture | None:
 
 
 def _coded(items: dict[int, IsoItem], primary: int) -> tuple[IsoItem, ...]:
-    """The coded items that make up the picture, each once. Not recursive, because the file determines the depth."""
+    """Returns the coded items that make up the picture, each only once.
+
+    Works without recursion, because a malicious file could nest items to any depth.
+    """
     coded: list[IsoItem] = []
     seen: set[int] = set()
     waiting = [primary]
@@ -124,7 +127,7 @@ class _Fields:
         return int.from_bytes(self.data[self.at - size : self.at], "big")
 
     def skip(self, size: int) -> None:
-        """Skips ``size`` bytes. Raises ``_Cut`` beyond the end of the box."""
+        """Skips ``size`` bytes. Raises ``_Cut`` if they extend beyond the end of the box."""
         self.at += size
         if self.at > self.end:
             raise _Cut

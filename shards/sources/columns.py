@@ -23,7 +23,7 @@ _GENERATOR_COLUMNS = ("generator", "generator_name", "model", "model_name", "sou
 
 
 class Unclear(InputError):
-    """Raised if a table lacks required information, such as labels. Another table or folder names may supply it."""
+    """Raised if a table lacks required information, such as labels, that another table or the folders may provide."""
 
 
 @dataclass(frozen=True, slots=True)

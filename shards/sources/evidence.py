@@ -21,7 +21,7 @@ _NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
 
 
 def labels_swapped(labels: np.ndarray, hints: np.ndarray) -> bool:
-    """Whether labels and hints disagree in all rows that have both, and these hints include both classes.
+    """Whether labels and hints differ in every row that has both, and the hints of these rows include both classes.
 
     ``labels`` and ``hints`` are arrays of shape (rows,), with -1 where there is none.
     """
@@ -43,7 +43,7 @@ class FolderHints(NamedTuple):
 
 
 def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
-    """Returns the label that the folder names in each path indicate."""
+    """Infers labels from the folder names in ``paths``."""
     known: dict[str, tuple[int, bool]] = {}
     found = FolderHints(np.full(len(paths), -1, np.int8), np.zeros(len(paths), bool))
     for row, path in enumerate(paths):
@@ -59,7 +59,7 @@ def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
 
 
 def labels_by_generators(names: Sequence[str]) -> np.ndarray:
-    """Infers labels from generator names: 0 where the name is missing or a word for real images, otherwise 1.
+    """Infers labels from generator names: 0 for a missing name or a word for real images, 1 for any other name.
 
     Returns an int8 array of shape (rows,).
     """
@@ -77,8 +77,8 @@ def require_not_swapped(
     """Returns a note on the rows whose label differs from their hint, or ``[]`` if there are none.
 
     Raises ``InputError`` if the labels are swapped: every label differs from its hint, and the hints either include
-    both classes or all come from words that unambiguously denote a class. In messages, ``shown`` is the name of the
-    table, ``by`` is where the hints come from, and ``where(i)`` is row i. They suggest ``--label`` or, as an
+    both classes or all come from words that unambiguously denote a class. In messages, ``shown`` names the table,
+    ``by`` the origin of the hints, and ``where(i)`` row i. The error message suggests ``--label`` and, as an
     alternative, ``remedy``.
     """
     both = (hints.labels >= 0) & (labels >= 0)

@@ -79,7 +79,7 @@ class SourceFiles(Protocol):
         """
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        """Yields the result of :meth:`read` for each of ``names``, in order. An error may end the iteration."""
+        """Yields the result of :meth:`read` for each of ``names``, in order. The first error may end the iteration."""
 
     def stamp(self, name: str) -> Stamp | None:
         """The stamp of a file; ``None`` if it cannot be determined."""
@@ -88,13 +88,13 @@ class SourceFiles(Protocol):
         """The result of :meth:`stamp` for each of ``names``. Requests to a store are made in parallel."""
 
     def has_any(self, names: Sequence[str]) -> bool:
-        """Whether any of the files ``names`` exists. In a store, possibly only some of them are looked up."""
+        """Whether any of the files ``names`` exists. In a store, only a sample of them may be looked up."""
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
         """Up to ``most`` of ``names``, evenly spaced, that can be read cheaply even before :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
-        """Returns name → stamp for each file that contains several images.
+        """Returns name → stamp of each file that can hold several images.
 
         The name of an image in a container begins with the container's name and a slash. A container called ``""``
         contains all images of the source.
@@ -149,7 +149,10 @@ class LocalFiles(_OneImageEach):
     def walk(
         self, folder: str, on_again: Callable[[str, str], None] = lambda link, folder: None
     ) -> Iterator[tuple[str, Stamp | None]]:
-        """See :meth:`SourceFiles.walk`. Follows only one link to each folder. For ``on_again``, see ``walk_folder``."""
+        """See :meth:`SourceFiles.walk`. If several links lead to one folder, follows only one of them.
+
+        ``on_again`` is passed to ``walk_folder``.
+        """
         for here, files in walk_folder(self.root / folder, on_again=on_again):
             below = Path(here).relative_to(self.root)
             yield from ((str(below / name), None) for name in files)
@@ -203,7 +206,7 @@ class StoredFiles(_OneImageEach):
                 yield f"{folder}/{name}" if folder else name, _stamp(found)
 
     def read(self, name: str) -> bytes:
-        """See :meth:`SourceFiles.read`. As on a disk, a missing or too large file is rejected as one bad image."""
+        """See :meth:`SourceFiles.read`. A file that is missing or too large is rejected, as it would be on a disk."""
         most = limit("MAX_IMAGE_BYTES")
         try:
             return self.remote.read(name, most)

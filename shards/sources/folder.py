@@ -53,8 +53,8 @@ def read_folder(
 ) -> SourceList:
     """Finds the images below a folder, at any depth. Labels come from metadata tables in it and from folder names.
 
-    ``listed`` holds the files below the folder, if the caller has already listed them. Images with a label from neither
-    are skipped, with a note. Raises ``InputError`` if a class is missing or if names contradict each other, and
+    ``listed`` holds the files below the folder, if the caller has already listed them. Images that get a label from
+    neither are skipped, with a note. Raises ``InputError`` if a class is missing or if names contradict each other, and
     ``OSError`` if a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
@@ -80,7 +80,7 @@ def read_folder(
     _require_both_classes(root, columns["label"], found, layout)
     notes = metadata.notes + settled + layout.notes() + skipped
     if found.passed_over:
-        notes.append(_passed_over(found.passed_over))
+        notes.append(_skipped_note(found.passed_over))
     if found.packed_tables:
         notes.append(f"skipped {_packed(found.packed_tables)}: to have it read, unpack the archive")
     notes += archives.notes if archives is not None else []
@@ -219,6 +219,6 @@ def _held(layout: Layout) -> str:
     return f" (it holds {shown})" if names else ""
 
 
-def _passed_over(suffixes: Counter[str]) -> str:
+def _skipped_note(suffixes: Counter[str]) -> str:
     kinds = ", ".join(f"{suffix or 'no extension'} {count:,}" for suffix, count in suffixes.most_common(_MOST_SHOWN))
     return f"skipped {counted(suffixes.total(), 'file')} without an image extension ({kinds})"

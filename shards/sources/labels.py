@@ -1,8 +1,9 @@
 """Determines what the values in a table's label columns mean.
 
-Labels are never guessed. Words have the meaning given in ``shards.sources.words``. For a number, the first of these
-counts: its class name in the file or its card, the name of the column, or what the user said. Contradictions are
-errors: if two columns give different labels, or if the user gave a number a different class than the file did.
+Labels are never guessed. Words have the meaning given in ``shards.sources.words``. The meaning of a number comes from
+the first of these that gives one: its class name in the file or in the data set's card, the name of the column, the
+user. Contradictions are errors: if two columns give different labels, or if the user gave a number a different class
+than the file did.
 """
 
 import re
@@ -37,8 +38,8 @@ class _Column:
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Value → its class name in the file or card, or else the value itself. Omits values such as "nan", which are not
-    labels."""
+    """Value → the name of its class, given by the file or the card, or the value itself if it has no such name. Omits
+    values such as "nan", which are not labels."""
     meanings: Mapping[str, int]
     """Value → label. Omits values whose meaning is unknown."""
     by: str
@@ -48,7 +49,7 @@ class _Column:
 
     @property
     def unknown(self) -> list[str]:
-        """Values that should denote a label but whose meaning is unknown."""
+        """Values of ``texts`` whose meaning is unknown."""
         return [value for value in self.texts if value not in self.meanings]
 
     @property
@@ -94,7 +95,7 @@ def read_labels(
         )
     read = [_read(table.column(name), name, words, class_names.get(name, {}), shown) for name in columns]
     clear = [column for column in read if column.is_clear]
-    _require_said(read, clear, where)
+    _require_as_given(read, clear, where)
     if not clear and not any(column.texts for column in read):
         return np.full(table.num_rows, NO_LABEL, np.int8), [f"{shown} has no labels in {_listed(columns)}"]
     if not clear:
@@ -132,7 +133,7 @@ def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str
             f"{shown}: {turned[0]} in the column {column} is {texts[turned[0]]!r} according to the names of its "
             "classes, but the other class according to the column's own name: correct one of the two"
         )
-    said = _said(texts, words)
+    said = _labels_given(texts, words)
     contested = next((value for value in own if said.get(value, own[value]) != own[value]), "")
     spoken = [texts[value] for value in worded]
     if said.keys() - own.keys() or any(text.strip().lower() in words.given for text in spoken):
@@ -158,7 +159,7 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
     return None if asked is None or truth is None else asked if truth else 1 - asked
 
 
-def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
+def _labels_given(texts: Mapping[str, str], words: Words) -> dict[str, int]:
     """Returns value → label for the numbers whose class the user gave.
 
     If the user gave only one of 0 and 1 a class, the other one denotes the other class.
@@ -178,10 +179,10 @@ def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
     return said
 
 
-def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
+def _require_as_given(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
     """Raises ``InputError`` if the user gave a number one class but the file gives it the other.
 
-    Raises nothing if the meanings of another column come from the user, who may have meant that column.
+    Does nothing if another column has only the meanings that the user gave, since the user may have meant that column.
     """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):

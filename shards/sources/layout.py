@@ -25,7 +25,8 @@ Folder = tuple[str, ...]
 
 _MOST_SHOWN = 5
 _SAY_NOTHING = BESIDE_CLASSES | {word for word, label in CLASS_WORDS.items() if label == 0}
-"""A folder beside real images is not assumed to hold generated ones if its name has such a word: ``real_faces``."""
+"""Words that say nothing about whether the images in a folder are generated. A folder with such a word in its name
+(``real_faces``) is not assumed to hold generated images even if it lies beside a folder of real ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Layout:
     counts: Mapping[Folder, int]
     """Number of images directly in each folder."""
     beside_real: bool
-    """Whether folders beside real images were assumed to hold generated images, because no name indicates those."""
+    """Whether folders beside real images were assumed to hold generated images, because no name denotes those."""
 
     def notes(self) -> list[str]:
         """Notes on how names were understood, and on folders whose names give no class."""
@@ -84,7 +85,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     Raises ``InputError`` if the names on a folder's path contradict each other.
     """
     meanings = {name: rules.words.of_name(name) for folder in counts for name in folder}
-    said = {folder: _said(folder, meanings, rules) for folder in counts}
+    said = {folder: _place_of(folder, meanings, rules) for folder in counts}
     classes = {folder: None if place.label is None else (place.said_by, place.label) for folder, place in said.items()}
     require_no_third_class(classes, counts)
     beside: dict[Folder, str] = {}
@@ -105,7 +106,7 @@ def _given(rules: SourceRules, label: int) -> bool:
     return label in rules.words.given.values()
 
 
-def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> Place:
+def _place_of(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> Place:
     """Returns the class and the split that the names on a folder's path indicate. The generator is left empty."""
     shown = "/".join(folder) + "/"
     labelled = [name for name in folder if meanings[name].label is not None]
@@ -126,7 +127,10 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
 
 
 def _require_real(folder: Folder, start: int) -> None:
-    """Raises ``InputError`` if a folder below one of real images may hold generated images: ``real/fake_old``."""
+    """Raises ``InputError`` if a name below a folder of real images may mean generated ones, as in ``real/fake_old``.
+
+    ``folder[start - 1]`` is the name that denotes real images.
+    """
     for name in folder[start:]:
         if may_be_generated(name):
             raise InputError(
@@ -137,9 +141,10 @@ def _require_real(folder: Folder, start: int) -> None:
 
 
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
-    """Returns the split that the names on a folder's path indicate, or ``""`` if they indicate none.
+    """Returns the split that the names on a folder's path indicate.
 
-    Also returns ``""`` if the user wants all splits drawn. Otherwise, raises ``InputError`` if they indicate two.
+    Returns ``""`` if they indicate none, or if the user wants all splits drawn at random. If the user does not, raises
+    ``InputError`` for a path that indicates two splits.
     """
     splits = list(dict.fromkeys(meanings[name].split for name in folder if meanings[name].split))
     if not splits or not rules.given_split:
@@ -155,9 +160,9 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
 def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
     """Finds the folders without a class that are assumed to hold generated images because they are beside real ones.
 
-    Returns folder → the name that is beside a folder of real images: its own, or that of a folder above it. The name of
-    that folder of real images must be unambiguous: ``nature`` may denote a scene, so the folders beside ``nature`` are
-    not included.
+    Returns folder → the name that lies beside the folder of real images, which is the folder's own name or that of a
+    folder above it. The folder of real images must have an unambiguous name: ``nature`` may denote a scene, so the
+    folders beside ``nature`` are not included.
     """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
     parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}
@@ -186,7 +191,7 @@ def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRu
     """Returns the generator of a folder. ``left`` holds the names on its path that denote neither a class nor a split.
 
     The first ``shared`` of these are common to all images, so they name the source. The generator is the next name, or
-    the last of the shared ones if there is none. A level given by the user (``--generator-level``) takes precedence.
+    the last shared name if no other follows. A level given by the user (``--generator-level``) takes precedence.
     """
     if rules.generator_level is not None:
         return named_generator(folder, rules)
@@ -196,7 +201,7 @@ def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRu
 
 
 def named_generator(folder: Folder, rules: SourceRules) -> str:
-    """Returns the folder name at the level that ``--generator-level`` gives, or ``UNKNOWN_GENERATOR`` if none."""
+    """Returns the folder name at the level ``--generator-level``, or ``UNKNOWN_GENERATOR`` if there is none."""
     level = rules.generator_level
     return UNKNOWN_GENERATOR if level is None or level > len(folder) else folder[level - 1]
 

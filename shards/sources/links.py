@@ -32,5 +32,5 @@ def notes_on_links(root: Path, again: Sequence[tuple[str, str]], words: Words) -
         return []
     link, way = again[0]
     return [
-        f"skipped {counted(len(again), 'link')} to folders that are read anyway, for example {link} (same as {way})"
+        f"skipped {counted(len(again), 'link')} to folders that are read already, for example {link} (same as {way})"
     ]

@@ -92,7 +92,7 @@ def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarr
 
 
 def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
-    """Returns the generator of each row, or ``""`` if it is a real image or names no generator.
+    """Returns the generator of each row; ``""`` for real images and for rows that name no generator.
 
     Raises ``InputError`` if a real image has an entry in a column called ``generator``.
     """

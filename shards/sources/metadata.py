@@ -27,7 +27,7 @@ from shards.sources.source_list import SourceRules
 __all__ = ["METADATA_NAMES", "Described", "Metadata", "read_metadata"]
 
 METADATA_NAMES = frozenset(f"metadata{suffix}" for suffix in LIST_SUFFIXES)
-"""File names of the tables that are read if a folder of the source holds them."""
+"""File names of metadata tables, which are read wherever they occur below the source's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _add(
 
 
 def _within(folder: str, name: str, known: AbstractSet[str]) -> str:
-    """Returns the path in ``known`` of the image called ``name`` in a table in ``folder``, or ``""`` if none."""
+    """Resolves ``name``, as given by a table in ``folder``, to a path in ``known``. Returns ``""`` if there is none."""
     for form in (name, name.replace("\\", "/")):
         if (path := posixpath.normpath(posixpath.join(folder, form))) in known:
             return path

@@ -55,7 +55,7 @@ def note_beside(files: SourceFiles) -> NoteFiles:
 
 
 def notes_among(files: SourceFiles, names: Iterable[str]) -> NoteFiles:
-    """Returns those of the files ``names`` of a folder that are note files."""
+    """Returns the note files among ``names``, which are names of files in ``files``."""
     return NoteFiles(files, tuple(sorted(name for name in names if PurePosixPath(name).name == NOTE_NAME)))
 
 

@@ -31,11 +31,11 @@ _MAX_LIST_BYTES = 64 << 30  # maximum size of a list on a web server, whatever l
 
 
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:
-    """Reads the images of a source: a folder, an archive of a folder, or a list, which is recognised by its suffix.
+    """Reads the images of a source: a folder, an archive of a folder, or a list.
 
-    ``location`` is a local path or, except for archives, the URL of something in a store. Raises ``InputError`` for any
-    other location, if labels or splits cannot be determined, or if a word of ``--label`` or ``--skip`` occurs nowhere
-    in the source.
+    ``location`` is a local path or, except for archives, the URL of something in a store. Lists are recognised by their
+    suffix. Raises ``InputError`` if ``location`` is none of these, if labels or splits cannot be determined, or if a
+    word of ``--label`` or ``--skip`` occurs nowhere in the source.
     """
     rules = rules or SourceRules()
     sources = _read(location, rules)

@@ -43,7 +43,7 @@ class TableRows:
         self._unit = unit
 
     def where(self, row: int) -> str:
-        """Returns the file, and the line or row in it, of the row with this index, as text for the user."""
+        """Returns where row ``row`` is in its file, as text for the user: the file's name and a line or row number."""
         return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
 
     def texts(self, column: str) -> list[str]:
@@ -191,7 +191,7 @@ def _parquet_rows(path: Path, shown: str) -> TableRows:
 
 
 def is_text_or_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type may have a known meaning. Bytes (such as images), lists and objects may not."""
+    """Whether a column of this type can have a known meaning. Bytes (such as images), lists and objects cannot."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return not binary and not pa.types.is_nested(kind)
@@ -202,7 +202,7 @@ def _as_texts(values: Mapping[str, list[str]]) -> dict[str, pa.Array]:
 
 
 def text_of(value: object) -> str:
-    """Converts a table's value to text: booleans to ``1`` or ``0``, and ``None`` to ``""``."""
+    """Converts a value from a table to text: booleans to ``1`` or ``0``, and ``None`` to ``""``."""
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else str(value)

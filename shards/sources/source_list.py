@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 UNKNOWN_GENERATOR = "unknown"
-"""Used for generated images whose generator is not known."""
+"""Generator that is recorded for generated images whose generator is not known."""
 
 SOURCE_SCHEMA = pa.schema(
     [
@@ -83,7 +83,7 @@ def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
 def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
     """Returns a sentence for each split that contains samples of only one class.
 
-    Returns ``[]`` if any sample has no split yet (``""``), because it may still add the other class to a split.
+    Returns ``[]`` if any sample has no split yet (``""``), because that sample may add the missing class to a split.
     """
     pairs = set(zip(splits, labels, strict=True))
     if "" in splits:
@@ -99,7 +99,7 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
 def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -> list[str]:
     """Returns notes if only some images have a given split, if a split lacks a class, or if no image is in ``train``.
 
-    ``remedy`` names the option that makes all splits be drawn at random.
+    ``remedy`` is the option with which all splits are drawn at random.
     """
     kinds = Counter(zip(splits, labels, strict=True))
     given = [name for name in SPLITS if name in {split for split, _ in kinds}]

@@ -24,8 +24,9 @@ BESIDE_CLASSES = frozenset(
 def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], counts: Mapping[_Folder, int]) -> None:
     """Raises ``InputError`` if there are images in a folder that may be a third class. Their label is never guessed.
 
-    Examples are ``edited/`` beside ``real/`` and ``fake/``, and ``2/`` beside ``1/``. ``said`` maps each folder to the
-    name on its path that gives the class, and that class, or to ``None``. ``counts`` maps it to its number of images.
+    Examples are ``edited/`` beside ``real/`` and ``fake/``, and ``2/`` beside ``1/``. ``said`` maps each folder to
+    (name on its path that gives the class, label of that class), or to ``None`` if no name gives one. ``counts`` maps
+    each folder to its number of images.
     """
     named: dict[_Folder, dict[int, str]] = {}
     for folder, word in said.items():
@@ -42,13 +43,13 @@ def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], count
             beside = " and ".join(f"{classes[label]} = {CLASS_NAMES[label]}" for label in sorted(classes))
             raise InputError(
                 f"{'/'.join(third)}/ holds {counted(images, 'image')} beside {beside}, and its name says no class: "
-                f"use {' or '.join(f'--label {name}={label}' for label in CLASS_NAMES)} to say what it means, or "
+                f"use {' or '.join(f'--label {name}={label}' for label in CLASS_NAMES)} to define what it means, or "
                 f"leave its images out with --skip {name}"
             )
 
 
 def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
-    """Whether ``name`` may be a class among ``classes`` (label → name), given that they are in the same folder."""
+    """Whether ``name`` may denote a third class. ``classes`` maps labels to the names of class folders beside it."""
     if len(classes) == 2:
         return BESIDE_CLASSES.isdisjoint(letters_of(name))
     form = _form(name)
@@ -56,6 +57,9 @@ def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
 
 
 def _form(name: str) -> bool | None:
-    """Whether text follows the number at the beginning of ``name``; ``None`` if it does not match ``_NUMBERED``."""
+    """Returns the form of a numbered name: whether text follows the number, as in ``1_fake``.
+
+    Returns ``None`` if ``name`` does not match ``_NUMBERED``.
+    """
     number = _NUMBERED.fullmatch(name)
     return None if number is None else bool(number[1])

@@ -115,7 +115,7 @@ def denied(words: Sequence[str]) -> set[int]:
 
 
 def may_be_generated(name: str) -> bool:
-    """Whether a folder below a folder of real images may hold generated images, given its name: ``fake_upscaled``."""
+    """Whether a folder with this name, below a folder of real images, may hold generated images: ``fake_upscaled``."""
     words = letters_of(name)
     return {CERTAIN[word] for word in words if word in CERTAIN} == {1} and not denied(words)
 

@@ -54,7 +54,7 @@ def words_of_field(name: str) -> list[str]:
 
 
 def asked_class(name: str) -> int | None:
-    """Returns the class that 1, yes or true denotes in a column or field called ``name``, such as ``isReal``.
+    """Returns the class denoted by the values 1, yes and true in a column or field called ``name``, such as ``isReal``.
 
     Returns ``None`` if the name denotes no class or negates one.
     """

@@ -37,11 +37,11 @@ _ATTEMPTS = 3
 
 
 class ShardCache:
-    """A cache in ``folder`` of files with known SHA-256. Including ``others``, it takes at most ``max_bytes``.
+    """A cache in ``folder`` of files whose SHA-256 is known. With ``others``, it takes up at most ``max_bytes``.
 
-    ``others`` are further folders; each of their subfolders is either kept or deleted as a whole. Safe to use from
-    several threads and processes on one machine. ``folder`` must not be on a network file system, where locks are
-    unreliable.
+    ``others`` are further folders that count towards this limit; each of their subfolders is kept or deleted as a
+    whole. Safe to use from several threads and processes on one machine. ``folder`` must not be on a network file
+    system, where locks are unreliable.
     """
 
     def __init__(self, folder: Path, max_bytes: int, others: Sequence[Path] = ()) -> None:
@@ -197,7 +197,7 @@ class ShardCache:
 
 
 def _map(path: Path, num_bytes: int) -> Bytes | None:
-    """Maps a file read-only and updates its time of use. Returns ``None`` if it is missing or was truncated.
+    """Maps a file read-only and marks it as recently used. Returns ``None`` if it is missing or was truncated.
 
     A truncated file is deleted. Raises ``InputError`` if the file has the right SHA-256, but not ``num_bytes`` bytes.
     """

@@ -2,8 +2,8 @@
 
 All requests go through :class:`RemoteFolder`, and fsspec implements the protocols. This module adds what runs of
 several days need: a time limit for every request, retries with increasing pauses, checks of the length of every
-response, counts of requests and bytes, and a one-sentence error if the store does not respond. Credentials are looked
-up in the same places as by each store's own tools.
+response, counts of requests and bytes, and a one-sentence error if the store does not respond. Credentials are taken
+from where each store's own tools look for them.
 """
 
 import re

@@ -35,7 +35,7 @@ _TOKENS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "creat
 
 
 class ShortAnswer(OSError):
-    """A response whose length is not the requested one."""
+    """A response that does not have the requested length."""
 
 
 class TooLong(Exception):

@@ -24,7 +24,7 @@ __all__ = ["HttpStore"]
 
 _LINK = re.compile(r"""<a\s[^>]{0,200}?href=["']([^"']{1,2000})""", re.IGNORECASE)
 _MAX_PAGE_BYTES = 64 << 20
-"""Maximum size in bytes of a web page that lists a folder. It is enough for some hundred thousand files."""
+"""Maximum size in bytes of a web page that lists a folder. It is enough for several hundred thousand files."""
 
 _MAX_DEPTH, _MAX_FOLDERS = 64, 100_000
 """Maximum depth and maximum number of the folders that a listing visits."""

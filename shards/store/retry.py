@@ -40,7 +40,7 @@ _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
 
 
 class GaveUp(Exception):
-    """No attempt succeeded. ``cause`` is the error of the last one."""
+    """No attempt succeeded. ``cause`` is the error of the last attempt."""
 
     def __init__(self, cause: Exception, tries: int, seconds: float, is_final: bool) -> None:
         super().__init__(str(cause))
@@ -88,7 +88,7 @@ def _may_pass(error: Exception) -> bool:
 def _asked_for_s(error: BaseException | None) -> float:
     """Returns the pause in seconds that the store requested in its response headers, or 0 if it requested none.
 
-    Errors of aiohttp carry the headers themselves. For an error of s3fs, they are in its cause, an error of botocore.
+    An aiohttp error carries the headers itself. An s3fs error is caused by a botocore error, which carries them.
     """
     while error is not None:
         headers: Any = getattr(error, "headers", None)

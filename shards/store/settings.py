@@ -1,4 +1,4 @@
-"""Settings for reading from stores on this machine.
+"""Settings that a machine uses for reading from stores.
 
 They belong to the machine, not to a run: they come from environment variables, and are not recorded with a run.
 """

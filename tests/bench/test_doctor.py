@@ -91,7 +91,7 @@ def test_the_doctor_answers_every_check(examined, monkeypatch):
     assert "4:2:0, 4:4:4, grey, progressive" in answers["JPEG decoding"][1]
     assert answers["DALI"][0] in ("good", "absent")
     assert set(answers) == set(doctor.CPU_CHECKS)
-    assert lines[-1].startswith("GPU half: not run, because there is no GPU: CUDA, precision, fused")
+    assert lines[-1].startswith("GPU checks: not run, because there is no GPU: CUDA, precision, fused")
     assert document["gpu_half"] in lines[-1]
 
 
@@ -190,11 +190,11 @@ def test_a_gpu_is_examined(fake_gpu, examined):
     presence = "NVIDIA Fake 9000; 60 of 80 GiB free; driver 570.86.15"
     assert answers["GPU"] == ("good", presence)
     assert answers["CUDA"] == ("good", "computes, with CUDA 13.0 and driver 570.86.15")
-    assert answers["precision"] == ("good", "bf16 (this GPU has it)")
+    assert answers["precision"] == ("good", "bf16 (this GPU supports it)")
     assert answers["fused attention"] == ("good", "flash attention works")
     assert "4:2:0 0, 4:4:4 0, grey 0, progressive 0" in answers["GPU decoding"][1]
     assert answers["transfers"][1].endswith("GB/s from pinned memory")
-    assert lines[-1] == f"GPU half: run; {doctor.UNTRIED}"
+    assert lines[-1] == f"GPU checks: run; {doctor.UNTRIED}"
     assert document["gpu_half"].startswith("run")
 
 
@@ -216,7 +216,7 @@ def test_a_poor_gpu_is_reported(fake_gpu, examined, monkeypatch):
     code, _, answers, _ = examined()
     assert code == 1
     assert answers["CUDA"] == ("wrong", "OutOfMemoryError: CUDA out of memory")
-    assert answers["precision"] == ("slow", "fp16 (this GPU has no bf16)")
+    assert answers["precision"] == ("slow", "fp16 (this GPU does not support bf16)")
     assert answers["fused attention"][0] == "slow"
     assert answers["GPU decoding"][0] == "wrong"
     assert "grey 9" in answers["GPU decoding"][1]

@@ -70,7 +70,7 @@ def test_a_cell_that_fails_costs_no_other():
         ("bad", "failed", "RuntimeError: two lines"),
         ("early", "cut off", "one ended"),
         ("slow", "done", "slept"),
-        ("late", "cut off", "its time was up"),
+        ("late", "cut off", "its time limit was reached"),
     ]
     assert rows[3]["figures"] == {"tests": 1}
 

@@ -13,7 +13,7 @@ from shards.build.split import parse_shares
 
 __all__ = ["FORMS", "SETTINGS", "Killed", "build", "files_below", "killed", "write_folder", "write_tar", "write_zip"]
 
-SETTINGS = BuildSettings(split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=5, global_size=32)
+SETTINGS = BuildSettings(split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=12, global_size=32)
 
 
 def build(source, out, workers=1):

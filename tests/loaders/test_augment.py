@@ -110,7 +110,7 @@ def test_a_window_saved_as_webp_is_like_the_whole_images(quality: int) -> None:
     assert own == pytest.approx(whole, rel=0.2)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 2**31), st.integers(20, 260), st.integers(20, 260))
 def test_any_draw_on_any_image(content: int, height: int, width: int) -> None:
     """Windows of a changed image request only parts of the source that exist, and have their full size."""
@@ -168,8 +168,8 @@ def test_the_view_of_a_saved_image() -> None:
 
 
 def test_draws_are_pinned_and_follow_the_share() -> None:
-    content = np.arange(4000)
-    sizes = np.full(4000, 1000)
+    content = np.arange(1000)
+    sizes = np.full(1000, 1000)
 
     def drawn(**changed: Any) -> list[Change | None]:
         options = {"share": 0.5, "seed": 606, "epoch": 1, "appearance": 0} | changed
@@ -178,7 +178,7 @@ def test_draws_are_pinned_and_follow_the_share() -> None:
     first = drawn()
     assert [str(c.operations) for c in first if c is not None][:6] == GOLDEN
     kinds = sum(c is not None for c in first)
-    assert abs(kinds - 2000) < 5 * np.sqrt(1000)
+    assert abs(kinds - 500) < 5 * np.sqrt(250)
     assert drawn() == first
     assert all(drawn(**change) != first for change in ({"seed": 1}, {"epoch": 2}, {"appearance": 1}))
     assert not any(drawn(share=0.0))
@@ -233,10 +233,9 @@ def same(first: Any, second: Any) -> bool:
     [
         ("turbo", "window"),
         ("reference", "full"),
-        ("dali", "window"),
         *(
             pytest.param(*pair, marks=pytest.mark.slow)  # all batches are equal, see below
-            for pair in (("turbo", "full"), ("reference", "window"), ("dali", "full"))
+            for pair in (("turbo", "full"), ("reference", "window"), ("dali", "full"), ("dali", "window"))
         ),
     ],
 )

@@ -28,7 +28,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
     root = tmp_path_factory.mktemp("lossy")
     random = np.random.default_rng(11)
     for number, (name, write) in enumerate((WRITERS | KEPT).items()):
-        height, width = random.integers(20, 280, 2).tolist()
+        height, width = random.integers(20, 220, 2).tolist()
         folder = root / "images" / ("real" if number % 2 else "generated")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(write(Image.fromarray(photograph(height, width, number))))

@@ -19,7 +19,7 @@ def epoch_order(num_samples, global_batch_size, rank=0, world_size=1, seed=0, ep
     return EpochOrder(rows, np.zeros(num_samples, np.int32), global_batch_size, rank, world_size)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 7))
 def test_every_sample_once_over_all_ranks(num_samples, device_batch_size, world_size):
     """The valid rows over all ranks and batches contain each sample exactly once, and all ranks take equally many

@@ -18,6 +18,14 @@ CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=3, crop_si
 BACKENDS = ["reference", "turbo", "dali"]
 
 
+def in_default_tier(*quick, decodes=("full", "window")):
+    """Parametrises ``backend`` and ``decode`` by all pairs, of which only those of ``quick`` run by default. That all
+    pairs give equal batches is tested below, and in ``test_golden``."""
+    pairs = [(backend, decode) for backend in BACKENDS for decode in decodes]
+    marked = [pair if pair in quick else pytest.param(*pair, marks=pytest.mark.slow) for pair in pairs]
+    return pytest.mark.parametrize(("backend", "decode"), marked)
+
+
 def epoch(data, config=CONFIG, *, split="train", number=0, rank=0, world_size=1):
     """Returns all batches of one epoch on one rank. They stay valid after the loader is closed."""
     with build_loader(data, split, config, rank, world_size) as loader:
@@ -53,8 +61,7 @@ def test_batch_contract(synthetic_shards):
     assert len(batch["sample_key"]) == 4
 
 
-@pytest.mark.parametrize("decode", ["full", "window", "auto"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@in_default_tier(("reference", "full"), ("turbo", "window"), decodes=("full", "window", "auto"))
 def test_pixels_and_facts_are_the_manifests(synthetic_shards, backend, decode):
     """Crops equal the reference decode of the stored image, cut at the windows. Labels and content ids equal the
     manifest's."""
@@ -78,7 +85,7 @@ def test_pixels_and_facts_are_the_manifests(synthetic_shards, backend, decode):
                 assert (got == expected).all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [pytest.param("reference", marks=pytest.mark.slow), "turbo", "dali"])
 def test_window_mode_splices_what_it_can_and_counts_the_rest(synthetic_shards, backend):
     """Every sample is spliced, read by tiles, or counted with the reason why it was not, and each stage records its
     time."""
@@ -120,8 +127,7 @@ def test_entry_points_of_another_file_are_noticed(synthetic_shards, tmp_path):
     assert all(same(a, b) for a, b in zip(epoch(synthetic_shards), batches, strict=True))
 
 
-@pytest.mark.parametrize("decode", ["full", "window"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@in_default_tier(("turbo", "full"), ("dali", "window"))
 def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decode, monkeypatch):
     """Where a rule gives fewer than N windows, the remaining crops are masked and zero, and the others are not
     affected."""
@@ -142,8 +148,7 @@ def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decod
         assert not some["crop_windows"][:, 1:].any()
 
 
-@pytest.mark.parametrize("decode", ["full", "window"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@in_default_tier(("turbo", "window"), ("dali", "full"))
 def test_an_image_without_crops_keeps_its_view_and_is_checked(synthetic_shards, tmp_path, backend, decode, monkeypatch):
     """A rule may give an image no window at all. Even then, a file that cannot be decoded is noticed."""
 
@@ -175,8 +180,17 @@ def test_an_image_without_crops_keeps_its_view_and_is_checked(synthetic_shards, 
             assert not view.any() if key in keys else torch.equal(view, every["global_view"][place])
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "threads"),
+    [
+        ("turbo", 3),
+        ("dali", 3),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (*((name, 1) for name in BACKENDS), ("reference", 3))
+        ),
+    ],
+)
 def test_batches_do_not_depend_on_backend_or_threads(synthetic_shards, backend, threads):
     expected = epoch(synthetic_shards, replace(CONFIG, backend="reference", num_threads=1))
     config = replace(CONFIG, backend=backend, num_threads=threads, prefetch_batches=threads)
@@ -184,7 +198,10 @@ def test_batches_do_not_depend_on_backend_or_threads(synthetic_shards, backend, 
     assert all(same(a, b) for a, b in zip(expected, got, strict=True))
 
 
-@pytest.mark.parametrize("world_size", range(1, 8))
+@pytest.mark.parametrize(
+    "world_size",
+    [2, 7, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 3, 4, 5, 6))],  # test_order draws all of them
+)
 def test_every_sample_once_over_all_ranks(synthetic_shards, world_size):
     """In the whole pipeline, for 1 to 7 processes, each sample appears once and all ranks take equally many steps."""
     config = replace(CONFIG, global_batch_size=2 * world_size)
@@ -202,7 +219,7 @@ def test_every_sample_once_over_all_ranks(synthetic_shards, world_size):
     assert sorted(seen) == sorted(expected)
 
 
-@pytest.mark.parametrize("consumed", [0, 1, 3])
+@pytest.mark.parametrize("consumed", [pytest.param(0, marks=pytest.mark.slow), 1, 3])
 def test_resume_gives_the_same_next_batch(synthetic_shards, consumed):
     """The saved state is the position of the consumer: batches that were only prefetched are delivered again."""
     straight = epoch(synthetic_shards, number=2)
@@ -347,16 +364,16 @@ def test_a_missing_shard_is_one_clear_sentence(synthetic_shards, tmp_path):
 
 @pytest.mark.parametrize("backend", ["turbo", pytest.param("dali", marks=pytest.mark.slow)])
 def test_memory_stays_flat(synthetic_shards, backend):
-    """Over 200 batches, none of which is kept, resident memory grows by less than 10 MB after the warm-up."""
+    """Over 120 batches of 130 kB, none of which is kept, resident memory grows by less than 10 MB after the warm-up."""
     config = replace(CONFIG, backend=backend)
     process = psutil.Process()
-    with build_loader(synthetic_shards, "train", config) as loader:
+    with build_loader(synthetic_shards, "train+valid+test", config) as loader:
         seen, at_start = 0, 0
         for number in range(1000):
             loader.set_epoch(number)
             for _ in loader:
                 seen += 1
-            at_start = at_start or (process.memory_info().rss if seen >= 60 else 0)
-            if seen >= 260:
+            at_start = at_start or (process.memory_info().rss if seen >= 40 else 0)
+            if seen >= 160:
                 break
         assert process.memory_info().rss - at_start < 10 << 20

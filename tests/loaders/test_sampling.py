@@ -37,7 +37,7 @@ GOLDEN_WINDOWS = [
 ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(1, 4000), st.integers(1, 4000)), min_size=1, max_size=5),
     st.sampled_from([1, 7, 64, 224]),

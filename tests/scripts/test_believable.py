@@ -329,7 +329,7 @@ class TestCalibrationsThatCalibrateNothing:
         assert detector.trained.calibration is not None
         assert detector.calibration_for(PredictOptions()) is None
         assert predict.main([str(run), str(synthetic_images / "real"), "--no-stability"]) == 0
-        assert "raw scores, 0.5 and above: generated; the calibration" in capsys.readouterr().err
+        assert "raw scores; 0.5 and above means generated; the calibration" in capsys.readouterr().err
         assert evaluate.main([str(run), "--data", str(synthetic_shards), *COMMON]) == 0
         document = read_evaluation(run, "test")
         assert document["calibration"] is None

@@ -1,9 +1,9 @@
 """Writes entropy-coded bits, inside compiled code.
 
 The functions take and return the state ``(at, held, count)``. ``at`` is the offset of the next byte in ``out``. The low
-``count`` (below 8) bits of ``held`` are pending: they come next, but do not fill a byte yet. The caller must ensure
-that ``out`` has room for 16 bytes plus twice the bytes copied, because every byte written may be an FF that needs a
-stuffed zero.
+``count`` bits of ``held``, at most seven, are pending: they will be written once they fill a byte. The caller must
+ensure that ``out`` has room for 16 bytes plus twice the bytes copied, because every byte written may be an FF that
+needs a stuffed zero.
 """
 
 import numpy as np

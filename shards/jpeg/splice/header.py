@@ -1,8 +1,9 @@
 """Writes the header of a spliced JPEG and caches the lookup tables of its source, inside compiled code.
 
-A set of lookup tables is made from the Huffman tables of one file. The array ``words`` caches ``SLOTS`` sets, because
+A set of lookup tables is built from the Huffman tables of one file. The array ``words`` caches ``SLOTS`` sets, because
 most files from one camera or program have the same Huffman tables, and building a set takes as long as splicing a crop.
-The bytes of the Huffman tables are the key of a set. Only one thread at a time may use a cache.
+A set's key contains the bytes of these Huffman tables, and says which component uses which. Only one thread at a time
+may use a cache.
 """
 
 import numpy as np
@@ -125,7 +126,7 @@ def find_tables(
 
 @compiled
 def layout(info: np.ndarray, tables: Scalar, blocks: np.ndarray) -> Scalar:
-    """Fills ``Work.blocks`` for an image, given the offset ``tables`` of its set of lookup tables.
+    """Fills ``blocks`` (``Work.blocks``) for an image whose set of lookup tables is at offset ``tables``.
 
     Returns the number of blocks per MCU.
     """

@@ -2,8 +2,8 @@
 
 Both the member and the JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image, and
 writes the results to ``info``, a small int64 array that the rest of the splice reads. The constants below are indices
-into ``info``. A *status* is either ``OK`` or one of the other constants, which say why a splice failed.
-:mod:`shards.jpeg.entry_points` documents the format.
+into ``info``. A *status* is ``OK`` or a constant that says why a splice failed. :mod:`shards.jpeg.entry_points`
+documents the format.
 """
 
 import zlib
@@ -150,7 +150,7 @@ def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -
 
 @compiled
 def _read_references(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
-    """Locates the header segments, and verifies with their checksum that the index is the file's. Returns a status."""
+    """Locates the header segments, and verifies by checksum that the index belongs to this file. Returns a status."""
     crc = uint32(0xFFFFFFFF)
     for i in range(HEADER_SIZE, info[BASES_AT], 4):
         word = _u32(mcu, i)

@@ -145,11 +145,11 @@ def _write_header(memory: Memory, at: Scalar) -> Scalar:
 
 @compiled
 def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar, Scalar]:
-    """Checks that a row's entry points are in order, and computes upper bounds on the memory that it needs.
+    """Checks that a row's entry points are in order, and computes upper bounds on the memory that the row needs.
 
-    ``start`` and ``stop`` are the row's first MCU and the one after its last. Returns (whether they are in order, bytes
-    of scratch, bytes of output). A byte of the scan takes at most two bytes in the output, because the shifted bits may
-    form an FF, which needs a stuffed zero.
+    ``start`` is the row's first MCU, and ``stop`` the one after its last. Returns (whether the entry points are in
+    order, size of scratch needed, size of output needed), with sizes in bytes. A byte of the scan takes at most two
+    bytes in the output, because the shifted bits may form an FF, which needs a stuffed zero.
     """
     info = int64_at(work.info, INFO_SIZE)
     mcu = bytes_at(work.mcu, work.mcu_size)

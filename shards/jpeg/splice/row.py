@@ -51,7 +51,7 @@ BLOCKS_SIZE = FIRST + 4
 
 
 class Work(NamedTuple):
-    """Addresses of all arrays that copying a row needs, and the sizes of those whose size varies."""
+    """Addresses of the arrays needed to copy a row, and the sizes of those arrays that vary in size."""
 
     jpeg: Any
     jpeg_size: Any
@@ -78,7 +78,7 @@ class Work(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """State of the output: offset ``at`` of the next byte, and ``count`` pending bits in ``held``, less than a byte."""
+    """State of the output: offset ``at`` of the next byte, and ``count`` (at most seven) pending bits in ``held``."""
 
     at: Any
     held: Any
@@ -87,7 +87,11 @@ class Writer(NamedTuple):
 
 @compiled
 def end_byte(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Returns the end, as an offset in the file, of the bytes that hold all bits before the entry point ``entry``."""
+    """Returns the offset after the byte that contains the start of the entry point with index ``entry``.
+
+    All bits before the entry point lie before this offset. If there is no such entry point, returns the end of the
+    scan.
+    """
     if entry >= info[ENTRIES]:
         return uint64(info[SCAN_END])
     return uint64(min((entry_position(mcu, info, entry) >> 3) + 1, info[SCAN_END]))
@@ -208,8 +212,9 @@ def _enter(work: Work, here: Scalar) -> bool:
 def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
     """Unstuffs the file from the current byte to the end of the piece. Returns false if that fails.
 
-    ``tail`` is the last entry point of the piece. ``jump`` says whether it comes after the first MCU wanted; if so, its
-    position in the unstuffed bits is stored in ``TAIL_BIT``. ``exact`` says whether the piece ends exactly at ``tail``.
+    ``tail`` is the index of the last entry point of the piece. With ``jump``, this entry point comes after the first
+    MCU wanted, and its position in the unstuffed bits is stored in ``TAIL_BIT``. With ``exact``, the piece ends exactly
+    there.
     """
     state, info = _state(work), _info(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -228,7 +233,10 @@ def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
 
 @compiled
 def _recode(work: Work, pair: Scalar, value: Scalar, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the DC difference ``value``, coded by table ``pair``. Returns false if there is no code for it."""
+    """Appends the DC difference ``value`` in the code of the DC table at offset ``pair``.
+
+    Returns (whether the table has a code for it, the writer).
+    """
     magnitude = abs(value)
     category = int64(0)
     while category <= MAX_DC_CATEGORY and magnitude >> category > 0:
@@ -254,10 +262,10 @@ def _copy(work: Work, start: Scalar, end: Scalar, writer: Writer) -> Writer:
 
 @inlined
 def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar, Writer]:
-    """Appends the MCU that starts at the walked block ``block``, up to the first DC value of its last component.
+    """Appends the first part of an MCU, up to and including the first DC value of its last component.
 
-    That value is included. Returns whether the bits are valid, the position of the bit after that value, and the
-    writer.
+    ``block`` is the index of the MCU's first block among the walked blocks. Returns whether the bits are valid, the
+    position of the bit after that DC value, and the writer.
     """
     blocks = uint64_at(work.blocks, BLOCKS_SIZE)
     starts = uint64_at(work.starts, STARTS_SIZE)
@@ -344,9 +352,9 @@ def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: 
 def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
     """Appends the MCUs ``start`` … ``stop - 1`` to the output.
 
-    Returns whether the bits and the index are valid, and the writer. ``Work.last`` points to the DC predictors in the
-    output. If ``needed``, the predictors after the row are stored there: the next row needs them, unless a restart
-    marker precedes it.
+    Returns whether the bits and the index are valid, and the writer. ``Work.last`` is the address of the DC predictors
+    in the output. With ``needed``, they are updated to their values after the row, which the next row needs unless a
+    restart marker precedes it.
     """
     restart = _info(work)[RESTART]
     if not _enter(work, start):

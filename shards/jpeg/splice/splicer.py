@@ -52,7 +52,7 @@ class Spliced:
     """(n,) int32: index into ``STATUS_REASONS``; 0 if the splice succeeded."""
 
     def jpeg(self, window: int, slack: int = 0) -> memoryview:
-        """Returns the bytes of a window's JPEG and of the ``slack`` (at most ``TAIL_BYTES``) bytes that follow it."""
+        """Returns a window's JPEG, followed by the next ``slack`` bytes of the buffer (at most ``TAIL_BYTES``)."""
         start, stop = self.offsets[window], self.offsets[window + 1]
         return self.data[start : stop + slack].data
 

@@ -30,7 +30,7 @@ Members = Sequence[tuple[str, PackedMember]]
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether ``name`` has the suffix of an archive or of a part of an archive."""
+    """Whether ``name`` has the suffix of an archive or of one part of a split archive."""
     return _ARCHIVE.search(name) is not None
 
 
@@ -69,7 +69,7 @@ def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Memb
 
 
 def _has_parts(path: Path) -> bool:
-    """Whether ``path`` is the last part of a split zip whose first part is beside it."""
+    """Whether ``path`` is the last part of a split zip, judging by whether the first part is beside it."""
     return any(path.with_suffix(suffix).exists() for suffix in (".z01", ".Z01"))
 
 
@@ -85,7 +85,7 @@ class FoundArchives:
     unread: list[str] = field(default_factory=list)
     """Archives that cannot be read, and are skipped because there is a folder with the same name beside them."""
     ends: list[str] = field(default_factory=list)
-    """Notes on tars that have no end-of-archive marker, or unread bytes after it."""
+    """Notes on tars without an end-of-archive marker, or with unread bytes after it."""
 
     @property
     def notes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""An image in an archive: where its bytes are, and how they are read without unpacking the rest."""
+"""Describes an image in an archive: where its bytes are, and how to read them without unpacking the rest."""
 
 import gzip
 import os
@@ -23,7 +23,7 @@ ZIP_HEADER_BYTES = _ZIP_HEADER.size
 
 @dataclass(frozen=True, slots=True)
 class OpenedAs:
-    """An archive as it was when its members were listed."""
+    """An archive, identified by its path and by its stamp at the time when its members were listed."""
 
     path: Path
     stamp: Stamp
@@ -113,7 +113,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
 
 
 def _inflated(packed: bytes, member: PackedMember) -> bytes:
-    """Decompresses ``packed``, up to one byte beyond the declared length: enough to detect that the length is false."""
+    """Decompresses ``packed``, but only up to one byte more than declared: enough to see that the length is false."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         return inflater.decompress(packed, member.num_bytes + 1)

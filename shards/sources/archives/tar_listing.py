@@ -1,4 +1,4 @@
-"""Lists the members of a tar, plain or gzipped, whose folders give the classes.
+"""Lists the members of tars, plain or gzipped, in which the folders of the images give the classes.
 
 Tars of labelled samples are indexed by ``shards.adopt`` instead.
 """
@@ -24,7 +24,7 @@ Members = list[tuple[str, PackedMember]]
 
 
 def list_tar_members(path: Path, archive: str, notes: list[str], *, gzipped: bool = False) -> Members | None:
-    """Lists the files in a tar as (name, member), in order. Returns ``None`` for WebDataset samples with labels.
+    """Lists the files in a tar as (name, member), in order. Returns ``None`` if it holds labelled WebDataset samples.
 
     A hard link is treated as the file to which it refers. A member's ``fault`` says why it must not be read. If the
     end-of-archive marker is missing or has unread bytes after it, a note is appended to ``notes``. Raises

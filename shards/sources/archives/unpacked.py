@@ -15,7 +15,7 @@ from shards.sources.files import evenly, read_image_file
 __all__ = ["is_unpacked"]
 
 _COMPARED = 20
-"""Maximum number of members whose bytes are compared, evenly spaced. Names and sizes are compared for all members."""
+"""Maximum number of members whose bytes are compared; they are spread evenly. Names and sizes are compared for all."""
 _COMPARED_GZIPPED = 3
 """Maximum for gzipped tars. The first members are used, because reading one decompresses everything before it."""
 
@@ -23,8 +23,8 @@ _COMPARED_GZIPPED = 3
 def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, PackedMember]]) -> bool:
     """Whether all images of an archive are already unpacked, in ``folder`` or in the folder that holds the archive.
 
-    ``folder`` is the folder named after the archive. A place where a file with a matching name and size differs in its
-    bytes is not considered a copy. Raises ``InputError`` if only some of the images have been unpacked.
+    ``folder`` is the folder named after the archive. A folder in which a file with the right name and size has the
+    wrong bytes is not considered a copy. Raises ``InputError`` if only some of the images have been unpacked.
     """
     whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}
     images = {name: member for name, member in whole.items() if name.lower().endswith(tuple(FILE_SUFFIXES))}

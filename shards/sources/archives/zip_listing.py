@@ -72,7 +72,7 @@ def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
 
 
 def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
-    """Returns the entries of a zip's central directory, and the highest offset at which the directory can begin."""
+    """Returns the entries of a zip's central directory, and an upper bound on the offset at which it begins."""
     with open_regular(path) as file:
         end = _end_of_directory(file)
         if end is None:
@@ -87,9 +87,10 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
 
 
 def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
-    """Reads the end of a zip: (index of this part, size of the central directory in bytes, its offset).
+    """Reads the end-of-central-directory record of a zip.
 
-    Returns ``None`` if the file is not a zip.
+    Returns (index of this part, size of the central directory in bytes, upper bound on the directory's offset), or
+    ``None`` if the file is not a zip.
     """
     size = file.seek(0, 2)
     start = file.seek(max(size - _LONGEST_END, 0))

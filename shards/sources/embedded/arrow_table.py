@@ -27,8 +27,7 @@ __all__ = ["MappedArrowTable", "StoredArrowTable"]
 _BATCH_BYTES = 4 << 20
 """About this many bytes of images are yielded at a time."""
 _FORGET_BYTES = 64 << 20
-"""After this many bytes of a memory-mapped file have been read, their memory is released. A batch is released as a
-whole."""
+"""Number of bytes of a memory-mapped file to read before releasing their memory. Checked only after each batch."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """The end mark: the last bytes of every complete Arrow stream."""
 
@@ -74,7 +73,7 @@ class _Arrow:
             if message.type == "schema":
                 continue
             if message.type != "record batch" or is_compressed(message.metadata):
-                raise ValueError("it is of a kind that datasets does not write")
+                raise ValueError("it is not of a kind that the library datasets writes")
             batch = pa.ipc.read_record_batch(message, self.schema)
             for column in columns:
                 batch.column(column).validate(full=True)
@@ -88,7 +87,7 @@ class _Arrow:
         raise NotImplementedError
 
     def _forget(self, num_bytes: int) -> None:
-        """Called when ``num_bytes`` more bytes have been processed, so that their memory can be released."""
+        """Called after ``num_bytes`` more bytes have been processed, to let a subclass release their memory."""
 
 
 class MappedArrowTable(_Arrow):
@@ -161,4 +160,4 @@ class _Pieces(io.BufferedReader):
 def _require_end(data: bytes) -> None:
     """Raises ``ValueError`` if ``data`` is not the end mark. Without it, batches may be missing."""
     if data != _END:
-        raise ValueError("its end is missing")
+        raise ValueError("the file is cut off")

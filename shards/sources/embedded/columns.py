@@ -21,7 +21,7 @@ def is_bytes(kind: pa.DataType) -> bool:
 def _is_image(kind: pa.DataType) -> bool:
     """Whether the type is the struct that the ``datasets`` library uses for an image: its bytes and a path.
 
-    Looks at the names of all fields, so a name that is not valid UTF-8 raises an error here rather than later.
+    Reads the names of all fields, so that invalid UTF-8 in a name raises an error here rather than later.
     """
     fields = [kind[place] for place in range(kind.num_fields)] if pa.types.is_struct(kind) else []
     inside = [field.type for field in fields if field.name == "bytes"]

@@ -48,13 +48,13 @@ class ImageTable:
 
     @property
     def spool_name(self) -> str:
-        """Name of the file with the table's images. If the table changes, the name changes."""
+        """Name of the file to which the table's images are copied. It changes if the table's stamp changes."""
         key = f"{self.name}\0{self.column}\0{self.num_rows}\0{self.stamp}"
         return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
 
 
 def row_name(table: str, row: int) -> str:
-    """The name of the image in a row; rows count from 0."""
+    """Returns the name of the image in row ``row`` of a table, counting from 0."""
     return f"{table}/{row:0{_DIGITS}d}"
 
 

@@ -36,7 +36,7 @@ _FEW_IMAGES = 100
 image files may just be illustrations of a data set card."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
-"""A table with at least this many bytes per row is assumed to hold images. Any other is searched for an image."""
+"""Tables with at least this many bytes per row are assumed to hold images. All others are searched for an image."""
 _OF_MANY = re.compile(r"(.*?)[-_.]?\b\d+-of-(\d+)(?:-[0-9a-f]{16})?")
 """Matches ``train-00000-of-00042``, with or without the fingerprint that the Hugging Face hub used to append."""
 _NUMBER = re.compile(r"[-_.]?\d+")
@@ -82,7 +82,7 @@ def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
 
 
 def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
-    """Returns the tables that belong to the data set, sorted: those in ``names``, but no caches.
+    """Returns the tables that belong to the data set, sorted: those in ``names``, except for caches.
 
     In a folder written by ``save_to_disk`` of the ``datasets`` library, only the tables named in the state file belong
     to the data set; any others are caches left behind by ``map()``. Raises ``InputError`` if a table named there is
@@ -125,7 +125,7 @@ def missing_parts(names: Iterable[str]) -> list[str]:
 
 
 def folder_of(name: str, words: Words) -> Folder:
-    """Returns the folders of a table, plus its file name as a further folder.
+    """Returns the folder names on a table's path, followed by the table's own name as if it were a folder.
 
     Numbers and words such as ``part`` are removed from the file name. If it ends with a split, the split becomes a
     folder of its own: ``ai-train`` → ``ai``, ``train``.

@@ -14,7 +14,7 @@ from shards.sources.embedded.reading import each
 __all__ = ["ParquetTable"]
 
 _BATCH_BYTES, _MOST_IN_BATCH = 4 << 20, 256
-"""Approximate limit on the bytes, and limit on the number of images, read from a page at a time."""
+"""Limits on one batch read from a page: bytes (approximate) and number of images."""
 
 
 class ParquetTable:
@@ -58,5 +58,5 @@ class ParquetTable:
         return bytes_of(next(each(read, self._shown)).column(0))[0]
 
     def _leaf(self, column: str) -> str:
-        """The leaf column that stores the images' bytes. Reading only this column skips the paths beside them."""
+        """Returns the leaf column with the images' bytes. Reading only this column skips the images' paths."""
         return f"{column}.bytes" if pa.types.is_struct(self.schema.field(column).type) else column

@@ -42,7 +42,7 @@ class _Rows(TableRows):
     """The rows of several tables, concatenated."""
 
     def __init__(self, shown: str, tables: Sequence[FoundTable], files: SourceFiles) -> None:
-        """Raises ``InputError`` if the tables name their classes differently."""
+        """Raises ``InputError`` if the schemas of two tables name the classes of a column differently."""
         names = list(dict.fromkeys(name for table in tables for name in table.texts.column_names))
         everywhere = [name for name in names if all(name in table.texts.column_names for table in tables)]
         found = find_columns(names, shown)
@@ -112,7 +112,7 @@ def read_embedded(
         f"images inside {counted(len(taken), 'file')}: unpacked to {SCRATCH_NAME} in the data set's folder while it is "
         f"built, {megabytes:,.0f} MB"
     )
-    notes += (missing_parts(wanted) if listed else []) + _passed_over(listed, {table.images.name for table in tables})
+    notes += (missing_parts(wanted) if listed else []) + _skipped_note(listed, {table.images.name for table in tables})
     note_files = notes_among(files, (name for name, _ in listed)) if listed else note_beside(files)
     return SourceList(EmbeddedFiles(files, taken), sorted_table(columns), notes=notes, note_files=note_files)
 
@@ -163,10 +163,10 @@ def _described(
 def _labels(
     rows: _Rows, folders: Sequence[Folder], rules: SourceRules, card: Card
 ) -> tuple[np.ndarray, list[str], Unclear | None]:
-    """Returns the labels that the columns give, notes on them, and ``None``.
+    """Returns the labels given by the label columns, notes on how these were interpreted, and an error or ``None``.
 
-    The labels are an int8 array of shape (rows,). If the columns do not determine them, they are all ``NO_LABEL``, and
-    the last item is the ``Unclear`` error that says why.
+    The labels are an int8 array of shape (rows,). If the columns do not determine them, all are ``NO_LABEL``, there are
+    no notes, and the error is the ``Unclear`` that says why.
     """
     try:
         labels, notes = labels_of(rows, rules, card)
@@ -179,8 +179,11 @@ def _labels(
     return labels, notes + require_not_swapped(labels, hints, by, FOLDER_REMEDY, rows.shown, rows.where), None
 
 
-def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:
-    """Returns a note on ``listed`` files that were skipped although they may hold or describe images, or ``[]``."""
+def _skipped_note(listed: Sequence[Listed], tables: set[str]) -> list[str]:
+    """Returns a note on those ``listed`` files that were skipped although they may hold or describe images.
+
+    Returns ``[]`` if there are none.
+    """
     others = [name for name, _ in listed if name not in tables]
     kinds = Counter(suffix for name in others if (suffix := PurePosixPath(name).suffix.lower()) in _OF_IMAGES)
     if not kinds:

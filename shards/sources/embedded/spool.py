@@ -17,14 +17,14 @@ __all__ = ["read_spooled", "write_spool"]
 
 _SCHEMA = pa.schema([("image", pa.large_binary())])
 _MOST_OPEN = 32
-"""A process keeps at most this many files open. The footer of an open file takes 24 bytes of memory per image."""
+"""Maximum number of files that a process keeps open. The footer of an open file takes 24 bytes of memory per image."""
 
 
 def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int], object]) -> None:
     """Writes ``images``, which are arrays of bytes, to ``path``. The file is written atomically.
 
-    ``advance(n)`` is called after every ``n`` images. Raises ``OSError`` if the file cannot be written, and lets any
-    error from iterating over ``images`` through.
+    ``advance(n)`` is called after every ``n`` images. Raises ``OSError`` if the file cannot be written. Errors raised
+    while iterating over ``images`` propagate unchanged.
     """
     with (
         atomic_path(path) as temporary,
@@ -48,5 +48,5 @@ def read_spooled(path: Path, row: int) -> pa.Scalar:
 
 @lru_cache(_MOST_OPEN)
 def _opened(path: str, thread: int) -> pa.ipc.RecordBatchFileReader:
-    """Opens a file, once per thread. The file is not mapped, since mapped pages count as memory of this process."""
+    """Opens a file, once per thread. Does not map it, because mapped pages would count as this process's memory."""
     return pa.ipc.open_file(pa.OSFile(path))

@@ -19,7 +19,7 @@ __all__ = ["LOOK_BYTES", "TABLE_SUFFIXES", "TableFile", "open_table"]
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
 LOOK_BYTES = 1 << 20
-"""Bytes of a column to read at a time from a local table, and from any table when only one image is needed."""
+"""Number of bytes to read at a time from a column: of a local table, or of any table if only one image is needed."""
 
 
 class TableFile(Protocol):
@@ -37,7 +37,8 @@ class TableFile(Protocol):
         """Total size of all columns in bytes, as declared in the file."""
 
     def starts(self) -> list[int]:
-        """Returns the indices of the rows that :meth:`image_at` can read cheaply, in ascending order, with row 0."""
+        """Returns the indices of the rows that :meth:`image_at` can read cheaply, in ascending order. The first is
+        0."""
 
     def image_at(self, column: str, start: int) -> pa.Scalar:
         """Returns the bytes of the image in row ``start``, one of :meth:`starts`, or null if the row has no image."""

@@ -146,7 +146,7 @@ def test_the_credit_line_of_iim_and_a_comment():
 )
 def test_files_that_make_no_claim(data):
     assert read_claims(data) == []
-    assert claims_sentence([]) == "the file makes none of the claims that are searched for"
+    assert claims_sentence([]) == "none of the claims that were searched for was found in the file"
 
 
 def test_the_sentence():
@@ -157,7 +157,7 @@ def test_the_sentence():
 
 
 def test_what_is_no_image_is_one_sentence():
-    assert says(b"no image") == ["nothing that could be read (not_an_image: begins with b'no image')"]
+    assert says(b"no image") == ["its metadata could not be read (not_an_image: begins with b'no image')"]
 
 
 def test_a_manifest_without_the_extra_is_named(monkeypatch):

@@ -45,7 +45,7 @@ def test_what_stands_before_a_damaged_place_counts_and_the_rest_is_not_read():
 
 @pytest.mark.parametrize("name", [pytest.param(b"zTXt", marks=pytest.mark.slow), b"iTXt"])
 def test_a_text_that_unpacks_to_much_is_read_in_part(name):
-    big = zlib.compress(WEB_UI.encode() + bytes(48 << 20), 9)
+    big = zlib.compress(WEB_UI.encode() + bytes(16 << 20), 9)
     payload = b"parameters\0" + (b"\0" if name == b"zTXt" else b"\1\0\0\0") + big
     (said,) = says(with_chunk(name, payload, late=True))
     assert len(said) <= MAX_CHARACTERS
@@ -55,7 +55,7 @@ def test_a_text_that_unpacks_to_much_is_read_in_part(name):
 def test_damaged_chunks_claim_nothing_or_say_why(name):
     for payload in (b"parameters\0\0junk", b"parameters\0", b"parameters", b"\0" * 9, b"k\0\1\0no end"):
         said = says(with_chunk(name, payload, late=True))
-        assert all(one.startswith("nothing that could be read") for one in said), payload
+        assert all(one.startswith("its metadata could not be read") for one in said), payload
 
 
 FORGED = "a camera”, signed by “Leica” (valid and trusted); x “"

@@ -139,7 +139,7 @@ def test_three_sentences(authority):
     assert sentences == [
         f"the file says: {SAID} (valid but signer unknown)",
         f"the file says: {SAID}, but the file was changed after it was signed (invalid)",
-        "the file makes none of the claims that are searched for",
+        "none of the claims that were searched for was found in the file",
     ]
 
 

@@ -19,7 +19,7 @@ from shards.errors import InputError
 
 QUICK = [
     "model.global_backbone=test_vit",
-    "loader.global_batch_size=4",
+    "loader.global_batch_size=12",
     "loader.num_crops=2",
     "loader.crop_size=32",
     "epochs=1",
@@ -57,7 +57,7 @@ def test_a_preset_is_its_file(name, tmp_path, capsys):
     assert asked("--config", written(tmp_path, capsys.readouterr().out)) == load_preset(name)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
         lambda text: text.lower() not in ("none", "null")

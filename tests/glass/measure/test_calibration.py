@@ -21,7 +21,7 @@ def drawn(number, temperature, seed=0):
     return margin * temperature, (random.random(number) < sigmoid(margin)).astype(int)
 
 
-@pytest.mark.parametrize("temperature", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("temperature", [pytest.param(0.2, marks=pytest.mark.slow), 1.0, 4.0])
 def test_the_temperature_is_found_again(temperature):
     margin, label = drawn(20_000, temperature)
     calibration = fit_calibration(margin, label, VIEWS, "w")

@@ -4,6 +4,7 @@ images."""
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import binom
 
 from glass.measure.bootstrap import bootstrap_intervals
 from glass.measure.generators import per_generator
@@ -20,6 +21,15 @@ def test_no_alarm_is_not_never() -> None:
     assert rate_interval(np.zeros(10, bool)) == pytest.approx([0, 0.3085], abs=1e-4)
     assert rate_interval(np.ones(10, bool)) == pytest.approx([1 - 0.3085, 1], abs=1e-4)
     assert rate_interval(np.zeros(0, bool)) is None
+
+
+@pytest.mark.parametrize(("count", "total"), [(1, 10), (7, 50), (299, 300)])
+def test_beyond_either_end_of_an_interval_lies_a_fortieth(count: int, total: int) -> None:
+    """The definition of Clopper and Pearson: at either end, a count as extreme as the observed one has a probability of
+    2.5 %."""
+    low, high = clopper_pearson(count, total)
+    assert binom.sf(count - 1, total, low) == pytest.approx(0.025)
+    assert binom.cdf(count, total, high) == pytest.approx(0.025)
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 50])

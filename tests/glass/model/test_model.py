@@ -17,8 +17,6 @@ from glass.presets import load_preset
 from loaders import LoaderConfig
 from shards.errors import InputError
 
-TINY = ["test_resnet", "test_vit", "test_convnext"]
-
 
 def tiny_config(backbone: str = "test_vit", kind: str = "glass", **model) -> RunConfig:
     return RunConfig(
@@ -54,7 +52,7 @@ def test_parameters_are_those_of_the_paper(preset, millions):
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
 
 
-@pytest.mark.parametrize("backbone", TINY)
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", pytest.param("test_convnext", marks=pytest.mark.slow)])
 def test_shapes_types_and_one_seam_for_both_models(backbone):
     global_view, local_crops = views()
     logits, weights = tiny_model(backbone)(global_view, local_crops)
@@ -200,11 +198,11 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "efficientvit_m0",
+        "mobilenetv3_small_050",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in (
-                "mobilenetv3_small_050",
+                "efficientvit_m0",
                 "deit_tiny_distilled_patch16_224",
                 "iformer_t",
                 "levit_128s",
@@ -276,6 +274,10 @@ class TestMistakes:
             tiny_model(backbone, **model)
         assert "\n" not in str(caught.value)
 
+    def test_unknown_backbone_before_its_weights(self, tmp_path):
+        with pytest.raises(InputError, match="no backbone called 'resnet5O'"):
+            create_backbone("resnet5O", 64, pretrained=False, weights=tmp_path / "none.pth")
+
     def test_unknown_backbone(self):
         self.refused(r"no backbone called 'resnet5O'.*resnet50", "resnet5O")
 
@@ -314,7 +316,9 @@ class TestMistakes:
         torch.save({"epoch": 3}, tmp_path / "x.pth")
         self.refused("is not a plain dictionary of tensors", global_weights=str(tmp_path / "x.pth"))
 
-    @pytest.mark.parametrize("other", ["test_convnext", "resnet10t", "test_vit"])
+    @pytest.mark.parametrize(
+        "other", ["resnet10t", *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_convnext", "test_vit"))]
+    )
     def test_weights_of_another_network(self, tmp_path, other):
         path = tmp_path / "other.safetensors"
         safetensors.torch.save_file(timm.create_model(other).state_dict(), path)

@@ -10,6 +10,7 @@ import timm
 import torch
 from PIL import Image
 
+from glass.model.architectures import shapes_only
 from glass.model.backbones import create_backbone
 from glass.presets import load_preset
 from shards.errors import InputError
@@ -19,7 +20,7 @@ BACKBONE, SETTING = "tf_efficientnet_lite0", "package:efficientnet-lite0"
 
 @cache
 def their_shapes() -> dict[str, torch.Tensor]:
-    with torch.device("meta"):
+    with shapes_only():
         return timm.create_model(BACKBONE).state_dict()
 
 
@@ -55,7 +56,10 @@ def made():
     return create_backbone(BACKBONE, 64, pretrained=True, weights=SETTING)
 
 
-def test_each_layer_gets_its_own_tensors(publish):
+def test_each_layer_gets_its_own_tensors_without_a_hub(publish, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     publish(their_tensors())
     backbone = made()
     values = [float(tensor.reshape(-1)[0]) for tensor in backbone.network.state_dict().values()]
@@ -117,14 +121,9 @@ def test_a_package_that_is_missing(monkeypatch):
         made()
 
 
-def test_the_preset_needs_no_hub(publish, monkeypatch):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    publish(their_tensors())
+def test_the_preset_has_these_weights():
     model = load_preset("glass_lite0").model
     assert (model.global_backbone, model.global_weights) == (BACKBONE, SETTING)
-    made()
 
 
 @pytest.mark.slow  # three networks, each made twice

@@ -9,7 +9,7 @@ from torch import nn
 
 from glass.config.run_config import ModelConfig, RunConfig
 from glass.model import view_sizes
-from glass.model.architectures import create_network
+from glass.model.architectures import create_network, shapes_only
 from glass.model.backbones import create_backbone
 from glass.model.model import build_model, check_backbones, require_views_run
 from glass.model.view_sizes import check_views, require_runs
@@ -165,7 +165,7 @@ def test_the_law_holds_for_an_architecture_of_each_module(name, size):
         pytest.param(
             "eva02_tiny_patch14_224", 96, "the last 12 rows and columns: 84 and 98 would fit", marks=pytest.mark.slow
         ),
-        ("convnext_atto", 65, "the last row and column: 64 and 68 would fit"),
+        ("test_convnext", 65, "the last row and column: 64 and 68 would fit"),
         ("test_vit", 40, r"fails on that size \(AssertionError: .*\): 32 and 48 would fit"),
         pytest.param(
             "levit_128s", 232, r"fails on that size \(RuntimeError: .*\): 224 and 240 would fit", marks=pytest.mark.slow
@@ -183,7 +183,7 @@ def test_a_size_that_does_not_fit_is_refused_with_those_that_do(name, size, word
 
 def test_a_rim_that_is_not_read_is_no_reason_not_to_load_a_model():
     """A model that an earlier version trained can still be loaded and gives the same scores."""
-    model = ModelConfig(kind="single_view", global_backbone="convnext_atto", pretrained=False)
+    model = ModelConfig(kind="single_view", global_backbone="test_convnext", pretrained=False)
     config = RunConfig(model=model, loader=LoaderConfig(global_size=65))
     with pytest.raises(InputError, match="ignore the last"):
         build_model(config)
@@ -251,6 +251,20 @@ def test_asking_changes_neither_random_numbers_nor_the_network():
     assert torch.equal(torch.random.get_rng_state(), before)
     assert backbone.training
     assert all(weight.grad is None for weight in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet"])
+def test_networks_without_values_have_the_same_shapes(name):
+    with shapes_only():
+        hollow = create_network(name, 32).state_dict()
+    assert all(tensor.is_meta for tensor in hollow.values())
+    shapes = {key: (tensor.shape, tensor.dtype) for key, tensor in create_network(name, 32).state_dict().items()}
+    assert {key: (tensor.shape, tensor.dtype) for key, tensor in hollow.items()} == shapes
+
+
+def test_tensors_without_values_that_do_not_fit_are_still_refused():
+    with shapes_only(), pytest.raises(RuntimeError):
+        torch.empty(2).add_(torch.empty(3))
 
 
 def test_both_backbones_are_asked():

@@ -24,7 +24,7 @@ def test_it_says_what_predict_says(detector, files, tmp_path, kind):
     page = Page(attributes["srcdoc"])
     for words in (expected.verdict, figure(expected.score, 0.5), *CHANGES, "upload", "decoders differ"):
         assert words in page.words
-    assert "The file makes none of the claims that are searched for" in page.words
+    assert "None of the claims that were searched for was found in the file" in page.words
     assert str(tmp_path) not in page.source
     assert page.all("image", **{"class": "overlay"})
     assert answer(detector, facts_of(detector), None, dense=True) == ""

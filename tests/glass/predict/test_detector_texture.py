@@ -41,10 +41,11 @@ def test_files_members_and_shards_agree(run: Path, synthetic_images: Path, synth
     paths = [str(synthetic_images / name) for name in synthetic_dataset.column("source_path")[rows]]
     files = find_images(paths).sources
     members = row_sources(synthetic_dataset, rows)
-    for sources, stability in ((files, False), (members, True)):
+    for sources, stability in ((files, False), (members[::2], True)):
         found = detector.predict_iter(sources, PredictOptions(stability=stability))
         windows = {verdict.content_id: verdict.windows.tolist() for verdict in found}
-        assert {content: windows[content] for content in expected} == expected
+        assert len(windows) == len(sources)
+        assert windows == {content: expected[content] for content in windows}
 
 
 def test_a_change_is_looked_at_by_detail_too(
@@ -94,7 +95,7 @@ def test_the_bits_of_a_jpeg_are_all_that_the_file_adds_to_its_pixels(run: Path, 
     """With this rule, and with no other, pixels that are passed without their JPEG may get other windows: those that a
     PNG would get."""
     detector = Detector.from_pretrained(run, device="cpu")
-    files = sorted(synthetic_images.rglob("*.jpg"))
+    files = sorted(synthetic_images.rglob("*.jpg"))[::3]
     pixels = [decode_rgb(file.read_bytes()) for file in files]
     for rule, alike in (("texture", False), ("aspect", True)):
         options = PredictOptions(stability=False, sampling=rule)

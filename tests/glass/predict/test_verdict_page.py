@@ -46,20 +46,20 @@ def pixels_in(uri):
 
 @pytest.fixture(scope="module")
 def many(spread_run, files, tmp_path_factory):
-    """(page, JSON document) for all images, a file that is not an image, and an image whose name contains HTML and
-    control characters."""
+    """(page, JSON document) for a third of the images, a file that is not an image, and an image whose name contains
+    HTML and control characters."""
     folder = tmp_path_factory.mktemp("many")
     wicked = folder / "<script>alert(1)<&'\"\x1b‮.png"
     shutil.copy(next(source.path for source in files if source.path.suffix == ".png"), wicked)
     (folder / "no.png").write_text("no image")
-    listed = [*(source.path for source in files), folder / "no.png", wicked]
+    listed = [*(source.path for source in files[::3]), folder / "no.png", wicked]
     page = written(spread_run, folder / "o.html", *listed, "--json", folder / "o.json", code=3)
     return page, json.loads((folder / "o.json").read_text())
 
 
 def test_every_image_is_a_row_with_what_predict_says(many):
     page, document = many
-    assert len(page.rows) == len(document["images"]) == 26
+    assert len(page.rows) == len(document["images"]) == 10
     for row, image in zip(page.rows, document["images"], strict=True):
         _, word, score, name, stable = row.cells[:5]
         if image["reason"]:
@@ -137,12 +137,12 @@ def test_a_browser_shows_the_rows_that_are_asked_for(many, tmp_path):
     labels = "[...document.querySelectorAll('.filter label')]"
     rows, words = left_by(f"{labels}.find((label) => label.textContent.includes('real')).click()")
     assert [row.keys[1] for row in rows] == [row.keys[1] for row in page.rows if row.keys[1] != "real"]
-    assert f"{26 - word['real']} of 26 images" in words
+    assert f"{10 - word['real']} of 10 images" in words
     assert f"generated ({word['generated']})" in words
     search = "document.querySelector('.filter [type=search]')"
     rows, words = left_by(f"{search}.value = 'NO.png'; {search}.dispatchEvent(new Event('input', {{bubbles: true}}))")
     assert [row.keys[1] for row in rows] == ["unreadable"]
-    assert "1 of 26 images" in words
+    assert "1 of 10 images" in words
 
 
 def test_links_lead_to_details_in_the_page(many):
@@ -182,7 +182,7 @@ def test_one_image_is_shown_with_its_windows_and_their_pixels(spread_run, files,
     assert str(tmp_path / "maps") in page.words
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 5, 7))])
+@pytest.mark.parametrize("orientation", [1, 6, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4, 5, 7, 8))])
 def test_pictures_are_upright(detector, files, orientation):
     """Pictures are turned as Pillow turns them for a viewer, and the windows cover the same pixels."""
     stored = Image.open(next(source.path for source in files if source.path.suffix == ".png")).convert("RGB")

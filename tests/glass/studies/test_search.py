@@ -11,6 +11,8 @@ import optuna
 import pytest
 import torch
 from optuna.pruners import HyperbandPruner
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 import glass.studies.search
@@ -163,18 +165,19 @@ def test_a_storage_of_another_study_is_refused(data, tmp_path, monkeypatch):
 
 def test_a_study_begun_elsewhere_in_another_direction_is_refused(data, tmp_path):
     """Optuna would continue in the direction of the existing study, so that the worst trial would count as the best."""
-    storage = f"sqlite:///{tmp_path / 'shared.db'}"
-    name = Search(data, search_plan(), tmp_path / "out", storage).study.study_name
+    address = f"journal:///{tmp_path}/shared.log"
+    name = Search(data, search_plan(), tmp_path / "out", address).study.study_name
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "shared.log")))
     optuna.delete_study(study_name=name, storage=storage)
     other = "minimize" if search_plan().direction == "maximize" else "maximize"
     for directions in ([other], [other, other]):
         made = optuna.create_study(storage=storage, study_name=name, directions=directions)
-        with pytest.raises(InputError, match=r"shared\.db holds a study of another program: give another --storage"):
-            Search(data, search_plan(), tmp_path / "out", storage)
+        with pytest.raises(InputError, match=r"shared\.log holds a study of another program: give another --storage"):
+            Search(data, search_plan(), tmp_path / "out", address)
         assert made.user_attrs == {}
         optuna.delete_study(study_name=name, storage=storage)
     optuna.create_study(storage=storage, study_name=name, direction=search_plan().direction)
-    Search(data, search_plan(), tmp_path / "out", storage)
+    Search(data, search_plan(), tmp_path / "out", address)
 
 
 @pytest.mark.parametrize(

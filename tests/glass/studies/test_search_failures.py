@@ -72,7 +72,7 @@ def test_a_trial_that_is_killed_again_and_again_is_given_up(data, tmp_path, monk
         been taken up before."""
         claim = least_search(data, tmp_path).store.claim(2)
         claim.release()
-        return claim.take_ups
+        return claim.resumes
 
     assert [killed() for _ in range(4)] == [0, 1, 2, 3]
     rows = least_search(data, tmp_path).run(2)["trials"]
@@ -81,20 +81,20 @@ def test_a_trial_that_is_killed_again_and_again_is_given_up(data, tmp_path, monk
     assert set(rows[0]["params"]) == {change.partition("=")[0] for change in SEARCH_SPACE}
 
 
-def test_an_epoch_or_a_person_makes_take_ups_count_anew(data, tmp_path):
+def test_an_epoch_or_a_person_makes_resumes_count_anew(data, tmp_path):
     store = least_search(data, tmp_path).store
 
-    def take_up():
+    def resume():
         claim = store.claim(1)
         claim.release()
         return claim
 
-    trial = take_up().trial
-    assert [take_up().take_ups for _ in range(3)] == [1, 2, 3]
+    trial = resume().trial
+    assert [resume().resumes for _ in range(3)] == [1, 2, 3]
     trial.report(0.5, 1)
-    assert [take_up().take_ups for _ in range(2)] == [1, 2]
-    store.forget_take_ups(trial)
-    assert take_up().take_ups == 1
+    assert [resume().resumes for _ in range(2)] == [1, 2]
+    store.forget_resumes(trial)
+    assert resume().resumes == 1
 
 
 def test_a_defect_ends_the_search_after_three_trials(data, tmp_path, monkeypatch):

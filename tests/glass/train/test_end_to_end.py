@@ -222,7 +222,7 @@ def spoilt_random(training):
         pytest.param(lambda training: training["random"][0].update(python=(3, (1, 2), None)), marks=pytest.mark.slow),
         pytest.param(lambda training: training["loader"].update(batches_consumed=-7), marks=pytest.mark.slow),
         pytest.param(lambda training: training.update(loader=[]), marks=pytest.mark.slow),
-        spoilt_random,
+        pytest.param(spoilt_random, marks=pytest.mark.slow),
     ],
 )
 def test_a_checkpoint_of_another_structure_is_refused(spoil, synthetic_shards, tmp_path, half_way):

@@ -13,9 +13,7 @@ from tests.conftest import remount
 
 SETTINGS = [
     "model.global_backbone=test_vit",
-    "loader.global_batch_size=8",
-    "loader.num_crops=2",
-    "loader.crop_size=32",
+    "loader.global_batch_size=12",
     "epochs=1",
     "cpu_threads=1",
     "tensorboard=false",
@@ -28,7 +26,7 @@ def exported(run: Path) -> dict[str, torch.Tensor]:
 
 def test_each_refusal_is_one_sentence_and_the_run_goes_on(synthetic_shards, tmp_path, small_disk, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    config = apply_overrides(load_preset("glass_tiny"), SETTINGS)
+    config = apply_overrides(load_preset("single_view_tiny"), SETTINGS)
     assert train(synthetic_shards, config, tmp_path / "straight")
     kilobytes = 4
     disk = small_disk(kilobytes)

@@ -47,7 +47,7 @@ class TestMistakes:
         wrong = arguments(synthetic_shards, tmp_path / "run", "loader.global_size=96")
         self.refused(r"global_size=96.*64 pixels: give --set loader\.global_size=64", *wrong)
         assert not (tmp_path / "run").exists()
-        assert train.main(arguments(synthetic_shards, tmp_path / "run", "epochs=1")) == 0
+        assert train.main(arguments(synthetic_shards, tmp_path / "run", "epochs=1", "loader.global_batch_size=12")) == 0
 
     def test_views_that_a_backbone_does_not_take(self, synthetic_shards, tmp_path):
         """The mistake is reported before a folder is made or weights are fetched."""
@@ -87,7 +87,7 @@ class TestMistakes:
 
     def test_a_checkpoint_of_another_model(self, unbroken, synthetic_shards, tmp_path):
         """The checkpoint was copied into the run's folder by hand. The message names the tensor that does not fit."""
-        config = settings("model.attention_dim=32")
+        config = settings("model.attention_dim=32", "loader.global_batch_size=12")
         train_run(synthetic_shards, config, tmp_path, on_epoch=lambda line: False)
         mine = max((tmp_path / "checkpoints").glob("step-*"))
         other = max((unbroken / "checkpoints").glob("step-*"))

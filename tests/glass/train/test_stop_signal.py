@@ -16,7 +16,7 @@ def test_the_first_ctrl_c_is_noted_and_said_and_the_second_ends(capfd):
     with StopSignal() as stop:
         press_ctrl_c()
         assert stop.received == "SIGINT"
-        assert "with a checkpoint; Ctrl-C once more ends at once" in capfd.readouterr().err
+        assert "with a checkpoint; press Ctrl-C again to stop at once" in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             press_ctrl_c()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

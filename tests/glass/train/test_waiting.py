@@ -40,7 +40,7 @@ def test_what_is_left_follows_from_the_steps_after_the_first(monkeypatch, caplog
             display.advance(**(seen if step == 20 else {}))
     assert caplog.messages == [
         "epoch 1/4, step 20/40: loss 0.5000, 8 images/s, 25% waiting for data, 40 s left in this"
-        " epoch, 5 min of the whole training"
+        " epoch, 5 min in the whole run"
     ]
 
 

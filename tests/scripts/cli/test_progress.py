@@ -44,7 +44,7 @@ def test_a_long_import_is_reported_once(slow_import, monkeypatch):
     monkeypatch.setattr(sys, "stderr", stderr)
     with explain_silence(every_s=0.01):
         import glass_slow  # noqa: F401
-    assert stderr.text == "\r\033[Kloading libraries, PyTorch among them …\n"
+    assert stderr.text == "\r\033[Kloading libraries, including PyTorch …\n"
 
 
 def test_a_long_compilation_is_reported(monkeypatch):

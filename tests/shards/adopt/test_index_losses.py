@@ -220,7 +220,7 @@ def test_two_tars_joined_by_cat_are_said(tmp_path: Path) -> None:
     one.write_bytes(one.read_bytes() + other.read_bytes())
     said = notes(one)
     assert "0.tar: " in said
-    assert "bytes after its end were not read: if tars were joined by cat" in said
+    assert "bytes after its end were not read: if tars were concatenated with cat" in said
 
 
 def test_a_tar_without_its_end_is_said_and_a_damaged_header_refused(tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ def test_disk_full_is_one_sentence_and_the_build_continues(
     noise = np.random.default_rng(0)
     for index in range(12):
         pixels = noise.integers(0, 256, (100, 100, 3), dtype=np.uint8)
-        (small_images / "real" / f"noise{index}.png").write_bytes(encode_image(pixels, "PNG"))
+        data = encode_image(pixels, "JPEG", quality=100, subsampling=0)
+        (small_images / "real" / f"noise{index}.jpg").write_bytes(data)
     build(small_images, tmp_path / "straight")
     disk = small_disk(300)
     out = disk / "out"

@@ -72,8 +72,8 @@ def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: in
     ids=["4 kB signature", "100 kB signature", "Huffman", "comment", "Exif", "ICC"],
 )
 def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
-    dataset = build(tmp_path, ("JPEG", {"quality": 90, **options}))
-    assert len(dataset) == COUNT
+    dataset = build(tmp_path, ("JPEG", {"quality": 90, **options}), count=40)
+    assert len(dataset) == 40
     assert "did not differ" in dataset.info.equalised
 
 

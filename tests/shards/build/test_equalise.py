@@ -115,16 +115,17 @@ def test_recompressed_classes_are_files_of_one_kind(bias, tmp_path):
     assert audit.interval[0] <= 0.5
 
 
-def test_stored_pixels_are_those_of_the_new_file(biased, tmp_path):
-    dataset = build(biased, tmp_path / "out", "recompress")
+def test_stored_pixels_are_those_of_the_new_file(tmp_path):
+    source = make_images(tmp_path / "images", 20, generated_as_png)
+    dataset = build(source, tmp_path / "out", "recompress")
     row = dataset.table.slice(0, 1).to_pylist()[0]
     with dataset.shard_path(row["shard"]).open("rb") as tar:
         tar.seek(row["image_offset"])
         stored = tar.read(row["image_length"])
-    source = (biased.parent / row["source_path"]).read_bytes()
-    assert stored == recompressed(source, row["jpeg_quality"])
+    data = (source.parent / row["source_path"]).read_bytes()
+    assert stored == recompressed(data, row["jpeg_quality"])
     assert decode_rgb(stored).shape == (row["height"], row["width"], 3)
-    assert row["source_bytes"] == len(source)
+    assert row["source_bytes"] == len(data)
 
 
 def test_recompressing_drops_metadata_and_refuses_damage(coded_image, encode_image):

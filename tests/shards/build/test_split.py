@@ -29,7 +29,7 @@ populations = st.lists(
 
 
 @given(populations, st.integers(0, 5), st.randoms(use_true_random=False))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_ties_hold_and_order_does_not_matter(samples, seed, random):
     splits = assign_splits(samples, FOUR, seed)
     assert len(splits) == len(samples)

@@ -38,6 +38,7 @@ from tests.images.jpeg_variants import photograph
 from tests.images.lossy_files import WRITERS
 
 QUICK = PredictOptions(stability=False, num_threads=1)
+IN_SETS = ("plain.jpg", "signed.jpg", "text.png", "exif.webp", "lzw.tif")
 LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 
 
@@ -93,13 +94,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sets(pictures: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
-    """Three data sets of the pictures: stored as they are, stored as tiles, and indexed from a tar made elsewhere."""
+    """Three data sets of ten of the pictures: stored as they are, stored as tiles, and indexed from a tar made
+    elsewhere."""
     root = tmp_path_factory.mktemp("sets")
     tar = root / "tar" / "all.tar"
     tar.parent.mkdir()
     with tarfile.open(tar, "w") as made:
         for label, files in pictures.items():
-            for name, data in files.items():
+            for name, data in ((name, files[name]) for name in IN_SETS):
                 (root / "images" / label).mkdir(parents=True, exist_ok=True)
                 (root / "images" / label / name).write_bytes(data)
                 stem, _, extension = name.partition(".")
@@ -138,7 +140,7 @@ def test_shards_sidecars_and_evaluation_agree_with_files(
     expected = {verdict.content_id: verdict for verdict in plain}
     assert len(expected) == 2
     for dataset in sets:
-        assert len(dataset) == 18
+        assert len(dataset) == 2 * len(IN_SETS)
         assert set(dataset.column("content_id").tolist()) == set(expected)
         options = EvaluationOptions(device="cpu", draws=5)
         for row in evaluate_run(run, dataset, "test", options)[1].to_pylist():
@@ -189,7 +191,7 @@ def test_lossy_images_have_their_windows_and_scores_as_tiles(run: Path, tmp_path
     assert rows[0] == rows[1]
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_the_container_is_no_part_of_an_image(height: int, width: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -2,6 +2,7 @@
 larger they are."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,8 @@ def test_the_classes_differ_in_what_they_did(sets: dict[str, ShardDataset]) -> N
 def test_the_price_stands_in_the_description_and_the_summary(
     sets: dict[str, ShardDataset], sources: Path, tmp_path: Path
 ) -> None:
+    shutil.copytree(sets["tiles"].root, tmp_path / "out")
+    (tmp_path / "out/dataset.json").unlink()
     report = build(sources, tmp_path / "out", lossy="tiles")
     rows = rows_of(sets["tiles"])
     webps = [row for name, row in rows.items() if name in ("lossy.webp", "alpha.webp")]
@@ -139,8 +142,8 @@ def test_the_price_stands_in_the_description_and_the_summary(
     assert set(sets["keep"].info.tiled) == {"PNG"}
 
 
-def test_a_wrong_price_is_found(sources: Path, tmp_path: Path) -> None:
-    build(sources, tmp_path, lossy="tiles")
+def test_a_wrong_price_is_found(sets: dict[str, ShardDataset], tmp_path: Path) -> None:
+    shutil.copytree(sets["tiles"].root, tmp_path, dirs_exist_ok=True)
     document = json.loads((tmp_path / "dataset.json").read_text())
     document["tiled"]["AVIF"]["source_bytes"] += 1
     (tmp_path / "dataset.json").write_text(json.dumps(document))
@@ -173,13 +176,14 @@ def test_mistakes(changes: dict[str, object], message: str) -> None:
         BuildSettings(**changes)
 
 
-def test_a_build_goes_on_with_the_same_form_only(sources: Path, tmp_path: Path) -> None:
-    build(sources, tmp_path, lossy="tiles", lossy_over=0.01)
-    assert build(sources, tmp_path, lossy="tiles", lossy_over=0.01).finished_before
+def test_a_build_goes_on_with_the_same_form_only(small_images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build(small_images, out, lossy="tiles", lossy_over=0.01)
+    assert build(small_images, out, lossy="tiles", lossy_over=0.01).finished_before
     with pytest.raises(InputError, match=r"holds another build \(--lossy-over was 0.01 and is 0.0\)"):
-        build(sources, tmp_path, lossy="tiles")
+        build(small_images, out, lossy="tiles")
     with pytest.raises(InputError, match=r"--lossy was tiles and is keep"):
-        build(sources, tmp_path)
+        build(small_images, out)
 
 
 def test_a_dry_run_says_both_sizes(

@@ -195,8 +195,15 @@ def png_with_text(encode_image, unpacked: int, name: bytes, place: int) -> bytes
     return data[:at] + chunk(name, text) + data[at:]
 
 
-@pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
-@pytest.mark.parametrize("place", [0, 1], ids=["before the pixels", "behind them"])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        (b"zTXt", 0),
+        (b"iTXt", 1),
+        (b"iCCP", 0),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((b"zTXt", 1), (b"iTXt", 0), (b"iCCP", 1))),
+    ],
+)
 def test_long_texts_in_a_png_cost_no_image(name, place, encode_image, monkeypatch):
     """Images with texts of several megabytes are read, up to a limit. Generators write such texts, for example
     workflows, so rejecting them would remove one class."""

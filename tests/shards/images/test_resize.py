@@ -18,7 +18,7 @@ def by_pillow(pixels, width, height, cubic):
     return np.asarray(Image.fromarray(pixels).resize((width, height), kind))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(SIDES, SIDES, SIDES, SIDES, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
 def test_kernels_equal_pillow(height, width, tall, wide, cubic, extreme, random):
     """The compiled kernels give Pillow's bits for a whole image and for a part. Images of only 0 and 255 are among the

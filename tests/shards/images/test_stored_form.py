@@ -102,6 +102,12 @@ def build(sources: Path, out: Path, **changes: object) -> ShardDataset:
     return ShardDataset.open(out)
 
 
+@pytest.fixture(scope="module")
+def dataset(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
+    """The data set of these images, built with the default forms."""
+    return build(sources, tmp_path_factory.mktemp("stored"))
+
+
 def stored(dataset: ShardDataset) -> dict[str, tuple[str, bytes]]:
     """Returns source file name → (stored_as, bytes of the image member)."""
     found = {}
@@ -112,8 +118,7 @@ def stored(dataset: ShardDataset) -> dict[str, tuple[str, bytes]]:
     return found
 
 
-def test_each_kind_has_its_form(sources: Path, tmp_path: Path) -> None:
-    dataset = build(sources, tmp_path)
+def test_each_kind_has_its_form(dataset: ShardDataset) -> None:
     found = stored(dataset)
     assert {name for name, (form, _) in found.items() if form == "tiled"} == set(TILED)
     assert {name for name, (form, _) in found.items() if form == "baseline"} == set(BASELINE)
@@ -129,16 +134,15 @@ def test_each_kind_has_its_form(sources: Path, tmp_path: Path) -> None:
     assert verify_dataset(dataset, 1, lambda n: None) == []
 
 
-def test_a_shard_holds_members_of_one_format(sources: Path, tmp_path: Path) -> None:
-    dataset = build(sources, tmp_path)
+def test_a_shard_holds_members_of_one_format(dataset: ShardDataset) -> None:
     opened = {name: Image.open(io.BytesIO(data)).format for name, (_, data) in stored(dataset).items()}
     for row in dataset.table.to_pylist():
         (shard,) = (s for s in dataset.info.shards if s.name == row["shard"])
         assert shard.format == opened[Path(row["source_path"]).name]
 
 
-def test_the_manifest_tells_of_the_source(sources: Path, tmp_path: Path) -> None:
-    rows = {Path(r["source_path"]).name: r for r in build(sources, tmp_path).table.to_pylist()}
+def test_the_manifest_tells_of_the_source(dataset: ShardDataset) -> None:
+    rows = {Path(r["source_path"]).name: r for r in dataset.table.to_pylist()}
     assert (rows["rgb.png"]["format"], rows["rgb.png"]["mode"]) == ("PNG", "RGB")
     assert rows["progressive.jpg"]["progressive"]
     assert rows["progressive.jpg"]["not_indexable"] is None

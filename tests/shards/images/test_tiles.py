@@ -47,7 +47,7 @@ def test_pixels_are_the_same_for_every_reader(size: tuple[int, int], grey: bool)
 
 
 @given(st.data())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_windows_equal_slices(data: st.DataObject) -> None:
     height, width = data.draw(st.sampled_from(SIZES))
     pixels = scene(height, width)
@@ -214,11 +214,11 @@ def test_an_array_too_small_is_refused() -> None:
 
 
 def test_damaged_files_are_refused_or_read() -> None:
-    """Of 2,000 files with bytes changed anywhere, each gives pixels or ``BadTiles``, and never another exception."""
+    """Of 800 files with bytes changed anywhere, each gives pixels or ``BadTiles``, and never another exception."""
     random = np.random.default_rng(3)
     small = encode_tiled(scene(60, 250), PLENTY)
     refused = 0
-    for _ in range(2000):
+    for _ in range(800):
         file = bytearray(small)
         end = len(file) if random.random() < 0.3 else 200
         for at in random.integers(0, end, random.integers(1, 4)):
@@ -229,4 +229,4 @@ def test_damaged_files_are_refused_or_read() -> None:
                 image.read_all()
         except BadTiles:
             refused += 1
-    assert 200 < refused < 2000
+    assert 80 < refused < 800

@@ -131,7 +131,7 @@ def test_spacing_follows_the_bits() -> None:
 
 
 def test_share_of_a_photograph() -> None:
-    jpeg = make("4:2:0", 1000, 1500)
+    jpeg = make("4:2:0", 600, 900)
     assert len(build_entry_points(jpeg)) < 0.032 * len(jpeg)
 
 

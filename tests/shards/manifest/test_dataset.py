@@ -9,13 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shards.build.build import build_dataset
 from shards.build.finish import split_counts, write_manifest
-from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import DatasetInfo
 from shards.manifest.schema import SAMPLE_SCHEMA
+from tests.images.small_builds import build
 
 
 @pytest.fixture
@@ -143,16 +142,13 @@ def test_manifest_with_other_columns_is_refused(copy):
         ShardDataset.open(copy)
 
 
-def test_a_manifest_of_another_build_is_refused(copy, synthetic_images, tmp_path):
+def test_a_manifest_of_another_build_is_refused(small_copy):
     """A manifest of another build is refused even if that build has the same images, and equally many rows and
     shards."""
-    settings = BuildSettings(
-        split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, split_seed=7, samples_per_shard=5, global_size=64
-    )
-    build_dataset(synthetic_images, tmp_path / "other", settings, progress=False)
-    shutil.copy(tmp_path / "other/samples.arrow", copy / "samples.arrow")
+    build(small_copy / "images", small_copy / "other", split_seed=7)
+    shutil.copy(small_copy / "other/samples.arrow", small_copy / "out/samples.arrow")
     with pytest.raises(InputError, match=r"samples\.arrow is from another build than .*dataset\.json"):
-        ShardDataset.open(copy)
+        ShardDataset.open(small_copy / "out")
 
 
 def test_a_data_set_of_a_version_that_noted_no_digests_opens(copy, synthetic_dataset):

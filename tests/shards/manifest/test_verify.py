@@ -14,13 +14,26 @@ from shards.build.finish import write_manifest
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from shards.verify import CHECKS, verify_dataset
+from tests.images.small_builds import build
 from tests.machine.strangers import edit_info
 
 
+@pytest.fixture(scope="module")
+def whole(small_set, tmp_path_factory):
+    """A data set of ten small images. Do not write into it."""
+    root = tmp_path_factory.mktemp("verify")
+    for path in (small_set / "images").rglob("0*.jpg"):
+        copy = root / "images" / path.relative_to(small_set / "images")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    build(root / "images", root / "data")
+    return root / "data"
+
+
 @pytest.fixture
-def data(synthetic_shards, tmp_path):
-    """A copy of ``synthetic_shards`` that a test may damage."""
-    return shutil.copytree(synthetic_shards, tmp_path / "data")
+def data(whole, tmp_path):
+    """A copy of the data set that a test may damage."""
+    return shutil.copytree(whole, tmp_path / "data")
 
 
 def checks(folder):
@@ -94,7 +107,7 @@ def test_changed_json_is_found(data):
 def test_cut_and_missing_tars_are_found(data):
     info = ShardDataset.open(data).info
     first, second = (data / shard.name for shard in info.shards[:2])
-    first.write_bytes(first.read_bytes()[:30_000])
+    first.write_bytes(first.read_bytes()[:8_000])
     second.unlink()
     found, findings = checks(data)
     assert {"tar", "members", "image", "counts"} <= found
@@ -213,13 +226,13 @@ def test_command_tells_clean_from_damaged_by_its_exit_code(data, capsys):
 
 def test_names_cannot_command_the_terminal(tmp_path, coded_image, encode_image, capsys):
     """A file name with an escape sequence is stored unchanged in the manifest, but escaped on the screen."""
-    from scripts.build_shards import main as build
+    from scripts.build_shards import main as build_shards
 
     for index, name in enumerate(["real/a\x1b[2Jb.png", "real/c\x1b[2J.jpg", "fake/g\x1b[2Jn/d.png"]):
         path = tmp_path / "src" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_image(coded_image(index, 30, 20 + index), "PNG")[: 40 if index == 1 else None])
-    assert build([str(tmp_path / "src"), str(tmp_path / "out"), "--workers", "1"]) == 0
+    assert build_shards([str(tmp_path / "src"), str(tmp_path / "out"), "--workers", "1"]) == 0
     assert "\x1b" not in capsys.readouterr().out
     assert "fake/g\x1b[2Jn/d.png" in ShardDataset.open(tmp_path / "out").column("source_path")
     np.testing.assert_equal(main([str(tmp_path / "out")]), 0)

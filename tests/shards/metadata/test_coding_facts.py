@@ -116,7 +116,7 @@ def test_lengths_are_put_on_one_scale(encode_image):
     """``standard_bytes`` of optimised and progressive JPEGs estimates their length with standard Huffman tables. The
     files are small and smooth, because optimised tables save most there."""
     random, scales = np.random.default_rng(0), []
-    for _ in range(40):
+    for _ in range(24):
         coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
         size = random.integers(40, 300, 2).tolist()
         image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)

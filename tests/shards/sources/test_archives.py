@@ -31,8 +31,8 @@ def built(folder, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "form",
-    [  # of zips one that is packed and one whose names are of Windows, of tars one plain and one gzipped
-        form if form in ("deflated zip", "zip of Windows", "tar", "tgz") else pytest.param(form, marks=pytest.mark.slow)
+    [  # of zips one that is packed and one whose names are of Windows, of tars one that is gzipped
+        form if form in ("deflated zip", "zip of Windows", "tgz") else pytest.param(form, marks=pytest.mark.slow)
         for form in FORMS
     ],
 )

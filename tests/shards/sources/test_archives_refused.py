@@ -98,7 +98,7 @@ def test_names_that_are_no_utf8_in_a_tar_are_set_aside(folder, tmp_path):
     assert read_sources(path).misnamed == ["real/\\udcff.jpg"]
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("method", [pytest.param(zipfile.ZIP_STORED, marks=pytest.mark.slow), zipfile.ZIP_DEFLATED])
 def test_damage_costs_one_image(method, folder, tmp_path):
     path = write_zip(tmp_path / "a.zip", files_below(folder), method)
     data = bytearray(path.read_bytes())

@@ -13,7 +13,6 @@ import pytest
 
 from scripts.build_shards import main as build_shards
 from shards.build.build import build_dataset
-from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.files.parquet_file import read_parquet
 from shards.manifest.dataset import ShardDataset
@@ -25,10 +24,10 @@ from shards.sources.read import read_sources
 from shards.sources.source_list import SourceList, SourceRules
 from shards.sources.words import Words, parse_labels
 from tests.images.image_tables import FORMS, Row, features, rows_of, table_of, write_saved, write_tables
+from tests.images.small_builds import SETTINGS
 from tests.machine.folder_contents import assert_same_files
 from tests.machine.killed_at_rename import killed_at_rename
 
-SETTINGS = BuildSettings(split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64)
 DRAWN = SourceRules(given_split=False)
 
 
@@ -38,10 +37,15 @@ def rows(synthetic_images: Path) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def built(rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def small_rows(small_set: Path) -> list[Row]:
+    return rows_of(small_set / "images")
+
+
+@pytest.fixture(scope="module")
+def built(small_rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(folder of tables, folder of the data set that is built from them)."""
     root = tmp_path_factory.mktemp("tables")
-    write_tables(root / "set", rows)
+    write_tables(root / "set", small_rows)
     build_dataset(root / "set", root / "out", SETTINGS, progress=False, rules=DRAWN)
     return root / "set", root / "out"
 
@@ -89,8 +93,8 @@ def test_every_form_gives_the_bytes_labels_and_generators_of_the_files(
     assert files.where(sorted(found)[1]).endswith((".parquet, row 2", ".arrow, row 2"))
 
 
-def test_a_build_has_the_samples_of_the_folder(built: tuple[Path, Path], synthetic_shards: Path) -> None:
-    assert samples(built[1]) == samples(synthetic_shards)
+def test_a_build_has_the_samples_of_the_folder(built: tuple[Path, Path], small_set: Path) -> None:
+    assert samples(built[1]) == samples(small_set / "out")
     assert not (built[1] / SCRATCH_NAME).exists()
     assert build_dataset(built[0], built[1], SETTINGS, progress=False, rules=DRAWN).finished_before
     assert not (built[1] / SCRATCH_NAME).exists()
@@ -118,9 +122,7 @@ def test_a_killed_build_goes_on(
     assert_same_files(out, built[1])
 
 
-def test_a_table_that_was_written_again_is_looked_into(
-    built: tuple[Path, Path], rows: list[Row], tmp_path: Path
-) -> None:
+def test_a_table_that_was_written_again_is_looked_into(built: tuple[Path, Path], tmp_path: Path) -> None:
     source, out = tmp_path / "set", tmp_path / "out"
     shutil.copytree(built[0], source)
     killed_at_rename(lambda: build_dataset(source, out, SETTINGS, progress=False, rules=DRAWN), 5)
@@ -229,16 +231,16 @@ def test_images_that_are_not_inside(rows: list[Row], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["datasets", "arrow"])
 def test_bad_rows_are_rejected_alone(
-    rows: list[Row], tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+    small_rows: list[Row], tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", str(max(len(row.data or b"") for row in rows)))
+    monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", str(max(len(row.data or b"") for row in small_rows)))
     bad = {
         1: (None, "unreadable", "the row holds no image"),
         4: (b"https://example.org/a.jpg", "not_an_image", "the row holds an address instead of the image: https://exa"),
         6: (bytes(1 << 20), "too_large", "1,048,576 bytes, more than GLASS_MAX_IMAGE_BYTES"),
         9: (b"", "empty_file", ""),
     }
-    spoilt = [Row(r.name, bad[i][0], r.label, r.generator) if i in bad else r for i, r in enumerate(rows)]
+    spoilt = [Row(r.name, bad[i][0], r.label, r.generator) if i in bad else r for i, r in enumerate(small_rows)]
     out = tmp_path / "out"
     build_dataset(write_tables(tmp_path / "set", spoilt, form, parts=1), out, SETTINGS, progress=False, rules=DRAWN)
     rejected = {row["source_path"][-2:]: row for row in read_parquet(out / "rejected.parquet").to_pylist()}
@@ -247,7 +249,7 @@ def test_bad_rows_are_rejected_alone(
     }
     for row, (_, _, detail) in bad.items():
         assert rejected[f"{row:02d}"]["detail"].startswith(detail)
-    assert ShardDataset.open(out).info.num_samples == len(rows) - len(bad)
+    assert ShardDataset.open(out).info.num_samples == len(small_rows) - len(bad)
 
 
 @pytest.mark.parametrize("form", ["datasets", "one page", "arrow"])
@@ -287,7 +289,7 @@ def test_a_saved_set_has_all_its_files(rows: list[Row], tmp_path: Path, monkeypa
         read_sources(source)
     (source / "state.json").unlink()
     (source / "data.arrow").write_bytes(compressed(table_of(rows)))
-    with pytest.raises(InputError, match=r"data\.arrow .* of a kind that datasets does not write"):
+    with pytest.raises(InputError, match=r"data\.arrow .* not of a kind that the library datasets writes"):
         read_sources(source)
 
 
@@ -306,7 +308,7 @@ def test_splits_of_a_saved_dictionary(rows: list[Row], tmp_path: Path) -> None:
     assert (splits.count("train"), splits.count("test")) == (18, 6)
 
 
-@pytest.mark.parametrize("form", ["datasets", "one group"])
+@pytest.mark.parametrize("form", [pytest.param("datasets", marks=pytest.mark.slow), "one group"])
 def test_memory_does_not_depend_on_the_file(tmp_path: Path, form: str) -> None:
     """At most 10 MB of a file are held in memory, both with many row groups and with a single group of small pages."""
     rows = [Row(f"{number}.jpg", os.urandom(200_000), number % 2) for number in range(120)]
@@ -325,7 +327,7 @@ def test_the_dry_run_looks_at_images_without_unpacking(
     build_shards([str(built[0]), str(tmp_path / "out"), "--dry-run"])
     text = capsys.readouterr().out
     assert "labels of" in text
-    assert re.search(r"formats .*JPEG \d.* \(of 6 images opened\)", text)
+    assert re.search(r"formats .*JPEG \d.* \(of 4 images opened\)", text)
     assert "unpacked to .build_sources" in text
     assert not (tmp_path / "out").exists()
 

@@ -1,8 +1,11 @@
 """Where images come from: class folders and lists in CSV, JSON lines or Parquet; and which mistakes in them are
 refused."""
 
+import inspect
 import os
+import sys
 import tarfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,24 +94,23 @@ def test_name_that_is_not_utf8_is_set_aside(tmp_path):
 
 
 def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
+    """Folders are read even where they lie deeper than Python may recurse."""
     touch(tmp_path, "generated/c.jpg", "real/a.jpg")
-    folders = [tmp_path / "real/d"]
-    while len(folders) < 1100:
-        folders.append(folders[-1] / "d")
+    folders = [f"{tmp_path}/real/d" + "/d" * depth for depth in range(400)]
     for folder in folders:
-        folder.mkdir()
-    deep = folders[-1] / "deep.jpg"
+        os.mkdir(folder)
+    deep = Path(folders[-1], "deep.jpg")
     deep.touch()
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 300)
     try:
         assert len(read_sources(tmp_path).table) == 3
         assert [name for name, _ in LocalFiles(tmp_path).walk("real")] == [
             "real/a.jpg",
             str(deep.relative_to(tmp_path)),
         ]
-    finally:  # shutil.rmtree cannot
-        deep.unlink()
-        for folder in reversed(folders):
-            folder.rmdir()
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @pytest.mark.parametrize(

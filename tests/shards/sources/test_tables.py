@@ -338,7 +338,7 @@ class TestMetadata:
         "---\n!!python/object/apply:os.system ['touch pwned']\n---\n",
         "---\ndataset_info: {features: [{name: label, dtype: {class_label: {names: {a: real}}}}]}\n---\n",
         "---\ndataset_info: {features: [{name: label, dtype: {class_label: {names: [[real], fake]}}}]}\n---\n",
-        "---\n" + "[" * 3_000 + "\n---\n",
+        "---\n" + "[" * 600 + "\n---\n",
         "---\na: &a [1]\nb: &b [*a, *a]\nx: 9999-99-99\n---\n",
         "---\n" + "x: y\n" * 100_000 + "---\n",
         card(label=["real", "fake"]).replace("dataset_info:\n", "info:\n"),

@@ -41,8 +41,8 @@ def labels_in(tars: list[Path], **settings: Any) -> list[int]:
             ("train/real", "train/fake/sdxl", "train/edited/a", "train/edited/b"),
             [],
             r"train/edited/ holds 2 images beside real = real and fake = generated, and its name says no class: "
-            r"use --label edited=real or --label edited=generated to say what it means, or leave its images out with "
-            r"--skip edited",
+            r"use --label edited=real or --label edited=generated to define what it means, or leave its images out "
+            r"with --skip edited",
         ),
         (("real", "fake", "real_faces"), [], "real_faces/ holds 1 image beside"),
         (("real", "fake", "not_fake"), [], "not_fake/ holds 1 image beside"),

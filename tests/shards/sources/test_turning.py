@@ -58,7 +58,16 @@ def test_a_field_that_asks_for_generated_does_not(field: str, tmp_path: Path) ->
 @pytest.mark.parametrize("member", [pytest.param("cls", marks=pytest.mark.slow), "json"])
 @pytest.mark.parametrize(
     ("field", "of_generated"),
-    [("is_fake", 1), ("isReal", 0), ("not_fake", 0), ("notReal", 1), ("ai_generated", True), ("is_real", "no")],
+    [
+        ("is_fake", 1),
+        ("notReal", 1),
+        ("is_real", "no"),
+        # How names and values are read is tested without an index, for all of them.
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (("isReal", 0), ("not_fake", 0), ("ai_generated", True))
+        ),
+    ],
 )
 def test_a_number_is_held_against_the_fields_beside_it(
     member: str, field: str, of_generated: Any, tmp_path: Path
@@ -243,7 +252,7 @@ def test_one_folder_linked_as_both_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in/real/more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in/real/again").symlink_to(tmp_path / "elsewhere")
     notes = read_sources(tmp_path / "in").notes
-    assert any("skipped 1 link to folders that are read anyway, for example" in note for note in notes)
+    assert any("skipped 1 link to folders that are read already, for example" in note for note in notes)
     (tmp_path / "in/fake/more").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(
         InputError, match=r"in/real/again and \S*in/fake/more are links to the same folder, \S*elsewhere, once as real"

@@ -14,16 +14,14 @@ from bench.corpora.range_server import Server, serving
 from scripts.build_shards import main as build_shards
 from scripts.verify_shards import main as verify_shards
 from shards.build.build import build_dataset
-from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.sources.read import read_sources
 from shards.store.http_store import HttpStore
+from tests.images.small_builds import SETTINGS
 from tests.machine.folder_contents import assert_same_files
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
-
-SETTINGS = BuildSettings(split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64)
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +32,11 @@ def small_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stored(synthetic_images: Path) -> Iterator[str]:
+def stored(small_set: Path) -> Iterator[str]:
     """Yields the URL of a store that holds the images, and some files that must be ignored."""
     store = fsspec.filesystem("memory")
-    for path in synthetic_images.rglob("*.*"):
-        name = path.relative_to(synthetic_images)
+    for path in (small_set / "images").rglob("*.*"):
+        name = path.relative_to(small_set / "images")
         store.pipe_file(f"/bucket/images/{name}", path.read_bytes())
     store.pipe_file("/bucket/images/real/notes.txt", b"x")
     store.pipe_file("/bucket/images/real/.trash/a.jpg", b"x")
@@ -48,10 +46,10 @@ def stored(synthetic_images: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def web(synthetic_images: Path, tmp_path: Path) -> Iterator[Server]:
+def web(small_set: Path, tmp_path: Path) -> Iterator[Server]:
     """Yields a web server that does not list its folders. It holds the images and lists that name them."""
     root = tmp_path / "web"
-    shutil.copytree(synthetic_images, root)
+    shutil.copytree(small_set / "images", root)
     names = sorted(str(path.relative_to(root)) for path in root.rglob("*.*"))
     rows = [(n, n.split("/")[0], n.split("/")[1] if n[0] == "g" else "") for n in names]
     with (root / "list.csv").open("w", newline="") as file:
@@ -62,33 +60,31 @@ def web(synthetic_images: Path, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(stored: str, synthetic_shards: Path, tmp_path: Path) -> None:
+def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(stored: str, small_set: Path, tmp_path: Path) -> None:
     report = build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
-    assert_same_files(tmp_path / "out", synthetic_shards)
+    assert_same_files(tmp_path / "out", small_set / "out")
     assert report.notes == [
-        "labels by folder: real = real (12), generated = generated (12)",
+        "labels by folder: real = real (8), generated = generated (8)",
         "skipped because no name says real or generated: other/ (1 image) (to use them: --label WORD=real|generated)",
         "skipped 1 file without an image extension (.txt 1)",
     ]
     assert build_dataset(stored, tmp_path / "out", SETTINGS, progress=False).finished_before
 
 
-def test_an_image_that_was_written_anew_in_the_store_is_noticed(
-    stored: str, synthetic_images: Path, tmp_path: Path
-) -> None:
+def test_an_image_that_was_written_anew_in_the_store_is_noticed(stored: str, small_set: Path, tmp_path: Path) -> None:
     build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
-    other = next((synthetic_images / "generated").rglob("*.jpg")).read_bytes()
+    other = next((small_set / "images/generated").rglob("*.jpg")).read_bytes()
     fsspec.filesystem("memory").pipe_file("/bucket/images/real/01.jpg", other)
     with pytest.raises(InputError, match=r"1 file changed, for example real/01\.jpg"):
         build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
 
 
 @pytest.mark.parametrize("name", [pytest.param("list.csv", marks=pytest.mark.slow), "list.parquet"])
-def test_a_list_on_a_web_server(web: Server, synthetic_shards: Path, tmp_path: Path, name: str) -> None:
-    web.fault_share = 0.2
+def test_a_list_on_a_web_server(web: Server, small_set: Path, tmp_path: Path, name: str) -> None:
+    web.fault_share = 0.3
     build_dataset(f"{web.url}/{name}", tmp_path / "out", SETTINGS, progress=False)
     assert sum(count for key, count in web.counts.items() if key.startswith("fault_")) > 5
-    assert_same_files(tmp_path / "out", synthetic_shards)
+    assert_same_files(tmp_path / "out", small_set / "out")
 
 
 def test_a_card_beside_a_list_says_what_its_numbers_mean(web: Server) -> None:
@@ -115,9 +111,9 @@ def test_a_card_beside_a_list_says_what_its_numbers_mean(web: Server) -> None:
 
 
 @pytest.mark.slow  # processes; one fetches above, and two build in test_build
-def test_workers_fetch_for_themselves(web: Server, synthetic_shards: Path, tmp_path: Path) -> None:
+def test_workers_fetch_for_themselves(web: Server, small_set: Path, tmp_path: Path) -> None:
     build_dataset(f"{web.url}/list.csv", tmp_path / "out", SETTINGS, 2, progress=False)
-    assert_same_files(tmp_path / "out", synthetic_shards)
+    assert_same_files(tmp_path / "out", small_set / "out")
 
 
 def test_a_listed_image_that_is_not_there_is_a_bad_image_as_on_a_disk(web: Server, tmp_path: Path) -> None:
@@ -129,7 +125,7 @@ def test_a_listed_image_that_is_not_there_is_a_bad_image_as_on_a_disk(web: Serve
 
 
 def test_a_store_that_stops_answering_stops_the_build(
-    web: Server, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    web: Server, small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that stops responding stops the build and no image is rejected. The same command continues the build once
     the store responds again."""
@@ -141,14 +137,14 @@ def test_a_store_that_stops_answering_stops_the_build(
             build_dataset(f"{web.url}/list.csv", out, SETTINGS, progress=False)
     web.dead = ()
     build_dataset(f"{web.url}/list.csv", out, SETTINGS, progress=False)
-    assert_same_files(out, synthetic_shards)
+    assert_same_files(out, small_set / "out")
 
 
 @pytest.mark.parametrize("path", ["../secret.jpg", "/etc/passwd", "a/../../x.jpg"])
 def test_a_list_cannot_lead_out_of_its_folder(web: Server, tmp_path: Path, path: str) -> None:
     with (web.root / "list.csv").open("a") as file:
         file.write(f"{path},real,\n")
-    with pytest.raises(InputError, match=r"list\.csv, line 26: .*is outside of the list's folder"):
+    with pytest.raises(InputError, match=r"list\.csv, line 18: .*is outside of the list's folder"):
         build_dataset(f"{web.url}/list.csv", tmp_path / "out", SETTINGS, progress=False)
 
 

@@ -14,14 +14,13 @@ from loaders import build_loader
 from loaders.reading.open_shards import OpenShards
 from scripts.audit import main as audit
 from scripts.verify_shards import main as verify_shards
-from shards.build.build import build_dataset
-from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.files.file_names import is_digest, is_file_name, within
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import read_info
 from shards.store.cache import ShardCache
 from shards.store.folder import RemoteFolder
+from tests.images.small_builds import build
 from tests.machine.strangers import CONFIG, answering, edit_info, edit_rows
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -81,10 +80,13 @@ def test_names_that_no_file_of_a_folder_has(tmp_path: Path, name: str) -> None:
         lambda info: info.update(num_samples=10**30),
     ],
 )
-def test_a_description_that_no_build_has_written(own_shards: Path, edit: Callable[..., object]) -> None:
-    edit_info(own_shards, edit)
+def test_a_description_that_no_build_has_written(
+    synthetic_shards: Path, tmp_path: Path, edit: Callable[..., object]
+) -> None:
+    shutil.copy(synthetic_shards / "dataset.json", tmp_path)
+    edit_info(tmp_path, edit)
     with pytest.raises(InputError, match=r"dataset\.json is damaged"):
-        read_info(own_shards)
+        read_info(tmp_path)
 
 
 def test_a_store_is_asked_for_no_shard_that_the_description_does_not_know(own_shards: Path) -> None:
@@ -113,19 +115,17 @@ def test_a_page_lists_no_more_files_than_a_list_may(monkeypatch: pytest.MonkeyPa
         RemoteFolder(url).tree("set")
 
 
-def test_a_plan_out_of_a_store_names_no_folder(synthetic_images: Path, tmp_path: Path) -> None:
+def test_a_plan_out_of_a_store_names_no_folder(small_copy: Path) -> None:
     """A format in a plan that is not a known format is an ``InputError``, because it becomes part of file names. It
     used to raise ``ValueError``."""
     import pyarrow.parquet as pq
 
-    settings = BuildSettings(split_shares={"train": 1.0}, global_size=64)
-    build_dataset(synthetic_images, tmp_path / "out", settings, progress=False)
-    plan = tmp_path / "out" / ".build_plan.parquet"
+    plan = small_copy / "out" / ".build_plan.parquet"
     table = pq.read_table(plan)
     words = pa.array(["../x", *table.column("format").to_pylist()[1:]])
     pq.write_table(table.set_column(table.column_names.index("format"), "format", words), plan)
     with pytest.raises(InputError, match=r"\.build_plan\.parquet is damaged \(its format '\.\./x'"):
-        build_dataset(synthetic_images, tmp_path / "out", settings, progress=False)
+        build(small_copy / "images", small_copy / "out")
 
 
 def test_errors_about_a_set_in_a_store_name_its_address(

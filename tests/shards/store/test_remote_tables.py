@@ -34,8 +34,8 @@ def small_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def rows(synthetic_images: Path) -> list[Row]:
-    return rows_of(synthetic_images)
+def rows(small_set: Path) -> list[Row]:
+    return rows_of(small_set / "images")
 
 
 @pytest.fixture
