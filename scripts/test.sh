@@ -23,8 +23,9 @@ unset PYTHONDONTWRITEBYTECODE  # else each of some hundred processes compiles al
 kernels=shards/jpeg/__pycache__/compiled
 if [ ! "$kernels" -nt "$stamp" ] || [ -n "$(find shards/jpeg shards/images glass/auditing -name '*.py' -newer "$kernels")" ]; then
   echo "== compiling kernels (about a minute, once)"
-  python -m pytest -q tests/loaders/test_splice.py tests/loaders/test_golden.py tests/shards/images/test_identity.py \
-    tests/project/test_output_schemas.py -k "grey or texture or audits or data_set_fits" >/dev/null && touch "$kernels" || true
+  python -m pytest -q -n 2 --dist loadfile tests/loaders/test_splice.py tests/loaders/test_golden.py \
+    tests/shards/images/test_identity.py tests/project/test_output_schemas.py \
+    -k "grey or texture or audits or data_set_fits" >/dev/null && touch "$kernels" || true
 fi
 
 checks_began=$SECONDS

@@ -1,58 +1,66 @@
 """Memory that a decoder frees is kept for the next image, unless the user's environment sets other thresholds."""
 
+import json
+import os
 import platform
-import resource
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 
-import numpy as np
 import pytest
 
-from shards.allocation import keep_freed_memory, return_freed_memory
-
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thresholds are glibc's")
-ROUNDS, BLOCK = 40, 4 << 20
-"""Number of rounds, and size in bytes of a block: 4 MB, as much as Pillow uses for an image of one megapixel."""
+BLOCK = 4 << 20
+"""Size in bytes of a block: 4 MB, as much as Pillow uses for an image of one megapixel."""
 FEWEST = 2 * BLOCK // (2 << 20)
 """Minimum number of page faults per round if the kernel has to provide two new blocks. It is 4 with huge pages of 2 MB,
 which NumPy requests and some machines grant; with pages of 4 KB it is 2,048."""
+NAMES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 
+MEASURE = """
+import json, os, resource, sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from shards.allocation import keep_freed_memory, return_freed_memory
 
-def faults_of_reuse() -> float:
-    """Returns the number of page faults per round. In each round, a thread allocates, fills and frees two blocks, as a
-    loader does for images."""
+def fill(rounds):
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for _ in range(rounds):
+        held = [np.ones(int(sys.argv[1]), np.uint8) for _ in range(2)]
+        del held
+    return (resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before) / rounds
 
-    def fill(rounds):
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
-        for _ in range(rounds):
-            held = [np.ones(BLOCK, np.uint8) for _ in range(2)]
-            del held
-        return (resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before) / rounds
-
+def faults_of_reuse():
     with ThreadPoolExecutor(1) as pool:
         pool.submit(fill, 3).result()
-        return pool.submit(fill, ROUNDS).result()
+        return pool.submit(fill, 40).result()
+
+return_freed_memory()
+faults = [faults_of_reuse()]
+os.environ.update(json.loads(sys.argv[2]))
+keep_freed_memory()
+print(json.dumps([*faults, faults_of_reuse()]))
+"""
 
 
-@pytest.fixture
-def untouched(monkeypatch):
-    """Removes malloc's thresholds from the environment during a test. Afterwards, restores them to the values that all
-    test processes use."""
-    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
-        monkeypatch.delenv(name, raising=False)
-    yield monkeypatch
-    monkeypatch.undo()
-    keep_freed_memory()
+def faults_of_reuse(**environment: str) -> tuple[float, float]:
+    """Returns the numbers of page faults per round before and after ``keep_freed_memory()`` in this environment.
+
+    In each round, a thread allocates, fills and frees two blocks, as a loader does for images. A process of its own
+    measures: the heap of this one has holes in which a block may fit without any fault.
+    """
+    command = [sys.executable, "-c", MEASURE, str(BLOCK), json.dumps(environment)]
+    clean = {name: value for name, value in os.environ.items() if name not in NAMES}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=clean)
+    before, after = json.loads(done.stdout)
+    return before, after
 
 
-def test_freed_blocks_are_kept_for_the_next_image(untouched):
-    return_freed_memory()
-    assert faults_of_reuse() >= FEWEST  # the counter counts
-    keep_freed_memory()
-    assert faults_of_reuse() < 1
+def test_freed_blocks_are_kept_for_the_next_image():
+    before, after = faults_of_reuse()
+    assert before >= FEWEST  # the counter counts
+    assert after < 1
 
 
-def test_a_threshold_of_the_user_stays(untouched):
-    return_freed_memory()
-    untouched.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
-    keep_freed_memory()
-    assert faults_of_reuse() >= FEWEST
+def test_a_threshold_of_the_user_stays():
+    _, after = faults_of_reuse(MALLOC_TRIM_THRESHOLD_="65536")
+    assert after >= FEWEST

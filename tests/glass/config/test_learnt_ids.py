@@ -96,7 +96,7 @@ def table(ids: list[int], **metadata: str) -> pa.Table:
         (table([2, 1]), "ids out of order"),
         (table([1, 1]), "ids out of order"),
         (table([1], format_version="9"), "another format version"),
-        (table([1], weights_sha256="others"), "belongs to other weights"),
+        (table([1], weights_sha256="others"), "belongs to weights other"),
         (table([1]).select(["content_id"]), "other columns"),
         (table([1]).replace_schema_metadata(None), "another format version"),
     ],
@@ -127,7 +127,7 @@ def test_an_export_has_it_only_where_that_is_asked(synthetic_dataset: ShardDatas
     read = read_learnt_ids(with_ids, sha256)
     assert read is not None
     assert read.content_id.tolist() == learnt.content_id.tolist()
-    with pytest.raises(InputError, match="other weights"):
+    with pytest.raises(InputError, match="weights other than"):
         read_learnt_ids(with_ids, "others")
 
 

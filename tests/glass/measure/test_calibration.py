@@ -110,7 +110,7 @@ class TestFile:
 
     def test_other_weights(self, tmp_path, calibration):
         write_calibration(tmp_path, calibration)
-        with pytest.raises(InputError, match="other weights"):
+        with pytest.raises(InputError, match="weights other than"):
             read_calibration(tmp_path, "others")
 
     @pytest.mark.parametrize(
