@@ -184,7 +184,7 @@ def _work_with_others(search: "Search", options: argparse.Namespace, words: list
         search.work(options.trials, _tell)
         for number, other in enumerate(others, start=1):
             if code := other.wait():
-                print(f"worker {number} ended with exit code {code}; the other workers ran its trials")
+                print(f"worker {number} ended with exit code {code}; its trials were left to the other workers")
     finally:
         for other in others:
             if other.poll() is None:

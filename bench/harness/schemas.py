@@ -202,7 +202,7 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
 
 
 class Line(TypedDict):
-    """A line of ``bench/results/*.jsonl``. :data:`SCHEMAS` maps the bench to the type of its ``document``."""
+    """A line of ``bench/results/*.jsonl``. The bench determines the type of the ``document``."""
 
     bench: str
     machine: str

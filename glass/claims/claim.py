@@ -40,7 +40,7 @@ class Claim(msgspec.Struct, frozen=True):
     """Result of checking the claim's signature. Unsigned text, which anyone can write, is always ``not checked``; so is
     a manifest that is stored elsewhere, or that cannot be checked because the extra ``c2pa`` is not installed."""
     says: Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
-    """The claim as readable text, always the result of :func:`plain`."""
+    """The claim as readable text, without control characters."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "says", plain(self.says))

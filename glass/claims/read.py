@@ -32,7 +32,7 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
     try:
         image = open_image(data)
     except RejectedImage as error:
-        return [Claim("generator text", "not checked", f"its metadata could not be read ({error})")]
+        return [Claim("generator text", "not checked", f"nothing that could be read ({error})")]
     signed = _guarded("c2pa", lambda: _signed(image, data, trust))
     written = _guarded("generator text", lambda: _written(image, data, looked_elsewhere=bool(signed)))
     return signed + written
@@ -73,4 +73,4 @@ def _guarded(source: Literal["c2pa", "generator text"], read: Callable[[], list[
         return read()
     except Exception as error:
         require_sound_machine(error)
-        return [Claim(source, "not checked", f"its metadata could not be read ({type(error).__name__}: {error})")]
+        return [Claim(source, "not checked", f"nothing that could be read ({type(error).__name__}: {error})")]

@@ -31,7 +31,7 @@ SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network's settings. Raises ``InputError`` naming the invalid value."""
+    """The network's settings."""
 
     kind: Kind = "glass"
     """``glass`` sees the global view and the crops, ``single_view`` the global view only."""
@@ -138,7 +138,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of the training loop. Raises ``InputError`` naming the invalid value."""
+    """Settings of the training loop."""
 
     patience: Positive | None = None
     """End the run after this many consecutive epochs without an improvement in ``select_by``; None: train all

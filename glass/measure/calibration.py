@@ -90,8 +90,8 @@ class ViewSettings:
 class Calibration:
     """Converts one model's scores, computed with ``views``, into probabilities and verdicts.
 
-    Scores are given as margins, i.e. logit(generated) - logit(real). ``calibration.json`` holds the fields of this
-    class, and in addition ``rules`` and ``versions``.
+    Scores are given as margins, i.e. logit(generated) - logit(real). ``calibration.json`` holds these
+    fields, and in addition ``rules`` and ``versions``.
     """
 
     temperature: Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]

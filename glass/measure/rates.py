@@ -27,6 +27,7 @@ def clopper_pearson(count: float, total: float) -> tuple[float, float]:
     # Takes a moment to import, and most commands do not need it. scipy.stats gives the same numbers forty times slower.
     from scipy.special import betaincinv
 
+    count, total = float(count), float(total)  # NumPy's float32 would be computed with seven digits
     low = float(betaincinv(count, total - count + 1, TAIL)) if count > 0 else 0.0
     high = float(betaincinv(count + 1, total - count, 1 - TAIL)) if count < total else 1.0
     return low, high

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.memory.memory_model import Row, ViewCosts, fitted, is_measured, view_costs
+from glass.model.architectures import shapes_only
 from glass.model.model import Glass, build_model
-from glass.model.unfilled import WithoutRandomWeights
 
 __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", "advice", "usable_bytes"]
 
@@ -80,7 +79,7 @@ class Planner:
         self.config = config
         model, loader = config.model, config.loader
         self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # equally large
-        with torch.device("meta"), WithoutRandomWeights():  # has shapes, and no weights in memory
+        with shapes_only():  # and no weights in memory
             network = build_model(config, with_weights=False)
         self.global_costs = self._costs(model.global_backbone, loader.global_size)
         self.local_costs, self.has_crops = self.global_costs, model.kind == "glass"

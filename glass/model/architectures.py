@@ -69,7 +69,8 @@ FILLING = frozenset(
     getattr(torch.Tensor, name)
     for name in ("uniform_", "normal_", "erfinv_", "clamp_", "mul_", "add_", "zero_", "fill_")
 )
-"""The methods with which layers give their weights first values."""
+"""The methods with which layers give their weights first values. Errors in their numbers are not found on the meta
+device, where they are skipped."""
 
 
 class _WithoutFirstValues(TorchFunctionMode):
@@ -77,7 +78,8 @@ class _WithoutFirstValues(TorchFunctionMode):
     but torch would trace each call in Python, which takes longer than filling real weights."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in FILLING and args[0].is_meta and not any(torch.is_tensor(value) for value in args[1:]):
+        given = [*args[1:], *(kwargs or {}).values()]
+        if function in FILLING and args[0].is_meta and not any(map(torch.is_tensor, given)):
             return args[0]
         return function(*args, **(kwargs or {}))
 

@@ -19,8 +19,7 @@ Each of them returns the tensor."""
 class WithoutRandomWeights(TorchFunctionMode):
     """Context manager: networks built inside it have uninitialised memory in place of random initial weights.
 
-    Use it only if every parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires, or
-    if the networks are on the meta device.
+    Use it only if every parameter is replaced afterwards, as :func:`glass.export.model_folder.load_state` requires.
     """
 
     def __torch_function__(

@@ -7,7 +7,7 @@ from shards.images.rejection import RejectedImage
 
 __all__ = ["claims_of"]
 
-_CONVERTED = "its metadata could not be read (the shard has a converted copy of the file)"
+_CONVERTED = "nothing that could be read (the shard has a converted copy of the file)"
 
 
 def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...]:
@@ -20,7 +20,7 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
     try:
         data = source.read()
     except RejectedImage as error:
-        return (Claim("generator text", "not checked", f"its metadata could not be read ({error})"),)
+        return (Claim("generator text", "not checked", f"nothing that could be read ({error})"),)
     return tuple(read_claims(data, trust))
 
 

@@ -88,7 +88,7 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
     curve.set(
         xlabel=given_as, ylabel="share of generated images", title="reliability", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
     )
-    spread.set(xlabel=given_as, ylabel="share of images", title="confidence", ylim=(0, None))
+    spread.set(xlabel=given_as, ylabel="share of images", title="spread of the scores", ylim=(0, None))
     for axes in (curve, spread):
         add_legend(axes, "best")
     return [as_svg(left, "Reliability diagram"), as_svg(right, "Spread of the scores")]

@@ -20,8 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from glass.config.run_config import RunConfig
 from glass.memory.counts import CudaAllocator, KeptStorages, LiveStorages, storage_bytes
 from glass.memory.process_peak import ProcessPeak
+from glass.model.architectures import shapes_only
 from glass.model.model import build_model
-from glass.model.unfilled import WithoutRandomWeights
 from glass.train import run
 from glass.train.processes import make_accelerator
 from glass.train.step import Engine, Totals
@@ -175,7 +175,7 @@ def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Modul
     The network is first built outside the fake tensor mode, on the meta device, because timm reads tensor values while
     building a network.
     """
-    with unset_fake_temporarily(), torch.device("meta"), WithoutRandomWeights():
+    with unset_fake_temporarily(), shapes_only():
         model = build_model(config, with_weights=with_weights)
     for module in model.modules():
         for name, weight in module.named_parameters(recurse=False):

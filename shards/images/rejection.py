@@ -23,7 +23,7 @@ REASONS = {
     "unsafe_member": "a member of an archive is a link, a device or a sparse file, or its name leads out of it",
     "no_image": "the sample has no image with a wanted extension",
     "shared_key": "several images in the tar share a key, which ends at the first dot (see --last-dot of glass index)",
-    "no_label": "no label was found: the sample may be real or generated",
+    "no_label": "nothing says whether the sample is real or generated",
 }
 """Reason → its meaning, in the order in which summaries list them."""
 

@@ -26,7 +26,7 @@ INFO_NAME = "dataset.json"
 
 
 class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """One tar of a data set. Raises ``ValueError`` for an unsafe name, or a digest that is malformed or missing.
+    """One tar of a data set. Its name must be safe and its digests well-formed.
 
     Tars and sidecars written by this project are in the data set's folder. Tars made elsewhere may be in other folders.
     """

@@ -71,6 +71,13 @@ def test_a_schema_is_one(output: Output) -> None:
     jsonschema.Draft202012Validator.check_schema(validator(output.schema).schema)
 
 
+def test_descriptions_are_for_readers_of_json() -> None:
+    """They come from docstrings, but must not speak of Python: no roles of Sphinx, no exceptions, no classes."""
+    for output in OUTPUTS:
+        text = schema_text(output.kind)
+        assert not re.search(r":\w+:`|Raises |this class", text), output.schema
+
+
 def test_every_command_that_is_named_exists() -> None:
     named = {command for output in OUTPUTS for command in re.findall(r"glass ([a-z-]+)", output.commands)}
     assert named <= set(COMMANDS)

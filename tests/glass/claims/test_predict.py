@@ -51,7 +51,7 @@ def test_lines_and_files(run, images, tmp_path, capsys):
     assert document == before
     assert claims[0] == [{"source": "iptc", "status": "not checked", "says": SAID}]
     assert [len(found) for found in claims] == [1, 1, 0, 1]
-    assert claims[3][0]["says"].startswith("its metadata could not be read (not_an_image")
+    assert claims[3][0]["says"].startswith("nothing that could be read (not_an_image")
     with files["csv"].open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["claims"] for row in rows[:3]] == said
@@ -89,13 +89,13 @@ def test_sources_of_predictions(synthetic_dataset, monkeypatch):
     assert [claim.says for claim in claims_of(BytesSource("x", data))] == [SAID]
     assert claims_of(PixelSource("x", PIXELS)) == ()
     (gone,) = claims_of(FileSource(Path("gone.jpg")))
-    assert gone.says.startswith("its metadata could not be read (unreadable")
+    assert gone.says.startswith("nothing that could be read (unreadable")
     forms = synthetic_dataset.column("stored_as")
     sources = row_sources(synthetic_dataset, range(len(synthetic_dataset)))
     monkeypatch.delattr(ShardDataset, "column")  # takes time by the length of the data set
     for source in sources:
         converted = forms[source.row] != "source"
         assert [claim.says for claim in claims_of(source)] == (
-            ["its metadata could not be read (the shard has a converted copy of the file)"] if converted else []
+            ["nothing that could be read (the shard has a converted copy of the file)"] if converted else []
         )
     assert {"source"} < set(forms)

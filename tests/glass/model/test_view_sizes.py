@@ -263,8 +263,10 @@ def test_networks_without_values_have_the_same_shapes(name):
 
 
 def test_tensors_without_values_that_do_not_fit_are_still_refused():
-    with shapes_only(), pytest.raises(RuntimeError):
-        torch.empty(2).add_(torch.empty(3))
+    with shapes_only():
+        for given in ([torch.empty(3)], {}), ([], {"other": torch.empty(3)}):
+            with pytest.raises(RuntimeError):
+                torch.empty(2).add_(*given[0], **given[1])
 
 
 def test_both_backbones_are_asked():

@@ -97,6 +97,17 @@ def test_an_epoch_or_a_person_makes_resumes_count_anew(data, tmp_path):
     assert resume().resumes == 1
 
 
+def test_kills_that_an_earlier_version_recorded_count(data, tmp_path):
+    """The name of the attribute in Optuna's storage must not change, or old studies would count from 0 again."""
+    store = least_search(data, tmp_path).store
+    claim = store.claim(1)
+    claim.trial.set_user_attr("take_ups", {"epochs": 0, "times": 2})
+    claim.release()
+    claim = store.claim(1)
+    claim.release()
+    assert claim.resumes == 3
+
+
 def test_a_defect_ends_the_search_after_three_trials(data, tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("division by zero")
