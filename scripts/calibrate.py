@@ -225,7 +225,8 @@ def _print(calibration: "Calibration") -> None:
     )
     print(
         f"real below {calibration.real_below:.4f}: {misses['rate']:.2%} of the generated images (95 % interval "
-        f"{misses['low']:.2%} to {misses['high']:.2%}); uncertain in between"
+        f"{misses['low']:.2%} to {misses['high']:.2%}); "
+        + ("uncertain in between" if calibration.real_below < calibration.threshold else "no image is uncertain")
     )
 
 

@@ -72,9 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     renditions = sorted((r for job in jobs for r in job.renditions), key=lambda r: r.number)
     _write_lists(args, renditions)
     counts = Counter(rendition.path.parts[-2] for rendition in renditions)
-    print(f"{counted(len(renditions), 'image')}, {megapixels / len(renditions):.2f} megapixels on average, of")
-    print(f"{len({r.group for r in renditions})} groups in {time.perf_counter() - start:.0f} s:", end="")
-    print("", ", ".join(f"{count} {name}" for name, count in counts.items()))
+    print(
+        f"{counted(len(renditions), 'image')}, {megapixels / len(renditions):.2f} megapixels on average, of "
+        f"{len({r.group for r in renditions})} groups in {time.perf_counter() - start:.0f} s: "
+        + ", ".join(f"{count} {name}" for name, count in counts.items())
+    )
     print(
         f"{_note(args)} ({args.out / NOTE_NAME}, which is shown with every verdict of a model trained on these images)"
     )
@@ -144,9 +146,9 @@ def _require_free(out: Path) -> None:
     """Raises ``InputError`` if ``out`` is a file, or a folder with the user's own files: these must be neither
     overwritten nor mixed with demo images."""
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: give the name of a new folder.")
+        raise InputError(f"{out} is a file: give the name of a new folder")
     if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_file():
-        raise InputError(f"{out} is not empty: give a new folder.")
+        raise InputError(f"{out} is not empty: give a new folder")
 
 
 def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
@@ -158,7 +160,7 @@ def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
         if mark.is_file():
             if mark.read_text(encoding="utf-8", errors="replace") != plan:
                 raise InputError(
-                    f"{out} holds the unfinished images of another command: repeat that command, or give a new folder."
+                    f"{out} holds the unfinished images of another command: repeat that command, or give a new folder"
                 )
             print(f"continuing in {out}: existing images are kept")
         else:

@@ -101,10 +101,12 @@ def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"
-    learnt = sum(bool(use) for use in uses)
-    if not learnt:
+    trained, chosen = uses.count("train"), uses.count("valid")
+    if not trained and not chosen:
         return "the model learnt from none of these images"
+    used = [f"{trained:,} trained the model"] if trained else []
+    used += [f"{chosen:,} chose its epoch"] if chosen else []
     return (
-        f"{WARNING}the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: it may have memorised "
-        "them, so their verdicts do not test the model"
+        f"{WARNING}of {counted(len(uses), 'image')}, {' and '.join(used)}. "
+        f"{'Its verdict does' if trained + chosen == 1 else 'Their verdicts do'} not test the model"
     )

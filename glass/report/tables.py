@@ -42,7 +42,7 @@ METRIC_ROWS = (
     ("brier", "Brier score", "mean squared error of the score as a probability; lower is better"),
     ("nll", "negative log-likelihood", "in nats; lower is better"),
     ("mean_confidence", "mean confidence", "mean probability of the predicted class"),
-    ("mean_confidence_correct", "… if correct", "mean confidence of correct verdicts; should be high"),
+    ("mean_confidence_correct", "… if correct", "of correct verdicts; should be high"),
     ("mean_confidence_wrong", "… if wrong", "of wrong verdicts; should be low"),
 )
 """For each metric: (metric, its name for display, how to read it)."""
@@ -114,7 +114,7 @@ def interval_text(
     if value is None or interval is None:
         return ""
     low, high = interval
-    if low == high:
+    if abs(high - low) < 1e-9:  # equal draws may be summed up in different orders
         return NO_INTERVAL
     return f"{show(min(low, value))}{between}{show(max(high, value))}"
 

@@ -262,7 +262,11 @@ class TestImagesThatWereLearnt:
             split = expected[str(Path(image["path"]).relative_to(synthetic_images))]
             assert image["learnt"] == (split if split in ("train", "valid") else "")
         learnt = [image for image in images if image["learnt"]]
-        assert f"WARNING: the model learnt from {len(learnt)} of these {len(images)}" in shown.err
+        trained = sum(image["learnt"] == "train" for image in images)
+        chosen = len(learnt) - trained
+        assert trained
+        words = f"WARNING: of {len(images)} images, {trained} trained the model"
+        assert words + (f" and {chosen} chose its epoch." if chosen else ".") in shown.err
         assert shown.out.count("trained on this image") == sum(image["learnt"] == "train" for image in images)
         with (tmp_path / "o.csv").open(newline="") as file:
             assert [row["learnt"] for row in csv.DictReader(file)] == [i["learnt"] for i in images]
