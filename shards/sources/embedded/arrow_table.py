@@ -160,4 +160,4 @@ class _Pieces(io.BufferedReader):
 def _require_end(data: bytes) -> None:
     """Raises ``ValueError`` if ``data`` is not the end mark. Without it, batches may be missing."""
     if data != _END:
-        raise ValueError("it does not end with the end mark of a stream, so it is cut off, or bytes were added")
+        raise ValueError("it does not end with the end mark of a stream, so it may be cut off")

@@ -18,6 +18,7 @@ from shards.sources.read import read_sources
 from shards.sources.source_list import SourceList
 from shards.store.folder import RemoteFolder
 from tests.images.image_tables import Row, rows_of, table_of, write_saved, write_tables
+from tests.machine.folder_contents import assert_same_files
 from tests.machine.hub_server import Hub, serving_hub
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
@@ -70,9 +71,7 @@ def test_a_data_set_of_the_hub_is_built_as_its_copy_is(hub: tuple[str, Hub], tmp
     url, server = hub
     build_dataset(url, tmp_path / "out", SETTINGS, progress=False)
     build_dataset(server.root, tmp_path / "local", SETTINGS, progress=False)
-    names = {path.name for path in (tmp_path / "local").iterdir()} - {".build_plan.parquet"}
-    assert names | {".build_plan.parquet"} == {path.name for path in (tmp_path / "out").iterdir()}
-    assert all((tmp_path / "out" / n).read_bytes() == (tmp_path / "local" / n).read_bytes() for n in names)
+    assert_same_files(tmp_path / "out", tmp_path / "local")
     asked = server.counts["parts"]
     assert build_dataset(url, tmp_path / "out", SETTINGS, progress=False).finished_before
     assert server.counts["parts"] - asked < 20  # the ends of two tables
