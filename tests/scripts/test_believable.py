@@ -369,6 +369,6 @@ def test_a_report_calls_a_raw_score_a_raw_score(run: Path, synthetic_shards: Pat
     assert report.main([str(tmp_path), "--run", f"it={run}", *data]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "raw score given" in page
-    assert "images are called generated if their raw score is" in page
+    assert "Images are called generated if their raw score is" in page
     assert ">probability " not in page
     assert "probability given" not in page
