@@ -18,6 +18,14 @@ extras="[dev]"
 source scripts/venv.sh "$extras"
 unset PYTHONDONTWRITEBYTECODE  # else each of some hundred processes compiles all modules that it imports
 
+# One folder for all temporary files, also for those that killed processes leave. It stays if anything fails.
+TMPDIR="$(mktemp -d -t glass-tests-XXXXXX)"
+export TMPDIR
+clean_up() {
+  if [ "$?" = 0 ]; then rm -rf "$TMPDIR"; else echo "temporary files of the tests are in $TMPDIR" >&2; fi
+}
+trap clean_up EXIT
+
 # Compiled once for a clone, as the install is made once: Numba keeps kernels beside their sources until a source changes,
 # here and in every later run of anything. What fails here fails again below, and is shown there.
 kernels=shards/jpeg/__pycache__/compiled
@@ -30,14 +38,13 @@ fi
 
 checks_began=$SECONDS
 echo "== ruff"; ruff check .; ruff format --check .
-mypy_says="$(mktemp)"; trap 'rm -f "$mypy_says"' EXIT
-mypy >"$mypy_says" & mypy_runs=$!
+mypy >"$TMPDIR/mypy" & mypy_runs=$!
 # Two workers, of which one that has nothing left takes half of what waits for the other.
 echo "== tests (and mypy)"
 failed=0
 python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu" --durations=10 || failed=$?
 wait "$mypy_runs" || failed=$?
-echo "== mypy"; cat "$mypy_says"
+echo "== mypy"; cat "$TMPDIR/mypy"
 [ "$failed" = 0 ] || exit "$failed"
 echo "== $((SECONDS - checks_began)) s"
 if python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then

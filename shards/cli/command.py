@@ -9,10 +9,10 @@ import argparse
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from shards.allocation import keep_freed_memory
 from shards.cli.progress import explain_silence
@@ -47,6 +47,31 @@ def program_name(alone: str) -> str:
 
 class CommandParser(argparse.ArgumentParser):
     """An ``ArgumentParser`` that reports an error as one sentence on stderr, without the usage block."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """As ``ArgumentParser.parse_args``, but first looks for unknown options, and suggests a similar one.
+
+        ``ArgumentParser`` would report a required option as missing if its name was mistyped.
+        """
+        for word in sys.argv[1:] if args is None else args:
+            name = word.partition("=")[0]
+            if name == "--":  # all words after it are values
+                break
+            if name.startswith("--") and " " not in name and not self._may_mean(name):
+                self.error(f"no option is called {name}{self._similar(name)}")
+        return super().parse_args(args, namespace)
+
+    def _may_mean(self, name: str) -> bool:
+        """Whether ``name`` is an option or the beginning of one."""
+        return any(option.startswith(name) for option in self._option_string_actions)
+
+    def _similar(self, name: str) -> str:
+        """Returns the end of the error message for an unknown option: a similar one, or "" if there is none."""
+        from difflib import get_close_matches
+
+        options = {option.lstrip("-"): option for option in self._option_string_actions}
+        close = get_close_matches(name.lstrip("-").lower(), options, n=1, cutoff=0.8)
+        return f": did you mean {options[close[0]]}?" if close else ""
 
     def error(self, message: str) -> NoReturn:
         # The message quotes arguments, which may be addresses with a password.

@@ -16,7 +16,7 @@ import pytest
 
 from bench.registry import BENCHES
 from scripts.console import COMMANDS, main
-from shards.cli.command import called_as, program_name
+from shards.cli.command import CommandParser, called_as, program_name
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = {name: command.module for name, command in COMMANDS.items()}
@@ -109,6 +109,34 @@ def test_a_wrong_command_is_one_sentence(word, near, capsys):
         assert done.value.code == 2
         ending = f": did you mean {near}?" if near else ""
         assert capsys.readouterr().err == f"glass: no command is called {word!r}{ending} (see glass --help)\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dta", "x"], "no option is called --dta: did you mean --data?"),  # although --data is required
+        (["--data=x", "--Outputs=y"], "no option is called --Outputs: did you mean --output?"),
+        (["--data", "x", "--xyzzy"], "no option is called --xyzzy"),
+    ],
+)
+def test_an_unknown_option_is_one_sentence(words, message, capsys):
+    command = CommandParser(prog="command")
+    command.add_argument("--data", required=True)
+    command.add_argument("--output")
+    with pytest.raises(SystemExit) as done:
+        command.parse_args(words)
+    assert done.value.code == 2
+    assert capsys.readouterr().err == f"command: {message} (see command --help)\n"
+
+
+def test_what_argparse_takes_is_taken():
+    """Abbreviated options, values that contain a space, and words after ``--`` are not taken for unknown options."""
+    command = CommandParser(prog="command")
+    command.add_argument("--data")
+    command.add_argument("words", nargs="*")
+    assert command.parse_args(["--da", "x"]).data == "x"
+    assert command.parse_args(["--data", "--a b"]).data == "--a b"
+    assert command.parse_args(["--", "--dta"]).words == ["--dta"]
 
 
 def test_help_is_a_command_too(capsys):
