@@ -1,4 +1,4 @@
-"""Reads result lines, and compares rows from several results that were measured under the same conditions.
+"""Reads results files of ``glass bench all``, and compares rows that were measured under the same conditions.
 
 Rows are comparable if all fields in :data:`IDENTITY` are equal. For most benches, one of these fields is ``data``, a
 digest of the images or shards that were read. Rows measured on different photographs, or on differently built shards,

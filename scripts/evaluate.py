@@ -3,8 +3,8 @@
 glass evaluate RUN --data DATA --split test
 
 Writes RUN/evaluation-<split>.json (metrics with intervals, and a row per generator) and RUN/predictions-<split>.parquet
-(every image's score, windows and attention), and prints a table. If the run was trained on a data set other than DATA,
--of- and the beginning of DATA's digest are added to the names of these files.
+(every image's score, windows and attention), and prints a table. If these names hold results on another data set, or if
+there are none yet and RUN was trained on another data set, -of- and 12 digits of DATA's digest are added to them.
 """
 
 from pathlib import Path

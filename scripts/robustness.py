@@ -4,8 +4,8 @@ glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
 Writes robustness-<split>.json and robustness-<split>.png into DIR (default: the folder of MODEL; for a model on the
-hub, --output is required). If the run was trained on a data set other than DATA, -of- and the beginning of DATA's
-digest are added to the names of these files.
+hub, --output is required). If these names hold results on another data set, or if there are none yet and DIR is a run
+trained on another data set, -of- and 12 digits of DATA's digest are added to them.
 """
 
 import argparse

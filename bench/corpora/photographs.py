@@ -46,9 +46,9 @@ class FoundPhotographs:
 def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
     """Finds the JPEGs under ``folder``, at any depth.
 
-    Links to a file and copies of it are treated as one file. Files in other formats, images that the decoders convert
-    differently and images below ``min_megapixels`` (thumbnails) are omitted and listed in ``skipped``. Raises
-    ``InputError`` if no photograph remains.
+    Links to the same file are followed and count as one file. ``skipped`` gives the number of files that were omitted,
+    for each reason: copies, other formats, unreadable files, pixels that decoders convert differently, or fewer than
+    ``min_megapixels`` (thumbnails). Raises ``InputError`` if ``folder`` is no folder or no photograph remains.
     """
     if not folder.is_dir():
         raise InputError(f"--photos {folder}: no such folder")

@@ -70,8 +70,8 @@ class Ratio:
 
 
 def ratio(above: Measurement, below: Measurement) -> Ratio:
-    """Returns the ratio of images per second, ``above`` ÷ ``below``. It is computed for each round, because the two
-    methods ran within seconds of each other in the same round."""
+    """Returns the ratio of images per second, ``above`` ÷ ``below``: its median, minimum and maximum over the rounds.
+    Results of the same round are divided, because they were measured within seconds of each other."""
     quotients = [a / b for a, b in zip(above.images_per_s, below.images_per_s, strict=True)]
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 

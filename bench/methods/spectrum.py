@@ -1,9 +1,9 @@
 """A simple classifier that every detector should outperform: logistic regression on power spectra, without a network.
 
 A generator's up-sampling layers leave periodic traces and distort the power spectrum (e.g. arXiv 2003.08685; arXiv
-1911.06465). ``BINS`` numbers per channel are enough to show this. A trained network that does no better than this
-classifier has not even found the traces that are visible in a spectrum. The classifier scores batches as a model does,
-so it is measured in the same way.
+1911.06465). ``BINS`` numbers per channel are enough to show the distortion. A trained network that does no better than
+this classifier has not even found the traces that are visible in a spectrum. The classifier scores batches as a model
+does, so its results are measured in the same way.
 """
 
 from collections.abc import Iterable, Mapping

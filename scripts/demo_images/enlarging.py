@@ -1,10 +1,12 @@
-"""Enlarges real images with filters that many programs use, rather than with a network, so that a detector cannot treat
-every enlarged image as the work of a network.
+"""Enlarges real images with common filters rather than a network.
 
-A filter is drawn from one of three families. The first consists of four Pillow filters: box, bilinear, Hamming and
-bicubic. The second consists of cubic filters with two parameters, B and C (Mitchell and Netravali 1988), including
-those in common use: B-spline (1, 0), Mitchell (⅓, ⅓), Catmull-Rom (0, ½), and the filter of OpenCV and torch (0, ¾).
-The third consists of interpolating splines, where the value at a point depends on more than four pixels of a line.
+These images keep a detector from treating every enlarged image as the work of a network. The filter is drawn from one
+of three families:
+
+- Pillow filters: box, bilinear, Hamming and bicubic
+- cubic filters with two parameters, B and C (Mitchell and Netravali 1988), including those in common use:
+  B-spline (1, 0), Mitchell (⅓, ⅓), Catmull-Rom (0, ½), and the filter of OpenCV and torch (0, ¾)
+- interpolating splines, where the value at a point depends on more than four pixels of a line
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Makes scenes from the user's photographs: finds the photographs, groups those that show the same picture, and cuts
-out parts at half their resolution or less.
+"""Makes scenes from the user's photographs.
 
+Finds the photographs, groups those that show the same picture, and cuts out parts at half their resolution or less.
 Halving the size removes the traces that the photograph's own camera and compression left between neighbouring pixels;
 the simulated camera then adds its own traces.
 """
@@ -51,8 +51,8 @@ class Photo:
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """The files under ``folder`` that have the suffix of an image. Each file occurs once, however many links lead to
-    it."""
+    """Returns the files under ``folder`` that have the suffix of an image. Each file occurs once, however many links
+    lead to it. Raises ``InputError`` if there are none."""
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"--photos {folder} {found}: give a folder that holds photographs.")
