@@ -93,8 +93,8 @@ def append_line(path: Path, bench: str, machine: str, command: str, exit_code: i
 
 def _names(options: argparse.Namespace) -> list[str]:
     """Returns the names of the benches to run, as given by ``--benches``. Raises ``InputError`` if a name is unknown,
-    if a bench needs ``--data`` but it was not given, if the data set cannot be opened, or if the folder of photographs
-    does not exist."""
+    or if a bench needs ``--data`` but it was not given. Also raises it if the data set cannot be opened or the folder
+    of photographs does not exist."""
     names = names_among("--benches", options.benches, KNOWN)
     on_data = [name for name in names if name in NEEDS_DATA]
     if on_data and options.data is None:
@@ -107,7 +107,7 @@ def _names(options: argparse.Namespace) -> list[str]:
 
 
 def _arguments(name: str, options: argparse.Namespace) -> list[str]:
-    """Returns the command-line arguments to pass to a bench: its data set or its images. All other settings keep their
+    """Returns the arguments that tell a bench which data set or images to use. All other settings keep their
     defaults."""
     if name in NEEDS_DATA:
         return ["--data", str(options.data)]

@@ -11,8 +11,8 @@ line per method states which work it includes and which it omits.
     glass bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
 
 With ``--formats``, the photographs are shrunk to each size and encoded in each format. The loader reads two data sets.
-The shards of the first contain these files unchanged. For the second, the build converted the files to a form of which
-single crops can be read. Pillow, OpenCV and torchvision read the files.
+The shards of the first contain these files unchanged. For the second, the build converted the files to a form that
+allows reading single crops. Pillow, OpenCV and torchvision read the files.
 
     glass bench decode --formats --photos DIR --images 16 --output runs/bench
 """

@@ -123,7 +123,7 @@ def fit(rows: Rows) -> list[dict[str, Any]]:
 def memory_ratios(
     rows: Rows, fits: Sequence[Mapping[str, Any]], step_times: Mapping[str, Ratio]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Returns name → ratio, and name → range for the ratios that have a range.
+    """Returns the value of each ratio, by name, and the ranges of those ratios that have one.
 
     A ratio without a preset in its name is the worst over all presets. ``step_times`` maps ``preset@Ncrops`` to the
     time of a chunked step ÷ that of a plain step.

@@ -239,9 +239,9 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[LoadedImage | None, DenseMap | None]":
-    """Writes the heat maps of an image. Returns the image and its dense map, for the page. Returns None for both if the
-    page does not show the image, or if loading it or writing the maps failed. Without ``--dense``, the dense map is
-    None."""
+    """Writes the heat maps of an image. Returns the image and its dense attention map, for the page. Returns None for
+    both if the page does not show the image, or if loading it or writing the maps failed. Without ``--dense``, the map
+    is None."""
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None

@@ -207,8 +207,8 @@ def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
     if there are fewer than two GPUs; the variable should then stay as it is.
 
     ``count`` is the number of GPUs that CUDA finds. ``visible`` is the value of CUDA_VISIBLE_DEVICES in this process,
-    or None. The worker's GPU is chosen from ``visible``, because a scheduler may have given this command only GPUs 4
-    and 5 of a machine, or may identify GPUs by name.
+    or None. The worker's GPU is one of those in ``visible``: a scheduler may have given this command only GPUs 4 and 5
+    of a machine, or may identify GPUs by name.
     """
     if count < 2:
         return None

@@ -250,5 +250,5 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 def _digest(parts: Iterable[str]) -> str:
-    """Returns 16 hexadecimal digits that identify the set of parts, independent of their order."""
+    """Returns 16 hexadecimal digits that identify the set of parts, whatever their order."""
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

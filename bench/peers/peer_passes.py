@@ -52,8 +52,8 @@ class PeerPasses(Method):
 
     @abstractmethod
     def open(self, folder: Path) -> Iterable[Any]:
-        """Returns the library's loader. Iterating over it yields the batches of one epoch, each of which is (global
-        views, crops), with shapes (B, 3, S, S) and (B, N, 3, C, C)."""
+        """Returns the library's loader. Iterating over it yields the batches of one epoch: (global views, crops), of
+        shapes (B, 3, S, S) and (B, N, 3, C, C)."""
 
     def run(self) -> int:
         """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` if the loader does not deliver every

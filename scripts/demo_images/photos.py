@@ -39,7 +39,8 @@ SAME_PICTURE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A usable photograph: its size, and small images of its edges, by which it is compared with others."""
+    """A usable photograph: its size, and small images of its edges, which serve to find photographs of the same
+    picture."""
 
     path: Path
     width: int
@@ -52,7 +53,7 @@ class Photo:
 
 def find_photos(folder: Path) -> list[Path]:
     """Returns the files under ``folder`` that have the suffix of an image. Each file occurs once, however many links
-    lead to it. Raises ``InputError`` if there are none."""
+    lead to it. Raises ``InputError`` if ``folder`` is not a folder or contains no such file."""
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"--photos {folder} {found}: give a folder that holds photographs.")

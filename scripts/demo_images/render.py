@@ -18,8 +18,8 @@ __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes every rendition of ``job`` that does not exist under ``out`` yet. Returns the total number of pixels of
-    all its renditions, including those that existed."""
+    """Writes those images of ``job`` that do not exist under ``out`` yet. Returns the total number of pixels of all
+    images of ``job``, including those that existed."""
     missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
     half = open_half(job.photo) if job.photo and missing else None
     for rendition in missing:

@@ -32,8 +32,8 @@ AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
 """Maker of enlarged real images → its mix of filters."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
-"""Maker of each part of the control → factor by which the images are shrunk and enlarged. 2 is the factor of the
-default networks; 1.7 is not an integer."""
+"""Maker of each part of the control → factor by which its images are shrunk and enlarged. The factor 2 is that of the
+default networks; 1.7 is an example of a factor that is not an integer."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
@@ -158,8 +158,8 @@ def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: boo
 
 
 def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
-    """Writes every cutting of ``job`` that does not exist under ``out`` yet. Returns the total number of pixels of all
-    its cuttings, including those that existed."""
+    """Writes those images of ``job`` that do not exist under ``out`` yet. Returns the total number of pixels of all
+    images of ``job``, including those that existed."""
     missing = [cutting for cutting in job.renditions if not (out / cutting.path).exists()]
     if missing:
         photo = open_whole(job.photo)
