@@ -220,7 +220,7 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
 
 
 def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
-    """Yields each verdict after printing it. Depending on the options, also adds the claims of the image's file to the
+    """Prints each verdict, then yields it. If the options ask for it, adds the claims of the image's file to the
     verdict, writes heat maps, and adds the verdict to the page."""
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line

@@ -62,8 +62,8 @@ def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Ten
 
 
 def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
-    """Fits the classifier to all samples that ``loader`` yields in one epoch. Raises ``ValueError`` unless the samples
-    belong to two classes."""
+    """Fits the classifier to all samples that ``loader`` yields in one epoch. Raises ``ValueError`` if the samples
+    do not include both classes."""
     # Takes a second to import, which only this needs.
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler

@@ -39,7 +39,8 @@ class Mix:
 
 BROAD = Mix(0.5, (0.6, 0.2, 0.2), ("pillow", "cubic", "spline"), 1.0)
 SHARP = Mix(0.7, (0.86, 0.07, 0.07), ("pillow", *["cubic"] * 3, *["spline"] * 3), 0.5)
-"""Mostly sharp enlargements by a factor of 2, which resemble the output of a network most closely."""
+"""A mix in which most filters are sharp and most factors are 2. Such enlargements resemble the output of a network most
+closely."""
 
 
 def draw_factor(rng: np.random.Generator, mix: Mix) -> float:
