@@ -1,8 +1,9 @@
 """``glass bench scale``: measures the cost of opening, shuffling and resuming as the number of samples grows to 10⁷.
 
 Question: does a data set of ten million images open, start and resume as fast as one of a thousand? Method: synthetic
-manifests, each opened in a separate process. They have all columns, but all rows point to the same two images. The bench
-measures durations in seconds, and the peak resident memory of the process, including mapped pages of the manifest:
+manifests, each opened in a separate process. They have all columns, but all rows point to the same two images. The
+bench measures durations in seconds, and the peak resident memory of the process, including mapped pages of the
+manifest:
 
 - ``open_s``: opening the data set and finding the rows of the training split
 - ``first_batch_s``: from then until the first batch (loader, order of epoch 0, reading, decoding)
