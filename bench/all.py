@@ -1,10 +1,10 @@
 """``glass bench all``: runs several benches one after another and appends one line per bench to a results file.
 
-Each bench runs in its own process with default settings. The JSON document that it prints is stored as one line of
-``bench/results/MACHINE.jsonl``, even if the bench exits with a non-zero code because a target was missed or a method
-crashed. The exit code is recorded both in that line and in this command's own document. To contribute results from your
-machine, run this command while the machine is otherwise idle, and send the file. ``glass bench report`` compares
-machines.
+Each bench runs in its own process with default settings, and prints a JSON document. That document becomes one line of
+``bench/results/MACHINE.jsonl``. If a target was missed or a method crashed, the bench exits with a non-zero code, but
+its document is stored all the same. The line and this command's own document both record the exit code. To contribute
+results from your machine, run this command while the machine is otherwise idle, and send the file. ``glass bench
+report`` compares machines.
 
     glass bench all --data data/shards --machine ryzen-9950x [--photos DIR]
 """
@@ -92,8 +92,9 @@ def append_line(path: Path, bench: str, machine: str, command: str, exit_code: i
 
 
 def _names(options: argparse.Namespace) -> list[str]:
-    """The names of the benches to run, as given by ``--benches``. Raises ``InputError`` if one lacks the data that it
-    needs."""
+    """Returns the names of the benches to run, as given by ``--benches``. Raises ``InputError`` if a name is unknown,
+    or if a bench needs ``--data`` but it was not given. Also raises it if the data set cannot be opened or the folder
+    of photographs does not exist."""
     names = names_among("--benches", options.benches, KNOWN)
     on_data = [name for name in names if name in NEEDS_DATA]
     if on_data and options.data is None:
@@ -106,7 +107,7 @@ def _names(options: argparse.Namespace) -> list[str]:
 
 
 def _arguments(name: str, options: argparse.Namespace) -> list[str]:
-    """Returns the command-line arguments to pass to a bench: its data set or its images. All other settings keep their
+    """Returns the arguments that tell a bench which data set or images to use. All other settings keep their
     defaults."""
     if name in NEEDS_DATA:
         return ["--data", str(options.data)]

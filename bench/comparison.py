@@ -1,4 +1,4 @@
-"""Reads result lines, and compares rows from several results that were measured under the same conditions.
+"""Reads results files of ``glass bench all``, and compares rows that were measured under the same conditions.
 
 Rows are comparable if all fields in :data:`IDENTITY` are equal. For most benches, one of these fields is ``data``, a
 digest of the images or shards that were read. Rows measured on different photographs, or on differently built shards,
@@ -76,8 +76,8 @@ class Result:
 
     @property
     def rows(self) -> dict[Key, dict[str, Any]]:
-        """Maps the values of the fields in :data:`IDENTITY` to the row that has them. List values (``settings``) are
-        converted to JSON text."""
+        """Maps the identity of each row (the values of its fields in :data:`IDENTITY`) to the row. List values
+        (``settings``) are converted to JSON text."""
 
         def key(row: Mapping[str, Any]) -> Key:
             values = (row[name] for name in IDENTITY[self.bench])
@@ -109,8 +109,8 @@ class Comparison:
         return {name: column[0] for name, column in columns if len(set(column)) == 1}
 
     def row_name(self, key: Key) -> str:
-        """Returns a name for the row, built from the first identity field and all others that differ between the common
-        rows."""
+        """Returns a name for the row. It is built from the first identity field and from those other identity fields
+        that differ between the common rows."""
         first = IDENTITY[self.bench][0]
         fields = zip(IDENTITY[self.bench], key, strict=True)
         return _named({name: value for name, value in fields if name == first or name not in self.shared})

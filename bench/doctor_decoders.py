@@ -1,8 +1,8 @@
 """Checks of ``glass bench doctor``: do all decoders on this machine produce the same pixels?
 
-The test images are JPEGs of common kinds (4:2:0, 4:4:4, grey, progressive) whose sides are not multiples of a JPEG
-block. They are decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the loader's
-settings. Pillow is the reference decoder.
+The test images are JPEGs of common kinds (4:2:0, 4:4:4, grey, progressive), whose width and height are not multiples of
+a JPEG block's side. They are decoded by libjpeg-turbo, by DALI on the CPU and, if there is a GPU, by nvJPEG, with the
+loader's settings. Pillow is the reference decoder.
 """
 
 import argparse
@@ -50,8 +50,8 @@ MIN_CPU_DECODE_MP_S = 60.0
 """Minimum CPU decoding speed in megapixels per second, about that of a ten-year-old core. Anything below is reported as
 "slow"."""
 MAX_NVJPEG_DIFFERENCE = 4
-"""Maximum difference from libjpeg-turbo's pixels in grey levels. It is not 0, because nvJPEG rounds differently. On a
-CPU all decoders use libjpeg-turbo, so their pixels must be equal."""
+"""Maximum difference, in grey levels, between the pixels of nvJPEG and those of libjpeg-turbo. It is not 0, because
+nvJPEG rounds differently. On a CPU all decoders use libjpeg-turbo, so their pixels must be equal."""
 
 
 @cache

@@ -1,12 +1,12 @@
 """``glass bench loader``: measures the loader's speed on existing shards for each decoder, decode mode and number of
 threads.
 
-Question: how many images of this data set does the loader deliver per second, and where does the time go?
-Method: every combination runs in its own process, pinned to as many cores as it has threads, and the processes take
-turns. A turn starts at the beginning of an epoch with an empty queue, and takes batches for about
-``--seconds-per-round``. Batches that were prefetched but not taken by then are not counted. The same batches are also
-taken once before the first turn, so their files are in the page cache if they fit into memory. The milliseconds per
-image of each stage are summed over all threads, except ``wait_ms``: the time for which the consumer waits for batches.
+Question: how many images of this data set does the loader deliver per second, and where does the time go? Method: every
+combination runs in its own process, pinned to as many cores as it has threads, and the processes take turns. A turn
+starts at the beginning of an epoch with an empty queue, and takes batches for about ``--seconds-per-round``. Batches
+that were prefetched but not taken by then are not counted. The same batches are also taken once before the first turn,
+so their files are in the page cache if they fit into memory. For each stage of loading, the milliseconds per image are
+summed over all threads. The exception is ``wait_ms``, the time for which the consumer waits for batches.
 
     glass bench loader --data data/shards --split train --threads 1,2
 """
@@ -131,8 +131,9 @@ def _shown(data: Path) -> str:
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Returns two kinds of ratios of images per second: each decode mode relative to full decoding, and each higher
-    number of threads relative to the lowest one. Their names include the decoder and the number of crops."""
+    """Returns two kinds of ratios of images per second. With the lowest number of threads, each decode mode is compared
+    with full decoding. With each higher number, it is compared with itself at the lowest number. The names of the
+    ratios include the decoder and the number of crops."""
     found: dict[str, Ratio] = {}
     by_cell = {(m.task.method, m.task.num_crops, m.task.threads): m for m in measured}
     fewest = min((m.task.threads for m in measured), default=1)

@@ -2,16 +2,16 @@
 
 Question: how much memory does each additional crop cost, with and without ``model.crop_chunk``, and how much longer
 does a step take with chunks? Method: for each preset, number of crops and chunk size, a separate process takes real
-training steps, as ``train.py`` does, but on random pixels. The peak memory of one step is measured: on a GPU, by CUDA's
-allocator; on a CPU, by a torch dispatch mode, as the largest total size of all tensor storages that exist at the same
-time. Two other figures are reported for comparison: the size of the storages that autograd keeps, and the resident
-memory of the process. Then, for the numbers of crops in ``--time-crops``, steps with and without chunks are timed in
-turn.
+training steps, as ``train.py`` does, but on random pixels. The peak memory of one step is measured. On a GPU, CUDA's
+allocator reports it. On a CPU, a torch dispatch mode measures it: the largest total size of all tensor storages that
+exist at the same time. Two other figures are reported for comparison: the size of the storages that autograd keeps, and
+the resident memory of the process. Then steps with and without chunks are timed in turn, for the numbers of crops in
+``--time-crops``.
 
     glass bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
 
 ``--count shapes`` takes the same steps on tensors that have a shape but no values. This yields the sizes of the same
-storages within seconds, even for models that are too large for this machine, but neither process memory nor time.
+storages within seconds, even for models that are too large for this machine. It yields neither process memory nor time.
 """
 
 import argparse
@@ -94,9 +94,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fit(rows: Rows) -> list[dict[str, Any]]:
-    """Fits a line to the peak memory in bytes as a function of the number of crops, for each preset and method that was
-    measured with at least two numbers of crops. Returns, for each line, its intercept, slope, R² (1 if all points are
-    equal) and numbers of crops."""
+    """Fits lines to the peak memory in bytes as a function of the number of crops, one for each preset and method.
+    Leaves out those that were measured with only one number of crops. Returns, for each line, its intercept, slope, R²
+    (1 if all peaks are equal) and numbers of crops."""
     fits = []
     for preset, method in dict.fromkeys((row["preset"], row["method"]) for row in rows):
         line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]
@@ -123,7 +123,7 @@ def fit(rows: Rows) -> list[dict[str, Any]]:
 def memory_ratios(
     rows: Rows, fits: Sequence[Mapping[str, Any]], step_times: Mapping[str, Ratio]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Returns name → ratio, and name → range for the ratios that have a range.
+    """Returns the value of each ratio, by name, and the ranges of those ratios that have one.
 
     A ratio without a preset in its name is the worst over all presets. ``step_times`` maps ``preset@Ncrops`` to the
     time of a chunked step ÷ that of a plain step.

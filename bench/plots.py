@@ -41,7 +41,7 @@ def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
     """Plots images per second of ``bench decode`` against the number of crops and against megapixels. ``words`` maps
     each method to its label in the legend.
 
-    Writes one figure per number of threads and axis, but none for an axis with fewer than two values. Returns the
+    Writes one figure per number of threads and axis. Leaves out an axis if it has fewer than two values. Returns the
     files.
     """
     output.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,8 @@
 Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md, and OUT/bench.html with plots. Rows are compared if
 they were measured under the same conditions: same method, crops, data, settings, threads, batch size and so on (see
 ``bench.comparison``). Rows that are missing from at least one result are left out, and the report states their number.
-Benches whose results have no row in common are left out, too, as are lines written by another version of the benches;
-the report lists these.
+The report also lists what else was left out: benches whose results have no row in common, benches without figures to
+compare, and lines written by another version of the benches.
 
     glass bench report OUT bench/results/*.jsonl --bench loader
 """

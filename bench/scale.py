@@ -1,14 +1,20 @@
 """``glass bench scale``: measures the cost of opening, shuffling and resuming as the number of samples grows to 10⁷.
 
 Question: does a data set of ten million images open, start and resume as fast as one of a thousand? Method: synthetic
-manifests, each opened in a separate process. They have all columns, but all rows point to the same two images. Four
-durations are measured, in seconds: ``open_s``, for opening the data set and finding the rows of the training split;
-``first_batch_s``, from then until the first batch (loader, order of epoch 0, reading, decoding); ``order_s``, for
-computing the order of the next epoch; ``resume_s``, for building a new loader, restoring a position in the middle of an
-epoch and fetching the batch at that position. Memory is the peak resident memory of the process, including mapped pages
-of the manifest: ``open_peak_rss_mib`` during opening, ``peak_rss_mib`` over the whole measurement. Targets are set for
-``open_s``, ``first_batch_s``, ``order_s`` and ``peak_rss_mib``. The files are in the page cache, as they would be when
-a training run is started for the second time. With a cold page cache, reading them would take additional time.
+manifests, each opened in a separate process. They have all columns, but all rows point to the same two images. The
+bench measures durations in seconds, and the peak resident memory of the process, including mapped pages of the
+manifest:
+
+- ``open_s``: opening the data set and finding the rows of the training split
+- ``first_batch_s``: from then until the first batch (loader, order of epoch 0, reading, decoding)
+- ``order_s``: computing the order of the next epoch
+- ``resume_s``: building a new loader, restoring a position in the middle of an epoch and fetching the batch there
+- ``open_peak_rss_mib``: memory during opening
+- ``peak_rss_mib``: memory over the whole measurement
+
+Targets are set for ``open_s``, ``first_batch_s``, ``order_s`` and ``peak_rss_mib``. The files are in the page cache, as
+they would be when a training run is started for the second time. With a cold page cache, reading them would take
+additional time.
 
     glass bench scale --samples 1000,100000,10000000
 """

@@ -125,7 +125,7 @@ class KilledTraining:
         self._steps = 0
 
     def tend(self) -> None:
-        """Starts the process if none is running, or kills it if its time has come. Must be called about once per
+        """Starts the process if none is running, or kills it if it is due to be killed. Must be called about once per
         second."""
         if self._process is None:
             self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,10 +1,8 @@
-"""``glass bench spectrum``: measures how well a simple classifier without a network detects generated images in the
-same data set.
+"""``glass bench spectrum``: measures how well a simple classifier without a network detects generated images.
 
-Question: does a trained detector know more about this data set than a power spectrum shows?
-Method: logistic regression on radial log-spectra of windows of 128 pixels (``bench.methods.spectrum``),
-fitted on one split and measured on another exactly as ``glass evaluate`` measures a model, with the same
-metrics and intervals.
+Question: does a trained detector know more about this data set than a power spectrum shows? Method: logistic regression
+on radial log-spectra of windows of 128 pixels (``bench.methods.spectrum``). It is fitted on one split and scored on
+another. Metrics and intervals are computed exactly as ``glass evaluate`` does for a model.
 
     glass bench spectrum --data data/shards --split test
 """

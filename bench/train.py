@@ -1,14 +1,15 @@
 """``glass bench train``: measures how long each part of a training step takes, and how fast the loader alone is.
 
-Question: does the model wait for data, and where does the time of a step go?
-Method: real batches from shards and real optimiser steps, timed in four parts: waiting for the batch, the forward pass
-with the loss, the backward pass with gradient clipping, and the optimiser. On a GPU, each part ends with a
-synchronisation that a real run does not have, so the sum of the parts is an upper bound for a step there. In a round,
-``--steps`` such steps are taken, and then the same number of batches is loaded without a model, which gives the rate of
-the loader alone. Both begin with an empty queue and two batches that are not timed. ``share_of_loader`` is the training
-rate ÷ the rate of the loader alone, round by round. If it is near 1, the loader is the bottleneck; if it is far below
-1, the model is. Times are medians over all steps; rates and the share are medians over the rounds. The smallest and the
-largest value are reported with each median.
+Question: does the model wait for data, and where does the time of a step go? Method: real batches from shards and real
+optimiser steps, timed in four parts: waiting for the batch, the forward pass with the loss, the backward pass with
+gradient clipping, and the optimiser. On a GPU, each part ends with a synchronisation that a real run does not have, so
+the sum of the parts is an upper bound for a step there.
+
+A round first takes ``--steps`` training steps. It then loads the same number of batches without a model, which gives
+the rate of the loader alone. Both begin with an empty queue and two batches that are not timed. ``share_of_loader`` is
+the training rate ÷ the rate of the loader alone, round by round. If it is near 1, the loader is the bottleneck; if it
+is far below 1, the model is. Times are medians over all steps; rates and the share are medians over the rounds. The
+smallest and the largest value are reported with each median.
 
     glass bench train --data data/shards --presets glass_resnet50,single_view_resnet50
 """
@@ -63,8 +64,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: int) -> dict[str, Any]:
-    """Times ``rounds`` rounds and returns the row. Each round takes ``steps`` training steps of ``config``, then loads
-    as many batches without a model.
+    """Measures ``rounds`` rounds and returns their row. A round times ``steps`` training steps of ``config``, and then
+    the loading of as many batches without a model.
 
     Raises ``InputError`` if the training split has too few batches for ``steps``.
     """
@@ -116,8 +117,9 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: 
 
 
 def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> dict[str, Any]:
-    """Computes medians and ``ranges``: of times over all steps, of rates over the rounds. ``turns`` has one item per
-    round: the seconds taken by each part of each step, and the loader's images per second."""
+    """Returns the median of each figure, and under ``ranges`` its smallest and largest value: for times over all steps,
+    for rates over the rounds. ``turns`` has one item per round: the seconds taken by each part of each step, and the
+    loader's images per second."""
     steps = [step | {"step_s": sum(step.values())} for taken, _ in turns for step in taken]
     values = {name: [step[name] for step in steps] for name in ("step_s", *PARTS)}
     values["images_per_s"] = [batch / statistics.median(sum(step.values()) for step in taken) for taken, _ in turns]

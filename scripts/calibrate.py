@@ -175,11 +175,9 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
 
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
-    """Raises ``InputError`` if any of the images was used to train the model or to choose its epoch, according to the
-    model's record of such images, or if the ids in that record cannot be compared with those of this data set.
-
-    Prints a note if the model has no such record.
-    """
+    """Raises ``InputError`` if any of the images was used to train the model or to choose its epoch, as recorded with
+    the model. Also raises it if the recorded content ids cannot be compared with those of this data set. If the model
+    has no such record, only prints a note."""
     from glass.config.learnt_ids import LEARNT_FILE
 
     learnt, split = detector.trained.learnt, arguments.split

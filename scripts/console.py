@@ -98,7 +98,7 @@ def _unknown(word: str) -> str:
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
     """Returns the parser of ``glass``, whose first argument is the name of a command.
 
-    ``arguments`` maps a command's name to parsers; the command accepts all arguments of these parsers as well.
+    ``arguments`` takes a command's name and returns parsers, whose arguments the command accepts.
     """
     parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
     parser.add_argument(

@@ -2,11 +2,11 @@
 
 glass crop-study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
 
-For each number of crops N, measures the peak memory of a training step, the time of a step and of an epoch, the wait
-for data and the validation accuracy, and fits straight lines to memory and time as functions of N. Then measures, with
-one trained model, how accuracy, calibration, latency and memory of prediction depend on N. With a GPU, the memory is
-the GPU's; without one, the memory of the tensors and that of the process are reported. Writes OUTPUT/crop_study.json
-and plots. If the study was interrupted, the same command continues it.
+Trains the preset with each number of crops N. Measures the peak memory of a training step, the time of a step and of an
+epoch, the wait for data, and the validation accuracy. Fits straight lines to memory and time as functions of N. Then
+measures how accuracy, calibration, latency and memory of one trained model's predictions depend on N. With a GPU, the
+memory is the GPU's; without one, the memory of the tensors and that of the process are reported. Writes
+OUTPUT/crop_study.json and plots. If the study was interrupted, the same command continues it.
 """
 
 import argparse

@@ -111,8 +111,9 @@ def _reasons(counts: dict[str, int]) -> str:
 
 
 def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
-    """Returns a bar and a percentage, as text, for the fraction of the images of ``group`` in bin ``place`` of the
-    histogram ``what``. Returns an empty text if the bin is empty or ``group`` is None."""
+    """Returns the fraction of the images of ``group`` that fall into one bin of a histogram, as a text bar and a
+    percentage. ``what`` names the histogram and ``place`` is the index of the bin. Returns "" if the bin is empty or
+    ``group`` is None."""
     if group is None or not group["histograms"][what][place]:
         return ""
     share = group["histograms"][what][place] / group["images"]

@@ -3,8 +3,9 @@
 glass evaluate RUN --data DATA --split test
 
 Writes RUN/evaluation-<split>.json (metrics with intervals, and a row per generator) and RUN/predictions-<split>.parquet
-(every image's score, windows and attention), and prints a table. If the run was trained on a data set other than DATA,
--of- and the beginning of DATA's digest are added to the names of these files.
+(every image's score, windows and attention), and prints a table. If these files hold results on another data set, the
+names of the new ones also contain -of- and 12 digits of DATA's digest. The same holds if there are no results yet, but
+RUN was trained on another data set.
 """
 
 from pathlib import Path

@@ -9,10 +9,10 @@ bytes, for any number of workers. The images are a simulation: a detector's scor
 on the images of real generators.
 
 With --networks, real images are parts of the photographs. Generated images are parts that were shrunk and then enlarged
-again by published networks (extra `networks`). The list then has another column, split (train or test), which is the
-same for all images of a picture. OUT/control.csv lists images that were enlarged without a network, to be scored
-separately. The networks of --unseen make images for the test split only. If the command was interrupted, run it again
-to continue.
+again by published networks (extra `networks`). In this case, images.csv has another column, split (train or test),
+which is the same for all images of a picture. OUT/control.csv lists images that were enlarged without a network, to be
+scored separately. The networks of --unseen make images for the test split only. If the command was interrupted, run it
+again to continue.
 """
 
 import argparse

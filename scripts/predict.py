@@ -195,7 +195,8 @@ class _Task:
 
 def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
     """Scores ``sources`` and returns all verdicts. Each verdict is also written to the partial files at once. If the
-    command is stopped, the partial files stay, and a page of the verdicts so far is written beside them."""
+    command is stopped, these files stay. If an HTML page was asked for, a page of the verdicts so far is written beside
+    them."""
     from glass.predict.partial_rows import PartialRows, partial_path
     from glass.predict.verdicts import csv_columns
 
@@ -219,7 +220,7 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
 
 
 def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
-    """Yields each verdict after printing it. Depending on the options, also adds the claims of the image's file to the
+    """Prints each verdict, then yields it. If the options ask for it, adds the claims of the image's file to the
     verdict, writes heat maps, and adds the verdict to the page."""
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
@@ -238,9 +239,9 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[LoadedImage | None, DenseMap | None]":
-    """Writes the heat maps of an image. Returns the image and its dense map, for the page. Both are None if the page
-    does not show the image, or if loading it or writing the maps failed; the dense map is also None without
-    ``--dense``."""
+    """Writes the heat maps of an image. Returns the image and its dense attention map, for the page. Returns None for
+    both if the page does not show the image, or if loading it or writing the maps failed. Without ``--dense``, the map
+    is None."""
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None

@@ -4,8 +4,9 @@ glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
 Writes robustness-<split>.json and robustness-<split>.png into DIR (default: the folder of MODEL; for a model on the
-hub, --output is required). If the run was trained on a data set other than DATA, -of- and the beginning of DATA's
-digest are added to the names of these files.
+hub, --output is required). If these files hold results on another data set, the names of the new ones also contain -of-
+and 12 digits of DATA's digest. The same holds if there are no results yet, but DIR is a run that was trained on another
+data set.
 """
 
 import argparse
@@ -119,8 +120,8 @@ def _models(positional: str | None, named: list[str]) -> dict[str, str]:
 
 
 def _output(arguments: argparse.Namespace) -> Path:
-    """Returns the folder for the results. Raises ``InputError`` for a model on the hub without ``--output``: the
-    default, a new folder with the model's name, would be mistaken for the model by later commands."""
+    """Returns the folder for the results. If the model is on the hub, raises ``InputError`` unless ``--output`` is
+    given: the default would be a new folder with the model's name, which later commands would mistake for the model."""
     given: Path | None = arguments.output
     first = next(iter(arguments.models.values()))
     if given is None and not Path(first).is_dir():

@@ -2,11 +2,11 @@
 
 glass study --data DATA --output RUN [--budget tiny|paper]
 
-Tunes GLASS and the resize-only baseline on three backbones, trains the best settings with several seeds, studies the
-number of crops and the baselines' memory, and writes RUN/study.html, .md and .json. If the study was interrupted, the
-same command continues it; if it is finished, the command only writes its report again. The budget tiny takes less than
-25 minutes on two free cores with the demo's shards, whose global views are small; with views of 224 pixels, the default
-of glass build, the networks need three to twelve times as much computation.
+Tunes GLASS and the resize-only baseline on three backbones, and trains the best settings with several seeds. Then
+studies the number of crops and the baselines' memory, and writes RUN/study.html, .md and .json. If the study was
+interrupted, the same command continues it; if it is finished, the command only writes its report again. On two free
+cores, the budget tiny takes less than 25 minutes with the demo's shards, whose global views are small. With global
+views of 224 pixels, the default of glass build, the networks need three to twelve times as much computation.
 """
 
 import time

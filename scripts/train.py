@@ -44,8 +44,8 @@ PATIENCE_S = 60
 def main(argv: list[str] | None = None) -> int:
     """Trains a detector; returns the exit code.
 
-    A user error is reported by the main process. Any other process waits ``PATIENCE_S`` seconds first, and reports the
-    error only if it is then still alive, which means that the main process has not failed.
+    A user error is reported by the main process. Any other process waits ``PATIENCE_S`` seconds first. If the process
+    is still alive then, the main process has not failed, so this process reports the error itself.
     """
     try:
         return run(argv)

@@ -131,9 +131,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
-    """Returns the preset's settings, changed by ``--set``, ``--epochs`` and ``--metric``.
+    """Returns the preset's settings, changed by ``--set``, ``--epochs`` and ``--metric``. Raises ``InputError`` if the
+    metric is unknown.
 
-    With several workers, each uses an equal share of the cores, unless the settings fix the number of threads.
+    If there are several workers and the settings do not fix the number of threads, each worker uses an equal share of
+    the cores.
     """
     if options.metric not in get_args(SelectBy):
         raise InputError(f"--metric {options.metric!r} is unknown: choose from {', '.join(get_args(SelectBy))}")
@@ -201,12 +203,12 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 
 
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
-    """Returns the value of CUDA_VISIBLE_DEVICES that assigns one GPU to the worker with index ``number``, or None if
-    there are fewer than two GPUs and the variable should stay as it is.
+    """Returns the value of CUDA_VISIBLE_DEVICES that assigns one GPU to the worker with index ``number``. Returns None
+    if there are fewer than two GPUs; the variable should then stay as it is.
 
     ``count`` is the number of GPUs that CUDA finds. ``visible`` is the value of CUDA_VISIBLE_DEVICES in this process,
-    or None. The worker's GPU is chosen from it, because a scheduler may have given this command only GPUs 4 and 5 of a
-    machine, or may identify GPUs by name.
+    or None. The worker's GPU is one of those in ``visible``: a scheduler may have given this command only GPUs 4 and 5
+    of a machine, or may identify GPUs by name.
     """
     if count < 2:
         return None

@@ -1,8 +1,9 @@
 """The input that all methods of a comparison share: shards, the images extracted from them, and crops stored as JPEGs.
 
-``files/``  the image of every sample, byte for byte as in its shard, so that methods that read files
-            and methods that read shards decode the same bytes (a progressive JPEG that the build
-            converted to baseline is baseline for all methods)
+``corpus.json``  the sizes and ids of the images
+``files/``  the image of every sample, byte for byte as in its shard: methods that read files and methods
+            that read shards decode the same bytes. If the build converted a progressive JPEG to
+            baseline, ``files/`` contains the baseline JPEG.
 ``shards/``  the data set that the loader reads
 ``crops-N.bin``  concatenated JPEGs of N crops per image and window set (see :attr:`Corpus.copies`)
 ``crops-N.npy``  the byte range of each crop in ``crops-N.bin``
@@ -77,8 +78,8 @@ class Corpus:
     root: Path
     images: list[CorpusImage]
     copies: int
-    """Number of window sets per image. Set ``c`` holds the windows that the loader draws for an image whose content id
-    is ``copy_content_id(…, c)``."""
+    """Number of window sets per image. The loader draws an image's windows from its content id; set ``c`` holds the
+    windows for the content id that ``copy_content_id`` returns for repetition ``c``."""
     dropped: dict[str, int]
     """Reason → number of images that the corpus leaves out for that reason."""
     entry_point_shares: list[float]
@@ -135,8 +136,8 @@ class Corpus:
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """Returns the stored crops as one memory-mapped array of bytes, and the byte range of each crop in it, (copies,
-        images, N, 2) int64: the start, and the end, which is exclusive."""
+        """Returns the stored crops: one memory-mapped array of their JPEG bytes, and the byte range of each crop in
+        this array. The ranges have shape (copies, images, N, 2), int64: start, and end (exclusive)."""
         bounds = np.load(self.root / f"crops-{num_crops}.npy")
         return mapped(self.root / f"crops-{num_crops}.bin"), bounds
 
@@ -156,8 +157,8 @@ def build_corpus(
     root: Path, photographs: Sequence[Path], crop_counts: Sequence[int], settings: BuildSettings | None = None
 ) -> Corpus:
     """Builds shards from ``photographs`` in the new folder ``root``, and extracts the images from the finished shards.
-    For each N in ``crop_counts``, also stores N crops of every image as JPEGs, which requires all photographs to be
-    JPEGs. Raises ``InputError`` if there are fewer than two photographs."""
+    For each N in ``crop_counts``, also stores N crops per image and window set as JPEGs; if ``crop_counts`` is not
+    empty, all photographs must be JPEGs. Raises ``InputError`` if there are fewer than two photographs."""
     if len(photographs) < 2:
         raise InputError("a comparison needs at least two different photographs")
     (root / "files").mkdir(parents=True)
@@ -249,5 +250,5 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 def _digest(parts: Iterable[str]) -> str:
-    """Returns 16 hexadecimal digits that identify the set of parts, independent of their order."""
+    """Returns 16 hexadecimal digits that identify the set of parts, whatever their order."""
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

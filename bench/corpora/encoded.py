@@ -28,8 +28,8 @@ class Format:
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for Pillow's ``save``."""
     stored_as: str | None = "tiles"
-    """The form (``tiles`` or ``baseline``) to which a build must convert a file of this format before one crop can be
-    read without decoding the rest. None if no conversion is needed."""
+    """The form to which a build must convert a file of this format, so that one crop can be read without decoding the
+    rest: ``tiles`` or ``baseline``. None if no conversion is needed."""
     extra: str = ""
     """The extra of this package that installs the Pillow plugin for the format; "" if none is needed."""
 

@@ -92,8 +92,8 @@ def add_images(parser: CommandParser) -> None:
 
 
 def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Sequence[int]) -> list[ImageSet]:
-    """Builds one corpus in ``folder`` for the photographs, if any, and one for each size of synthetic images. Raises
-    ``InputError`` naming the argument at fault."""
+    """Builds the image sets in ``folder``: one for the photographs, if there are any, and one per size of synthetic
+    images. Raises ``InputError`` naming the argument at fault."""
     if options.photos is None and options.megapixels is None:
         raise InputError("nothing to measure on: give --photos DIR, --megapixels 3,12 or both")
     if options.images is not None and options.images < 2:
@@ -118,8 +118,9 @@ def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Seq
 
 
 def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
-    """The image set whose ratios have no suffix: the photographs if there are any; otherwise the smallest synthetic
-    images of at least 6 megapixels, or the largest ones if all are smaller."""
+    """Returns the image set whose ratios are reported without a suffix. This is the set of photographs, if there is
+    one. Otherwise, it is the smallest synthetic size of at least 6 megapixels, or the largest size if all are
+    smaller."""
     for image_set in sets:
         if image_set.kind == PHOTOGRAPHS:
             return image_set

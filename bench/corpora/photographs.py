@@ -1,4 +1,4 @@
-"""Finds the JPEG photographs in a user's folder that a bench can measure on."""
+"""Finds the JPEG photographs in a user's folder that a bench can use."""
 
 import hashlib
 from collections import Counter
@@ -46,9 +46,10 @@ class FoundPhotographs:
 def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
     """Finds the JPEGs under ``folder``, at any depth.
 
-    Links to a file and copies of it are treated as one file. Files in other formats, images that the decoders convert
-    differently and images below ``min_megapixels`` (thumbnails) are omitted and listed in ``skipped``. Raises
-    ``InputError`` if no photograph remains.
+    Links to the same file are followed and count as one file. Files are omitted if they are copies, unreadable, in
+    another format, in a colour mode that decoders convert differently, or smaller than ``min_megapixels`` (thumbnails).
+    ``skipped`` gives the number of files omitted for each reason. Raises ``InputError`` if ``folder`` is not a folder
+    or no photograph remains.
     """
     if not folder.is_dir():
         raise InputError(f"--photos {folder}: no such folder")

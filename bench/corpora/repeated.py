@@ -1,5 +1,4 @@
-"""Makes epochs longer by listing each sample of a data set several times in the manifest, each time with different
-crops.
+"""Makes epochs longer by listing each sample of a data set several times in the manifest.
 
 An epoch over a few dozen photographs takes a tenth of a second, so starting and stopping would dominate its time. If
 the manifest lists each sample R times, an epoch takes R times as long but reads the same bytes. Each repetition has its
@@ -31,8 +30,8 @@ def copy_content_id(content_id: npt.NDArray[np.int64], copy: int) -> npt.NDArray
 
 
 def repeat_dataset(dataset: ShardDataset, split: str, copies: int, folder: Path) -> ShardDataset:
-    """Writes a data set to the new ``folder`` that contains ``copies`` repetitions of each sample of ``split``. Its
-    tars are symbolic links to those of ``dataset``."""
+    """Writes a data set to the new ``folder``, in which each sample of ``split`` occurs ``copies`` times. Other splits
+    are left out. The tars are symbolic links to those of ``dataset``."""
     folder.mkdir(parents=True)
     rows = dataset.split_rows(split)
     table = dataset.table.take(pa.array(np.tile(rows, copies))).combine_chunks()

@@ -2,9 +2,8 @@
 
 Overlapping discs of many sizes ("dead leaves") give the edges and the power spectrum of natural scenes. Smooth shading
 and texture add gradients to flat areas. Sensor noise gives the entropy of a real camera's file, 2–4 bits per pixel at
-quality 90. The sizes of discs, texture and noise do not scale with the image: a window takes as many bits in a
-48-megapixel image as in a 3-megapixel image, so differences between results for different image sizes are due to the
-size alone.
+quality 90. The sizes of discs, texture and noise do not scale with the image. A window therefore takes as many bits in
+a 48-megapixel image as in a 3-megapixel image, and differences between their results are due to the size alone.
 """
 
 import io

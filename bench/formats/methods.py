@@ -38,7 +38,8 @@ LABELS = {
 }
 """Name of a method → its label in table and plot."""
 STORED = ("tiles", "baseline")
-"""Methods that read shards for which the build converted the files. All others read the files as they were written."""
+"""Methods that read shards for which the build converted the files: to tiles, or to baseline JPEG. All other methods
+read the files as they were written."""
 
 
 def methods_of(format_name: str) -> Iterator[tuple[str, MethodInfo]]:

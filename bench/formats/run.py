@@ -92,11 +92,12 @@ class FormatsRun:
         return plot_formats(self.rows, LABELS, FORMAT_LABELS, output)
 
     def _affordable(self, name: str, image: Path) -> int:
-        """Returns the number of images, at least two, that all methods that decode whole files can together process
-        within ``seconds_per_cell``, including warm-up. The estimate is based on one decode of ``image``.
+        """Returns the number of images to use for a cell, at least two. With this number, the methods that decode whole
+        files should together take at most ``seconds_per_cell``, including warm-up. Their time is estimated from one
+        decode of ``image``.
 
-        Without this limit, slow formats would take too long, because every round passes over all images at least once:
-        for 16 HEIC files of 8 megapixels, one pass takes seven seconds per method.
+        Without this limit, slow formats would take too long, because every round passes over all images at least once.
+        For example, one pass over 16 HEIC files of 8 megapixels takes seven seconds per method.
         """
         whole = sum(method not in (*STORED, *self.skipped) and method in self.methods for method, _ in methods_of(name))
         with Image.open(image) as opened:

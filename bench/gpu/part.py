@@ -53,8 +53,8 @@ class Cell:
 
     name: str
     measure: Callable[[float], Answer]
-    """A function that takes the number of seconds left, which it may exceed slightly, and returns figures and a
-    sentence. If it raises an exception, the cell's row reports it."""
+    """Takes the number of seconds left, and returns figures and a sentence. A call may take slightly longer than that.
+    If it raises an exception, the cell's row reports the exception."""
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def add_measuring(parser: CommandParser, threads: str) -> None:
 
 
 def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
-    """Checks the arguments added by :func:`add_measuring`. Returns number of threads → cores to which a process with
-    that many threads is pinned. Raises ``InputError`` naming the argument at fault."""
+    """Checks the arguments added by :func:`add_measuring`. Returns a mapping from each number of threads to the cores
+    to which a process with that many threads is pinned. Raises ``InputError`` naming the argument at fault."""
     check_at_least(1, options, "rounds")
     if not 0 < options.seconds_per_round <= 600:
         raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be above 0 and at most 600")

@@ -1,8 +1,8 @@
 """Measures methods in alternating rounds. Each method has its own process, and the processes take turns: A B C A B C …
 
-The load and the clock frequency of a machine drift by 10–15 % within minutes, which would distort a comparison of
-methods that are measured one after another. When methods alternate, round r of one method runs within seconds of round
-r of another, and :func:`ratio` divides the two results of each round.
+The load and the clock frequency of a machine drift by 10–15 % within minutes. This drift would distort a comparison of
+methods that are measured one after another. If methods alternate, their turns of the same round are only seconds apart,
+and :func:`ratio` divides the results of each round.
 """
 
 import json
@@ -70,8 +70,8 @@ class Ratio:
 
 
 def ratio(above: Measurement, below: Measurement) -> Ratio:
-    """Returns the ratio of images per second, ``above`` ÷ ``below``. It is computed for each round, because the two
-    methods ran within seconds of each other in the same round."""
+    """Returns the ratio of images per second, ``above`` ÷ ``below``: its median, minimum and maximum over the rounds.
+    Results of the same round are divided, because they were measured within seconds of each other."""
     quotients = [a / b for a, b in zip(above.images_per_s, below.images_per_s, strict=True)]
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 

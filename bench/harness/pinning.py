@@ -19,8 +19,8 @@ ONE_THREAD_LIBRARIES = (
 
 
 def choose_cores(threads: int) -> list[int]:
-    """Picks ``threads`` of the logical CPUs that this process may use: first one per physical core, then their
-    siblings.
+    """Chooses ``threads`` of the logical CPUs that this process may use. One CPU of every physical core is chosen
+    before a second one of any core.
 
     Raises ``InputError`` if there are fewer CPUs than threads.
     """

@@ -53,7 +53,7 @@ def reset_peak_rss() -> None:
 def wait_until_idle(timeout_s: float = 5.0) -> None:
     """Returns once this process and its children have stopped computing, or after ``timeout_s`` seconds.
 
-    Prefetching that continues after a turn would otherwise disturb the method that is timed next.
+    Without this wait, prefetching that continues after a turn would disturb the method that is timed next.
     """
     deadline = time.monotonic() + timeout_s
     before = _cpu_s(_family())
@@ -67,8 +67,8 @@ def wait_until_idle(timeout_s: float = 5.0) -> None:
 
 
 def _cpu_s(family: list[psutil.Process]) -> float:
-    """CPU time of the children and of this process's threads, except the thread that asks. On a machine with hundreds
-    of processes, :func:`_family` takes that thread several milliseconds, which must not count as computing."""
+    """Returns the CPU time of the children and of this process's threads, except the calling thread. On a machine with
+    hundreds of processes, calling :func:`_family` costs several milliseconds, which must not count as computing."""
     total = time.process_time() - time.thread_time()
     for child in family[1:]:
         times = child.cpu_times()
@@ -78,7 +78,7 @@ def _cpu_s(family: list[psutil.Process]) -> float:
 
 def _wants_to_run(family: list[psutil.Process]) -> bool:
     """Whether any other thread of this process or of its children is running or waiting for a core or a disk. The CPU
-    time alone does not show this: on a busy machine, such a thread may have used none since the previous check."""
+    time does not show waiting threads: on a busy machine, a thread may wait from one check to the next."""
     own = str(threading.get_native_id())
     return any(thread != own and state in "RD" for process in family for thread, state in _thread_states(process.pid))
 

@@ -73,8 +73,9 @@ def reference_crops(crop_counts: Sequence[int]) -> int:
 
 
 def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) -> dict[str, Ratio]:
-    """Returns a ratio such as ``window_over_recipe`` for each known pair of methods, if both of them are in
-    ``measured``. All measurements must have the same images, number of crops and number of threads."""
+    """Returns the ratio of images per second for each pair of methods in :data:`PAIRS`, such as ``window_over_recipe``,
+    and for ``window`` over each of ``peers``. Leaves out pairs of which a method is not in ``measured``. All
+    measurements must have the same images, number of crops and number of threads."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     pairs = [*PAIRS, *(("window", peer) for peer in peers)]
     return {

@@ -73,7 +73,7 @@ class Method(ABC):
     """Number of passes per turn."""
 
     def warm_up(self) -> float:
-        """Builds and compiles everything, and reads every file once. Returns the number of seconds per pass.
+        """Builds and compiles everything, and reads files into the page cache. Returns the number of seconds per pass.
 
         By default, it runs two turns of one pass each and times the second.
         """

@@ -16,7 +16,7 @@ __all__ = ["BuildSample", "EntryPoints", "PillowDecode"]
 
 
 class _EncodedPasses(FilePasses):
-    """Base class of benchmarked methods that exclude file reading from the time: it keeps all files in memory."""
+    """Base class of methods that work on files held in memory, so that reading the files is not timed."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)

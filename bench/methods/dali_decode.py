@@ -61,7 +61,7 @@ class _DaliPasses(Method):
     """Base class that runs a DALI pipeline until its input is exhausted. During the warm-up, DALI's buffers grow to fit
     the largest image.
 
-    DALI works ahead in its own threads. To include all of that work in the time, a turn starts with an empty queue, and
+    DALI works ahead in its own threads. To include all of that work in the time, a turn starts with an empty queue. It
     ends only when the input is exhausted and every result has been taken.
     """
 

@@ -28,11 +28,11 @@ class FilePasses(Method):
     @abstractmethod
     def one(self, copy: int, index: int, turn: int) -> Any:
         """Processes the image at position ``index`` with its window set ``copy``, and returns the result, which the
-        caller discards. ``turn`` numbers the calls within the current turn, from 0."""
+        caller discards. ``turn`` is the position of this call within the current turn or warm-up, from 0."""
 
     def warm_up(self) -> float:
-        """See :class:`bench.harness.task.Method`. Runs a quarter of a pass, and then a whole pass unless that would
-        take longer than a round."""
+        """See :class:`bench.harness.task.Method`. Runs a quarter of a pass, to estimate the time of a whole one. If a
+        whole pass takes less than a round, also runs and times one."""
         total = len(self._corpus)
         first = max(1, total // 4)
         start = time.perf_counter()

@@ -1,5 +1,5 @@
-"""Methods that decode with libjpeg-turbo through simplejpeg: whole images, or separately stored crops. The latter are
-an upper bound for any loader."""
+"""Methods that decode with libjpeg-turbo through simplejpeg: whole images, or separately stored crops. Decoding stored
+crops gives an upper bound on the speed of any loader."""
 
 import threading
 

@@ -142,8 +142,8 @@ class LoaderBatches(Method):
 
 
 def even_batch_size(num_samples: int) -> int:
-    """The batch size from 16 to 48 that leaves the fewest fillers in the last batch of an epoch; among equally good
-    sizes, the one nearest to 32. With fewer than 16 samples, the batch size is the number of samples."""
+    """Returns the batch size, from 16 to 48, that leaves the fewest fillers in the last batch of an epoch. Among
+    equally good sizes, this is the one nearest to 32. If there are fewer than 16 samples, it is their number."""
     if num_samples < BATCH_SIZES.start:
         return num_samples
     return min(BATCH_SIZES, key=lambda size: (-num_samples % size, abs(size - BEST_BATCH_SIZE)))

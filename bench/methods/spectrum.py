@@ -1,9 +1,9 @@
 """A simple classifier that every detector should outperform: logistic regression on power spectra, without a network.
 
 A generator's up-sampling layers leave periodic traces and distort the power spectrum (e.g. arXiv 2003.08685; arXiv
-1911.06465). ``BINS`` numbers per channel are enough to show this. A trained network that does no better than this
-classifier has not even found the traces that are visible in a spectrum. The classifier scores batches as a model does,
-so it is measured in the same way.
+1911.06465). ``BINS`` numbers per channel are enough to show the distortion. A trained network that does no better than
+this classifier has not even found the traces that are visible in a spectrum. The classifier scores batches as a model
+does, so its results are measured in the same way.
 """
 
 from collections.abc import Iterable, Mapping
@@ -62,8 +62,8 @@ def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Ten
 
 
 def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
-    """Fits the classifier to all samples that ``loader`` yields in one epoch. Raises ``ValueError`` unless the samples
-    belong to two classes."""
+    """Fits the classifier to all samples that ``loader`` yields in one epoch. Raises ``ValueError`` if the samples
+    do not include both classes."""
     # Takes a second to import, which only this needs.
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler

@@ -74,6 +74,6 @@ class TrainingStep(Method):
         return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """Returns all memory figures by name, in bytes, together with the way in which they were obtained, the device,
-        the precision and the image sizes."""
+        """Returns all memory figures by name, in bytes, together with how they were obtained, the device, the precision
+        and the image sizes."""
         return self.step.described(self.figures, COUNTED_BY_SHAPES if self.by_shapes else None)

@@ -1,9 +1,9 @@
 """Other loading libraries ("peers") that do the same work as the methods of ``glass bench decode``. Each is set up as
 its documentation advises.
 
-None of these libraries can decode only a part of an image. All of them decode whole images and cut the same windows
-out, as uint8 and without normalisation. Each library uses its usual parallelism: threads for SPDL, worker processes of
-a ``DataLoader`` for the others. If the bench runs on one thread, there are no worker processes, so nothing has to be
+None of these libraries supports partial decoding. All of them decode whole images and cut out the same windows, as
+uint8 and without normalisation. Each library uses its usual parallelism: threads for SPDL, worker processes of a
+``DataLoader`` for the others. If the bench runs on one thread, there are no worker processes, so nothing has to be
 pickled.
 """
 

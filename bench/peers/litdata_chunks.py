@@ -17,8 +17,8 @@ litdata: Any = importlib.import_module("litdata")
 
 
 def _item(files: list[str], index: int) -> dict[str, Any]:
-    """Returns an item for LitData to store. Because Pillow opened the image from a file, LitData stores that file's
-    bytes unchanged."""
+    """Returns an item for LitData to store. The item contains a Pillow image that was opened from a file, so LitData
+    stores that file's bytes unchanged."""
     from PIL import Image
 
     return {"image": Image.open(files[index]), "index": index}

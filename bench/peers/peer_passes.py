@@ -30,8 +30,8 @@ class PeerPasses(Method):
     """The base class of the peers. A turn consists of one or more epochs, each of which ends when its last batch is in
     memory.
 
-    Since there are few images, batches are small. The number of batches is a multiple of the number of threads, so that
-    no worker waits for another at the end of an epoch.
+    Since there are few images, batches are small. Their size is chosen with the aim that the number of batches is a
+    multiple of the number of threads. No worker then has to wait for another at the end of an epoch.
     """
 
     def __init__(self, task: Task) -> None:
@@ -52,8 +52,8 @@ class PeerPasses(Method):
 
     @abstractmethod
     def open(self, folder: Path) -> Iterable[Any]:
-        """Returns the library's loader. Each ``iter()`` of it yields the batches of one epoch: ((B, 3, S, S), (B, N, 3,
-        C, C))."""
+        """Returns the library's loader. Iterating over it yields the batches of one epoch: (global views, crops), of
+        shapes (B, 3, S, S) and (B, N, 3, C, C)."""
 
     def run(self) -> int:
         """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` if the loader does not deliver every

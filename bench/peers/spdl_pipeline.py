@@ -45,7 +45,7 @@ class SpdlPipeline(PeerPasses):
 
 
 class _Epochs:
-    """An iterable whose every ``iter()`` runs one epoch."""
+    """An iterable over the batches of one epoch; each iteration starts a new epoch."""
 
     def __init__(self, peer: SpdlPipeline) -> None:
         self._peer = peer

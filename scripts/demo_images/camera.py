@@ -69,8 +69,8 @@ def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
 
 
 def _demosaic(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
-    """Returns (3, H, W). Missing green values are the means of their four neighbours. For red and blue, the difference
-    from green is interpolated."""
+    """Interpolates the two missing colours of every pixel of the mosaic. Returns (3, H, W). Missing green values are
+    the means of their four neighbours. For red and blue, the difference from green is interpolated."""
     green = _green(raw, red_row, red_column)
     difference = raw - green
     planes = np.empty((3, *raw.shape), dtype=np.float32)

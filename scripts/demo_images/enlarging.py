@@ -1,10 +1,12 @@
-"""Enlarges real images with filters that many programs use, rather than with a network, so that a detector cannot treat
-every enlarged image as the work of a network.
+"""Enlarges real images with common filters rather than a network.
 
-A filter is drawn from one of three families. The first consists of four Pillow filters: box, bilinear, Hamming and
-bicubic. The second consists of cubic filters with two parameters, B and C (Mitchell and Netravali 1988), including
-those in common use: B-spline (1, 0), Mitchell (⅓, ⅓), Catmull-Rom (0, ½), and the filter of OpenCV and torch (0, ¾).
-The third consists of interpolating splines, where the value at a point depends on more than four pixels of a line.
+These images keep a detector from treating every enlarged image as the work of a network. The filter is drawn from one
+of three families:
+
+- Pillow filters: box, bilinear, Hamming and bicubic
+- cubic filters with two parameters, B and C (Mitchell and Netravali 1988), including those in common use:
+  B-spline (1, 0), Mitchell (⅓, ⅓), Catmull-Rom (0, ½), and the filter of OpenCV and torch (0, ¾)
+- interpolating splines, where the value at a point depends on more than four pixels of a line
 """
 
 from dataclasses import dataclass
@@ -37,7 +39,8 @@ class Mix:
 
 BROAD = Mix(0.5, (0.6, 0.2, 0.2), ("pillow", "cubic", "spline"), 1.0)
 SHARP = Mix(0.7, (0.86, 0.07, 0.07), ("pillow", *["cubic"] * 3, *["spline"] * 3), 0.5)
-"""Mostly sharp enlargements by a factor of 2, which resemble the output of a network most closely."""
+"""A mix in which most filters are sharp and most factors are 2. Such enlargements resemble the output of a network most
+closely."""
 
 
 def draw_factor(rng: np.random.Generator, mix: Mix) -> float:

@@ -126,8 +126,8 @@ def _invent_with(kernel: np.ndarray) -> Callable[[np.random.Generator, int, int]
 
 
 def _transposed_convolution() -> Generator:
-    """Returns a generator with a transposed convolution. It has stride 2 and a 4×4 kernel of unequal weights, so each
-    of the four pixels in a 2×2 block is computed with different weights."""
+    """Returns a generator that enlarges with a transposed convolution. The convolution has stride 2 and a 4×4 kernel of
+    unequal weights, so each of the four pixels in a 2×2 block is computed with different weights."""
     taps = np.array([0.2, 0.8, 0.8, 0.2])
     gain = np.ones((4, 4))
     gain[0::2, 0::2], gain[1::2, 1::2] = 1.012, 0.996  # sums to four: the mean stays

@@ -1,6 +1,6 @@
-"""Makes scenes from the user's photographs: finds the photographs, groups those that show the same picture, and cuts
-out parts at half their resolution or less.
+"""Makes scenes from the user's photographs.
 
+Finds the photographs, groups those that show the same picture, and cuts out parts at half their resolution or less.
 Halving the size removes the traces that the photograph's own camera and compression left between neighbouring pixels;
 the simulated camera then adds its own traces.
 """
@@ -39,7 +39,8 @@ SAME_PICTURE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A usable photograph: its size, and small images of its edges, by which it is compared with others."""
+    """A usable photograph: its size, and small images of its edges, which serve to find photographs of the same
+    picture."""
 
     path: Path
     width: int
@@ -51,8 +52,8 @@ class Photo:
 
 
 def find_photos(folder: Path) -> list[Path]:
-    """The files under ``folder`` that have the suffix of an image. Each file occurs once, however many links lead to
-    it."""
+    """Returns the files under ``folder`` that have the suffix of an image. Each file occurs once, however many links
+    lead to it. Raises ``InputError`` if ``folder`` is not a folder or contains no such file."""
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"--photos {folder} {found}: give a folder that holds photographs.")

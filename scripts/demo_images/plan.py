@@ -98,8 +98,8 @@ def _file(number: int, seed: int) -> tuple[int, int, Encoding]:
 
 
 def _fit(width: int, height: int, photo: Photo) -> tuple[int, int]:
-    """Returns a size (width, height) that fits into half the photograph's width and height: the given size, with width
-    and height swapped if needed to match the photograph's orientation, and reduced if needed."""
+    """Fits the size (width, height) into half the photograph's width and height, and returns it. Swaps width and height
+    if needed to match the photograph's orientation, and then reduces both if they are too large."""
     if (width > height) != (photo.width > photo.height):
         width, height = height, width
     # Whole multiples, since the image is made at the next multiple and then cropped.

@@ -18,8 +18,8 @@ __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes every rendition of ``job`` that does not exist under ``out`` yet. Returns the total number of pixels of
-    all its renditions, including those that existed."""
+    """Writes those images of ``job`` that do not exist under ``out`` yet. Returns the total number of pixels of all
+    images of ``job``, including those that existed."""
     missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
     half = open_half(job.photo) if job.photo and missing else None
     for rendition in missing:
@@ -30,10 +30,10 @@ def render_job(job: Job, out: Path, seed: int) -> int:
 
 def render(rendition: Rendition, half: Image.Image | None, seed: int) -> Image.Image:
     """Renders ``rendition`` as an RGB image of the size that it asks for. The scene is cut from ``half``, a photograph
-    at half its resolution or less; if that is None, the scene is drawn.
+    at half its resolution or less. If ``half`` is None, the scene is drawn.
 
-    Generated images start from the same camera model as real ones, so they match them in brightness, noise and
-    sharpness. They differ only in that a generator has shrunk and enlarged them again.
+    Real and generated images start from the same camera model, so both have the same brightness, noise and sharpness.
+    The only difference is that a generator has shrunk and enlarged the generated images again.
     """
     width, height = _round_up(rendition.width), _round_up(rendition.height)
     if half is None:

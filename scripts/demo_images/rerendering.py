@@ -1,11 +1,13 @@
 """Plans and makes images that are parts of photographs: real images, and images re-rendered by networks.
 
 Images of both classes are cut from the photographs at full resolution, and stored in the same way. A generated image is
-shrunk before it is stored, and enlarged again by a network. Some real images are also shrunk and enlarged, but with
-many different filters and factors rather than a network, so that enlargement alone does not give the classes away. The
-control is a set of images outside both classes, enlarged with a filter that is not used for any real image. A detector
-that calls them generated mistakes any enlargement for the work of a network. In this module, the maker of an image is
-the name of the network or filters that enlarged it, or ``AS_CUT`` if it was not enlarged.
+shrunk and then enlarged again by a network before it is stored. Some real images are also shrunk and enlarged, so that
+enlargement alone does not give the classes away. For these, many different filters and factors are used, but no
+network.
+
+The control is a set of images that belong to neither class. They are enlarged with a filter that is not used for any
+real image. If a detector calls them generated, it mistakes any enlargement for the work of a network. In this module,
+the maker of an image is the name of the network or filters that enlarged it, or ``AS_CUT`` if it was not enlarged.
 """
 
 from collections.abc import Sequence
@@ -30,8 +32,8 @@ AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
 MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
 """Maker of enlarged real images → its mix of filters."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
-"""Maker of each part of the control → factor by which the images are shrunk and enlarged. 2 is the factor of the
-default networks; 1.7 is not an integer."""
+"""Maker of each part of the control → factor by which its images are shrunk and enlarged. The factor 2 is that of the
+default networks; 1.7 is an example of a factor that is not an integer."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
@@ -44,14 +46,14 @@ ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
 picture, ``times`` real images are added; ``first`` is the index of the first one. No network is needed for them.
 
 They are added for two reasons. First, with only a few hundred images, each filter and factor would occur too rarely.
-Second, a detector calls real images generated if nearly all of the real images that it was trained on are enlarged. The
-added images do not affect the other images, nor vice versa.
+Second, if nearly all real images in the training data are enlarged, a detector calls real images generated. The added
+images do not affect the other images, nor vice versa.
 """
 CONTROL_SHARE = 0.1
 """Number of images in each part of the control, relative to the number of images of both classes."""
 UNSEEN_SHARE = 0.05
-"""Number of images of each network that occurs only in the test split, relative to the number of images of both
-classes."""
+"""Number of images of each unseen network (one whose images occur only in the test split), relative to the number of
+images of both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
 """Number of random positions that are tried for each image. The part with the most detail is cut, since a cloudless sky
@@ -103,12 +105,13 @@ def plan_rerendered(
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
     """Plans ``images`` images, half of them real. They are planned in pairs: a real and a generated image, cut from the
-    same photograph.
-
-    These images do not depend on the following, which are planned in addition: from pictures of the test split, the
-    control and the images of the ``unseen`` networks; from pictures of the training split, more real images
-    (:data:`ADDED`). ``pictures[i]`` is the index of the picture that photo i shows; there must be at least two
+    same photograph. ``pictures[i]`` is the index of the picture that photo i shows; there must be at least two
     pictures.
+
+    Further images are planned without affecting these:
+
+    - from pictures of the test split: the control, and the images of the ``unseen`` networks
+    - from pictures of the training split: more real images (:data:`ADDED`)
     """
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
@@ -155,8 +158,8 @@ def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: boo
 
 
 def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
-    """Writes every cutting of ``job`` that does not exist under ``out`` yet. Returns the total number of pixels of all
-    its cuttings, including those that existed."""
+    """Writes those images of ``job`` that do not exist under ``out`` yet. Returns the total number of pixels of all
+    images of ``job``, including those that existed."""
     missing = [cutting for cutting in job.renditions if not (out / cutting.path).exists()]
     if missing:
         photo = open_whole(job.photo)
@@ -211,8 +214,8 @@ def _detail(part: Image.Image) -> float:
 
 
 def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
-    """Returns a tuple for each of ``images`` images, containing the name of its maker. (The tuples for the control,
-    made elsewhere, contain several names.)
+    """Returns, for each of ``images`` images, a tuple with the name of its maker. (Tuples with several names are used
+    only for the control, which is planned elsewhere.)
 
     Real and generated images alternate, the networks are used in rotation, and every second real image is enlarged
     (:data:`ENLARGED_SHARE`).
@@ -225,8 +228,8 @@ def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
 def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:
     """Returns ``count`` items of ``indexes``, with frequencies that differ by at most one.
 
-    The result is a sequence of random permutations of ``indexes`` (the last one truncated), so a photograph that is
-    used several times does not always meet the same network.
+    The result is a sequence of random permutations of ``indexes`` (the last one truncated). As a result, a photograph
+    that is used several times is not always paired with the same network.
     """
     rounds = (rng.permutation(indexes).tolist() for _ in range(0, count, len(indexes)))
     return list(islice(chain.from_iterable(rounds), count))

@@ -1,7 +1,7 @@
 """Drawn scenes: gradients, shapes, strokes like writing, and textures with 1/f spectra.
 
-A scene is determined by its random stream alone and can be drawn at any size, so that one scene can be photographed and
-generated several times in files of different sizes.
+A scene is determined by its random stream alone and can be drawn at any size. The same scene can therefore be
+photographed and generated several times, in files of different sizes.
 """
 
 import numpy as np

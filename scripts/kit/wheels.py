@@ -3,8 +3,8 @@
 wheels.py note WHEELS VERSION     where the wheels are packed
 wheels.py unpack WHEELS SITE      on the machine that needs them
 
-``note`` requires each wheel to fit Python VERSION on Linux, deletes wheels of packages that the machine is assumed to
-have, and writes the checksums of the others. ``unpack`` verifies these checksums, and unpacks the wheels of packages
+``note`` requires each wheel to fit Python VERSION on Linux. It deletes wheels of packages that the machine is assumed
+to have, and writes the checksums of the others. ``unpack`` verifies these checksums, and unpacks the wheels of packages
 that the Python on this machine lacks. It does not use pip, which may be missing or may try to reach a registry.
 """
 
