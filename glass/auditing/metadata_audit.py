@@ -53,9 +53,9 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Drop in AUROC when this feature is shuffled, for a model trained on all features of the same category: those that
-    leave traces in the pixels, or those that do not. Equivalent features can replace each other, so all of them may
-    seem unimportant: consider ``auroc``, too."""
+    """Drop in AUROC when this feature is shuffled. The model is trained on this feature and the others of its category:
+    all features that leave traces in the pixels, or all that do not. Equivalent features can replace each other, so all
+    of them may seem unimportant: consider ``auroc``, too."""
     real: str
     """Typical values of real images, as readable text."""
     generated: str
@@ -170,7 +170,7 @@ def _examine(
     """Returns (scores, property → (AUROC of this property alone, importance)) for the properties ``names``.
 
     Properties whose value is the same for all images are left out. The scores (n,) come from one model that is given
-    all other properties; they are None if there are none.
+    all remaining properties. If no property remains, the scores are None.
     """
     rows, label = sampled.rows, sampled.label
     varying = [name for name in names if len(np.unique(facts[name][rows])) > 1]

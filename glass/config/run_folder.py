@@ -207,8 +207,8 @@ class RunFolder:
     def is_finished(self, config: RunConfig, data: DatasetDigest) -> bool:
         """Whether the folder holds a finished run with these settings and data.
 
-        Raises ``InputError`` if it holds a run that is finished or has a checkpoint and whose settings or data differ
-        (see :meth:`begin`).
+        Raises ``InputError`` if the settings or data differ from those of a run in the folder that is finished or has a
+        checkpoint (see :meth:`begin`).
         """
         record = self.record()
         if record is None or not self._worth_keeping(record):
