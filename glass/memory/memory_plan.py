@@ -182,8 +182,8 @@ class Planner:
         return costs.bytes_per_view * area * (1.0 if learns else FROZEN_SHARE)
 
     def _fixed(self) -> float:
-        """Bytes kept regardless of the batch size. The measured models have two backbones; for a model with a single
-        one, half of the measured bytes are assumed, plus the whole reserve."""
+        """Bytes needed regardless of the batch size. The measured models have two backbones; for a model with only one,
+        half of their fixed bytes are assumed. The reserve for temporary buffers is not halved."""
         one_backbone = not self.has_crops or self.config.model.share_backbone
         fixed = self.global_costs.fixed_bytes / 2 + self.local_costs.fixed_bytes / 2
         reserve = max(self.global_costs.reserve_bytes, self.local_costs.reserve_bytes)

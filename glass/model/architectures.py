@@ -69,13 +69,14 @@ FILLING = frozenset(
     getattr(torch.Tensor, name)
     for name in ("uniform_", "normal_", "erfinv_", "clamp_", "mul_", "add_", "zero_", "fill_")
 )
-"""The methods with which layers give their weights first values. Errors in their numbers are not found on the meta
-device, where they are skipped."""
+"""The tensor methods with which layers initialise their weights. On the meta device, calls of these methods are
+skipped, so wrong numbers passed to them go unnoticed."""
 
 
 class _WithoutFirstValues(TorchFunctionMode):
-    """Skips calls of :data:`FILLING` with plain numbers, for tensors on the meta device. These tensors have no values,
-    but torch would trace each call in Python, which takes longer than filling real weights."""
+    """Skips the initialisation of tensors on the meta device: calls of methods in :data:`FILLING` with plain numbers.
+    Meta tensors have no values, but torch would trace each call in Python, which takes longer than filling real
+    weights."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [*args[1:], *(kwargs or {}).values()]

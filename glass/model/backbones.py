@@ -106,8 +106,8 @@ class Backbone(nn.Module):
 def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
     """Subtracts the 3 × 3 binomial mean of ``images`` (B, 3, H, W) and multiplies the result by :data:`HIGH_PASS_GAIN`.
 
-    Edges are mirrored; the shape is unchanged. Shifted slices are summed instead of calling a convolution, which
-    autocast would run in half precision, where the difference between neighbouring pixels would be lost.
+    Edges are mirrored; the shape is unchanged. The mean is computed by summing shifted slices: under autocast, a
+    convolution would run in half precision and lose the differences between neighbouring pixels.
     """
     mirrored = functional.pad(images, (1, 1, 1, 1), mode="reflect")
     rows = mirrored[..., :-2, :] + 2 * mirrored[..., 1:-1, :] + mirrored[..., 2:, :]

@@ -21,8 +21,8 @@ __all__ = ["FoundImages", "find_images", "row_sources"]
 
 @dataclass
 class FoundImages:
-    """The images that were found, in the order in which the user named them; sorted by name within folders and
-    patterns."""
+    """The images that were found, in the order of the user's arguments. Images from one folder or pattern are sorted by
+    name."""
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0

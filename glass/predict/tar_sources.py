@@ -38,9 +38,9 @@ class TarImages:
 def images_of_tar(path: Path) -> TarImages:
     """Lists the images in the tar at ``path``, in its order: one source per member with an image's extension.
 
-    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. An additional one is
-    appended if data follow the end-of-archive marker, or if the marker is missing. Raises ``InputError`` if the file is
-    not a tar, is damaged or is cut off, and ``MachineTrouble`` if the disk fails.
+    If such a member is not a regular file (but a link, for example), its source is an ``UnreadableSource``. If data
+    follow the end-of-archive marker, or if the marker is missing, one more ``UnreadableSource`` is appended. Raises
+    ``InputError`` if the file is not a tar, is damaged or is cut off, and ``MachineTrouble`` if the disk fails.
     """
     images: list[TarMember | UnreadableSource] = []
     facts: dict[str, TarMember] = {}

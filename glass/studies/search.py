@@ -41,8 +41,8 @@ MAX_FAILURES_IN_A_ROW = 3
 """The search ends with an error after this many consecutive trials have failed for reasons other than exhausted memory
 and divergence."""
 MAX_RESUMES = 3
-"""How many times in a row a killed trial is resumed without finishing another epoch. If its process is killed every
-time, it probably runs out of memory."""
+"""Maximum number of times in a row that a killed trial is resumed without having finished another epoch. A trial whose
+process is killed every time probably runs out of memory."""
 
 
 class _Pruned(Exception):

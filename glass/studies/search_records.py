@@ -177,8 +177,7 @@ def _importance(study: "optuna.Study") -> dict[str, float] | None:
 
 
 def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any]:
-    """Returns the settings in which ``config`` differs from its preset, which are those under which the best values
-    were found.
+    """Returns the settings under which the best values were found: those in which ``config`` differs from its preset.
 
     Settings that were ``varied``, that apply only to trials, or that do not change results are omitted.
     """

@@ -47,9 +47,9 @@ class BestModel:
         """Ensures, when a run is resumed, that ``model/`` holds the model of the best epoch.
 
         It may hold the model of another epoch, if the process was killed before the export, or if the run fell back to
-        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, logs a
-        warning and chooses the best epoch among those still to come, and the last finished one if the run resumes at
-        its end.
+        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, this logs a
+        warning and discards that epoch. The best epoch is then chosen among the epochs still to come and, if the run
+        resumes at the end of an epoch, that epoch.
         """
         progress = self.state.progress
         if progress.best is None:

@@ -164,9 +164,9 @@ class StopSignal:
     """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; repeating the same signal has
     its usual effect.
 
-    The three signals are handled independently, because clusters may warn a job with one signal and end it with
-    another, and the latter must not interrupt the writing of the checkpoint that the former requested. Enter the
-    context in the main thread, and only around code that checks :attr:`received`.
+    The three signals are handled independently: clusters may warn a job with one signal and end it with another, and
+    the second must not interrupt the checkpoint that is written in response to the first. Enter the context in the main
+    thread, and only around code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:
