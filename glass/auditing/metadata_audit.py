@@ -208,9 +208,9 @@ def _cross_validate(
 ) -> tuple[Array, Array]:
     """Cross-validates a model with the features ``table`` (n, k) and returns (scores, loss).
 
-    ``scores`` (n,) are in [0, 1]; each sample is scored by the model of the fold in which its scene was held out. With
-    ``shuffled``, ``loss`` (k,) is how much the AUROC drops when a feature is shuffled among the held-out samples,
-    averaged over the folds; otherwise it is 0.
+    ``scores`` (n,) are in [0, 1]; each sample is scored by the model of the fold in which its scene was held out.
+    ``loss`` (k,) is how much the AUROC drops when a feature is shuffled among the held-out samples, averaged over the
+    folds. It is computed only with ``shuffled``, and is 0 otherwise.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 

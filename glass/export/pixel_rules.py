@@ -1,8 +1,8 @@
 """Records what determined the pixels that a model was trained on: rules, decoder versions, and digests of test pixels.
 
 Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink images, but most updates
-change no pixels. The record therefore holds not only the versions but also digests of pixels that are decoded and
-shrunk from one small JPEG: they show whether an update changes pixels.
+change no pixels. Therefore, the record holds not only the versions but also digests of the pixels that they decode and
+shrink from one small JPEG. The digests show whether an update changes pixels.
 """
 
 import base64

@@ -1,8 +1,9 @@
 """Computes every metric of a detector for many weightings of the same samples at once.
 
-A bootstrap draw is represented by a weight per sample rather than by a copy of the samples: the scores are sorted once,
-and each metric for a block of draws requires only a handful of cumulative sums over (draws, samples) arrays. With equal
-weights, the result is the ordinary, unweighted metric. A test compares these metrics with those of scikit-learn.
+A bootstrap draw is represented by a weight per sample rather than by a copy of the samples. The scores are sorted only
+once. Each metric for a block of draws then requires only a handful of cumulative sums over (draws, samples) arrays.
+With equal weights, the result is the ordinary, unweighted metric. A test compares these metrics with those of
+scikit-learn.
 """
 
 from dataclasses import dataclass

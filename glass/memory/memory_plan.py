@@ -71,8 +71,9 @@ def usable_bytes(memory_bytes: float) -> float:
 class Planner:
     """Estimates the memory of training steps for one configuration.
 
-    If a backbone was not measured in this precision, ``count`` is called to compute the memory of a step from tensor
-    shapes (see :func:`glass.train.counted_step.count_by_shapes`); if ``count`` is None, ``InputError`` is raised.
+    The estimates are based on stored measurements. If a backbone was not measured in this precision, ``count`` is
+    called to compute the memory of a step from tensor shapes (see :func:`glass.train.counted_step.count_by_shapes`). If
+    ``count`` is None, ``InputError`` is raised instead.
     """
 
     def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:

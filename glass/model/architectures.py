@@ -42,8 +42,9 @@ class Architecture:
 def architecture(name: str) -> Architecture:
     """Returns the architecture that ``name`` stands for.
 
-    Raises ``InputError`` if timm has no such network, or if the description that ``hf-hub:…`` or ``local-dir:…`` points
-    to cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not record.
+    Raises ``InputError`` if timm has no such network. For ``hf-hub:…`` and ``local-dir:…``, raises it if the
+    description cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not
+    record.
     """
     if ":" in name:
         return _described(name)

@@ -6,9 +6,9 @@ bit, those of the whole changed image. There are two exceptions: the image is sa
 reads the JPEG, and resized as a whole if Pillow's result cannot be reproduced for a part.
 
 A changed copy of a large image keeps the global view of the original, unless it was saved as a whole. The error is
-small. It was measured on 18 photographs of 5 megapixels, whose global views were eight times smaller: saving as JPEG
-changed the view by 0.02 grey levels on average and by at most 5, resizing by 0.06 on average and by at most 1
-(docs/LOG.md, 2026-11-29).
+small. It was measured on 18 photographs of 5 megapixels, whose global views were eight times smaller. Saving as JPEG
+changed the view by 0.02 grey levels on average and by at most 5; resizing changed it by 0.06 on average and by at most
+1 (docs/LOG.md, 2026-11-29).
 """
 
 import io

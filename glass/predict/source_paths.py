@@ -35,8 +35,11 @@ def find_images(arguments: Iterable[str], lines: Iterable[bytes] = ()) -> FoundI
 
     An argument is a file, a folder (searched with its subfolders), a pattern, a tar, a data set of shards, or ``-`` for
     the paths in ``lines``, one per line. Raises ``InputError`` if an argument matches nothing, or if the only argument
-    is a damaged tar or data set. Other faults become sources that raise when they are loaded: a path in ``lines`` that
-    does not exist, a folder that cannot be listed, and a damaged tar or data set among several arguments.
+    is a damaged tar or data set. Other faults become sources that raise when they are loaded:
+
+    * a path in ``lines`` that does not exist;
+    * a folder that cannot be listed;
+    * a damaged tar or data set among several arguments.
     """
     found, arguments = FoundImages(), list(arguments)
     for argument in arguments:

@@ -26,8 +26,8 @@ class BestModel:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Compares the epoch with the metrics ``line`` to the best epoch so far, and records it as the new best if it
-        is better. Returns whether it is."""
+        """Compares an epoch, given by its metrics ``line``, with the best one so far. If it is better, records it as
+        the new best. Returns whether it is."""
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line

@@ -194,8 +194,8 @@ class Trainer:
     def _require_readable(self, save: bool = True) -> None:
         """Records the samples that could not be read, and raises ``InputError`` if there are more than allowed.
 
-        If ``save`` is true, a checkpoint is saved before the error is raised, so that once the shards are repaired, the
-        run can resume from this point rather than from the previous checkpoint.
+        If ``save`` is true, a checkpoint is saved before the error is raised. Once the shards are repaired, the run can
+        then resume from this point rather than from the previous checkpoint.
         """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),

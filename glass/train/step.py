@@ -28,7 +28,7 @@ Batch = dict[str, Any]
 class Totals:
     """Sums over the samples that this process has trained on in the current epoch.
 
-    They are kept on the device, since reading them means waiting for it.
+    The sums are kept on the device, because reading them means waiting for the device.
     """
 
     def __init__(self, device: torch.device) -> None:
