@@ -65,7 +65,8 @@ class DecoderWarning(UserWarning):
 
 @cache
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
-    """Returns the rules, the decoders and the digests of the test file, for ``config.json`` of an exported model.
+    """Returns the record for ``config.json`` of an exported model: the rules, the decoders, and the digests of the test
+    file's pixels.
 
     ``loader`` determines how the model's crops are decoded. If a GPU decodes them, the record lists that decoder too,
     under the key ``crops``, because it may produce different pixels.

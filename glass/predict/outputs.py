@@ -1,5 +1,5 @@
-"""Defines the files that a prediction will write, and checks that they can be written and that nothing would be
-lost."""
+"""Defines the files that a prediction will write, and checks that they can be written and that no earlier verdicts
+would be lost."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The images of one tar as sources: every member with an image's extension, in the order of the tar.
 
-Unlike an index, a prediction needs no labels. So it ignores how members form samples, and if a sample has several
+Unlike an index, a prediction needs no labels, so it does not matter how members form samples. If a sample has several
 images, each of them gets a verdict.
 """
 

@@ -96,8 +96,8 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """States how many of these images were used in the model's training. Verdicts on such images say nothing about the
-    model's performance on new ones."""
+    """Returns a line that states how many of the images in ``verdicts`` were used to train the model or to choose its
+    epoch. Verdicts on such images say nothing about the model's performance on new ones."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"
