@@ -95,10 +95,10 @@ def find_duplicates(
 
 
 def exact_duplicates(dataset: ShardDataset, column: str) -> np.ndarray:
-    """(m, 2) int64 manifest row indices of pairs of samples with equal hashes in ``column``, "sha256" or
-    "pixel_sha256".
+    """Returns the pairs of samples with equal hashes in ``column`` ("sha256" or "pixel_sha256"), as (m, 2) int64
+    manifest row indices.
 
-    If k samples are equal, the first of them is paired with each of the k - 1 others.
+    If k samples have the same hash, the first of them is paired with each of the k - 1 others.
     """
     hashes = np.ascontiguousarray(dataset.column(column)[:, :16]).view(np.uint64)
     order = np.lexsort((np.arange(len(hashes)), hashes[:, 1], hashes[:, 0]))

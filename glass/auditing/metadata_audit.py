@@ -53,9 +53,9 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Drop in AUROC when this feature is shuffled. The model is trained on this feature and the others of its category:
-    all features that leave traces in the pixels, or all that do not. Equivalent features can replace each other, so all
-    of them may seem unimportant: consider ``auroc``, too."""
+    """Drop in AUROC when this feature is shuffled. If the feature leaves traces in the pixels, the model is trained on
+    all features that do; otherwise, on all that do not. Equivalent features can replace each other, so all of them may
+    seem unimportant: consider ``auroc``, too."""
     real: str
     """Typical values of real images, as readable text."""
     generated: str

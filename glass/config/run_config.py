@@ -78,8 +78,8 @@ class ModelConfig:
     """Train only this many blocks at the end of each backbone (0: none). The attention pool and the head are always
     trained. None: all blocks."""
     lora_rank: Width | None = None
-    """Rank of the low-rank corrections that are trained for the attention projections of the backbones, whose own
-    weights are frozen (LoRA; needs the extra ``lora``). The exported model contains the weights with the corrections
+    """Rank of the low-rank corrections that are trained for the attention projections of the backbones (LoRA; needs the
+    extra ``lora``). The backbones' own weights are frozen. The exported model contains the weights with the corrections
     merged in. None: no LoRA."""
 
     def __post_init__(self) -> None:
@@ -212,8 +212,9 @@ class RunConfig:
     """Number format of the computation. ``auto``: bf16 on a GPU that supports it, fp16 on other GPUs, float32 on a
     CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
-    """Number of CPU threads used to run the network. None: each process uses an equal share of the cores, unless
-    OMP_NUM_THREADS is set to more than 1."""
+    """Number of CPU threads used to run the network. None: the value of OMP_NUM_THREADS if that is more than 1.
+    Otherwise, an equal share of the cores for each process started by a launcher, and torch's default without a
+    launcher."""
     compile: bool = False
     """Compile the backbones with ``torch.compile``. Its effect was not measured here; on a CPU it is rarely worth the
     time."""

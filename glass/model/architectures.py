@@ -89,9 +89,9 @@ class _WithoutFirstValues(TorchFunctionMode):
 @contextmanager
 def shapes_only() -> Iterator[None]:
     """Context manager: networks created inside it are placed on torch's meta device, where tensors have shapes but no
-    values. Only for creating networks: in a forward pass, errors could be missed.
+    values. The random state is restored at the end.
 
-    The random state is restored at the end.
+    Use it only to create networks: in a forward pass, errors could be missed.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"), _WithoutFirstValues():
         yield

@@ -68,8 +68,8 @@ def data_note_line(note: str) -> str:
 def verdict_line(verdict: ImageVerdict) -> str:
     """Formats the line that ``glass predict`` prints for an image.
 
-    The line gives the verdict, the probability or raw score, ``unstable`` if the verdict is, the path, remarks, and the
-    file's claims. For an unreadable image, it gives the reason instead.
+    The line gives the verdict, the probability or raw score, ``unstable`` if the verdict is unstable, the path,
+    remarks, and the file's claims. For an unreadable image, it gives the reason instead.
     """
     path = one_line(verdict.path)
     if verdict.reason is not None:

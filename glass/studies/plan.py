@@ -1,4 +1,5 @@
-"""Checks, before the first run of a study, that its settings can be trained, and records them in its folder.
+"""Checks, before the first run of a study, that training with its settings is possible, and records the settings in the
+folder of the study.
 
 When a study is resumed after an interruption, its settings are compared with that record, so that results with
 different settings, data or devices are never mixed in one table.
