@@ -1,4 +1,5 @@
-"""The images of one tar as sources: every member with an image's extension, in the order of the tar.
+"""Lists the images of one tar as sources to predict on: every member with an image's extension, in the order of the
+tar.
 
 Unlike an index, a prediction needs no labels, so it does not matter how members form samples. If a sample has several
 images, each of them gets a verdict.

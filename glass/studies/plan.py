@@ -50,11 +50,11 @@ def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
 
 
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
-    """Writes ``settings`` (nested plain values) to ``path``. If the file already exists, compares them with its content
-    instead.
+    """Writes ``settings`` (nested plain values) to ``path`` or, if the file already exists, compares its content with
+    ``settings``.
 
-    Raises ``InputError`` naming the first difference, and also if the file is damaged or cannot be written, or if the
-    folder holds other files but no plan.
+    Raises ``InputError`` naming the first difference. Also raises it if the file is damaged or cannot be written, or if
+    the folder holds other files but no plan.
     """
     now: Plan = json.loads(json.dumps({"format_version": FORMAT_VERSION, "study": study, "settings": settings}))
     if not path.exists():
