@@ -65,8 +65,7 @@ class DecoderWarning(UserWarning):
 
 @cache
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
-    """Returns the record for ``config.json`` of an exported model: the rules, the decoders, and the digests of the test
-    file's pixels.
+    """Returns the record for ``config.json`` of an exported model: rules, decoders, and digests of test pixels.
 
     ``loader`` determines how the model's crops are decoded. If a GPU decodes them, the record lists that decoder too,
     under the key ``crops``, because it may produce different pixels.
