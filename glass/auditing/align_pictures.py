@@ -1,10 +1,10 @@
 """Decides whether two pictures are the same except for a re-save, a resize or a crop.
 
 All global views have the same size, whatever the size of the picture. The global view of a crop is therefore a
-stretched and shifted version of the original's, independently along each axis. Both stretches and both shifts are found
-by least squares (Gauss-Newton, from coarse to fine), together with the difference in brightness and contrast. Then the
-*fine detail* of the two pictures is compared where they overlap. Different pictures of similar composition agree in
-their coarse shapes, but only renditions of the same picture agree in their detail.
+stretched and shifted version of the original's, independently along each axis. Least squares (Gauss-Newton, from coarse
+to fine) finds both stretches, both shifts, and the difference in brightness and contrast. Then the *fine detail* of the
+two pictures is compared where they overlap. Different pictures of similar composition agree in their coarse shapes, but
+only renditions of the same picture agree in their detail.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ _EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dis
 
 
 def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
-    """Converts a global view (S, S, 3) uint8 to grey pictures (side, side) float32, from coarse to fine.
+    """Returns an image pyramid of a global view (S, S, 3) uint8: grey pictures (side, side) float32, smallest first.
 
     There is one picture for each side length in ``LEVELS`` that does not exceed S.
     """
@@ -37,10 +37,11 @@ def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
 def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[float, float]:
     """Aligns two pyramids of grey pictures and returns (detail, coarse), both correlations in [-1, 1].
 
-    ``coarse`` is the correlation of the pictures at the finest level; ``detail`` is the correlation of what remains of
-    them after subtracting their 5 × 5 blur. Both are 0 if no alignment is found, or if the pictures already disagree at
-    a coarser level. For two pictures without detail, both are 1 if the grey values agree, else 0. The order matters: a
-    crop is recognised more reliably if it is passed as ``second``.
+    ``coarse`` is the correlation of the pictures at the finest level. ``detail`` is the correlation of what remains of
+    them after subtracting their 5 × 5 blur. Both are 0 if no alignment is found, or if the pictures already differ too
+    much at a coarser level. ``detail`` is 0 if only one picture has detail. If neither has detail, both are 1 if the
+    grey values agree, else 0. The order of the arguments matters: a crop is recognised more reliably if it is passed as
+    ``second``.
     """
     if max(first[-1].std(), second[-1].std()) < _LEAST_DETAIL:
         return _equality(first[-1], second[-1])
@@ -79,11 +80,11 @@ def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
 
 @cached
 def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
-    """Refines ``parameters`` in place: (column scale, column shift, row scale, row shift).
+    """Refines the alignment of two pictures by least squares. Returns False if no plausible alignment is found.
 
-    The point (x, y) of ``target`` corresponds to (column scale · x + column shift, row scale · y + row shift) in
-    ``image``. Coordinates are fractions of the side length. Brightness and contrast are fitted, too. Returns False if
-    no plausible alignment is found.
+    ``parameters`` is (column scale, column shift, row scale, row shift) and is updated in place. The point (x, y) of
+    ``target`` corresponds to (column scale · x + column shift, row scale · y + row shift) in ``image``, where
+    coordinates are fractions of the side length. Brightness and contrast are fitted, too.
     """
     side = image.shape[0]
     rows = np.empty(6)

@@ -1,5 +1,7 @@
-"""Extracts the file properties of a data set's samples (called facts in the code): as numbers for the audit to compare,
-and as text for its reader."""
+"""Extracts the properties of a data set's image files, such as format and JPEG quality, which the code calls facts.
+
+The audit compares them as numbers and describes them to its readers as text.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,10 +42,9 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
     """Builds a float64 table of model features, with one row for each of ``rows`` and one column for each of ``names``.
 
-    Numeric properties are unchanged; -1 means that the file does not state the value. NaN cannot be used for this,
-    because the model rejects a column that is entirely NaN, which can happen within a fold. Categories are replaced by
-    their frequency ranks, and the rarest share the last rank, because the model accepts only a limited number of
-    categories.
+    Numeric properties are unchanged; -1 means that the file does not state the value. NaN is not used, because the
+    model rejects a column that is entirely NaN, which can happen within a fold. Categories are replaced by their
+    frequency ranks. The model accepts only a limited number of categories, so the rarest ones share the last rank.
     """
     columns = []
     for name in names:

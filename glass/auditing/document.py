@@ -147,7 +147,8 @@ class Audit(AuditSummary):
 
 
 def read_audit(root: Path) -> Audit | None:
-    """The ``audit.json`` of the data set in ``root``; None if there is none, or if it belongs to another data set.
+    """Returns the content of ``audit.json`` for the data set in ``root``. Returns None if the file does not exist, or
+    if it was made for another data set.
 
     Raises ``InputError`` if the file is damaged.
     """

@@ -113,10 +113,9 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
 
 
 def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
-    """Returns up to three findings about ``pairs`` (m, 2).
+    """Returns up to three findings about ``pairs`` (m, 2): pairs across splits, pairs across classes, and all others.
 
-    There is one for pairs across splits, one for pairs across classes, and one for all other pairs. ``what`` names what
-    the two images of a pair have in common, such as "the same pixels".
+    ``what`` is the text for what the two images of a pair have in common, such as "the same pixels".
     """
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]

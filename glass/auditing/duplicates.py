@@ -38,8 +38,8 @@ correlation of at least 0.88, and pairs of different scenes of at most 0.41. Wit
 """
 
 _CONFIRMED_PER_IMAGE, _CONFIRMED_AT_LEAST = 2, 50_000
-"""Of the candidate pairs, only the nearest are aligned and compared: at most two per image in the data set, or at most
-50,000 if that is more. A comparison takes about a millisecond."""
+"""The nearest candidate pairs are aligned and compared, up to a limit: two pairs per image in the data set, or 50,000
+pairs if that is more. A comparison takes about a millisecond."""
 
 _CHUNK = 256
 _KEPT_PYRAMIDS = 1024  # per thread, 90 kB each
@@ -64,9 +64,9 @@ class Duplicates:
     """The result of :func:`find_duplicates`: pairs of samples that show the same picture, the worst first."""
 
     pairs: np.ndarray
-    """(m, 2) int64 manifest row indices, first < second. Pairs that differ in both split *and* class come first,
-    followed by those that differ in one of the two, and the rest; within each of these, pairs are sorted by decreasing
-    similarity."""
+    """(m, 2) int64 manifest row indices, first < second. Pairs that differ in both split *and* class come first, then
+    those that differ in one of the two, then all others. Within each of these three sets, pairs are sorted by
+    decreasing similarity."""
     detail: np.ndarray
     """(m,) float64: correlation of the two images' detail, ``LEAST_DETAIL`` … 1; 1 for equal pixels."""
     same_pixels: np.ndarray
@@ -95,10 +95,10 @@ def find_duplicates(
 
 
 def exact_duplicates(dataset: ShardDataset, column: str) -> np.ndarray:
-    """(m, 2) int64 manifest row indices of pairs of samples with equal hashes in ``column``, "sha256" or
-    "pixel_sha256".
+    """Returns the pairs of samples with equal hashes in ``column`` ("sha256" or "pixel_sha256"), as (m, 2) int64
+    manifest row indices.
 
-    If k samples are equal, the first of them is paired with each of the k - 1 others.
+    If k samples have the same hash, the first of them is paired with each of the k - 1 others.
     """
     hashes = np.ascontiguousarray(dataset.column(column)[:, :16]).view(np.uint64)
     order = np.lexsort((np.arange(len(hashes)), hashes[:, 1], hashes[:, 0]))
@@ -156,8 +156,7 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """Returns the distance of descriptors up to which two pictures become a candidate pair, in a data set of ``images``
-    pictures.
+    """Returns the largest descriptor distance of a candidate pair, for a data set of ``images`` pictures.
 
     A larger distance would find larger crops, but also more unrelated pairs, whose number grows with the square of the
     number of pictures.

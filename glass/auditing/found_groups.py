@@ -10,7 +10,8 @@ __all__ = ["found_groups"]
 
 
 def found_groups(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[bytes, str, str]]:
-    """(SHA-256, group, source path) of every image in a group of at least two images, sorted by group and path.
+    """Returns (SHA-256, group, source path) for every image in a group of at least two images, sorted by group and
+    path.
 
     Images are connected by ``duplicates.pairs`` and by the groups that the data set already has; each connected
     component is a group. A component that contains groups of the data set takes the alphabetically first of their

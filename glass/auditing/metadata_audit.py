@@ -53,8 +53,8 @@ class FeatureAudit:
     auroc: float
     """Cross-validated AUROC of a model that knows this feature alone."""
     importance: float
-    """Drop in AUROC when this feature is shuffled, for a model trained on all features of the same category: those that
-    leave traces in the pixels, or those that do not. Equivalent features can replace each other, so all of them may
+    """Drop in AUROC when this feature is shuffled. If the feature leaves traces in the pixels, the model is trained on
+    all features that do; otherwise, on all that do not. Equivalent features can replace each other, so all of them may
     seem unimportant: consider ``auroc``, too."""
     real: str
     """Typical values of real images, as readable text."""
@@ -170,7 +170,7 @@ def _examine(
     """Returns (scores, property → (AUROC of this property alone, importance)) for the properties ``names``.
 
     Properties whose value is the same for all images are left out. The scores (n,) come from one model that is given
-    all other properties; they are None if there are none.
+    all remaining properties. If no property remains, the scores are None.
     """
     rows, label = sampled.rows, sampled.label
     varying = [name for name in names if len(np.unique(facts[name][rows])) > 1]
@@ -208,9 +208,9 @@ def _cross_validate(
 ) -> tuple[Array, Array]:
     """Cross-validates a model with the features ``table`` (n, k) and returns (scores, loss).
 
-    ``scores`` (n,) are in [0, 1]; each sample is scored by the model of the fold in which its scene was held out. With
-    ``shuffled``, ``loss`` (k,) is how much the AUROC drops when a feature is shuffled among the held-out samples,
-    averaged over the folds; otherwise it is 0.
+    ``scores`` (n,) are in [0, 1]; each sample is scored by the model of the fold in which its scene was held out.
+    ``loss`` (k,) is how much the AUROC drops when a feature is shuffled among the held-out samples, averaged over the
+    folds. It is computed only with ``shuffled``, and is 0 otherwise.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 

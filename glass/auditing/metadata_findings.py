@@ -26,7 +26,7 @@ _MOST_LISTED = 3
 
 
 def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, equalised: str = "") -> list[Finding]:
-    """Returns the findings of ``audit``, of which there is always at least one.
+    """Returns the findings of ``audit``; there is always at least one.
 
     ``audit`` is the result of :func:`glass.auditing.metadata_audit.audit_metadata` for ``real`` and ``generated``
     images. ``equalised`` states how the build reduced differences between the classes, as in ``dataset.json``.
@@ -62,8 +62,9 @@ def below_guessing(aurocs: Iterable[float]) -> bool:
 def _advice(differs: bool, equalised: str) -> str:
     """Returns advice, as text, on how to make the file properties of the two classes more alike.
 
-    ``--equalise match`` is suggested only if ``differs`` is true, that is, if its test finds some single property in
-    which the classes differ. A method that the build has already used is not suggested again.
+    ``differs`` says whether any single property differs between the classes, according to the test that ``--equalise
+    match`` uses. ``--equalise match`` is suggested only if one does. A method that the build has already used is not
+    suggested again.
     """
     ways = ["collect the images of both classes in the same way"]
     if differs and not equalised.startswith(MATCHED):
@@ -104,8 +105,9 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
 def _cause(telling: Sequence[FeatureAudit]) -> FeatureAudit | None:
     """Returns the feature that is most likely to explain the others, or None if ``telling`` is empty.
 
-    Of the features that separate the classes about as well as the best one, this is the first in ``FEATURES``, which
-    lists causes before their effects: a difference in format, for example, explains one in bits per pixel.
+    If several features separate the classes about as well as the best one, the first of them in ``FEATURES`` is
+    returned. ``FEATURES`` lists causes before their effects: a difference in format, for example, explains one in bits
+    per pixel.
     """
     best = max((feature.auroc for feature in telling), default=0)
     close = [feature for feature in telling if feature.auroc >= best - _ABOUT]

@@ -53,11 +53,11 @@ def describe(greys: np.ndarray) -> np.ndarray:
 
 
 def near_pairs(descriptors: np.ndarray, radius: float, seed: int = 0) -> np.ndarray:
-    """Finds pairs of descriptors that are at most ``radius`` apart.
+    """Finds pairs of descriptors that are at most ``radius`` apart. The search is approximate.
 
-    Returns their row indices, (m, 2) int64 with first < second, the nearest pairs first. Nearly all pairs are found
-    that are at most half the width of a grid cell apart, and fewer of those that are further apart. Equal arguments
-    give equal results. Flat pictures (rows of zeros) are left out.
+    Returns the row indices of each pair, (m, 2) int64 with first < second, the nearest pairs first. If two descriptors
+    are at most half the width of a grid cell apart, they are almost always found; at larger distances, more pairs are
+    missed. Equal arguments give equal results. Flat pictures (rows of zeros) are left out.
     """
     kept = np.flatnonzero(descriptors.any(axis=1))
     points = np.ascontiguousarray(descriptors[kept])

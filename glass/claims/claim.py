@@ -37,8 +37,8 @@ class Claim(msgspec.Struct, frozen=True):
 
     source: Literal["c2pa", "iptc", "generator text"]
     status: Literal["valid and trusted", "valid but signer unknown", "invalid", "not checked"]
-    """Result of checking the claim's signature. Unsigned text, which anyone can write, is always ``not checked``; so is
-    a manifest that is stored elsewhere, or that cannot be checked because the extra ``c2pa`` is not installed."""
+    """Result of checking the claim's signature. Unsigned text, which anyone can write, is always ``not checked``. A
+    signed manifest is ``not checked`` if it is stored elsewhere, or if the extra ``c2pa`` is not installed."""
     says: Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
     """The claim as readable text, without control characters."""
 

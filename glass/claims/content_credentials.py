@@ -142,10 +142,10 @@ def _is_valid(store: dict[str, Any], *states: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _context(trust: str | None) -> Any:
-    """Returns the library's settings for a check.
+    """Returns the C2PA library's settings for checking a manifest.
 
     If ``trust`` is None, neither the signer nor the authority that issued the manifest's time stamp is trusted. The
-    settings accept such a time stamp all the same, because without one, the manifest would become invalid as soon as
+    settings accept such a time stamp all the same. Without a time stamp, the manifest would become invalid as soon as
     the signer's certificate expires.
     """
     c2pa = optional("c2pa")
@@ -169,11 +169,12 @@ def _claim_phrase(store: dict[str, Any]) -> str:
 
 
 def _origin_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """Returns a phrase that states the origin of a source picture, one that this picture was made from, according to
-    the source picture's own manifest.
+    """Returns a phrase for the origin of the picture that this one was made from, as claimed by that source picture's
+    own manifest.
 
-    The outer manifest's signature proves only that the source picture was included, not that its claim is true. If the
-    source picture's manifest failed its check when the picture was included, the phrase says so.
+    If no source picture has a manifest that states its origin, the phrase says so. The outer manifest's signature
+    proves only that the source picture was included, not that its claim is true. If the source picture's manifest
+    failed its check when the picture was included, the phrase says so, too.
     """
     waiting, seen = [(part, True) for part in active.get("ingredients", [])], set()
     while waiting:

@@ -25,9 +25,9 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
     """Returns the claims found in the bytes of an image file, signed ones first.
 
     ``trust`` holds the certificates (PEM text, see ``content_credentials.read_trust``) of trusted authorities: a
-    manifest is trusted if one of them vouches for its signer. Nothing is fetched from a network. If a part of the file
-    cannot be read, a claim says so; only a fault of the machine raises an exception. An empty list proves nothing:
-    metadata are lost whenever a picture is saved again.
+    manifest is trusted if one of them vouches for its signer. Nothing is fetched from a network. If part of the file
+    cannot be read, one of the claims says so; exceptions are raised only for faults of the machine. An empty list
+    proves nothing, because metadata are often lost when a picture is saved again.
     """
     try:
         image = open_image(data)
@@ -57,8 +57,8 @@ def _signed(image: ImageFile.ImageFile, data: bytes, trust: str | None) -> list[
 def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) -> list[Claim]:
     """Returns the unsigned claims, which anyone can write into a file.
 
-    If the file contains a manifest, the caller sets ``looked_elsewhere``, and links to manifests stored elsewhere are
-    not reported.
+    Links to manifests stored elsewhere are reported unless ``looked_elsewhere`` is true. The caller sets it if the file
+    itself contains a manifest.
     """
     with quiet():
         found = file_texts(image, data)

@@ -78,8 +78,8 @@ def _refuse(*_: object) -> None:
 
 
 def _parts(packet: bytes) -> Iterator[bytes]:
-    """Yields ``packet``, without its padding, in small pieces. If a piece is damaged, the parser has already processed
-    all those before it."""
+    """Yields ``packet``, without its padding, in small pieces, so that the parser can process everything before the
+    piece that is damaged."""
     packet = packet[:MAX_BYTES].strip(b"\0 \r\n\t")
     for start in range(0, len(packet), 4096):
         yield packet[start : start + 4096]

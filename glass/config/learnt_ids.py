@@ -76,8 +76,8 @@ class LearntIds:
         return self.identity == IDENTITY
 
     def uses(self, content_id: npt.ArrayLike) -> npt.NDArray[np.int8]:
-        """Returns, as (m,) int8, how the images with the (m,) content ids were used: 0 not at all, 1 only to choose the
-        epoch, 2 for training."""
+        """Returns how the images with the content ids ``content_id`` (m,) were used, as (m,) int8: 0 not at all, 1 only
+        to choose the epoch, 2 for training."""
         wanted = np.atleast_1d(np.asarray(content_id, np.int64))
         if not len(self.content_id):
             return np.zeros(len(wanted), np.int8)
@@ -116,7 +116,7 @@ class LearntIds:
 def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | None:
     """Counts how many of the images ``content_id`` (m,) were used to train the model or to choose its epoch.
 
-    Returns None if that is unknown.
+    Returns None if ``learnt`` is None or holds ids that are not comparable.
     """
     if learnt is None or not learnt.is_comparable:
         return None

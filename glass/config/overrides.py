@@ -32,7 +32,7 @@ SHORTHANDS = {
 
 NETWORKS = ("model.global_backbone", "model.local_backbone")
 ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")
-"""Settings that can refer to resources outside this program: files, services, and networks on a hub or in a local
+"""Settings that can refer to resources outside this program: files, services, and timm networks on a hub or in a local
 folder."""
 
 NOT_SETTABLE = frozenset({"preset"})
@@ -49,8 +49,8 @@ class _NotThisType(ValueError):
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """Returns ``config`` with every ``"key=value"`` given to ``--set`` applied; see :func:`apply_settings`.
 
-    In addition to the errors of :func:`apply_settings`, raises ``InputError`` if an override lacks the ``=``, or if it
-    changes a setting that concerns only crops while the model uses none.
+    Raises ``InputError`` like :func:`apply_settings`, and also if an override lacks the ``=``. If the model uses no
+    crops, changing a setting that concerns only crops is an error, too.
     """
     settings = []
     for override in overrides:
@@ -92,8 +92,8 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
 
 
 def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, asked: Sequence[str]) -> None:
-    """Raises ``InputError`` if a settings file refers to a file, service or network that the user has not given
-    explicitly.
+    """Raises ``InputError`` if a settings file refers to a file, service or downloadable network that the user has not
+    given explicitly.
 
     Settings files may come from strangers, so the user must confirm these settings by repeating them with ``--set``.
     ``path`` is the settings file, which was given with ``option``. ``before`` and ``after`` are the settings without

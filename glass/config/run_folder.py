@@ -1,9 +1,13 @@
 """Manages the folder of a training run: its settings, its progress, and its model.
 
-The folder holds ``run.json`` (settings, data, versions, hardware, whether the run is finished), ``run.toml`` (the
-settings, in the format that ``--config`` reads, for starting other runs), ``learnt_ids.parquet`` (the images that the
-run learns from), ``metrics.jsonl`` (one line per epoch), ``checkpoints/``, ``model/`` (the exported model of the best
-epoch), and ``tensorboard/``.
+The folder holds:
+
+* ``run.json``: settings, data, versions, hardware, and whether the run is finished;
+* ``run.toml``: the settings, in the format that ``--config`` reads, for starting other runs;
+* ``learnt_ids.parquet``: the images that the run learns from;
+* ``metrics.jsonl``: one line per epoch;
+* ``checkpoints/`` and ``tensorboard/``;
+* ``model/``: the exported model of the best epoch.
 """
 
 import json
@@ -169,10 +173,9 @@ class RunFolder:
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
         """Writes ``run.json`` and, for a new run, ``run.toml``.
 
-        If the folder already holds a run that is finished or has a checkpoint, its data and settings must match
-        ``data`` and ``config``, except for the settings in ``FREE_TO_CHANGE``; if they do not, raises ``InputError``
-        naming the first difference. ``data`` holds the data set's digest and its path; ``environment`` describes the
-        hardware and system.
+        ``data`` holds the data set's digest and its path; ``environment`` describes the hardware and system. If the
+        folder already holds a run that is finished or has a checkpoint, its data and settings must match ``data`` and
+        ``config``. Settings in ``FREE_TO_CHANGE`` may differ. Raises ``InputError`` naming the first other difference.
         """
         before = self.record()
         goes_on = before is not None and self._worth_keeping(before)
@@ -207,8 +210,8 @@ class RunFolder:
     def is_finished(self, config: RunConfig, data: DatasetDigest) -> bool:
         """Whether the folder holds a finished run with these settings and data.
 
-        Raises ``InputError`` if it holds a run that is finished or has a checkpoint and whose settings or data differ
-        (see :meth:`begin`).
+        Raises ``InputError`` if the settings or data differ from those of a run in the folder that is finished or has a
+        checkpoint (see :meth:`begin`).
         """
         record = self.record()
         if record is None or not self._worth_keeping(record):

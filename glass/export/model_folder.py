@@ -1,10 +1,13 @@
 """Saves and loads a trained model as two files, neither of which uses pickle: ``config.json`` and
 ``model.safetensors``.
 
-A score depends on the weights and on ``config.json``. The latter holds the label names; the loader settings of the
-global view and the crops, including the seed that determines the crop windows; for each backbone, its timm name and the
-mean and standard deviation for normalising pixels; the rules and decoders that determine the pixels; all settings of
-the run; the versions of installed software; and the SHA-256 of the weights file.
+A score depends on the weights and on ``config.json``, which holds:
+
+* the label names, all settings of the run, and the versions of installed software;
+* the loader settings of the global view and the crops, including the seed that determines the crop windows;
+* for each backbone, its timm name and the mean and standard deviation for normalising pixels;
+* the rules and decoders that determine the pixels;
+* the SHA-256 of the weights file.
 """
 
 from dataclasses import replace

@@ -1,8 +1,8 @@
 """Records what determined the pixels that a model was trained on: rules, decoder versions, and digests of test pixels.
 
 Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink images, but most updates
-change no pixels. The record therefore holds not only the versions but also digests of pixels that are decoded and
-shrunk from one small JPEG: they show whether an update changes pixels.
+change no pixels. Therefore, the record holds not only the versions but also digests of the pixels that they decode and
+shrink from one small JPEG. The digests show whether an update changes pixels.
 """
 
 import base64
@@ -65,7 +65,7 @@ class DecoderWarning(UserWarning):
 
 @cache
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
-    """Returns the rules, the decoders and the digests of the test file, for ``config.json`` of an exported model.
+    """Returns the record for ``config.json`` of an exported model: rules, decoders, and digests of test pixels.
 
     ``loader`` determines how the model's crops are decoded. If a GPU decodes them, the record lists that decoder too,
     under the key ``crops``, because it may produce different pixels.

@@ -1,5 +1,4 @@
-"""Measures how the threshold, the promise and the band of doubt of a calibration perform on other images than those it
-was fitted to.
+"""Measures how the threshold, promise and band of doubt of a calibration hold on images to which it was not fitted.
 
 The promise is the highest rate of false alarms that a calibration allows. The threshold was chosen on a few hundred
 real images, and a test set contains only a few hundred as well, so the measured rate may exceed the promised one by

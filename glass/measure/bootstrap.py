@@ -41,12 +41,14 @@ def bootstrap_intervals(
     """Returns the 95 % percentile interval ``[low, high]`` of every metric of ``binary_metrics``, or None if undefined.
 
     ``label`` and ``probability`` are (n,), and ``groups`` holds n group names. *Scenes* are resampled, with
-    replacement: all samples of a group are drawn together, because errors on images of one scene are correlated, and
-    treating them as independent would make the intervals too narrow. A sample with the group ``""`` is a scene of its
-    own, as is every sample if ``groups`` is None. The draws are not stratified by class: stratification would fix the
-    number of scenes drawn from each class, so with few scenes in a class, the intervals would understate the
-    uncertainty. For each metric, draws in which it is undefined are ignored; if they are more than half of all draws,
-    the interval is None. An interval of width zero means that no draw showed an error, not that errors are impossible.
+    replacement: all samples of a group are drawn together. Errors on images of one scene are correlated, so treating
+    them as independent would make the intervals too narrow. A sample with the group ``""`` is a scene of its own, as is
+    every sample if ``groups`` is None.
+
+    The draws are not stratified by class. Stratification would fix the number of scenes drawn from each class, so with
+    few scenes in a class, the intervals would understate the uncertainty. For each metric, draws in which it is
+    undefined are ignored; if they are more than half of all draws, the interval is None. An interval of width zero
+    means that no draw showed an error, not that errors are impossible.
     """
     table = _table(label, probability, threshold, groups)
     blocks = [weighted_metrics_sorted(w, table) for w in _weights(table, draws, seed)]

@@ -1,8 +1,8 @@
 """Defines the temperature, threshold and band of doubt that turn scores into verdicts, and the file that stores them.
 
-A calibration is only valid for the weights and the view settings (number of crops, coverage, draws, sampling rule) it
-was fitted with; scores computed with other view settings count as uncalibrated. It is stored as ``calibration.json``
-next to the model.
+A calibration is valid only for the weights and the view settings it was fitted with. The view settings are the number
+of crops, the coverage, the draws and the sampling rule; scores computed with other view settings count as uncalibrated.
+The calibration is stored as ``calibration.json`` next to the model.
 """
 
 import json

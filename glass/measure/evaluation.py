@@ -1,7 +1,7 @@
 """Evaluates a model: joins its predictions with the manifest, and computes metrics with intervals.
 
-``evaluate_run`` scores a split with the exported model of a run and returns the evaluation document and the table of
-predictions, which ``glass.measure.result_files`` stores in the run's folder. The document is a
+``evaluate_run`` scores a split with the exported model of a run. It returns the evaluation document and the table of
+predictions; ``glass.measure.result_files`` stores both in the run's folder. The document is a
 :class:`glass.measure.evaluation_schema.Evaluation`, and is validated whenever it is written or read.
 """
 
@@ -59,8 +59,8 @@ def evaluate_run(
     """Scores ``split`` with the exported model of ``run``; returns (document, table of predictions).
 
     The windows are those of epoch 0, so a score depends only on the image, the weights and the seed. Raises
-    ``InputError`` for a missing split, a run without a model, or settings that the loader rejects; warns with
-    ``DecoderWarning`` if pixels may differ from those in training.
+    ``InputError`` if the split or the model is missing, if a file of the model is damaged, if the loader rejects a
+    setting, or if no sample can be scored. Warns with ``DecoderWarning`` if pixels may differ from those in training.
     """
     rows = dataset.split_rows(split)
     trained = TrainedModel.open(run / "model", device=options.device, calibrated=options.calibrated, name=str(run))

@@ -1,12 +1,13 @@
 """Fits a calibration to a model's scores on a split reserved for this purpose.
 
-*Temperature*: T minimises the negative log-likelihood of softmax(logits / T). The target probability of the correct
-class is not 1 but Platt's (n+1)/(n+2), where n is the number of images of that class, so T stays above 0 even if the
-classes are perfectly separated. *Threshold*: among all thresholds at which at most 1 % of the real images are false
-alarms, the one that detects the most generated images is chosen. If several detect equally many, the threshold is the
-midpoint between the lowest detected score and the highest real score below it. *Band of doubt*: the scores from its
-lower end up to the threshold. The lower end is set as high as possible, but not above the threshold, and such that at
-most 5 % of the generated images score below it. Below the band, the verdict is "real".
+* *Temperature*: T minimises the negative log-likelihood of softmax(logits / T). The target probability of the correct
+  class is not 1 but Platt's (n+1)/(n+2), where n is the number of images of that class. So T stays above 0 even if the
+  classes are perfectly separated.
+* *Threshold*: at most 1 % of the real images may be false alarms. Among the thresholds that satisfy this, the one that
+  detects the most generated images is chosen. If several detect equally many, the threshold is the midpoint between the
+  lowest detected score and the highest real score below it.
+* *Band of doubt*: the scores from its lower end up to the threshold. Its lower end is the highest score, up to the
+  threshold, below which at most 5 % of the generated images score. Below the band, the verdict is "real".
 """
 
 import math

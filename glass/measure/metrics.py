@@ -64,8 +64,7 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
     Points in the interior of straight segments are omitted. If more than ``max_points`` points remain, about
     ``max_points`` of them are kept, evenly spaced along the curve. The threshold of each point is a value of
-    ``probability``, except that of the first point, which is above every score and is stored as 1 + the highest
-    probability.
+    ``probability``. The first point is the exception: its threshold is 1 + the highest probability, above every score.
     """
     label, probability = checked_samples(label, probability)
     if not 0 < label.sum() < len(label):

@@ -59,9 +59,9 @@ def metric_intervals(
     """Returns the interval of every metric, from :func:`rate_interval` for proportions of images and from the bootstrap
     otherwise.
 
-    The bootstrap is also used for proportions whose threshold or denominator is itself random (detection rate at a low
-    false-alarm rate, precision), because it describes their variation better. The exception is a proportion that is 0
-    in every draw or 1 in every draw: its interval, too, is that of :func:`rate_interval`.
+    For some proportions, the threshold or the denominator is itself random (detection rate at a low false-alarm rate,
+    precision). The bootstrap is used for these as well, because it describes their variation better. However, if such a
+    proportion is 0 in every draw or 1 in every draw, its interval is that of :func:`rate_interval`.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label

@@ -1,8 +1,8 @@
 """False-alarm rates on subsets of the real images: by source folder, format, JPEG quality, size and EXIF.
 
-A detector may call one real image in a hundred generated overall, and yet one in five of those sent through a
-messenger. The manifest determines which subsets an image belongs to. For JPEG quality and for size, there are three
-subsets, separated by the terciles of these values.
+A detector with 1 % false alarms overall may still have 20 % on images that were sent through a messenger. The manifest
+determines which subsets an image belongs to. For JPEG quality and for size, there are three subsets, separated by the
+terciles of these values.
 """
 
 from collections import Counter

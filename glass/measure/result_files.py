@@ -1,8 +1,8 @@
 """Names, reads and writes result files in a run's folder; results on one data set never overwrite those on another.
 
-``evaluation-<split>.json`` and ``robustness-<split>.json`` hold results on the data set that the run was trained on
-according to its ``run.json``; in a folder without ``run.json``, they hold results on whichever data set was measured
-first. Names of results on any other data set include the first 12 hexadecimal digits of its digest, the SHA-256 of its
+``evaluation-<split>.json`` and ``robustness-<split>.json`` hold results on the data set that the run was trained on, as
+recorded in its ``run.json``. If there is no ``run.json``, they hold results on whichever data set was measured first.
+Names of results on any other data set include the first 12 hexadecimal digits of its digest, the SHA-256 of its
 ``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and can still be found, even
 if this rule would now name it differently.
 """
@@ -65,8 +65,8 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
     """Returns the file-name suffix of existing results on the data set with ``digest``; see :func:`named_of`.
 
-    The suffix is ``variant`` alone if no file has the digest in its name, or if the file without the digest holds
-    results on this data set.
+    The suffix is ``variant`` alone if the file of that name holds results on this data set. Otherwise, it includes the
+    digits of the digest if a file of that name exists. If neither file exists, the suffix is ``variant``.
     """
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")

@@ -2,9 +2,9 @@
 
 Each row of the resulting table applies one perturbation of ``glass.measure.perturbations`` to the whole images of a
 split; all models score the same changed pixels. The clean row goes through the loader, so it equals the result of
-``glass evaluate``. Some sampling rules use the number of coded bits in each grid cell of an image file. If a
-perturbation ends by saving the image as JPEG, the bits of that JPEG are used; in all other cases, those of the original
-file are used, since its grid cells cover the same parts of the image. The document is a
+``glass evaluate``. Some sampling rules use the number of bits that a JPEG spends on each grid cell of the image. If a
+perturbation ends by saving as JPEG, these are the bits of the new JPEG. Otherwise, they are those of the original file,
+whose grid cells cover the same parts of the image. The document is a
 :class:`glass.measure.robustness_schema.Robustness`.
 """
 

@@ -61,9 +61,9 @@ def score(
     """Scores every valid sample of ``loader`` with ``model``, then restores the model's training mode.
 
     ``precision`` is as in ``RunConfig``. Fillers and samples that could not be decoded are left out. In a process group
-    with ``gather=True``, all ranks must call this function, each with its own loader, and each of them returns the
-    predictions of all ranks. Raises ``ValueError`` if the loader yields no batch, ``DoesNotFit`` if a batch does not
-    fit in memory.
+    with ``gather=True``, all ranks must call this function, each with its own loader; each call returns the predictions
+    of all ranks. Raises ``ValueError`` if the loader yields no batch, and ``DoesNotFit`` if a batch does not fit in
+    memory.
     """
     number_format, _ = resolve_precision(precision, device)
     was_training = model.training
@@ -94,8 +94,8 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Runs the model on one batch and returns its results. These stay on the device, so the call need not wait for
-    it."""
+    """Runs the model on one batch and returns its results. They stay on the device, so the call does not wait for the
+    computation."""
     with shrinking_batches_advised(batch["local_crops"]):
         logits, attention_weights = model(
             batch["global_view"].to(device, non_blocking=True),
@@ -107,7 +107,8 @@ def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[
 
 
 def _stacked(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stacks each entry over the batches: name → array (batches, B, …). All batches of a loader have the same size."""
+    """Stacks each entry of the batches, which all have the same size B: name → array (batches, B, …), or None if the
+    entry is None."""
     return {
         name: None if batches[0][name] is None else np.stack([_array(b[name]) for b in batches]) for name in batches[0]
     }

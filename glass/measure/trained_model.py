@@ -55,7 +55,7 @@ class TrainedModel:
 
         ``device`` is ``cpu``, ``cuda``, or ``auto``, which uses the GPU if there is one. ``calibrated=False`` ignores
         the model's calibration. Raises ``InputError`` if there is no model, if one of its files is missing or damaged,
-        or if the device does not exist; warns with ``DecoderWarning`` if pixels may differ from those in training.
+        or if the device does not exist. Warns with ``DecoderWarning`` if pixels may differ from those in training.
         """
         name = str(folder) if name is None else name
         if device not in ("auto", "cpu", "cuda"):

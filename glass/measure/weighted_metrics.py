@@ -1,8 +1,9 @@
 """Computes every metric of a detector for many weightings of the same samples at once.
 
-A bootstrap draw is represented by a weight per sample rather than by a copy of the samples: the scores are sorted once,
-and each metric for a block of draws requires only a handful of cumulative sums over (draws, samples) arrays. With equal
-weights, the result is the ordinary, unweighted metric. A test compares these metrics with those of scikit-learn.
+A bootstrap draw is represented by a weight per sample rather than by a copy of the samples. The scores are sorted only
+once. Each metric for a block of draws then requires only a handful of cumulative sums over (draws, samples) arrays.
+With equal weights, the result is the ordinary, unweighted metric. A test compares these metrics with those of
+scikit-learn.
 """
 
 from dataclasses import dataclass
@@ -70,15 +71,22 @@ def weighted_metrics(label: Array, probability: Array, weights: Array, threshold
     """Computes every metric of METRIC_NAMES for each row of ``weights`` (draws, n), as (draws,) float64; NaN if
     undefined.
 
-    ``label`` (n,) is 0 or 1, ``probability`` (n,) in [0, 1]; other values raise ``ValueError``. ``recall`` =
-    ``accuracy_generated``; ``balanced_accuracy`` is the mean of the two classes' accuracies; ``weighted_f1`` is the
-    mean of the two classes' F1 scores weighted by class counts, where a class without hits has an F1 of 0. ``eer`` is
-    the rate at which the false-positive rate equals the miss rate, linearly interpolated between thresholds.
-    ``tpr_at_fpr_N`` is the highest detection rate among thresholds whose false-positive rate on these samples is at
-    most N %, without interpolation. *Confidence* is the probability of the likelier class; an image counts as correctly
-    classified for the confidence metrics if the likelier class is its label, regardless of the threshold. ``ece`` uses
-    15 equal-width bins of confidence over [0, 1], the last one closed. ``brier`` is the mean squared error of the
-    probability; ``nll`` is in nats, with probabilities clipped to [1e-7, 1 - 1e-7].
+    ``label`` (n,) is 0 or 1, and ``probability`` (n,) is in [0, 1]; other values raise ``ValueError``.
+
+    * ``recall`` is the same as ``accuracy_generated``.
+    * ``balanced_accuracy`` is the mean of the two classes' accuracies.
+    * ``weighted_f1`` is the mean of the two classes' F1 scores, weighted by class counts. A class without hits has an
+      F1 of 0.
+    * ``eer`` is the rate at which the false-positive rate equals the miss rate, linearly interpolated between
+      thresholds.
+    * ``tpr_at_fpr_N`` is the highest detection rate among thresholds whose false-positive rate on these samples is at
+      most N %, without interpolation.
+    * ``ece`` uses 15 equal-width bins of confidence over [0, 1], the last one closed.
+    * ``brier`` is the mean squared error of the probability.
+    * ``nll`` is in nats, with probabilities clipped to [1e-7, 1 - 1e-7].
+
+    *Confidence* is the probability of the likelier class. For the confidence metrics, an image counts as correctly
+    classified if the likelier class is its label, regardless of the threshold.
     """
     table = sorted_samples(label, probability, threshold, None)
     return weighted_metrics_sorted(np.asarray(weights, float)[:, table.cluster], table)

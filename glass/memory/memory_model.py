@@ -80,9 +80,9 @@ def is_measured(backbone: str, precision: str) -> bool:
 
 
 def view_costs(backbone: str, precision: str) -> ViewCosts:
-    """Returns the costs derived from the measured rows.
+    """Returns the memory costs of this backbone in this precision, derived from the measured rows.
 
-    Raises ``InputError`` if there are none; the message names the command that measures them.
+    Raises ``InputError`` if there are no such rows; the message names the command that measures them.
     """
     if not is_measured(backbone, precision):
         known = sorted({(row["backbone"], row["precision"]) for row in _read()})

@@ -71,8 +71,9 @@ def usable_bytes(memory_bytes: float) -> float:
 class Planner:
     """Estimates the memory of training steps for one configuration.
 
-    If a backbone was not measured in this precision, ``count`` is called to compute the memory of a step from tensor
-    shapes (see :func:`glass.train.counted_step.count_by_shapes`); if ``count`` is None, ``InputError`` is raised.
+    The estimates are based on stored measurements. If a backbone was not measured in this precision, ``count`` is
+    called to compute the memory of a step from tensor shapes (see :func:`glass.train.counted_step.count_by_shapes`). If
+    ``count`` is None, ``InputError`` is raised instead.
     """
 
     def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:
@@ -182,8 +183,8 @@ class Planner:
         return costs.bytes_per_view * area * (1.0 if learns else FROZEN_SHARE)
 
     def _fixed(self) -> float:
-        """Bytes kept regardless of the batch size. The measured models have two backbones; for a model with a single
-        one, half of the measured bytes are assumed, plus the whole reserve."""
+        """Bytes needed regardless of the batch size. The measured models have two backbones; for a model with only one,
+        half of their fixed bytes are assumed. The reserve for temporary buffers is not halved."""
         one_backbone = not self.has_crops or self.config.model.share_backbone
         fixed = self.global_costs.fixed_bytes / 2 + self.local_costs.fixed_bytes / 2
         reserve = max(self.global_costs.reserve_bytes, self.local_costs.reserve_bytes)

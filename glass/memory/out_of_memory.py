@@ -12,8 +12,8 @@ __all__ = ["DoesNotFit", "is_out_of_memory", "shrinking_batches_advised"]
 
 
 class DoesNotFit(InputError):
-    """Raised if the memory is too small for these settings. This error ends a run, but not a study consisting of
-    several runs."""
+    """Raised if the settings of a run need more memory than there is. The error ends this run, but not a study
+    consisting of several runs."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

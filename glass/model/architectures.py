@@ -42,8 +42,9 @@ class Architecture:
 def architecture(name: str) -> Architecture:
     """Returns the architecture that ``name`` stands for.
 
-    Raises ``InputError`` if timm has no such network, or if the description that ``hf-hub:…`` or ``local-dir:…`` points
-    to cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not record.
+    Raises ``InputError`` if timm has no such network. For ``hf-hub:…`` and ``local-dir:…``, raises it if the
+    description cannot be fetched, names a network that timm lacks, or needs arguments that an exported model does not
+    record.
     """
     if ":" in name:
         return _described(name)
@@ -69,13 +70,14 @@ FILLING = frozenset(
     getattr(torch.Tensor, name)
     for name in ("uniform_", "normal_", "erfinv_", "clamp_", "mul_", "add_", "zero_", "fill_")
 )
-"""The methods with which layers give their weights first values. Errors in their numbers are not found on the meta
-device, where they are skipped."""
+"""The tensor methods with which layers initialise their weights. On the meta device, calls of these methods are
+skipped, so wrong numbers passed to them go unnoticed."""
 
 
 class _WithoutFirstValues(TorchFunctionMode):
-    """Skips calls of :data:`FILLING` with plain numbers, for tensors on the meta device. These tensors have no values,
-    but torch would trace each call in Python, which takes longer than filling real weights."""
+    """Skips calls that would initialise tensors on the meta device, i.e. calls of methods in :data:`FILLING` with plain
+    numbers. Meta tensors have no values, but torch would trace each call in Python, which takes longer than filling
+    real weights."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [*args[1:], *(kwargs or {}).values()]
@@ -87,9 +89,9 @@ class _WithoutFirstValues(TorchFunctionMode):
 @contextmanager
 def shapes_only() -> Iterator[None]:
     """Context manager: networks created inside it are placed on torch's meta device, where tensors have shapes but no
-    values. Only for creating networks: in a forward pass, errors could be missed.
+    values. The random state is restored at the end.
 
-    The random state is restored at the end.
+    Use it only to create networks: in a forward pass, errors could be missed.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"), _WithoutFirstValues():
         yield

@@ -70,10 +70,10 @@ class Backbone(nn.Module):
         return not any(parameter.requires_grad for parameter in self.network.parameters())
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Sets the training mode like ``torch.nn.Module.train``, but keeps modules whose weights are all frozen in
-        evaluation mode.
+        """Sets the training mode like ``torch.nn.Module.train``, except that fully frozen modules stay in evaluation
+        mode.
 
-        This also freezes the modules' BatchNorm statistics.
+        This also freezes the BatchNorm statistics of these modules.
         """
         super().train(mode)
         if mode and not all(weight.requires_grad for weight in self.network.parameters()):
@@ -106,8 +106,8 @@ class Backbone(nn.Module):
 def _without_low_frequencies(images: torch.Tensor) -> torch.Tensor:
     """Subtracts the 3 × 3 binomial mean of ``images`` (B, 3, H, W) and multiplies the result by :data:`HIGH_PASS_GAIN`.
 
-    Edges are mirrored; the shape is unchanged. Shifted slices are summed instead of calling a convolution, which
-    autocast would run in half precision, where the difference between neighbouring pixels would be lost.
+    Edges are mirrored; the shape is unchanged. The mean is computed by summing shifted slices: under autocast, a
+    convolution would run in half precision and lose the differences between neighbouring pixels.
     """
     mirrored = functional.pad(images, (1, 1, 1, 1), mode="reflect")
     rows = mirrored[..., :-2, :] + 2 * mirrored[..., 1:-1, :] + mirrored[..., 2:, :]
@@ -187,9 +187,9 @@ def _can_be_made(name: str, image_size: int) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Returns the tensors of a ``.safetensors`` or torch file by name. Code contained in a torch file is not executed.
+    """Returns name → tensor for a ``.safetensors`` or torch file. Code contained in a torch file is not executed.
 
-    Raises ``InputError`` if the file is missing or does not contain tensors by name.
+    Raises ``InputError`` if the file is missing or does not contain named tensors.
     """
     if not path.is_file():
         raise InputError(f"the weights file {path} does not exist")
@@ -215,8 +215,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _starting_weights(name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
-    """The tensors that the setting ``weights`` of the network ``name`` refers to, and the file that they were read
-    from."""
+    """Returns (tensors, path of their file) for ``weights``, the setting that names the initial weights of the network
+    ``name``."""
     path = packaged_file(weights, name) if weights.startswith(PREFIX) else Path(weights)
     return read_weights(path), path
 

@@ -4,8 +4,8 @@ A chunk's activations are discarded after its forward pass and recomputed during
 are kept. The last chunk keeps its activations, because the backward pass starts with it. So all chunks but the last are
 computed twice.
 
-As long as crops are processed independently, the result equals that of a single pass over all crops: recomputation uses
-the same dropout and stochastic-depth masks, and the gradients of all chunks are summed in float32 even if the network
+As long as crops are processed independently, the result equals that of a single pass over all crops. Recomputation uses
+the same dropout and stochastic-depth masks. The gradients of all chunks are summed in float32 even if the network
 computes in half precision. BatchNorm layers, however, make crops depend on each other:
 
 * a chunk is normalised by the mean and variance of its own B · ``crop_chunk`` crops;

@@ -16,10 +16,10 @@ BACKWARD = 2
 
 
 def training_flops(config: RunConfig, images: int) -> float:
-    """Returns the number of floating-point operations, forward and backward, needed to train on ``images`` images,
-    where each image is counted once per epoch.
+    """Returns the number of floating-point operations, forward and backward, needed to train on ``images`` images.
 
-    Only matrix products and convolutions are included, as in PyTorch's FLOP counter.
+    ``images`` counts an image once for each epoch. Only matrix products and convolutions are included, as in
+    PyTorch's FLOP counter.
     """
     views = 1 if config.model.kind == "single_view" else config.loader.num_crops
     one, two = (_forward_flops(_plain(config), crops) for crops in (1, 2))

@@ -96,11 +96,12 @@ def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> Non
 
 @dataclass(frozen=True)
 class _Problem:
-    """The reason why a network does not accept views of a size.
+    """The reason why a network does not accept views of a certain size.
 
-    If the network does not return a vector, ``gives`` describes what it returns instead. For all other reasons,
-    ``words`` is the part of the message that states the reason; if the reason is unread pixels, ``rim`` is the number
-    of unread rows, and ``step`` is the difference between sizes at which none are unread.
+    * If the network returns something other than a vector, ``gives`` describes what it returns.
+    * In all other cases, ``words`` is the part of the message that states the reason.
+    * If the reason is unread pixels, ``rim`` is the number of unread rows, and sizes that leave none unread are
+      ``step`` pixels apart.
     """
 
     words: str = ""
@@ -188,7 +189,8 @@ def _side(value: int | tuple[int, ...]) -> int:
 
 
 def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
-    """Returns (number of unread rows at the bottom edge of an image of ``size`` pixels, patch width in pixels).
+    """Returns (number of unread rows at the bottom edge of an image of ``size`` pixels, distance between sizes without
+    unread rows, in pixels).
 
     A network that cuts an image into patches has a layer whose window is as large as its stride; no other layer reads
     the same pixels afterwards. Rows after the last whole patch are therefore lost, unless earlier layers have mixed

@@ -4,10 +4,10 @@
 >>> detector = Detector.from_pretrained("runs/first")
 >>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
 
-The windows of an image depend only on its pixels, so equal pixels always get the same score: in any batch, under any
-name, and whether they are given as a file of any format, as bytes, as a Pillow image or as an array. ``glass evaluate``
-gives the same score to an image with these pixels in a shard. The only exception is ``sampling="texture"``: this rule
-reads the bits of a JPEG, and draws windows uniformly if the image is not a JPEG.
+The windows of an image depend only on its pixels, so equal pixels always get the same score. The batch, the name and
+the form of the image do not matter: it may be a file of any format, bytes, a Pillow image or an array. ``glass
+evaluate`` gives the same score to an image with these pixels in a shard. The only exception is ``sampling="texture"``:
+this rule reads the bits of a JPEG, and draws windows uniformly if the image is not a JPEG.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -17,7 +17,7 @@ _REMEDY = "give another name, or move the file away"
 def require_none_lost(
     json_file: Path | None, csv_file: Path | None, page: Path | None, head: PredictionHead, names: Iterable[str]
 ) -> None:
-    """Raises ``InputError`` if verdicts would be lost when existing files are replaced, or if such a file is damaged.
+    """Raises ``InputError`` if replacing the existing files would lose verdicts, or if one of these files is damaged.
 
     A verdict would be lost if its image is not among ``names``, or if it was made with a model, views or a calibration
     other than those in ``head``. (A CSV file does not name its model, so only its images are compared.) When the same

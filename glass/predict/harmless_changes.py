@@ -6,8 +6,9 @@ bit, those of the whole changed image. There are two exceptions: the image is sa
 reads the JPEG, and resized as a whole if Pillow's result cannot be reproduced for a part.
 
 A changed copy of a large image keeps the global view of the original, unless it was saved as a whole. The error is
-small: in 18 photographs of 5 megapixels, whose global views were eight times smaller, saving as JPEG changed the view
-by 0.02 grey levels on average and by at most 5, resizing by 0.06 on average and by at most 1 (docs/LOG.md, 2026-11-29).
+small. It was measured on 18 photographs of 5 megapixels, whose global views were eight times smaller. Saving as JPEG
+changed the view by 0.02 grey levels on average and by at most 5; resizing changed it by 0.06 on average and by at most
+1 (docs/LOG.md, 2026-11-29).
 """
 
 import io
@@ -64,10 +65,13 @@ class ChangedImage:
 def harmless_changes(pixels: Pixels, view: Pixels, *, with_file: bool = False) -> dict[str, ChangedImage]:
     """Returns the changed copies of an image, by their names in ``CHANGES`` and in the same order.
 
-    One copy is saved as a JPEG of quality 90, one is resized to 0.9 times its width and height, and one is shifted by
-    cutting off rows at the top and columns at the left, except where the image is too small for that. If the image is
-    too large for a JPEG, the first copy is missing. ``pixels`` is (H, W, 3), ``view`` is its global view (S, S, 3).
-    With ``with_file``, the whole image is saved instead of its windows, and the copy includes the bytes of the JPEG.
+    * The first is saved as a JPEG of quality 90. It is missing if the image is too large for a JPEG.
+    * The second is resized to 0.9 times its width and height.
+    * The third is shifted by cutting off rows at the top and columns at the left, unless the image is too small for
+      that.
+
+    ``pixels`` is (H, W, 3), ``view`` is its global view (S, S, 3). With ``with_file``, the first copy is saved whole
+    instead of in windows, and includes the bytes of the JPEG.
     """
     height, width = pixels.shape[:2]
     smaller = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))

@@ -36,7 +36,7 @@ DenseMap = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
 """The result of :func:`dense_attention`: windows (n, 4) and their attention (n,)."""
 
 STEM_BYTES = 100
-"""Maximum number of bytes of an image's name that its heat map's file name includes. File systems limit the length of
+"""The file name of a heat map includes at most this many bytes of the image's name. File systems limit the length of
 file names, some to only 143 bytes."""
 
 LONGEST_SIDE = 1600

@@ -24,8 +24,8 @@ class PredictOptions:
     """Whether to also score the copies of the image from ``glass.predict.harmless_changes``, with the same number of
     draws. The verdict is unstable if it changes for any copy, even if only to ``uncertain``."""
     batch_size: int | None = None
-    """Number of model inputs per forward pass. Each draw of windows, of an image or of its changed copies, is one
-    input. With ``coverage="all"``, inputs are always scored one at a time."""
+    """Number of model inputs per forward pass. Each draw of windows is one input, for the image itself and for each of
+    its changed copies. With ``coverage="all"``, inputs are always scored one at a time."""
     num_threads: int = 2
     """Number of threads that read and decode images."""
 

@@ -1,5 +1,5 @@
-"""Defines the files that a prediction will write, and checks that they can be written and that nothing would be
-lost."""
+"""Defines the files that a prediction will write, and checks that they can be written and that no earlier verdicts
+would be lost."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,8 +38,9 @@ class Outputs:
     def check(self) -> None:
         """Checks all outputs before any image is scored, and creates the folder for heat maps.
 
-        Raises ``InputError`` if an output cannot be written, if it exists but was not written by ``predict``, if
-        another run has left a partial file for it, or if the folder for heat maps already exists and is not empty.
+        Raises ``InputError`` if two outputs have the same path, if an output cannot be written, or if it exists but was
+        not written by ``predict``. Also raises it if another run has left a partial file for an output, or if the
+        folder for heat maps already exists and is not empty.
         """
         require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}

@@ -1,10 +1,14 @@
 """Writes each verdict to disk immediately, so that the verdicts so far are not lost if a run is stopped.
 
-During a run, there is a ``FILE.partial`` beside each ``FILE`` that the run will write. For a table, it holds the rows
-so far. For a JSON document, it is in JSON Lines format: the first line is the document without its images, and each
-further line is an image. For a page, the partial file stays empty during the run and only prevents another run from
-writing the same page; if the run is stopped, the page with the verdicts so far is written to the partial file. A run
-that finishes deletes its partial files.
+During a run, there is a ``FILE.partial`` beside each ``FILE`` that the run will write:
+
+* For a table, it holds the rows so far.
+* For a JSON document, it is in JSON Lines format. The first line is the document without its images, and each further
+  line is an image.
+* For a page, it stays empty and only prevents another run from writing the same page. If the run is stopped, the page
+  with the verdicts so far is written to it.
+
+A run that finishes deletes its partial files.
 """
 
 import csv

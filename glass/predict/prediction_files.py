@@ -86,9 +86,10 @@ class MadeBy(NamedTuple):
 
 
 def made_by(head: Mapping[str, Any]) -> MadeBy:
-    """Returns everything that the verdicts in a file depend on, taken from the file's head or the page's record.
+    """Returns what the verdicts in a file depend on: the model, the views and the calibration.
 
-    Raises ``KeyError``, ``TypeError`` or ``ValueError`` if ``head`` is not a valid head or record.
+    ``head`` is the head of a JSON document or the record of a page. Raises ``KeyError``, ``TypeError`` or
+    ``ValueError`` if it is not valid.
     """
     calibration = (bool(head["calibrated"]), float(head["threshold"]), float(head["real_below"]))
     return MadeBy(str(head["model"]["weights_sha256"]), dict(head["views"]), calibration)

@@ -1,7 +1,7 @@
 """Prepares an image as model inputs, called rows.
 
-Windows are drawn several times on the image itself, and on each copy of it that has a harmless change. Each draw
-gives one row of views.
+Windows are drawn one or more times from the image itself, and as often from each of its copies with a harmless change
+(``glass.predict.harmless_changes``). Each draw gives one row: the global view and the crops at the drawn windows.
 """
 
 from dataclasses import dataclass, replace

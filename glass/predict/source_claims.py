@@ -25,7 +25,7 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
 
 
 def _is_converted(source: MemberSource) -> bool:
-    """Whether the bytes in the shard differ from those of the source file, so that a signature made for the source file
+    """Whether the bytes in the shard differ from those of the source file. If so, a signature made for the source file
     does not match them."""
     if source.dataset is None:
         return False

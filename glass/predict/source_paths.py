@@ -21,8 +21,8 @@ __all__ = ["FoundImages", "find_images", "row_sources"]
 
 @dataclass
 class FoundImages:
-    """The images that were found, in the order in which the user named them; sorted by name within folders and
-    patterns."""
+    """The images that were found, in the order of the user's arguments. Images from one folder or pattern are sorted by
+    name."""
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
@@ -35,8 +35,11 @@ def find_images(arguments: Iterable[str], lines: Iterable[bytes] = ()) -> FoundI
 
     An argument is a file, a folder (searched with its subfolders), a pattern, a tar, a data set of shards, or ``-`` for
     the paths in ``lines``, one per line. Raises ``InputError`` if an argument matches nothing, or if the only argument
-    is a damaged tar or data set. Other faults become sources that raise when they are loaded: a path in ``lines`` that
-    does not exist, a folder that cannot be listed, and a damaged tar or data set among several arguments.
+    is a damaged tar or data set. Other faults become sources that raise when they are loaded:
+
+    * a path in ``lines`` that does not exist;
+    * a folder that cannot be listed;
+    * a damaged tar or data set among several arguments.
     """
     found, arguments = FoundImages(), list(arguments)
     for argument in arguments:
@@ -117,7 +120,8 @@ def _is_tar(path: Path) -> bool:
 
 
 def _add_tar(path: Path, found: FoundImages) -> None:
-    """Adds the images of a tar. If it is a shard of the data set in its folder, they are looked up in the manifest."""
+    """Adds the images of a tar. If the tar is a shard of the data set in its folder, its images are looked up in the
+    manifest."""
     dataset = _dataset_of(path)
     shard = None if dataset is None else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
     if dataset is None or shard is None:

@@ -94,10 +94,11 @@ def _scored_chunk(
 
 
 def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) -> list[tuple[float, Attention]]:
-    """Returns (margin, attention weights (N,)) for each of ``rows``, the views of one draw each; the weights are None
-    for a model without attention.
+    """Scores model inputs and returns (margin, attention weights (N,)) for each; the weights are None for a model
+    without attention.
 
-    All must have the same number of crops. They are scored in batches of ``size``, all of the same shape.
+    Each of ``rows`` holds the views of one draw, and all must have the same number of crops. They are scored in batches
+    of ``size``, all of the same shape.
     """
     if not rows:
         return []

@@ -1,6 +1,7 @@
-"""The images of one tar as sources: every member with an image's extension, in the order of the tar.
+"""Lists the images of one tar as sources to predict on: every member with an image's extension, in the order of the
+tar.
 
-Unlike an index, a prediction needs no labels. So it ignores how members form samples, and if a sample has several
+Unlike an index, a prediction needs no labels, so it does not matter how members form samples. If a sample has several
 images, each of them gets a verdict.
 """
 
@@ -38,9 +39,9 @@ class TarImages:
 def images_of_tar(path: Path) -> TarImages:
     """Lists the images in the tar at ``path``, in its order: one source per member with an image's extension.
 
-    A member that is not a regular file (a link, for example) becomes an ``UnreadableSource``. An additional one is
-    appended if data follow the end-of-archive marker, or if the marker is missing. Raises ``InputError`` if the file is
-    not a tar, is damaged or is cut off, and ``MachineTrouble`` if the disk fails.
+    If such a member is not a regular file (but a link, for example), its source is an ``UnreadableSource``. If data
+    follow the end-of-archive marker, or if the marker is missing, one more ``UnreadableSource`` is appended. Raises
+    ``InputError`` if the file is not a tar, is damaged or is cut off, and ``MachineTrouble`` if the disk fails.
     """
     images: list[TarMember | UnreadableSource] = []
     facts: dict[str, TarMember] = {}

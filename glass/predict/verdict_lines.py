@@ -68,8 +68,8 @@ def data_note_line(note: str) -> str:
 def verdict_line(verdict: ImageVerdict) -> str:
     """Formats the line that ``glass predict`` prints for an image.
 
-    The line gives the verdict, the probability or raw score, ``unstable`` if the verdict is, the path, remarks, and the
-    file's claims. For an unreadable image, it gives the reason instead.
+    The line gives the verdict, the probability or raw score, ``unstable`` if the verdict is unstable, the path,
+    remarks, and the file's claims. For an unreadable image, it gives the reason instead.
     """
     path = one_line(verdict.path)
     if verdict.reason is not None:
@@ -96,8 +96,8 @@ def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
 
 
 def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
-    """States how many of these images were used in the model's training. Verdicts on such images say nothing about the
-    model's performance on new ones."""
+    """Returns a line that states how many of the images in ``verdicts`` were used to train the model or to choose its
+    epoch. Verdicts on such images say nothing about the model's performance on new ones."""
     uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
     if all(use is None for use in uses):
         return "note: it is unknown which images the model was trained on"

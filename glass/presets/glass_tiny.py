@@ -7,7 +7,7 @@ accelerate launch --quiet --config_file accelerate_config.yaml train.py \
 The shards must hold 64-pixel global views (``glass build --global-size 64``). An epoch over the 420 training images of
 the quickstart takes about 5 s on two CPU cores. Batches are small and there is no dropout, because the model learned
 nothing with fewer optimiser steps or more noise (docs/LOG.md). Low frequencies are removed from the crops, because a
-randomly initialised network learns what the scene shows before it learns the traces: from unfiltered crops, it learned
+randomly initialised network learns what the scene shows before it learns the traces. From unfiltered crops, it learned
 little of the traces that real networks leave (docs/results.md).
 """
 

@@ -11,8 +11,8 @@ __all__ = ["crop_svgs"]
 MIB = 2**20
 
 Series = Mapping[str, tuple[Sequence[float], tuple[float, float] | None]]
-"""Name of a series → (one value per number of crops, (intercept, slope) of the line fitted to these values, or
-None)."""
+"""Name of a series → (one value per number of crops, (intercept, slope) of the line fitted to these values). The fit is
+None if there is no line to draw."""
 
 
 def crop_svgs(document: CropStudy) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Typed schema of ``report.json`` in full; ``glass.report.data`` explains the fields."""
+"""Full typed schema of ``report.json``; ``glass.report.data`` explains the fields."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict

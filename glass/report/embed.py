@@ -25,9 +25,9 @@ def shrink(image: Pixels, longest_side: int) -> Pixels:
 def encoder(images: Sequence[Pixels], budget_bytes: int, *, lossless: bool) -> tuple[Callable[[Pixels], str], str]:
     """Returns (function that converts pixels to a data URI, name of its format: "PNG" or, for example, "JPEG 88").
 
-    The format is the first of these that limits the total size of all ``images`` to ``budget_bytes`` (before base64
-    adds a third): PNG (only if ``lossless``), then JPEG of quality 95, 88, 78, 65, 40. If all of them exceed it, JPEG
-    40 is used.
+    These formats are tried in order: PNG (only if ``lossless``), then JPEG of quality 95, 88, 78, 65, 40. The first
+    with which all ``images`` together take up at most ``budget_bytes`` (before base64 adds a third) is used. If there
+    is none, JPEG 40 is used.
     """
     choices: list[dict[str, Any]] = [{"format": "PNG"}] if lossless else []
     choices += [{"format": "JPEG", "quality": q, "subsampling": 0} for q in (95, 88, 78, 65, 40)]

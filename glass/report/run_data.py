@@ -42,8 +42,8 @@ class RunData:
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
-    """Reads the run in ``folder``. Raises ``InputError`` naming the file if one is missing, damaged, or belongs to
-    another data set."""
+    """Reads the run in ``folder``. Raises ``InputError`` if a file is missing or damaged, if the evaluation was made on
+    another data set, or if the run was trained further afterwards."""
     digest = dataset_json_sha256(dataset.root)
     variant = found_of(folder, EVALUATION, split, digest)
     evaluation = read_evaluation(folder, split, variant)

@@ -27,10 +27,10 @@ class Pick:
 def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -> list[Pick]:
     """Picks at most MAX_CARDS distinct images.
 
-    From the real images, and from the images of each generator, it picks the most confident mistake, the image nearest
-    to the threshold, the most confident correct verdict, and a typical image (of median confidence in its true class).
-    A verdict with a score between ``real_below`` and ``threshold`` is uncertain and is treated as neither correct nor
-    mistaken. Mistakes are picked first, so if there are too many generators, they are the last to be dropped.
+    Up to four are picked from the real images and from each generator's images: the most confident mistake, the image
+    nearest to the threshold, the most confident correct verdict, and a typical image (of median confidence in its true
+    class). A verdict with a score between ``real_below`` and ``threshold`` is uncertain and is treated as neither
+    correct nor mistaken. If there are more picks than MAX_CARDS, mistakes are the last to be dropped.
     """
     probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
     flagged = probability >= threshold

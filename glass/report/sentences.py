@@ -66,9 +66,9 @@ _PROMISES = {
     "fewer than promised": "so false alarms are rarer than promised",
     "not kept": "so the promise is not kept",
 }
-"""Outcome of the comparison of false alarms with the promised rate, as a document states it → its wording in the
-report. "kept" is worded as "may hold", because it also covers measured rates that exceed the promised one by no more
-than chance can explain."""
+"""Maps the outcome of comparing the false-alarm rate with the promised rate, as stated in a document, to its wording in
+the report. "kept" is worded as "may hold": it also covers measured rates that exceed the promised one by no more than
+chance can explain."""
 
 
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:

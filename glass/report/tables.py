@@ -49,8 +49,8 @@ METRIC_ROWS = (
 
 
 NO_INTERVAL = "too few to tell"
-"""The text shown for an interval of zero width, which arises if all bootstrap draws agree, so there are no bounds to
-show."""
+"""The text shown instead of an interval of zero width. Such an interval arises if all bootstrap draws agree, so it has
+no bounds to show."""
 
 
 class Cell(NamedTuple):

@@ -24,7 +24,7 @@ def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool 
     The model card includes the findings of ``audit``, a file that ``glass audit --json`` wrote. If it is None, the
     audit of the data set on which the run was trained is used, if there is one. ``with_learnt_ids`` adds the ids of the
     images used in training. Paths of weights files are reduced to file names. Raises ``InputError`` if the model or the
-    audit is damaged, or if the ids are missing. Nothing is written.
+    audit is damaged, or if the ids are requested but missing. Nothing is written.
     """
     card = read_model_card(folder)
     model = card["config"]["model"]

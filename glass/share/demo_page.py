@@ -59,7 +59,7 @@ def answer(detector: "Detector", facts: PageFacts, upload: str | None, dense: bo
 
 
 def facts_of(detector: "Detector", warnings: Sequence[str] = ()) -> PageFacts:
-    """What the page shows about the model and the options.
+    """Returns what the page shows about the model and the options.
 
     ``warnings`` are warnings about the detector's decoders. Only the last part of the model's path is shown.
     """

@@ -1,4 +1,5 @@
-"""Writes the model card, the ``README.md`` of an exported model: what it is, its results, calibration and limits.
+"""Writes the model card, the ``README.md`` of an exported model: a description, its results, its calibration and its
+limits.
 
 All figures come from the files in the run's folder. The card states which results were not measured.
 """

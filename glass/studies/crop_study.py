@@ -116,7 +116,7 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
 
 
 class _Parts:
-    """Measures the rows of a study, and lists the numbers of crops that do not fit in memory in ``did_not_fit``."""
+    """Measures the rows of a study. ``did_not_fit`` lists the numbers of crops that do not fit in memory."""
 
     def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
         self.data, self.plan, self.output, self.report = data, plan, output, report

@@ -67,8 +67,8 @@ def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
     """Whether every seed has been trained and tested, and ``final_runs.json`` has been written. Records the plan in
     ``output``.
 
-    Raises ``InputError`` if ``output`` holds runs with other settings, with another held-back fraction, or with seeds
-    that the plan lacks, and also if the plan cannot be trained.
+    Raises ``InputError`` if the plan cannot be trained, or if ``output`` holds runs with other settings, another
+    held-back fraction, or seeds that the plan lacks.
     """
     configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # unsuitable seeds raise here, before any is recorded
     if not (output / PLAN_FILE).exists():

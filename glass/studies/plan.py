@@ -1,4 +1,5 @@
-"""Checks, before the first run of a study, that its settings can be trained, and records them in its folder.
+"""Checks, before the first run of a study, that training with its settings is possible, and records the settings in the
+folder of the study.
 
 When a study is resumed after an interruption, its settings are compared with that record, so that results with
 different settings, data or devices are never mixed in one table.
@@ -49,11 +50,11 @@ def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
 
 
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
-    """Writes ``settings`` (nested plain values) to ``path``. If the file already exists, compares them with its content
-    instead.
+    """Writes ``settings`` (nested plain values) to ``path`` or, if the file already exists, compares its content with
+    ``settings``.
 
-    Raises ``InputError`` naming the first difference, and also if the file is damaged or cannot be written, or if the
-    folder holds other files but no plan.
+    Raises ``InputError`` naming the first difference. Also raises it if the file is damaged or cannot be written, or if
+    the folder holds other files but no plan.
     """
     now: Plan = json.loads(json.dumps({"format_version": FORMAT_VERSION, "study": study, "settings": settings}))
     if not path.exists():

@@ -41,8 +41,8 @@ MAX_FAILURES_IN_A_ROW = 3
 """The search ends with an error after this many consecutive trials have failed for reasons other than exhausted memory
 and divergence."""
 MAX_RESUMES = 3
-"""How many times in a row a killed trial is resumed without finishing another epoch. If its process is killed every
-time, it probably runs out of memory."""
+"""Maximum number of times in a row that a killed trial is resumed without having finished another epoch. A trial whose
+process is killed every time probably runs out of memory."""
 
 
 class _Pruned(Exception):
@@ -50,7 +50,8 @@ class _Pruned(Exception):
 
 
 class Search:
-    """The search described by a plan, as run by one process. Several processes may work on it in the same folder."""
+    """Runs the search that a plan describes, in one process. Several processes may work on the same search in the same
+    folder."""
 
     def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
         """Opens or creates the search in the folder ``output``. ``storage`` has the same meaning as in
@@ -204,8 +205,8 @@ class _Best:
         return self._value
 
     def see(self, value: float | None, metric: str) -> None:
-        """Takes the value of an epoch into account. Raises ``InputError`` if it is None, which means that ``metric`` is
-        undefined because the validation split has only one class."""
+        """Updates the trial's best value with the value of an epoch. Raises ``InputError`` if the value is None, which
+        means that ``metric`` is undefined because the validation split has only one class."""
         if value is None:
             raise InputError(
                 f"the validation split has no {metric}, because it has images of one class only: choose another "

@@ -177,8 +177,7 @@ def _importance(study: "optuna.Study") -> dict[str, float] | None:
 
 
 def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any]:
-    """Returns the settings in which ``config`` differs from its preset, which are those under which the best values
-    were found.
+    """Returns the settings under which the best values were found: those in which ``config`` differs from its preset.
 
     Settings that were ``varied``, that apply only to trials, or that do not change results are omitted.
     """
@@ -195,9 +194,9 @@ def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> Ru
     """Returns ``config`` with the settings in the ``best.json`` at ``path``. ``asked`` holds the user's ``--set``
     arguments.
 
-    Raises ``InputError`` if the file is not a ``best.json`` or belongs to another preset. Since the file may come from
-    a stranger, also raises ``InputError`` if it refers to a file, service or downloadable network, unless the user has
-    set the same setting in ``asked``.
+    Raises ``InputError`` if the file is not a ``best.json`` or belongs to another preset. The file may come from a
+    stranger, so it may refer to a file, service or downloadable network only if the user has set the same setting in
+    ``asked``; otherwise, ``InputError`` is raised, too.
     """
     best = read_document(path, BestParams, "a best.json of glass tune")
     if best["format_version"] != FORMAT_VERSION:

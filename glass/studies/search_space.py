@@ -122,8 +122,8 @@ def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int
 
     ``name`` is either a dimension's name or the key of a setting. A key that belongs to no dimension is returned
     unchanged. ``steps`` is the number of micro-steps of a batch. Raises ``InputError`` if the setting cannot be
-    searched, or if a dimension with a different name already sets it, because only one of the two values would take
-    effect, while the records would list both.
+    searched, or if a dimension with a different name already determines it. In the latter case, only one of the two
+    values would take effect, but the records would list both.
     """
     if name in space:
         return name

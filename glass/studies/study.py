@@ -135,8 +135,8 @@ class Study:
     def _final(self, model: StudyModel, tuning: Tuning, glass_flops: float | None) -> list[StudyResult]:
         """Executes the final runs with the best settings in ``tuning`` and returns their results.
 
-        A baseline has two results: one for the best of its first N trials, where N is the budget's number of trials
-        (the number that GLASS has), and one for the best of all its trials. ``glass_flops`` is the number of operations
+        A baseline has two results. One is for the best of its first N trials, where N is the budget's number of trials,
+        the same as for GLASS. The other is for the best of all its trials. ``glass_flops`` is the number of operations
         used by the search for the GLASS model of the same family.
         """
         wanted = {TUNED: len(tuning["trials"])}

@@ -26,8 +26,8 @@ class BestModel:
         self.config, self.state, self.folder = config, state, folder
 
     def consider(self, line: dict[str, Any]) -> bool:
-        """Compares the epoch with the metrics ``line`` to the best epoch so far, and records it as the new best if it
-        is better. Returns whether it is."""
+        """Compares an epoch, given by its metrics ``line``, with the best one so far. If it is better, records it as
+        the new best. Returns whether it is."""
         better = is_better(line, self.state.progress.best, self.config.select_by)
         if better:
             self.state.progress.best = line
@@ -47,9 +47,9 @@ class BestModel:
         """Ensures, when a run is resumed, that ``model/`` holds the model of the best epoch.
 
         It may hold the model of another epoch, if the process was killed before the export, or if the run fell back to
-        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, logs a
-        warning and chooses the best epoch among those still to come, and the last finished one if the run resumes at
-        its end.
+        an earlier checkpoint because a later one was damaged. If the best epoch's weights no longer exist, this logs a
+        warning and discards that epoch. The best epoch is then chosen among the epochs still to come and, if the run
+        resumes at the end of an epoch, that epoch.
         """
         progress = self.state.progress
         if progress.best is None:

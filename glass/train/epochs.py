@@ -194,8 +194,8 @@ class Trainer:
     def _require_readable(self, save: bool = True) -> None:
         """Records the samples that could not be read, and raises ``InputError`` if there are more than allowed.
 
-        If ``save`` is true, a checkpoint is saved before the error is raised, so that once the shards are repaired, the
-        run can resume from this point rather than from the previous checkpoint.
+        If ``save`` is true, a checkpoint is saved before the error is raised. Once the shards are repaired, the run can
+        then resume from this point rather than from the previous checkpoint.
         """
         summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),
@@ -218,11 +218,12 @@ class Trainer:
         return number % CHECK_EVERY == 0 and any_process(self.accelerator, stop.received is not None)
 
     def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
-        """Validates the epoch, records its metrics, and advances the schedule.
+        """Validates the epoch, records its metrics, and advances the schedule. Returns None if a signal interrupts the
+        validation.
 
-        Validation can take longer than the time that a cluster grants between its signal and the kill, so a signal
-        interrupts it. In that case, this returns None; the saved position remains that of the epoch's last step, and
-        the resumed run starts with the validation.
+        After an interruption, the saved position remains that of the epoch's last step, and the resumed run starts with
+        the validation. A signal must interrupt the validation, which can take longer than the time that a cluster
+        grants before it kills a job.
         """
         state, progress = self.state, self.state.progress
         trained = state.totals.read(self.accelerator)

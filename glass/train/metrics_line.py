@@ -1,12 +1,18 @@
 """Builds the line of ``metrics.jsonl`` that holds an epoch's results, compares such lines, and formats them for the
 log.
 
-The entries are ``epoch`` (from 1), ``step`` (optimiser steps since the start), ``train_loss`` (label smoothing
-included), ``train_accuracy``, ``train_images``, ``valid_loss`` (nats, no smoothing), ``valid_*`` for each metric of
-``glass.measure.metrics``, and ``lr_*`` per parameter group. ``train_time_s`` and ``images_per_s`` cover training only;
-``data_wait_s`` is the part of ``train_time_s`` spent waiting for batches. ``epoch_time_s`` is the sum of
-``train_time_s`` and ``valid_time_s``. On a machine with a GPU, there is also ``peak_vram_bytes``. Undefined metrics are
-null.
+The entries are:
+
+* ``epoch`` (from 1) and ``step`` (optimiser steps since the start);
+* ``train_loss`` (label smoothing included), ``train_accuracy`` and ``train_images``;
+* ``valid_loss`` (nats, no smoothing), and ``valid_*`` for each metric of ``glass.measure.metrics``;
+* ``lr_*`` per parameter group;
+* ``train_time_s`` and ``images_per_s``, which cover training only;
+* ``data_wait_s``, the part of ``train_time_s`` spent waiting for batches;
+* ``valid_time_s``, and ``epoch_time_s``, the sum of ``train_time_s`` and ``valid_time_s``;
+* ``peak_vram_bytes``, on a machine with a GPU.
+
+Undefined metrics are null.
 """
 
 import math

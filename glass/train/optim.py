@@ -57,7 +57,7 @@ def build_schedule(
     """Returns a half-cosine schedule from each group's learning rate down to ``lr_min``. Call its ``step`` once after
     each epoch.
 
-    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2; a group whose rate is ``lr_min`` or
-    less, e.g. 0, keeps its rate.
+    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2. If the rate of a group is ``lr_min``
+    or less, e.g. 0, it does not change.
     """
     return _Cosine(optimizer, T_max=epochs, eta_min=lr_min)

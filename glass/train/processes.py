@@ -121,9 +121,9 @@ def _set_cpu_threads(config: RunConfig) -> None:
     """Sets torch's number of threads to ``config.cpu_threads``. If that is None and the process was started by a
     launcher, sets it to the process's share of the cores.
 
-    ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 unless the user has set it, which would leave the
-    other cores idle. Any other value must be the user's and is respected. Without a launcher, torch's own choice is
-    kept.
+    ``accelerate launch`` and ``torchrun`` set OMP_NUM_THREADS to 1 if the user has not set it, which would leave the
+    other cores idle. If OMP_NUM_THREADS has any other value, it was set by the user and is respected. Without a
+    launcher, torch's own choice is kept.
     """
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
@@ -164,9 +164,9 @@ class StopSignal:
     """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; repeating the same signal has
     its usual effect.
 
-    The three signals are handled independently, because clusters may warn a job with one signal and end it with
-    another, and the latter must not interrupt the writing of the checkpoint that the former requested. Enter the
-    context in the main thread, and only around code that checks :attr:`received`.
+    The three signals are handled independently: clusters may warn a job with one signal and end it with another, and
+    the second must not interrupt the checkpoint that is written in response to the first. Enter the context in the main
+    thread, and only around code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ Batch = dict[str, Any]
 class Totals:
     """Sums over the samples that this process has trained on in the current epoch.
 
-    They are kept on the device, since reading them means waiting for it.
+    The sums are kept on the device, because reading them means waiting for the device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -39,8 +39,8 @@ class Totals:
     def add(self, losses: torch.Tensor, correct: torch.Tensor, is_valid: torch.Tensor) -> None:
         """Adds the samples of a batch.
 
-        Each argument is (B,): the loss, whether the prediction is right, and whether the sample is valid. The loss and
-        the prediction of a sample that is not valid must already be 0 and False.
+        Each argument is (B,): the loss, whether the prediction is right, and whether the sample is valid. If a sample
+        is not valid, its loss must already be 0 and its ``correct`` False.
         """
         columns = torch.stack([losses.detach(), correct.to(losses.dtype), is_valid.to(losses.dtype)])
         self._sums += columns.sum(dim=1, dtype=torch.float64)

@@ -33,7 +33,7 @@ class PageFacts:
 def page_facts(
     detector: "Detector", options: PredictOptions, head: PredictionHead, warnings: Sequence[str] = ()
 ) -> PageFacts:
-    """What the page shows about ``detector``, independent of its images.
+    """Returns what the page shows about ``detector``, whichever images it is given.
 
     ``head`` is the result of ``document_head`` for ``detector`` and ``options``; ``warnings`` concern the detector's
     decoders.
