@@ -49,8 +49,8 @@ class LoaderConfig:
     seed: Seed = 0
     """Seed of the order and the windows, 0 … 2⁶³-1."""
     shuffle: bool | Literal["shard"] = True
-    """``True`` permutes the samples in each epoch. ``False`` keeps the manifest's order and, as in evaluation, the
-    windows of epoch 0. ``shard`` permutes the shards, and the samples within each group of ``shuffle_shards``
+    """``True`` permutes the samples in each epoch. ``False`` keeps the manifest's order and always uses the windows of
+    epoch 0, as evaluation does. ``shard`` permutes the shards, and the samples within each group of ``shuffle_shards``
     consecutive shards, so that shards in a store are fetched one after another."""
     shuffle_shards: Number = 16
     """With ``shuffle="shard"``: the number of consecutive shards whose samples are mixed. More shards mix better and

@@ -119,9 +119,9 @@ def require_openable(path: Path) -> None:
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
     """Context manager for work on ``what``: converts errors that are the machine's fault to ``MachineTrouble``.
 
-    All other errors propagate unchanged, and so does ``MemoryError`` unless ``memory`` is true. Set it only if the work
-    needs a bounded amount of memory whatever ``what`` contains. Reading a Parquet file, for example, does not qualify,
-    because a damaged file can make the reader request any amount.
+    All other errors propagate unchanged, and so does ``MemoryError`` unless ``memory`` is true. Set ``memory`` only if
+    the work needs a bounded amount of memory whatever ``what`` contains. Reading a Parquet file, for example, does not
+    qualify, because a damaged file can make the reader request any amount.
     """
     try:
         yield

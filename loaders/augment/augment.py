@@ -20,8 +20,8 @@ __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "s
 
 AUGMENT_PURPOSE = 4 << 32
 """``purpose`` (see :func:`loaders.order.randomness.stream`) of the random streams from which changes are drawn. If a
-sample has already occurred k times in the epoch, k is added to the purpose, so that it is changed differently each
-time."""
+sample has already occurred k times in the epoch, k is added to the purpose. Each occurrence is thus changed
+differently."""
 
 SHARE_STEPS = 1 << 24
 
@@ -127,8 +127,8 @@ def _between(draw: np.uint64, low: int, high: int) -> int:
 
 
 def _resized(size: Size, random: U64) -> tuple[Operation, ...]:
-    """Draws a random resize. With a probability of two thirds it scales the sides to 25 … 100 %, otherwise to 100 … 200
-    %, since images on the web are more often shrunk than enlarged."""
+    """Draws a random resize. The sides are scaled to 25 … 100 % with probability 2/3, and to 100 … 200 % otherwise,
+    since images on the web are more often shrunk than enlarged."""
     grows = _between(random[0], 1, 3) == 3
     return scaled(size, _between(random[1], *((100, 200) if grows else (25, 100))))
 

@@ -122,9 +122,9 @@ class Blur(_KeepsSize):
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow repeats the edge pixels of ``pixels``. That does not affect ``window``,
-        because ``read`` has enough margin around it, except where ``read`` ends at the edge of the image; there, Pillow
-        would repeat the same pixels when blurring the whole image."""
+        """See :class:`Operation`. Pillow repeats the edge pixels of ``pixels``. Where ``read`` ends inside the image,
+        its margin around ``window`` is wide enough that the repeated pixels do not affect ``window``. Where ``read``
+        ends at the edge of the image, Pillow would repeat the same pixels when blurring the whole image."""
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
@@ -152,8 +152,8 @@ class Resize:
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Returns the part of the input that the bicubic filter reads: the window with a margin of two pixels, counted
-        in input pixels when enlarging and in output pixels when shrinking."""
+        """Returns the part of the input that the bicubic filter reads: the input area of ``window``, plus a margin. The
+        margin is two input pixels when enlarging, and the equivalent of two output pixels when shrinking."""
         left, top, right, bottom = self._box(window, size)
         down = 2 * max(1.0, size[0] / self.height) + 1
         across = 2 * max(1.0, size[1] / self.width) + 1
@@ -242,8 +242,8 @@ computation occupies up to 4 MB more."""
 
 
 def _byte_sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-    """Sums of the eight bytes of each word, as float32, shifted and scaled so that uniformly random words give mean 0
-    and standard deviation 1."""
+    """Returns the sums of the eight bytes of each word, as float32. The sums are shifted and scaled so that uniformly
+    random words give mean 0 and standard deviation 1."""
     lanes = np.uint64(0x00FF00FF00FF00FF)
     pairs = (words & lanes) + ((words >> np.uint64(8)) & lanes)
     with np.errstate(over="ignore"):

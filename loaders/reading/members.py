@@ -63,7 +63,7 @@ class MemberSource(Protocol):
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """The caches to inform of the shards that will be read next, so that they fetch these shards in advance."""
+        """The caches that must be told which shards will be read next, so that they fetch these shards in advance."""
         ...
 
     def begin(self, reads: Reads) -> Members:
@@ -98,8 +98,8 @@ class TarMembers:
         checksums: "tuple[Checksums, Checksums] | None",
         caches: "Sequence[CachedShards]" = (),
     ) -> None:
-        """``images`` are the tars with the images, ``others`` those with all other members: the same tars, or the
-        sidecars of tars made elsewhere.
+        """``images`` are the tars that hold the images. ``others`` are the tars that hold all other members: the same
+        tars or, for tars made elsewhere, their sidecars.
 
         ``checksums`` records which samples have already been compared with their checksums. Its first element covers
         images and global views, its second covers entry points. If ``checksums`` is None, nothing is compared.

@@ -46,8 +46,8 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Maximum number of bytes by which a member may exceed its expected size: for a global view, the size of its pixels;
-for entry points, the length of the image."""
+"""Maximum number of bytes by which a member may exceed its expected size. The expected size of a global view is the
+size of its pixels. That of entry points is the length of the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]

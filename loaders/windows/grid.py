@@ -1,8 +1,8 @@
 """A grid of nearly square cells that tile the whole image, and cells drawn from it.
 
-The paper's grid has as many rows as columns, so its cells have the aspect ratio of the image, and any remaining rows
-and columns of pixels at the border are never part of a crop. Here the number of cells along each side depends on the
-image's shape, and the cells cover every pixel.
+The paper's grid has as many rows as columns, so its cells have the aspect ratio of the image. If a side is not
+divisible by the number of cells, the remaining pixels at the border are never part of a crop. Here the number of cells
+along each side depends on the image's shape, and the cells cover every pixel.
 
 Cells are drawn by weighted systematic sampling along a Hilbert curve. The cells are laid end to end along a line, each
 as long as its weight. N points are marked on the line at equal distances, starting at a random offset, and the cells

@@ -91,8 +91,7 @@ class LabelEvidence:
         """Compares ``rule`` with the rule in force. Returns (differing samples, agreeing samples, whether labels are
         swapped).
 
-        Returns ``(0, 0, False)`` if the rule reads any value that is not a label, because its other values prove
-        nothing in that case.
+        If the rule reads any value that is not a label, its other values prove nothing, so returns ``(0, 0, False)``.
         """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

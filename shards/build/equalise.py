@@ -66,9 +66,10 @@ def equalise(
 ) -> Equalised:
     """Applies ``method``, one of ``METHODS``, to the images in ``table``, which has the schema ``SCAN_SCHEMA``.
 
-    Reads the file headers again, and calls ``advance(1)`` after each. If the disk no longer delivers a file, rejects
-    the file if ``reject_unreadable`` is set. If it is not, raises ``MachineTrouble``, since the choice of images must
-    not depend on the state of a disk. Raises ``InputError`` if matching would leave no images of one of the classes.
+    Reads the file headers again, and calls ``advance(1)`` after each. If the disk no longer delivers a file and
+    ``reject_unreadable`` is set, rejects the file. If ``reject_unreadable`` is not set, raises ``MachineTrouble``,
+    since the choice of images must not depend on the state of a disk. Raises ``InputError`` if matching would leave no
+    images of one of the classes.
     """
     if method == "none":
         return Equalised(table, "")

@@ -70,7 +70,8 @@ class UploadedShardTask:
 def _own_folder(parent: Path) -> Iterator[Path]:
     """Context manager: creates a folder for one task, yields its path, and deletes it at the end.
 
-    The folder is locked until then. Folders without a lock were left by killed processes, and are deleted first.
+    The folder stays locked until it is deleted. Folders without a lock were left by killed processes, and are deleted
+    first.
     """
     parent.mkdir(parents=True, exist_ok=True)
     for path in parent.glob(f"{_TASK_PREFIX}*"):

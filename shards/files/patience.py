@@ -53,7 +53,7 @@ def patiently(read: Callable[[], T]) -> T:
 def read_or_end(path: object, read: Callable[[], T]) -> T:
     """Returns ``read()``, which reads the file ``path``, with the retries of :func:`patiently`.
 
-    Use it for files on which all further work depends. If the disk fails at every try, it raises ``MachineTrouble``, so
+    Use it for files on which all further work depends. If the disk fails at every try, raises ``MachineTrouble``, so
     that a file that could not be read is never reported as damaged. Other errors pass unchanged.
     """
     try:

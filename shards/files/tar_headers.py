@@ -33,7 +33,7 @@ _UNPACKED_FREELY = 64 << 20
 
 
 def most_unpacked(num_packed: int) -> int:
-    """Maximum number of bytes that ``num_packed`` bytes may unpack to.
+    """Returns the maximum number of bytes that ``num_packed`` bytes may unpack to.
 
     Images are already compressed, so a higher ratio indicates a decompression bomb.
     """

@@ -23,7 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 Weights = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """Filter weights for resizing one axis to ``target`` pixels, as a pair of arrays. For each target pixel, the first
 array, (target, 2), has the index of the first contributing source pixel and the number of contributing source pixels.
-The second, (target, K), has their fixed-point weights; K is at least the largest of these numbers."""
+The second, (target, K), has their fixed-point weights; K is at least the largest number of contributing pixels."""
 
 _PRECISION_BITS = 22
 _HALF = 1 << (_PRECISION_BITS - 1)

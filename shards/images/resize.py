@@ -16,7 +16,7 @@ _by_pillow = 0
 
 
 def resized(pixels: Pixels, width: int, height: int, *, cubic: bool = False) -> Pixels:
-    """``pixels`` (H, W, 3) uint8 resized to (``height``, ``width``, 3) with antialiasing, as by Pillow's ``resize``.
+    """Resizes ``pixels`` (H, W, 3) uint8 to (``height``, ``width``, 3) with antialiasing, as Pillow's ``resize`` does.
 
     The filter is bilinear or, with ``cubic``, bicubic. The result may be read-only.
     """

@@ -99,7 +99,8 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Like :func:`_step`, but consumes one symbol only: the first of ``entry``, or the next in ``window`` if that is 0.
+    """Like :func:`_step`, but consumes one symbol only: the first of ``entry``, or, if ``entry`` is 0, the next in
+    ``window``.
 
     Needed if the first code is too long for the lookup table, or if the symbols after it belong to the next block.
     """

@@ -39,8 +39,8 @@ __all__ = [
 compiled = partial(njit, nogil=True, _nrt=False)
 inlined = partial(njit, nogil=True, _nrt=False, forceinline=True)
 pasted = partial(njit, nogil=True, inline="always")
-"""Decorator for compiled functions that return an array, which functions with the decorator ``compiled`` must not do.
-Numba copies a ``pasted`` function into its callers before it infers types."""
+"""Decorator for compiled functions that return an array. (Functions decorated with ``compiled`` must not return
+arrays.) Numba copies a ``pasted`` function into its callers before it infers types."""
 
 Scalar = Any
 """Type of an integer inside a kernel: uint64 for indices and bits, int64 for everything else."""

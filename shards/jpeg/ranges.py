@@ -45,7 +45,7 @@ markers."""
 
 MARGIN = 4
 """Number of pixels on each side of a window that chroma upsampling may need. Interpolation itself needs up to two. The
-rest ensure that each component has at least three samples, because libjpeg-turbo does not interpolate with fewer."""
+other two ensure that each component has at least three samples; with fewer, libjpeg-turbo does not interpolate."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0

@@ -128,8 +128,8 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 def shard_cache(remote: RemoteFolder) -> ShardCache:
     """Returns the cache of whole shards on this machine, which all data sets share.
 
-    The folders of manifests and of builds count towards its size limit. If space is needed, those that no process uses
-    are deleted.
+    Folders of manifests and of builds also count towards its size limit. If space is needed, folders that no process
+    uses are deleted.
     """
     folder = remote.settings.folder
     others = (folder / "datasets", folder / "builds")

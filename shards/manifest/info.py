@@ -180,7 +180,8 @@ def _names_sidecars(fields: Mapping[str, Any]) -> bool:
 
 
 def _require_digest(text: str, needed: bool) -> None:
-    """Raises ``ValueError`` unless ``text`` is a hexadecimal SHA-256. If it is not ``needed``, it may also be empty.
+    """Raises ``ValueError`` unless ``text`` is a hexadecimal SHA-256. If ``needed`` is false, ``text`` may also be
+    empty.
 
     This is a security check: digests become file names in the cache.
     """

@@ -123,7 +123,7 @@ def read_facts(data: bytes) -> ImageFacts:
 
 
 def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
-    """The properties of ``image``, which ``open_image`` opened from ``data``.
+    """Determines the properties of ``image``, which ``open_image`` opened from ``data``.
 
     If you decode the image as well, do so first: a PNG may carry its EXIF after the pixels.
     """

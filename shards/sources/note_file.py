@@ -30,7 +30,7 @@ class NoteFiles:
     names: tuple[str, ...] = ()
 
     def read(self) -> str:
-        """The note; ``""`` if there is no file. The notes of several files are joined, without repetitions.
+        """Returns the note, or ``""`` if there is no file. The notes of several files are joined, without repetitions.
 
         Raises ``InputError`` if a file cannot be read or holds no valid note, or if the joined note is too long.
         """

@@ -54,10 +54,10 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 
 @compiled
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
-    """Writes everything that the lookup tables depend on to ``key``, and returns its length.
+    """Writes everything that the lookup tables depend on to ``key``, and returns the key's length.
 
-    For each component, the key contains the indices of its two tables, followed by the tables themselves unless an
-    earlier component uses the same two.
+    For each component, the key contains the indices of its two tables. If no earlier component uses the same two
+    tables, the tables themselves follow.
     """
     size = int64(0)
     for c in range(info[COMPONENTS]):

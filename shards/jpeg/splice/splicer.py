@@ -106,9 +106,9 @@ class Splicer:
     ) -> Spliced:
         """Splices ``windows[i]``, (top, left, height, width), from the image ``jpegs[image_of[i]]``, for all i.
 
-        ``mcus`` are the ``.mcu`` members of ``jpegs``. All are contiguous uint8 arrays, such as views of a memory map;
-        only the bytes needed are read. Splicing is fastest if windows of the same image are consecutive. If a window
-        cannot be spliced, its ``Spliced.status`` says why.
+        ``mcus`` are the ``.mcu`` members of ``jpegs``. Both consist of contiguous uint8 arrays, such as views of a
+        memory map; only the bytes needed are read. Splicing is fastest if windows of the same image are consecutive. If
+        a window cannot be spliced, its ``Spliced.status`` says why.
         """
         windows = np.ascontiguousarray(windows, np.int32)
         image_of = np.ascontiguousarray(image_of, np.int64)
