@@ -109,8 +109,9 @@ class Loader:
         self._epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the position (the epoch, and the number of batches consumed in it), along with the split and the
-        settings that it depends on. Batches that are prefetched but not yet consumed are not counted."""
+        """Returns the loader's position: the epoch, and the number of batches consumed in it. Also returns the split,
+        and the settings on which the position depends. Batches that are prefetched but not yet consumed are not
+        counted."""
         return {**self._identity(), "epoch": self._epoch, "batches_consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

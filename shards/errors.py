@@ -2,8 +2,8 @@
 
 An image, a tar or a list is reported as bad only if its own contents are at fault. If the machine runs out of memory,
 file descriptors or disk space, the file being read may be perfectly sound. The command then ends with a message that
-names the cause, and records nothing against the file, so the same command will read it again. A read that fails because
-of a disk or a network file system is retried first (:mod:`shards.files.patience`).
+names the cause. It records nothing against the file, so the same command will read the file again. A read that fails
+because of a disk or a network file system is retried first (:mod:`shards.files.patience`).
 """
 
 import errno

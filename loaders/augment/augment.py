@@ -1,9 +1,9 @@
 """Augmentation: training images are re-saved, resized, blurred or made noisy, as happens to images on the web.
 
-Which samples are changed, and how, is a pure function of (seed, epoch, content id). Crop windows are sampled
-from the changed image. The pixels of a window are computed from only the part of the source image that they depend on,
-so augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and their
-strengths are drawn from the ranges tested there.
+Which samples are changed, and how, is a pure function of (seed, epoch, content id). Crop windows are sampled from the
+changed image. The pixels of a window are computed from only the part of the source image that they depend on. As a
+result, augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and
+their strengths are drawn from the ranges tested there.
 """
 
 from collections.abc import Callable
@@ -143,8 +143,8 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
-"""Maps the name of each kind of change to a function that takes the image's size and two random numbers, and returns
-the operations that make up the change. All kinds are equally likely."""
+"""Maps the name of each kind of change to a function. The function takes the image's size and two random numbers, and
+returns the operations that make up the change. All kinds are equally likely."""
 
 
 def draw_changes(

@@ -1,8 +1,8 @@
 """Re-saving, resizing, blurring and noise, as operations on any part of an image.
 
-Each operation knows which part of its input a given part of its output depends on. Applying it to a crop with enough of
-its surroundings therefore gives the same pixels as applying it to the whole image and then cropping, except for the
-differences listed here:
+Each operation knows which part of its input a given part of its output depends on. It can therefore be applied to a
+crop with enough of the crop's surroundings. The pixels are the same as if it were applied to the whole image, which is
+then cropped, except for the differences listed here:
 
 ==============  ===================================  ===============================================
 operation       surroundings of a window             compared with the whole image
@@ -80,7 +80,7 @@ class Jpeg(_KeepsSize):
         return window.grown(2, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. MCUs are coded independently of each other, so it is enough that ``read`` begins and
+        """See :class:`Operation`. MCUs are coded independently of each other. So it is enough that ``read`` begins and
         ends on the MCU grid or at the image's edge."""
         return window.cut(_saved(pixels, "JPEG", self.quality), read)
 
@@ -164,8 +164,8 @@ class Resize:
         )
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow's ``resize`` accepts a source box with fractional coordinates, and its filter
-        also reads the pixels around the box, so resizing just the window's box is enough."""
+        """See :class:`Operation`. Pillow's ``resize`` accepts a source box with fractional coordinates. The filter also
+        reads the pixels around that box, so resizing just the window's box is enough."""
         left, top, right, bottom = self._box(window, size)
         box = (
             max(0.0, left - read.left),
@@ -178,9 +178,8 @@ class Resize:
         return np.asarray(image.resize(wanted, Image.Resampling.BICUBIC, box=box))
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See :class:`Operation`. If a side of the output is shorter than the view's, shrinks the view to that length
-        and enlarges it again, so that the view holds no more detail than the output. Otherwise returns the view
-        unchanged."""
+        """See :class:`Operation`. If a side of the output is shorter than the view's, the view is shrunk to that length
+        and enlarged again. It then holds no more detail than the output. Otherwise the view is returned unchanged."""
         side = len(view)
         small = (min(side, self.width), min(side, self.height))
         if small == (side, side):

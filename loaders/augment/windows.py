@@ -2,8 +2,8 @@
 
 Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend. Augmentation re-saves files, and its
 result must not depend on the machine, so the encoder must be the same everywhere. Like any other sample, an augmented
-one is spliced, read by tiles or decoded whole, but each of its windows is enlarged to the part of the image that the
-crop depends on.
+one is spliced, read by tiles or decoded whole. But each of its windows is first enlarged to the part of the image that
+the crop depends on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

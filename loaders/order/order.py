@@ -104,8 +104,8 @@ def epoch_order(
 
 
 def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
-    """The number of samples per rank and batch. Raises ``InputError`` if the batch cannot be divided equally or the
-    rank does not exist."""
+    """Returns the number of samples that each rank takes from a global batch. Raises ``InputError`` if the batch cannot
+    be divided equally or the rank does not exist."""
     if world_size < 1 or not 0 <= rank < world_size:
         raise InputError(
             f"rank {rank} does not fit a world size of {world_size}: it must be from 0 to the world size minus 1"

@@ -36,7 +36,7 @@ class Reads:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A batch of B samples with N crops each."""
+    """The plan of a batch of B samples with N crops each."""
 
     slice: BatchSlice
     epoch: int

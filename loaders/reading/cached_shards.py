@@ -108,8 +108,8 @@ class CachedShards:
             self._begin(shard)
 
     def renew(self, shard: int) -> bool:
-        """Checks the cached file of a shard after one of its samples failed its checksum, and fetches the shard again
-        if the file is damaged. Returns whether it was damaged. Each shard is checked only once in the lifetime of this
+        """Checks the cached file of a shard after one of its samples failed its checksum. If the file is damaged,
+        fetches the shard again. Returns whether it was damaged. Each shard is checked only once in the lifetime of this
         object."""
         tar = self._tars[shard]
         with self._renewing:

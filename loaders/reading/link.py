@@ -1,7 +1,7 @@
 """The cost of reading from a store: measured latency and bandwidth, and the choices that follow from them.
 
 A request costs the latency divided by the number of concurrent requests; a byte costs the inverse of the bandwidth. So
-bytes are worth skipping only if they take longer than one more request, and ranges are worth fetching only if they cost
+bytes are worth skipping only if they take longer than one more request. Ranges are worth fetching only if they cost
 less than the whole shard.
 """
 

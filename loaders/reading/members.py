@@ -1,7 +1,8 @@
 """Access to the stored members of samples by manifest row, independent of where the bytes come from.
 
-The sources are tars on the local disk, whole shards of a store in the local cache (:class:`TarMembers` reads both), and
-byte ranges fetched from a store for one batch (:class:`loaders.reading.range_reader.RangeReader`).
+The sources are tars on the local disk, whole shards of a store in the local cache, and byte ranges fetched from a store
+for one batch. :class:`TarMembers` reads the first two, :class:`loaders.reading.range_reader.RangeReader` reads the
+third.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ Bytes = npt.NDArray[np.uint8]
 class Members(Protocol):
     """Reads members of samples. Safe to use from several threads.
 
-    Every method but ``is_checked`` raises ``UnreadableMember`` if a member cannot be read, ``BadChecksum`` if its bytes
-    do not match its checksum, and ``InputError`` if the whole data set is at fault.
+    Every method but ``is_checked`` raises ``UnreadableMember`` if a member cannot be read, and ``BadChecksum`` if its
+    bytes do not match its checksum. If the whole data set is at fault, these methods raise ``InputError``.
     """
 
     def is_checked(self, row: int) -> bool:
@@ -80,8 +81,8 @@ class Tars(Protocol):
         ...
 
     def renew(self, shard: int) -> bool:
-        """Checks the local copy of a shard after one of its samples failed its checksum, and fetches the shard again if
-        the copy is damaged. Returns whether it was damaged."""
+        """Checks the local copy of a shard after one of its samples failed its checksum. If the copy is damaged,
+        fetches the shard again. Returns whether the copy was damaged."""
         ...
 
 

@@ -1,11 +1,15 @@
 """Reads only the bytes that a batch needs from shards in a store, in two round trips for a whole batch.
 
-As soon as a batch is planned, its samples are fetched, many at a time. For a sample whose windows will be spliced, the
-first request fetches the global view and the entry points, which are stored side by side. From the entry points, the
-byte ranges of the JPEG that the windows need are computed. These ranges are fetched next; ranges that are close
-together share a request. They are stored at their offsets in a buffer as long as the JPEG. The buffer's other pages are
-never touched, so they take no memory. For a tiled image, its directory and the tiles that the windows touch are
-fetched; other images are fetched whole.
+As soon as a batch is planned, its samples are fetched, many at a time. What is fetched depends on the sample:
+
+- If its windows will be spliced, the first request fetches the global view and the entry points, which are stored side
+  by side. The entry points determine which byte ranges of the JPEG the windows need. These ranges are fetched next;
+  ranges that are close together share a request.
+- If its image is tiled, the image's directory and the tiles that the windows touch are fetched.
+- Any other image is fetched whole.
+
+The ranges of a JPEG are stored at their offsets in a buffer as long as the JPEG. The buffer's other pages are never
+touched, so they take no memory.
 """
 
 import mmap
@@ -199,8 +203,8 @@ class RangeReader:
     def _guess(
         self, row: int, mcu: Bytes, head: IndexHead, windows: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.int64] | None:
-        """The byte ranges that ``windows`` need, derived from the manifest and the entry points alone. Returns None if
-        the chroma subsampling is unusual."""
+        """Returns the byte ranges that ``windows`` need, derived from the manifest and the entry points alone. Returns
+        None if the chroma subsampling is unusual."""
         samples = self._samples
         sides = GEOMETRY.get(samples.subsamplings[samples.subsampling[row]])
         if sides is None:

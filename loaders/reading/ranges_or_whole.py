@@ -26,9 +26,9 @@ def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: Loader
     """Chooses the source from which a loader over ``rows`` reads members: whole tars (on the local disk or in the
     cache), or byte ranges of tars in a store.
 
-    If the cache has room for all shards at once, they are fetched whole, since each is then fetched only once rather
-    than in every epoch. If a single shard is larger than the cache, only ranges are possible. Raises ``InputError`` if
-    the settings require ranges but reading ranges is not possible.
+    If the cache has room for all shards at once, they are fetched whole. Each is then fetched only once rather than in
+    every epoch. If a single shard is larger than the cache, only ranges are possible. Raises ``InputError`` if the
+    settings require ranges but reading ranges is not possible.
     """
     if data.ranges and config.remote_reads != "whole" and _wants_ranges(data, data.ranges, rows, config):
         return data.ranges

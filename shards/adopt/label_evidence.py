@@ -66,8 +66,8 @@ class LabelEvidence:
     def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
         """Returns one note for each rule that disagrees with the rule in force.
 
-        Unless the user chose the rule in force (``asked_for``), raises ``InputError`` if an unambiguous word for a
-        class contradicts a label, or if another rule gives the opposite label for every sample.
+        If the user chose the rule in force (``asked_for``), never raises. Otherwise raises ``InputError`` if an
+        unambiguous word for a class contradicts a label, or if another rule gives the opposite label for every sample.
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):

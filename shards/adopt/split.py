@@ -36,9 +36,10 @@ def draw_splits(
     """Assigns every image to a split. Returns the accepted images of each tar, and all rejections so far.
 
     ``shares`` is ``None`` if the splits are taken from the names of the tars. Images with the same bytes are all
-    rejected if their labels differ. If they were already assigned to different splits, only those in the last of these
-    splits (in the order of ``SPLITS``) are kept, so the detector is never trained on images used to evaluate it. Raises
-    ``InputError`` if all images have the same label, or if a group was already assigned to two splits.
+    rejected if their labels differ. If images with the same bytes were already assigned to different splits, only those
+    in the last of these splits (in the order of ``SPLITS``) are kept. The detector is thus never trained on images used
+    to evaluate it. Raises ``InputError`` if all images have the same label, or if a group was already assigned to two
+    splits.
     """
     given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]

@@ -5,9 +5,9 @@ divided into *cells*: one cell per name, or one per range of numbers. ``glass au
 ``--equalise match`` leaves out images until no fact that shows in the pixels differs. Both use this test, so that the
 audit cannot report differences that the build does not see.
 
-A fact differs if the difference is too large to be chance (chi-square test of homogeneity over cells, and a rank test
-for numbers), and if the fact separates the classes by more than a minimum. Each group counts as one image, however many
-images it has.
+A fact differs if two conditions hold. The difference must be too large to be chance (chi-square test of homogeneity
+over cells, and a rank test for numbers). And the fact must separate the classes by more than a minimum. Each group
+counts as one image, however many images it has.
 """
 
 from collections.abc import Mapping
@@ -166,7 +166,7 @@ def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 
     """Assigns each value of the fact ``name`` to a cell. Returns the cell indices, (n,) int64, counted from 0.
 
     For names, the cell is the code. Numbers are binned into quantiles, with one cell per bin. The number of bins
-    increases with ``smaller``, the number of images in the smaller class, and decreases with ``graded``, the number of
+    increases with ``smaller``, the number of images in the smaller class. It decreases with ``graded``, the number of
     numeric facts that are binned jointly. It is then multiplied by ``finer``.
     """
     if name not in GRADED:

@@ -142,8 +142,8 @@ def write_data_set(
     that was set, or 0 if there was none. ``given`` maps source paths to the splits that the source assigned to these
     images. ``fields`` are further fields of :class:`DatasetInfo`.
 
-    Raises ``InputError`` if no samples are left, or if every image of a class, or every image that was assigned to a
-    split, was rejected. In this case, only the list of rejects is written.
+    Raises ``InputError`` if no samples are left. Also raises it if every image of a class, or every image that was
+    assigned to a split, was rejected. In these cases, only the list of rejects is written.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]

@@ -37,8 +37,8 @@ class UploadedShardTask:
     task: ShardTask
     url: str
     elsewhere: bool
-    """Whether the task may run on a machine other than the one that began the build. If so, the task creates a
-    temporary folder in the cache folder of the machine that runs it, works there, and deletes the folder at the end."""
+    """Whether the task may run on a machine other than the one that began the build. If so, the task works in a
+    temporary folder in the cache folder of the machine that runs it, and deletes that folder at the end."""
 
     @property
     def num_images(self) -> int:

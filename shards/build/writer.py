@@ -92,8 +92,8 @@ class _NoSamples(Exception):
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
     """Builds the shard of ``task``. ``advance()`` is called after every image; an exception from it stops the work.
 
-    Raises ``OSError`` if the files cannot be written, ``InputError`` if a source has changed since the first pass, and
-    ``MachineTrouble`` if the machine is at fault. Files appear whole or not at all.
+    Raises ``OSError`` if the files cannot be written, and ``InputError`` if a source has changed since the first pass.
+    Raises ``MachineTrouble`` if the machine is at fault. Files appear whole or not at all.
     """
     plan = task.plan
     rows: list[dict[str, Any]] = []

@@ -140,8 +140,8 @@ def _code_of(main: Callable[[], int | None]) -> int:
 def _of_a_file(error: Exception) -> Exception | None:
     """Converts an ``OSError`` from a failing disk or a denied permission to an error with a one-sentence message.
 
-    Returns ``MachineTrouble`` if a disk or a network file system failed, ``InputError`` if permission for a named file
-    was denied, and ``None`` for any other error.
+    Returns ``MachineTrouble`` if a disk or a network file system failed, and ``InputError`` if permission for a named
+    file was denied. Returns ``None`` for any other error.
     """
     if not isinstance(error, OSError):
         return None

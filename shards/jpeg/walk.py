@@ -39,10 +39,13 @@ def _unstuff_scan(
 ) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     """Copies the scan, starting at ``start``, to ``out`` without stuffed zeros and restart markers.
 
-    Sets ``gaps[i]`` to (offset in ``out`` at which bytes were dropped, total number of bytes dropped so far), and
-    ``ends[i]`` to the offset in ``out`` at which restart interval i ends. Returns the offset in ``data`` of the marker
-    that ends the scan (or ``data.size``), the number of bytes in ``out``, the number of gaps, and the number of
-    intervals. If the restart markers are out of order, the number of intervals is 0.
+    Sets ``gaps[i]`` to (offset in ``out`` at which bytes were dropped, total number of bytes dropped so far). Sets
+    ``ends[i]`` to the offset in ``out`` at which restart interval i ends. Returns:
+
+    - the offset in ``data`` of the marker that ends the scan (or ``data.size``);
+    - the number of bytes in ``out``;
+    - the number of gaps;
+    - the number of intervals, or 0 if the restart markers are out of order.
     """
     size = uint64(data.size)
     position = start

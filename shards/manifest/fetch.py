@@ -84,8 +84,8 @@ _ADDRESS, _MOST_ADDRESS = ".address", 4096
 read from it."""
 
 _in_use: dict[Path, int] = {}
-"""Cache folder → open descriptor whose lock protects the folder from deletion until this process ends, since the
-process may have mapped the manifest in it."""
+"""Maps each cache folder in use to an open descriptor. The descriptor's lock protects the folder from deletion until
+this process ends, since the process may have mapped the manifest in it."""
 
 
 def _use(folder: Path) -> None:

@@ -80,8 +80,8 @@ class ImageFacts:
     """Number of bytes that hold the pixels (see ``shards.metadata.pixel_bytes``); 0 if no such bytes are found."""
     standard_bytes: int
     """``pixel_bytes``, made comparable between files. For a JPEG, an estimate of what ``pixel_bytes`` would be with the
-    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files, whose size depends mostly on the
-    settings of the compressor (zlib's level, filters, effort), which leave no trace in the pixels."""
+    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files: their size depends mostly on
+    compressor settings (zlib's level, filters, effort) that leave no trace in the pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file does not state it."""
     lossless: bool

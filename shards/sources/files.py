@@ -1,8 +1,8 @@
 """The source files of a build: those below a local folder, or below a URL in a store.
 
 The same names yield the same bytes from disk and from a store, so shards do not depend on where the images are kept.
-Failures are handled differently, however: a file that cannot be read from disk is one bad image, whereas a store that
-does not respond says nothing about the image and stops the build.
+Failures are handled differently, however. A file that cannot be read from disk is one bad image. A store that does not
+respond says nothing about the image, so it stops the build.
 """
 
 import os

@@ -57,7 +57,7 @@ class ShardCache:
 
         To fetch it, ``fetch(path)`` is called. It must write to the existing file ``path``, and call :meth:`grow`
         before it writes beyond the first ``PIECE_BYTES``. Messages refer to the file as ``name``. Raises ``InputError``
-        if the disk is full, if the file is larger than the cache, if its checksum is wrong, or if ``sha256`` is not a
+        if the disk is full, if the file is larger than the cache or has a wrong checksum, or if ``sha256`` is not a
         hexadecimal SHA-256.
         """
         path = self._path(sha256)

@@ -1,8 +1,8 @@
 """Makes small JPEGs from windows of JPEGs by copying bits, without decoding pixels. This is called *splicing*.
 
-The pixels of the crop inside a spliced JPEG equal those of a full decode by the same decoder, bit for bit, as long as
-the JPEG is the one that was indexed. An index that is incomplete, or belongs to another file or version, is refused
-before use. Damage that occurs later within the scan is detected only by the shard's checksum. Splicing damaged bits is
+If the JPEG is the one that was indexed, the pixels of the crop inside a spliced JPEG equal those of a full decode by
+the same decoder, bit for bit. An index that is incomplete, or belongs to another file or version, is refused before
+use. Damage that occurs later within the scan is detected only by the shard's checksum. Splicing damaged bits is
 memory-safe, but the pixels may be wrong.
 """
 

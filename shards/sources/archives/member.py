@@ -67,8 +67,8 @@ def is_hidden(name: str) -> bool:
 def read_member(archive: OpenedAs, member: PackedMember) -> bytes:
     """Returns the bytes of a member.
 
-    Raises ``RejectedImage`` if the member is damaged, is too large or must not be read, ``InputError`` if the archive
-    has changed since it was listed, and ``MachineTrouble`` if the machine is at fault.
+    Raises ``RejectedImage`` if the member is damaged, is too large or must not be read. Raises ``InputError`` if the
+    archive has changed since it was listed, and ``MachineTrouble`` if the machine is at fault.
     """
     if member.fault is not None:
         raise RejectedImage(*member.fault)
