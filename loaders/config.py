@@ -29,11 +29,16 @@ class LoaderConfig:
     """Settings of :func:`loaders.build_loader`. The constructor raises ``InputError``, which names the wrong value."""
 
     backend: Backend = "auto"
-    """The decoder: ``dali``, ``nvjpeg`` (by torchvision, which uses libjpeg-turbo on a CPU), ``turbo`` (libjpeg-turbo
-    in threads) or ``reference`` (Pillow). ``auto`` is ``turbo`` on a CPU; on a GPU it is ``dali``, or ``nvjpeg`` if
-    DALI is not installed."""
+    """The decoder.
+
+    - ``dali``: NVIDIA DALI.
+    - ``nvjpeg``: nvJPEG by torchvision, which uses libjpeg-turbo on a CPU.
+    - ``turbo``: libjpeg-turbo in threads.
+    - ``reference``: Pillow.
+    - ``auto``: ``turbo`` on a CPU. On a GPU, ``dali``, or ``nvjpeg`` if DALI is not installed.
+    """
     decode: Decode = "auto"
-    """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` chooses for each image
+    """``window`` splices each crop out of the JPEG. ``full`` decodes whole images. ``auto`` chooses for each image
     whichever costs less."""
     global_batch_size: Number = 32
     """Number of samples per batch, summed over all ranks; a multiple of the world size."""

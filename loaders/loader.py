@@ -43,8 +43,8 @@ def build_loader(
 
 
 def _ready(future: "Future[Batch]") -> Batch:
-    """Waits for a batch and returns it. If memory runs out, raises ``MemoryError`` with advice, which ends the run: no
-    sample is masked for lack of memory."""
+    """Waits for a batch and returns it. If memory runs out, raises ``MemoryError`` with advice. This ends the run: a
+    lack of memory never masks a sample."""
     try:
         return future.result()
     except MemoryError as error:

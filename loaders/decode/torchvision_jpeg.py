@@ -86,8 +86,8 @@ class TorchvisionDecoder:
 
 
 def _tensor(data: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """``data`` as a tensor. Read-only data, such as a view of a mapped shard, is copied, since torch needs writable
-    memory."""
+    """Returns ``data`` as a tensor. Read-only data, such as a view of a mapped shard, is copied, since torch needs
+    writable memory."""
     return torch.from_numpy(data if data.flags.writeable else data.copy())
 
 

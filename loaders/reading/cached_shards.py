@@ -84,7 +84,8 @@ class CachedShards:
         """Number of shards that this object brought into the cache."""
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
-        """A read-only view of ``length`` bytes at ``offset`` of the shard, which is fetched if it is not in the cache.
+        """Returns a read-only view of ``length`` bytes at ``offset`` of the shard. Fetches the shard if it is not in
+        the cache.
 
         Raises ``UnreadableMember`` if the bytes are outside the shard, ``InputError`` if the store does not deliver the
         shard.

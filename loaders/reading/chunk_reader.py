@@ -24,8 +24,8 @@ Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
 
 
 class ChunkReader:
-    """Reads part of a batch. Also decodes it if ``decoder.splits_batches``; otherwise returns jobs, to be decoded
-    later.
+    """Reads part of a batch. If ``decoder.splits_batches``, also decodes that part. Otherwise returns jobs, to be
+    decoded later.
 
     ``host_decoder`` decodes the samples that augmentation changes. Safe to use from several threads.
     """

@@ -41,8 +41,8 @@ class Link:
 
     @property
     def gap(self) -> int:
-        """Threshold in bytes: if the gap between two ranges is smaller than this, fetching both in one request costs
-        less."""
+        """Size in bytes of the gap between two ranges below which fetching both ranges in one request costs less than
+        fetching them separately."""
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:

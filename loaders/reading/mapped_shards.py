@@ -115,7 +115,7 @@ def _mapped(path: Path) -> Bytes:
 
 
 def _maps_allowed() -> int:
-    """The maximum number of maps that one :class:`MappedShards` may keep.
+    """Returns the maximum number of maps that one :class:`MappedShards` may keep.
 
     Python's ``mmap`` holds a file descriptor for each map, and many systems allow only 1,024 of them by default. So
     this function raises the limit as far as needed and permitted, and returns its share (``_SHARE_OF_FILES``) of the

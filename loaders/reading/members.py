@@ -76,8 +76,8 @@ class Tars(Protocol):
     """The tars of a data set, indexed by shard."""
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
-        """A view of ``length`` bytes at ``offset`` of the shard. Raises ``UnreadableMember`` if the bytes are outside
-        it, and ``InputError`` if the shard cannot be read."""
+        """Returns a view of ``length`` bytes at ``offset`` of the shard. Raises ``UnreadableMember`` if the bytes are
+        outside it, and ``InputError`` if the shard cannot be read."""
         ...
 
     def renew(self, shard: int) -> bool:

@@ -76,7 +76,7 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The connection to the store. Unless it was set by the caller, it is measured when it is first used."""
+        """The connection to the store. If the caller has not set it, it is measured when it is first used."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)

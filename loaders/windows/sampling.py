@@ -54,7 +54,8 @@ distributed equally over the cells, so that even the cell with the fewest bits c
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
-    """Uniformly random positions (top, left) of crops in the image; 0 along a side that is shorter than the crop."""
+    """Returns uniformly random positions (top, left) of crops in the image. Along a side that is shorter than the crop,
+    the position is 0."""
     room_down = np.maximum(height - crop_size, 0)[:, None] + 1
     room_right = np.maximum(width - crop_size, 0)[:, None] + 1
     return bounded(draw_top, room_down), bounded(draw_left, room_right)

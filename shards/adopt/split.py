@@ -87,7 +87,7 @@ def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name:
 def _by_content(
     examined: Sequence[ExaminedTar], given: list[list[str]]
 ) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
-    """Returns two mappings keyed by SHA-256: the labels of the images with these bytes, and the last of their splits.
+    """Returns two mappings keyed by SHA-256: all labels of the images with this hash, and the last of their splits.
 
     The split is an index into ``SPLITS``, or -1 if none of these images has a split yet.
     """

@@ -52,7 +52,8 @@ PIXEL_FACTS = {
 }
 """Maps each fact that leaves traces in the pixels, and could therefore be learnt by a detector, to its display name.
 
-Facts that determine others precede them: if several facts differ equally, matching picks the first."""
+A fact that determines another one precedes it, because matching picks the first of several facts that differ equally.
+"""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",

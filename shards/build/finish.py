@@ -117,7 +117,7 @@ def _kinds(label: int | None, split: str) -> list[str]:
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
     """Raises ``InputError`` if a category in ``lost`` is not in ``left``, i.e. all of its images were rejected.
 
-    ``lost`` holds, for each category (see :func:`_kinds`) with rejected images, their number by reason.
+    ``lost`` maps each category (see :func:`_kinds`) with rejected images to the number of these images by reason.
     """
     for kind, reasons in lost.items():
         if kind not in left:
@@ -199,8 +199,8 @@ def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
     """Writes a table of ``SAMPLE_SCHEMA`` as a data set's manifest. Returns the table in the form that was written.
 
     The manifest is a single record batch, so each column is one contiguous array when the file is memory-mapped.
-    ``build_id`` is the build id in ``dataset.json``. If it is empty, opening the data set does not check that the two
-    files belong together.
+    ``build_id`` is the build id in ``dataset.json``. If ``build_id`` is empty, opening the data set does not check that
+    the manifest and ``dataset.json`` belong together.
     """
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)

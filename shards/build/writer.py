@@ -146,9 +146,9 @@ def _read_again(
 ) -> bytes | None:
     """Returns the bytes of ``source``, the next item of ``contents``, after checking them against the first pass.
 
-    If the disk failed to deliver them, raises ``MachineTrouble`` or, if ``task.reject_unreadable`` is set, appends to
-    ``rejected`` and returns ``None``. Raises ``InputError`` if the source can no longer be read for another reason, or
-    has changed.
+    If the disk failed to deliver them and ``task.reject_unreadable`` is set, appends to ``rejected`` and returns
+    ``None``. If it is not set, raises ``MachineTrouble``. Raises ``InputError`` if the source can no longer be read for
+    another reason, or has changed.
     """
     path = task.files.where(source.path)
     try:

@@ -65,7 +65,7 @@ _MARKUP = ("\\", "|", "`", "[", "]", "*")
 
 
 def markdown_text(text: str) -> str:
-    """Untrusted ``text`` as one line of Markdown, with all markup escaped.
+    """Returns untrusted ``text`` as one line of Markdown, with all markup escaped.
 
     The line contains no tags, links or images (which a reader's browser would fetch), and cannot end a table cell.
     """

@@ -18,8 +18,8 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""Maximum number of images that are opened to sample formats and sizes, evenly spaced among those that are cheap to
-read."""
+"""Maximum number of images that are opened to sample formats and sizes. They are evenly spaced among the images that
+are cheap to read."""
 _DEEPEST = 4
 _MOST_LINES = 60
 

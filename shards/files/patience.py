@@ -1,8 +1,8 @@
 """Retries reads that failed because of a disk or a network file system.
 
 The causes of errors such as ``EIO`` and ``ESTALE`` are often gone a second later: a server is back, or a cable is
-plugged in again. So a read that fails in this way is repeated, with a pause that doubles each time, before the failure
-is reported.
+plugged in again. So a read that fails in this way is repeated several times, with a pause that doubles each time. Only
+then is the failure reported.
 """
 
 import random

@@ -1,8 +1,8 @@
 """Pillow's ``resize`` in compiled code: the same result, bit for bit, in a fraction of the time.
 
 The integer arithmetic is Pillow's: filter weights are 22-bit fixed-point numbers. An image is first resized
-horizontally and rounded to 8 bits, then resized vertically. Pillow processes one pixel at a time. The code here
-multiplies 16 values by a weight in one step when resizing horizontally: four adjacent bytes (a pixel and the red value
+horizontally and rounded to 8 bits, then resized vertically. Pillow processes one pixel at a time. When resizing
+horizontally, the code here multiplies 16 values by a weight in one step: four adjacent bytes (a pixel and the red value
 of the next) in each of four rows. When resizing vertically, it relies on the compiler to vectorise the loop.
 """
 

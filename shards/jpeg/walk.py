@@ -183,8 +183,8 @@ def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -
 def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray) -> tuple[Any, Any, Scalar]:
     """Builds the pairs of lookup tables (``shards.jpeg.huffman``) of all components in ``words``.
 
-    Returns two arrays with, for every block of an MCU, the offset of its pair and the index of its component, followed
-    by a status. ``table_at`` (components, 2, 2) holds the start and end of each component's DC and AC tables in
+    Returns (offset of each block's pair, index of each block's component, status); the first two are arrays over the
+    blocks of an MCU. ``table_at`` (components, 2, 2) holds the start and end of each component's DC and AC tables in
     ``tables``.
     """
     singles = np.empty(1 << LOOKUP_BITS, np.uint32)

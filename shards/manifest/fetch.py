@@ -1,8 +1,8 @@
 """Fetches the description and the manifest of a data set in a store, and keeps them on the local disk.
 
 ``dataset.json`` is fetched every time a data set is opened. The manifest is kept in a folder whose name contains the
-digests of the address and of ``dataset.json``. It is therefore fetched only once per machine, and a data set that has
-been rebuilt gets a new folder.
+digests of the address and of ``dataset.json``. The manifest is therefore fetched only once per machine. When a data set
+has been rebuilt, its manifest gets a new folder.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
 def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
     """Raises ``InputError`` if the fetched manifest is not the one that was written with ``dataset.json``.
 
-    In this case, it first deletes the local ``dataset.json``, so that both files are fetched again the next time.
+    Before raising, deletes the local ``dataset.json``, so that both files are fetched again the next time.
     """
     if info.describes(folder / manifest_name):
         return

@@ -141,7 +141,7 @@ def read_info(folder: Path, shown: str = "") -> DatasetInfo:
     """Reads ``dataset.json`` in ``folder``.
 
     Raises ``InputError`` if the file is missing, or has contents that this project would not write. The message names
-    the file as ``shown``, for example its address in a store, or by its path if ``shown`` is empty.
+    the file as ``shown``, for example its address in a store. If ``shown`` is empty, it names the path.
     """
     path = folder / INFO_NAME
     shown = shown or str(path)

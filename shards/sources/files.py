@@ -101,7 +101,8 @@ class SourceFiles(Protocol):
         """
 
     def only(self, names: Sequence[str]) -> "SourceFiles":
-        """Returns a copy for a worker that reads only ``names``. It holds no data about the millions of other files."""
+        """Returns a copy for a worker that reads only ``names``. The copy holds no data about the other files, of which
+        there may be millions."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
         """Returns a copy from which :meth:`read` can read the files in any order.

@@ -17,8 +17,8 @@ __all__ = ["NOTE_NAME", "NoteFiles", "note_beside", "notes_among"]
 
 NOTE_NAME = "dataset_note.txt"
 _MOST_BYTES = 1 << 16
-"""Maximum size of a note file in bytes, including white space. A larger file is not read or, in a store that does not
-report the size, is read but not decoded."""
+"""Maximum size of a note file in bytes, including white space. A larger file is not read. If a store does not report
+the size, the file is read, but a larger file is not decoded."""
 _REMEDY = "correct it, or give --note, which overrides it"
 
 

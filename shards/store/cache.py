@@ -37,7 +37,8 @@ _ATTEMPTS = 3
 
 
 class ShardCache:
-    """A cache in ``folder`` of files whose SHA-256 is known. With ``others``, it takes up at most ``max_bytes``.
+    """A cache in ``folder`` of files whose SHA-256 is known. Together with ``others``, it takes up at most
+    ``max_bytes``.
 
     ``others`` are further folders that count towards this limit; each of their subfolders is kept or deleted as a
     whole. Safe to use from several threads and processes on one machine. ``folder`` must not be on a network file

@@ -167,7 +167,8 @@ class RemoteFolder:
         return None if found is None else found.size
 
     def children(self) -> list[tuple[str, bool]]:
-        """(name, whether it is a folder) for each entry of this folder, sorted; empty if the folder does not exist."""
+        """Returns (name, whether it is a folder) for each entry of this folder, sorted; empty if the folder does not
+        exist."""
         path = self._store.path("")
         try:
             return self._retried("", lambda: self._store.children(path))
