@@ -102,8 +102,8 @@ class Loader:
         return len(self._epoch_order(self._epoch))
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch of the next ``iter()``. Drops the position that ``load_state_dict`` set if it belongs to
-        another epoch."""
+        """Sets the epoch of the next ``iter()``. If ``load_state_dict`` set a position in another epoch, drops that
+        position."""
         if epoch != self._epoch:
             self._resume_at, self._consumed = None, 0
         self._epoch = epoch

@@ -198,7 +198,7 @@ class Noise(_KeepsSize):
     stream is the noise added to value k."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """``window`` alone."""
+        """Returns ``window`` itself, because the noise depends on no other pixels."""
         return window
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:

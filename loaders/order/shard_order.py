@@ -56,7 +56,7 @@ def _line(content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], see
 
 
 def _mixed(lane: Rows, shard: npt.NDArray[np.integer], keys: npt.NDArray[np.uint64], window: int) -> Rows:
-    """Returns ``lane`` with the samples of every ``window`` consecutive shards permuted together."""
+    """Returns ``lane`` with the samples permuted within each group of ``window`` consecutive shards."""
     here = shard[lane]
     turn = np.cumsum(np.r_[False, here[1:] != here[:-1]]) if len(lane) else here
     return lane[np.lexsort((keys[lane], turn // window))]

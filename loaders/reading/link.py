@@ -41,8 +41,7 @@ class Link:
 
     @property
     def gap(self) -> int:
-        """Size in bytes of the gap between two ranges below which fetching both ranges in one request costs less than
-        fetching them separately."""
+        """Gap between two ranges, in bytes, below which one request for both ranges costs less than two requests."""
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:

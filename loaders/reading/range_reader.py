@@ -92,8 +92,8 @@ class RangeReader:
         return self._remote.has_ranges(INFO_NAME)
 
     def begin(self, reads: Reads) -> FetchedBatch:
-        """Starts fetching the samples of a batch. If a sample is windowed or tiled, only the ranges that its windows
-        need are fetched; otherwise it is fetched whole."""
+        """Starts fetching the samples of a batch. If a sample is spliced or read by tiles, only the ranges that its
+        windows need are fetched. Any other sample is fetched whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
         wanted: dict[int, list[int]] = {}
         for place, row in enumerate(reads.rows.tolist()):  # a row may repeat, each time with other windows
