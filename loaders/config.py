@@ -74,8 +74,8 @@ class LoaderConfig:
     prefetch_batches: Number = 2
     """Number of batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
-    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample. It
-    was measured to make the first epoch about a quarter longer. ``off`` compares no checksums."""
+    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample. These
+    comparisons were measured to make the first epoch about a quarter longer. ``off`` compares no checksums."""
     remote_reads: RemoteReads = "auto"
     """How shards in a store are read. ``whole`` fetches whole shards into a local cache. ``range`` fetches only the
     bytes that a batch needs. ``auto`` measures the connection to the store and chooses whichever costs less."""

@@ -1,8 +1,8 @@
 """Re-saving, resizing, blurring and noise, as operations on any part of an image.
 
-Each operation knows which part of its input a given part of its output depends on. It can therefore be applied to a
-crop with enough of the crop's surroundings. The pixels are the same as if it were applied to the whole image, which is
-then cropped, except for the differences listed here:
+Each operation knows which part of its input a given part of its output depends on. An operation can therefore be
+applied to a crop with enough of its surroundings. The result is the same as a crop of the whole image after the
+operation, except for the differences listed here:
 
 ==============  ===================================  ===============================================
 operation       surroundings of a window             compared with the whole image
@@ -179,7 +179,8 @@ class Resize:
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
         """See :class:`Operation`. If a side of the output is shorter than the view's, the view is shrunk to that length
-        and enlarged again. It then holds no more detail than the output. Otherwise the view is returned unchanged."""
+        and enlarged again. The view then holds no more detail than the output. Otherwise the view is returned
+        unchanged."""
         side = len(view)
         small = (min(side, self.width), min(side, self.height))
         if small == (side, side):

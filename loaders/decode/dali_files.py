@@ -27,7 +27,7 @@ def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
     decode it.
 
     DALI allocates memory for whatever size a file claims: 13 GB for a JPEG of a few bytes. So if the header of a stored
-    file states another size than the manifest, DALI never gets the file.
+    file states another size than the manifest, the file is never given to DALI.
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"

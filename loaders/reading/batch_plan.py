@@ -27,7 +27,7 @@ class Reads:
     windowed: npt.NDArray[np.bool_]
     """(B,) True for samples whose windows are to be spliced out of a JPEG; False for samples without windows."""
     tiled: npt.NDArray[np.bool_]
-    """(B,) True where only those tiles are read that the windows touch; False for samples without windows."""
+    """(B,) True where only the tiles that the windows touch are read; False for samples without windows."""
 
     def part(self, place: int) -> slice:
         """The slice of ``windows`` and ``slots`` that belongs to the sample at index ``place`` of the batch."""

@@ -133,8 +133,8 @@ class LabelWords:
     def _indicated_by(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> IndicatedLabel:
         """Returns the label that ``folders[place]`` indicates, and the generator.
 
-        The generator is the first folder below it whose name denotes neither a class nor a split. Names that consist of
-        fillers (words such as ``images``, which say nothing) are passed over.
+        The generator is the first folder below that folder whose name denotes neither a class nor a split. Names that
+        consist of fillers (words such as ``images``, which say nothing) are passed over.
         """
         names = [
             folders[below]

@@ -245,8 +245,8 @@ def _avif_bits(data: bytes) -> int:
 
 
 def _has_exif(image: ImageFile.ImageFile) -> bool:
-    """Whether the file has EXIF. For a TIFF, only an EXIF directory counts: Pillow reports even ordinary tags as EXIF.
-    """
+    """Whether the file has EXIF. A TIFF must have an EXIF directory, since Pillow reports even its ordinary tags as
+    EXIF."""
     if image.format == "TIFF":
         return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
     return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))

@@ -1,6 +1,6 @@
 """Writes the header of a spliced JPEG and caches the lookup tables of its source, inside compiled code.
 
-A set of lookup tables is built from the Huffman tables of one file. The array ``words`` caches ``SLOTS`` sets. Most
+A set of lookup tables is built from the Huffman tables of one file. The array ``words`` caches ``SLOTS`` sets: most
 files from one camera or program have the same Huffman tables, and building a set takes as long as splicing a crop. A
 set's key contains the bytes of these Huffman tables, and says which component uses which. Only one thread at a time may
 use a cache.
