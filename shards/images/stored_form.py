@@ -26,8 +26,8 @@ STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
 # Reasons for a lack of entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""If a lossless image stored as tiles is larger than the source file by more than this factor, the tiles are compressed
-again at a higher level. That takes ten times as long."""
+"""Largest accepted size of a lossless image stored as tiles, as a multiple of the size of the source file. If the tiles
+are larger, they are compressed again at a higher level, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
 """Formats in which drawings and screenshots are common. Their tiles may be smaller without TIFF's horizontal
 predictor."""

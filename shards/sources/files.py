@@ -91,7 +91,8 @@ class SourceFiles(Protocol):
         """Whether any of the files ``names`` exists. In a store, only a sample of them may be looked up."""
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """Up to ``most`` of ``names``, evenly spaced, that can be read cheaply even before :meth:`prepared`."""
+        """Returns up to ``most`` evenly spaced names of ``names`` that can be read cheaply even before
+        :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
         """Returns name → stamp of each file that can hold several images.

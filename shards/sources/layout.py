@@ -50,7 +50,8 @@ class Layout:
     counts: Mapping[Folder, int]
     """Number of images directly in each folder."""
     beside_real: bool
-    """Whether folders beside real images were assumed to hold generated images, because no name denotes those."""
+    """Whether folders beside real images were assumed to hold generated images, because no name denotes generated
+    images."""
 
     def notes(self) -> list[str]:
         """Notes on how names were understood, and on folders whose names give no class."""

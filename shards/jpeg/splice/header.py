@@ -54,7 +54,8 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 
 @compiled
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
-    """Writes everything that the lookup tables depend on to ``key``, and returns the key's length.
+    """Writes the key of a set of lookup tables to ``key``: everything on which the tables depend. Returns the key's
+    length.
 
     For each component, the key contains the indices of its two tables. If no earlier component uses the same two
     tables, the tables themselves follow.
