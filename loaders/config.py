@@ -29,14 +29,9 @@ class LoaderConfig:
     """Settings of :func:`loaders.build_loader`. The constructor raises ``InputError``, which names the wrong value."""
 
     backend: Backend = "auto"
-    """The decoder.
-
-    - ``dali``: NVIDIA DALI.
-    - ``nvjpeg``: nvJPEG by torchvision, which uses libjpeg-turbo on a CPU.
-    - ``turbo``: libjpeg-turbo in threads.
-    - ``reference``: Pillow.
-    - ``auto``: ``turbo`` on a CPU. On a GPU, ``dali``, or ``nvjpeg`` if DALI is not installed.
-    """
+    """The decoder. ``dali`` is NVIDIA DALI. ``nvjpeg`` is nvJPEG by torchvision, which uses libjpeg-turbo on a CPU.
+    ``turbo`` is libjpeg-turbo in threads. ``reference`` is Pillow. ``auto`` is ``turbo`` on a CPU; on a GPU it is
+    ``dali``, or ``nvjpeg`` if DALI is not installed."""
     decode: Decode = "auto"
     """``window`` splices each crop out of the JPEG. ``full`` decodes whole images. ``auto`` chooses for each image
     whichever costs less."""
