@@ -26,8 +26,8 @@ class BatchAssembler:
     ) -> Batch:
         """Builds the batch from ``views`` (B, S, S, 3) in host memory and ``crops`` (B·N, C, C, 3), both uint8.
 
-        Zeroes, in place, the views and crops of failed samples and all unused slots of ``crops``. If a sample failed
-        several times, its first failure is recorded.
+        The views and crops of failed samples, and all unused slots of ``crops``, are set to zero in place. If a sample
+        failed several times, its first failure is recorded.
         """
         is_valid, mask, windows = plan.slice.is_valid.copy(), plan.mask.copy(), plan.crop_windows.copy()
         failed = {failure.sample: failure for failure in reversed(failures)}

@@ -48,6 +48,6 @@ class BadSampleLog:
 
 
 def bad_sample_rows(found: Iterable[BadSample], split: str) -> list[dict[str, Any]]:
-    """One dict per bad sample of ``split``, ready for JSON: the fields of :class:`BadSample` (``detail`` cut to
+    """Returns one dict per bad sample of ``split``, ready for JSON: the fields of :class:`BadSample` (``detail`` cut to
     ``MAX_DETAIL`` characters) and ``split``."""
     return [{"split": split, **asdict(bad), "detail": bad.detail[:MAX_DETAIL]} for bad in found]

@@ -74,8 +74,8 @@ def make_batch(
 class BufferPool:
     """Host buffers that are reused once no tensor refers to them.
 
-    A fresh buffer costs a page fault per 4 kB: for crops of 224 × 224, about a sixth of the time that decoding them
-    takes. A borrowed tensor, like every view of it, keeps its underlying array alive. Once that array is
+    A fresh buffer costs a page fault per 4 kB. For crops of 224 × 224, the page faults cost about a sixth of the
+    decoding time. A borrowed tensor, like every view of it, keeps its underlying array alive. Once that array is
     garbage-collected, the buffer is idle and can be borrowed again.
     """
 

@@ -29,11 +29,11 @@ class LoaderConfig:
     """Settings of :func:`loaders.build_loader`. The constructor raises ``InputError``, which names the wrong value."""
 
     backend: Backend = "auto"
-    """The decoder: ``dali``, ``nvjpeg`` (by torchvision, which uses libjpeg-turbo on a CPU), ``turbo`` (libjpeg-turbo
-    in threads) or ``reference`` (Pillow). ``auto`` is ``turbo`` on a CPU; on a GPU it is ``dali``, or ``nvjpeg`` if
-    DALI is not installed."""
+    """The decoder. ``dali`` is NVIDIA DALI. ``nvjpeg`` is nvJPEG by torchvision, which uses libjpeg-turbo on a CPU.
+    ``turbo`` is libjpeg-turbo in threads. ``reference`` is Pillow. ``auto`` is ``turbo`` on a CPU; on a GPU it is
+    ``dali``, or ``nvjpeg`` if DALI is not installed."""
     decode: Decode = "auto"
-    """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` chooses for each image
+    """``window`` splices each crop out of the JPEG. ``full`` decodes whole images. ``auto`` chooses for each image
     whichever costs less."""
     global_batch_size: Number = 32
     """Number of samples per batch, summed over all ranks; a multiple of the world size."""
@@ -49,9 +49,9 @@ class LoaderConfig:
     seed: Seed = 0
     """Seed of the order and the windows, 0 … 2⁶³-1."""
     shuffle: bool | Literal["shard"] = True
-    """``True`` permutes the samples in each epoch. ``False`` keeps the manifest's order and, as in evaluation, the
-    windows of epoch 0. ``shard`` permutes the shards, and the samples within each group of ``shuffle_shards``
-    consecutive shards, so that shards in a store are fetched one after another."""
+    """``True`` permutes the samples in each epoch. ``False`` keeps the manifest's order and always uses the windows of
+    epoch 0, as evaluation does. ``shard`` permutes the shards, and then the samples within each group of
+    ``shuffle_shards`` consecutive shards. Shards in a store are thus fetched one after another."""
     shuffle_shards: Number = 16
     """With ``shuffle="shard"``: the number of consecutive shards whose samples are mixed. More shards mix better and
     take more room in the cache."""
@@ -62,19 +62,18 @@ class LoaderConfig:
     class_balanced: bool = False
     """If true, both labels are equally frequent in each epoch, and samples of the rarer label are repeated."""
     augment: Share = 0.0
-    """Share of the samples, 0 … 1, that are altered in the ways in which images on the web are (re-saved, resized,
-    blurred, made noisy), both in their crops and in their global view. It applies only if ``shuffle`` is on, so never
-    in evaluation."""
+    """Share of the samples, 0 … 1, that are altered as images on the web often are: re-saved, resized, blurred or made
+    noisy. Both the crops and the global view are altered. Applies only if ``shuffle`` is on, so never in evaluation."""
     num_threads: Threads = 2
     """Number of threads that read, splice and decode."""
     prefetch_batches: Number = 2
     """Number of batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
-    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample, which
-    was measured to make the first epoch about a quarter longer; ``off`` compares no checksums."""
+    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample. These
+    comparisons were measured to make the first epoch about a quarter longer. ``off`` compares no checksums."""
     remote_reads: RemoteReads = "auto"
-    """How shards in a store are read: ``whole`` fetches whole shards into a local cache, ``range`` fetches only the
-    bytes that a batch needs, ``auto`` measures the connection to the store and chooses whichever costs less."""
+    """How shards in a store are read. ``whole`` fetches whole shards into a local cache. ``range`` fetches only the
+    bytes that a batch needs. ``auto`` measures the connection to the store and chooses whichever costs less."""
     device: Device = "cpu"
     """The device that the tensors of a batch are on."""
 

@@ -43,8 +43,8 @@ def build_loader(
 
 
 def _ready(future: "Future[Batch]") -> Batch:
-    """Waits for a batch and returns it. If memory runs out, raises ``MemoryError`` with advice, which ends the run: no
-    sample is masked for lack of memory."""
+    """Waits for a batch and returns it. If memory runs out, raises ``MemoryError`` with advice. This ends the run: a
+    lack of memory never masks a sample."""
     try:
         return future.result()
     except MemoryError as error:
@@ -102,15 +102,16 @@ class Loader:
         return len(self._epoch_order(self._epoch))
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch of the next ``iter()``. Drops the position that ``load_state_dict`` set if it belongs to
-        another epoch."""
+        """Sets the epoch of the next ``iter()``. If ``load_state_dict`` set a position in another epoch, drops that
+        position."""
         if epoch != self._epoch:
             self._resume_at, self._consumed = None, 0
         self._epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the position (the epoch, and the number of batches consumed in it), along with the split and the
-        settings that it depends on. Batches that are prefetched but not yet consumed are not counted."""
+        """Returns the loader's position: the epoch, and the number of batches consumed in it. Also returns the split,
+        and the settings on which the position depends. Batches that are prefetched but not yet consumed are not
+        counted."""
         return {**self._identity(), "epoch": self._epoch, "batches_consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

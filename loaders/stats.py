@@ -30,9 +30,12 @@ class LoaderStats:
             self._counts[name] += amount
 
     def reason(self, kind: str, reason: str, amount: int = 1) -> None:
-        """Adds ``amount`` to the count of ``reason``. ``kind`` is what the reason explains: for ``fallback``, why a
-        sample was decoded whole although windows were requested; for ``failed``, why a sample could not be decoded; for
-        ``on_host``, why a sample was not decoded by DALI or nvJPEG."""
+        """Adds ``amount`` to the count of ``reason``. ``kind`` says what the reason explains:
+
+        - ``fallback``: why a sample was decoded whole although windows were requested.
+        - ``failed``: why a sample could not be decoded.
+        - ``on_host``: why a sample was not decoded by DALI or nvJPEG.
+        """
         with self._lock:
             self._reasons[kind][reason] += amount
 

@@ -2,8 +2,8 @@
 
 An image, a tar or a list is reported as bad only if its own contents are at fault. If the machine runs out of memory,
 file descriptors or disk space, the file being read may be perfectly sound. The command then ends with a message that
-names the cause, and records nothing against the file, so the same command will read it again. A read that fails because
-of a disk or a network file system is retried first (:mod:`shards.files.patience`).
+names the cause. It records nothing against the file, so the same command will read the file again. A read that fails
+because of a disk or a network file system is retried first (:mod:`shards.files.patience`).
 """
 
 import errno
@@ -119,9 +119,9 @@ def require_openable(path: Path) -> None:
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
     """Context manager for work on ``what``: converts errors that are the machine's fault to ``MachineTrouble``.
 
-    All other errors propagate unchanged, and so does ``MemoryError`` unless ``memory`` is true. Set it only if the work
-    needs a bounded amount of memory whatever ``what`` contains. Reading a Parquet file, for example, does not qualify,
-    because a damaged file can make the reader request any amount.
+    All other errors propagate unchanged, and so does ``MemoryError`` unless ``memory`` is true. Set ``memory`` only if
+    the work needs a bounded amount of memory whatever ``what`` contains. Reading a Parquet file, for example, does not
+    qualify, because a damaged file can make the reader request any amount.
     """
     try:
         yield

@@ -65,7 +65,8 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Returns ``value`` converted to a built-in type if it is an instance of a subclass, such as ``numpy.float64``."""
+    """Converts ``value`` to a built-in type if it is an instance of a subclass, such as ``numpy.float64``, or a dict of
+    these."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return next((base(value) for base in (bool, int, float, str) if isinstance(value, base)), value)

@@ -1,9 +1,9 @@
 """Augmentation: training images are re-saved, resized, blurred or made noisy, as happens to images on the web.
 
-Which samples are changed, and how, is a pure function of (seed, epoch, content id). Crop windows are sampled
-from the changed image. The pixels of a window are computed from only the part of the source image that they depend on,
-so augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and their
-strengths are drawn from the ranges tested there.
+Which samples are changed, and how, is a pure function of (seed, epoch, content id). Crop windows are sampled from the
+changed image. The pixels of a window are computed from only the part of the source image that they depend on. As a
+result, augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and
+their strengths are drawn from the ranges tested there.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "s
 
 AUGMENT_PURPOSE = 4 << 32
 """``purpose`` (see :func:`loaders.order.randomness.stream`) of the random streams from which changes are drawn. If a
-sample has already occurred k times in the epoch, k is added to the purpose, so that it is changed differently each
-time."""
+sample has already occurred k times in the epoch, k is added to the purpose. Each occurrence is thus changed
+differently."""
 
 SHARE_STEPS = 1 << 24
 
@@ -127,8 +127,8 @@ def _between(draw: np.uint64, low: int, high: int) -> int:
 
 
 def _resized(size: Size, random: U64) -> tuple[Operation, ...]:
-    """Draws a random resize. With a probability of two thirds it scales the sides to 25 … 100 %, otherwise to 100 … 200
-    %, since images on the web are more often shrunk than enlarged."""
+    """Draws a random resize. The sides are scaled to 25 … 100 % with probability 2/3, and to 100 … 200 % otherwise,
+    since images on the web are more often shrunk than enlarged."""
     grows = _between(random[0], 1, 3) == 3
     return scaled(size, _between(random[1], *((100, 200) if grows else (25, 100))))
 
@@ -143,8 +143,8 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
-"""Maps the name of each kind of change to a function that takes the image's size and two random numbers, and returns
-the operations that make up the change. All kinds are equally likely."""
+"""Maps the name of each kind of change to a function. The function takes the image's size and two random numbers, and
+returns the operations that make up the change. All kinds are equally likely."""
 
 
 def draw_changes(

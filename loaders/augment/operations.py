@@ -1,8 +1,8 @@
 """Re-saving, resizing, blurring and noise, as operations on any part of an image.
 
-Each operation knows which part of its input a given part of its output depends on. Applying it to a crop with enough of
-its surroundings therefore gives the same pixels as applying it to the whole image and then cropping, except for the
-differences listed here:
+Each operation knows which part of its input a given part of its output depends on. An operation can therefore be
+applied to a crop with enough of its surroundings. The result is the same as a crop of the whole image after the
+operation, except for the differences listed here:
 
 ==============  ===================================  ===============================================
 operation       surroundings of a window             compared with the whole image
@@ -80,7 +80,7 @@ class Jpeg(_KeepsSize):
         return window.grown(2, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. MCUs are coded independently of each other, so it is enough that ``read`` begins and
+        """See :class:`Operation`. MCUs are coded independently of each other. So it is enough that ``read`` begins and
         ends on the MCU grid or at the image's edge."""
         return window.cut(_saved(pixels, "JPEG", self.quality), read)
 
@@ -122,9 +122,9 @@ class Blur(_KeepsSize):
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow repeats the edge pixels of ``pixels``. That does not affect ``window``,
-        because ``read`` has enough margin around it, except where ``read`` ends at the edge of the image; there, Pillow
-        would repeat the same pixels when blurring the whole image."""
+        """See :class:`Operation`. Pillow repeats the edge pixels of ``pixels``. Where ``read`` ends inside the image,
+        its margin around ``window`` is wide enough that the repeated pixels do not affect ``window``. Where ``read``
+        ends at the edge of the image, Pillow would repeat the same pixels when blurring the whole image."""
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
@@ -152,8 +152,8 @@ class Resize:
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Returns the part of the input that the bicubic filter reads: the window with a margin of two pixels, counted
-        in input pixels when enlarging and in output pixels when shrinking."""
+        """Returns the part of the input that the bicubic filter reads: the input area of ``window``, plus a margin. The
+        margin is two input pixels when enlarging, and the equivalent of two output pixels when shrinking."""
         left, top, right, bottom = self._box(window, size)
         down = 2 * max(1.0, size[0] / self.height) + 1
         across = 2 * max(1.0, size[1] / self.width) + 1
@@ -164,8 +164,8 @@ class Resize:
         )
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow's ``resize`` accepts a source box with fractional coordinates, and its filter
-        also reads the pixels around the box, so resizing just the window's box is enough."""
+        """See :class:`Operation`. Pillow's ``resize`` accepts a source box with fractional coordinates. The filter also
+        reads the pixels around that box, so resizing just the window's box is enough."""
         left, top, right, bottom = self._box(window, size)
         box = (
             max(0.0, left - read.left),
@@ -178,8 +178,8 @@ class Resize:
         return np.asarray(image.resize(wanted, Image.Resampling.BICUBIC, box=box))
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """See :class:`Operation`. If a side of the output is shorter than the view's, shrinks the view to that length
-        and enlarges it again, so that the view holds no more detail than the output. Otherwise returns the view
+        """See :class:`Operation`. If a side of the output is shorter than the view's, the view is shrunk to that length
+        and enlarged again. The view then holds no more detail than the output. Otherwise the view is returned
         unchanged."""
         side = len(view)
         small = (min(side, self.width), min(side, self.height))
@@ -199,7 +199,7 @@ class Noise(_KeepsSize):
     stream is the noise added to value k."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """``window`` alone."""
+        """Returns ``window`` itself, because the noise depends on no other pixels."""
         return window
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
@@ -242,8 +242,8 @@ computation occupies up to 4 MB more."""
 
 
 def _byte_sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-    """Sums of the eight bytes of each word, as float32, shifted and scaled so that uniformly random words give mean 0
-    and standard deviation 1."""
+    """Returns the sums of the eight bytes of each word, as float32. The sums are shifted and scaled so that uniformly
+    random words give mean 0 and standard deviation 1."""
     lanes = np.uint64(0x00FF00FF00FF00FF)
     pairs = (words & lanes) + ((words >> np.uint64(8)) & lanes)
     with np.errstate(over="ignore"):

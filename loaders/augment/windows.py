@@ -1,8 +1,9 @@
 """Decodes the crops of augmented samples and applies the changes to them, on the host.
 
-Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend: augmentation re-saves files, and the
-result is the same on every machine only if the encoder is the same. Like any other sample, an augmented one is spliced,
-read by tiles or decoded whole, but each of its windows is enlarged to the part of the image that the crop depends on.
+Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend. Augmentation re-saves files, and its
+result must not depend on the machine, so the encoder must be the same everywhere. Like any other sample, an augmented
+one is spliced, read by tiles or decoded whole. But each of its windows is first enlarged to the part of the image that
+the crop depends on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,8 +69,8 @@ def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
 
 
 def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels | None:
-    """Decodes a job that has only one crop, at the size of the crop's window. If that fails, returns None and appends
-    to ``failures``."""
+    """Decodes a job that has only one crop. Returns pixels of the size of the crop's window, without padding. If
+    decoding fails, returns None and appends to ``failures``."""
     ((_, (_, _, height, width)),) = job.crops()
     out = torch.empty((1, height, width, 3), dtype=torch.uint8)
     failed = decoder.decode([job.into_first_slots()], out)

@@ -26,8 +26,8 @@ def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
     """Returns the reason why an image must be decoded on the host, as a short fixed phrase, or ``None`` if DALI may
     decode it.
 
-    A stored file whose header states a size different from the manifest's is never given to DALI, because DALI
-    allocates memory for whatever size a file claims: 13 GB for a JPEG of a few bytes.
+    DALI allocates memory for whatever size a file claims: 13 GB for a JPEG of a few bytes. So if the header of a stored
+    file states another size than the manifest, the file is never given to DALI.
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"

@@ -34,7 +34,7 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
 
 def _decode_with_pillow(data: bytes) -> npt.NDArray[np.uint8]:
     """Decodes a JPEG with Pillow, as the fallback if libjpeg-turbo reports an error or cannot be used. Then walks
-    through the scan, and raises ``RejectedImage`` if it is damaged."""
+    through the scan, and raises ``RejectedImage`` if the scan is damaged."""
     # Numba takes a second to import, which sound files need not spend.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 

@@ -108,7 +108,7 @@ class WholeJob:
         return zip(self.slots.tolist(), self.windows.tolist(), strict=True)
 
     def into_first_slots(self) -> "WholeJob":
-        """The same job, with its crops assigned to slots 0 … K - 1."""
+        """Returns the same job, with its K crops assigned to slots 0 … K - 1."""
         return replace(self, slots=np.arange(len(self.slots)))
 
 

@@ -29,8 +29,9 @@ def place_windows(image: PixelsT, job: WindowJob | WholeJob, crops: PixelsT) -> 
 
 
 def _place_windows_of(image: Image.Image, job: WindowJob | WholeJob, crops: npt.NDArray[np.uint8]) -> None:
-    """:func:`place_windows` for an RGB Pillow image. Copying a megapixel out of Pillow takes a millisecond, so only the
-    windows are copied, unless their total area is as large as the image."""
+    """:func:`place_windows` for an RGB Pillow image. Copying a megapixel out of Pillow takes a millisecond. So the
+    whole image is copied only if it is no larger than its windows together; otherwise each window is copied by itself.
+    """
     windows = [window for _, window in job.crops()]
     if sum(height * width for _, _, height, width in windows) >= image.width * image.height:
         place_windows(np.asarray(image), job, crops)

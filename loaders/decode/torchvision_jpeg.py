@@ -2,8 +2,8 @@
 It is also used on a GPU if DALI is not installed, and on a CPU if simplejpeg is not installed.
 
 On a GPU, torchvision decodes on its own CUDA stream, and the caller's stream waits for the result. But torchvision does
-not wait for the caller's stream, although it writes to memory allocated on that stream, which earlier work may still be
-using. So the caller's stream must be idle before the call.
+not wait for the caller's stream. It writes to memory allocated on that stream, and earlier work on the stream may still
+be using this memory. So the caller's stream must be idle before the call.
 """
 
 from collections.abc import Iterator, Sequence
@@ -86,8 +86,8 @@ class TorchvisionDecoder:
 
 
 def _tensor(data: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """``data`` as a tensor. Read-only data, such as a view of a mapped shard, is copied, since torch needs writable
-    memory."""
+    """Returns ``data`` as a tensor. Read-only data, such as a view of a mapped shard, is copied, since torch needs
+    writable memory."""
     return torch.from_numpy(data if data.flags.writeable else data.copy())
 
 

@@ -30,8 +30,8 @@ class TurboDecoder:
         self._scratch = threading.local()
 
     def _buffer(self, num_bytes: int) -> npt.NDArray[np.uint8]:
-        """Returns this thread's buffer, which is reused: the page faults of fresh memory, one per 4 kB, would cost as
-        much time as decoding a crop."""
+        """Returns ``num_bytes`` bytes of this thread's reusable buffer. With fresh memory, the page faults (one per 4
+        kB) would cost as much time as decoding a crop."""
         buffer = getattr(self._scratch, "buffer", None)
         if buffer is None or buffer.size < num_bytes:
             buffer = np.empty(max(num_bytes, 1 << 20), np.uint8)

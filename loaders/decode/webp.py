@@ -29,7 +29,7 @@ def decode_webp(job: WholeJob) -> Pixels | None:
     instead.
 
     The reference decoder is used for other formats, for WebPs with alpha or animation, and if torchvision cannot be
-    used. It is also used for damaged files, so that its error message is the one recorded.
+    used. It is also used for damaged files, so that the recorded error message is the reference decoder's.
     """
     if job.image_format != "WEBP" or job.mode != "RGB" or (decode := _decoder()) is None:
         return None

@@ -2,8 +2,8 @@
 
 Global batch b holds positions [b·G, (b+1)·G) of the order, where G is ``global_batch_size``; rank r of W takes the r-th
 of W equal parts of each batch. So (epoch, batch) is all that a run needs in order to resume, even on another number of
-ranks. Positions past the end are fillers: they repeat the start of the order (so that batch statistics see real images)
-with ``is_valid`` False.
+ranks. Positions past the end are fillers, with ``is_valid`` False. Fillers repeat the start of the order, so that batch
+statistics see real images.
 """
 
 from dataclasses import dataclass
@@ -104,8 +104,8 @@ def epoch_order(
 
 
 def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
-    """The number of samples per rank and batch. Raises ``InputError`` if the batch cannot be divided equally or the
-    rank does not exist."""
+    """Returns the number of samples that each rank takes from a global batch. Raises ``InputError`` if the batch cannot
+    be divided equally or the rank does not exist."""
     if world_size < 1 or not 0 <= rank < world_size:
         raise InputError(
             f"rank {rank} does not fit a world size of {world_size}: it must be from 0 to the world size minus 1"
@@ -120,8 +120,8 @@ def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
 
 @dataclass(frozen=True)
 class BatchSlice:
-    """One rank's part of one batch: ``rows`` (B,) of the manifest; ``appearance`` (B,), the number of times that each
-    has already occurred in the epoch; and ``is_valid`` (B,), False for fillers."""
+    """One rank's part of one batch. ``rows`` (B,) are rows of the manifest. ``appearance`` (B,) is the number of times
+    that each row has already occurred in the epoch. ``is_valid`` (B,) is False for fillers."""
 
     rows: Rows
     appearance: npt.NDArray[np.int32]

@@ -29,8 +29,8 @@ def stream(seed: int, epoch: int, content_id: npt.ArrayLike, purpose: int = 0) -
     """Returns one 64-bit stream per content id.
 
     ``content_id`` is an int64 array of any shape (at least 1-D). Streams with different ``purpose`` are uncorrelated.
-    As a result, the windows are independent of the order, and if a sample occurs several times in an epoch, its windows
-    are independent of each other.
+    As a result, the windows are independent of the order. If a sample occurs several times in an epoch, its windows are
+    independent of each other.
     """
     state = np.full(1, seed, np.uint64)
     with np.errstate(over="ignore"):

@@ -1,10 +1,12 @@
 """An order of samples that visits the shards one after another, as a pure function of (seed, epoch).
 
 The samples of all shards are laid end to end, in a random order of the shards. This sequence is cut into
-``shuffle_lanes`` equal lanes, and in each lane, the samples of every ``shuffle_shards`` consecutive shards are permuted
-together. A batch takes equally many samples from every lane. So there is no shuffle buffer to be saved in a checkpoint,
-the order does not depend on the number of ranks, and a rank that reads only some of the lanes needs only the shards in
-those lanes.
+``shuffle_lanes`` equal lanes. Within each lane, every ``shuffle_shards`` consecutive shards form a group, and the
+samples of a group are permuted. A batch takes equally many samples from every lane. As a result:
+
+- there is no shuffle buffer to be saved in a checkpoint;
+- the order does not depend on the number of ranks;
+- a rank that reads only some of the lanes needs only the shards in those lanes.
 """
 
 from itertools import pairwise
@@ -54,7 +56,7 @@ def _line(content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], see
 
 
 def _mixed(lane: Rows, shard: npt.NDArray[np.integer], keys: npt.NDArray[np.uint64], window: int) -> Rows:
-    """Returns ``lane`` with the samples of every ``window`` consecutive shards permuted together."""
+    """Returns ``lane`` with the samples permuted within each group of ``window`` consecutive shards."""
     here = shard[lane]
     turn = np.cumsum(np.r_[False, here[1:] != here[:-1]]) if len(lane) else here
     return lane[np.lexsort((keys[lane], turn // window))]

@@ -27,8 +27,7 @@ class Reads:
     windowed: npt.NDArray[np.bool_]
     """(B,) True for samples whose windows are to be spliced out of a JPEG; False for samples without windows."""
     tiled: npt.NDArray[np.bool_]
-    """(B,) True for samples of which only the tiles that their windows touch are to be read; False for samples without
-    windows."""
+    """(B,) True where only the tiles that the windows touch are read; False for samples without windows."""
 
     def part(self, place: int) -> slice:
         """The slice of ``windows`` and ``slots`` that belongs to the sample at index ``place`` of the batch."""
@@ -37,7 +36,7 @@ class Reads:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A batch of B samples with N crops each."""
+    """The plan of a batch of B samples with N crops each."""
 
     slice: BatchSlice
     epoch: int

@@ -84,7 +84,8 @@ class CachedShards:
         """Number of shards that this object brought into the cache."""
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
-        """A read-only view of ``length`` bytes at ``offset`` of the shard, which is fetched if it is not in the cache.
+        """Returns a read-only view of ``length`` bytes at ``offset`` of the shard. Fetches the shard if it is not in
+        the cache.
 
         Raises ``UnreadableMember`` if the bytes are outside the shard, ``InputError`` if the store does not deliver the
         shard.
@@ -108,8 +109,8 @@ class CachedShards:
             self._begin(shard)
 
     def renew(self, shard: int) -> bool:
-        """Checks the cached file of a shard after one of its samples failed its checksum, and fetches the shard again
-        if the file is damaged. Returns whether it was damaged. Each shard is checked only once in the lifetime of this
+        """Checks the cached file of a shard after one of its samples failed its checksum. If the file is damaged,
+        fetches the shard again. Returns whether it was damaged. Each shard is checked only once in the lifetime of this
         object."""
         tar = self._tars[shard]
         with self._renewing:

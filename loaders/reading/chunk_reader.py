@@ -24,8 +24,8 @@ Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
 
 
 class ChunkReader:
-    """Reads part of a batch. Also decodes it if ``decoder.splits_batches``; otherwise returns jobs, to be decoded
-    later.
+    """Reads part of a batch. If ``decoder.splits_batches``, also decodes that part. Otherwise returns jobs, to be
+    decoded later.
 
     ``host_decoder`` decodes the samples that augmentation changes. Safe to use from several threads.
     """
@@ -40,9 +40,10 @@ class ChunkReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
-        """Reads and decodes the samples whose indices in the batch are ``places``. Writes their global views into
-        ``views`` (B, S, S, 3) and, if this thread decodes, their crops into ``crops`` (B·N, C, C, 3).
+        """Reads the samples whose indices in the batch are ``places``, and writes their global views into ``views`` (B,
+        S, S, 3).
 
+        If ``decoder.splits_batches``, also decodes the samples, and writes their crops into ``crops`` (B·N, C, C, 3).
         After an unexpected error, the samples are read one by one, so that one bad sample does not make the others
         fail.
         """

@@ -1,7 +1,7 @@
 """The cost of reading from a store: measured latency and bandwidth, and the choices that follow from them.
 
 A request costs the latency divided by the number of concurrent requests; a byte costs the inverse of the bandwidth. So
-bytes are worth skipping only if they take longer than one more request, and ranges are worth fetching only if they cost
+bytes are worth skipping only if they take longer than one more request. Ranges are worth fetching only if they cost
 less than the whole shard.
 """
 
@@ -41,8 +41,7 @@ class Link:
 
     @property
     def gap(self) -> int:
-        """Threshold in bytes: if the gap between two ranges is smaller than this, fetching both in one request costs
-        less."""
+        """Gap between two ranges, in bytes, below which one request for both ranges costs less than two requests."""
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:

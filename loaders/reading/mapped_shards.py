@@ -26,8 +26,8 @@ dropped first."""
 
 _SHARE_OF_FILES = 4
 """Each :class:`MappedShards` may keep open 1 / ``_SHARE_OF_FILES`` of the files that the process may open. A data set
-needs up to two such objects, one for images and one for other members, so half of the files remain for everything else.
-"""
+needs up to two such objects: one for images and one for other members. So at least half of the files remain for
+everything else."""
 
 
 class UnreadableMember(Exception):
@@ -53,10 +53,13 @@ class MappedShards:
     def member(self, shard: int, offset: int, length: int) -> Bytes:
         """Returns a read-only view of ``length`` bytes at ``offset`` of the shard.
 
-        Raises ``UnreadableMember`` if the bytes are outside the file, ``FailedDisk`` if the disk fails to deliver the
-        file, ``InputError`` if the file cannot be read for another reason (e.g. it was deleted), and ``MachineTrouble``
-        if the machine is at fault (e.g. it cannot open more files). If a file is truncated while it is mapped, touching
-        the missing part would kill the process, so the file's size is checked each time (2 µs).
+        If a file is truncated while it is mapped, touching the missing part would kill the process. So the file's size
+        is checked each time (2 µs). Raises:
+
+        - ``UnreadableMember`` if the bytes are outside the file;
+        - ``FailedDisk`` if the disk fails to deliver the file;
+        - ``InputError`` if the file cannot be read for another reason (e.g. it was deleted);
+        - ``MachineTrouble`` if the machine is at fault (e.g. it cannot open more files).
         """
         data = self._map(shard)
         size = min(data.size, _size_now(self._paths[shard], data.size))
@@ -112,7 +115,7 @@ def _mapped(path: Path) -> Bytes:
 
 
 def _maps_allowed() -> int:
-    """The maximum number of maps that one :class:`MappedShards` may keep.
+    """Returns the maximum number of maps that one :class:`MappedShards` may keep.
 
     Python's ``mmap`` holds a file descriptor for each map, and many systems allow only 1,024 of them by default. So
     this function raises the limit as far as needed and permitted, and returns its share (``_SHARE_OF_FILES``) of the

@@ -1,7 +1,8 @@
 """Access to the stored members of samples by manifest row, independent of where the bytes come from.
 
-The sources are tars on the local disk, whole shards of a store in the local cache (:class:`TarMembers` reads both), and
-byte ranges fetched from a store for one batch (:class:`loaders.reading.range_reader.RangeReader`).
+The sources are tars on the local disk, whole shards of a store in the local cache, and byte ranges fetched from a store
+for one batch. :class:`TarMembers` reads the first two, :class:`loaders.reading.range_reader.RangeReader` reads the
+third.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ Bytes = npt.NDArray[np.uint8]
 class Members(Protocol):
     """Reads members of samples. Safe to use from several threads.
 
-    Every method but ``is_checked`` raises ``UnreadableMember`` if a member cannot be read, ``BadChecksum`` if its bytes
-    do not match its checksum, and ``InputError`` if the whole data set is at fault.
+    Every method but ``is_checked`` raises ``UnreadableMember`` if a member cannot be read, and ``BadChecksum`` if its
+    bytes do not match its checksum. If the whole data set is at fault, these methods raise ``InputError``.
     """
 
     def is_checked(self, row: int) -> bool:
@@ -63,7 +64,7 @@ class MemberSource(Protocol):
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """The caches to inform of the shards that will be read next, so that they fetch these shards in advance."""
+        """The caches that must be told which shards will be read next, so that they fetch these shards in advance."""
         ...
 
     def begin(self, reads: Reads) -> Members:
@@ -75,13 +76,13 @@ class Tars(Protocol):
     """The tars of a data set, indexed by shard."""
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
-        """A view of ``length`` bytes at ``offset`` of the shard. Raises ``UnreadableMember`` if the bytes are outside
-        it, and ``InputError`` if the shard cannot be read."""
+        """Returns a view of ``length`` bytes at ``offset`` of the shard. Raises ``UnreadableMember`` if the bytes are
+        outside it, and ``InputError`` if the shard cannot be read."""
         ...
 
     def renew(self, shard: int) -> bool:
-        """Checks the local copy of a shard after one of its samples failed its checksum, and fetches the shard again if
-        the copy is damaged. Returns whether it was damaged."""
+        """Checks the local copy of a shard after one of its samples failed its checksum. If the copy is damaged,
+        fetches the shard again. Returns whether the copy was damaged."""
         ...
 
 
@@ -98,8 +99,8 @@ class TarMembers:
         checksums: "tuple[Checksums, Checksums] | None",
         caches: "Sequence[CachedShards]" = (),
     ) -> None:
-        """``images`` are the tars with the images, ``others`` those with all other members: the same tars, or the
-        sidecars of tars made elsewhere.
+        """``images`` are the tars that hold the images. ``others`` are the tars that hold all other members: the same
+        tars or, for tars made elsewhere, their sidecars.
 
         ``checksums`` records which samples have already been compared with their checksums. Its first element covers
         images and global views, its second covers entry points. If ``checksums`` is None, nothing is compared.

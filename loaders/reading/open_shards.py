@@ -34,8 +34,8 @@ class OpenShards:
         self._checksums = Checksums(len(self.samples)), Checksums(len(self.samples))
         self._caches: tuple[CachedShards, ...] = ()
         self._tars: tuple[MappedShards, MappedShards] | tuple[CachedShards, CachedShards]
-        """The tars with the images, and those with the other members: the same tars, or the sidecars of tars made
-        elsewhere."""
+        """(tars that hold the images, tars that hold the other members). The second are the same tars or, for tars made
+        elsewhere, their sidecars."""
         if dataset.remote is None:
             self._tars = _mapped(dataset, self.samples.shards)
         else:
@@ -44,8 +44,8 @@ class OpenShards:
             self.ranges = RangeReader(dataset, dataset.remote, self.samples)
 
     def whole(self, *, verify: bool) -> TarMembers:
-        """Members read from whole tars, in the local folder or in the cache of the store. With ``verify``, members
-        are compared with their checksums when they are first read."""
+        """Returns the members as read from whole tars, in the local folder or in the cache of the store. With
+        ``verify``, members are compared with their checksums when they are first read."""
         checksums = self._checksums if verify else None
         return TarMembers(self.samples, *self._tars, checksums=checksums, caches=self._caches)
 

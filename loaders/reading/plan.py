@@ -106,8 +106,9 @@ class Planner:
         return changes
 
     def _details(self, rows: Rows) -> Details:
-        """Returns the :class:`Detail` of each sample, with None where it is unknown, or None if the sampling rule reads
-        no files. Counts the samples whose detail is unknown as ``without_detail``."""
+        """Returns the :class:`Detail` of each sample; None for samples whose detail is unknown. If the sampling rule
+        reads no files, returns None instead of a list. Counts the samples whose detail is unknown as
+        ``without_detail``."""
         if not self._rule.reads_files:
             return None
         with self._stats.timed("detail"):

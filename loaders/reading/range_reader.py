@@ -1,11 +1,15 @@
 """Reads only the bytes that a batch needs from shards in a store, in two round trips for a whole batch.
 
-As soon as a batch is planned, its samples are fetched, many at a time. For a sample whose windows will be spliced, the
-first request fetches the global view and the entry points, which are stored side by side. From the entry points, the
-byte ranges of the JPEG that the windows need are computed. These ranges are fetched next; ranges that are close
-together share a request. They are stored at their offsets in a buffer as long as the JPEG. The buffer's other pages are
-never touched, so they take no memory. For a tiled image, its directory and the tiles that the windows touch are
-fetched; other images are fetched whole.
+As soon as a batch is planned, its samples are fetched, many at a time. What is fetched depends on the sample:
+
+- If its windows will be spliced, the first request fetches the global view and the entry points, which are stored side
+  by side. The entry points determine which byte ranges of the JPEG the windows need. These ranges are fetched next;
+  ranges that are close together share a request.
+- If its image is tiled, the image's directory and the tiles that the windows touch are fetched.
+- Any other image is fetched whole.
+
+The ranges of a JPEG are stored at their offsets in a buffer as long as the JPEG. The buffer's other pages are never
+touched, so they take no memory.
 """
 
 import mmap
@@ -46,8 +50,8 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Maximum number of bytes by which a member may exceed its expected size: for a global view, the size of its pixels;
-for entry points, the length of the image."""
+"""Maximum number of bytes by which a member may exceed its expected size. The expected size of a global view is the
+size of its pixels. That of entry points is the length of the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]
@@ -72,7 +76,7 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The connection to the store. Unless it was set by the caller, it is measured when it is first used."""
+        """The connection to the store. If the caller has not set it, it is measured when it is first used."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)
@@ -88,8 +92,8 @@ class RangeReader:
         return self._remote.has_ranges(INFO_NAME)
 
     def begin(self, reads: Reads) -> FetchedBatch:
-        """Starts fetching the samples of a batch. If a sample is windowed or tiled, only the ranges that its windows
-        need are fetched; otherwise it is fetched whole."""
+        """Starts fetching the samples of a batch. If a sample is spliced or read by tiles, only the ranges that its
+        windows need are fetched. Any other sample is fetched whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
         wanted: dict[int, list[int]] = {}
         for place, row in enumerate(reads.rows.tolist()):  # a row may repeat, each time with other windows
@@ -199,8 +203,8 @@ class RangeReader:
     def _guess(
         self, row: int, mcu: Bytes, head: IndexHead, windows: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.int64] | None:
-        """The byte ranges that ``windows`` need, derived from the manifest and the entry points alone. Returns None if
-        the chroma subsampling is unusual."""
+        """Returns the byte ranges that ``windows`` need, derived from the manifest and the entry points alone. Returns
+        None if the chroma subsampling is unusual."""
         samples = self._samples
         sides = GEOMETRY.get(samples.subsamplings[samples.subsampling[row]])
         if sides is None:

@@ -26,9 +26,9 @@ def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: Loader
     """Chooses the source from which a loader over ``rows`` reads members: whole tars (on the local disk or in the
     cache), or byte ranges of tars in a store.
 
-    If the cache has room for all shards at once, they are fetched whole, since each is then fetched only once rather
-    than in every epoch. If a single shard is larger than the cache, only ranges are possible. Raises ``InputError`` if
-    the settings require ranges but reading ranges is not possible.
+    If the cache has room for all shards at once, they are fetched whole. Each is then fetched only once rather than in
+    every epoch. If a single shard is larger than the cache, only ranges are possible. Raises ``InputError`` if the
+    settings require ranges but reading ranges is not possible.
     """
     if data.ranges and config.remote_reads != "whole" and _wants_ranges(data, data.ranges, rows, config):
         return data.ranges
@@ -76,8 +76,8 @@ def _wants_ranges(data: OpenShards, reader: RangeReader, rows: npt.NDArray[np.in
 
 def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
     """Estimates the mean transfer time per sample, in seconds, when whole shards are fetched and do not all fit into
-    the cache. With ``shuffle=True``, nearly every sample needs a different shard from the sample before it, which has
-    to be fetched unless it happens to be in the cache."""
+    the cache. With ``shuffle=True``, nearly every sample is in a different shard from the sample before it. Its shard
+    has to be fetched unless the cache happens to hold it."""
     codes, counts = np.unique(data.samples.shard[rows], return_counts=True)
     sizes = {info.name: info.num_bytes + info.sidecar_bytes for info in data.dataset.info.shards}
     num_bytes = np.array([sizes[data.samples.shards[code]] for code in codes.tolist()], float)

@@ -30,7 +30,8 @@ class Detail:
     num_mcus: int
 
     def cell_bits(self, rows: int, columns: int) -> npt.NDArray[np.int64]:
-        """(rows · columns,) number of bits in each cell of a grid over the image, row by row.
+        """Returns the number of bits in each cell of a grid over the image, row by row: an int64 array of rows ·
+        columns elements.
 
         A cell is rounded to whole MCUs; it has at least one row and one column of them.
         """

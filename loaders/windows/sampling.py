@@ -1,8 +1,8 @@
 """Where crops are taken: rules that map image sizes and random streams to windows.
 
 A rule processes a whole batch. Its inputs are heights, widths, the crop size, N, and a random stream per sample. It
-returns the windows, (B, N, 4) int32, each (top, left, height, width) in source pixels and inside the image, and a mask,
-(B, N) bool, which is False where a rule gives fewer than N windows.
+returns windows and a mask. The windows, (B, N, 4) int32, are (top, left, height, width) in source pixels, inside the
+image. The mask, (B, N) bool, is False where a rule gives fewer than N windows.
 
 ===================  =============================================================================
 ``stratified_grid``  the paper's rule: distinct cells of a grid with as many rows as columns; uniform
@@ -54,7 +54,8 @@ distributed equally over the cells, so that even the cell with the fewest bits c
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
-    """Uniformly random positions (top, left) of crops in the image; 0 along a side that is shorter than the crop."""
+    """Returns uniformly random positions (top, left) of crops in the image. Along a side that is shorter than the crop,
+    the position is 0."""
     room_down = np.maximum(height - crop_size, 0)[:, None] + 1
     room_right = np.maximum(width - crop_size, 0)[:, None] + 1
     return bounded(draw_top, room_down), bounded(draw_left, room_right)
@@ -80,7 +81,7 @@ def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int,
     """Spatially stratified sampling, the paper's rule.
 
     As in GLASS (arXiv 2601.00141), g = min(min(h, w) // crop_size, 8). If g·g ≥ N, one uniform crop is placed in each
-    of N distinct cells of the g × g grid, whose cells measure h // g × w // g. Otherwise N uniform crops are placed
+    of N distinct cells of the g × g grid. A cell measures h // g × w // g. Otherwise N uniform crops are placed
     anywhere in the image.
     """
     random = draws(streams, MAX_GRID * MAX_GRID + 2 * num_crops)

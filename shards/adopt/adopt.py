@@ -48,11 +48,11 @@ def index_tars(
 ) -> BuildReport:
     """Indexes the tars in ``paths`` as one data set in ``out``, with one sidecar per tar.
 
-    Each path is a tar or a folder of tars. If ``out`` is ``None``, the data set is written to the only path if that is
-    a folder, or else to the folder that holds all the tars. An interrupted run continues when the function is called
-    again. ``groups`` is the path of a group list (see ``shards.manifest.group_list``), whose groups are merged with
-    those of the samples. Raises ``InputError`` for invalid arguments, for a file that is not a tar, or if ``out``
-    cannot be written.
+    Each path is a tar or a folder of tars. If ``out`` is ``None``, the data set is written into the only path, if that
+    is a folder, and otherwise into the folder that holds all the tars. An interrupted run continues when the function
+    is called again. ``groups`` is the path of a group list (see ``shards.manifest.group_list``), whose groups are
+    merged with those of the samples. Raises ``InputError`` for invalid arguments, for a file that is not a tar, or if
+    ``out`` cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)

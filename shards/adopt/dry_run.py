@@ -31,9 +31,15 @@ def describe_tars(
 ) -> list[str]:
     """Returns lines of text that summarise tars for the user. Reads every tar and writes nothing.
 
-    The lines give the number of images in each class; the label rule in force, and the meaning of its values; the tars,
-    generators, splits and formats; and the images that are left out, with reasons. Raises ``InputError`` for any tars
-    or settings that :func:`shards.adopt.adopt.index_tars` would refuse before writing anything.
+    The lines give:
+
+    - the number of images in each class;
+    - the label rule in force, and the meaning of its values;
+    - the tars, generators, splits and formats;
+    - the images that are left out, with reasons.
+
+    Raises ``InputError`` for any tars or settings that :func:`shards.adopt.adopt.index_tars` would refuse before
+    writing anything.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)

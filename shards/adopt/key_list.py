@@ -65,8 +65,8 @@ class KeyList:
 def read_key_list(path: Path) -> KeyList:
     """Reads the label list at ``path``.
 
-    Raises ``InputError`` if the list cannot be read, lacks a required column or has no rows, if a key occurs twice, or
-    if a split is unknown. In the last two cases, the message names the key.
+    Raises ``InputError`` if the list cannot be read, lacks a required column or has no rows. Also raises it if a key
+    occurs twice or a split is unknown; the message then names the key.
     """
     rows: dict[tuple[str, str], Row] = {}
     for row in _rows(path):

@@ -66,8 +66,8 @@ class LabelEvidence:
     def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
         """Returns one note for each rule that disagrees with the rule in force.
 
-        Unless the user chose the rule in force (``asked_for``), raises ``InputError`` if an unambiguous word for a
-        class contradicts a label, or if another rule gives the opposite label for every sample.
+        If the user chose the rule in force (``asked_for``), never raises. Otherwise raises ``InputError`` if an
+        unambiguous word for a class contradicts a label, or if another rule gives the opposite label for every sample.
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):
@@ -91,8 +91,7 @@ class LabelEvidence:
         """Compares ``rule`` with the rule in force. Returns (differing samples, agreeing samples, whether labels are
         swapped).
 
-        Returns ``(0, 0, False)`` if the rule reads any value that is not a label, because its other values prove
-        nothing in that case.
+        If the rule reads any value that is not a label, its other values prove nothing, so returns ``(0, 0, False)``.
         """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

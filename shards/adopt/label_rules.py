@@ -1,8 +1,12 @@
 """Rules for determining the label, generator and group of each sample in a tar made elsewhere.
 
-A rule names the place from which a value is read. ``cls`` and ``txt``: the member with this extension. ``json:KEY``: a
-field of the ``.json`` member, possibly nested (``json:meta.model``). ``folder``: the folders in the member's path.
-``tar``: the name of the tar or of one of its folders. ``list``: the row with the sample's key in a CSV or Parquet list.
+A rule names the place from which a value is read:
+
+- ``cls`` and ``txt``: the member with this extension.
+- ``json:KEY``: a field of the ``.json`` member, possibly nested (``json:meta.model``).
+- ``folder``: the folders in the member's path.
+- ``tar``: the name of the tar or of one of its folders.
+- ``list``: the row with the sample's key in a CSV or Parquet list.
 """
 
 import json
@@ -80,7 +84,7 @@ class SampleTexts:
         self._json: Any = None
 
     def value(self, rule: str) -> str | None:
-        """The text that ``rule`` reads from the members; ``None`` if there is none.
+        """Returns the text that ``rule`` reads from the members, or ``None`` if there is none.
 
         Raises ``RejectedImage`` if the ``.json`` member is not JSON.
         """

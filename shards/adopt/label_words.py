@@ -67,7 +67,8 @@ class LabelWords:
     def _numbers(self) -> dict[str, int]:
         """Returns the labels of the numbers 0 and 1.
 
-        If the user gave a class for exactly one number, and it is 0 or 1, the other of the two denotes the other class.
+        By default, 0 is real and 1 is generated. If the only number to which the user gave a class is 0 or 1, the other
+        of 0 and 1 gets the other class.
         """
         given = [text for text in self.values if plain_label(text).isdecimal()]
         if len(given) == 1 and (number := plain_label(given[0])) in ("0", "1"):
@@ -101,7 +102,9 @@ class LabelWords:
     def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> IndicatedLabel | None:
         """Returns the label that the names of ``folders`` indicate, or ``None`` if they indicate none.
 
-        If no name contains a word for a class and ``with_numbers`` is true, a folder named 0 or 1 indicates the label.
+        If the names contradict each other, the ``label`` of the result is ``None``. If no name contains a word for a
+        class and ``with_numbers`` is true, the first folder named 0, 1, or another number that the user gave indicates
+        the label.
         """
         meanings = [self._table.of_name(name) for name in folders]
         named = [place for place, name in enumerate(folders) if meanings[place].label is not None]
@@ -130,8 +133,8 @@ class LabelWords:
     def _indicated_by(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> IndicatedLabel:
         """Returns the label that ``folders[place]`` indicates, and the generator.
 
-        The generator is the first folder below it whose name denotes neither a class nor a split and does not consist
-        of fillers (words such as ``images``, which say nothing).
+        The generator is the first folder below that folder whose name denotes neither a class nor a split. Names that
+        consist of fillers (words such as ``images``, which say nothing) are passed over.
         """
         names = [
             folders[below]

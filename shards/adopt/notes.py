@@ -21,8 +21,8 @@ def notes_on_labels(
 ) -> list[str]:
     """Returns notes on the rule by which the samples were labelled, and on evidence against it.
 
-    Raises ``InputError`` if the evidence contradicts the labels, or if a key of the label list occurs in several tars
-    and the list does not specify the tar.
+    Raises ``InputError`` if the evidence contradicts the labels. Also raises it if a key of the label list occurs in
+    several tars and the list does not specify the tar.
     """
     evidence = LabelEvidence()
     for found in examined:

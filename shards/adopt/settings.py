@@ -23,9 +23,12 @@ class IndexSettings:
     """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming the value at fault."""
 
     split: str = "auto"
-    """How splits are assigned. ``name``: by the name of each tar or of its folders. Shares such as ``0.7,0.15,0.15``:
-    at random. ``auto``: as with ``name`` if every tar's name indicates a split, or else at random with the default
-    shares."""
+    """How splits are assigned.
+
+    - ``name``: by the name of each tar or of its folders.
+    - Shares such as ``0.7,0.15,0.15``: at random.
+    - ``auto``: as with ``name`` if every tar's name indicates a split, or else at random with the default shares.
+    """
     split_seed: Seed = 606
     label_from: str | None = None
     """A rule of ``shards.adopt.label_rules`` or the path of a list; guessed from the first samples if ``None``."""
@@ -70,7 +73,7 @@ class IndexSettings:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the settings as JSON values, plus the SHA-256 of the label list, or ``None`` if there is no list."""
+        """Returns the settings as JSON values, plus the SHA-256 of the label list (``None`` if there is no list)."""
         fields = {**asdict(self), "image_ext": list(self.image_ext), "skip": list(self.skip)}
         if not self.skip:  # left out at its default, so that older plans are equal
             del fields["skip"]

@@ -38,7 +38,7 @@ class SidecarTask:
     number: int
     """Index of the tar among all tars. It is part of the samples' keys, which makes them unique in the data set."""
     num_bytes: int
-    """Length of the tar in bytes. This, ``sha256`` and ``images`` were determined in the first pass over the tar."""
+    """Length of the tar in bytes. Like ``sha256`` and ``images``, it was determined in the first pass over the tar."""
     sha256: str
     images: tuple[TarImage, ...]
     out: Path

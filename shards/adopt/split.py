@@ -36,9 +36,10 @@ def draw_splits(
     """Assigns every image to a split. Returns the accepted images of each tar, and all rejections so far.
 
     ``shares`` is ``None`` if the splits are taken from the names of the tars. Images with the same bytes are all
-    rejected if their labels differ. If they were already assigned to different splits, only those in the last of these
-    splits (in the order of ``SPLITS``) are kept, so the detector is never trained on images used to evaluate it. Raises
-    ``InputError`` if all images have the same label, or if a group was already assigned to two splits.
+    rejected if their labels differ. If images with the same bytes were already assigned to different splits, only those
+    in the last of these splits (in the order of ``SPLITS``) are kept. The detector is thus never trained on images used
+    to evaluate it. Raises ``InputError`` if all images have the same label, or if a group was already assigned to two
+    splits.
     """
     given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]
@@ -86,7 +87,7 @@ def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name:
 def _by_content(
     examined: Sequence[ExaminedTar], given: list[list[str]]
 ) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
-    """Returns two mappings keyed by SHA-256: the labels of the images with these bytes, and the last of their splits.
+    """Returns two mappings keyed by SHA-256: all labels of the images with this hash, and the last of their splits.
 
     The split is an index into ``SPLITS``, or -1 if none of these images has a split yet.
     """

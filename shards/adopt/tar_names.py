@@ -34,8 +34,8 @@ class NamedTar:
     def known_as(self) -> list[str]:
         """The names by which a list may refer to the tar.
 
-        These are the full path and its suffixes, from the longest to the file name alone, each with and without the
-        file extension, and finally ``name``.
+        These are the full path and each of its suffixes, down to the file name alone. Each occurs with and without the
+        file extension. ``name`` comes last.
         """
         parts = self.path.as_posix().split("/")
         ends = ["/".join(parts[start:]) for start in range(len(parts))]

@@ -162,8 +162,8 @@ def _task(
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
     """Returns a list with a note for the user if the train images are divided further; otherwise, an empty list.
 
-    This is the case if the source assigns a split to every image, and some images to train, but no image to some split
-    whose share is above zero. The missing splits are then drawn from the train images.
+    They are divided further if the source assigns a split to every image, assigns some images to train, and assigns
+    none to some split whose share is above zero. The missing splits are then drawn from the train images.
     """
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)

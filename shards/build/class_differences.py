@@ -5,9 +5,9 @@ divided into *cells*: one cell per name, or one per range of numbers. ``glass au
 ``--equalise match`` leaves out images until no fact that shows in the pixels differs. Both use this test, so that the
 audit cannot report differences that the build does not see.
 
-A fact differs if the difference is too large to be chance (chi-square test of homogeneity over cells, and a rank test
-for numbers), and if the fact separates the classes by more than a minimum. Each group counts as one image, however many
-images it has.
+A fact differs if two conditions hold. The difference must be too large to be chance (chi-square test of homogeneity
+over cells, and a rank test for numbers). And the fact must separate the classes by more than a minimum. Each group
+counts as one image, however many images it has.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,8 @@ PIXEL_FACTS = {
 }
 """Maps each fact that leaves traces in the pixels, and could therefore be learnt by a detector, to its display name.
 
-Facts that determine others precede them: if several facts differ equally, matching picks the first."""
+A fact that determines another one precedes it, because matching picks the first of several facts that differ equally.
+"""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",
@@ -166,7 +167,7 @@ def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 
     """Assigns each value of the fact ``name`` to a cell. Returns the cell indices, (n,) int64, counted from 0.
 
     For names, the cell is the code. Numbers are binned into quantiles, with one cell per bin. The number of bins
-    increases with ``smaller``, the number of images in the smaller class, and decreases with ``graded``, the number of
+    increases with ``smaller``, the number of images in the smaller class. It decreases with ``graded``, the number of
     numeric facts that are binned jointly. It is then multiplied by ``finer``.
     """
     if name not in GRADED:

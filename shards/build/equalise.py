@@ -1,9 +1,9 @@
 """Makes the files of both classes alike, so that a detector must learn from the pictures, not from file properties.
 
-There are two methods. ``match`` leaves out images until the file properties that show in the pixels (such as format,
-compression and size, but not metadata) have the same distribution in both classes. It changes no pixels. ``recompress``
-re-encodes every image of both classes as a JPEG of one quality. It neither changes image sizes nor removes the traces
-of earlier compression.
+There are two methods. ``match`` leaves out images until the file properties that show in the pixels have the same
+distribution in both classes. Such properties are format, compression and size, for example, but not metadata. ``match``
+changes no pixels. ``recompress`` re-encodes every image of both classes as a JPEG of one quality. This neither changes
+image sizes nor removes the traces of earlier compression.
 
 With either method, all decisions are made once, in the first pass, based only on the file headers and the seed.
 """
@@ -66,9 +66,10 @@ def equalise(
 ) -> Equalised:
     """Applies ``method``, one of ``METHODS``, to the images in ``table``, which has the schema ``SCAN_SCHEMA``.
 
-    Reads the file headers again, and calls ``advance(1)`` after each. If the disk no longer delivers a file, rejects
-    the file if ``reject_unreadable`` is set. If it is not, raises ``MachineTrouble``, since the choice of images must
-    not depend on the state of a disk. Raises ``InputError`` if matching would leave no images of one of the classes.
+    Reads the file headers again, and calls ``advance(1)`` after each. If the disk no longer delivers a file and
+    ``reject_unreadable`` is set, rejects the file. If ``reject_unreadable`` is not set, raises ``MachineTrouble``,
+    since the choice of images must not depend on the state of a disk. Raises ``InputError`` if matching would leave no
+    images of one of the classes.
     """
     if method == "none":
         return Equalised(table, "")

@@ -117,7 +117,7 @@ def _kinds(label: int | None, split: str) -> list[str]:
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
     """Raises ``InputError`` if a category in ``lost`` is not in ``left``, i.e. all of its images were rejected.
 
-    ``lost`` holds, for each category (see :func:`_kinds`) with rejected images, their number by reason.
+    ``lost`` maps each category (see :func:`_kinds`) with rejected images to the number of these images by reason.
     """
     for kind, reasons in lost.items():
         if kind not in left:
@@ -142,8 +142,8 @@ def write_data_set(
     that was set, or 0 if there was none. ``given`` maps source paths to the splits that the source assigned to these
     images. ``fields`` are further fields of :class:`DatasetInfo`.
 
-    Raises ``InputError`` if no samples are left, or if every image of a class, or every image that was assigned to a
-    split, was rejected. In this case, only the list of rejects is written.
+    Raises ``InputError`` if no samples are left. Also raises it if every image of a class, or every image that was
+    assigned to a split, was rejected. In these cases, only the list of rejects is written.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -199,8 +199,8 @@ def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
     """Writes a table of ``SAMPLE_SCHEMA`` as a data set's manifest. Returns the table in the form that was written.
 
     The manifest is a single record batch, so each column is one contiguous array when the file is memory-mapped.
-    ``build_id`` is the build id in ``dataset.json``. If it is empty, opening the data set does not check that the two
-    files belong together.
+    ``build_id`` is the build id in ``dataset.json``. If ``build_id`` is empty, opening the data set does not check that
+    the manifest and ``dataset.json`` belong together.
     """
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)

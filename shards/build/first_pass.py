@@ -85,9 +85,9 @@ def scan(
     stored as tiles. ``advance(1)`` is called after each file.
 
     Byte-identical files are all rejected if their labels differ. If they are assigned to different splits, only the
-    files of the split that comes last in ``SPLITS`` are kept. If the disk fails to deliver a file, the file is rejected
-    if ``reject_unreadable`` is set. Raises ``MachineTrouble`` if it is not set, and for other faults of the machine.
-    Raises ``InputError`` if a store does not answer.
+    files of the split that comes last in ``SPLITS`` are kept. If the disk fails to deliver a file and
+    ``reject_unreadable`` is set, the file is rejected. If ``reject_unreadable`` is not set, raises ``MachineTrouble``,
+    as for all other faults of the machine. Raises ``InputError`` if a store does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")

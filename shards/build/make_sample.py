@@ -98,7 +98,8 @@ def build_sample(
 
 
 def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a sample's ``.json`` member, from its manifest ``row``: label, identity and image properties.
+    """Returns the fields of a sample's ``.json`` member, from its manifest ``row``: label, identity and image
+    properties.
 
     These are all columns except those that locate the sample or hold its checksums. The content id and hashes are
     hexadecimal. A field has the same type in all members: null is replaced by ``""``, 0 or ``False``, since readers

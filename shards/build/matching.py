@@ -61,8 +61,8 @@ def _draw(
 ) -> np.ndarray:
     """Returns which images to keep, (n,) bool, such that every cell has the overall ratio of the classes.
 
-    A cell here is a combination of one cell per fact in ``chosen``, which maps each fact to the factor by which its
-    number of cells is increased. Within a cell, the images with the lowest ``rank``, of shape (n,), are kept.
+    A cell here is a combination of one cell per fact in ``chosen``. ``chosen`` maps each fact to the factor by which
+    its number of cells is increased. Within a cell, the images with the lowest ``rank``, of shape (n,), are kept.
     """
     total = [int((label == kind).sum()) for kind in (0, 1)]
     graded = sum(name in GRADED for name in chosen)

@@ -41,9 +41,12 @@ class BuildSettings:
     times (at 1 megapixel) and 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: unchanged, for programs that
     cannot read TIFFs with zstd (docs/readers.md)."""
     lossy: Lossy = "keep"
-    """How to store other images without random access: lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, images with
-    palettes, JPEGs with arithmetic coding or in CMYK, and TIFFs that contain JPEG data. ``tiles``: also as tiled TIFFs
-    with the same pixels, which are many times larger (docs/data.md). ``keep``: unchanged."""
+    """How to store all other images that lack random access. ``tiles``: also as tiled TIFFs with the same pixels, which
+    are many times larger (docs/data.md). ``keep``: unchanged.
+
+    These images are lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, images with palettes, JPEGs with arithmetic coding
+    or in CMYK, and TIFFs that contain JPEG data.
+    """
     lossy_over: Megapixels = 0.0
     """With ``lossy="tiles"``: number of megapixels that an image must exceed to be stored as tiles."""
     keep_progressive: bool = False

@@ -37,8 +37,8 @@ class UploadedShardTask:
     task: ShardTask
     url: str
     elsewhere: bool
-    """Whether the task may run on a machine other than the one that began the build. If so, the task creates a
-    temporary folder in the cache folder of the machine that runs it, works there, and deletes the folder at the end."""
+    """Whether the task may run on a machine other than the one that began the build. If so, the task works in a
+    temporary folder in the cache folder of the machine that runs it, and deletes that folder at the end."""
 
     @property
     def num_images(self) -> int:
@@ -70,7 +70,8 @@ class UploadedShardTask:
 def _own_folder(parent: Path) -> Iterator[Path]:
     """Context manager: creates a folder for one task, yields its path, and deletes it at the end.
 
-    The folder is locked until then. Folders without a lock were left by killed processes, and are deleted first.
+    The folder stays locked until it is deleted. Folders without a lock were left by killed processes, and are deleted
+    first.
     """
     parent.mkdir(parents=True, exist_ok=True)
     for path in parent.glob(f"{_TASK_PREFIX}*"):

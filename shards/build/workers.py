@@ -31,8 +31,8 @@ class _Channel:
     done: "Synchronized[int]"
     stop: "Synchronized[int]"
     silent: ExitStack
-    """Context that informs the user if nothing happens for a long time. Only the worker that starts first enters it,
-    and exits it after its first image."""
+    """Context manager that informs the user if nothing happens for a long time. Only the worker that starts first
+    enters it, and exits it after its first image."""
 
 
 class Task(Protocol):

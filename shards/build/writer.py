@@ -92,8 +92,8 @@ class _NoSamples(Exception):
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
     """Builds the shard of ``task``. ``advance()`` is called after every image; an exception from it stops the work.
 
-    Raises ``OSError`` if the files cannot be written, ``InputError`` if a source has changed since the first pass, and
-    ``MachineTrouble`` if the machine is at fault. Files appear whole or not at all.
+    Raises ``OSError`` if the files cannot be written, and ``InputError`` if a source has changed since the first pass.
+    Raises ``MachineTrouble`` if the machine is at fault. Files appear whole or not at all.
     """
     plan = task.plan
     rows: list[dict[str, Any]] = []
@@ -146,9 +146,9 @@ def _read_again(
 ) -> bytes | None:
     """Returns the bytes of ``source``, the next item of ``contents``, after checking them against the first pass.
 
-    If the disk failed to deliver them, raises ``MachineTrouble`` or, if ``task.reject_unreadable`` is set, appends to
-    ``rejected`` and returns ``None``. Raises ``InputError`` if the source can no longer be read for another reason, or
-    has changed.
+    If the disk failed to deliver them and ``task.reject_unreadable`` is set, appends to ``rejected`` and returns
+    ``None``. If it is not set, raises ``MachineTrouble``. Raises ``InputError`` if the source can no longer be read for
+    another reason, or has changed.
     """
     path = task.files.where(source.path)
     try:

@@ -90,7 +90,7 @@ _MARKUP = ("\\", "|", "`", "[", "]", "*")
 
 
 def markdown_text(text: str) -> str:
-    """Untrusted ``text`` as one line of Markdown, with all markup escaped.
+    """Returns untrusted ``text`` as one line of Markdown, with all markup escaped.
 
     The line contains no tags, links or images (which a reader's browser would fetch), and cannot end a table cell.
     """
@@ -165,8 +165,8 @@ def _code_of(main: Callable[[], int | None]) -> int:
 def _of_a_file(error: Exception) -> Exception | None:
     """Converts an ``OSError`` from a failing disk or a denied permission to an error with a one-sentence message.
 
-    Returns ``MachineTrouble`` if a disk or a network file system failed, ``InputError`` if permission for a named file
-    was denied, and ``None`` for any other error.
+    Returns ``MachineTrouble`` if a disk or a network file system failed, and ``InputError`` if permission for a named
+    file was denied. Returns ``None`` for any other error.
     """
     if not isinstance(error, OSError):
         return None

@@ -1,7 +1,9 @@
-"""Keeps a busy command from looking stuck: a progress bar over images, and a line of explanation in a long silence.
+"""Keeps a busy command from looking stuck, with a progress bar over images and, in a long silence, a line of
+explanation.
 
-Loading PyTorch and compiling kernels take seconds, or half a minute on a new machine, and may be triggered by code that
-shows no progress bar. A thread therefore inspects the stacks of the other threads once a second to detect either.
+Loading PyTorch and compiling kernels take seconds, or half a minute on a new machine. Code that shows no progress bar
+may trigger them. A thread therefore inspects the stacks of the other threads once a second to detect loading or
+compiling.
 """
 
 import os

@@ -16,8 +16,8 @@ _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
 """Matches the query of a URL without scheme and host, as in the requests that HTTP libraries log."""
 
 _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
-"""Schemes whose paths may contain an ``@``. For all other schemes, such as those of databases, everything before the
-last ``@`` is treated as user and password, because a password may contain any character."""
+"""Schemes whose paths may contain an ``@``. For all other schemes, such as those of databases, a password may contain
+any character. So everything before the last ``@`` is treated as user and password."""
 
 _LEAST_SECRET = 4
 """Number of consecutive characters of a secret that are treated as a leak if they occur in a text."""

@@ -18,8 +18,8 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""Maximum number of images that are opened to sample formats and sizes, evenly spaced among those that are cheap to
-read."""
+"""Maximum number of images that are opened to sample formats and sizes. They are evenly spaced among the images that
+are cheap to read."""
 _DEEPEST = 4
 _MOST_LINES = 60
 
@@ -35,13 +35,16 @@ class _Branch:
 
 
 def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -> list[str]:
-    """Returns lines of text that summarise a source for the user.
+    """Returns lines of text that summarise a source for the user. The lines call the source ``shown``.
 
-    The lines give the number of images in each class, the meaning of words in names and columns, the tree of folders
-    (each with its count, classes, generators and splits), and the totals by generator, split and file extension. The
-    formats and megapixels are those of a sample of the images. If an image in this sample has more than ``lossy_over``
-    megapixels and can only be decoded whole, the lines also give the cost of ``--lossy tiles``. They call the source
-    ``shown``.
+    They give:
+
+    - the number of images in each class, and the meaning of words in names and columns;
+    - the tree of folders, each with its count, classes, generators and splits;
+    - the totals by generator, split and file extension;
+    - the formats and megapixels of a sample of the images;
+    - the cost of ``--lossy tiles``, if an image in this sample has more than ``lossy_over`` megapixels and can only be
+      decoded whole.
     """
     labels = Counter(sources.table.column("label").to_pylist())
     classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))

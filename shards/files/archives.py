@@ -34,7 +34,7 @@ def archive_kind(path: Path) -> str:
     """Returns the kind of archive that a file is, such as ``zip``, ``gzip`` or ``tar``; ``""`` if it is not an archive.
 
     Also returns ``""`` if the file cannot be opened. Raises ``MachineTrouble`` for faults of the machine, such as a
-    failing disk, so that an archive that could not be read is not silently skipped.
+    failing disk. Otherwise, an archive that could not be read would be skipped silently.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))

@@ -1,8 +1,8 @@
 """Reads untrusted manifests. Refuses compressed manifests, and checks every index and offset in a manifest.
 
-Arrow's readers trust the values in a file: they follow the offsets of a text column and the codes of a dictionary
+Arrow's readers trust the values in a file. They follow the offsets of a text column and the codes of a dictionary
 column unchecked, and unpack compressed buffers to whatever size the file claims. Here offsets, codes and buffers are
-checked first, so that a damaged or hostile ``samples.arrow`` causes an error instead of a crash or exhausted memory.
+checked first. A damaged or hostile ``samples.arrow`` then causes an error instead of a crash or exhausted memory.
 """
 
 import mmap

@@ -1,8 +1,8 @@
 """Writes files atomically: under a temporary name, which is replaced by the final name when the file is complete.
 
-A temporary name contains the host, the process id and a random number, because containers that share a folder may have
-the same host name and process ids. The writer locks its file, so a temporary file without a lock was left behind by a
-killed process.
+A temporary name contains the host, the process id and a random number. The random number is needed because containers
+that share a folder may have the same host name and process ids. The writer locks its file, so a temporary file without
+a lock was left behind by a killed process.
 """
 
 import os

@@ -1,10 +1,13 @@
 """Typed JSON documents, validated before they are written and when they are read.
 
-A type is declared in one of two ways. Data that code works with is a ``msgspec.Struct`` (or a dataclass), and documents
-are converted to it. Tables of results that are only assembled and displayed are ``TypedDict``s: documents are only
-validated against them, and keep fields that the type does not name. In both cases, mypy knows the fields. If a document
-does not match its type, the error names the first invalid field and its value: ``document.rows[3].models.first.auroc =
-'x' is not a number``.
+A type is declared in one of two ways:
+
+- Data that code works with has a ``msgspec.Struct`` or a dataclass as its type. Documents are converted to this type.
+- Tables of results that are only assembled and displayed have a ``TypedDict`` as their type. Documents are only
+  validated against it, and keep fields that it does not name.
+
+In both cases, mypy knows the fields. If a document does not match its type, the error names the first invalid field and
+its value: ``document.rows[3].models.first.auroc = 'x' is not a number``.
 """
 
 import json
@@ -59,7 +62,8 @@ _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `
 
 
 def typed_document(values: object, kind: type[Kind], where: str = "document") -> Kind:
-    """Converts ``values`` to the type ``kind``. If this is a ``TypedDict``, only checks and returns them unchanged.
+    """Converts ``values`` to the type ``kind``. If ``kind`` is a ``TypedDict``, only checks ``values`` and returns them
+    unchanged.
 
     ``values`` consists of dicts, lists and plain values. Raises ``ValueError`` naming the first field that is missing,
     unknown or of another type. The message refers to the whole document as ``where``.

@@ -1,8 +1,8 @@
 """Checks untrusted strings that become file names, both where they are read and where they are used.
 
 The description of a data set, a manifest, the plan of a build or a listing from a store may contain any string. A
-string that is used as a file name must be a digest or a plain name, so that it cannot lead outside the folder that it
-is joined to.
+string that is used as a file name must be a digest or a plain name. It then cannot lead outside the folder to which it
+is appended.
 """
 
 import os

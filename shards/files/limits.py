@@ -1,7 +1,7 @@
 """Size limits for untrusted input files; larger files are refused.
 
-Without them, a file of a few kilobytes could make a program allocate any amount of memory. They are far above what real
-data needs. The environment variable ``GLASS_<NAME>`` overrides the default of the limit ``<NAME>``.
+Without them, a file of a few kilobytes could make a program allocate any amount of memory. The limits are far above
+what real data needs. The environment variable ``GLASS_<NAME>`` overrides the default of the limit ``<NAME>``.
 """
 
 import os

@@ -28,8 +28,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 WARN_AFTER_S, WARN_AFTER_DOWNLOAD_S = 5.0, 60.0
-"""Seconds to wait for a lock before a warning is logged. The first is for locks that are held only briefly, the second
-for the lock of a download, which is held until the download ends."""
+"""Seconds to wait for a lock before a warning is logged. The first is for locks that are held only briefly. The second
+is for the lock of a download, which is held until the download ends."""
 
 _MOST_COMMAND = 120
 
@@ -55,8 +55,8 @@ def locked_or_waited(path: Path) -> Iterator[int | None]:
 
     Creates the file if it is missing. Yields its descriptor if it could be locked at once. If another process holds the
     lock, waits for a shared lock instead, yields ``None``, and holds the shared lock until the block ends. Waiting for
-    an exclusive lock could take too long, since the other process may keep a shared lock on the finished file for as
-    long as it runs.
+    an exclusive lock could take too long: the other process may keep a shared lock on the finished file for as long as
+    it runs.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -1,7 +1,8 @@
 """Checks, before a command starts its work, whether its output can be written and may replace an existing file.
 
 Every command calls :func:`check_output` for each file that it will write, or :func:`make_folder` for its output folder.
-An existing file is replaced only if its contents show that a command of this project wrote it; any other is left alone.
+An existing file is replaced only if its contents show that a command of this project wrote it. Any other file is left
+alone.
 """
 
 import errno

@@ -34,8 +34,8 @@ def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.P
     If ``buffer_bytes`` is given, columns are read in pieces of that size, which are discarded after use. Otherwise,
     pyarrow keeps the whole file in memory even when it is read in batches.
 
-    Raises ``OSError`` or an Arrow exception if it is not a Parquet file, and ``ValueError`` if it declares more rows or
-    bytes than ``shards.files.limits`` allow. Files written by this project contain checksums; if their bytes have
+    Raises ``OSError`` or an Arrow exception if it is not a Parquet file. Raises ``ValueError`` if it declares more rows
+    or bytes than ``shards.files.limits`` allow. Files written by this project contain checksums; if their bytes have
     changed, reading them raises ``OSError``.
     """
     if isinstance(path, Path):

@@ -33,7 +33,7 @@ _UNPACKED_FREELY = 64 << 20
 
 
 def most_unpacked(num_packed: int) -> int:
-    """Maximum number of bytes that ``num_packed`` bytes may unpack to.
+    """Returns the maximum number of bytes that ``num_packed`` bytes may unpack to.
 
     Images are already compressed, so a higher ratio indicates a decompression bomb.
     """
@@ -46,8 +46,8 @@ def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = Fal
     With ``gzipped``, the tar may be compressed by gzip; offsets then refer to the unpacked tar. Appends a note for the
     user to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
 
-    Raises ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble`` if
-    the machine is at fault.
+    Raises ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off. Raises ``MachineTrouble``
+    if the machine is at fault.
     """
     try:
         num_bytes, beginning = read_or_end(path, lambda: _size_and_beginning(path))

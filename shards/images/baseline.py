@@ -50,10 +50,10 @@ class NotConvertible(Exception):
 def to_baseline(jpeg: bytes) -> bytes:
     """Converts ``jpeg`` to a baseline JPEG of one scan, with the same pixels.
 
-    The result is read back, and its coefficients and its pixels, decoded by Pillow, are compared with those of
-    ``jpeg``. Raises ``NotConvertible`` if anything differs, if the image is too large, or if libjpeg refuses the file.
-    Raises ``MachineTrouble`` for faults of the machine, such as a full disk, because these must not influence the form
-    in which an image is stored. Not thread-safe, because jpeglib keeps global state.
+    The result is read back. Its coefficients, and its pixels as decoded by Pillow, are compared with those of ``jpeg``.
+    Raises ``NotConvertible`` if anything differs, if the image is too large, or if libjpeg refuses the file. Faults of
+    the machine, such as a full disk, must not influence the form in which an image is stored, so they raise
+    ``MachineTrouble``. Not thread-safe, because jpeglib keeps global state.
     """
     try:
         source, jpeg = jpeg, _with_tables(jpeg, read_header(jpeg))

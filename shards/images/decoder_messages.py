@@ -98,7 +98,8 @@ def _end() -> None:
 def libtiff_silenced() -> bool:
     """Switches off the messages of the libtiff that Pillow loaded. Returns whether that library was found.
 
-    No errors are lost: Pillow does not switch off the messages itself, but raises an exception for every error.
+    No errors are lost, because Pillow also raises an exception for every error. Pillow does not switch off the messages
+    itself.
     """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:

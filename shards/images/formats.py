@@ -189,8 +189,7 @@ def count_frames(image: ImageFile.ImageFile) -> int:
     """Number of frames of an opened animation; 2 for a TIFF of two or more pages; 1 for any other image.
 
     Only the first frame is ever read, so an image is not rejected for damage in later frames. The pages of a TIFF are
-    not all counted, because the directory of each page may be anywhere in the file, and following all of them can take
-    hours.
+    not all counted. Each page's directory may be anywhere in the file, and following all of them can take hours.
     """
     if image.format == "TIFF":
         return 1 + bool(getattr(image, "is_animated", False))

@@ -1,7 +1,8 @@
 """Reads the header of a JPEG XL codestream (ISO 18181-1): size, orientation and bit depth, without decoding.
 
 Pillow's plugin for JPEG XL decodes a file as soon as it is opened, and rotates the pixels. The pixel limit must be
-enforced before that, which requires the size, and undoing the rotation afterwards requires the orientation.
+enforced before the plugin opens the file, so the size must be known. The orientation is needed to undo the rotation
+afterwards.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Computes everything that needs all pixels in one pass over them: hash, global view and channel sums.
+"""Computes the hash, the global view and the channel sums of an image in one pass over its pixels.
 
 ``shards.images.resampling`` shrinks the pixels strip by strip, right after hashing, while each strip is still in the
 CPU cache. Pillow's ``resize``, used before, accounted for most of the time spent on a sample after decoding.

@@ -1,9 +1,14 @@
 """Decodes image files to 8-bit RGB with Pillow, the reference decoder of this project.
 
-Pixels are returned as stored. Orientation (EXIF, tags, boxes) is never applied; where a plugin applies it, it is undone
-(``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``). Alpha is dropped, palettes and grey are expanded,
-CMYK is converted by Pillow, 16-bit values are scaled to 8 bits (value / 257, rounded), and ICC profiles are ignored. Of
-an animation, only the first frame is read; of an APNG, the default image, even if it is not part of the animation.
+Pixels are returned as stored:
+
+- Orientation (EXIF, tags, boxes) is never applied. Where a plugin applies it, the rotation is undone
+  (``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``).
+- Alpha is dropped, palettes and grey are expanded, and CMYK is converted by Pillow.
+- 16-bit values are scaled to 8 bits (value / 257, rounded).
+- ICC profiles are ignored.
+- Of an animation, only the first frame is read. Of an APNG, only the default image is read, even if it is not part of
+  the animation.
 """
 
 import hashlib
@@ -67,7 +72,7 @@ def global_view(rgb: np.ndarray, size: int) -> np.ndarray:
 def pixel_sha256(pixels: np.ndarray | Image.Image) -> bytes:
     """SHA-256 of the pixels of a (height, width, 3) uint8 array or an RGB Pillow image.
 
-    The hash is computed over height and width as little-endian uint32 (8 bytes), then the rows from the top, each pixel
+    The hash covers height and width as little-endian uint32 (8 bytes), then the rows from the top. Each pixel is hashed
     as red, green, blue. Images of different shapes differ in the first 8 bytes. Nothing else in a file is hashed, so
     that files with equal pixels have the same hash whatever their metadata or format. The first 64 bits of the hash are
     the content id.

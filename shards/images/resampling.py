@@ -1,8 +1,8 @@
 """Pillow's ``resize`` in compiled code: the same result, bit for bit, in a fraction of the time.
 
 The integer arithmetic is Pillow's: filter weights are 22-bit fixed-point numbers. An image is first resized
-horizontally and rounded to 8 bits, then resized vertically. Pillow processes one pixel at a time. The code here
-multiplies 16 values by a weight in one step when resizing horizontally: four adjacent bytes (a pixel and the red value
+horizontally and rounded to 8 bits, then resized vertically. Pillow processes one pixel at a time. When resizing
+horizontally, the code here multiplies 16 values by a weight in one step: four adjacent bytes (a pixel and the red value
 of the next) in each of four rows. When resizing vertically, it relies on the compiler to vectorise the loop.
 """
 
@@ -21,9 +21,10 @@ __all__ = ["filter_weights", "resample_columns", "resample_rows", "resampled"]
 
 Pixels = npt.NDArray[np.uint8]
 Weights = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""Filter weights for resizing one axis to ``target`` pixels, as a pair of arrays. For each target pixel, the first
-array, (target, 2), has the index of the first contributing source pixel and the number of contributing source pixels.
-The second, (target, K), has their fixed-point weights; K is at least the largest of these numbers."""
+"""Filter weights for resizing one axis to ``target`` pixels, as a pair of arrays. The first array, (target, 2), has two
+numbers for each target pixel: the index of the first contributing source pixel, and the number of contributing source
+pixels. The second array, (target, K), has the fixed-point weights of these source pixels; K is at least the largest
+number of contributing pixels."""
 
 _PRECISION_BITS = 22
 _HALF = 1 << (_PRECISION_BITS - 1)
@@ -110,9 +111,9 @@ def filter_weights(source: int, target: int, cubic: bool) -> Any:
 def _four_rows(typing_context: Any, source: Any, pitch: Any, weights: Any, count: Any, out: Any, out_pitch: Any) -> Any:
     """Computes one pixel at the address ``out``, and the pixels in the same column of the next three rows.
 
-    Each pixel is the sum of ``count`` consecutive source pixels, starting at the address ``source``, multiplied by the
-    int32 weights at the address ``weights``, and rounded to 8 bits. ``pitch`` and ``out_pitch`` are the distances
-    between rows in bytes, in the source and in the output.
+    Each pixel is the weighted sum of ``count`` consecutive source pixels, starting at the address ``source``, rounded
+    to 8 bits. The int32 weights are at the address ``weights``. ``pitch`` and ``out_pitch`` are the distances between
+    rows in bytes, in the source and in the output.
     """
     byte, word = ir.IntType(8), ir.IntType(32)
     four_words, levels, values = (

@@ -16,7 +16,7 @@ _by_pillow = 0
 
 
 def resized(pixels: Pixels, width: int, height: int, *, cubic: bool = False) -> Pixels:
-    """``pixels`` (H, W, 3) uint8 resized to (``height``, ``width``, 3) with antialiasing, as by Pillow's ``resize``.
+    """Resizes ``pixels`` (H, W, 3) uint8 to (``height``, ``width``, 3) with antialiasing, as Pillow's ``resize`` does.
 
     The filter is bilinear or, with ``cubic``, bicubic. The result may be read-only.
     """
@@ -26,7 +26,8 @@ def resized(pixels: Pixels, width: int, height: int, *, cubic: bool = False) -> 
 def resized_part(
     pixels: Pixels, width: int, height: int, top: int, left: int, tall: int, wide: int, *, cubic: bool = False
 ) -> Pixels:
-    """The part of the result of :func:`resized` that begins at (``top``, ``left``): (``tall``, ``wide``, 3) pixels."""
+    """Returns the part (``tall``, ``wide``, 3) of the result of :func:`resized` that begins at row ``top`` and column
+    ``left``."""
     global _by_pillow
     if not parts_are_cheap(pixels, width, height):
         _by_pillow += pixels.shape[0] * pixels.shape[1]

@@ -1,8 +1,8 @@
 """Converts images of 16 bits per channel to 8 bits exactly: value / 257, rounded.
 
-Pillow keeps all 16 bits only for grey images. For colour images, it keeps only the high byte of each value, which for
-half of all values differs by one from the correct result. By swapping the byte order, Pillow's raw decoders can be made
-to keep the low byte instead, so colour images are decoded twice and the two bytes of each value are combined.
+Pillow keeps all 16 bits only for grey images. For colour images, it keeps only the high byte of each value. For half of
+all values, the high byte differs by one from the correct result. With the byte order swapped, Pillow's raw decoders
+keep the low byte instead. So colour images are decoded twice, and the two bytes of each value are combined.
 """
 
 import sys

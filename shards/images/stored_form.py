@@ -26,8 +26,8 @@ STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
 # Reasons for a lack of entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Size of a lossless image as tiles, relative to the size of the source file, above which the tiles are compressed
-again at a higher level, which takes ten times as long."""
+"""Largest accepted size of a lossless image stored as tiles, as a multiple of the size of the source file. If the tiles
+are larger, they are compressed again at a higher level, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
 """Formats in which drawings and screenshots are common. Their tiles may be smaller without TIFF's horizontal
 predictor."""
@@ -63,9 +63,9 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 
 
 def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
-    """The tiled TIFF made from the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
+    """Returns the tiled TIFF made from the image file ``data`` of format ``kind``, or ``None`` if it fails a check.
 
-    The TIFF is checked: the result is ``None`` if this project's reader or Pillow decodes other pixels from it.
+    ``rgb`` is the decoded image. The check fails if this project's reader or Pillow decodes other pixels from the TIFF.
     """
     from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 

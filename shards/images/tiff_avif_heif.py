@@ -7,9 +7,9 @@ behave differently:
 - HEIC images are rotated by libheif, by the boxes ``irot`` and ``imir``, and the EXIF orientation is set to 1;
 - AVIF images are not rotated, but EXIF is generated from the boxes, even if the file has none.
 
-The plugins here return the pixels as stored. The attribute ``file_orientation`` holds, as an EXIF orientation, the
-rotation that the file asks viewers to apply by means other than EXIF, such as boxes. Boxes take precedence over EXIF,
-as ISO 23008-12 requires.
+The plugins here return the pixels as stored. The attribute ``file_orientation`` is the rotation that the file requests
+by means other than EXIF, such as boxes. It is given as an EXIF orientation. Boxes take precedence over EXIF, as ISO
+23008-12 requires.
 """
 
 import io
@@ -84,8 +84,8 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
     """Raises ``RejectedImage`` for a TIFF with separate planes that Pillow would misread.
 
-    These are planes of 16 bits, which it would read as 8-bit values, and uncompressed planes with reversed bit order,
-    whose bits it would leave reversed.
+    Pillow would read planes of 16 bits as 8-bit values. In uncompressed planes with reversed bit order, it would leave
+    the bits reversed.
     """
     if max(tags.get(_BITS, (1,))) == 16:
         raise RejectedImage("unsupported_mode", "16-bit TIFF with separate planes")

@@ -1,8 +1,8 @@
 """Decides which images are stored as tiles, based on the file headers, without decoding anything.
 
 Tiles let a crop be read without decoding the whole image. Tiling hardly changes the size of lossless images, so they
-are tiled by default. It makes lossy images many times larger, so those without random access are tiled only with
-``--lossy tiles``.
+are tiled by default. Tiling makes lossy images many times larger, so lossy images without random access are tiled only
+with ``--lossy tiles``.
 """
 
 from dataclasses import dataclass

@@ -46,10 +46,10 @@ def has_ff(word: Scalar) -> bool:
 def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: Scalar) -> tuple[Scalar, Scalar]:
     """Copies ``data[start:end]`` to ``out[at:]`` without stuffed zeros, up to the first marker.
 
-    Returns the offsets after the last byte read from ``data`` (``end``, or the offset of a marker's FF) and after the
-    last byte written to ``out``. The caller must ensure ``end <= data.size`` and ``at + (end - start) + 8 <=
-    out.size``. An FF in the last byte counts as data, since the byte that distinguishes a stuffed zero from a marker is
-    outside the range.
+    Returns two offsets: the one after the last byte read from ``data`` (``end``, or the offset of a marker's FF), and
+    the one after the last byte written to ``out``. The caller must ensure ``end <= data.size`` and ``at + (end - start)
+    + 8 <= out.size``. An FF in the last byte counts as data, since the byte that distinguishes a stuffed zero from a
+    marker is outside the range.
     """
     while start + U8 <= end:
         word = load_word(data, start)
@@ -99,7 +99,8 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Like :func:`_step`, but consumes one symbol only: the first of ``entry``, or the next in ``window`` if that is 0.
+    """Like :func:`_step`, but consumes one symbol only: the first of ``entry``, or, if ``entry`` is 0, the next in
+    ``window``.
 
     Needed if the first code is too long for the lookup table, or if the symbols after it belong to the next block.
     """
@@ -116,8 +117,8 @@ def _step_alone(
 def _step(words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar) -> tuple[Scalar, Scalar, Scalar]:
     """Decodes the next symbols of a block, given that ``k`` of its coefficients have been decoded.
 
-    Returns the number of bits consumed, the new value of ``k`` (65 if the code is invalid), and 1 if the block ends
-    here or else 0.
+    Returns the number of bits consumed, the new value of ``k``, and whether the block ends here (1 or 0). The new value
+    of ``k`` is 65 if the code is invalid.
     """
     entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
     reach = k + ((entry >> uint64(10)) & uint64(127))

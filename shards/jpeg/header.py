@@ -108,9 +108,9 @@ class JpegHeader:
     segments: tuple[Segment, ...]
     """All marker segments in order, including frame and scan header."""
     sof_offset: int
-    """Offset of the frame header's payload (the precision byte)."""
+    """Offset of the frame header's payload, which begins with the precision byte."""
     sos_offset: int
-    """Offset of the scan header's payload (the number of components)."""
+    """Offset of the scan header's payload, which begins with the number of components."""
     quant_tables: dict[int, QuantTable]
     huffman_tables: dict[int, tuple[int, int]]
     """``class << 4 | index`` → (offset, length) of the table, which begins with its Tc/Th byte."""

@@ -106,9 +106,9 @@ class SegmentParser:
                 return self.data[position - 1], position
 
     def take(self, segment: Segment) -> None:
-        """Parses ``segment``, and stores its contents if decoding depends on them.
+        """Parses ``segment``. If decoding depends on its contents, stores them.
 
-        This is true of frame headers, tables, restart intervals, and JFIF and Adobe markers. Other segments are
+        Decoding depends on frame headers, tables, restart intervals, and JFIF and Adobe markers. Other segments are
         ignored.
         """
         marker, start = segment.marker, segment.offset

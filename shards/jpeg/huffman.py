@@ -224,8 +224,8 @@ def build_pair(
 def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
     """Fills the parts ``START`` and ``DC`` of a pair.
 
-    ``singles`` and ``lengths`` describe the AC table, because after its DC symbol, an entry of ``START`` may contain AC
-    symbols.
+    ``singles`` and ``lengths`` describe the AC table. They are needed because an entry of ``START`` may contain AC
+    symbols after its DC symbol.
     """
     code = 0
     first = 0

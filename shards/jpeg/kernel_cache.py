@@ -1,13 +1,13 @@
 """Caches compiled kernels on disk. The cache keys depend on all source code that is compiled into a kernel.
 
-Numba caches compiled code beside the sources or in the user's cache folder, and raises an error if it can write to
-neither, for example in a container with ``--user`` or with a read-only home folder. In that case, this module uses a
+Numba caches compiled code beside the sources or in the user's cache folder. If it can write to neither, for example in
+a container with ``--user`` or with a read-only home folder, it raises an error. In that case, this module uses a
 temporary folder or, if that is not possible either, no cache. In both cases it logs one warning.
 
-Numba also considers cached code valid as long as the kernel's own file is unchanged, even if the kernel calls functions
-in other files or uses their constants. Such a kernel is therefore defined inside another function (``_compile`` below),
-which takes its own :func:`source_digest` as an argument. Because the kernel refers to this digest, it is part of the
-kernel's closure, and so of the cache key.
+Numba also considers cached code valid as long as the kernel's own file is unchanged. Changes in other files, which may
+hold functions or constants that the kernel uses, go unnoticed. Such a kernel is therefore defined inside another
+function (``_compile`` below), which takes its own :func:`source_digest` as an argument. The kernel refers to this
+digest. The digest is thus part of the kernel's closure, and so of the cache key.
 
     def _compile(digest: str):
         @cached
@@ -165,8 +165,8 @@ class _Cache(FunctionCache):
 def source_digest(maker: Callable[..., Any]) -> str:
     """Returns the SHA-256 of everything that is compiled into the kernels that ``maker`` defines.
 
-    Covers the source files of all functions that the kernels call, the constants that the kernels and these functions
-    use, and whether bounds checks are enabled.
+    This covers the source files of all functions that the kernels call, and the constants that the kernels and these
+    functions use. It also covers whether bounds checks are enabled.
     """
     files, constants = reached(maker)
     digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())

@@ -1,12 +1,13 @@
 """Helpers for all compiled kernels: decorators, and functions that read and write memory.
 
 A kernel is a compiled function that Python calls; ``shards.jpeg.kernel_cache`` caches kernels. Memory is passed to
-kernels as addresses and lengths: with array arguments, each kernel would be compiled twice, for read-only and for
+kernels as addresses and lengths. With array arguments, each kernel would be compiled twice: for read-only and for
 writable arrays. The caller must keep the memory alive.
 
-Functions that are called by kernels have the decorator ``compiled`` or ``inlined``. These run them without the GIL and
-without Numba's reference counting, which costs atomic instructions at every call and for every array attribute, and
-took a third of the time of a splice. Without reference counting, such functions must not allocate memory.
+Functions that are called by kernels have the decorator ``compiled`` or ``inlined``. The decorators run them without the
+GIL and without Numba's reference counting. Reference counting costs atomic instructions at every call and for every
+array attribute. It took a third of the time of a splice. Without reference counting, such functions must not allocate
+memory.
 """
 
 import sys
@@ -39,8 +40,8 @@ __all__ = [
 compiled = partial(njit, nogil=True, _nrt=False)
 inlined = partial(njit, nogil=True, _nrt=False, forceinline=True)
 pasted = partial(njit, nogil=True, inline="always")
-"""Decorator for compiled functions that return an array, which functions with the decorator ``compiled`` must not do.
-Numba copies a ``pasted`` function into its callers before it infers types."""
+"""Decorator for compiled functions that return an array. (Functions decorated with ``compiled`` must not return
+arrays.) Numba copies a ``pasted`` function into its callers before it infers types."""
 
 Scalar = Any
 """Type of an integer inside a kernel: uint64 for indices and bits, int64 for everything else."""

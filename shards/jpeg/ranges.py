@@ -1,9 +1,13 @@
 """Computes which bytes of a JPEG a splice reads, from the entry points alone.
 
-The ``.mcu`` member states where in the file each entry point is, so the byte ranges that a window needs are known
-before any byte of the image is fetched. They comprise the header segments that spliced files repeat, the bytes that
-identify the file, and, for each row of MCUs (minimum coded units) in a window, the bytes from the preceding entry point
-to the following one. :mod:`shards.jpeg.entry_points` documents the format.
+The ``.mcu`` member states where in the file each entry point is. The byte ranges that a window needs are therefore
+known before any byte of the image is fetched. They comprise:
+
+- the header segments that spliced files repeat;
+- the bytes that identify the file;
+- for each row of MCUs (minimum coded units) in a window, the bytes from the preceding entry point to the following one.
+
+:mod:`shards.jpeg.entry_points` documents the format.
 """
 
 from dataclasses import dataclass
@@ -45,7 +49,7 @@ markers."""
 
 MARGIN = 4
 """Number of pixels on each side of a window that chroma upsampling may need. Interpolation itself needs up to two. The
-rest ensure that each component has at least three samples, because libjpeg-turbo does not interpolate with fewer."""
+other two ensure that each component has at least three samples; with fewer, libjpeg-turbo does not interpolate."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # a Huffman table is the longest header part
 _KIND_FRAME = 0

@@ -39,10 +39,13 @@ def _unstuff_scan(
 ) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     """Copies the scan, starting at ``start``, to ``out`` without stuffed zeros and restart markers.
 
-    Sets ``gaps[i]`` to (offset in ``out`` at which bytes were dropped, total number of bytes dropped so far), and
-    ``ends[i]`` to the offset in ``out`` at which restart interval i ends. Returns the offset in ``data`` of the marker
-    that ends the scan (or ``data.size``), the number of bytes in ``out``, the number of gaps, and the number of
-    intervals. If the restart markers are out of order, the number of intervals is 0.
+    Sets ``gaps[i]`` to (offset in ``out`` at which bytes were dropped, total number of bytes dropped so far). Sets
+    ``ends[i]`` to the offset in ``out`` at which restart interval i ends. Returns:
+
+    - the offset in ``data`` of the marker that ends the scan (or ``data.size``);
+    - the number of bytes in ``out``;
+    - the number of gaps;
+    - the number of intervals, or 0 if the restart markers are out of order.
     """
     size = uint64(data.size)
     position = start
@@ -180,8 +183,8 @@ def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -
 def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray) -> tuple[Any, Any, Scalar]:
     """Builds the pairs of lookup tables (``shards.jpeg.huffman``) of all components in ``words``.
 
-    Returns two arrays with, for every block of an MCU, the offset of its pair and the index of its component, followed
-    by a status. ``table_at`` (components, 2, 2) holds the start and end of each component's DC and AC tables in
+    Returns (offset of each block's pair, index of each block's component, status); the first two are arrays over the
+    blocks of an MCU. ``table_at`` (components, 2, 2) holds the start and end of each component's DC and AC tables in
     ``tables``.
     """
     singles = np.empty(1 << LOOKUP_BITS, np.uint32)

@@ -1,8 +1,8 @@
 """Fetches the description and the manifest of a data set in a store, and keeps them on the local disk.
 
 ``dataset.json`` is fetched every time a data set is opened. The manifest is kept in a folder whose name contains the
-digests of the address and of ``dataset.json``. It is therefore fetched only once per machine, and a data set that has
-been rebuilt gets a new folder.
+digests of the address and of ``dataset.json``. The manifest is therefore fetched only once per machine. When a data set
+has been rebuilt, its manifest gets a new folder.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
 def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
     """Raises ``InputError`` if the fetched manifest is not the one that was written with ``dataset.json``.
 
-    In this case, it first deletes the local ``dataset.json``, so that both files are fetched again the next time.
+    Before raising, deletes the local ``dataset.json``, so that both files are fetched again the next time.
     """
     if info.describes(folder / manifest_name):
         return
@@ -84,8 +84,8 @@ _ADDRESS, _MOST_ADDRESS = ".address", 4096
 read from it."""
 
 _in_use: dict[Path, int] = {}
-"""Cache folder → open descriptor whose lock protects the folder from deletion until this process ends, since the
-process may have mapped the manifest in it."""
+"""Maps each cache folder in use to an open descriptor. The descriptor's lock protects the folder from deletion until
+this process ends, since the process may have mapped the manifest in it."""
 
 
 def _use(folder: Path) -> None:
@@ -128,8 +128,8 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 def shard_cache(remote: RemoteFolder) -> ShardCache:
     """Returns the cache of whole shards on this machine, which all data sets share.
 
-    The folders of manifests and of builds count towards its size limit. If space is needed, those that no process uses
-    are deleted.
+    Folders of manifests and of builds also count towards its size limit. If space is needed, folders that no process
+    uses are deleted.
     """
     folder = remote.settings.folder
     others = (folder / "datasets", folder / "builds")

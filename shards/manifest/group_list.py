@@ -63,9 +63,11 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """Returns a note for the user with the number of images that the list put into a group, and of those not found.
+        """Returns a note for the user: how many images the list put into a group, and how many listed images were not
+        found.
 
-        ``hashes`` holds the SHA-256 of each image's file. Listed images that are not among them count as not found.
+        ``hashes`` holds the SHA-256 of each image's file. Listed images whose SHA-256 is not in ``hashes`` count as not
+        found.
         """
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)

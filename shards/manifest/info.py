@@ -141,7 +141,7 @@ def read_info(folder: Path, shown: str = "") -> DatasetInfo:
     """Reads ``dataset.json`` in ``folder``.
 
     Raises ``InputError`` if the file is missing, or has contents that this project would not write. The message names
-    the file as ``shown``, for example its address in a store, or by its path if ``shown`` is empty.
+    the file as ``shown``, for example its address in a store. If ``shown`` is empty, it names the path.
     """
     path = folder / INFO_NAME
     shown = shown or str(path)
@@ -180,7 +180,8 @@ def _names_sidecars(fields: Mapping[str, Any]) -> bool:
 
 
 def _require_digest(text: str, needed: bool) -> None:
-    """Raises ``ValueError`` unless ``text`` is a hexadecimal SHA-256. If it is not ``needed``, it may also be empty.
+    """Raises ``ValueError`` unless ``text`` is a hexadecimal SHA-256. If ``needed`` is false, ``text`` may also be
+    empty.
 
     This is a security check: digests become file names in the cache.
     """

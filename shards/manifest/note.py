@@ -1,7 +1,7 @@
 """The note of a data set: what every reader of a verdict must know about the data that its model was trained on.
 
 The note is one paragraph of plain text, and is copied from ``dataset.json`` to ``run.json``, the exported model,
-evaluations and verdicts. Each of these files may come from a stranger, so their types declare the field as a
+evaluations and verdicts. Each of these files may come from a stranger. Their types therefore declare the field as a
 :data:`Note`, which limits the note's length and characters wherever it is read.
 """
 

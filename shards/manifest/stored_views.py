@@ -48,7 +48,7 @@ class StoredViews:
         return len(self._offset)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """The global view of a row: (S, S, 3) uint8, read-only.
+        """Returns the global view of a row: (S, S, 3) uint8, read-only.
 
         Raises ``InputError`` if the shard is missing, or if the bytes at the view's offset are not a view.
         """

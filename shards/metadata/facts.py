@@ -80,8 +80,8 @@ class ImageFacts:
     """Number of bytes that hold the pixels (see ``shards.metadata.pixel_bytes``); 0 if no such bytes are found."""
     standard_bytes: int
     """``pixel_bytes``, made comparable between files. For a JPEG, an estimate of what ``pixel_bytes`` would be with the
-    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files, whose size depends mostly on the
-    settings of the compressor (zlib's level, filters, effort), which leave no trace in the pixels."""
+    standard's Huffman tables (``shards.jpeg.standard_bits``). 0 for lossless files: their size depends mostly on
+    compressor settings (zlib's level, filters, effort) that leave no trace in the pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file does not state it."""
     lossless: bool
@@ -123,7 +123,7 @@ def read_facts(data: bytes) -> ImageFacts:
 
 
 def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
-    """The properties of ``image``, which ``open_image`` opened from ``data``.
+    """Determines the properties of ``image``, which ``open_image`` opened from ``data``.
 
     If you decode the image as well, do so first: a PNG may carry its EXIF after the pixels.
     """
@@ -245,7 +245,8 @@ def _avif_bits(data: bytes) -> int:
 
 
 def _has_exif(image: ImageFile.ImageFile) -> bool:
-    """Whether the file has EXIF. A TIFF must have an EXIF directory: Pillow reports even its ordinary tags as EXIF."""
+    """Whether the file has EXIF. A TIFF must have an EXIF directory, since Pillow reports even its ordinary tags as
+    EXIF."""
     if image.format == "TIFF":
         return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
     return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))

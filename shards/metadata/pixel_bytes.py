@@ -48,7 +48,7 @@ class Extent(NamedTuple):
 
 
 def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:
-    """The extent of the first picture in the file ``data``, from which ``image`` was opened.
+    """Returns the extent of the first picture in the file ``data``, from which ``image`` was opened.
 
     Both numbers are between 0 and ``len(data)``, whatever the file claims.
     """

@@ -1,8 +1,8 @@
 """The source files of a build: those below a local folder, or below a URL in a store.
 
 The same names yield the same bytes from disk and from a store, so shards do not depend on where the images are kept.
-Failures are handled differently, however: a file that cannot be read from disk is one bad image, whereas a store that
-does not respond says nothing about the image and stops the build.
+Failures are handled differently, however. A file that cannot be read from disk is one bad image. A store that does not
+respond says nothing about the image, so it stops the build.
 """
 
 import os
@@ -91,7 +91,8 @@ class SourceFiles(Protocol):
         """Whether any of the files ``names`` exists. In a store, only a sample of them may be looked up."""
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """Up to ``most`` of ``names``, evenly spaced, that can be read cheaply even before :meth:`prepared`."""
+        """Returns up to ``most`` evenly spaced names of ``names`` that can be read cheaply even before
+        :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
         """Returns name → stamp of each file that can hold several images.
@@ -101,7 +102,8 @@ class SourceFiles(Protocol):
         """
 
     def only(self, names: Sequence[str]) -> "SourceFiles":
-        """Returns a copy for a worker that reads only ``names``. It holds no data about the millions of other files."""
+        """Returns a copy for a worker that reads only ``names``. The copy holds no data about the other files, of which
+        there may be millions."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
         """Returns a copy from which :meth:`read` can read the files in any order.

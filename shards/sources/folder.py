@@ -53,9 +53,9 @@ def read_folder(
 ) -> SourceList:
     """Finds the images below a folder, at any depth. Labels come from metadata tables in it and from folder names.
 
-    ``listed`` holds the files below the folder, if the caller has already listed them. Images that get a label from
-    neither are skipped, with a note. Raises ``InputError`` if a class is missing or if names contradict each other, and
-    ``OSError`` if a folder cannot be read.
+    Images that are labelled by neither a table nor a folder name are skipped, with a note. ``listed`` holds the files
+    below the folder, if the caller has already listed them. Raises ``InputError`` if a class is missing or if names
+    contradict each other, and ``OSError`` if a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
     listed = files.walk("") if listed is None else listed

@@ -1,9 +1,9 @@
 """Determines what the values in a table's label columns mean.
 
 Labels are never guessed. Words have the meaning given in ``shards.sources.words``. The meaning of a number comes from
-the first of these that gives one: its class name in the file or in the data set's card, the name of the column, the
-user. Contradictions are errors: if two columns give different labels, or if the user gave a number a different class
-than the file did.
+its class name in the file or in the data set's card. If it has none, the name of the column decides, and failing that,
+the user. It is an error if two columns give different labels, or if the user and the file give a number different
+classes.
 """
 
 import re
@@ -38,8 +38,8 @@ class _Column:
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Value → the name of its class, given by the file or the card, or the value itself if it has no such name. Omits
-    values such as "nan", which are not labels."""
+    """Maps each value to the name of its class in the file or the card. A value without such a name is mapped to
+    itself. Values that are not labels, such as "nan", are left out."""
     meanings: Mapping[str, int]
     """Value → label. Omits values whose meaning is unknown."""
     by: str
@@ -182,7 +182,7 @@ def _labels_given(texts: Mapping[str, str], words: Words) -> dict[str, int]:
 def _require_as_given(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
     """Raises ``InputError`` if the user gave a number one class but the file gives it the other.
 
-    Does nothing if another column has only the meanings that the user gave, since the user may have meant that column.
+    If another column has only the meanings that the user gave, does nothing, since the user may have meant that column.
     """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):

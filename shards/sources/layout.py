@@ -50,7 +50,8 @@ class Layout:
     counts: Mapping[Folder, int]
     """Number of images directly in each folder."""
     beside_real: bool
-    """Whether folders beside real images were assumed to hold generated images, because no name denotes those."""
+    """Whether folders beside real images were assumed to hold generated images, because no name denotes generated
+    images."""
 
     def notes(self) -> list[str]:
         """Notes on how names were understood, and on folders whose names give no class."""
@@ -141,10 +142,10 @@ def _require_real(folder: Folder, start: int) -> None:
 
 
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
-    """Returns the split that the names on a folder's path indicate.
+    """Returns the split that the names on a folder's path indicate, or ``""`` if they indicate none.
 
-    Returns ``""`` if they indicate none, or if the user wants all splits drawn at random. If the user does not, raises
-    ``InputError`` for a path that indicates two splits.
+    If the user wants all splits drawn at random, always returns ``""``. Otherwise raises ``InputError`` if the path
+    indicates two splits.
     """
     splits = list(dict.fromkeys(meanings[name].split for name in folder if meanings[name].split))
     if not splits or not rules.given_split:
@@ -160,9 +161,9 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
 def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
     """Finds the folders without a class that are assumed to hold generated images because they are beside real ones.
 
-    Returns folder → the name that lies beside the folder of real images, which is the folder's own name or that of a
-    folder above it. The folder of real images must have an unambiguous name: ``nature`` may denote a scene, so the
-    folders beside ``nature`` are not included.
+    Maps each of them to the name on its path that lies beside the folder of real images: its own name, or that of a
+    folder above it. The folder of real images must have an unambiguous name. For example, ``nature`` may denote a
+    scene, so folders beside ``nature`` are not included.
     """
     real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
     parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}

@@ -51,8 +51,8 @@ class Metadata:
     """Path of an image in the source → its row."""
     notes: list[str] = field(default_factory=list)
     unclear: list[tuple[Unclear, list[str]]] = field(default_factory=list)
-    """(error that says why a table gives no labels, images in that table). These images may still be labelled by
-    folder."""
+    """One pair for each table that gives no labels: (error that says why, images in that table). These images may still
+    be labelled by folder."""
 
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
         """Returns notes on the tables that gave no labels.

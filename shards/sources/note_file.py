@@ -17,8 +17,8 @@ __all__ = ["NOTE_NAME", "NoteFiles", "note_beside", "notes_among"]
 
 NOTE_NAME = "dataset_note.txt"
 _MOST_BYTES = 1 << 16
-"""Maximum size of a note file in bytes, including white space. A larger file is not read or, in a store that does not
-report the size, is read but not decoded."""
+"""Maximum size of a note file in bytes, including white space. A larger file is not read. If a store does not report
+the size, the file is read, but a larger file is not decoded."""
 _REMEDY = "correct it, or give --note, which overrides it"
 
 
@@ -30,7 +30,7 @@ class NoteFiles:
     names: tuple[str, ...] = ()
 
     def read(self) -> str:
-        """The note; ``""`` if there is no file. The notes of several files are joined, without repetitions.
+        """Returns the note, or ``""`` if there is no file. The notes of several files are joined, without repetitions.
 
         Raises ``InputError`` if a file cannot be read or holds no valid note, or if the joined note is too long.
         """

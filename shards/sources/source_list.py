@@ -57,7 +57,7 @@ class SourceList:
     files: SourceFiles
     """The files to which paths are relative."""
     table: pa.Table
-    """The images, with columns of ``SOURCE_SCHEMA``, sorted by all of them."""
+    """The images, with columns of ``SOURCE_SCHEMA``, sorted by all columns."""
     misnamed: list[str] = field(default_factory=list)
     """Files whose names are not valid UTF-8, with the offending bytes escaped."""
     notes: list[str] = field(default_factory=list)

@@ -43,7 +43,8 @@ _OF_LABELS = frozenset(map(plain_name, LABEL_COLUMNS))
 def plain_label(text: str) -> str:
     """Normalises a lower-case label: returns ``0`` or ``1`` for other spellings of these, and any other text unchanged.
 
-    JSON and tables contain ``true`` and ``false``, and a number column with missing values contains ``1.0``.
+    Such spellings are ``false`` and ``true`` in JSON and tables, and ``0.0`` and ``1.0`` in a number column with
+    missing values.
     """
     return _SAME_LABELS.get(text, text)
 

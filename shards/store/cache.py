@@ -37,7 +37,8 @@ _ATTEMPTS = 3
 
 
 class ShardCache:
-    """A cache in ``folder`` of files whose SHA-256 is known. With ``others``, it takes up at most ``max_bytes``.
+    """A cache in ``folder`` of files whose SHA-256 is known. Together with ``others``, it takes up at most
+    ``max_bytes``.
 
     ``others`` are further folders that count towards this limit; each of their subfolders is kept or deleted as a
     whole. Safe to use from several threads and processes on one machine. ``folder`` must not be on a network file
@@ -57,7 +58,7 @@ class ShardCache:
 
         To fetch it, ``fetch(path)`` is called. It must write to the existing file ``path``, and call :meth:`grow`
         before it writes beyond the first ``PIECE_BYTES``. Messages refer to the file as ``name``. Raises ``InputError``
-        if the disk is full, if the file is larger than the cache, if its checksum is wrong, or if ``sha256`` is not a
+        if the disk is full, if the file is larger than the cache or has a wrong checksum, or if ``sha256`` is not a
         hexadecimal SHA-256.
         """
         path = self._path(sha256)

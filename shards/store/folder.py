@@ -1,9 +1,14 @@
 """Folders in object stores and on web servers: ``s3://``, ``gs://``, ``http(s)://``, ``hf://``.
 
 All requests go through :class:`RemoteFolder`, and fsspec implements the protocols. This module adds what runs of
-several days need: a time limit for every request, retries with increasing pauses, checks of the length of every
-response, counts of requests and bytes, and a one-sentence error if the store does not respond. Credentials are taken
-from where each store's own tools look for them.
+several days need:
+
+- a time limit for every request, and retries with increasing pauses;
+- checks of the length of every response;
+- counts of requests and bytes;
+- a one-sentence error if the store does not respond.
+
+Credentials are taken from where each store's own tools look for them.
 """
 
 import re
@@ -162,7 +167,8 @@ class RemoteFolder:
         return None if found is None else found.size
 
     def children(self) -> list[tuple[str, bool]]:
-        """(name, whether it is a folder) for each entry of this folder, sorted; empty if the folder does not exist."""
+        """Returns (name, whether it is a folder) for each entry of this folder, sorted; empty if the folder does not
+        exist."""
         path = self._store.path("")
         try:
             return self._retried("", lambda: self._store.children(path))

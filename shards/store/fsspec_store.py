@@ -79,7 +79,7 @@ class FsspecStore:
             system.retries = 1  # retries are added by RemoteFolder
 
     def path(self, name: str) -> str:
-        """The path of the file ``name``, which is relative to the folder.
+        """Returns the path of the file ``name``, which is relative to the folder.
 
         The name may lead out of the folder, since the tars of an indexed data set may be beside it. Raises
         ``InputError`` if the name leads out of the bucket or host.

@@ -51,8 +51,8 @@ def retry(request: Callable[[], T], settings: RemoteSettings, clock: Clock, on_t
     """Calls ``request`` until it succeeds, with pauses between attempts. Returns its result.
 
     ``on_try(again)`` is called before each attempt; ``again`` is true from the second attempt on. Raises ``GaveUp``
-    after ``settings.attempts`` attempts, or at once if another attempt cannot help. Raises the ``OSError`` or
-    ``MemoryError`` itself if this machine is at fault: its disk is full, or it has no file descriptors left.
+    after ``settings.attempts`` attempts, or at once if another attempt cannot help. If this machine is at fault (its
+    disk is full, or it has no file descriptors left), raises the ``OSError`` or ``MemoryError`` itself.
     """
     started = clock.now()
     for attempt in range(1, settings.attempts + 1):

@@ -1,9 +1,9 @@
 """Writes the header of a spliced JPEG and caches the lookup tables of its source, inside compiled code.
 
-A set of lookup tables is built from the Huffman tables of one file. The array ``words`` caches ``SLOTS`` sets, because
-most files from one camera or program have the same Huffman tables, and building a set takes as long as splicing a crop.
-A set's key contains the bytes of these Huffman tables, and says which component uses which. Only one thread at a time
-may use a cache.
+A set of lookup tables is built from the Huffman tables of one file. The array ``words`` caches ``SLOTS`` sets: most
+files from one camera or program have the same Huffman tables, and building a set takes as long as splicing a crop. A
+set's key contains the bytes of these Huffman tables, and says which component uses which. Only one thread at a time may
+use a cache.
 """
 
 import numpy as np
@@ -54,10 +54,11 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 
 @compiled
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
-    """Writes everything that the lookup tables depend on to ``key``, and returns its length.
+    """Writes the key of a set of lookup tables to ``key``: everything on which the tables depend. Returns the key's
+    length.
 
-    For each component, the key contains the indices of its two tables, followed by the tables themselves unless an
-    earlier component uses the same two.
+    For each component, the key contains the indices of its two tables. If no earlier component uses the same two
+    tables, the tables themselves follow.
     """
     size = int64(0)
     for c in range(info[COMPONENTS]):

@@ -1,6 +1,6 @@
 """Reads a ``.mcu`` member and the header segments that it refers to, inside compiled code.
 
-Both the member and the JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image, and
+Both the member and the JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image. It
 writes the results to ``info``, a small int64 array that the rest of the splice reads. The constants below are indices
 into ``info``. A *status* is ``OK`` or a constant that says why a splice failed. :mod:`shards.jpeg.entry_points`
 documents the format.

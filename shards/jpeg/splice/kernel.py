@@ -103,7 +103,7 @@ def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
     """Sets ``area`` to the MCUs that cover a window and its margin. Returns false if the window is outside the image.
 
     A window that is partly outside counts as outside. The spliced JPEG consists of whole MCUs, but its declared width
-    and height stop at the right and bottom edges of the margin, so decoders skip the pixels beyond.
+    and height stop at the right and bottom edges of the margin. Decoders therefore skip the pixels beyond.
     """
     top, left = int64(window[0]), int64(window[1])
     bottom, right = top + int64(window[2]), left + int64(window[3])

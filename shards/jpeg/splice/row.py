@@ -214,7 +214,7 @@ def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
 
     ``tail`` is the index of the last entry point of the piece. With ``jump``, this entry point comes after the first
     MCU wanted, and its position in the unstuffed bits is stored in ``TAIL_BIT``. With ``exact``, the piece ends exactly
-    there.
+    at this entry point.
     """
     state, info = _state(work), _info(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -353,8 +353,8 @@ def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Wr
     """Appends the MCUs ``start`` … ``stop - 1`` to the output.
 
     Returns whether the bits and the index are valid, and the writer. ``Work.last`` is the address of the DC predictors
-    in the output. With ``needed``, they are updated to their values after the row, which the next row needs unless a
-    restart marker precedes it.
+    in the output. With ``needed``, the predictors are updated to their values after the row. The next row needs these
+    values unless a restart marker precedes it.
     """
     restart = _info(work)[RESTART]
     if not _enter(work, start):

@@ -1,8 +1,8 @@
 """Makes small JPEGs from windows of JPEGs by copying bits, without decoding pixels. This is called *splicing*.
 
-The pixels of the crop inside a spliced JPEG equal those of a full decode by the same decoder, bit for bit, as long as
-the JPEG is the one that was indexed. An index that is incomplete, or belongs to another file or version, is refused
-before use. Damage that occurs later within the scan is detected only by the shard's checksum. Splicing damaged bits is
+If the JPEG is the one that was indexed, the pixels of the crop inside a spliced JPEG equal those of a full decode by
+the same decoder, bit for bit. An index that is incomplete, or belongs to another file or version, is refused before
+use. Damage that occurs later within the scan is detected only by the shard's checksum. Splicing damaged bits is
 memory-safe, but the pixels may be wrong.
 """
 
@@ -106,9 +106,9 @@ class Splicer:
     ) -> Spliced:
         """Splices ``windows[i]``, (top, left, height, width), from the image ``jpegs[image_of[i]]``, for all i.
 
-        ``mcus`` are the ``.mcu`` members of ``jpegs``. All are contiguous uint8 arrays, such as views of a memory map;
-        only the bytes needed are read. Splicing is fastest if windows of the same image are consecutive. If a window
-        cannot be spliced, its ``Spliced.status`` says why.
+        ``mcus`` are the ``.mcu`` members of ``jpegs``. Both consist of contiguous uint8 arrays, such as views of a
+        memory map; only the bytes needed are read. Splicing is fastest if windows of the same image are consecutive. If
+        a window cannot be spliced, its ``Spliced.status`` says why.
         """
         windows = np.ascontiguousarray(windows, np.int32)
         image_of = np.ascontiguousarray(image_of, np.int64)

@@ -119,9 +119,9 @@ class FoundArchives:
     def take(self, name: str) -> list[str] | None:
         """Opens the archive ``name`` and returns the names of the files in it, or ``None`` if it is not an archive.
 
-        Returns ``[]`` if the archive is skipped, either because its unpacked files are beside it, or because it cannot
-        be read and there is a folder with the same name beside it. Otherwise raises the same errors as
-        :func:`open_archive`, and ``InputError`` if only some of its files have been unpacked.
+        Returns ``[]`` if the archive is skipped. It is skipped if its unpacked files are beside it. An unreadable
+        archive is skipped if a folder with the same name is beside it. Otherwise raises the same errors as
+        :func:`open_archive`, and ``InputError`` if only some of the archive's files have been unpacked.
         """
         path = self.root / name if name else self.root
         try:

@@ -28,8 +28,8 @@ class OpenedAs:
     path: Path
     stamp: Stamp
     gzipped: bool = False
-    """Whether it is a gzipped tar. Offsets then refer to the uncompressed tar, and reading at an offset decompresses
-    everything before it."""
+    """Whether the file is a gzipped tar. If so, offsets refer to the uncompressed tar, and reading at an offset
+    decompresses everything before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ def is_hidden(name: str) -> bool:
 
 
 def read_member(archive: OpenedAs, member: PackedMember) -> bytes:
-    """The bytes of a member.
+    """Returns the bytes of a member.
 
-    Raises ``RejectedImage`` if the member is damaged, is too large or must not be read, ``InputError`` if the archive
-    has changed since it was listed, and ``MachineTrouble`` if the machine is at fault.
+    Raises ``RejectedImage`` if the member is damaged, is too large or must not be read. Raises ``InputError`` if the
+    archive has changed since it was listed, and ``MachineTrouble`` if the machine is at fault.
     """
     if member.fault is not None:
         raise RejectedImage(*member.fault)

@@ -23,8 +23,10 @@ _COMPARED_GZIPPED = 3
 def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, PackedMember]]) -> bool:
     """Whether all images of an archive are already unpacked, in ``folder`` or in the folder that holds the archive.
 
-    ``folder`` is the folder named after the archive. A folder in which a file with the right name and size has the
-    wrong bytes is not considered a copy. Raises ``InputError`` if only some of the images have been unpacked.
+    ``folder`` is the folder named after the archive. If the archive holds no images, all its files are considered
+    instead. The names and sizes of all these files are compared, but the bytes of only some of them. If any of these
+    bytes differ, the folder is not considered a copy. Raises ``InputError`` if only some of the images have been
+    unpacked.
     """
     whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}
     images = {name: member for name, member in whole.items() if name.lower().endswith(tuple(FILE_SUFFIXES))}

@@ -27,8 +27,8 @@ __all__ = ["EmbeddedFiles", "ImageTable", "row_name"]
 
 _DIGITS = 9
 _AT_ONCE, _STORED_AT_ONCE = 2, 4
-"""Number of tables read concurrently, each with a few pieces in memory: two on a disk, where one is read while the
-other's images are written, and four in a store, to hide its latency."""
+"""Number of tables read concurrently, each with a few pieces in memory. On a disk, two: one is read while the other's
+images are written. In a store, four, to hide its latency."""
 _ADDRESSES = (b"http://", b"https://", b"s3://", b"gs://", b"hf://")
 _MOST_SHOWN = 80
 

@@ -85,8 +85,8 @@ def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[s
     """Returns the tables that belong to the data set, sorted: those in ``names``, except for caches.
 
     In a folder written by ``save_to_disk`` of the ``datasets`` library, only the tables named in the state file belong
-    to the data set; any others are caches left behind by ``map()``. Raises ``InputError`` if a table named there is
-    missing.
+    to the data set; any others are caches left behind by ``map()``. Raises ``InputError`` if a table named in the state
+    file is missing.
     """
     found: set[str] = set()
     folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}
@@ -127,8 +127,8 @@ def missing_parts(names: Iterable[str]) -> list[str]:
 def folder_of(name: str, words: Words) -> Folder:
     """Returns the folder names on a table's path, followed by the table's own name as if it were a folder.
 
-    Numbers and words such as ``part`` are removed from the file name. If it ends with a split, the split becomes a
-    folder of its own: ``ai-train`` → ``ai``, ``train``.
+    Numbers and words such as ``part`` are removed from the file name. If the file name ends with a split, the split
+    becomes a folder of its own: ``ai-train`` → ``ai``, ``train``.
     """
     path = PurePosixPath(name)
     numbered = _OF_MANY.fullmatch(path.stem)

@@ -19,7 +19,7 @@ __all__ = ["LOOK_BYTES", "TABLE_SUFFIXES", "TableFile", "open_table"]
 
 TABLE_SUFFIXES = (".parquet", ".arrow")
 LOOK_BYTES = 1 << 20
-"""Number of bytes to read at a time from a column: of a local table, or of any table if only one image is needed."""
+"""Number of bytes read from a column at a time if the table is local or if only one image is needed."""
 
 
 class TableFile(Protocol):
