@@ -74,7 +74,7 @@ class TurnsRow(ImageRow):
 
 
 class Measured(TypedDict):
-    """The document of a bench that reports ratios."""
+    """The document that a bench writes if it reports ratios."""
 
     bench: str
     environment: Environment
@@ -95,7 +95,7 @@ class ImageSet(TypedDict):
 
 
 class OnImages(Measured):
-    """The document of a bench that compares methods on sets of images."""
+    """The document that a bench writes if it compares methods on sets of images."""
 
     skipped: dict[str, str]
     methods: dict[str, str]
@@ -109,13 +109,13 @@ class DecodeRow(TurnsRow):
 
 
 class Decode(OnImages):
-    """The document of ``bench decode``."""
+    """The document that ``bench decode`` writes."""
 
     rows: list[DecodeRow]
 
 
 class Build(OnImages):
-    """The document of ``bench build``."""
+    """The document that ``bench build`` writes."""
 
     rows: list[TurnsRow]
 
@@ -129,7 +129,7 @@ class LoaderRow(TurnsRow):
 
 
 class Loader(Measured):
-    """The document of ``bench loader``."""
+    """The document that ``bench loader`` writes."""
 
     skipped: dict[str, str]
     samples: int
@@ -151,7 +151,7 @@ class RemoteRow(ImageRow):
 
 
 class Remote(TypedDict):
-    """The document of ``bench remote``."""
+    """The document that ``bench remote`` writes."""
 
     bench: str
     environment: Environment

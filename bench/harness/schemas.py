@@ -42,7 +42,7 @@ class ScaleRow(TypedDict):
 
 
 class Scale(TypedDict):
-    """The document of ``bench scale``."""
+    """The document that ``bench scale`` writes."""
 
     bench: str
     goals: dict[str, Number]
@@ -85,7 +85,7 @@ class SoakSeries(TypedDict):
 
 
 class Soak(TypedDict):
-    """The document of ``bench soak``, a long-running test with injected faults."""
+    """The document that ``bench soak`` writes. It is a long-running test with injected faults."""
 
     bench: str
     environment: Environment
@@ -103,7 +103,7 @@ class SpectrumRow(TypedDict):
 
 
 class Spectrum(TypedDict):
-    """The document of ``bench spectrum``."""
+    """The document that ``bench spectrum`` writes."""
 
     bench: str
     data: str
@@ -124,7 +124,7 @@ class DoctorRow(TypedDict):
 
 
 class Doctor(TypedDict):
-    """The document of ``bench doctor``."""
+    """The document that ``bench doctor`` writes."""
 
     bench: str
     gpu_half: str
@@ -145,7 +145,7 @@ class GpuRow(TypedDict):
 
 
 class Gpu(TypedDict):
-    """The document of ``bench gpu``."""
+    """The document that ``bench gpu`` writes."""
 
     bench: str
     device: str
@@ -167,7 +167,7 @@ class RunOfAll(TypedDict):
 
 
 class All(TypedDict):
-    """The document of ``bench all``."""
+    """The document that ``bench all`` writes."""
 
     bench: str
     results: str
@@ -175,7 +175,7 @@ class All(TypedDict):
 
 
 class Report(TypedDict):
-    """The document of ``bench report``."""
+    """The document that ``bench report`` writes."""
 
     bench: str
     compared: dict[str, int]

@@ -56,7 +56,7 @@ class MemoryRow(StepRow):
 
 
 class Memory(Measured):
-    """The document of ``bench memory``."""
+    """The document that ``bench memory`` writes."""
 
     fits: list[MemoryFit]
     rows: list[MemoryRow]
@@ -81,7 +81,7 @@ class TrainRow(StepRow):
 
 
 class Train(TypedDict):
-    """The document of ``bench train``."""
+    """The document that ``bench train`` writes."""
 
     bench: str
     environment: Environment

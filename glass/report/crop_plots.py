@@ -1,5 +1,5 @@
-"""Plots the results of a crop study against the number of crops: cost of training, and quality and cost of
-prediction."""
+"""Plots the results of a crop study against the number of crops: training cost, prediction quality and prediction
+cost."""
 
 from collections.abc import Mapping, Sequence
 

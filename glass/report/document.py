@@ -157,7 +157,8 @@ class RobustnessSummary(TypedDict):
 
 
 class RunReport(TypedDict):
-    """The entry of one run. A further field, named after the split, holds its metrics and :class:`SplitResults`."""
+    """The entry for one run. It has one more field, whose name is that of the evaluated split: an object with the
+    metrics on that split and the fields of :class:`SplitResults`."""
 
     training: FinishedTraining
     model: MeasuredModel

@@ -31,7 +31,7 @@ class Plan(TypedDict):
 
     format_version: int
     study: str
-    """Kind of the study, such as "a crop study"."""
+    """What kind of study it is, with its article: "a crop study", for example."""
     settings: dict[str, Any]
     """All settings that must not change when the study is resumed."""
 

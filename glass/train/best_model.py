@@ -36,7 +36,7 @@ class BestModel:
     def export(self) -> None:
         """Writes ``model/`` if the last finished epoch is the best so far.
 
-        Call it only after the epoch's checkpoint has been written. If it were called before, a killed run might resume
+        Call it only after the epoch's checkpoint has been written. If it were called earlier, a killed run might resume
         from a point before the epoch whose model has already been exported.
         """
         best = self.state.progress.best

@@ -84,7 +84,7 @@ class Picture:
 
 
 def picture_of(loaded: LoadedImage, verdict: ImageVerdict, dense: DenseMap | None, num_images: int) -> Picture:
-    """The picture of an image for the page, turned upright as viewers show it.
+    """Returns the picture that the page shows for an image, rotated upright as image viewers would display it.
 
     If the page has many images (``num_images``), the size limit of each picture is lower.
     """

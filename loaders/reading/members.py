@@ -38,7 +38,7 @@ class Members(Protocol):
         ...
 
     def check(self, row: int) -> int:
-        """Compares image and global view with their checksums. Returns the number of bytes compared."""
+        """Checks the image and the global view against their checksums. Returns the number of bytes checked."""
         ...
 
     def image(self, row: int) -> Bytes:

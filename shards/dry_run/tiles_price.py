@@ -31,7 +31,7 @@ class TilesPrice:
         self._kept_bytes = 0
 
     def look_at(self, name: str, data: bytes, image: ImageFile.ImageFile) -> None:
-        """Adds the image ``name`` to the sample. ``data`` holds its bytes, from which ``image`` was opened."""
+        """Takes the image ``name`` into the estimate. ``data`` holds its bytes, from which ``image`` was opened."""
         self._looked_at += 1
         kind = image.format or ""
         if can_tile_lossy(data, kind, self._over):

@@ -58,7 +58,8 @@ class Metadata:
         """Returns notes on the tables that gave no labels.
 
         ``labelled`` holds all images that have a label, and ``has_both`` says whether these include both classes.
-        Raises the error of the first such table if ``has_both`` is false or if one of the table's images is unlabelled.
+        If ``has_both`` is false, raises the error that kept the first of these tables from giving labels. Otherwise
+        raises that of the first table with an unlabelled image, if there is one.
         """
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):

@@ -132,7 +132,7 @@ class FsspecStore:
         self._call("get_file", path, str(to), limit_s=self._limit_s(size or 0))
 
     def put(self, path: Path, to: str) -> None:
-        """Uploads the local file ``path`` to ``to``. Other clients see either the whole file in the store or none."""
+        """Uploads the local file ``path`` to ``to``. Other clients see either the whole file or no file at all."""
         # A limit of our own is needed besides botocore's for sockets: a socket that was reset during an
         # upload may block for ever.
         self._call("put_file", str(path), to, limit_s=self._limit_s(path.stat().st_size))

@@ -143,10 +143,10 @@ def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Cal
 
 
 def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advance: Callable[[int], object]) -> None:
-    """Decompresses the first ``length`` bytes of the tar ``source`` to ``plain``.
+    """Decompresses the tar ``source``, and writes the first ``length`` decompressed bytes to ``plain``.
 
-    ``ends`` holds the sorted offsets at which members end. After each step, ``advance`` is called with the number of
-    members that the step completed.
+    ``ends`` holds the sorted offsets in ``plain`` at which members end. After each step, ``advance`` is called
+    with the number of members that the step completed.
     """
     written = 0
     with open_regular(source) as file, gzip.GzipFile(fileobj=file) as packed:

@@ -15,7 +15,8 @@ from shards.sources.files import evenly, read_image_file
 __all__ = ["is_unpacked"]
 
 _COMPARED = 20
-"""Maximum number of members whose bytes are compared; they are spread evenly. Names and sizes are compared for all."""
+"""Maximum number of members whose bytes are compared. These members are spaced evenly through the archive. Names and
+sizes are compared for all members."""
 _COMPARED_GZIPPED = 3
 """Maximum for gzipped tars. The first members are used, because reading one decompresses everything before it."""
 
