@@ -108,3 +108,7 @@ def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _:
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.about, parents=arguments(name), add_help=not arguments(name))
     return parser
+
+
+if __name__ == "__main__":
+    run()

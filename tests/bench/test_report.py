@@ -18,7 +18,7 @@ from tests.runs.made_up import made_up_result
 
 @pytest.fixture
 def document() -> dict:
-    """The document that ``bench loader`` writes with two rows."""
+    """The document that ``bench loader`` writes, with two rows."""
     document = made_up_result("loader")
     (row,) = document["rows"]
     row |= {"method": "turbo <window>", "num_crops": 4, "images_per_s": 100.0, "spread": [90.0, 110.0]}
