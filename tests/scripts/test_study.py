@@ -209,7 +209,7 @@ def test_the_papers_study_names_the_size_that_it_needs(synthetic_shards, tmp_pat
 
 def test_a_study_that_cannot_be_is_reported_before_its_first_search(synthetic_shards, tmp_path, monkeypatch):
     tiny = budgets.BUDGETS["tiny"]
-    monkeypatch.setitem(budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6))
+    monkeypatch.setitem(budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6, models=tiny.models[:1]))
     words = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out")]
     with pytest.raises(InputError, match=r"leave final_valid empty: give a data set with"):
         study.main([*words, "--budget", "tiny"])
@@ -298,6 +298,7 @@ def test_a_worker_that_dies_is_reported(synthetic_shards, tmp_path, monkeypatch,
     monkeypatch.setattr(tune, "_start_worker", lambda words, number: subprocess.Popen(dies))
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
     words += ["--trials", "2", "--epochs", "2", "--min-epochs", "1", "--workers", "2"]
+    words += ["--storage", f"journal:///{tmp_path}/study.log"]  # ten times faster than a database
     assert tune.main(words) == 0
     out = capsys.readouterr().out
     assert "worker 1 ended with exit code 9; its trials were left to the other workers" in out
