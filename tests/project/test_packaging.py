@@ -18,6 +18,9 @@ from random import Random
 import hypothesis
 import pytest
 
+from bench.registry import BENCHES
+from scripts.console import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ["shards", "loaders", "glass", "bench", "scripts"]
 
@@ -214,6 +217,16 @@ def test_modules_that_read_a_manifest_import_neither_torch_nor_dali():
     assert len(reached) > 20
     for module, names in reached.items():
         assert not {"torch", "nvidia", "webdataset", "timm"} & {name.split(".")[0] for name in names}, module
+
+
+def test_modules_of_commands_import_nothing_heavy():
+    """None of the modules that are loaded to build the parsers of all commands imports torch, DALI, timm, accelerate or
+    Numba at its top level."""
+    modules = [command.module for name, command in COMMANDS.items() if name != "bench"]
+    reached = reached_from(*modules, *(bench.module for bench in BENCHES.values()))
+    for module, names in reached.items():
+        heavy = {"torch", "nvidia", "timm", "accelerate", "numba"} & {name.split(".")[0] for name in names}
+        assert not heavy, module
 
 
 @pytest.mark.slow  # a process; the test before looks at what is imported without importing it

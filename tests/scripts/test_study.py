@@ -115,7 +115,8 @@ def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes)
     config = apply_overrides(load_preset("glass_tiny"), [*SETTINGS, *overrides])
     output.mkdir(exist_ok=True)
     if kind == "tune":
-        Search(data, SearchPlan(config, changed_space(GLASS_SPACE, config, ["batch=4"])), output)
+        plan = SearchPlan(config, changed_space(GLASS_SPACE, config, ["batch=4"]))
+        Search(data, plan, output, f"journal:///{output}/study.log")  # ten times faster than a database
     elif kind == "final_runs":
         plan = FinalPlan(config, **{"seeds": (100,), "hold_out": 0.25} | changes)
         assert not is_finished(plan, output, data)

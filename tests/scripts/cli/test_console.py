@@ -76,6 +76,7 @@ def test_help_lists_all_commands_and_needs_none_of_them(capsys):
     assert found == ["HEAVY --help", "HEAVY predict --help"]
 
 
+@pytest.mark.slow  # a second; the modules' imports are looked at in test_packaging
 def test_parsers_are_built_without_torch():
     code = (
         "import importlib, sys\n"
