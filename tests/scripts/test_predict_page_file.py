@@ -45,10 +45,10 @@ def test_the_page_replaces_its_own_and_nothing_else(plain_run, run, files, tmp_p
 
 
 @pytest.mark.parametrize("option", [pytest.param("--json", marks=pytest.mark.slow), "--html"])
-def test_verdicts_by_other_views_or_another_calibration_are_kept(spread_run, files, tmp_path, option):
+def test_verdicts_by_other_views_or_another_calibration_are_kept(untrained_run, files, tmp_path, option):
     """With other views or another calibration, the same weights give other verdicts, and it may be impossible to make
     the earlier verdicts again."""
-    calibrated(spread_run, tmp_path / "model", middle=0.0)
+    calibrated(untrained_run, tmp_path / "model", middle=0.0)
     out = tmp_path / "out"
     command = [str(tmp_path / "model"), str(files[0].path), option, str(out), "--no-stability"]
     assert predict.main(command) == 0

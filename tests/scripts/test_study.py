@@ -192,9 +192,11 @@ def larger_shards(synthetic_images, tmp_path_factory) -> Path:
         for model in budgets.BUDGETS["tiny"].models
     ],
 )
-def test_the_tiny_study_takes_shards_as_they_are_built_by_default(larger_shards, model):
+def test_the_tiny_study_takes_shards_as_they_are_built_by_default(small_images, tmp_path, model):
     """The README builds shards with these defaults, and ``study`` has no option ``--set`` to change sizes."""
-    dataset = ShardDataset.open(larger_shards)
+    settings = BuildSettings({"train": 0.4, "valid": 0.3, "test": 0.3}, global_size=224)
+    build_dataset(small_images, tmp_path / "out", settings, progress=False)
+    dataset = ShardDataset.open(tmp_path / "out")
     config = budgets.BUDGETS["tiny"].config(model, dataset)
     assert config.loader.global_size == 224
     assert config.loader.crop_size == 64
