@@ -200,7 +200,8 @@ def test_threads_and_order_change_nothing(run: Path, synthetic_shards: Path, tmp
     assert one == two
 
 
-@pytest.mark.parametrize("half", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow  # checksums leave it out, as they do the image in test_damaged_scores
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.usefixtures("undrawn")
 def test_an_image_that_cannot_be_read_is_left_out(
     plain_run: Path, synthetic_shards: Path, tmp_path: Path, half: bool
