@@ -72,8 +72,7 @@ def test_some_memory_is_never_tensors():
 
 
 @pytest.mark.parametrize(
-    ("words", "has_average"),
-    [(["--set", "train.ema=0.999"], True), pytest.param([], False, marks=pytest.mark.slow)],
+    ("words", "has_average"), [(["--set", "train.ema=0.999"], True), pytest.param([], False, marks=pytest.mark.slow)]
 )
 def test_the_command_prints_settings_and_its_error(words, has_average, capsys):
     arguments = ["--preset", "glass_resnet50", "--gpu-memory-gib", "12", "--crops", "16", *words]
