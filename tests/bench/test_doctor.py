@@ -13,6 +13,7 @@ import simplejpeg
 import torch
 
 from bench import doctor, doctor_decoders, doctor_gpu
+from bench.doctor_decoders import seconds
 from bench.harness.schemas import check_result
 from shards.errors import InputError
 
@@ -24,10 +25,23 @@ PROC = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def smaller_images():
+    """Makes the doctor decode images with a tenth of the pixels."""
+    doctor_decoders.built_in_images.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor_decoders, "WIDTH", 333)
+        patch.setattr(doctor_decoders, "HEIGHT", 237)
+        yield
+    doctor_decoders.built_in_images.cache_clear()
+
+
 @pytest.fixture
 def examined(tmp_path, capsys, monkeypatch):
     """Returns a function that runs the doctor and returns (exit code, printed lines, check → (verdict, sentence),
-    document)."""
+    document). Speeds are measured with a single call each."""
+    for module in (doctor, doctor_decoders):
+        monkeypatch.setattr(module, "seconds", lambda work, at_least_s=0.0: seconds(work))
     monkeypatch.setattr(doctor, "FILE_BYTES", 1 << 20)
     monkeypatch.setattr(doctor_gpu, "DRIVER_FILE", tmp_path / "driver")
 

@@ -29,10 +29,10 @@ CROPS = 2
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """A folder with three JPEGs of 0.2 megapixels."""
+    """A folder with three JPEGs of 0.12 megapixels."""
     folder = tmp_path_factory.mktemp("photographs")
     for number in range(3):
-        pixels = draw_photograph(540, 400, np.random.default_rng(number))
+        pixels = draw_photograph(400, 300, np.random.default_rng(number))
         Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=90)
     return folder
 

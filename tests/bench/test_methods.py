@@ -19,7 +19,7 @@ from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
 CROPS = 2
-SIZES = [(640, 480), (500, 700), (300, 200)]  # width, height; the last is lower than a crop
+SIZES = [(400, 300), (280, 420), (300, 200)]  # width, height; the last is lower than a crop
 
 
 @pytest.fixture(scope="module")

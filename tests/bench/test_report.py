@@ -39,6 +39,7 @@ def last_line(capsys) -> dict:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_machines_stand_side_by_side(document, tmp_path):
     add(tmp_path, "loader", "machine-a", document)
     faster = copy.deepcopy(document)

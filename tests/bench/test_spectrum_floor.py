@@ -15,7 +15,7 @@ from shards.errors import InputError
 pytestmark = pytest.mark.usefixtures("quick_look")
 
 
-def batches(seed, number=4, size=8):
+def batches(seed, number=2, size=8):
     """Batches of noise: real images are plain noise, generated ones are noise enlarged by two, with the same standard
     deviation."""
     rng = np.random.default_rng(seed)

@@ -118,6 +118,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
     return _without_bounds({**head, "$defs": dict(sorted(definitions.items()))})
 
 
+@cache
 def schema_text(kind: Any) -> str:
     """Returns the text of the schema's file in ``docs/schemas``."""
     return json.dumps(schema_of(kind), indent=1, ensure_ascii=False) + "\n"

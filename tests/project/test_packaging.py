@@ -4,6 +4,7 @@ fast."""
 import ast
 import graphlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -17,27 +18,39 @@ from random import Random
 import hypothesis
 import pytest
 
+from bench.registry import BENCHES
+from scripts.console import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ["shards", "loaders", "glass", "bench", "scripts"]
 
 
-@cache
-def tree_of(path: Path) -> ast.Module:
-    """Returns the syntax tree of a file. It is cached, because several tests read it."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+IMPORT = re.compile(r"^([ \t]*)((?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+(?:\([^)]*\)|.+))", re.MULTILINE)
+"""An import statement: its indentation and its text. Ruff lets no other statement stand on the same line."""
 
 
 @cache
-def imports_in(path: Path) -> list[ast.Import | ast.ImportFrom]:
-    """Returns the import statements of a file, including those inside functions."""
-    found, blocks = [], [tree_of(path)]
-    while blocks:  # not ast.walk, which looks into expressions, too: ten times as many nodes
-        block = blocks.pop()
-        if isinstance(block, ast.Import | ast.ImportFrom):
-            found.append(block)
-        for inside in ("body", "orelse", "finalbody", "handlers", "cases"):
-            blocks += getattr(block, inside, ())
-    return found
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def imports_in(path: Path, at_top: bool = False) -> list[ast.Import | ast.ImportFrom]:
+    """Returns the import statements of a file, including those inside functions unless ``at_top`` is set.
+
+    Only lines that look like imports are parsed, because parsing whole files takes ten times as long.
+    """
+    lines = [text for indentation, text in IMPORT.findall(text_of(path)) if not (at_top and indentation)]
+    try:
+        return ast.parse("\n".join(lines)).body
+    except SyntaxError:  # a line of a docstring begins like an import
+        return parsed_imports(path, at_top)
+
+
+def parsed_imports(path: Path, at_top: bool) -> list[ast.Import | ast.ImportFrom]:
+    """Returns the same as ``imports_in``, found in the syntax tree of the whole file."""
+    tree = ast.parse(text_of(path))
+    return [node for node in (tree.body if at_top else ast.walk(tree)) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def imported_packages(path: Path) -> set[str]:
@@ -53,6 +66,15 @@ def imported_packages(path: Path) -> set[str]:
 
 def files_of(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.slow  # seconds of parsing
+@pytest.mark.parametrize("at_top", [True, False])
+def test_imports_are_found_without_parsing_whole_files(at_top):
+    for package in CHAIN:
+        for path in files_of(package):
+            found, parsed = (sorted(map(ast.unparse, of(path, at_top))) for of in (imports_in, parsed_imports))
+            assert found == parsed, path
 
 
 @pytest.mark.parametrize("package", CHAIN)
@@ -168,15 +190,52 @@ def test_no_relative_imports_and_no_vague_names():
 def test_every_module_says_what_it_is():
     for package in CHAIN:
         for path in files_of(package):
-            assert ast.get_docstring(tree_of(path)), path
+            assert re.match(r'(#.*\n)*"""\s*\w', text_of(path)) or ast.get_docstring(ast.parse(text_of(path))), path
 
 
+def reached_from(*starts: str) -> dict[str, set[str]]:
+    """Returns each module of the project that is loaded when ``starts`` are imported → all names that it imports at its
+    top level."""
+    modules = {name: path for package in CHAIN for name, path in modules_of(package).items()}
+    reached, waiting = dict[str, set[str]](), set(starts)
+    while waiting:
+        module = waiting.pop()
+        reached[module] = {name for node in imports_in(modules[module], at_top=True) for name in names_in(node)}
+        found = reached[module] & modules.keys()
+        packages = {name.rpartition(".")[0] for name in found} & modules.keys()
+        waiting |= (found | packages) - reached.keys()
+    return reached
+
+
+LOADED_WITH_A_MANIFEST = ("shards.manifest.dataset", "shards.build.build", "loaders.config")
+
+
+def test_modules_that_read_a_manifest_import_neither_torch_nor_dali():
+    """None of the modules that are loaded to read a manifest imports torch, DALI, webdataset or timm at its top
+    level."""
+    reached = reached_from(*CHAIN[:4], *LOADED_WITH_A_MANIFEST)
+    assert len(reached) > 20
+    for module, names in reached.items():
+        assert not {"torch", "nvidia", "webdataset", "timm"} & {name.split(".")[0] for name in names}, module
+
+
+def test_modules_of_commands_import_nothing_heavy():
+    """None of the modules that are loaded to build the parsers of all commands imports torch, DALI, timm, accelerate or
+    Numba at its top level."""
+    modules = [command.module for name, command in COMMANDS.items() if name != "bench"]
+    reached = reached_from(*modules, *(bench.module for bench in BENCHES.values()))
+    for module, names in reached.items():
+        heavy = {"torch", "nvidia", "timm", "accelerate", "numba"} & {name.split(".")[0] for name in names}
+        assert not heavy, module
+
+
+@pytest.mark.slow  # a process; the test before looks at what is imported without importing it
 def test_reading_a_manifest_loads_neither_torch_nor_dali():
     """Reading a manifest imports none of torch, DALI, webdataset and timm. This runs in a new interpreter outside the
     repository, where an editable install must work, too."""
     code = (
         "import sys, shards, loaders, glass, bench, pathlib\n"
-        "import shards.manifest.dataset, shards.build.build, loaders.config\n"
+        f"import {', '.join(LOADED_WITH_A_MANIFEST)}\n"
         "heavy = {'torch', 'nvidia.dali', 'webdataset', 'timm'} & set(sys.modules)\n"
         "print(sorted(heavy), pathlib.Path(glass.__file__).parent.parent)\n"
     )
@@ -203,17 +262,9 @@ def test_timm_is_imported_in_one_place():
 def test_a_verdict_on_a_file_needs_neither_kernels_nor_the_loader():
     """The modules that ``glass.predict.detector`` loads import neither Numba nor the loader at their top level. These
     two would take a fifth of the time to the first verdict."""
-    modules = {name: path for package in CHAIN for name, path in modules_of(package).items()}
-    reached, waiting = set[str](), ["glass.predict.detector"]
-    while waiting:
-        module = waiting.pop()
-        reached.add(module)
-        top = ast.Module(tree_of(modules[module]).body, [])
-        statements = [node for node in top.body if isinstance(node, ast.Import | ast.ImportFrom)]
-        assert "numba" not in {name.split(".")[0] for node in statements for name in names_in(node)}, module
-        found = {name for node in statements for name in names_in(node)} & modules.keys()
-        packages = {name.rpartition(".")[0] for name in found} & modules.keys()
-        waiting += (found | packages) - reached
+    reached = reached_from("glass.predict.detector")
+    for module, names in reached.items():
+        assert "numba" not in {name.split(".")[0] for name in names}, module
     assert len(reached) > 20
     assert "loaders.loader" not in reached
 

@@ -27,11 +27,11 @@ HOSTILE = ("a\x1b[2Jb", "a\nb", "x" * 301)
 
 
 @pytest.fixture(scope="module")
-def noted(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory, on_the_cpu: None) -> Path:
+def noted(small_set: Path, tmp_path_factory: pytest.TempPathFactory, on_the_cpu: None) -> Path:
     """A folder with shards that have a note, ``data``, and a run of one epoch on them, ``run``."""
     folder = tmp_path_factory.mktemp("noted")
     words = ["--split", "0.5,0.25,0.25", "--global-size", "64", "--workers", "1", "--note", f" {NOTE} "]
-    assert build_shards.main([str(synthetic_images), str(folder / "data"), *words]) == 0
+    assert build_shards.main([str(small_set / "images"), str(folder / "data"), *words]) == 0
     assert train.main(arguments(folder / "data", folder / "run", "epochs=1")) == 0
     return folder
 

@@ -112,8 +112,17 @@ def test_report_writes_a_page_and_its_numbers(
     page = (tmp_path / "new" / "out" / "report.html").read_text(encoding="utf-8")
     assert "Simulated data." in page
     assert capsys.readouterr().out.startswith("wrote ")
-    assert report.main(arguments) == 0
-    assert capsys.readouterr().out.startswith("rewrote ")
+
+
+@pytest.mark.slow  # the word alone, at the price of two pages
+@pytest.mark.usefixtures("undrawn")
+def test_a_second_report_says_that_it_rewrote_the_first(
+    evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = report_arguments(tmp_path / "out", synthetic_shards, evaluated)
+    for word in ("wrote ", "rewrote "):
+        assert report.main(arguments) == 0
+        assert capsys.readouterr().out.startswith(word)
 
 
 @pytest.mark.slow  # that a report finds a table of robustness is tested in test_scripts_believable

@@ -116,9 +116,9 @@ def test_images_are_of_usual_sizes_and_at_most_half_as_wide_as_their_photograph(
 
 
 def test_unseen_networks_are_of_the_test_alone(photos, tmp_path, without_ncnn):
-    run(tmp_path / "plain", photos, "--networks", "upconv7", images="20")
+    run(tmp_path / "plain", photos, "--networks", "upconv7")
     asked = Counter(without_ncnn)
-    run(tmp_path / "more", photos, "--networks", "upconv7", "--unseen", "cunet,x4plus", images="20")
+    run(tmp_path / "more", photos, "--networks", "upconv7", "--unseen", "cunet,x4plus")
     assert without_ncnn - asked - asked == {"cunet": 1, "x4plus": 1}
     before, after = rows_of(tmp_path / "plain/images.csv"), rows_of(tmp_path / "more/images.csv")
     of_unseen = [row for row in after if row["generator"] in ("cunet", "x4plus")]
@@ -201,7 +201,7 @@ def test_real_images_are_enlarged_in_place_and_not_all_alike():
     small = Image.effect_mandelbrot((64, 48), (-2, -1.2, 0.8, 1.2), 60).convert("RGB")
     plain = np.asarray(small.resize((128, 96), Image.Resampling.BICUBIC).convert("L"), float)
     seen = set()
-    for seed in range(12):
+    for seed in range(8):
         large, again = (
             enlarging.enlarge_plainly(small, (128, 96), np.random.default_rng(seed), enlarging.SHARP) for _ in range(2)
         )
@@ -211,7 +211,7 @@ def test_real_images_are_enlarged_in_place_and_not_all_alike():
         made = np.asarray(large.convert("L"), float)
         difference = [np.abs(np.roll(plain, shift, (0, 1)) - made)[8:-8, 8:-8].mean() for shift in (0, -1, 1)]
         assert difference[0] == min(difference)
-    assert len(seen) > 8
+    assert len(seen) > 5
 
 
 def test_mistakes(photos, tmp_path, monkeypatch):

@@ -48,26 +48,22 @@ def test_a_frozen_backbone_needs_less():
     assert frozen.optimiser < 0.6 * plain.optimiser
 
 
-def test_a_moving_average_is_a_copy_of_the_weights(capsys):
+def test_a_moving_average_is_a_copy_of_the_weights():
     """The moving average is a copy of all weights, including frozen ones and statistics, as training keeps it."""
 
     from glass.model.architectures import shapes_only
     from glass.model.model import build_model
 
-    frozen = ("model.freeze_local=true", "model.pretrained=false")
-    plain, averaged = planner("glass_resnet50", *frozen), planner("glass_resnet50", *frozen, "train.ema=0.999")
+    frozen = "model.freeze_local=true"
+    plain, averaged = planner("glass_resnet50", frozen), planner("glass_resnet50", frozen, "train.ema=0.999")
     with shapes_only():
-        copy = build_model(averaged.config)
+        copy = build_model(averaged.config, with_weights=False)
     kept = sum(tensor.nbytes for tensor in [*copy.parameters(), *copy.buffers()])
     without, with_it = plain.estimate(4, 4, None), averaged.estimate(4, 4, None)
     assert without.average == 0
     assert with_it.average == kept
     assert with_it.peak - without.peak == pytest.approx(kept)
     assert [e for _, e in averaged.errors()] == pytest.approx([e for _, e in plain.errors()])
-    arguments = ["--preset", "glass_resnet50", "--gpu-memory-gib", "12", "--precision", "float32"]
-    for words, shown in ([], False), (["--set", "train.ema=0.999"], True):
-        assert main([*arguments, *words]) == 0
-        assert (" average " in capsys.readouterr().out) is shown
 
 
 def test_some_memory_is_never_tensors():
@@ -75,12 +71,16 @@ def test_some_memory_is_never_tensors():
     assert usable_bytes(0) == 0
 
 
-def test_the_command_prints_settings_and_its_error(capsys):
-    arguments = ["--preset", "glass_resnet50", "--gpu-memory-gib", "12", "--crops", "16"]
+@pytest.mark.parametrize(
+    ("words", "has_average"), [(["--set", "train.ema=0.999"], True), pytest.param([], False, marks=pytest.mark.slow)]
+)
+def test_the_command_prints_settings_and_its_error(words, has_average, capsys):
+    arguments = ["--preset", "glass_resnet50", "--gpu-memory-gib", "12", "--crops", "16", *words]
     assert main([*arguments, "--precision", "float32"]) == 0
     out = capsys.readouterr().out
     assert "take: --set loader.global_batch_size=" in out
     assert "nearest measured step (4 images, " in out
+    assert (" average " in out) is has_average
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,8 @@ def test_a_tar_made_elsewhere(run, paths, tmp_path, capsys):
     assert "skipped 1 file without an image extension" in capsys.readouterr().err
 
 
-def test_other_decoders_are_reported(run, paths, tmp_path, capsys):
-    shutil.copytree(run / "model", tmp_path / "model")
+def test_other_decoders_are_reported(plain_run, paths, tmp_path, capsys):
+    shutil.copytree(plain_run / "model", tmp_path / "model")
     card_path = tmp_path / "model" / "config.json"
     card = json.loads(card_path.read_text())
     card["pixels"]["decoders"]["pillow"] = "9.9\x1b[2J"
@@ -149,7 +149,7 @@ def test_other_decoders_are_reported(run, paths, tmp_path, capsys):
 
 def test_heatmaps_go_into_a_new_folder(run, paths, tmp_path):
     folder = tmp_path / "maps"
-    arguments = [str(run), paths[0], "--heatmaps", str(folder), "--dense", "--no-stability"]
+    arguments = [str(run), paths[1], "--heatmaps", str(folder), "--dense", "--no-stability"]  # the smallest image
     assert predict.main(arguments) == 0
     assert len(list(folder.glob("000000-*.png"))) == 2
     with pytest.raises(InputError, match="holds files"):
@@ -161,7 +161,7 @@ def test_heatmaps_of_long_names_and_of_what_is_gone(run, paths, tmp_path, capsys
     verdict, only its heat map is missing."""
     long, gone = tmp_path / ("像" * 80 + ".png"), tmp_path / "gone.png"
     for path in (long, gone):
-        shutil.copy(paths[0], path)
+        shutil.copy(paths[1], path)
     seen = verdict_lines.verdict_line
 
     def line(verdict):
@@ -212,9 +212,9 @@ def test_ten_thousand_paths_of_which_half_are_no_images(run, tmp_path, monkeypat
     assert len({image["score"] for image in images[::20]}) == 1
 
 
-def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
+def test_wrong_input_is_one_sentence(plain_run, paths, tmp_path, monkeypatch):
     lacking = tmp_path / "lacking"
-    shutil.copytree(run / "model", lacking)
+    shutil.copytree(plain_run / "model", lacking)
     (lacking / "model.safetensors").unlink()
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr("sys.stdin", typed(""))
@@ -223,22 +223,22 @@ def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
         ([str(tmp_path / "empty"), paths[0]], "no model in"),
         ([str(lacking), paths[0]], "model.safetensors is missing"),
         ([paths[0], paths[0]], "is a file"),
-        ([str(run), str(tmp_path / "none.png")], "does not exist"),
-        ([str(run), str(tmp_path / "empty")], "no images in"),
-        ([str(run), "-"], "no images in"),
-        ([str(run), paths[0], "--sampling", "x"], "is not one of"),
-        ([str(run), paths[0], "--coverage", "all", "--crops", "9"], "leave out the number of crop"),
-        ([str(run), paths[0], "--coverage", "all", "--sampling", "all"], "and the sampling rule"),
-        ([str(run), paths[0], "--json", str(tmp_path / "no" / "x.json")], "does not exist"),
-        ([str(run), paths[0], "--csv", str(tmp_path)], "is a folder"),
-        ([str(run), paths[0], "--heatmaps", paths[0]], "cannot create the folder"),
+        ([str(plain_run), str(tmp_path / "none.png")], "does not exist"),
+        ([str(plain_run), str(tmp_path / "empty")], "no images in"),
+        ([str(plain_run), "-"], "no images in"),
+        ([str(plain_run), paths[0], "--sampling", "x"], "is not one of"),
+        ([str(plain_run), paths[0], "--coverage", "all", "--crops", "9"], "leave out the number of crop"),
+        ([str(plain_run), paths[0], "--coverage", "all", "--sampling", "all"], "and the sampling rule"),
+        ([str(plain_run), paths[0], "--json", str(tmp_path / "no" / "x.json")], "does not exist"),
+        ([str(plain_run), paths[0], "--csv", str(tmp_path)], "is a folder"),
+        ([str(plain_run), paths[0], "--heatmaps", paths[0]], "cannot create the folder"),
     ]
     if not torch.cuda.is_available():
-        cases.append(([str(run), paths[0], "--device", "cuda"], "no CUDA device"))
+        cases.append(([str(plain_run), paths[0], "--device", "cuda"], "no CUDA device"))
     (tmp_path / "link").symlink_to(tmp_path / "empty", target_is_directory=True)
     for csv_name in (tmp_path / "empty" / "x", tmp_path / "link" / "x"):
         twice = ["--json", str(tmp_path / "empty" / "x"), "--csv", str(csv_name)]
-        cases.append(([str(run), paths[0], *twice], "--json and --csv both name"))
+        cases.append(([str(plain_run), paths[0], *twice], "--json and --csv both name"))
     for arguments, words in cases:
         with pytest.raises(InputError, match=words) as caught:
             predict.main(arguments)
@@ -264,7 +264,7 @@ def test_threads_that_no_process_can_have(command, capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_network_takes_no_more_threads_than_cores(run, paths, tmp_path, monkeypatch):
+def test_the_network_takes_no_more_threads_than_cores(plain_run, paths, tmp_path, monkeypatch):
     """The score is the same with 1 thread, with 2 and with as many as there are cores."""
     asked, scores, set_num_threads = [], set(), torch.set_num_threads
     monkeypatch.setattr(torch, "set_num_threads", lambda n: (asked.append(n), set_num_threads(n)))
@@ -272,7 +272,7 @@ def test_the_network_takes_no_more_threads_than_cores(run, paths, tmp_path, monk
     try:
         for threads in ("1", "2", "1024"):
             flags = ["--json", str(out), "--no-stability", "--threads", threads]
-            assert predict.main([str(run), paths[0], *flags]) == 0
+            assert predict.main([str(plain_run), paths[0], *flags]) == 0
             scores.add(round(json.loads(out.read_text())["images"][0]["score"], 5))
     finally:
         set_num_threads(before)

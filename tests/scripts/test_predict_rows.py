@@ -27,6 +27,11 @@ def paths(synthetic_images):
     return [Path(s.name) for s in find_images([str(synthetic_images / "real")]).sources[:4]]
 
 
+@pytest.fixture(scope="module")
+def run(plain_run):
+    return plain_run
+
+
 @pytest.fixture
 def data(synthetic_shards, tmp_path):
     """A copy of a data set that the test may damage."""
@@ -224,9 +229,9 @@ def stopped(run, paths, files, monkeypatch, after=2):
     return seen[-1]
 
 
-def test_rows_are_there_as_they_come(run, paths, tmp_path, monkeypatch, capsys):
+def test_rows_are_there_as_they_come(untrained_run, paths, tmp_path, monkeypatch, capsys):
     files = [tmp_path / "o.json", tmp_path / "o.csv"]
-    as_json, as_csv = stopped(run, paths, files, monkeypatch)
+    as_json, as_csv = stopped(untrained_run, paths, files, monkeypatch)
     head, *images = [json.loads(line) for line in as_json.splitlines()]
     assert head["views"]["num_crops"] == 4
     assert [image["path"] for image in images] == [str(path) for path in paths[:2]]
@@ -238,10 +243,10 @@ def test_rows_are_there_as_they_come(run, paths, tmp_path, monkeypatch, capsys):
     assert not any(path.exists() for path in files)
     flags = ["--json", str(files[0]), "--csv", str(files[1]), "--no-stability"]
     with pytest.raises(InputError, match=r"o\.json\.partial holds the results of a prediction"):
-        predict.main([str(run), str(paths[0]), *flags])
+        predict.main([str(untrained_run), str(paths[0]), *flags])
     for path in files:
         partial_path(path).unlink()
-    assert predict.main([str(run), *map(str, paths), *flags]) == 0
+    assert predict.main([str(untrained_run), *map(str, paths), *flags]) == 0
     whole = json.loads(files[0].read_text())["images"]
     assert whole[:2] == images
     assert len(whole) == 4

@@ -115,7 +115,8 @@ def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes)
     config = apply_overrides(load_preset("glass_tiny"), [*SETTINGS, *overrides])
     output.mkdir(exist_ok=True)
     if kind == "tune":
-        Search(data, SearchPlan(config, changed_space(GLASS_SPACE, config, ["batch=4"])), output)
+        plan = SearchPlan(config, changed_space(GLASS_SPACE, config, ["batch=4"]))
+        Search(data, plan, output, f"journal:///{output}/study.log")  # ten times faster than a database
     elif kind == "final_runs":
         plan = FinalPlan(config, **{"seeds": (100,), "hold_out": 0.25} | changes)
         assert not is_finished(plan, output, data)
@@ -191,9 +192,11 @@ def larger_shards(synthetic_images, tmp_path_factory) -> Path:
         for model in budgets.BUDGETS["tiny"].models
     ],
 )
-def test_the_tiny_study_takes_shards_as_they_are_built_by_default(larger_shards, model):
+def test_the_tiny_study_takes_shards_as_they_are_built_by_default(small_images, tmp_path, model):
     """The README builds shards with these defaults, and ``study`` has no option ``--set`` to change sizes."""
-    dataset = ShardDataset.open(larger_shards)
+    settings = BuildSettings({"train": 0.4, "valid": 0.3, "test": 0.3}, global_size=224)
+    build_dataset(small_images, tmp_path / "out", settings, progress=False)
+    dataset = ShardDataset.open(tmp_path / "out")
     config = budgets.BUDGETS["tiny"].config(model, dataset)
     assert config.loader.global_size == 224
     assert config.loader.crop_size == 64
@@ -209,7 +212,7 @@ def test_the_papers_study_names_the_size_that_it_needs(synthetic_shards, tmp_pat
 
 def test_a_study_that_cannot_be_is_reported_before_its_first_search(synthetic_shards, tmp_path, monkeypatch):
     tiny = budgets.BUDGETS["tiny"]
-    monkeypatch.setitem(budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6))
+    monkeypatch.setitem(budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6, models=tiny.models[:1]))
     words = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out")]
     with pytest.raises(InputError, match=r"leave final_valid empty: give a data set with"):
         study.main([*words, "--budget", "tiny"])
@@ -298,6 +301,7 @@ def test_a_worker_that_dies_is_reported(synthetic_shards, tmp_path, monkeypatch,
     monkeypatch.setattr(tune, "_start_worker", lambda words, number: subprocess.Popen(dies))
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
     words += ["--trials", "2", "--epochs", "2", "--min-epochs", "1", "--workers", "2"]
+    words += ["--storage", f"journal:///{tmp_path}/study.log"]  # ten times faster than a database
     assert tune.main(words) == 0
     out = capsys.readouterr().out
     assert "worker 1 ended with exit code 9; its trials were left to the other workers" in out

@@ -17,6 +17,7 @@ import pytest
 from bench.registry import BENCHES
 from scripts.console import COMMANDS, main
 from shards.cli.command import CommandParser, called_as, program_name
+from shards.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = {name: command.module for name, command in COMMANDS.items()}
@@ -76,6 +77,7 @@ def test_help_lists_all_commands_and_needs_none_of_them(capsys):
     assert found == ["HEAVY --help", "HEAVY predict --help"]
 
 
+@pytest.mark.slow  # a second; the modules' imports are looked at in test_packaging
 def test_parsers_are_built_without_torch():
     code = (
         "import importlib, sys\n"
@@ -245,13 +247,20 @@ def test_zsh_completes(completions, tmp_path):
         os.waitpid(process, 0)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["predict", "gone/away/here", "README.md"],
-        pytest.param(["export", "gone/away/here", "--onnx", "x.onnx"], marks=pytest.mark.slow),
-    ],
-)
+NO_MODEL = "gone/away/here does not exist: give the folder of a trained run"
+WITHOUT_A_MODEL = [["predict", "gone/away/here", "README.md"], ["export", "gone/away/here", "--onnx", "x.onnx"]]
+
+
+@pytest.mark.parametrize("words", WITHOUT_A_MODEL)
+def test_a_model_that_is_not_there_is_said_before_the_modules_of_detectors_are_loaded(words, monkeypatch):
+    for name in ("glass.predict.detector", "glass.export.model_folder", "glass.model.model"):
+        monkeypatch.setitem(sys.modules, name, None)  # which makes importing it fail
+    with pytest.raises(InputError, match=NO_MODEL):
+        main(words)
+
+
+@pytest.mark.slow  # a process each, which shows that no other module loads torch either
+@pytest.mark.parametrize("words", WITHOUT_A_MODEL)
 def test_a_model_that_is_not_there_is_said_before_torch_is_loaded(words):
     code = (
         "import sys\n"
@@ -263,5 +272,5 @@ def test_a_model_that_is_not_there_is_said_before_torch_is_loaded(words):
     )
     done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
     sentence, loaded = done.stdout.splitlines()
-    assert sentence.startswith("gone/away/here does not exist: give the folder of a trained run")
+    assert sentence.startswith(NO_MODEL)
     assert loaded == "False"
