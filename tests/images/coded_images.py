@@ -86,6 +86,6 @@ def write_images(root: Path, count: int = NUM_IMAGES) -> None:
     _write(dict(list(_images().items())[:count]), root)
 
 
-def write_small_images(root: Path) -> None:
-    """Writes 16 JPEGs that are 30 pixels high. Half of them are real."""
-    _write(_small_images(), root)
+def write_small_images(root: Path, count: int = 16) -> None:
+    """Writes ``count`` JPEGs, at most 16, that are 30 pixels high. Half of them are real."""
+    _write(dict(list(_small_images().items())[:count]), root)

@@ -55,6 +55,7 @@ def test_more_shards_than_files_that_may_be_open(many_files):
     assert_limit_after(many_files, 100, 100, 100)
 
 
+@pytest.mark.slow  # that more shards than files are read is tested above
 def test_the_limit_is_raised_where_that_is_allowed(many_files):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = 900 if hard == resource.RLIM_INFINITY else min(hard, 900)
