@@ -24,10 +24,10 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=1, crop_size=16, global_siz
 
 
 class DatasetTarget:
-    """Mutates the files of a data set of 24 small images, one file at a time."""
+    """Mutates the files of a data set of 8 small images, one file at a time."""
 
     def __init__(self, folder: Path) -> None:
-        write_images(folder / "images")
+        write_images(folder / "images", 8)
         self._out = folder / "out"
         settings = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32)
         build_dataset(folder / "images", self._out, settings, progress=False)

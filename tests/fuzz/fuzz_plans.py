@@ -33,7 +33,7 @@ class PlanTarget:
 
     def __init__(self, folder: Path) -> None:
         self._images, self._built, self._index = (folder / n for n in ("images", "out", "index"))
-        write_images(self._images)
+        write_images(self._images, 8)
         for path in self._images.rglob("*.*"):
             os.utime(path, (0, 0))  # plans hold the times of files, and a seed must mean the same again
         build_dataset(self._images, self._built, SETTINGS, progress=False)

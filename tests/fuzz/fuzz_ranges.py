@@ -62,10 +62,10 @@ def stored_copy(folder: Path) -> str:
 
 
 class RangeTarget:
-    """Changes numbers in the manifest of a data set of 24 small images in a store."""
+    """Changes numbers in the manifest of a data set of 8 small images in a store."""
 
     def __init__(self, folder: Path) -> None:
-        write_images(folder / "images")
+        write_images(folder / "images", 8)
         settings = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32)
         build_dataset(folder / "images", folder / "out", settings, progress=False)
         self._environment = {

@@ -33,7 +33,7 @@ class RemoteTarget:
     def __init__(self, folder: Path) -> None:
         import fsspec
 
-        write_images(folder / "images")
+        write_images(folder / "images", 8)
         settings = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32)
         build_dataset(folder / "images", folder / "out", settings, progress=False)
         shutil.rmtree(folder / "images")

@@ -35,7 +35,7 @@ class ReportTarget:
     """Mutates the files of an evaluated and calibrated run, one file at a time."""
 
     def __init__(self, folder: Path) -> None:
-        write_images(folder / "images")
+        write_images(folder / "images", 8)
         settings = BuildSettings(split_shares={"train": 0.5, SPLIT: 0.5}, samples_per_shard=8, global_size=32)
         build_dataset(folder / "images", folder / "data", settings, progress=False)
         self._dataset = ShardDataset.open(folder / "data")

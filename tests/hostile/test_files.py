@@ -162,7 +162,9 @@ def test_a_split_that_only_the_description_knows(data):
         load(data)
 
 
-def test_members_that_overlap_are_found(data):
+def test_members_that_overlap_are_found(small_copy):
+    data = small_copy / "out"
+
     def overlap(rows):
         rows[1]["image_offset"] = rows[0]["image_offset"] + 100
 

@@ -20,17 +20,20 @@ from tests.fuzz.fuzz_tables import FORMS, TableTarget
 from tests.fuzz.fuzz_tar import TarTarget
 from tests.fuzz.fuzz_views import ViewTarget
 
-# Target, mutations by default, and outcomes that prove that the mutations reach what they are meant to.
+# Target, mutations by default, seed, and outcomes that prove that the mutations reach what they are meant to. The seeds
+# are those, of 5 to 8, with which the fewest mutations have all outcomes.
 RUNS = {
     "archives": (
         ArchiveTarget,
-        90,
+        30,
+        6,
         ("zip: read", "zip: corrupt", "zip: refused", "tar: read", "tar.gz: read", "gz: refused"),
     ),
-    "tar": (TarTarget, 30, ("refused", "listed", "images", "bad members")),
+    "tar": (TarTarget, 20, 8, ("refused", "listed", "images", "bad members")),
     "lists": (
         ListTarget,
-        60,
+        30,
+        6,
         (
             *(f"sources{suffix}: {end}" for suffix in (".csv", ".jsonl", ".parquet") for end in ("taken", "refused")),
             "labels.parquet: taken",
@@ -39,20 +42,22 @@ RUNS = {
             "groups.parquet: refused",
         ),
     ),
-    "tables": (TableTarget, 80, tuple(f"{form}: {end}" for form in FORMS for end in ("read", "refused"))),
-    "members": (MemberTarget, 40, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
+    "tables": (TableTarget, 50, 8, tuple(f"{form}: {end}" for form in FORMS for end in ("read", "refused"))),
+    "members": (MemberTarget, 20, 5, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
     "formats": (
         FormatTarget,
-        100,
+        75,
+        6,
         tuple(
             f"{kind}: {end}" for kind in ("PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF") for end in ("taken", "refused")
         ),
     ),
-    "claims": (ClaimTarget, 60, ("none", "iptc: not checked", "generator text: not checked")),
-    "dataset": (DatasetTarget, 20, ("dataset.json: refused", "samples.arrow: refused", "samples")),
+    "claims": (ClaimTarget, 20, 6, ("none", "iptc: not checked", "generator text: not checked")),
+    "dataset": (DatasetTarget, 15, 6, ("dataset.json: refused", "samples.arrow: refused", "samples")),
     "reports": (
         ReportTarget,
-        80,
+        30,
+        8,
         (
             "calibration.json: taken",
             "calibration.json: refused",
@@ -62,21 +67,21 @@ RUNS = {
             "run.json: refused",
         ),
     ),
-    "plans": (PlanTarget, 15, ("build: refused", "index: refused")),
-    "detail": (DetailTarget, 50, ("taken", "refused")),
-    "runs": (RunTarget, 30, ("run.json: refused", "config.json: refused", "training.pt: refused")),
-    "ranges": (RangeTarget, 40, ("read in parts", "read whole", "outside, or too long", "refused")),
-    "views": (ViewTarget, 50, ("taken", "refused")),
-    "listings": (ListingTarget, 40, ("names", "files", "lengths", "no lengths")),
-    "remote": (RemoteTarget, 30, ("samples", "refused")),
+    "plans": (PlanTarget, 8, 5, ("build: refused", "index: refused")),
+    "detail": (DetailTarget, 20, 5, ("taken", "refused")),
+    "runs": (RunTarget, 25, 5, ("run.json: refused", "config.json: refused", "training.pt: refused")),
+    "ranges": (RangeTarget, 25, 5, ("read in parts", "read whole", "outside, or too long", "refused")),
+    "views": (ViewTarget, 20, 5, ("taken", "refused")),
+    "listings": (ListingTarget, 15, 5, ("names", "files", "lengths", "no lengths")),
+    "remote": (RemoteTarget, 15, 5, ("samples", "refused")),
 }
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RUNS)
 def test_mutations_are_taken_or_refused(name: str, times: int) -> None:
     if name in ("ranges", "listings", "remote"):
         pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
-    make, count, reached = RUNS[name]
-    counts = run_fuzz(make, range(times * count), seed=5)
+    make, count, seed, reached = RUNS[name]
+    counts = run_fuzz(make, range(times * count), seed)
     assert all(counts[what] > 0 for what in reached), counts

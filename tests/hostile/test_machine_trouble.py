@@ -142,7 +142,7 @@ def test_no_conclusion_is_drawn_without_memory(monkeypatch, encode_image):
 # -- building --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize("number", [errno.EMFILE, pytest.param(errno.ENOMEM, marks=pytest.mark.slow)])
 def test_a_build_ends_with_the_cause_and_reads_the_image_afterwards(images, tmp_path, failing, number):
     failing("3.jpg", number, times=1)
     with pytest.raises(MachineTrouble, match=r"3\.jpg: (this process cannot open|there is not)"):
@@ -163,7 +163,7 @@ def test_so_it_does_in_the_second_pass(images, tmp_path, monkeypatch):
     assert (report.info.num_samples, dict(report.info.rejected)) == (8, {})
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("number", [errno.EIO, pytest.param(errno.ESTALE, marks=pytest.mark.slow)])
 def test_a_disk_that_fails_is_asked_again(images, tmp_path, failing, pauses, number):
     failing("3.jpg", number, times=patience.TRIES - 1)
     assert build(images, tmp_path / "out").info.num_samples == 8

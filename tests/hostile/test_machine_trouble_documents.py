@@ -28,6 +28,7 @@ from shards.manifest.info import read_info
 from shards.manifest.stored_views import StoredViews
 from shards.sources.read import read_sources
 from tests.images.archive_forms import write_tar, write_zip
+from tests.images.coded_images import write_small_images
 from tests.machine.failing_files import fail_openings, note_pauses
 
 SETTINGS = BuildSettings(global_size=32, split_shares={"train": 0.5, "test": 0.5})
@@ -132,7 +133,7 @@ def test_a_command_answers_with_a_sentence_where_a_file_is_not_given(capsys, num
 
 
 @pytest.mark.parametrize("method", ["match", pytest.param("recompress", marks=pytest.mark.slow)])  # they read alike
-def test_what_is_equalised_does_not_depend_on_a_disk(synthetic_images, tmp_path, monkeypatch, method):
+def test_what_is_equalised_does_not_depend_on_a_disk(small_images, tmp_path, monkeypatch, method):
     """The disk fails while ``--equalise`` compares the files, but works again when they are stored. The build stops
     with an error or, with ``reject_unreadable``, leaves the image out."""
     from shards.build import equalise
@@ -148,13 +149,14 @@ def test_what_is_equalised_does_not_depend_on_a_disk(synthetic_images, tmp_path,
     monkeypatch.setattr(equalise, "_facts", fail)
     settings = replace(SETTINGS, equalise=method)
     with pytest.raises(MachineTrouble, match=r"05\.jpg cannot be read .*--reject-unreadable"):
-        build_dataset(synthetic_images, tmp_path / "out", settings, progress=False)
-    report = build_dataset(synthetic_images, tmp_path / "out", settings, progress=False, reject_unreadable=True)
+        build_dataset(small_images, tmp_path / "out", settings, progress=False)
+    report = build_dataset(small_images, tmp_path / "out", settings, progress=False, reject_unreadable=True)
     assert report.info.rejected["io"] == 1
 
 
-def test_a_file_that_the_disk_does_not_give_is_not_called_changed(synthetic_images, tmp_path, failing, monkeypatch):
-    images = Path(shutil.copytree(synthetic_images, tmp_path / "images"))
+def test_a_file_that_the_disk_does_not_give_is_not_called_changed(tmp_path, failing, monkeypatch):
+    images = tmp_path / "images"
+    write_small_images(images, 8)
     build_dataset(images, tmp_path / "out", SETTINGS, progress=False)
     os.utime(images / "real/05.jpg", (1, 1))
     failing("05.jpg")

@@ -32,8 +32,13 @@ def tiny_model(tmp_path_factory):
         lambda card: card.update(config=[1, 2]),
         lambda card: card.update(normalisation={}),
         lambda card: card["normalisation"]["global_backbone"].update(mean=["x"]),
-        lambda card: card["normalisation"]["global_backbone"].update(colour=1),
-        lambda card: card["config"].update(loader=7),
+        *(
+            pytest.param(edit, marks=pytest.mark.slow)  # types and names of other fields
+            for edit in (
+                lambda card: card["normalisation"]["global_backbone"].update(colour=1),
+                lambda card: card["config"].update(loader=7),
+            )
+        ),
     ],
 )
 def test_a_model_whose_description_makes_no_sense(tiny_model, tmp_path, edit):

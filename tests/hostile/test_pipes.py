@@ -114,7 +114,8 @@ def test_a_data_set_with_a_pipe_in_it(name, data):
         pytest.param("rejected.parquet", "empty", marks=pytest.mark.slow),
     ],
 )
-def test_verify_finds_it(kind, pattern, data):
+def test_verify_finds_it(kind, pattern, small_copy):
+    data = small_copy / "out"
     dataset = ShardDataset.open(data)
     spoil(data, pattern, kind)
     findings = verify_dataset(dataset, 1, lambda n: None)

@@ -1,6 +1,7 @@
 """Small images, as arrays and as files, whose pixels encode their own position and the image's index."""
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,45 @@ def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes
     return buffer.getvalue()
 
 
-def write_images(root: Path) -> None:
-    """Writes 24 images, 17 JPEGs of many kinds and 7 PNGs. Half are real, the others come from two generators."""
+@cache
+def _images() -> dict[str, bytes]:
+    """Returns path → bytes of the files that ``write_images`` writes."""
+    files = {}
     for index in range(NUM_IMAGES):
         width, height = SIZES[index % len(SIZES)]
         pixels = draw_coded(index, width, height)
-        folder = root / ("real" if index % 2 else f"generated/gan_{'ab'[index // 2 % 2]}")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = "real" if index % 2 else f"generated/gan_{'ab'[index // 2 % 2]}"
         if index % 4 == 3 or index == 0:
-            (folder / f"{index:02d}.png").write_bytes(encode(pixels, "PNG"))
+            files[f"{folder}/{index:02d}.png"] = encode(pixels, "PNG")
         else:
             options = JPEG_KINDS[index % len(JPEG_KINDS)]
-            data = encode(pixels, "JPEG", quality=90, **options)
-            (folder / f"{index:02d}.jpg").write_bytes(data)
+            files[f"{folder}/{index:02d}.jpg"] = encode(pixels, "JPEG", quality=90, **options)
+    return files
 
 
-def write_small_images(root: Path) -> None:
-    """Writes 16 JPEGs that are 30 pixels high. Half of them are real."""
+@cache
+def _small_images() -> dict[str, bytes]:
+    """Returns path → bytes of the files that ``write_small_images`` writes."""
+    files = {}
     for index in range(16):
-        folder = root / ("real" if index % 2 else "generated/gan")
-        folder.mkdir(parents=True, exist_ok=True)
-        data = encode(draw_coded(index, 40 + index, 30), "JPEG", quality=80)
-        (folder / f"{index:02d}.jpg").write_bytes(data)
+        folder = "real" if index % 2 else "generated/gan"
+        files[f"{folder}/{index:02d}.jpg"] = encode(draw_coded(index, 40 + index, 30), "JPEG", quality=80)
+    return files
+
+
+def _write(files: dict[str, bytes], root: Path) -> None:
+    for folder in {path.rpartition("/")[0] for path in files}:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for path, data in files.items():
+        (root / path).write_bytes(data)
+
+
+def write_images(root: Path, count: int = NUM_IMAGES) -> None:
+    """Writes 24 images, or the first ``count`` of them: 17 JPEGs of many kinds and 7 PNGs. Half are real, the others
+    come from two generators."""
+    _write(dict(list(_images().items())[:count]), root)
+
+
+def write_small_images(root: Path, count: int = 16) -> None:
+    """Writes ``count`` JPEGs, at most 16, that are 30 pixels high. Half of them are real."""
+    _write(dict(list(_small_images().items())[:count]), root)

@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ __all__ = ["NEED_CJPEG", "VARIANTS", "cjpeg", "have_cjpeg", "photograph", "with_
 Pixels = np.ndarray
 
 
+@lru_cache(maxsize=8)
 def photograph(height: int, width: int, seed: int = 0) -> Pixels:
-    """An image like a photograph, (height, width, 3) uint8, with smooth parts, edges, grain and colour."""
+    """An image like a photograph, (height, width, 3) uint8, with smooth parts, edges, grain and colour. Read-only,
+    because the last few images are kept for further calls."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     image = np.empty((height, width, 3))
@@ -34,7 +37,9 @@ def photograph(height: int, width: int, seed: int = 0) -> Pixels:
         image[top : top + tall, left : left + wide] += rng.uniform(-80, 80, 3)
     grain = np.where((x + y) % 97 < 48, 25.0, 2.0)
     image += rng.normal(size=image.shape) * grain[..., None]
-    return np.clip(image, 0, 255).astype(np.uint8)
+    pixels = np.clip(image, 0, 255).astype(np.uint8)
+    pixels.setflags(write=False)
+    return pixels
 
 
 def _pillow(pixels: Pixels, mode: str = "RGB", **options: Any) -> bytes:

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from shards.manifest.dataset import ShardDataset
 Members = list[tuple[str, bytes]]
 
 
+@cache
 def picture(seed: int, kind: str = "JPEG", **options: Any) -> bytes:
     side = 40 + seed % 7
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side + 5, 3), np.uint8)

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,14 @@ def picture(*seed: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (24 + seed[-1] % 2, 32, 3), np.uint8))
 
 
+@cache
+def _encoded(number: int, place: int, suffix: str) -> bytes:
+    """Returns the bytes that ``picture(number, place)`` has as a file with this suffix."""
+    buffer = io.BytesIO()
+    picture(number, place).save(buffer, Image.registered_extensions()[suffix.lower()])
+    return buffer.getvalue()
+
+
 def write_layout(root: Path, layout: Layout) -> str:
     """Writes the imitation into ``root``. Returns the source for ``glass build``, relative to ``root``."""
     folder = root / layout.name
@@ -53,7 +62,7 @@ def write_layout(root: Path, layout: Layout) -> str:
         for place in range(2):
             path = folder / name / f"{place:04}{layout.suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture(number, place).save(path)
+            path.write_bytes(_encoded(number, place, layout.suffix))
     if layout.write is not None:
         layout.write(folder)
     return written_as(layout)

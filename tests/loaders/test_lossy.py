@@ -42,13 +42,13 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
     ("backend", "decode"),
     [
         ("turbo", "auto"),
-        ("turbo", "full"),
         ("reference", "window"),
         ("dali", "auto"),
-        # Each backend and each way is above by itself.
+        # Each backend is above by itself, and test_golden compares all ways.
         *(
             pytest.param(*pair, marks=pytest.mark.slow)
             for pair in (
+                ("turbo", "full"),
                 ("turbo", "window"),
                 ("reference", "auto"),
                 ("reference", "full"),
@@ -88,7 +88,7 @@ def test_pixels_are_read_window_by_window(sets: list[ShardDataset]) -> None:
     assert read[0] < 0.8 * read[1]
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "stratified_grid"])
+@pytest.mark.parametrize("sampling", [pytest.param("uniform", marks=pytest.mark.slow), "stratified_grid"])
 def test_rules_that_go_by_pixels_place_the_same_windows(sets: list[ShardDataset], sampling: str) -> None:
     windows = []
     for dataset in sets:

@@ -109,7 +109,9 @@ def test_more_windows_than_cells(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", NEW_RULES)
-@pytest.mark.parametrize("size", [(70, 131), (33, 200), (20, 90), (64, 64)])
+@pytest.mark.parametrize(
+    "size", [(70, 131), (20, 90), *(pytest.param(size, marks=pytest.mark.slow) for size in ((33, 200), (64, 64)))]
+)
 def test_every_pixel_is_reachable(rule: str, size: tuple[int, int]) -> None:
     """Over many images, every pixel is in some window, including those at borders that the grid does not divide
     evenly."""

@@ -40,7 +40,7 @@ def crash_after(monkeypatch):
     return arm
 
 
-@pytest.mark.parametrize("shards_written", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 4])
+@pytest.mark.parametrize("shards_written", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1)), 2])
 def test_interrupted_build_continues_to_the_same_bytes(shards_written, small_copy, crash_after):
     images, straight, out = small_copy / "images", small_copy / "out", small_copy / "again"
     crash = crash_after(shards_written)
@@ -88,7 +88,7 @@ def test_finished_build_does_nothing(small_copy):
     [
         pytest.param({"split_seed": 1}, "--split-seed was 606 and is 1", marks=pytest.mark.slow),
         ({"global_size": 64}, "--global-size was 32 and is 64"),
-        pytest.param({"samples_per_shard": 4}, "--samples-per-shard was 3 and is 4", marks=pytest.mark.slow),
+        pytest.param({"samples_per_shard": 5}, "--samples-per-shard was 4 and is 5", marks=pytest.mark.slow),
         ({"split_shares": parse_shares("0.6,0.2,0.2")}, "--split was 0.5,0.25,0.25 and is 0.6,0.2,0.2"),
     ],
 )

@@ -120,14 +120,14 @@ def test_chance_differs_seldom_and_a_shift_is_found_in_few_images():
     label = np.arange(96) % 2
     classes = Classes(label, np.arange(96))
     found = Counter()
-    for _ in range(300):
+    for _ in range(150):
         values = random.normal(size=96)
         found["chance"] += classes.difference("width", values).counts
         found["shift"] += classes.difference("width", values + 1.2 * label).counts
         names = random.integers(0, 4, 96)
         found["chance"] += classes.difference("format", names).counts
-    assert found["chance"] <= 1
-    assert found["shift"] > 250
+    assert found["chance"] == 0
+    assert found["shift"] > 125
 
 
 def test_much_that_tells_little_does_not_count():
@@ -148,7 +148,7 @@ def test_images_of_a_group_count_as_one():
     assert not Classes(label, scenes).difference("width", values).counts
 
 
-@pytest.mark.parametrize("seed", [0, 2, 12, 18])
+@pytest.mark.parametrize("seed", [0, 18, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 12))])
 def test_after_matching_the_same_test_finds_nothing(seed):
     """After ``--equalise match``, the audit's test finds no difference in properties that leave traces in the pixels,
     even if properties depend on each other and several differ."""

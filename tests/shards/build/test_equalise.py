@@ -69,21 +69,21 @@ def build(source: Path, out: Path, equalise: str, workers: int = 1) -> ShardData
 
 @pytest.fixture(scope="module")
 def biased(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The path of a list of 200 images, in which exactly the generated ones are PNGs."""
-    return make_images(tmp_path_factory.mktemp("biased") / "images", 200, generated_as_png)
+    """The path of a list of 100 images, in which exactly the generated ones are PNGs."""
+    return make_images(tmp_path_factory.mktemp("biased") / "images", 100, generated_as_png)
 
 
 def test_matching_leaves_what_has_a_counterpart(biased, tmp_path):
     dataset = build(biased, tmp_path / "out", "match")
     assert set(dataset.column("format")) == {"PNG"}
     kept = Counter(dataset.column("label").tolist())
-    assert kept[0] == kept[1] > 20
+    assert kept[0] == kept[1] > 10
     rows = pq.read_table(tmp_path / "out/rejected.parquet").to_pylist()
     assert {row["reason"] for row in rows} == {"unmatched"}
-    assert dataset.info.rejected == {"unmatched": 200 - len(dataset)}
-    assert len(rows) == 200 - len(dataset)
+    assert dataset.info.rejected == {"unmatched": 100 - len(dataset)}
+    assert len(rows) == 100 - len(dataset)
     assert "format" in rows[0]["detail"]
-    assert f"{len(rows)} of 200 images left out" in dataset.info.equalised
+    assert f"{len(rows)} of 100 images left out" in dataset.info.equalised
 
 
 @pytest.mark.slow  # in test_class_differences they stay by default

@@ -16,6 +16,7 @@ from shards.manifest.note import MAX_CHARACTERS, Note, checked_note
 from shards.sources.files import LocalFiles
 from shards.sources.note_file import NOTE_NAME
 from shards.sources.read import read_sources
+from tests.images.coded_images import write_small_images
 from tests.images.labelled_tars import labelled, write_tar
 from tests.images.small_builds import build
 
@@ -30,6 +31,13 @@ HOSTILE = {
     "too long": "x" * (MAX_CHARACTERS + 1),
 }
 hostile = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+
+
+@pytest.fixture
+def small_images(tmp_path: Path) -> Path:
+    """A folder of eight small JPEGs that a test may alter."""
+    write_small_images(tmp_path / "images", 8)
+    return tmp_path / "images"
 
 
 @hostile

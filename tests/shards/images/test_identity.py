@@ -116,20 +116,21 @@ def sets(pictures: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPat
     return [ShardDataset.open(root / name) for name in ("keep", "tile", "tar")]
 
 
+@pytest.mark.parametrize("label", ["real", pytest.param("generated", marks=pytest.mark.slow)])  # a picture each
 def test_every_way_in_gives_the_same_windows_and_score_to_the_bit(
-    run: Path, pictures: dict[str, dict[str, bytes]]
+    run: Path, pictures: dict[str, dict[str, bytes]], label: str
 ) -> None:
     detector = Detector.from_pretrained(run, device="cpu")
-    for files in pictures.values():
-        pixels = decode_rgb(files["plain.jpg"])
-        lazy = Image.open(io.BytesIO(files["text.png"]))
-        ways = [*files.values(), pixels, Image.fromarray(pixels), lazy, np.asfortranarray(pixels)]
-        first, *others = [detector.predict([way], QUICK)[0] for way in ways]
-        assert first.content_id == content_id(pixel_sha256(pixels))
-        for other in others:
-            assert (other.score, other.margin) == (first.score, first.margin)
-            assert other.content_id == first.content_id
-            assert np.array_equal(other.windows, first.windows)
+    files = pictures[label]
+    pixels = decode_rgb(files["plain.jpg"])
+    lazy = Image.open(io.BytesIO(files["text.png"]))
+    ways = [*files.values(), pixels, Image.fromarray(pixels), lazy, np.asfortranarray(pixels)]
+    first, *others = [detector.predict([way], QUICK)[0] for way in ways]
+    assert first.content_id == content_id(pixel_sha256(pixels))
+    for other in others:
+        assert (other.score, other.margin) == (first.score, first.margin)
+        assert other.content_id == first.content_id
+        assert np.array_equal(other.windows, first.windows)
 
 
 def test_shards_sidecars_and_evaluation_agree_with_files(

@@ -112,8 +112,8 @@ class SlowWalk:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_entries_equal_a_slow_walk(name: str) -> None:
-    jpeg = make(name)
-    points = read_entry_points(build_entry_points(jpeg, 300))
+    jpeg = make(name, 27, 60)
+    points = read_entry_points(build_entry_points(jpeg, 100))
     expected = list(SlowWalk(jpeg).mcus())[:: points.mcus_per_entry]
     assert len(points.positions) == len(expected) > 1
     assert points.positions.tolist() == [position for position, _ in expected]

@@ -165,7 +165,7 @@ def test_heic_counts_its_primary_item():
 
     def made(**options) -> bytes:
         buffer = io.BytesIO()
-        heif.from_pillow(picture(0, 320, 240)).save(buffer, quality=60, **options)
+        heif.from_pillow(picture(0, 160, 120)).save(buffer, quality=60, **options)
         return buffer.getvalue()
 
     plain, more = made(), made(exif=exif_with_thumbnail()[6:])
@@ -238,7 +238,7 @@ def test_numbers_of_a_stranger_lead_nowhere(kind, options):
     """With header bytes set to 255, or the file cut off, the count stays within the file or the file is rejected."""
     data = saved(kind, **options)
     random = np.random.default_rng(4)
-    places = [*range(12, min(len(data), 200), 5), *random.integers(12, len(data), 20).tolist()]
+    places = [*range(12, min(len(data), 200), 8), *random.integers(12, len(data), 12).tolist()]
     taken = 0
     for place in places:
         for broken in (

@@ -25,9 +25,9 @@ GOLDEN = Path(__file__).parents[2] / "golden/dry_runs.txt"
 
 
 def dry_run(layout: Layout, root: Path) -> str:
-    """Returns what ``build_shards --dry-run`` prints about an imitation of the layout below ``root``."""
+    """Returns what ``build_shards --dry-run`` prints about the layout's imitation, which was written into ``root``."""
     with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert main([write_layout(root, layout), "--dry-run", *layout.options]) == 0
+        assert main([written_as(layout), "--dry-run", *layout.options]) == 0
     return printed.getvalue()
 
 
@@ -148,5 +148,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         sections = []
         for shape in FOLDERS:
+            write_layout(Path(folder), shape)
             sections.append(f"== {shape.name}\n{dry_run(shape, Path(folder))}")
     GOLDEN.write_text("".join(sections), encoding="utf-8")

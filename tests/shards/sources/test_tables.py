@@ -65,8 +65,15 @@ def labels(source: Path, *given: str) -> dict[str, int]:
     return {Path(row["path"]).stem: row["label"] for row in understood(source, *given).table.to_pylist()}
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-@pytest.mark.parametrize("fake", [1, 0], ids=["fake is 1", "fake is 0"])
+@pytest.mark.parametrize(
+    ("suffix", "fake"),
+    [
+        (".csv", 1),
+        (".jsonl", 0),
+        (".parquet", 1),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((".csv", 0), (".jsonl", 1), (".parquet", 0))),
+    ],
+)
 class TestNumbers:
     """A number means what the schema, the dataset card, the column or ``--label`` says, whether that makes it real or
     generated."""

@@ -20,9 +20,14 @@ from tests.shards.sources.test_tables import PAIRS, card, labels, touch, underst
 @pytest.mark.parametrize(
     "field",
     [
-        *("not_fake", "isNotFake", "non_ai", "nonAI", "notfake", "no_ai", "fake_free", "meta.not.fake"),
-        *("is_real", "isReal", "real", "human", "is_authentic", "real.score", "isPhoto", "authenticity", "score"),
-        *("real/fake", "is_false_fake", "neither_fake_nor_ai"),
+        *("isNotFake", "meta.not.fake", "fake_free", "is_real", "real/fake", "score"),
+        *(
+            pytest.param(field, marks=pytest.mark.slow)
+            for field in (
+                *("not_fake", "non_ai", "nonAI", "notfake", "no_ai", "isReal", "real", "human", "is_authentic"),
+                *("real.score", "isPhoto", "authenticity", "is_false_fake", "neither_fake_nor_ai"),
+            )
+        ),
     ],
 )
 def test_a_number_in_a_field_that_may_ask_for_real_needs_its_meaning(field: str, tmp_path: Path) -> None:
