@@ -18,7 +18,7 @@ from glass.train.run import train
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
-TINY = ["epochs=1", "cpu_threads=1", "loader.global_batch_size=8", "tensorboard=false"]
+TINY = ["epochs=1", "cpu_threads=1", "loader.global_batch_size=12", "tensorboard=false"]
 
 
 def ids_of(dataset: ShardDataset, split: str) -> np.ndarray:

@@ -20,8 +20,6 @@ from shards.errors import InputError
 QUICK = [
     "model.global_backbone=test_vit",
     "loader.global_batch_size=12",
-    "loader.num_crops=2",
-    "loader.crop_size=32",
     "epochs=1",
     "tensorboard=false",
     "cpu_threads=1",
@@ -42,7 +40,8 @@ def test_a_run_writes_the_file_that_repeats_it(synthetic_shards, tmp_path, monke
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     first = tmp_path / "first"
     sets = [word for setting in QUICK for word in ("--set", setting)]
-    command = ["--data", str(synthetic_shards), "--output", str(first), "--preset", "glass_tiny", "--seed", "7", *sets]
+    command = ["--data", str(synthetic_shards), "--output", str(first), "--preset", "single_view_tiny"]
+    command += ["--seed", "7", *sets]
     assert train.main(command) == 0
     own = json.loads((first / "run.json").read_text())["config"]
     assert own["seed"] == own["loader"]["seed"] == 7

@@ -47,15 +47,15 @@ def test_false_alarms_keep_the_rule_and_detections_are_the_most_possible():
 
 
 def test_fresh_images_keep_the_promise():
-    """In at least 34 of 40 calibrations, the true rate of false alarms is within the 95 % interval."""
+    """In at least 17 of 20 calibrations, the true rate of false alarms is within the 95 % interval."""
     kept = 0
     pool_margin, pool_label = drawn(50_000, 1.0, seed=99)
-    for seed in range(40):
+    for seed in range(20):
         calibration = fit_calibration(*drawn(1200, 1.0, seed), VIEWS, "w")
         real = calibration.probability(pool_margin[pool_label == 0])
         rate = (real >= calibration.threshold).mean()
         kept += calibration.false_alarms["low"] <= rate <= calibration.false_alarms["high"]
-    assert kept >= 34
+    assert kept >= 17
 
 
 def test_separated_classes_stay_finite_and_meet_in_the_middle():

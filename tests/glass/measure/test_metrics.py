@@ -65,8 +65,8 @@ def test_confidence_one_counts_in_the_calibration_error() -> None:
 
 def test_calibrated_probabilities_have_no_calibration_error() -> None:
     rng = np.random.default_rng(3)
-    probability = rng.random(200_000)
-    label = (rng.random(200_000) < probability).astype(int)
+    probability = rng.random(100_000)
+    label = (rng.random(100_000) < probability).astype(int)
     metrics = binary_metrics(label, probability)
     assert metrics["ece"] == pytest.approx(0, abs=0.005)
     assert metrics["brier"] == pytest.approx(1 / 6, abs=0.005)  # ∫ p (1 - p) dp
@@ -196,37 +196,37 @@ def test_the_roc_curve_is_scikit_learns() -> None:
 def test_intervals_hold_the_value_and_repeat_with_the_seed() -> None:
     label, probability = noisy_sample(400)
     metrics = binary_metrics(label, probability)
-    intervals = bootstrap_intervals(label, probability, draws=300, seed=1)
+    intervals = bootstrap_intervals(label, probability, draws=100, seed=1)
     assert set(intervals) == set(METRIC_NAMES)
     for name in ("auroc", "accuracy", "brier", "ap", "mean_confidence"):
         low, high = intervals[name]
         assert low < metrics[name] < high
-    assert intervals == bootstrap_intervals(label, probability, draws=300, seed=1)
-    assert intervals != bootstrap_intervals(label, probability, draws=300, seed=2)
+    assert intervals == bootstrap_intervals(label, probability, draws=100, seed=1)
+    assert intervals != bootstrap_intervals(label, probability, draws=100, seed=2)
 
 
 def test_interval_of_accuracy_has_the_binomial_width() -> None:
     """The expected value comes from theory: ±1.96 √(p q / n) within each class."""
     label = np.arange(1000) % 2
     probability = np.where(np.arange(1000) < 800, label * 1.0, 1.0 - label)  # 80 % right
-    low, high = bootstrap_intervals(label, probability, draws=2000)["accuracy"]
+    low, high = bootstrap_intervals(label, probability, draws=1000)["accuracy"]
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 1000), rel=0.1)
 
 
 def test_scenes_are_drawn_whole() -> None:
-    """100 scenes with 8 equal renditions each contain as much information as 100 samples, not as 800."""
+    """100 scenes with 4 equal renditions each contain as much information as 100 samples, not as 400."""
     label, probability = noisy_sample(100)
     scenes = [f"scene {n}" for n in range(100)]
     single = bootstrap_intervals(label, probability, draws=500)
-    copies = np.repeat(label, 8), np.repeat(probability, 8)
-    grouped = bootstrap_intervals(*copies, draws=500, groups=np.repeat(scenes, 8))
-    alone = bootstrap_intervals(*copies, draws=500, groups=[""] * 800)
+    copies = np.repeat(label, 4), np.repeat(probability, 4)
+    grouped = bootstrap_intervals(*copies, draws=500, groups=np.repeat(scenes, 4))
+    alone = bootstrap_intervals(*copies, draws=500, groups=[""] * 400)
 
     def width(intervals: dict) -> float:
         return intervals["auroc"][1] - intervals["auroc"][0]
 
     assert width(grouped) == pytest.approx(width(single), rel=0.15)
-    assert width(alone) == pytest.approx(width(single) / np.sqrt(8), rel=0.2)
+    assert width(alone) == pytest.approx(width(single) / np.sqrt(4), rel=0.2)
 
 
 def test_draws_that_miss_a_class_are_left_out() -> None:
@@ -266,9 +266,9 @@ def test_blocks_of_draws_do_not_change_the_intervals(monkeypatch: pytest.MonkeyP
 def test_paired_difference_is_narrower_than_either_interval() -> None:
     label, probability = noisy_sample(400)
     worse = np.clip(probability + np.random.default_rng(2).normal(0, 0.08, 400), 0, 1)
-    result = paired_difference(label, probability, worse, draws=400)
+    result = paired_difference(label, probability, worse, draws=200)
     low, high = result["interval"]
-    a, b = (bootstrap_intervals(label, p, draws=400)["auroc"] for p in (probability, worse))
+    a, b = (bootstrap_intervals(label, p, draws=200)["auroc"] for p in (probability, worse))
     assert low < result["difference"] < high
     assert high - low < 0.7 * min(a[1] - a[0], b[1] - b[0])
     same = paired_difference(label, probability, probability, draws=50)

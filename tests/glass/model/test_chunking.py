@@ -171,6 +171,7 @@ def test_dropout_and_stochastic_depth_draw_the_same_masks_again(keep_all):
     assert_same(found[1], found[0])
 
 
+@pytest.mark.slow  # smaller chunks are tested above
 def test_a_chunk_of_all_crops_is_the_plain_model():
     batch = make_batch()
     expected = gradients(made("test_resnet"), batch)[1]

@@ -11,6 +11,7 @@ import timm
 import torch
 
 from glass.config.run_config import ModelConfig, RunConfig
+from glass.model.architectures import shapes_only
 from glass.model.backbones import create_backbone, read_weights
 from glass.model.model import Glass, SingleView, build_model
 from glass.presets import load_preset
@@ -47,12 +48,14 @@ def views(batch_size: int = 2, num_crops: int = 3) -> tuple[torch.Tensor, torch.
     ],
 )
 def test_parameters_are_those_of_the_paper(preset, millions):
-    with torch.device("meta"):  # counts without making 170 million numbers
-        model = build_model(load_preset(preset), with_weights=False)
+    with shapes_only():  # counts without making 170 million numbers
+        model = build_model(load_preset(preset), with_weights=False, for_training=False)
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
 
 
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", pytest.param("test_convnext", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "backbone", ["test_resnet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_vit", "test_convnext"))]
+)
 def test_shapes_types_and_one_seam_for_both_models(backbone):
     global_view, local_crops = views()
     logits, weights = tiny_model(backbone)(global_view, local_crops)
@@ -69,9 +72,11 @@ def test_backbones_share_no_weights():
     assert not own & {p.data_ptr() for p in model.local_backbone.parameters()}
 
 
-def test_backbones_of_two_kinds_and_widths_go_together():
-    """MobileNetV3's head widens its features, so the width that counts is that of its output."""
-    model = tiny_model("mobilenetv3_small_050", local_backbone="test_vit")
+@pytest.mark.parametrize("widened", ["test_mambaout", pytest.param("mobilenetv3_small_050", marks=pytest.mark.slow)])
+def test_backbones_of_two_kinds_and_widths_go_together(widened):
+    """The head of these networks widens their features, so the width that counts is that of the output."""
+    model = tiny_model(widened, local_backbone="test_vit")
+    assert model.global_backbone.embed_dim > model.global_backbone.network.num_features
     logits, weights = model(*views())
     assert logits.shape == (2, 2)
     assert weights.shape == (2, 3)
@@ -159,14 +164,14 @@ def test_high_pass_is_of_the_crops_alone_and_survives_in_the_settings():
     brighter = crops // 2 + 60
     with torch.no_grad():
         assert torch.allclose(model(view, crops // 2)[0], model(view, brighter)[0], atol=1e-4)
-        assert not torch.allclose(
-            tiny_model("test_resnet")(view, crops // 2)[0], tiny_model("test_resnet")(view, brighter)[0]
-        )
+        plain = tiny_model("test_resnet")
+        assert not torch.allclose(plain(view, crops // 2)[0], plain(view, brighter)[0])
     with pytest.raises(InputError, match=r"with model\.share_backbone there is only one backbone.*local_high_pass"):
         tiny_config("test_resnet", share_backbone=True, local_high_pass=True)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+# The test of the digest reads both kinds of files.
+@pytest.mark.parametrize("suffix", [".safetensors", pytest.param(".pth", marks=pytest.mark.slow)])
 def test_weights_from_a_local_file(tmp_path, suffix):
     """The file contains a classifier, as such files usually do. Both backbones start from it."""
     torch.manual_seed(1)
@@ -198,10 +203,11 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "mobilenetv3_small_050",
+        "test_mambaout",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in (
+                "mobilenetv3_small_050",
                 "efficientvit_m0",
                 "deit_tiny_distilled_patch16_224",
                 "iformer_t",

@@ -35,12 +35,12 @@ def views(crop_size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def trained(settings: RunConfig) -> torch.nn.Module:
-    """A model after three training steps, so that LoRA's corrections are no longer zero."""
+    """A model after two training steps, so that LoRA's corrections are no longer zero."""
     torch.manual_seed(0)
     model = build_model(settings).train()
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-2)
-    for _ in range(3):
+    for _ in range(2):
         logits, _ = model(*views(settings.loader.crop_size))
         torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 0, 1])).backward()
         optimizer.step()
@@ -51,7 +51,7 @@ def trained(settings: RunConfig) -> torch.nn.Module:
 @pytest.mark.parametrize(
     ("backbone", "settings"),
     [
-        ("test_vit", {"lora_rank": 2}),
+        pytest.param("test_vit", {"lora_rank": 2}, marks=pytest.mark.slow),  # loading peft alone takes two seconds
         pytest.param("test_vit", {"lora_rank": 2, "crop_chunk": 1}, marks=pytest.mark.slow),
         pytest.param("test_resnet", {"freeze_global": True, "crop_chunk": 2}, marks=pytest.mark.slow),
         pytest.param("test_convnext", {"tune_last_blocks": 2}, marks=pytest.mark.slow),
@@ -83,6 +83,7 @@ def test_a_checkpoint_with_lora_goes_on():
     assert torch.equal(fresh(*views())[0], model(*views())[0])
 
 
+@pytest.mark.slow  # loading peft takes two seconds
 def test_lora_learns_corrections_and_head_only():
     model = build_model(config(lora_rank=2))
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -180,7 +181,7 @@ def test_a_baseline_with_everything_frozen_is_refused():
     ("settings", "words"),
     [
         (config("test_resnet", lora_rank=2), "test_resnet has no attention"),
-        (config("test_convnext", lora_rank=2), "test_convnext has no attention"),
+        pytest.param(config("test_convnext", lora_rank=2), "test_convnext has no attention", marks=pytest.mark.slow),
         (config(tune_last_blocks=99), "tune_last_blocks=99: test_vit has .* blocks"),
         (config(crop_size=64, share_backbone=True), "crops as large as the global view for test_vit"),
     ],
@@ -208,7 +209,7 @@ def test_blocks_that_timm_does_not_count_get_one_sentence():
 )
 def test_a_step_that_does_not_fit_says_what_would(error, monkeypatch, tmp_path):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    settings = load_preset("glass_resnet50")
+    settings = load_preset("glass_tiny")
     accelerator, _ = make_accelerator(settings, tmp_path)
 
     def too_much(*_):

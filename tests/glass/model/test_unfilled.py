@@ -18,7 +18,14 @@ def empty_is_nan():
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet", "test_convnext", "test_efficientnet"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "test_vit",
+        "test_resnet",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("test_convnext", "test_efficientnet")),
+    ],
+)
 def test_no_number_is_drawn_and_none_is_missing(backbone, empty_is_nan):
     config = RunConfig(
         model=ModelConfig(global_backbone=backbone, pretrained=False), loader=LoaderConfig(global_size=64, crop_size=64)

@@ -32,8 +32,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_files_members_and_shards_agree(run: Path, synthetic_images: Path, synthetic_dataset: ShardDataset) -> None:
-    detector = Detector.from_pretrained(run, device="cpu")
+@pytest.fixture(scope="module")
+def detector(run: Path) -> Detector:
+    return Detector.from_pretrained(run, device="cpu")
+
+
+def test_files_members_and_shards_agree(
+    run: Path, detector: Detector, synthetic_images: Path, synthetic_dataset: ShardDataset
+) -> None:
     options = EvaluationOptions(device="cpu", draws=5)
     table = evaluate_run(run, synthetic_dataset, "test", options)[1].to_pylist()
     expected = {row["content_id"]: row["crop_windows"] for row in table}
@@ -49,11 +55,10 @@ def test_files_members_and_shards_agree(run: Path, synthetic_images: Path, synth
 
 
 def test_a_change_is_looked_at_by_detail_too(
-    run: Path, synthetic_images: Path, monkeypatch: pytest.MonkeyPatch
+    detector: Detector, synthetic_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rule ``texture`` uses the bits of the file in which the changed image was saved or, if it was not saved,
     those of the original."""
-    detector = Detector.from_pretrained(run, device="cpu")
     known = []
 
     def rows(pixels: Any, identity: int, config: Any, draws: Any, detail: Any) -> list[ImageViews]:
@@ -91,10 +96,11 @@ def test_shards_of_recompressed_images_agree_with_their_members(
     assert {verdict.content_id: verdict.windows.tolist() for verdict in found} == expected
 
 
-def test_the_bits_of_a_jpeg_are_all_that_the_file_adds_to_its_pixels(run: Path, synthetic_images: Path) -> None:
+def test_the_bits_of_a_jpeg_are_all_that_the_file_adds_to_its_pixels(
+    detector: Detector, synthetic_images: Path
+) -> None:
     """With this rule, and with no other, pixels that are passed without their JPEG may get other windows: those that a
     PNG would get."""
-    detector = Detector.from_pretrained(run, device="cpu")
     files = sorted(synthetic_images.rglob("*.jpg"))[::3]
     pixels = [decode_rgb(file.read_bytes()) for file in files]
     for rule, alike in (("texture", False), ("aspect", True)):

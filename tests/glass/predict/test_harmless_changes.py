@@ -95,7 +95,9 @@ def test_unstable_is_any_other_verdict(spread_run, tmp_path, files):
         assert seen.unstable is True
 
 
-@pytest.mark.parametrize("options", [{"draws": 3}, {"draws": 2, "coverage": "all"}])
+@pytest.mark.parametrize(
+    "options", [{"draws": 3}, pytest.param({"draws": 2, "coverage": "all"}, marks=pytest.mark.slow)]
+)
 def test_changes_are_asked_with_as_many_draws(detector, files, monkeypatch, options):
     """Changed images are scored with as many draws as the original, so a change that changes nothing leaves the score
     as it was."""

@@ -55,7 +55,6 @@ def test_what_is_uncertain_is_no_mistake_and_not_right() -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.usefixtures("undrawn")
 def test_cards_say_uncertain_where_predict_does(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
     """Between the two limits of the calibration's band of doubt, a card says neither correct nor wrong."""
     run = runs[0]
@@ -109,7 +108,6 @@ def test_crops_come_from_the_place_that_the_frame_marks(runs: list[RunData], syn
             assert (crop[..., 2] == 10 * int(Path(card.source_path).stem)).all()
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.usefixtures("undrawn")
 def test_a_gallery_without_attention(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
     run = load(write_run("single_view", attention=False), synthetic_dataset)

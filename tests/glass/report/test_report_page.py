@@ -115,7 +115,21 @@ def test_one_class_only_still_gives_a_page(write_run: WriteRun, synthetic_datase
     assert 'role="note"' not in page
 
 
-def test_plots_take_the_colours_of_the_page(runs: list[RunData]) -> None:
+def test_plots_take_the_colours_of_the_page(page: str) -> None:
+    plots = re.findall(r'<svg role="img".*?</svg>', page, re.DOTALL)
+    assert len(plots) >= 6
+    for svg in plots:
+        assert "var(--ink)" in svg
+        assert "var(--grid)" in svg
+        assert not re.search(r"#0[123]0[0-9a-f]{3}", svg)
+    for svg in plots[:2]:  # ROC curves
+        for number, name in enumerate(("glass", "single_view")):
+            assert f"var(--run-{number})" in svg
+            assert f">{name}<" in svg  # text stays text
+
+
+@pytest.mark.slow  # two plots more, of more runs than there are colours
+def test_plots_of_many_runs_take_the_colours_of_the_page(runs: list[RunData]) -> None:
     many = [replace(runs[0], name=f"run{n}") for n in range(NUM_RUN_COLOURS + 1)]
     for svg in roc_svg(many):
         assert svg.startswith('<svg role="img"')
@@ -127,12 +141,12 @@ def test_plots_take_the_colours_of_the_page(runs: list[RunData]) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
-    runs: list[RunData], synthetic_dataset: ShardDataset
+    page: str, runs: list[RunData], synthetic_dataset: ShardDataset
 ) -> None:
     document = report_document(runs, synthetic_dataset, SPLIT)
     gallery = build_gallery(runs, synthetic_dataset)
     assert document["audit"] is None
-    assert "has not been audited" in render_html(document, runs, gallery)
+    assert "has not been audited" in page
     finding = {
         "kind": "metadata",
         "severity": "serious",
@@ -166,6 +180,7 @@ def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
         },
     }
     page = render_html(document, runs, gallery)
+    assert "has not been audited" not in page
     assert f"{runs[1].name}: {IN_SAMPLE_WARNING}" in page[: page.index('class="tiles"')]
     assert f"{runs[0].name}: {IN_SAMPLE_WARNING}" not in page
     for words in ("Promised: at most 1.0 %", "22.5 %, 9 of 40", ", so the promise is not kept.", "Uncertain: 10.0 %"):

@@ -56,6 +56,6 @@ def test_axes_have_units_and_the_scale_of_the_search(metric, best, worst):
 
 
 def test_a_document_without_its_space_is_drawn_from_the_values():
-    svg = search_svgs(document("accuracy", None))["parallel"]
+    svg = search_svgs(document("accuracy", None) | {"importance": {}})["parallel"]
     assert {"1e-06", "10", "b"} <= set(words(svg))
     assert "(logarithmic)" not in words(svg)

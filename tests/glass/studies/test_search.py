@@ -79,7 +79,7 @@ def test_the_sampler_and_the_pruner_are_the_studys(data, tmp_path):
     options = tune.parse(["--data", "d", "--preset", "glass_resnet50"])
     # The preset's network takes seconds to make.
     config = apply_overrides(tune.settings(options), ["loader.global_size=64", "model.global_backbone=test_resnet"])
-    study = Search(data, SearchPlan(config, GLASS_SPACE), tmp_path).study
+    study = Search(data, SearchPlan(config, GLASS_SPACE), tmp_path, f"journal:///{tmp_path}/study.log").study
     assert study.sampler.seed == 606
     pruner = study.pruner
     assert (pruner._min_resource, pruner._max_resource, pruner._reduction_factor) == (5, 25, 3)
@@ -125,7 +125,7 @@ def test_decisions_are_those_of_optunas_hyperband(direction, least, most):
         trial = study.ask()
         for epoch in range(1, most + 1):
             trial.report(float(random.choice(5)), epoch)  # ties too
-            frozen = study.get_trials()[trial.number]
+            frozen = study.get_trials(deepcopy=False)[trial.number]
             answers = [ours.prune(study, frozen) for _ in range(2)]
             assert answers == [theirs.prune(study, frozen)] * 2
             if answers[0]:

@@ -26,14 +26,19 @@ from tests.runs.short_runs import arguments, assert_same_run, curve, settings
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
+SINGLE_VIEW = apply_overrides(
+    load_preset("single_view_tiny"), ["model.global_backbone=test_vit", "loader.global_batch_size=4", "cpu_threads=1"]
+)
+"""Settings of a model without crops, whose steps and checkpoints take half the time."""
+
 
 @pytest.fixture(scope="module")
 def half_way(on_the_cpu, synthetic_shards, tmp_path_factory) -> Path:
-    """A run that was stopped after two steps of its first epoch."""
+    """A run with the settings ``SINGLE_VIEW`` that was stopped after two steps of its first epoch."""
     run = tmp_path_factory.mktemp("runs") / "half"
     with pytest.MonkeyPatch.context() as patch:
         at_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert train.main(arguments(synthetic_shards, run)) == 75
+        assert not train_run(synthetic_shards, SINGLE_VIEW, run)
     return run
 
 
@@ -109,12 +114,35 @@ def test_equal_seeds_give_equal_runs(unbroken, synthetic_shards, tmp_path):
     assert_same_run(unbroken, tmp_path / "again")
 
 
+@pytest.mark.slow  # that --seed reaches the settings of a run is tested in test_run_file
 def test_another_seed_gives_another_run(unbroken, synthetic_shards, tmp_path):
     train.main([*arguments(synthetic_shards, tmp_path / "other", "epochs=1"), "--seed", "1"])
     assert curve(tmp_path / "other")[0]["train_loss"] != curve(unbroken)[0]["train_loss"]
 
 
-@pytest.mark.parametrize("steps", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4, 5, 8))])
+def test_a_run_that_is_cut_off_and_then_told_to_stop_ends_like_one_that_was_not(
+    unbroken, synthetic_shards, tmp_path, monkeypatch, capsys
+):
+    """A power cut and a signal, both in the middle of an epoch, in the same run."""
+    command = [*arguments(synthetic_shards, tmp_path), "--checkpoint-every", "1"]
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, cut_the_power)
+        with pytest.raises(Interrupted):
+            train.main(command)
+    with monkeypatch.context() as patch:
+        at_step(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))  # counted from the last checkpoint
+        assert train.main(command) == 75
+    assert "run the same command to continue" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (tmp_path / "checkpoints/step-00000004").is_dir()
+    assert len(curve(tmp_path)) == 1
+    assert train.main(command) == 0
+    assert_same_run(unbroken, tmp_path)
+
+
+@pytest.mark.slow  # the test above has both a power cut and a signal
+@pytest.mark.parametrize("steps", [2, 1, 4, 5, 8])
 def test_a_power_cut_after_any_step_changes_nothing(unbroken, synthetic_shards, tmp_path, monkeypatch, steps):
     """With a checkpoint after every step, the run continues in the middle of an epoch, with the same dropout and the
     same order of images."""
@@ -146,9 +174,8 @@ def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(unbroken, syntheti
     assert_same_run(unbroken, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGUSR1, signal.SIGINT))]
-)
+@pytest.mark.slow  # SIGTERM after a power cut is tested above
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     unbroken, synthetic_shards, tmp_path, monkeypatch, capsys, number
 ):
@@ -234,7 +261,7 @@ def test_a_checkpoint_of_another_structure_is_refused(spoil, synthetic_shards, t
     spoil(training)
     store.save(2, model, optimizer, training)
     with pytest.raises(InputError, match=r"(?s)step-00000002 .* state|cannot resume the loader"):
-        train_run(synthetic_shards, settings(), tmp_path / "run")
+        train_run(synthetic_shards, SINGLE_VIEW, tmp_path / "run")
 
 
 @pytest.mark.slow  # that micro-steps add up to a batch is tested in test_glass_engine
@@ -251,6 +278,7 @@ def test_micro_steps_give_the_same_run(synthetic_shards, tmp_path):
             assert one[name] == pytest.approx(other[name], rel=1e-4)
 
 
+@pytest.mark.slow  # runs of the baseline, one of them with TensorBoard, are tested in test_settings
 def test_the_baseline_and_tensorboard(synthetic_shards, tmp_path):
     config = apply_overrides(load_preset("single_view_tiny"), ["loader.global_batch_size=8", "epochs=1"])
     assert train_run(synthetic_shards, config, tmp_path)

@@ -1,6 +1,7 @@
 """The optimiser's step must not depend on how a batch is cut into micro-steps."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -50,12 +51,17 @@ def cut(batch: dict, *sizes: int) -> list[dict]:
     return [dict(zip(batch, values, strict=True)) for values in zip(*parts, strict=True)]
 
 
-def stepped(accelerator, batches, config=CONFIG, rate=1.0):
-    """Takes one SGD step of a new model. Returns the decrease of each weight, which is ``rate`` times its gradient, and
-    the totals."""
+@cache
+def untrained() -> torch.nn.Module:
+    """The model that ``CONFIG`` describes. Do not train it; copy it first."""
     torch.manual_seed(0)
-    model = build_model(config)
-    start = copy.deepcopy(model.state_dict())
+    return build_model(CONFIG)
+
+
+def stepped(accelerator, batches, config=CONFIG, rate=1.0):
+    """Takes one SGD step of a copy of ``untrained()``. Returns the decrease of each weight, which is ``rate`` times its
+    gradient, and the totals."""
+    model, start = copy.deepcopy(untrained()), untrained().state_dict()
     model, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=rate))
     totals = Totals(accelerator.device)
     Engine(config, accelerator, model, optimizer).step(batches, totals)
@@ -103,9 +109,7 @@ def test_a_step_without_any_valid_sample_moves_nothing(accelerator):
 def test_loss_is_the_smoothed_cross_entropy(accelerator):
     """-(0.95 log p(label) + 0.05 log p(other)) for a smoothing of 0.1."""
     batch = make_batch(5)
-    torch.manual_seed(0)
-    model = build_model(CONFIG)
-    logits, _ = model(batch["global_view"], batch["local_crops"])
+    logits, _ = untrained()(batch["global_view"], batch["local_crops"])
     log_probability = functional.log_softmax(logits, dim=1)
     own = log_probability.gather(1, batch["label"][:, None])
     other = log_probability.gather(1, 1 - batch["label"][:, None])
@@ -215,8 +219,7 @@ def test_bf16_trains_on_a_cpu(accelerator):
     """Tests the autocast path of training and scoring without a GPU."""
     from glass.model.precision import autocast
 
-    torch.manual_seed(0)
-    model, batch = build_model(CONFIG), make_batch(4)
+    model, batch = copy.deepcopy(untrained()), make_batch(4)
     with autocast("bf16", "cpu"):
         logits, weights = model(batch["global_view"], batch["local_crops"], batch["crop_mask"])
     assert logits.dtype == weights.dtype == torch.float32

@@ -1,11 +1,14 @@
 """Mistakes of a user of ``train.py``: each gets one sentence."""
 
+import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 import train
+from glass.config.run_config import config_to_dict
 from glass.train.run import train as train_run
 from shards.errors import InputError
 from tests.runs.short_runs import ROOT, arguments, settings
@@ -44,10 +47,13 @@ class TestMistakes:
 
     def test_views_of_another_size_than_the_shards_hold(self, synthetic_shards, tmp_path):
         """After this mistake, the same folder can be used with the right setting."""
-        wrong = arguments(synthetic_shards, tmp_path / "run", "loader.global_size=96")
-        self.refused(r"global_size=96.*64 pixels: give --set loader\.global_size=64", *wrong)
+        command = ["--data", str(synthetic_shards), "--preset", "single_view_tiny", "--output", str(tmp_path / "run")]
+        command += ["--set", "epochs=1", "--set", "loader.global_batch_size=12", "--set", "cpu_threads=1"]
+        self.refused(
+            r"global_size=96.*64 pixels: give --set loader\.global_size=64", *command, "--set", "loader.global_size=96"
+        )
         assert not (tmp_path / "run").exists()
-        assert train.main(arguments(synthetic_shards, tmp_path / "run", "epochs=1", "loader.global_batch_size=12")) == 0
+        assert train.main(command) == 0
 
     def test_views_that_a_backbone_does_not_take(self, synthetic_shards, tmp_path):
         """The mistake is reported before a folder is made or weights are fetched."""
@@ -61,7 +67,13 @@ class TestMistakes:
     def test_a_split_that_is_not_there(self, synthetic_shards, tmp_path):
         self.refused("calibration", *arguments(synthetic_shards, tmp_path / "run", "valid_split=calibration"))
 
-    @pytest.mark.parametrize("in_the_way", ["a folder of other files", pytest.param("a file", marks=pytest.mark.slow)])
+    def test_a_folder_of_other_files(self, synthetic_shards, tmp_path):
+        (tmp_path / "thesis.txt").write_text("mine")
+        self.refused("give a new folder as --output$", *arguments(synthetic_shards, tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+    @pytest.mark.slow  # a process of its own, which shows that the user does not wait for torch
+    @pytest.mark.parametrize("in_the_way", ["a folder of other files", "a file"])
     def test_a_folder_of_other_files_before_torch_is_loaded(self, synthetic_shards, tmp_path, in_the_way):
         (tmp_path / "thesis.txt").write_text("mine")
         output = tmp_path / "thesis.txt" if in_the_way == "a file" else tmp_path
@@ -86,12 +98,10 @@ class TestMistakes:
         )
 
     def test_a_checkpoint_of_another_model(self, unbroken, synthetic_shards, tmp_path):
-        """The checkpoint was copied into the run's folder by hand. The message names the tensor that does not fit."""
-        config = settings("model.attention_dim=32", "loader.global_batch_size=12")
-        train_run(synthetic_shards, config, tmp_path, on_epoch=lambda line: False)
-        mine = max((tmp_path / "checkpoints").glob("step-*"))
-        other = max((unbroken / "checkpoints").glob("step-*"))
-        for path in other.iterdir():
-            (mine / path.name).write_bytes(path.read_bytes())
+        """The checkpoints were copied into the run's folder by hand. The message names the tensor that does not fit."""
+        config = settings("model.attention_dim=32")
+        record = json.loads((unbroken / "run.json").read_text()) | {"config": config_to_dict(config), "finished": None}
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        shutil.copytree(unbroken / "checkpoints", tmp_path / "checkpoints")
         with pytest.raises(InputError, match=r"another model: attention_pool\.score\.0\.weight"):
             train_run(synthetic_shards, config, tmp_path)

@@ -69,6 +69,7 @@ class TestPatience:
         caplog.set_level(logging.INFO, "glass")
         # Rates of 0: no epoch is better than the first.
         still = ["epochs=9", "optim.lr=0", "optim.lr_min=0", "select_by=loss", "model.global_backbone=test_vit"]
+        still.append("loader.global_batch_size=12")  # one step per epoch
         config = settings(*still, "train.patience=2")
         stopped = tmp_path / "stopped"
         assert not train(synthetic_shards, config, stopped, on_epoch=stop_after(2))
@@ -113,7 +114,7 @@ class TestAverage:
         assert "Its weights are a moving average (decay 0.9)" in model_card(run / "model")
 
     def test_a_run_that_goes_on_has_the_same(self, synthetic_shards, tmp_path):
-        config = settings("train.ema=0.9", "model.dropout=0.2", "loader.global_batch_size=6")
+        config = settings("train.ema=0.9", "model.dropout=0.2", "loader.global_batch_size=12")
         whole, parts = tmp_path / "whole", tmp_path / "parts"
         assert train(synthetic_shards, config, whole)
         assert not train(synthetic_shards, config, parts, on_epoch=stop_after(1))
@@ -232,7 +233,8 @@ class Kept(GeneralTracker):
 class TestTrackers:
     def test_one_gets_settings_and_curves(self, synthetic_shards, tmp_path):
         kept = Kept()
-        assert train(synthetic_shards, settings("epochs=2", "tensorboard=true"), tmp_path / "run", trackers=[kept])
+        config = settings("epochs=2", "tensorboard=true", "loader.global_batch_size=12")
+        assert train(synthetic_shards, config, tmp_path / "run", trackers=[kept])
         assert kept.settings["optim.lr_local"] == settings().optim.lr_local
         assert kept.settings["epochs"] == 2
         epochs = [(step, values) for step, values in kept.logged if "epoch/valid_loss" in values]
