@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn
@@ -48,18 +48,19 @@ def program_name(alone: str) -> str:
 class CommandParser(argparse.ArgumentParser):
     """An ``ArgumentParser`` that reports an error as one sentence on stderr, without the usage block."""
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
         """As ``ArgumentParser.parse_args``, but first looks for unknown options, and suggests a similar one.
 
         ``ArgumentParser`` would report a required option as missing if its name was mistyped.
         """
-        for word in sys.argv[1:] if args is None else args:
+        words = sys.argv[1:] if args is None else list(args)
+        for word in words:
             name = word.partition("=")[0]
             if name == "--":  # all words after it are values
                 break
             if name.startswith("--") and " " not in name and not self._may_mean(name):
                 self.error(f"no option is called {name}{self._similar(name)}")
-        return super().parse_args(args, namespace)
+        return super().parse_args(words, namespace)
 
     def _may_mean(self, name: str) -> bool:
         """Whether ``name`` is an option or the beginning of one."""

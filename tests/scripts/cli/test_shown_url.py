@@ -96,7 +96,7 @@ def test_no_command_prints_one(kind: type[Exception], code: int, capsys: pytest.
 
 def test_no_usage_error_quotes_one(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        CommandParser(prog="x").parse_args(["--storag=postgresql://me:hunter2@host/db"])
+        CommandParser(prog="x").parse_args(["postgresql://me:hunter2@host/db"])
     found = capsys.readouterr().err
     assert "postgresql://host/db" in found
     assert "hunter2" not in found
