@@ -18,7 +18,9 @@ extras="[dev]"
 source scripts/venv.sh "$extras"
 unset PYTHONDONTWRITEBYTECODE  # else each of some hundred processes compiles all modules that it imports
 
-# One folder for all temporary files, also for those that killed processes leave. It stays if anything fails.
+# One folder for all temporary files, also for those that killed processes leave. It stays if anything fails. For
+# the default tier it is in memory if 4 GB are free there, because on a disk the tests take 7 % longer.
+[ "$slow" = 0 ] && [ "$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 4000000 ] 2>/dev/null && export TMPDIR=/dev/shm
 TMPDIR="$(mktemp -d -t glass-tests-XXXXXX)"
 export TMPDIR
 clean_up() {

@@ -6,13 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from sklearn import metrics as sk
 
 from glass.measure.bootstrap import bootstrap_intervals, paired_difference
 from glass.measure.generators import UNNAMED, per_generator
 from glass.measure.metrics import binary_metrics, reliability_bins, roc_points
 from glass.measure.weighted_metrics import METRIC_NAMES, weighted_metrics
-from tests.runs.metrics_oracle import metrics_by_scikit_learn
 
 
 def noisy_sample(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -158,6 +156,8 @@ def test_what_is_no_label_or_probability_is_refused(label: list, probability: li
 @pytest.mark.parametrize("threshold", [0.5, pytest.param(0.3, marks=pytest.mark.slow), 0.0])
 def test_fast_weighted_metrics_equal_the_reference_on_repeated_samples(threshold: float) -> None:
     """For every metric, a weight of k must have the same effect as k copies of the sample."""
+    from tests.runs.metrics_oracle import metrics_by_scikit_learn  # takes seconds, which other tests need not spend
+
     label, probability = noisy_sample(120, seed=5)
     weights = np.random.default_rng(1).integers(0, 4, (3, 120))
     fast = weighted_metrics(label, probability, weights, threshold)
@@ -174,6 +174,8 @@ def test_fast_weighted_metrics_equal_the_reference_on_repeated_samples(threshold
 @pytest.mark.parametrize("label", [[0, 1], [1, 0, 0], [1, 1], [0], [0, 1, 1, 0, 1, 0, 1]])
 def test_metrics_equal_the_reference(label: list[int], threshold: float) -> None:
     """Tests all metrics, also on samples so small that many metrics are undefined."""
+    from tests.runs.metrics_oracle import metrics_by_scikit_learn  # as above
+
     probability = np.array([0.5, 0.9, 0.5, 0.2, 1.0, 0.0, 0.3][: len(label)])
     expected = metrics_by_scikit_learn(np.array(label), probability, threshold)
     found = binary_metrics(np.array(label), probability, threshold)
@@ -184,6 +186,8 @@ def test_metrics_equal_the_reference(label: list[int], threshold: float) -> None
 
 
 def test_the_roc_curve_is_scikit_learns() -> None:
+    from sklearn import metrics as sk  # as above
+
     for count, digits in ((2, 1), (3, 1), (60, 1), (300, 3)):
         label, probability = noisy_sample(count)
         probability = probability.round(digits)

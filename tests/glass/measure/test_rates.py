@@ -4,7 +4,6 @@ images."""
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import binom
 
 from glass.measure.bootstrap import bootstrap_intervals
 from glass.measure.generators import per_generator
@@ -27,6 +26,8 @@ def test_no_alarm_is_not_never() -> None:
 def test_beyond_either_end_of_an_interval_lies_a_fortieth(count: int, total: int) -> None:
     """The definition of Clopper and Pearson: at either end, a count as extreme as the observed one has a probability of
     2.5 %."""
+    from scipy.stats import binom  # takes a second, which other tests need not spend
+
     low, high = clopper_pearson(count, total)
     assert binom.sf(count - 1, total, low) == pytest.approx(0.025)
     assert binom.cdf(count, total, high) == pytest.approx(0.025)
