@@ -18,9 +18,13 @@ extras="[dev]"
 source scripts/venv.sh "$extras"
 unset PYTHONDONTWRITEBYTECODE  # else each of some hundred processes compiles all modules that it imports
 
-# One folder for all temporary files, also for those that killed processes leave. It stays if anything fails. For
-# the default tier it is in memory if 4 GB are free there, because on a disk the tests take 7 % longer.
-[ "$slow" = 0 ] && [ "$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 4000000 ] 2>/dev/null && export TMPDIR=/dev/shm
+# One folder for all temporary files, also for those that killed processes leave. It stays if anything fails. For the
+# default tier it is in memory, because on a disk the tests take 7 % longer: if 4 GB are free there and programs may run.
+memory=/dev/shm
+free="$(df --output=avail "$memory" 2>/dev/null | tail -1)"
+if [ "$slow" = 0 ] && [ "${free:-0}" -gt 4000000 ] && ! grep -q " $memory .*noexec" /proc/mounts; then
+  export TMPDIR="$memory"
+fi
 TMPDIR="$(mktemp -d -t glass-tests-XXXXXX)"
 export TMPDIR
 clean_up() {
