@@ -5,18 +5,8 @@ a container with ``--user`` or with a read-only home folder, it raises an error.
 temporary folder or, if that is not possible either, no cache. In both cases it logs one warning.
 
 Numba also considers cached code valid as long as the kernel's own file is unchanged. Changes in other files, which may
-hold functions or constants that the kernel uses, go unnoticed. Such a kernel is therefore defined inside another
-function (``_compile`` below), which takes its own :func:`source_digest` as an argument. The kernel refers to this
-digest. The digest is thus part of the kernel's closure, and so of the cache key.
-
-    def _compile(digest: str):
-        @cached
-        def kernel(...):
-            _ = digest
-            return _work(...)
-        return kernel
-
-    kernel = _compile(source_digest(_compile))
+hold functions or constants that the kernel uses, go unnoticed. The :func:`source_digest` of the kernel is therefore
+part of the key of its cached code.
 """
 
 import hashlib
@@ -27,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -137,6 +127,13 @@ class _Cache(FunctionCache):
         """Path of the file that a process locks while it loads or compiles the kernel."""
         return Path(self.cache_path) / f"{self._impl.filename_base}.lock"
 
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return (*super()._index_key(sig, codegen), self._digest)
+
+    @cached_property
+    def _digest(self) -> str:
+        return source_digest(self._py_func)
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
@@ -162,13 +159,13 @@ class _Cache(FunctionCache):
             logger.warning("compiled code cannot be kept in %s (%s), so it is compiled again", self.cache_path, error)
 
 
-def source_digest(maker: Callable[..., Any]) -> str:
-    """Returns the SHA-256 of everything that is compiled into the kernels that ``maker`` defines.
+def source_digest(function: Callable[..., Any]) -> str:
+    """Returns the SHA-256 of everything that is compiled into the kernel ``function``.
 
-    This covers the source files of all functions that the kernels call, and the constants that the kernels and these
+    This covers the source files of all functions that the kernel calls, and the constants that the kernel and these
     functions use. It also covers whether bounds checks are enabled.
     """
-    files, constants = reached(maker)
+    files, constants = reached(function)
     digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
     for name in sorted(files):
         digest.update(Path(name).read_bytes())
@@ -185,7 +182,7 @@ def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
     """
     files: set[str] = set()
     constants: dict[str, str] = {}
-    waiting: list[FunctionType | None] = [_plain_function(function) or function]  # type: ignore[list-item]
+    waiting: list[FunctionType | None] = [_plain_function(function)]
     seen: set[FunctionType] = set()
     while waiting:
         plain = waiting.pop()
@@ -204,10 +201,10 @@ def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
 
 
 def _plain_function(value: Any) -> FunctionType | None:
-    """Returns the Python function behind a compiled function or an intrinsic, or ``None`` for anything else.
-
-    Kernels contain no code other than that of compiled functions and intrinsics.
-    """
+    """Returns the Python function behind a kernel or an intrinsic, a Python function itself, or ``None`` for anything
+    else."""
+    if isinstance(value, FunctionType):
+        return value
     for name in ("py_func", "_defn"):
         plain = getattr(value, name, None)
         if isinstance(plain, FunctionType):

@@ -12,7 +12,7 @@ from numba import int64, njit, uint8, uint64
 from shards.jpeg import entropy, huffman
 from shards.jpeg.entropy import BROKEN, SLACK, skip_restart, walk_blocks
 from shards.jpeg.huffman import LOOKUP_BITS, PAIR_WORDS, augment_dc, build_pair
-from shards.jpeg.kernel_cache import cached, source_digest
+from shards.jpeg.kernel_cache import cached
 from shards.jpeg.numba_support import Scalar, bytes_at, compiled
 
 __all__ = ["BAD_TABLE", "CORRUPT_SCAN", "DC_RANGE", "INDEXED", "MAX_MCUS_PER_ENTRY", "NO_ROOM", "index_scan"]
@@ -211,9 +211,10 @@ def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words:
     return pairs, components, status
 
 
-@njit(nogil=True)
-def _index_scan(
-    data: np.ndarray,
+@cached
+def index_scan(
+    address: Scalar,
+    size: Scalar,
     scan_start: Scalar,
     num_stuffed: Scalar,
     tables: np.ndarray,
@@ -223,6 +224,7 @@ def _index_scan(
     num_mcus: Scalar,
     spacing_bits: Scalar,
 ) -> tuple[Scalar, Scalar, Scalar, Any, Any]:
+    data = bytes_at(address, size)
     words = np.zeros(blocks.size * PAIR_WORDS, np.uint32)
     pairs, components, status = _layout(tables, table_at, blocks, words)
     extremes = np.zeros((4, 2), np.int64)
@@ -260,36 +262,3 @@ def _index_scan(
         if high - low > limit or low < -limit or high > limit:
             return DC_RANGE, scan_end, every, points, extremes
     return INDEXED, scan_end, every, points, extremes
-
-
-def _compile(digest: str) -> Any:
-    @cached
-    def kernel(
-        address: Scalar,
-        size: Scalar,
-        scan_start: Scalar,
-        num_stuffed: Scalar,
-        tables: np.ndarray,
-        table_at: np.ndarray,
-        blocks: np.ndarray,
-        restart_interval: Scalar,
-        num_mcus: Scalar,
-        spacing_bits: Scalar,
-    ) -> Any:
-        _ = digest
-        return _index_scan(
-            bytes_at(address, size),
-            scan_start,
-            num_stuffed,
-            tables,
-            table_at,
-            blocks,
-            restart_interval,
-            num_mcus,
-            spacing_bits,
-        )
-
-    return kernel
-
-
-index_scan = _compile(source_digest(_compile))

@@ -7,7 +7,7 @@ from numba import int64, uint8, uint64
 
 from shards.jpeg.entropy import SLACK
 from shards.jpeg.huffman import LOOKUP_BITS
-from shards.jpeg.kernel_cache import cached, source_digest
+from shards.jpeg.kernel_cache import cached
 from shards.jpeg.numba_support import Scalar, bytes_at, compiled, int32_at, int64_at, uint32_at, uint64_at
 from shards.jpeg.splice.bits import close_row
 from shards.jpeg.splice.header import (
@@ -276,8 +276,13 @@ def _splice_window(memory: Memory, window: Scalar, restarts: bool, at: Scalar) -
     return _splice_area(work, area, restarts, begin)
 
 
-@compiled
-def _splice_windows(memory: Memory, window: Scalar, restarts: bool) -> tuple[Scalar, Scalar, Scalar]:
+@cached(_nrt=False)
+def splice_windows(memory: Memory, window: Scalar, restarts: bool) -> tuple[Scalar, Scalar, Scalar]:
+    """Splices windows, starting with the one at index ``window``, until all are done or an array is too small.
+
+    Returns (next window, size of scratch needed, size of output needed), with sizes in bytes. If windows remain, the
+    caller must allocate arrays of at least these sizes and call again.
+    """
     num_windows = int64(memory.num_windows)
     image_of = int64_at(memory.image_of, memory.num_windows)
     offsets = int64_at(memory.offsets, memory.num_windows + uint64(1))
@@ -301,20 +306,3 @@ def _splice_windows(memory: Memory, window: Scalar, restarts: bool) -> tuple[Sca
         window += 1
     at = uint64(offsets[num_windows])
     return window, uint64(0), at + uint64(TAIL_BYTES)
-
-
-def _compile(digest: str) -> Any:
-    @cached(_nrt=False)
-    def kernel(memory: Memory, window: Scalar, restarts: bool) -> Any:
-        """Splices windows, starting with the one at index ``window``, until all are done or an array is too small.
-
-        Returns (next window, size of scratch needed, size of output needed), with sizes in bytes. If windows remain,
-        the caller must allocate arrays of at least these sizes and call again.
-        """
-        _ = digest
-        return _splice_windows(memory, window, restarts)
-
-    return kernel
-
-
-splice_windows = _compile(source_digest(_compile))

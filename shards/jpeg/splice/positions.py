@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import int64, uint64
 
-from shards.jpeg.kernel_cache import cached, source_digest
+from shards.jpeg.kernel_cache import cached
 from shards.jpeg.numba_support import Scalar, address_of, bytes_at, int64_at
 from shards.jpeg.splice.index import (
     BAD_INDEX,
@@ -60,36 +60,29 @@ def read_positions(jpeg: Bytes, mcu: Bytes) -> EntryPositions | None:
     return EntryPositions(found, int(info[EVERY]), int(info[MCUS_PER_ROW]), int(info[NUM_MCUS]))
 
 
-def _compile(digest: str) -> Any:
-    @cached(_nrt=False)
-    def kernel(
-        jpeg_at: Scalar,
-        jpeg_size: Scalar,
-        mcu_at: Scalar,
-        mcu_size: Scalar,
-        info_at: Scalar,
-        out_at: Scalar,
-        out_size: Scalar,
-    ) -> Any:
-        """Opens the index, and writes all positions to the array at address ``out_at``. Returns a status."""
-        _ = digest
-        jpeg, mcu = bytes_at(jpeg_at, jpeg_size), bytes_at(mcu_at, mcu_size)
-        info = int64_at(info_at, uint64(INFO_SIZE))
-        status = open_index(jpeg, mcu, info)
-        if status != OK:
-            return status
-        entries = info[ENTRIES]
-        if entries + 1 > int64(out_size):
-            return int64(BAD_INDEX)
-        out = int64_at(out_at, out_size)
-        highest = int64(0)
-        for entry in range(entries):
-            highest = max(highest, entry_position(mcu, info, entry))
-            out[entry] = highest
-        out[entries] = max(highest, info[SCAN_END] * 8)
-        return int64(OK)
-
-    return kernel
-
-
-_positions = _compile(source_digest(_compile))
+@cached(_nrt=False)
+def _positions(
+    jpeg_at: Scalar,
+    jpeg_size: Scalar,
+    mcu_at: Scalar,
+    mcu_size: Scalar,
+    info_at: Scalar,
+    out_at: Scalar,
+    out_size: Scalar,
+) -> Any:
+    """Opens the index, and writes all positions to the array at address ``out_at``. Returns a status."""
+    jpeg, mcu = bytes_at(jpeg_at, jpeg_size), bytes_at(mcu_at, mcu_size)
+    info = int64_at(info_at, uint64(INFO_SIZE))
+    status = open_index(jpeg, mcu, info)
+    if status != OK:
+        return status
+    entries = info[ENTRIES]
+    if entries + 1 > int64(out_size):
+        return int64(BAD_INDEX)
+    out = int64_at(out_at, out_size)
+    highest = int64(0)
+    for entry in range(entries):
+        highest = max(highest, entry_position(mcu, info, entry))
+        out[entry] = highest
+    out[entries] = max(highest, info[SCAN_END] * 8)
+    return int64(OK)
