@@ -32,27 +32,29 @@ clean_up() {
 }
 trap clean_up EXIT
 
+began=$SECONDS
+mypy >"$TMPDIR/mypy" & mypy_runs=$!  # beside what follows
+
 # Compiled once for a clone, as the install is made once: Numba keeps kernels beside their sources until a source changes,
 # here and in every later run of anything. What fails here fails again below, and is shown there.
 kernels=shards/jpeg/__pycache__/compiled
 if [ ! "$kernels" -nt "$stamp" ] || [ -n "$(find shards/jpeg shards/images glass/auditing -name '*.py' -newer "$kernels")" ]; then
   echo "== compiling kernels (about a minute, once)"
-  python -m pytest -q -n 2 --dist loadfile tests/loaders/test_splice.py tests/loaders/test_golden.py \
-    tests/shards/images/test_identity.py tests/project/test_output_schemas.py \
+  # The first file takes most of the time. The others stand so that its kernel is there when the last one needs it.
+  python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/loaders/test_splice.py \
+    tests/project/test_output_schemas.py tests/shards/images/test_identity.py tests/loaders/test_golden.py \
     -k "grey or texture or audits or data_set_fits" >/dev/null && touch "$kernels" || true
 fi
 
-checks_began=$SECONDS
 echo "== ruff"; ruff check .; ruff format --check .
-mypy >"$TMPDIR/mypy" & mypy_runs=$!
 # Two workers, of which one that has nothing left takes half of what waits for the other.
-echo "== tests (and mypy)"
+echo "== tests"
 failed=0
 python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu" --durations=10 || failed=$?
 wait "$mypy_runs" || failed=$?
 echo "== mypy"; cat "$TMPDIR/mypy"
 [ "$failed" = 0 ] || exit "$failed"
-echo "== $((SECONDS - checks_began)) s"
+echo "== $((SECONDS - began)) s"
 if python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then
   echo "== GPU tests"; python -m pytest -q -m gpu
 else
