@@ -18,19 +18,24 @@ extras="[dev]"
 source scripts/venv.sh "$extras"
 unset PYTHONDONTWRITEBYTECODE  # else each of some hundred processes compiles all modules that it imports
 
-# One folder for all temporary files, also for those that killed processes leave. It stays if anything fails. For the
-# default tier it is in memory, because on a disk the tests take 7 % longer: if 4 GB are free there and programs may run.
+# One folder for all temporary files, also for those that killed processes leave. It stays if anything fails. Unless TMPDIR
+# is set, that of the default tier is in memory, because on a disk the tests take 7 % longer: if 4 GB are free there and
+# programs may run.
 memory=/dev/shm
-free="$(df --output=avail "$memory" 2>/dev/null | tail -1)"
-if [ "$slow" = 0 ] && [ "${free:-0}" -gt 4000000 ] && ! grep -q " $memory .*noexec" /proc/mounts; then
-  export TMPDIR="$memory"
-fi
+free="$(df --output=avail "$memory" 2>/dev/null | tail -1 || true)"
+if [ "$slow" = 0 ] && [ -z "${TMPDIR:-}" ] && [ "${free:-0}" -gt 4000000 ] && ! grep -q " $memory .*noexec" /proc/mounts
+then export TMPDIR="$memory"; fi
 TMPDIR="$(mktemp -d -t glass-tests-XXXXXX)"
 export TMPDIR
+passed=0
+mypy_runs=
 clean_up() {
-  if [ "$?" = 0 ]; then rm -rf "$TMPDIR"; else echo "temporary files of the tests are in $TMPDIR" >&2; fi
+  [ -z "$mypy_runs" ] || kill "$mypy_runs" 2>/dev/null || true
+  if [ "$passed" = 1 ]; then rm -rf "$TMPDIR" || true; else echo "temporary files of the tests are in $TMPDIR" >&2; fi
 }
 trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 began=$SECONDS
 mypy >"$TMPDIR/mypy" & mypy_runs=$!  # beside what follows
@@ -52,6 +57,7 @@ echo "== tests"
 failed=0
 python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu" --durations=10 || failed=$?
 wait "$mypy_runs" || failed=$?
+mypy_runs=
 echo "== mypy"; cat "$TMPDIR/mypy"
 [ "$failed" = 0 ] || exit "$failed"
 echo "== $((SECONDS - began)) s"
@@ -63,3 +69,4 @@ fi
 if [ "$slow" = 1 ]; then
   echo "== slow tests"; python -m pytest -q -m slow --durations=10 --timeout=1800
 fi
+passed=1

@@ -55,9 +55,9 @@ class CommandParser(argparse.ArgumentParser):
         """
         words = sys.argv[1:] if args is None else list(args)
         for word in words:
-            name = word.partition("=")[0]
-            if name == "--":  # all words after it are values
+            if word in ("--", "-h", "--help"):  # all words after -- are values; help needs no others
                 break
+            name = word.partition("=")[0]
             if name.startswith("--") and " " not in name and not self._may_mean(name):
                 self.error(f"no option is called {name}{self._similar(name)}")
         return super().parse_args(words, namespace)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 _FOREIGN = frozenset({"numba", "numpy", "llvmlite", "builtins", "typing"})
 """Packages whose code is left out of digests, because Numba checks their versions or does not compile them into
 kernels."""
+
+_DECORATORS = {__file__, str(Path(__file__).with_name("numba_support.py"))}
+"""Files whose options apply to all kernels."""
 
 _PATIENCE_S = 300.0
 """Seconds to wait for a lock before a warning. The wait is long because the process that holds the lock is usually a
@@ -127,12 +130,13 @@ class _Cache(FunctionCache):
         """Path of the file that a process locks while it loads or compiles the kernel."""
         return Path(self.cache_path) / f"{self._impl.filename_base}.lock"
 
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        # Taken now and not at the first call, because the files may be edited in between.
+        self._digest = source_digest(function)
+
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(sig, codegen), self._digest)
-
-    @cached_property
-    def _digest(self) -> str:
-        return source_digest(self._py_func)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -160,12 +164,14 @@ class _Cache(FunctionCache):
 
 
 def source_digest(function: Callable[..., Any]) -> str:
-    """Returns the SHA-256 of everything that is compiled into the kernel ``function``.
+    """Returns the SHA-256 of the code that is compiled into the kernel ``function``.
 
-    This covers the source files of all functions that the kernel calls, and the constants that the kernel and these
-    functions use. It also covers whether bounds checks are enabled.
+    This covers the source files of the decorators and of all functions that the kernel calls, and the constants that
+    the kernel and these functions use. Functions and constants must be defined before the kernel, and named as globals,
+    as ``module.name`` or in a closure. The digest also covers whether bounds checks are enabled.
     """
     files, constants = reached(function)
+    files |= _DECORATORS
     digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
     for name in sorted(files):
         digest.update(Path(name).read_bytes())

@@ -38,7 +38,8 @@ __all__ = [
 ]
 
 compiled = register_jitable(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""Decorator for functions that kernels call. Called from Python, they run as Python code.
+"""Decorator for functions that kernels call. They are not made for calls from Python, where they would run as Python
+code, and intrinsics raise an error.
 
 Numba would otherwise also compile, for each of a hundred functions, the code by which Python and C call it. That took a
 sixth of the time before the first splice."""

@@ -95,6 +95,25 @@ def test_names_are_shown_and_never_obeyed(write_run: WriteRun, synthetic_dataset
     assert not set(page) & {"\x1b", "\u202e", "\x07"}
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("aurocs", "named"), [((0.9976, 0.999), True), ((0.9991, 0.9994), False), ((0.9, None), False)]
+)
+def test_the_weakest_generator_is_named_if_the_figures_shown_differ(
+    write_run: WriteRun, synthetic_dataset: ShardDataset, aurocs: tuple[float | None, ...], named: bool
+) -> None:
+    folder = write_run("glass")
+    path = folder / f"evaluation-{SPLIT}.json"
+    document = json.loads(path.read_text())
+    rows = document["per_generator"]["generators"]
+    row = next(iter(rows.values()))
+    rows.clear()
+    rows |= {f"gan_{i}": {**row, "auroc": auroc} for i, auroc in enumerate(aurocs)}
+    document["per_generator"]["worst"] = "gan_0"
+    path.write_text(json.dumps(document))
+    assert ("weakest on gan_0" in page_of([load(folder, synthetic_dataset)], synthetic_dataset)) == named
+
+
 def test_a_page_says_what_the_document_says(page: str, runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
     document = report_document(runs, synthetic_dataset, SPLIT)
     text = Elements(page).text

@@ -139,6 +139,9 @@ def test_what_argparse_takes_is_taken():
     assert command.parse_args(["--da", "x"]).data == "x"
     assert command.parse_args(["--data", "--a b"]).data == "--a b"
     assert command.parse_args(["--", "--dta"]).words == ["--dta"]
+    with pytest.raises(SystemExit) as done:
+        command.parse_args(["--help", "--dta"])
+    assert done.value.code == 0
 
 
 def test_help_is_a_command_too(capsys):

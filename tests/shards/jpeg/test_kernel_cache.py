@@ -183,6 +183,17 @@ def test_a_constant_of_another_module_changes_the_digest(monkeypatch):
     assert source_digest(splice_kernel.splice_windows) != before
 
 
+def test_a_key_holds_the_digest_of_what_was_imported(monkeypatch):
+    """An edit between the import and the first call must not give the code that was imported the key of the edited
+    code, under which later processes would load it."""
+    splice_index = importlib.import_module("shards.jpeg.splice.index")
+    kernel = importlib.import_module("shards.jpeg.splice.kernel").splice_windows
+    before = source_digest(kernel.py_func)
+    monkeypatch.setattr(splice_index, "ENTRIES_AT", splice_index.ENTRIES_AT + 1)
+    assert kernel._cache._index_key((int64,), kernel.targetctx.codegen())[-1] == before
+    assert source_digest(kernel.py_func) != before
+
+
 def test_so_does_an_edit_of_a_function_two_modules_away(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     sources = {
