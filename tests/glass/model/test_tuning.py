@@ -83,7 +83,6 @@ def test_a_checkpoint_with_lora_goes_on():
     assert torch.equal(fresh(*views())[0], model(*views())[0])
 
 
-@pytest.mark.slow  # loading peft takes two seconds
 def test_lora_learns_corrections_and_head_only():
     model = build_model(config(lora_rank=2))
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
