@@ -4,6 +4,7 @@
 """
 
 import importlib
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
@@ -170,3 +171,17 @@ def test_pages_are_named_alike_and_can_be_found() -> None:
     figures = {figure.name for figure in (ROOT / "docs/figures").iterdir()}
     pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert {name for name in figures if f"figures/{name}" not in pages} == set()
+
+
+def test_every_finding_can_be_run_and_is_listed() -> None:
+    scripts = sorted((ROOT / "findings").glob("*.sh"))
+    assert len(scripts) > 30
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "findings" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == [script.stem for script in scripts]
+    assert [script.name for script in scripts if not os.access(script, os.X_OK)] == []
+
+
+def test_every_script_that_names_its_interpreter_can_be_run() -> None:
+    named = [path for path in (*ROOT.glob("scripts/*.sh"), ROOT / ".ci" / "run") if path.read_text().startswith("#!")]
+    assert len(named) > 2
+    assert [path.name for path in named if not os.access(path, os.X_OK)] == []
