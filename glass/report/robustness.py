@@ -7,7 +7,7 @@ from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import ROBUSTNESS, found_of, read_robustness
 from glass.measure.robustness_schema import ContenderResults, Robustness
 from glass.report.document import RobustnessSummary, SummaryRowModel
-from glass.report.tables import cell, interval_text, percent
+from glass.report.tables import cell, interval_text, percent, weakest_generator
 from shards.cli.command import printable
 
 __all__ = ["own_robustness", "robustness_summary", "robustness_table"]
@@ -39,11 +39,11 @@ def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[
         result = row["models"][model]
         metrics, intervals = result["metrics"], result["intervals"]
         generators = result["per_generator"]
-        lowest = cell(generators["minimum"]["auroc"])
+        lowest, weakest = cell(generators["minimum"]["auroc"]), weakest_generator(generators)
         cells = [
             row["title"],
             *(str(cell(metrics[name], intervals[name])) for name in ("auroc", "tpr_at_fpr_1")),
-            "–" if generators["worst"] is None else f"{lowest} {printable(generators['worst'])}",
+            str(lowest) if weakest is None else f"{lowest} {printable(weakest)}",
             percent(generators["real"]["false_positive_rate"]),
         ]
         rows.append([*cells, *([_difference(row["differences"].get(model))] if several else [])])

@@ -19,6 +19,7 @@ __all__ = [
     "percent",
     "three_digits",
     "verdict_counts",
+    "weakest_generator",
 ]
 
 METRIC_ROWS = (
@@ -78,6 +79,12 @@ class GeneratorRow:
 def number(value: float | None, digits: int = 3) -> str:
     """``value`` as text with ``digits`` decimals; an en dash if it is None."""
     return "–" if value is None else f"{value:z.{digits}f}"  # z: no -0.000
+
+
+def weakest_generator(result: PerGenerator) -> str | None:
+    """Returns the name of the generator with the lowest AUROC, or None if all AUROCs are equal as shown."""
+    shown = {number(row["auroc"]) for row in result["generators"].values() if row["auroc"] is not None}
+    return result["worst"] if len(shown) > 1 else None
 
 
 def three_digits(value: float) -> str:

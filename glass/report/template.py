@@ -38,6 +38,7 @@ def _environment() -> jinja2.Environment:
         "counted": counted,
         "upper_first": lambda text: text[:1].upper() + text[1:],
         "number": tables.number,
+        "weakest_generator": tables.weakest_generator,
         "percent": tables.percent,
         "duration": tables.duration,
         "between": tables.interval_text,
