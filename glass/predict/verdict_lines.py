@@ -104,9 +104,11 @@ def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
     trained, chosen = uses.count("train"), uses.count("valid")
     if not trained and not chosen:
         return "the model learnt from none of these images"
-    used = [f"{trained:,} trained the model"] if trained else []
-    used += [f"{chosen:,} chose its epoch"] if chosen else []
-    return (
-        f"{WARNING}of {counted(len(uses), 'image')}, {' and '.join(used)}. "
-        f"{'Its verdict does' if trained + chosen == 1 else 'Their verdicts do'} not test the model"
-    )
+    epoch = "its epoch" if trained else "the epoch of the model"
+    if len(uses) == 1:
+        used = "the model was trained" if trained else f"{epoch} was chosen"
+        return f"{WARNING}{used} on this image. This verdict does not test the model"
+    parts = [f"the model was trained on {trained:,}"] if trained else []
+    parts += [f"{epoch} was chosen on {chosen:,}"] if chosen else []
+    verdicts_do = "That verdict does" if trained + chosen == 1 else "Their verdicts do"
+    return f"{WARNING}of {counted(len(uses), 'image')}, {' and '.join(parts)}. {verdicts_do} not test the model"

@@ -27,6 +27,7 @@ from numba import config, njit
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.compiler_lock import global_compiler_lock
 
+from shards.errors import InputError
 from shards.files.locks import locked_file
 
 __all__ = ["cached", "reached", "source_digest"]
@@ -53,10 +54,12 @@ def cached(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Decorator like ``numba.njit(nogil=True, cache=True)`` that also works where nothing can be cached.
 
     ``options`` are passed to ``numba.njit``. If several processes need a kernel at once, one compiles it and the others
-    wait.
+    wait. Raises ``InputError`` if the environment variable ``NUMBA_DISABLE_JIT`` is set.
     """
     if function is None:
         return partial(cached, **options)
+    if config.DISABLE_JIT:  # kernels use instructions that Python does not have
+        raise InputError("NUMBA_DISABLE_JIT is set, but JPEGs are read by compiled code alone: unset it")
     kernel = njit(nogil=True, **options)(function)
     kernel._cache = _cache_of(function)
     if not isinstance(kernel._cache, NullCache):

@@ -265,8 +265,8 @@ class TestImagesThatWereLearnt:
         trained = sum(image["learnt"] == "train" for image in images)
         chosen = len(learnt) - trained
         assert trained
-        words = f"WARNING: of {len(images)} images, {trained} trained the model"
-        assert words + (f" and {chosen} chose its epoch." if chosen else ".") in shown.err
+        words = f"WARNING: of {len(images)} images, the model was trained on {trained}"
+        assert words + (f" and its epoch was chosen on {chosen}." if chosen else ".") in shown.err
         assert shown.out.count("trained on this image") == sum(image["learnt"] == "train" for image in images)
         with (tmp_path / "o.csv").open(newline="") as file:
             assert [row["learnt"] for row in csv.DictReader(file)] == [i["learnt"] for i in images]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from glass.predict.harmless_changes import CHANGES
+from glass.predict.verdict_lines import learnt_line
 from glass.predict.verdicts import ImageVerdict
 from glass.verdict_page.sentences import covered_share, figure, stability_sentence, verdict_sentence
 
@@ -63,6 +64,26 @@ def test_the_change_that_turns_a_verdict_is_named(detector, files):
     turned = {**dict.fromkeys(CHANGES, "real"), CHANGES[1]: "uncertain"}
     unstable = replace(verdict, verdict="real", unstable=True, change_verdicts=turned)
     assert f"({CHANGES[1]} → uncertain)" in stability_sentence(unstable)
+
+
+@pytest.mark.parametrize(
+    ("uses", "said"),
+    [
+        (["train"], "WARNING: the model was trained on this image. This verdict does not test the model"),
+        (["valid"], "WARNING: the epoch of the model was chosen on this image. This verdict does not test the model"),
+        (["train", ""], "WARNING: of 2 images, the model was trained on 1. That verdict does not test the model"),
+        (
+            ["train", "valid", "train", ""],
+            "WARNING: of 4 images, the model was trained on 2 and its epoch was chosen on 1. "
+            "Their verdicts do not test the model",
+        ),
+        (["", ""], "the model learnt from none of these images"),
+        ([None], "note: it is unknown which images the model was trained on"),
+    ],
+)
+def test_images_that_the_model_knows_are_counted(uses, said):
+    unread = ImageVerdict("y", reason="empty_file")
+    assert learnt_line([*(ImageVerdict("x", learnt=use) for use in uses), unread]) == said
 
 
 def test_what_windows_cover_is_counted_once():

@@ -14,6 +14,7 @@ from numba import int64
 from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
+from shards.errors import InputError
 from shards.files.locks import locked_file
 from shards.jpeg import kernel_cache
 from shards.jpeg.kernel_cache import cached, reached, source_digest
@@ -227,3 +228,9 @@ def test_arrays_are_constants_by_their_values():
     before = source_digest(make)
     table[1] = 7
     assert source_digest(make) != before
+
+
+def test_without_compilation_there_are_no_kernels(monkeypatch):
+    monkeypatch.setattr(kernel_cache.config, "DISABLE_JIT", 1)
+    with pytest.raises(InputError, match=r"NUMBA_DISABLE_JIT is set.*unset it"):
+        cached(lambda: 0)
