@@ -144,7 +144,7 @@ def _measure(
 
 
 def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
-    """The selected methods, in the order of the registries."""
+    """The selected methods, in registry order."""
     known = {**METHODS, **PEERS}
     if options.methods is None:
         return {**METHODS, **(PEERS if options.peers else {})}

@@ -95,8 +95,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def fit(rows: Rows) -> list[dict[str, Any]]:
     """Fits lines to the peak memory in bytes as a function of the number of crops, one for each preset and method.
-    Leaves out those that were measured with only one number of crops. Returns, for each line, its intercept, slope, R²
-    (1 if all peaks are equal) and numbers of crops."""
+    Leaves out those that were measured with only one crop count. Returns, for each line, its intercept, slope, R² (1 if
+    all peaks are equal) and numbers of crops."""
     fits = []
     for preset, method in dict.fromkeys((row["preset"], row["method"]) for row in rows):
         line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]
@@ -227,8 +227,8 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
 
 
 def _counted_by_shapes(task: Task) -> Measurement:
-    """Computes the memory of a step from tensor shapes, in the present process rather than a separate one. Because no
-    tensor values are computed, this does not disturb other measurements."""
+    """Computes a step's memory use from tensor shapes, in this process rather than a separate one. Because no tensor
+    values are computed, this does not disturb other measurements."""
     from bench.methods.training_step import TrainingStep
 
     step = TrainingStep(task)

@@ -1,4 +1,4 @@
-"""Loads and trains under faults for a long time, and checks that memory, handles and threads do not grow.
+"""Loads and trains for a long time while faults occur, and checks that memory, handles and threads do not grow.
 
 glass bench soak --minutes 30 [--output DIR]
 
@@ -96,7 +96,7 @@ class Sample:
     handles: int
     threads: int
     images: int
-    """Number of images loaded until now."""
+    """Number of images loaded so far."""
     child_rss_bytes: int
 
 
@@ -112,7 +112,7 @@ class Soaked:
     masked: Counter[str] = field(default_factory=Counter)
 
     def columns(self) -> dict[str, list[float]]:
-        """Name of a measured value → its values over time."""
+        """Maps each measured quantity to its values over time."""
         rows = [asdict(sample) for sample in self.samples]
         return {name: [row[name] for row in rows] for name in rows[0]}
 

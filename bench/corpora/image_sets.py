@@ -40,9 +40,9 @@ class ImageSet:
     """``photographs``, ``synthetic``, or the name of the format in which the photographs were re-encoded."""
     corpus: Corpus
     skipped: dict[str, int]
-    """Reason → number of files of ``--photos`` that were left out for that reason."""
+    """Maps each reason for leaving out files of ``--photos`` to the number of such files."""
     asked_megapixels: float | None = None
-    """Requested size in megapixels of the synthetic images or rescaled photographs. None if the photographs keep their
+    """Requested size of the synthetic images or rescaled photographs in megapixels; None if the photographs keep their
     original sizes."""
 
     @property

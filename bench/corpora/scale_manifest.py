@@ -39,7 +39,7 @@ def write_dataset(folder: Path, samples: int) -> None:
 
 
 def _draw(folder: Path) -> None:
-    """Draws one real and one generated JPEG of 96 × 96 pixels."""
+    """Writes two JPEGs of random pixels, one labelled real and one labelled generated, of 96 × 96 pixels each."""
     random = np.random.default_rng(0)
     for name in ("real", "generated/made_up"):
         (folder / name).mkdir(parents=True)

@@ -41,7 +41,7 @@ GRACE_S, GRACE_SHARE = 30.0, 0.3
 The limits are generous because a new process may have to start and compile kernels, which takes half a minute in a
 fresh checkout."""
 LAST_S = 2.0
-"""Number of seconds before the end at which everything is killed, to leave time for writing the results."""
+"""Everything is killed this many seconds before the end, to leave time for writing the results."""
 START_S = 120.0
 WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 
@@ -164,7 +164,7 @@ class _Runner:
             pass  # the missing answer shows it
 
     def _next(self, end: float) -> dict[str, Any] | None:
-        """The next response of the process. None if there is no process, if it ended, or if it did not respond before
+        """The next response of the process. None if there is no process, if it has ended, or if it did not respond by
         the time ``end``."""
         if self._process is None:
             return None

@@ -26,7 +26,7 @@ class CutOff(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """The device, data and threads of a measurement."""
+    """The device, data and number of threads for a measurement."""
 
     device: Literal["cuda", "cpu"]
     data: str | None
@@ -34,7 +34,7 @@ class Setting:
     scratch: str
     """A folder for temporary files."""
     threads: int
-    """Number of cores that this process may use."""
+    """Number of threads; as many as the cores that this process may use."""
 
     @property
     def on_gpu(self) -> bool:
@@ -53,8 +53,8 @@ class Cell:
 
     name: str
     measure: Callable[[float], Answer]
-    """Takes the number of seconds left, and returns figures and a sentence. A call may take slightly longer than that.
-    If it raises an exception, the cell's row reports the exception."""
+    """Takes the number of seconds left, which it may exceed slightly, and returns figures and a sentence. If it raises
+    an exception, the cell's row reports the exception."""
 
 
 @dataclass(frozen=True)

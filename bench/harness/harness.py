@@ -1,8 +1,8 @@
 """Measures methods in alternating rounds. Each method has its own process, and the processes take turns: A B C A B C …
 
-The load and the clock frequency of a machine drift by 10–15 % within minutes. This drift would distort a comparison of
-methods that are measured one after another. If methods alternate, their turns of the same round are only seconds apart,
-and :func:`ratio` divides the results of each round.
+A machine's load and clock frequency drift by 10–15 % within minutes. This would distort a comparison of methods that
+are measured one after another. If methods alternate, their turns in a round are only seconds apart, and :func:`ratio`
+divides the results round by round.
 """
 
 import json
@@ -55,14 +55,14 @@ class Outcome:
 
     measurements: list[Measurement]
     skipped: dict[str, str]
-    """Method → why it cannot run here."""
+    """Maps each method that cannot run here to the reason."""
     failed: dict[str, str]
-    """Method → the exit code of its process and the last line of the process's standard error."""
+    """Maps each method that crashed to its process's exit code and last line of standard error."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median, smallest and largest ratio over the rounds."""
+    """The median, smallest and largest ratio over the rounds."""
 
     median: float
     low: float

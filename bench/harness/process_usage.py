@@ -1,4 +1,4 @@
-"""Measures the CPU time and the peak memory of a process and its children."""
+"""Measures the CPU time and peak memory of a process and its children."""
 
 import contextlib
 import os

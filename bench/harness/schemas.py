@@ -25,8 +25,7 @@ __all__ = ["SCHEMAS", "Environment", "ImageRow", "Line", "check_line", "check_re
 
 
 class ScaleRow(TypedDict):
-    """Times and memory for opening a manifest, ordering its samples and resuming an epoch. Values are medians over the
-    rounds."""
+    """Time and memory to open a manifest, order its samples and resume an epoch. Values are medians over the rounds."""
 
     samples: int
     batch_size: int
@@ -85,7 +84,7 @@ class SoakSeries(TypedDict):
 
 
 class Soak(TypedDict):
-    """The document that ``bench soak`` writes. It is a long-running test with injected faults."""
+    """The document that ``bench soak``, a long-running test with injected faults, writes."""
 
     bench: str
     environment: Environment
@@ -153,7 +152,7 @@ class Gpu(TypedDict):
     data: str
     rows: list[GpuRow]
     verdicts: dict[str, str]
-    """Part → a sentence that sums it up. Parts that were not started are missing."""
+    """Maps each part to a sentence that sums it up. Parts that were not started are missing."""
     environment: Environment
 
 
@@ -198,7 +197,7 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
     "all": All,
     "report": Report,
 }
-"""Bench → the type of the document that it prints as its last line."""
+"""Maps each bench to the type of the document that it prints as its last line."""
 
 
 class Line(TypedDict):

@@ -1,5 +1,5 @@
-"""The measured process of ``glass bench memory``: determines the memory of one training step of a preset, then times
-further steps."""
+"""The measured process of ``glass bench memory``: finds the memory use of a preset's training step, then times further
+steps."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -37,8 +37,8 @@ def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunCon
 
 
 class TrainingStep(Method):
-    """The method that the harness runs: it determines the memory of a step during the warm-up, and each pass is one
-    training step."""
+    """The method that the harness runs: it finds the memory use of a step during warm-up, and each pass is one training
+    step."""
 
     def __init__(self, task: Task) -> None:
         self.config = step_config(task.options, task.num_crops, task.threads)
@@ -49,7 +49,7 @@ class TrainingStep(Method):
         self.figures: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """Determines the memory of one step. Returns the seconds that the step took."""
+        """Finds the memory use of one step. Returns the seconds that the step took."""
         start = time.perf_counter()
         if self.by_shapes:
             with self._mode():

@@ -31,10 +31,10 @@ def compressed_with(start: bytes) -> str:
 
 
 def archive_kind(path: Path) -> str:
-    """Returns the kind of archive that a file is, such as ``zip``, ``gzip`` or ``tar``; ``""`` if it is not an archive.
+    """Returns the archive type of a file, such as ``zip``, ``gzip`` or ``tar``; ``""`` if it is not an archive.
 
-    Also returns ``""`` if the file cannot be opened. Raises ``MachineTrouble`` for faults of the machine, such as a
-    failing disk. Otherwise, an archive that could not be read would be skipped silently.
+    Also returns ``""`` if the file cannot be opened. Raises ``MachineTrouble`` for machine faults such as a failing
+    disk, so that an unreadable archive is not skipped silently.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))

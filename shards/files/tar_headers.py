@@ -1,4 +1,4 @@
-"""Reads the headers of a tar made elsewhere, one after the other. The tar is not trusted and never unpacked.
+"""Reads the headers of an untrusted tar one by one, without unpacking it.
 
 Python's ``tarfile`` trusts sizes: a negative one makes it loop, and a long name may claim gigabytes. So sizes are
 checked here, and the length of a header is limited. ``tarfile`` also mistakes an invalid header for the end of the tar,
@@ -41,10 +41,10 @@ def most_unpacked(num_packed: int) -> int:
 
 
 def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = False) -> Iterator[tarfile.TarInfo]:
-    """Yields the headers of all members in their order in the tar, and keeps none of them in memory.
+    """Yields all member headers in tar order, keeping none in memory.
 
-    With ``gzipped``, the tar may be compressed by gzip; offsets then refer to the unpacked tar. Appends a note for the
-    user to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
+    If ``gzipped`` is set, the tar may be gzip-compressed; offsets then refer to the uncompressed tar. Appends a note
+    for the user to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
 
     Raises ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off. Raises ``MachineTrouble``
     if the machine is at fault.
@@ -134,7 +134,7 @@ def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
 
 
 class _Headers:
-    """A file from which only headers are read. Longer reads are refused."""
+    """A file from which only headers are read. Longer reads are rejected."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read

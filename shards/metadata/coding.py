@@ -1,4 +1,4 @@
-"""Determines how the pixels of a file are coded: subsampling, colour transform, losslessness and JPEG tables.
+"""Detects how a file's pixels are coded: subsampling, colour transform, losslessness and JPEG tables.
 
 Quantisation and chroma subsampling leave traces in the pixels. Huffman tables only pack the bits, and do not affect the
 pixels.
@@ -30,7 +30,7 @@ _IDENTITY = 0  # matrix coefficients that leave RGB as it is
 
 @dataclass(frozen=True, slots=True)
 class CodingFacts:
-    """How the pixels of a file are coded. ``shards.metadata.facts.ImageFacts`` describes the fields."""
+    """How a file's pixels are coded. ``shards.metadata.facts.ImageFacts`` describes the fields."""
 
     subsampling: str = ""
     colour_transform: str = ""
@@ -40,7 +40,7 @@ class CodingFacts:
 
 
 def coding_facts(image: ImageFile.ImageFile, data: bytes, header: JpegHeader | None) -> CodingFacts:
-    """Determines how the pixels of ``data`` are coded.
+    """Detects how the pixels in ``data`` are coded.
 
     ``image`` was opened from ``data``; ``header`` is its JPEG header, or ``None`` for other formats.
     """
@@ -83,7 +83,7 @@ def _jpeg_colours(header: JpegHeader) -> str:
 
 
 def _quant_digest(header: JpegHeader) -> str:
-    """Digest of the values in the quantisation tables, in the order of the components; empty if a table is missing."""
+    """Digest of the quantisation-table values, in component order; empty if a table is missing."""
     tables = [header.quant_tables.get(component.tq) for component in header.components]
     if any(table is None for table in tables):
         return ""

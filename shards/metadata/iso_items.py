@@ -1,4 +1,4 @@
-"""Parses the items of an AVIF or HEIC file: their properties, and the number of bytes that the picture takes.
+"""Parses the items in an AVIF or HEIC file: their properties, and the number of bytes that the picture takes.
 
 A file in these formats (ISO 14496-12, 23008-12) consists of items. One of them is the picture; others are thumbnails,
 depth or gain maps, or EXIF. If the picture is a grid, each of its tiles is another item. Nothing is decoded here, and
@@ -18,12 +18,12 @@ _FROM_IDAT = 1
 
 @dataclass(eq=False)
 class IsoItem:
-    """An item of the file."""
+    """An item in the file."""
 
     kind: bytes = b""
-    """The item's type in four letters: ``av01``, ``hvc1``, ``grid``, ``Exif``, ``mime`` or another."""
+    """The item's four-letter type: ``av01``, ``hvc1``, ``grid``, ``Exif``, ``mime`` or another."""
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """(name, payload) of each property, such as ``av1C`` or ``irot``, in the file's order."""
+    """(name, payload) of each property, such as ``av1C`` or ``irot``, in file order."""
     num_bytes: int = 0
     parts: list[int] = field(default_factory=list)
     """Ids of the items that make up this item, such as the tiles of a grid."""
@@ -37,7 +37,7 @@ class IsoPicture:
     coded: tuple[IsoItem, ...]
     """The items whose bytes hold the picture: the primary item itself, or the tiles of a grid."""
     kinds: frozenset[bytes]
-    """The ``kind`` of every item of the file."""
+    """The ``kind`` of every item in the file."""
 
     @property
     def num_bytes(self) -> int:
@@ -65,7 +65,7 @@ class IsoPicture:
 
 
 def iso_picture(data: bytes) -> IsoPicture | None:
-    """The picture of the file ``data``; ``None`` if no primary item is found."""
+    """The picture in the file ``data``; ``None`` if no primary item is found."""
     meta = next((box for box in iso_boxes(data) if box.name == b"meta"), None)
     if meta is None:
         return None
@@ -127,7 +127,7 @@ class _Fields:
         return int.from_bytes(self.data[self.at - size : self.at], "big")
 
     def skip(self, size: int) -> None:
-        """Skips ``size`` bytes. Raises ``_Cut`` if they extend beyond the end of the box."""
+        """Skips ``size`` bytes. Raises ``_Cut`` if they extend past the end of the box."""
         self.at += size
         if self.at > self.end:
             raise _Cut

@@ -24,13 +24,13 @@ _REMEDY = "correct it, or give --note, which overrides it"
 
 @dataclass(frozen=True, slots=True)
 class NoteFiles:
-    """The files of a source that hold its note. They are read only if the user gave no note by ``--note``."""
+    """The files in a source that hold its note. They are read only if the user gave no note with ``--note``."""
 
     files: SourceFiles
     names: tuple[str, ...] = ()
 
     def read(self) -> str:
-        """Returns the note, or ``""`` if there is no file. The notes of several files are joined, without repetitions.
+        """Returns the note, or ``""`` if there is no file. The notes in several files are joined, without duplicates.
 
         Raises ``InputError`` if a file cannot be read or holds no valid note, or if the joined note is too long.
         """

@@ -25,7 +25,7 @@ _OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: 
 
 
 def join_parts(path: Path) -> str:
-    """The error message for a split zip of which ``path`` is one part."""
+    """The error message for ``path``, one part of a split zip. It says how to join the parts."""
     whole = path.with_suffix(".zip").name
     if path.suffix[1:].isdecimal():
         how = f"cat {path.stem}.[0-9]* > whole.zip"
@@ -38,7 +38,7 @@ def join_parts(path: Path) -> str:
 
 
 def has_zip_end(path: Path) -> bool:
-    """Whether a file ends with a zip's central directory, whatever it begins with.
+    """Whether a file ends with a zip's central directory, however it begins.
 
     Raises ``OSError`` if it cannot be read.
     """
@@ -107,7 +107,7 @@ def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """The name of a member, with slashes between folders, and decoded as UTF-8 if possible.
+    """A member's name, with slashes between folders, and decoded as UTF-8 if possible.
 
     Some Windows tools write backslashes. Some Unix tools write UTF-8 without setting the flag for it, and ``zipfile``
     decodes such names as code page 437.

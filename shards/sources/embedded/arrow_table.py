@@ -33,7 +33,7 @@ _END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 class _Arrow:
-    """Methods shared by the tables in Arrow streams."""
+    """Methods shared by tables in Arrow streams."""
 
     schema: pa.Schema
     _shown: str
@@ -83,7 +83,7 @@ class _Arrow:
             self._forget(message.body.size)
 
     def _source(self) -> pa.Buffer | pa.NativeFile:
-        """The bytes of the file from its beginning."""
+        """The file's bytes from its beginning."""
         raise NotImplementedError
 
     def _forget(self, num_bytes: int) -> None:

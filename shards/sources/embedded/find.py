@@ -1,4 +1,4 @@
-"""Finds the tables with embedded images among the files of a source, and reads their other columns."""
+"""Finds the tables with embedded images among a source's files, and reads their other columns."""
 
 import re
 from collections import Counter
@@ -29,11 +29,11 @@ from shards.sources.words import Words
 __all__ = ["FoundTable", "Listed", "folder_of", "look_into", "missing_parts", "saved_tables", "tables_among"]
 
 Listed = tuple[str, Stamp | None]
-"""(name of a file, its stamp or ``None`` if the listing gave none)."""
+"""``(file name, stamp)``. The stamp is ``None`` if the listing gave none."""
 
 _FEW_IMAGES = 100
 """A folder with more image files than this is read as a folder of images, even if it contains tables. With fewer, the
-image files may just be illustrations of a data set card."""
+image files may just be illustrations for a data set card."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
 """Tables with at least this many bytes per row are assumed to hold images. All others are searched for an image."""
@@ -51,7 +51,7 @@ _NOT_INSIDE = (
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table with a column of images, and its other columns."""
+    """A table with an image column, and its other columns."""
 
     images: ImageTable
     texts: pa.Table
@@ -128,7 +128,7 @@ def folder_of(name: str, words: Words) -> Folder:
     """Returns the folder names on a table's path, followed by the table's own name as if it were a folder.
 
     Numbers and words such as ``part`` are removed from the file name. If the file name ends with a split, the split
-    becomes a folder of its own: ``ai-train`` → ``ai``, ``train``.
+    becomes a separate folder: ``ai-train`` → ``ai``, ``train``.
     """
     path = PurePosixPath(name)
     numbered = _OF_MANY.fullmatch(path.stem)
@@ -139,7 +139,7 @@ def folder_of(name: str, words: Words) -> Folder:
 
 
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
-    """Opens the tables ``names`` and returns those with a column of images.
+    """Opens the tables ``names`` and returns those with an image column.
 
     Raises ``InputError`` if a table cannot be read, or if no row of any table holds an image. A single row without an
     image, as written by img2dataset, is not an error here: the build rejects it.

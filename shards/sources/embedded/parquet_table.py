@@ -58,5 +58,6 @@ class ParquetTable:
         return bytes_of(next(each(read, self._shown)).column(0))[0]
 
     def _leaf(self, column: str) -> str:
-        """Returns the leaf column with the images' bytes. Reading only this column skips the images' paths."""
+        """Returns the name of the leaf column with the image bytes. Reading only this column skips the images'
+        paths."""
         return f"{column}.bytes" if pa.types.is_struct(self.schema.field(column).type) else column
