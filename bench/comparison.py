@@ -1,9 +1,9 @@
 """Reads results files of ``glass bench all``, and compares rows that were measured under the same conditions.
 
 Rows are comparable if all fields in :data:`IDENTITY` are equal. For most benches, one of these fields is ``data``, a
-digest of the images or shards that were read. Rows measured on different photographs, or on differently built shards,
-are therefore never compared, even if their names match. Lines written by another version of the benches fail the check
-in ``bench.harness.schemas`` and are skipped.
+digest of the images or shards that the bench read. Rows measured on different photographs, or on differently built
+shards, are therefore never compared, even if their names match. Lines written by another version of the benches fail
+the check in ``bench.harness.schemas`` and are skipped.
 """
 
 import json
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def rows(self) -> dict[Key, dict[str, Any]]:
-        """Maps the identity of each row (the values of its fields in :data:`IDENTITY`) to the row. List values
+        """Maps the identity of each row (its values in the :data:`IDENTITY` fields) to the row. List values
         (``settings``) are converted to JSON text."""
 
         def key(row: Mapping[str, Any]) -> Key:
@@ -93,13 +93,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of one bench, and the rows that all of them contain."""
+    """Results of one bench, and the rows that they all contain."""
 
     bench: str
     results: tuple[Result, ...]
     common: tuple[Key, ...]
     left_out: int
-    """Number of rows that are missing from at least one of the results."""
+    """Number of rows that are missing from at least one result."""
 
     @property
     def shared(self) -> dict[str, Any]:

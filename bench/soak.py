@@ -1,4 +1,4 @@
-"""Loads and trains for a long time while faults occur, and checks that memory, handles and threads do not grow.
+"""Loads and trains under faults for a long time, and checks that memory, handles and threads do not grow.
 
 glass bench soak --minutes 30 [--output DIR]
 
@@ -203,8 +203,8 @@ def verdict(soaked: Soaked) -> dict[str, Any]:
     """Judges whether memory, handles and threads stayed within the limits below, and whether every epoch delivered
     every sample exactly once. Returns fields of the result: the verdict, and the growth of memory, handles and threads.
 
-    The first fifth of the measurements is warm-up. Over the rest, medians of the last quarter are compared with those
-    of the first: resident memory must grow by less than 2 %, handles and threads by at most 2.
+    The first fifth of the measurements is warm-up. In the rest, the medians over the last quarter are compared with
+    those over the first: resident memory must grow by less than 2 %, handles and threads by at most 2.
     """
     rest = soaked.samples[len(soaked.samples) // 5 :]
     quarter = max(1, len(rest) // 4)

@@ -83,7 +83,7 @@ class Corpus:
     dropped: dict[str, int]
     """Maps each reason for leaving out images to the number of such images."""
     entry_point_shares: list[float]
-    """Size of the entry points ÷ size of the JPEG, for every image that has entry points."""
+    """Entry-point size ÷ JPEG size, for every image that has entry points."""
 
     @classmethod
     def open(cls, root: str | Path) -> "Corpus":
@@ -112,7 +112,7 @@ class Corpus:
         return 8 * sum(image.num_bytes for image in self.images) / pixels
 
     def path(self, index: int) -> Path:
-        """Returns the path of the image at position ``index``."""
+        """Returns the path to image ``index``."""
         return self.root / self.images[index].file
 
     def windows(self, num_crops: int) -> npt.NDArray[np.int32]:
@@ -179,7 +179,7 @@ def build_corpus(
 
 
 def entry_point_shares(dataset: ShardDataset) -> list[float]:
-    """Size of the entry points ÷ size of the JPEG, for every sample that has entry points."""
+    """Entry-point size ÷ JPEG size, for every sample that has entry points."""
     points, image = dataset.column("mcu_length"), dataset.column("image_length")
     return [float(share) for share in (points / image)[points > 0]]
 

@@ -37,7 +37,7 @@ class ImageSet:
     """A corpus of one kind of image: photographs in their original sizes, or images of one requested size."""
 
     kind: str
-    """``photographs``, ``synthetic``, or the name of the format in which the photographs were re-encoded."""
+    """``photographs``, ``synthetic``, or the format in which the photographs were re-encoded."""
     corpus: Corpus
     skipped: dict[str, int]
     """Maps each reason for leaving out files of ``--photos`` to the number of such files."""
@@ -130,7 +130,7 @@ def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
-    """Returns statistics of the ratio of entry-point size to JPEG size: the median over the images, and the maximum."""
+    """Returns the median and maximum over the images of entry-point size ÷ JPEG size."""
     shares = image_set.corpus.entry_point_shares
     if not shares:
         return {}

@@ -1,4 +1,4 @@
-"""Finds JPEG photographs that a bench can use in a user's folder."""
+"""Finds the JPEG photographs in a user's folder that are suitable for a bench."""
 
 import hashlib
 from collections import Counter

@@ -48,7 +48,8 @@ def _draw(folder: Path) -> None:
 
 
 def _rows(one: pa.Table, start: int, count: int, total: int) -> pa.Table:
-    """Rows ``start`` … ``start + count - 1`` of a manifest of ``total`` rows, made by repeating the rows of ``one``."""
+    """Rows ``start`` … ``start + count - 1`` of a manifest with ``total`` rows, made by repeating the rows of
+    ``one``."""
     numbers = np.arange(start, start + count)
     table = one.take(pa.array(numbers % one.num_rows)).combine_chunks()
     random = np.random.default_rng([606, start])

@@ -2,10 +2,10 @@
 
 Question: do decoding, loading and training work on this GPU? How fast are they, are the pixels correct, and how much
 memory does training need? Method: the parts run in this order: machine, tests, pixels, loader, training, memory,
-compile. Each part is allotted a share of ``--minutes`` of wall time, and passes on what it does not use to the parts
-that follow. Each row is written to ``--out`` as soon as it has been measured, so an interrupted run keeps its rows.
-When a part's time is up, its remaining rows are marked ``cut off``. If a part hangs, its process is killed, and the
-next part begins in a new process.
+compile. Each part gets a share of ``--minutes`` of wall time, and leaves what it does not use to the parts that follow.
+Each row is written to ``--out`` as soon as it has been measured, so an interrupted run keeps its rows. When a part's
+time is up, its remaining rows are marked ``cut off``. If a part hangs, its process is killed, and the next part begins
+in a new process.
 
     glass bench gpu --minutes 8 --data data/shards --out gpu.json
 
@@ -119,8 +119,8 @@ class _Runner:
             raise InputError(answer["refused"])
 
     def rows(self, part: str, seconds: float, end: float) -> Iterator[dict[str, Any]]:
-        """Yields the rows of a part until the time ``end`` at the latest. If the part hangs or crashes, its remaining
-        rows have no figures."""
+        """Yields a part's rows until the time ``end`` at the latest. If the part hangs or crashes, its remaining rows
+        have no figures."""
         end = min(end, time.monotonic() + seconds * (1 + GRACE_SHARE) + GRACE_S)
         owed: list[str] = []
         if self._process is None and seconds > 0:

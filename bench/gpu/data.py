@@ -1,4 +1,4 @@
-"""The shards that ``glass bench gpu`` reads in its measurements."""
+"""The shards that ``glass bench gpu`` runs on."""
 
 import tempfile
 from functools import cache

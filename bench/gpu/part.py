@@ -26,7 +26,7 @@ class CutOff(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """The device, data and number of threads for a measurement."""
+    """The device, data and threads for a measurement."""
 
     device: Literal["cuda", "cpu"]
     data: str | None
@@ -34,7 +34,7 @@ class Setting:
     scratch: str
     """A folder for temporary files."""
     threads: int
-    """Number of threads; as many as the cores that this process may use."""
+    """Number of cores that this process may use."""
 
     @property
     def on_gpu(self) -> bool:

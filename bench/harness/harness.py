@@ -51,7 +51,7 @@ class Measurement:
 
 @dataclass
 class Outcome:
-    """The results of a set of tasks that were measured in alternating rounds."""
+    """The results of tasks that were measured in alternating rounds."""
 
     measurements: list[Measurement]
     skipped: dict[str, str]
@@ -167,7 +167,7 @@ class _Worker:
             self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
-                with suppress(BrokenPipeError):  # of a request that it did not live to read
+                with suppress(BrokenPipeError):  # if it died before it read a request
                     stream.close()
 
     def _send(self, line: str) -> None:

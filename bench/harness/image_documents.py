@@ -57,7 +57,7 @@ class ImageRow(TypedDict):
     bytes_read_per_image: Number
     """Bytes that the method reads from storage per image."""
     cpu_s_per_image: Number
-    """CPU time per image in seconds: user and system time of all threads and processes of the method."""
+    """CPU time per image in seconds: user and system time of all the method's threads and processes."""
     peak_rss_mib: Number
 
 

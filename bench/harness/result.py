@@ -73,9 +73,9 @@ def reference_crops(crop_counts: Sequence[int]) -> int:
 
 
 def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) -> dict[str, Ratio]:
-    """Returns the ratio of images per second for each pair of methods in :data:`PAIRS`, such as ``window_over_recipe``,
-    and for ``window`` over each of ``peers``. Leaves out pairs with a method that is not in ``measured``. All
-    measurements must have the same images, crop count and thread count."""
+    """Returns the ratio of images per second for each method pair in :data:`PAIRS`, such as ``window_over_recipe``, and
+    for ``window`` over each of ``peers``. Leaves out pairs with a method that is not in ``measured``. All measurements
+    must have the same images, crop count and thread count."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     pairs = [*PAIRS, *(("window", peer) for peer in peers)]
     return {

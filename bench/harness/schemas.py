@@ -3,7 +3,7 @@ read.
 
 ``rows``  one row per measured combination of method and settings; benches that measure images per second use
 :class:`ImageRow`
-``ratios``  name → value, for all ratios with targets and some others; ``ratio_ranges`` holds the smallest and the
+``ratios``  maps names to values, for all ratios with targets and some others; ``ratio_ranges`` holds the smallest and
 largest value of each ratio over the rounds
 ``environment``  the machine and software of the measurement
 """
@@ -93,7 +93,7 @@ class Soak(TypedDict):
 
 
 class SpectrumRow(TypedDict):
-    """How well the images of one generator, or of all generators, can be distinguished from all real images."""
+    """How well one generator's images, or all generators' images, can be distinguished from all real images."""
 
     generator: str
     images: int
@@ -201,7 +201,7 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
 
 
 class Line(TypedDict):
-    """A line of ``bench/results/*.jsonl``. The bench determines the type of the ``document``."""
+    """A line of ``bench/results/*.jsonl``. The type of ``document`` depends on the bench."""
 
     bench: str
     machine: str

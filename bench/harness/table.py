@@ -60,8 +60,7 @@ def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Prints one line per row, and a horizontal rule wherever the images, the number of crops or the number of threads
-    change."""
+    """Prints one line per row, and a horizontal rule wherever the images, crop count or thread count changes."""
     figures = ("images/s", "min – max", "kB/image", "CPU ms/image", "peak MiB")
     table = new_table(title, "images", "crops", "threads", "method", *figures)
     before = None

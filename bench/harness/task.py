@@ -41,8 +41,8 @@ class Task:
     threads: int
     cores: list[int]
     seconds_per_round: float
-    """Target duration of a round in seconds. A round consists of the smallest number of whole passes over the files
-    that is expected to take this long."""
+    """Target duration of a round in seconds. A round is the smallest number of whole passes over the files that is
+    expected to take this long."""
     options: dict[str, str] = field(default_factory=dict)
     """Method-specific options."""
 

@@ -19,12 +19,12 @@ __all__ = ["TrainingStep", "step_config"]
 
 
 def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunConfig:
-    """Returns the settings to measure: those of ``options["preset"]`` with the given batch size, number of crops, chunk
-    size, precision and number of threads, and with the changes in ``options["set"]``."""
+    """Returns the settings to measure: those of ``options["preset"]`` with the given batch size, crop count, chunk
+    size, precision and thread count, and with the changes in ``options["set"]``."""
     config = apply_overrides(
         load_preset(options["preset"]),
         [
-            "model.pretrained=false",  # the numbers in the weights change no memory
+            "model.pretrained=false",  # weight values do not affect memory
             f"loader.num_crops={num_crops}",
             f"loader.global_batch_size={options['batch_size']}",
             f"model.crop_chunk={options['crop_chunk']}",
@@ -74,6 +74,6 @@ class TrainingStep(Method):
         return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """Returns all memory figures by name, in bytes, together with how they were obtained, the device, the precision
-        and the image sizes."""
+        """Returns all memory figures by name, in bytes, and also how they were obtained, the device, the precision and
+        the image sizes."""
         return self.step.described(self.figures, COUNTED_BY_SHAPES if self.by_shapes else None)

@@ -1,4 +1,4 @@
-"""Recognises archives and compressed files by their first bytes. They may contain images but are not images."""
+"""Recognises archives and compressed files, which may contain images but are not images, by their first bytes."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
-    """Returns the message for users who pass a file packed with ``packer``; ``into`` says where to unpack it."""
+    """Returns the error message for a file packed with ``packer``; ``into`` says where to unpack it."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
         f"{path} is compressed or packed with {packer}, so its contents cannot be read without unpacking: unpack it to "

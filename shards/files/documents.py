@@ -70,7 +70,7 @@ def typed_document(values: object, kind: type[Kind], where: str = "document") ->
     """
     fault = _fault(values, kind)
     if fault is not None:
-        # A missing top-level field tells most about a document of another kind.
+        # A missing top-level field is the clearest sign of a document of another kind.
         if (missing := _missing(values, kind)) is not None:
             raise ValueError(f"{where}.{missing} is missing".lstrip("."))
         raise ValueError(_sentence(fault, values, kind, where))
@@ -122,7 +122,7 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
 
 
 def _start_of(value: object) -> str:
-    """Returns the beginning of ``value`` as text. The cost is independent of the size and depth of ``value``."""
+    """Returns the beginning of ``value`` as text, at a cost that does not depend on its size or depth."""
     return (reprlib.repr(value) if isinstance(value, list | dict) else str(value))[:60]
 
 

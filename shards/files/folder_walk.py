@@ -51,5 +51,5 @@ def walk_folder(
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a loop of links
+    except OSError:  # a link in a link loop
         return False

@@ -1,7 +1,7 @@
 """Size limits for untrusted input files; larger files are rejected.
 
 Without them, a file of a few kilobytes could make a program allocate any amount of memory. The limits are far above
-what real data needs. The environment variable ``GLASS_<NAME>`` overrides the default of the limit ``<NAME>``.
+what real data needs. The environment variable ``GLASS_<NAME>`` overrides the default for the limit ``<NAME>``.
 """
 
 import os

@@ -25,8 +25,8 @@ from shards.files.regular_file import open_regular
 __all__ = ["member_fault", "most_unpacked", "walk_tar"]
 
 _RECORD_BYTES = 1 << 20
-"""Maximum number of zero bytes that may follow the end of a tar. They fill its last record; GNU tar writes records of
-10 kB by default."""
+"""Maximum number of zero bytes that may follow the end of a tar, filling its last record. GNU tar writes 10 kB records
+by default."""
 
 _UNPACKED_FREELY = 64 << 20
 """Number of bytes that a compressed file may always unpack to, however small it is."""
@@ -74,7 +74,7 @@ def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = Fal
     except OSError as error:
         require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    # Errors that tarfile itself raises for senseless headers.
+    # Errors that tarfile itself raises for nonsensical headers.
     except (
         *(tarfile.TarError, zlib.error, ValueError, ArithmeticError, LookupError),
         *(EOFError, TypeError, RecursionError),
@@ -144,7 +144,7 @@ class _Headers:
         if not 0 <= size <= self._most:
             raise tarfile.ReadError("a header larger than GLASS_MAX_TAR_HEADER_BYTES")
         data = self._read(size)
-        # tarfile searches PAX records by a regular expression that is quadratic in a run of digits.
+        # tarfile searches PAX records with a regular expression that is quadratic in a run of digits.
         if size > tarfile.BLOCKSIZE and _LONG_NUMBER.search(data):
             raise tarfile.ReadError("a number with hundreds of digits in a header")
         return data

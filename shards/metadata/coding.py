@@ -25,7 +25,7 @@ _TIFF_LOSSLESS = frozenset(
     {1, 2, 3, 4, 5, 8, 32771, 32773, 32809, 32946, 34925, 50000}
 )  # none, fax, LZW, deflate, packbits, LZMA, zstd
 _TIFF_COLOURS = {0: "grey", 1: "grey", 2: "rgb", 3: "rgb", 5: "cmyk", 6: "ycbcr"}
-_IDENTITY = 0  # matrix coefficients that leave RGB as it is
+_IDENTITY = 0  # matrix coefficients that leave RGB unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _jpeg(data: bytes, header: JpegHeader) -> CodingFacts:
 def _jpeg_colours(header: JpegHeader) -> str:
     """Returns the colour transform of a JPEG, or ``""`` if it is unknown.
 
-    Follows the rules of libjpeg-turbo, which determine what viewers show.
+    Follows libjpeg-turbo's rules, which determine what viewers show.
     """
     count, adobe = len(header.components), header.adobe_transform
     if count == 1:
@@ -96,7 +96,7 @@ def _huffman(data: bytes, header: JpegHeader) -> str:
         return ""
     used = (*header.scan.dc_tables, *(16 | number for number in header.scan.ac_tables))
     for number in used:
-        # Motion-JPEG frames of webcams have no tables: decoders use the standard's.
+        # Motion-JPEG frames from webcams have no tables: decoders use the standard's.
         at, length = header.huffman_tables.get(number, (0, 0))
         if length and data[at + 1 : at + length] not in standard_tables().values():
             return OPTIMISED

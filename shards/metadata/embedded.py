@@ -1,4 +1,4 @@
-"""Lists the metadata that is embedded in an image file alongside the picture. Metadata does not affect the pixels.
+"""Lists the metadata embedded in an image file alongside the picture. Metadata does not affect the pixels.
 
 Kinds of metadata that occur in several formats have the same name everywhere (``Exif``, ``XMP``, ``ICC``, ``C2PA``).
 Others usually have the name that their format uses (``APP3``, ``pHYs``). The contents are not read: they are untrusted

@@ -63,7 +63,7 @@ class ImageFacts:
     progressive: bool
     """Whether the file is a progressive JPEG."""
     restart_interval: int
-    """Number of MCUs between the restart markers of a JPEG; 0 if it has no restart markers."""
+    """Number of MCUs between a JPEG's restart markers; 0 if it has none."""
     jpeg_quality: int | None
     """Estimated quality of a JPEG, 1 … 100; ``None`` for other formats, or if a table is missing."""
     has_exif: bool
@@ -88,7 +88,7 @@ class ImageFacts:
     lossless: bool
     """Whether the coding is lossless; also ``False`` if the file does not state it."""
     quant_digest: str
-    """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
+    """Digest of a JPEG's quantisation tables, 16 hexadecimal digits; empty for other formats."""
     huffman: str
     """Huffman tables of a JPEG: ``standard`` or ``optimised``. They do not affect the pixels. Empty for other
     codings."""
@@ -212,7 +212,7 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
     elif kind in ("JXL", "JPEG2000"):
         bits = int(getattr(image, "bit_depth", bits))
     if bits == 16 and not mode.startswith(("I", "F")):
-        mode = f"{mode};16"  # Pillow has modes of 16 bits for grey only
+        mode = f"{mode};16"  # Pillow has 16-bit modes for grey only
     return mode, bits
 
 

@@ -43,7 +43,7 @@ class IsoPicture:
     def num_bytes(self) -> int:
         """Number of bytes that the file claims to use for the picture.
 
-        This number is not checked: callers must limit it to the size of the file.
+        This number is not checked: callers must limit it to the file size.
         """
         return sum(item.num_bytes for item in self.coded)
 
@@ -177,7 +177,7 @@ def _parts(data: bytes, boxes: dict[bytes, Piece], items: dict[int, IsoItem]) ->
     for box in iso_boxes(data, whole.at, whole.end):
         if box.name != b"dimg":
             continue
-        fields = _Fields(data, box._replace(start=box.start - 4))  # it has no version of its own
+        fields = _Fields(data, box._replace(start=box.start - 4))  # it has no version or flags
         item = items.get(fields.number(wide))
         parts = [fields.number(wide) for _ in range(fields.number(2))]
         if item is not None:
@@ -197,7 +197,7 @@ def _places(data: bytes, boxes: dict[bytes, Piece], items: dict[int, IsoItem]) -
         base = fields.number(base_size)
         extents = fields.number(2)
         room = len(data) if method != _FROM_IDAT else inside.size if inside else 0
-        if not offset_size + length_size + index_size:  # extents without fields: all there is, counted once
+        if not offset_size + length_size + index_size:  # extents without fields cover all bytes; count them once
             extents, covered = 0, room - base
             if item is not None:
                 item.num_bytes = max(covered, 0)

@@ -155,7 +155,7 @@ def _blocks(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _codestream(data: bytes) -> int:
-    """Number of bytes in the codestream of a JPEG XL or JPEG 2000 file, with or without boxes around it."""
+    """Number of bytes in a JPEG XL or JPEG 2000 codestream, with or without boxes around it."""
     if data[4:8] not in (b"jP  ", b"JXL "):
         return len(data)
     return sum(box.size for box in iso_boxes(data) if box.name in _CODESTREAMS)

@@ -23,7 +23,7 @@ ClassNames = Mapping[str, Mapping[str, str]]
 """Maps each column to its class names, keyed by value as text."""
 
 _CARD = "README.md"
-_MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards of hundreds of configurations have 100,000
+_MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards, with hundreds of configurations, have 100,000
 _MAX_CLASSES = 10_000
 _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 """Errors that PyYAML raises for text that is not YAML or has invalid tags or dates."""
@@ -122,7 +122,7 @@ class Card:
                 continue
             try:
                 text = place.read(_CARD)[: 4 * _MAX_FRONT_MATTER].decode("utf-8", "replace").replace("\r\n", "\n")
-            except (RejectedImage, InputError) as error:  # a missing card is no error: numbers then have no meaning
+            except (RejectedImage, InputError) as error:  # a missing card is not an error: numbers then have no meaning
                 if isinstance(error, RejectedImage) and error.reason == "io":
                     raise disk_failed(place.where(_CARD), error.detail) from error
                 continue
@@ -133,7 +133,7 @@ class Card:
     def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
         """Returns the class names in a file's ``schema``, plus those in this card for columns that the schema lacks.
 
-        Raises ``InputError`` if the schema and the card contradict each other. ``shown`` is the name of the file in
+        Raises ``InputError`` if the schema and the card contradict each other. ``shown`` is the file's name in
         messages.
         """
         for column in schema.keys() & self.names.keys():

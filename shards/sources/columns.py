@@ -12,7 +12,7 @@ from shards.errors import InputError
 __all__ = ["LABEL_COLUMNS", "PATH_COLUMNS", "Columns", "Unclear", "find_columns", "plain_name"]
 
 PATH_COLUMNS = ("path", "file_name", "file", "file_path", "image_path", "image_name", "image", "img", "img_path")
-"""Names of columns of file paths. If a table has several, the one that comes first here is used."""
+"""Names of file-path columns. If a table has several, the one that comes first here is used."""
 LABEL_COLUMNS = (
     *("label", "labels", "label_str", "label_a", "class", "class_name", "label_name", "target", "ground_truth"),
     *("is_fake", "fake", "is_generated", "generated", "is_ai", "ai_generated", "is_ai_generated", "is_synthetic"),
@@ -50,8 +50,8 @@ def plain_name(column: str) -> str:
 def find_columns(names: Sequence[str], shown: str = "the table") -> Columns:
     """Identifies columns by their names, ignoring case and punctuation.
 
-    ``shown`` is the name of the table in messages. Raises ``InputError`` if two columns with the same meaning differ
-    only in case and punctuation.
+    ``shown`` is the table's name in messages. Raises ``InputError`` if two columns with the same meaning differ only in
+    case and punctuation.
     """
     known: dict[str, list[str]] = {}
     for name in names:

@@ -38,7 +38,7 @@ class FolderHints(NamedTuple):
     """(rows,) bool: whether the label comes from a word that unambiguously denotes a class."""
 
     def repeated(self, counts: np.ndarray) -> "FolderHints":
-        """Returns a copy with entry i repeated ``counts[i]`` times. ``counts`` is an integer array of shape (rows,)."""
+        """Returns a copy with entry i repeated ``counts[i]`` times. ``counts`` is (rows,) int."""
         return FolderHints(np.repeat(self.labels, counts), np.repeat(self.certain, counts))
 
 

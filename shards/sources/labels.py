@@ -81,11 +81,11 @@ def read_labels(
     shown: str,
     where: Callable[[int], str],
 ) -> tuple[np.ndarray, list[str]]:
-    """Reads the label ``columns`` of a table of strings. Returns the labels and notes on what the values mean.
+    """Reads the label ``columns`` of a string table. Returns the labels and notes on what the values mean.
 
     The labels are an int8 array of shape (rows,), with ``NO_LABEL`` for a row without a label. In messages, ``shown``
-    is the name of the table, and ``where(i)`` is row i. Raises ``Unclear`` if no column's values have a known meaning,
-    and ``InputError`` if two columns, or a column and the user, contradict each other.
+    stands for the table and ``where(i)`` for row i. Raises ``Unclear`` if no column's values have a known meaning, and
+    ``InputError`` if two columns, or a column and the user, contradict each other.
     """
     if not columns:
         raise Unclear(

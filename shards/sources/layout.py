@@ -93,7 +93,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
         beside = _beside_real(said, rules)
         said.update({folder: replace(said[folder], label=1, said_by=name) for folder, name in beside.items()})
-    # A name without a meaning that is no filler names something: a generator, a scene, or the whole source.
+    # A name that has no meaning and is not a filler names something: a generator, a scene, or the whole source.
     left = {f: [name for name in f if not meanings[name] and not meanings[name].is_filler] for f in said}
     shared = _shared_start([left[folder] for folder, place in said.items() if place.label is not None])
     places = {

@@ -107,7 +107,7 @@ def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
 
 
 def _generator_names(rows: TableRows) -> list[str]:
-    """Returns the values of the generator column. Numbers are replaced by their names in the file's schema, if any."""
+    """Returns the values in the generator column. Numbers are replaced by their names in the file's schema, if any."""
     column = rows.columns.generator
     names = rows.class_names.get(column, {})
     return [names.get(value.strip(), value) for value in rows.texts(column)]

@@ -49,7 +49,7 @@ def note_beside(files: SourceFiles) -> NoteFiles:
     """Returns the note file in the root of ``files``, beside a list. The result is empty if there is none."""
     try:
         is_there = files.has_any([NOTE_NAME])
-    except InputError:  # a store may refuse to tell that a file is missing
+    except InputError:  # a store may refuse to say that a file is missing
         is_there = False
     return notes_among(files, [NOTE_NAME] if is_there else [])
 

@@ -25,7 +25,7 @@ __all__ = ["LIST_SUFFIXES", "TableRows", "csv_reader", "is_text_or_number", "rea
 
 LIST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _PLACE = "\0place"
-"""Name of an added column with the line or row number of each row in its file."""
+"""Name of an added column, which holds the line or row number of each row in the file."""
 
 _SEPARATORS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 1 << 16  # characters
@@ -47,7 +47,7 @@ class TableRows:
         return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
 
     def texts(self, column: str) -> list[str]:
-        """The values of a column; ``""`` for all rows if there is no such column."""
+        """The values in a column; ``""`` for all rows if there is no such column."""
         return self.table.column(column).to_pylist() if column else [""] * self.table.num_rows
 
 
@@ -74,7 +74,7 @@ def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
 
 
 def read_rows(path: Path, shown: str) -> TableRows:
-    """Reads those columns of a table whose names have a known meaning. ``shown`` is the name of the table in messages.
+    """Reads those columns of a table whose names have a known meaning. ``shown`` is the table's name in messages.
 
     Raises ``Unclear`` if it has no path column, and ``InputError`` if it cannot be read.
     """

@@ -34,7 +34,7 @@ SOURCE_SCHEMA = pa.schema(
         ("label", pa.int8()),
         ("generator", pa.string()),  # "" for real images
         ("group", pa.string()),  # "" for no group
-        ("split", pa.string()),  # "" if it is to be drawn
+        ("split", pa.string()),  # "" if it is to be assigned at random
     ]
 )
 

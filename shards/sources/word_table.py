@@ -106,7 +106,7 @@ def letters_of(name: str) -> list[str]:
 
 
 def denied(words: Sequence[str]) -> set[int]:
-    """Returns the labels of the classes that a name's words negate, as in ``not_fake`` and ``nonfake``."""
+    """Returns the labels that a name's words negate, as in ``not_fake`` and ``nonfake``."""
     glued = (_GLUED.fullmatch(word) for word in words)
     found = {CLASS_WORDS[match["word"]] for match in glued if match}
     if not NEGATIONS.isdisjoint(words):

@@ -34,7 +34,7 @@ class Archive:
     opened: OpenedAs
     """The file from which its members are read: the archive itself, or the plain tar to which it was unpacked."""
     num_unpacked: int = 0
-    """Size in bytes of the unpacked tar up to the end of its last member; 0 for a zip."""
+    """Size of the unpacked tar in bytes, up to the end of its last member; 0 for a zip."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ Members = Sequence[tuple[str, PackedMember]]
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether ``name`` ends with an archive suffix, including those of the parts of split archives."""
+    """Whether ``name`` ends with an archive suffix, such as ``.zip``, or that of a split-archive part."""
     return _ARCHIVE.search(name) is not None
 
 

@@ -56,7 +56,7 @@ def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
         infos, directory = read_or_end(path, lambda: _directory(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    # Errors that zipfile itself raises for senseless directories.
+    # Errors that zipfile itself raises for nonsensical directories.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, ArithmeticError, LookupError) as error:
         raise InputError(f"{path} is not a zip or is cut off ({error}): download it again or leave it out") from error
     found = []
@@ -89,8 +89,8 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
 def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
     """Reads the end-of-central-directory record of a zip.
 
-    Returns (index of this part, size of the central directory in bytes, upper bound on the directory's offset), or
-    ``None`` if the file is not a zip.
+    Returns ``(part index, size of the central directory in bytes, upper bound on the directory's offset)``, or ``None``
+    if the file is not a zip.
     """
     size = file.seek(0, 2)
     start = file.seek(max(size - _LONGEST_END, 0))

@@ -27,7 +27,7 @@ __all__ = ["MappedArrowTable", "StoredArrowTable"]
 _BATCH_BYTES = 4 << 20
 """About this many bytes of images are yielded at a time."""
 _FORGET_BYTES = 64 << 20
-"""Number of bytes of a memory-mapped file to read before releasing their memory. Checked only after each batch."""
+"""Number of bytes to read from a memory-mapped file before releasing their memory. Checked only after each batch."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """The end mark: the last bytes of every complete Arrow stream."""
 

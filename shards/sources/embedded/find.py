@@ -62,7 +62,7 @@ class FoundTable:
 
 
 def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
-    """Returns the names of the tables among the ``listed`` files of a folder, and all entries read from ``listed``.
+    """Returns the names of the tables among a folder's ``listed`` files, and all entries read from ``listed``.
 
     Once more than ``_FEW_IMAGES`` image files have been seen, stops reading ``listed`` and returns no names. Opens no
     table.
@@ -152,7 +152,7 @@ def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
 
 
 def _look_into(files: SourceFiles, name: str) -> FoundTable | None:
-    # Request the stamp as for reading the images, since a listing may give a different one.
+    # Request the stamp here, as when the images are read, since a listing may give a different one.
     shown, stamp = files.where(name), files.stamp(name)
     with open_table(files, name) as table, reading(shown):  # catches values that are not UTF-8, impossible dates
         columns = find_columns([field.name for field in table.schema if is_text_or_number(field.type)], shown)
