@@ -125,8 +125,8 @@ def memory_ratios(
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Returns the ratios by name, and the ranges of those that have one.
 
-    A ratio whose name includes no preset is the worst over all presets. ``step_times`` maps ``preset@Ncrops`` to the
-    time of a chunked step ÷ that of a plain step.
+    A ratio whose name includes no preset is the worst case over all presets. ``step_times`` maps ``preset@Ncrops`` to
+    the time of a chunked step ÷ that of a plain step.
     """
     ratios, ranges = dict[str, float](), dict[str, list[float]]()
     slopes = {(line["preset"], line["method"]): line["slope_bytes_per_crop"] for line in fits}

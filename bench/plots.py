@@ -165,7 +165,7 @@ def plot_memory(rows: Rows, fits: Rows, output: Path) -> list[Path]:
 
 
 def plot_soak(series: Mapping[str, Sequence[float]], output: Path) -> list[Path]:
-    """Plots memory, file handles, threads and images per second of ``bench soak`` over time. Writes ``soak.png`` and
+    """Plots memory, file handles, threads and images per second in ``bench soak`` over time. Writes ``soak.png`` and
     ``soak.svg``, and returns the files."""
     seconds, images = series["time_s"], series["images"]
     spans = zip(seconds, seconds[1:], images, images[1:], strict=False)

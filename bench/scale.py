@@ -43,7 +43,7 @@ BENCH = "scale"
 LARGE = 10_000_000
 BATCH_SIZE = 32
 GOALS = {"open_s": 5.0, "peak_rss_mib": 2048.0, "first_batch_s": 3.0, "order_s": 2.0}
-"""Targets: the largest values allowed at ten million samples."""
+"""Targets: the maximum values allowed with ten million samples."""
 MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib")
 
 

@@ -47,7 +47,7 @@ class ImageSet:
 
     @property
     def suffix(self) -> str:
-        """Suffix for the names of ratios, such as ``@12mp`` or ``@photographs``."""
+        """Suffix for ratio names, such as ``@12mp`` or ``@photographs``."""
         if self.asked_megapixels is None:
             return f"@{PHOTOGRAPHS}"
         return f"@{self.asked_megapixels:g}mp"
@@ -130,7 +130,7 @@ def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
-    """Returns the median and maximum over the images of entry-point size ÷ JPEG size."""
+    """Returns the median and maximum of entry-point size ÷ JPEG size over all images."""
     shares = image_set.corpus.entry_point_shares
     if not shares:
         return {}

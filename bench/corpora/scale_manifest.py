@@ -39,7 +39,8 @@ def write_dataset(folder: Path, samples: int) -> None:
 
 
 def _draw(folder: Path) -> None:
-    """Writes two JPEGs of random pixels, one labelled real and one labelled generated, of 96 × 96 pixels each."""
+    """Writes two 96 × 96 JPEGs of random pixels, one in a folder of real images and one in a folder of generated
+    ones."""
     random = np.random.default_rng(0)
     for name in ("real", "generated/made_up"):
         (folder / name).mkdir(parents=True)

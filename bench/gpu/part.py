@@ -53,8 +53,8 @@ class Cell:
 
     name: str
     measure: Callable[[float], Answer]
-    """Takes the number of seconds left, which it may exceed slightly, and returns figures and a sentence. If it raises
-    an exception, the cell's row reports the exception."""
+    """Takes the number of seconds left, which it may exceed slightly. Returns figures and a sentence that sums them up.
+    If it raises an exception, the cell's row reports the exception."""
 
 
 @dataclass(frozen=True)
@@ -75,5 +75,5 @@ def done(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def figure(row: Mapping[str, Any], name: str) -> float:
-    """The figure ``name`` of a measured row."""
+    """The value of the figure ``name`` in a measured row."""
     return float(row["figures"][name])

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 Ranges = dict[str, list[Number]]
-"""Maps names to the smallest and largest value."""
+"""Maps each name to its smallest and largest value."""
 
 
 class Environment(TypedDict):

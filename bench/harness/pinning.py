@@ -19,7 +19,7 @@ ONE_THREAD_LIBRARIES = (
 
 
 def choose_cores(threads: int) -> list[int]:
-    """Chooses ``threads`` of the logical CPUs that this process may use. One CPU on every physical core is chosen
+    """Chooses ``threads`` logical CPUs from those that this process may use. One CPU on every physical core is chosen
     before a second one on any core.
 
     Raises ``InputError`` if there are fewer CPUs than threads.

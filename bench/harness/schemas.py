@@ -5,7 +5,7 @@ read.
 :class:`ImageRow`
 ``ratios``  maps names to values, for all ratios with targets and some others; ``ratio_ranges`` holds the smallest and
 largest value of each ratio over the rounds
-``environment``  the machine and software of the measurement
+``environment``  the machine and software used for the measurement
 """
 
 import json
@@ -84,7 +84,7 @@ class SoakSeries(TypedDict):
 
 
 class Soak(TypedDict):
-    """The document that ``bench soak``, a long-running test with injected faults, writes."""
+    """The document written by ``bench soak``, a long-running test with injected faults."""
 
     bench: str
     environment: Environment

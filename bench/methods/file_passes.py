@@ -1,4 +1,4 @@
-"""Base class for methods in which each of several threads processes one image at a time."""
+"""Base class for methods in which each thread processes one image at a time."""
 
 import itertools
 import time

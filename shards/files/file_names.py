@@ -33,7 +33,7 @@ def is_relative_path(text: str) -> bool:
 
 
 def within(folder: Path, name: str) -> Path:
-    """The path of the file ``name`` in ``folder``. Raises ``InputError`` if ``name`` is not a plain name."""
+    """The path to the file ``name`` in ``folder``. Raises ``InputError`` if ``name`` is not a plain name."""
     if not is_file_name(name):
         raise InputError(
             f"{name[:100]!r} is not the name of a file in a folder: the file that names it is damaged or not to be "

@@ -27,7 +27,8 @@ _DEFAULTS = {
 
 
 def limit(name: str) -> int:
-    """Returns the limit ``name``. Raises ``InputError`` if its environment variable is not a whole number."""
+    """Returns the value of the limit ``name``. Raises ``InputError`` if its environment variable is not a whole
+    number."""
     text = os.environ.get(f"GLASS_{name}", "")
     if not text:
         return _DEFAULTS[name]

@@ -23,7 +23,7 @@ _FIRST_PAUSE_S = 0.1
 
 @dataclass
 class Clock:
-    """The clock, sleep function and random generator for retries. Tests replace them."""
+    """The clock, sleep function and random number generator for retries. Tests replace them."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep

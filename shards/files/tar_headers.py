@@ -29,7 +29,7 @@ _RECORD_BYTES = 1 << 20
 by default."""
 
 _UNPACKED_FREELY = 64 << 20
-"""Number of bytes that a compressed file may always unpack to, however small it is."""
+"""Any compressed file, however small, may unpack to this many bytes."""
 
 
 def most_unpacked(num_packed: int) -> int:

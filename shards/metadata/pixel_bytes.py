@@ -44,7 +44,7 @@ class Extent(NamedTuple):
     pixel_bytes: int
     """Number of bytes that hold the picture's pixels; 0 if no such bytes are found."""
     end: int
-    """Offset of the first byte after the picture; the length of the file if that is unknown."""
+    """Offset of the first byte after the picture; the file length if that is unknown."""
 
 
 def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:
@@ -155,7 +155,7 @@ def _blocks(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _codestream(data: bytes) -> int:
-    """Number of bytes in a JPEG XL or JPEG 2000 codestream, with or without boxes around it."""
+    """Number of bytes in the codestream of a JPEG XL or JPEG 2000 file, whether or not boxes surround it."""
     if data[4:8] not in (b"jP  ", b"JXL "):
         return len(data)
     return sum(box.size for box in iso_boxes(data) if box.name in _CODESTREAMS)

@@ -20,7 +20,7 @@ from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
 __all__ = ["Card", "ClassNames", "names_in_card", "names_in_schema"]
 
 ClassNames = Mapping[str, Mapping[str, str]]
-"""Maps each column to its class names, keyed by value as text."""
+"""Maps each column to a mapping from its values, as text, to class names."""
 
 _CARD = "README.md"
 _MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards, with hundreds of configurations, have 100,000
@@ -88,8 +88,8 @@ def _features(document: Any) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def _numbered(names: object) -> dict[str, str]:
-    """Converts a list of names, or a mapping from numbers to names, to a dict from numbers as text to names. Returns
-    ``{}`` for anything else.
+    """Converts a list of names, or a mapping from numbers to names, to ``{number as text: name}``. Returns ``{}`` for
+    anything else.
 
     A name may be a boolean, because YAML reads ``no`` and ``yes`` as booleans.
     """

@@ -182,7 +182,7 @@ def _labels_given(texts: Mapping[str, str], words: Words) -> dict[str, int]:
 def _require_as_given(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
     """Raises ``InputError`` if the user and the file assign a number to different classes.
 
-    If another column has only the meanings that the user gave, does nothing, since the user may have meant that column.
+    Does nothing if all meanings in another column come from the user, since the user may have meant that column.
     """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):

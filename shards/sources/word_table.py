@@ -49,7 +49,7 @@ _GENERATED = (
     "artificial",
 )
 CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
-"""Maps lower-case words to labels."""
+"""Maps words for the classes, in lower case, to labels."""
 
 CERTAIN = {"real": 0, "reals": 0, "generated": 1, "aigenerated": 1, "aigc": 1, "fake": 1, "fakes": 1}
 """Words that unambiguously denote a class. Others, such as ``photo``, ``human`` or ``ai``, may also denote a scene."""
@@ -68,7 +68,7 @@ SPLIT_WORDS = {name: name for name in SPLITS} | {
     "training": "train",
     "testing": "test",
 }
-"""Maps lower-case words to splits."""
+"""Maps words for the splits, in lower case, to split names."""
 
 FILLERS = frozenset(
     [

@@ -46,7 +46,7 @@ _NOT_INSIDE = (
     "its column of images holds only paths to files on its author's machine: write it again with the images inside "
     "(datasets does so in push_to_hub and save_to_disk), or give the folder of the files"
 )
-"""The end of an error message about a table without embedded images: the cause and the remedy."""
+"""The end of an error message about a table without embedded images. It gives the cause and the remedy."""
 
 
 @dataclass(frozen=True)
