@@ -37,7 +37,7 @@ DEFAULT = ("doctor", "build", "decode", "loader", "train", "memory", "scale")
 NEEDS_DATA = ("loader", "train", "remote")
 NEEDS_IMAGES = ("build", "decode")
 WITHOUT_PHOTOS = ("--megapixels", "3,12")
-"""Command-line arguments that make a bench draw synthetic photographs of 3 and 12 megapixels. Passed to benches that
+"""Command-line arguments that make a bench use synthetic photographs of 3 and 12 megapixels. Passed to benches that
 need images if the user provides no photographs."""
 
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Runs a bench, prints its table and appends its result to ``path``. Returns the bench's entry in the document's
+    """Runs a bench, prints its table and appends its result to ``path``. Returns the bench's entry for the document's
     ``runs`` list: its name, its exit code, whether its result was stored, and a description of any problem."""
     arguments = [name, *_arguments(name, options)]
     command = shlex.join(arguments)
@@ -93,8 +93,8 @@ def append_line(path: Path, bench: str, machine: str, command: str, exit_code: i
 
 def _names(options: argparse.Namespace) -> list[str]:
     """Returns the names of the benches to run, as given by ``--benches``. Raises ``InputError`` if a name is unknown,
-    or if a bench needs ``--data`` but it was not given. Also raises it if the data set cannot be opened or the folder
-    of photographs does not exist."""
+    if a bench needs ``--data`` but it was not given, if the data set cannot be opened, or if the photograph folder does
+    not exist."""
     names = names_among("--benches", options.benches, KNOWN)
     on_data = [name for name in names if name in NEEDS_DATA]
     if on_data and options.data is None:

@@ -1,10 +1,9 @@
 """``glass bench build``: measures the per-image cost of building shards, relative to one full decode of the same image.
 
 Question: how much longer does it take to build a sample than to decode the image once with Pillow, and how many bytes
-do the entry points add?
-Method: as in ``glass bench decode``: all files are in the page cache, each method has its own process, and the methods
-take turns. The files are image members extracted from shards, so all JPEGs are baseline. A progressive JPEG would cost
-more, because the build would have to convert it first. Writing the tar is not timed.
+do the entry points add? Method: as in ``glass bench decode``, all files are in the page cache, each method has its own
+process, and the methods take turns. The files are image members extracted from shards, so all JPEGs are baseline. A
+progressive JPEG would cost more, because the build would have to convert it first. Writing the tar is not timed.
 
     glass bench build --photos DIR --rounds 5
 """

@@ -1,9 +1,9 @@
 """Reads results files of ``glass bench all``, and compares rows that were measured under the same conditions.
 
 Rows are comparable if all fields in :data:`IDENTITY` are equal. For most benches, one of these fields is ``data``, a
-digest of the images or shards that were read. Rows measured on different photographs, or on differently built shards,
-are therefore never compared, even if their names match. Lines written by another version of the benches fail the check
-in ``bench.harness.schemas`` and are skipped.
+digest of the images or shards that the bench read. Rows measured on different photographs, or on differently built
+shards, are therefore never compared, even if their names match. Lines written by another version of the benches fail
+the check in ``bench.harness.schemas`` and are skipped.
 """
 
 import json
@@ -35,7 +35,7 @@ IDENTITY: Mapping[str, tuple[str, ...]] = {
     "memory": ("preset", "method", *_STEP, "counted_by"),
     "scale": ("samples", "batch_size"),
 }
-"""Bench → the fields that identify a row. ``memory`` has no ``data``, because it runs on random pixels. Its
+"""Maps each bench to the fields that identify a row. ``memory`` has no ``data``, because it runs on random pixels. Its
 ``counted_by`` records how memory was measured but not the GPU model, so that results from different machines remain
 comparable."""
 
@@ -47,10 +47,10 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     "memory": ("peak_bytes", "process_peak_bytes", "step_time_s"),
     "scale": ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib"),
 }
-"""Bench → the figures that are compared side by side. The first is plotted."""
+"""Maps each bench to the figures that are compared side by side. The first of them is plotted."""
 
 _SPREAD_OF = ("images_per_s", "step_time_s")
-"""Figures whose range is stored in the row's ``spread`` rather than in its ``ranges``."""
+"""Figures whose range is stored in a row's ``spread`` rather than in its ``ranges``."""
 _TEXTS = ("preset", "method", "backbone", "images", "device", "precision", "counted_by")
 """Fields whose values are self-explanatory and are therefore shown without the field's name."""
 
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def rows(self) -> dict[Key, dict[str, Any]]:
-        """Maps the identity of each row (the values of its fields in :data:`IDENTITY`) to the row. List values
+        """Maps the identity of each row (its values in the :data:`IDENTITY` fields) to the row. List values
         (``settings``) are converted to JSON text."""
 
         def key(row: Mapping[str, Any]) -> Key:
@@ -93,17 +93,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results of one bench, and the rows that all of them contain."""
+    """Results of one bench, and the rows that they all contain."""
 
     bench: str
     results: tuple[Result, ...]
     common: tuple[Key, ...]
     left_out: int
-    """Number of rows that are missing from at least one of the results."""
+    """Number of rows that are missing from at least one result."""
 
     @property
     def shared(self) -> dict[str, Any]:
-        """The identity fields that have the same value in all common rows, mapped to that value. They are stated once,
+        """Maps each identity field that has the same value in all common rows to that value. They are stated once,
         above the table."""
         columns = zip(IDENTITY[self.bench], zip(*self.common, strict=True), strict=True)
         return {name: column[0] for name, column in columns if len(set(column)) == 1}

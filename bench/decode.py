@@ -10,9 +10,9 @@ line per method states which work it includes and which it omits.
     glass bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
     glass bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
 
-With ``--formats``, the photographs are shrunk to each size and encoded in each format. The loader reads two data sets.
-The shards of the first contain these files unchanged. For the second, the build converted the files to a form that
-allows reading single crops. Pillow, OpenCV and torchvision read the files.
+If ``--formats`` is given, the photographs are shrunk to each size and encoded in each format. The loader reads two data
+sets: shards of these files unchanged, and shards for which the build converted the files so that single crops can be
+read. Pillow, OpenCV and torchvision read the files.
 
     glass bench decode --formats --photos DIR --images 16 --output runs/bench
 """
@@ -144,7 +144,7 @@ def _measure(
 
 
 def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
-    """The selected methods, in the order of the registries."""
+    """The selected methods, in registry order."""
     known = {**METHODS, **PEERS}
     if options.methods is None:
         return {**METHODS, **(PEERS if options.peers else {})}
@@ -169,7 +169,7 @@ class _Run:
     _cells: dict[tuple[str, int], list[Measurement]] = field(default_factory=dict)
 
     def measure_cell(self, image_set: ImageSet, num_crops: int) -> None:
-        """Measures every combination of method and number of threads on one image set. The combinations take turns."""
+        """Measures every combination of method and thread count on one image set. The combinations take turns."""
         progress(f"measuring {image_set.suffix[1:]} with {num_crops} crops")
         tasks = [
             self._task(name, image_set, num_crops, threads)
@@ -220,8 +220,8 @@ class _Run:
         self.ratios.update({name + suffix: value for name, value in found.items()})
 
     def _size_ratios(self, sets: Sequence[ImageSet], num_crops: int) -> dict[str, Ratio]:
-        """Measures all image sizes again, in interleaved rounds. Returns, for each pair of sizes, the images per second
-        of ``SIZE_METHOD`` at the larger size ÷ those at the smaller. Empty if the method failed at any size."""
+        """Measures all image sizes again, in interleaved rounds. Returns ``SIZE_METHOD``'s images per second at the
+        larger size ÷ those at the smaller, for each pair of sizes. Empty if the method failed at any size."""
         progress(f"measuring {SIZE_METHOD} on all sizes in turn")
         ordered = sorted(sets, key=lambda image_set: image_set.corpus.megapixels)
         tasks = [self._task(SIZE_METHOD, s, num_crops, min(self.cores)) for s in ordered]

@@ -44,14 +44,14 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "grey": ("L", {}),
     "progressive": ("RGB", {"subsampling": "4:2:0", "progressive": True}),
 }
-"""Kind of JPEG → the Pillow image mode and the ``save`` options that produce it."""
+"""Maps each kind of JPEG to the Pillow image mode and ``save`` options that produce it."""
 WIDTH, HEIGHT = 1021, 765
 MIN_CPU_DECODE_MP_S = 60.0
 """Minimum CPU decoding speed in megapixels per second, about that of a ten-year-old core. Anything below is reported as
 "slow"."""
 MAX_NVJPEG_DIFFERENCE = 4
-"""Maximum difference, in grey levels, between the pixels of nvJPEG and those of libjpeg-turbo. It is not 0, because
-nvJPEG rounds differently. On a CPU all decoders use libjpeg-turbo, so their pixels must be equal."""
+"""Maximum difference in grey levels between nvJPEG's and libjpeg-turbo's pixels. It is not 0, because nvJPEG rounds
+differently. On a CPU all decoders use libjpeg-turbo, so their pixels must be equal."""
 
 
 @cache
@@ -95,7 +95,7 @@ def check_dali(_: argparse.Namespace) -> Answer:
 
 
 def check_gpu_decoding(_: argparse.Namespace) -> Answer:
-    """Compares the pixels of nvJPEG (DALI ``mixed``) with libjpeg-turbo's."""
+    """Compares nvJPEG's pixels (DALI ``mixed``) with libjpeg-turbo's."""
     differences = _differences(lambda data: decode_by_dali(data, "cuda"))
     found = ", ".join(f"{kind} {levels}" for kind, levels in differences.items())
     words = f"largest differences between nvJPEG and libjpeg-turbo, in grey levels: {found}"
@@ -122,8 +122,8 @@ def decode_by_dali(data: bytes, device: Any) -> Pixels:
 
 
 def _differences(decode: Callable[[bytes], Pixels]) -> dict[str, int]:
-    """Kind of JPEG → the largest difference between the pixels that ``decode`` returns and Pillow's; 255 if the shapes
-    differ."""
+    """Maps each kind of JPEG to the largest difference between the pixels that ``decode`` returns and Pillow's; 255 if
+    the shapes differ."""
     found = {}
     for kind, (data, expected) in built_in_images().items():
         pixels = decode(data)
@@ -138,8 +138,8 @@ def _above(differences: dict[str, int], limit: int) -> str:
 
 
 def seconds(work: Callable[[], object], at_least_s: float = 0.0) -> float:
-    """Returns the mean duration in seconds of a call to ``work``. Calls it once, and then again until ``at_least_s``
-    seconds have passed."""
+    """Returns the mean duration of a call to ``work`` in seconds. Calls it once, and then repeatedly until
+    ``at_least_s`` seconds have passed."""
     start, times = time.perf_counter(), 0
     while not times or time.perf_counter() - start < at_least_s:
         work()

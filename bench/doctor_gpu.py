@@ -30,7 +30,7 @@ def has_gpu() -> bool:
 
 
 def driver_version() -> str | None:
-    """The version of NVIDIA's driver, read from the kernel or else from ``nvidia-smi``; None if both fail."""
+    """The NVIDIA driver version, read from the kernel or else from ``nvidia-smi``; None if both fail."""
     try:
         text = DRIVER_FILE.read_text(encoding="ascii", errors="replace")
     except OSError:  # missing in some containers, and under Windows

@@ -1,5 +1,5 @@
-"""``glass bench loader``: measures the loader's speed on existing shards for each decoder, decode mode and number of
-threads.
+"""``glass bench loader``: measures the loader's speed on existing shards for each decoder, decode mode and thread
+count.
 
 Question: how many images of this data set does the loader deliver per second, and where does the time go? Method: every
 combination runs in its own process, pinned to as many cores as it has threads, and the processes take turns. A turn
@@ -131,9 +131,9 @@ def _shown(data: Path) -> str:
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
-    """Returns two kinds of ratios of images per second. With the lowest number of threads, each decode mode is compared
-    with full decoding. With each higher number, it is compared with itself at the lowest number. The names of the
-    ratios include the decoder and the number of crops."""
+    """Returns two kinds of ratios of images per second. At the lowest thread count, each decode mode is compared with
+    full decoding. At each higher count, it is compared with itself at the lowest count. The ratio names include the
+    decoder and the crop count."""
     found: dict[str, Ratio] = {}
     by_cell = {(m.task.method, m.task.num_crops, m.task.threads): m for m in measured}
     fewest = min((m.task.threads for m in measured), default=1)

@@ -5,7 +5,7 @@ does a step take with chunks? Method: for each preset, number of crops and chunk
 training steps, as ``train.py`` does, but on random pixels. The peak memory of one step is measured. On a GPU, CUDA's
 allocator reports it. On a CPU, a torch dispatch mode measures it: the largest total size of all tensor storages that
 exist at the same time. Two other figures are reported for comparison: the size of the storages that autograd keeps, and
-the resident memory of the process. Then steps with and without chunks are timed in turn, for the numbers of crops in
+the process's resident memory. Then steps with and without chunks are timed in turn, for the crop counts in
 ``--time-crops``.
 
     glass bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
@@ -95,8 +95,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def fit(rows: Rows) -> list[dict[str, Any]]:
     """Fits lines to the peak memory in bytes as a function of the number of crops, one for each preset and method.
-    Leaves out those that were measured with only one number of crops. Returns, for each line, its intercept, slope, R²
-    (1 if all peaks are equal) and numbers of crops."""
+    Leaves out those that were measured with only one crop count. Returns, for each line, its intercept, slope, R² (1 if
+    all peaks are equal) and numbers of crops."""
     fits = []
     for preset, method in dict.fromkeys((row["preset"], row["method"]) for row in rows):
         line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]
@@ -123,10 +123,10 @@ def fit(rows: Rows) -> list[dict[str, Any]]:
 def memory_ratios(
     rows: Rows, fits: Sequence[Mapping[str, Any]], step_times: Mapping[str, Ratio]
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Returns the value of each ratio, by name, and the ranges of those ratios that have one.
+    """Returns the ratios by name, and the ranges of those that have one.
 
-    A ratio without a preset in its name is the worst over all presets. ``step_times`` maps ``preset@Ncrops`` to the
-    time of a chunked step ÷ that of a plain step.
+    A ratio whose name includes no preset is the worst case over all presets. ``step_times`` maps ``preset@Ncrops`` to
+    the time of a chunked step ÷ that of a plain step.
     """
     ratios, ranges = dict[str, float](), dict[str, list[float]]()
     slopes = {(line["preset"], line["method"]): line["slope_bytes_per_crop"] for line in fits}
@@ -155,7 +155,7 @@ def memory_ratios(
         ],
     }
     for name, values in counts.items():
-        if values:  # the row that agrees least stands for all
+        if values:  # report the ratio furthest from 1
             ratios[name] = max(values, key=lambda value: abs(value - 1))
             ranges[name] = [min(values), max(values)]
     return ratios, ranges
@@ -189,7 +189,7 @@ def parser() -> CommandParser:
 
 
 def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]]:
-    """Checks the arguments. Returns (presets, numbers of crops, numbers of crops at which steps are timed). Raises
+    """Checks the arguments. Returns ``(presets, crop counts, crop counts at which steps are timed)``. Raises
     ``InputError``."""
     presets = names_among("--presets", options.presets, preset_names())
     for preset in presets:
@@ -227,8 +227,8 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
 
 
 def _counted_by_shapes(task: Task) -> Measurement:
-    """Computes the memory of a step from tensor shapes, in the present process rather than a separate one. Because no
-    tensor values are computed, this does not disturb other measurements."""
+    """Computes a step's memory use from tensor shapes, in this process rather than a separate one. Because no tensor
+    values are computed, this does not disturb other measurements."""
     from bench.methods.training_step import TrainingStep
 
     step = TrainingStep(task)

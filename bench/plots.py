@@ -38,18 +38,17 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
-    """Plots images per second of ``bench decode`` against the number of crops and against megapixels. ``words`` maps
+    """Plots images per second in ``bench decode`` against the number of crops and against megapixels. ``words`` maps
     each method to its label in the legend.
 
-    Writes one figure per number of threads and axis. Leaves out an axis if it has fewer than two values. Returns the
-    files.
+    Writes one figure per thread count and axis, leaving out axes with fewer than two values. Returns the files.
     """
     output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for threads in sorted({row["threads"] for row in rows}):
         some = [row for row in rows if row["threads"] == threads]
         for axis, fixed in (("num_crops", "megapixels"), ("megapixels", "num_crops")):
-            # Photographs of mixed sizes have no place on an axis of sizes.
+            # Photographs of mixed sizes cannot be placed on a size axis.
             fit = [row for row in some if axis == "num_crops" or row["images"] == SYNTHETIC]
             panels = _panels(fit, axis, fixed)
             if panels:
@@ -82,7 +81,7 @@ def _draw_rates(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int,
 
 
 def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, str], output: Path) -> list[Path]:
-    """Plots images per second of ``bench decode --formats`` against megapixels, with a panel per format. ``methods``
+    """Plots images per second in ``bench decode --formats`` against megapixels, with a panel per format. ``methods``
     and ``formats`` map the names in the rows to labels.
 
     Writes ``decode-formats.png`` and ``.svg``. Returns the files.
@@ -103,7 +102,7 @@ def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, s
         place.set_visible(number < len(names))
     crops, threads = rows[0]["num_crops"], rows[0]["threads"]
     figure.supxlabel("megapixels per image", fontsize=10)
-    # On two lines, since one line would be longer than a single row of panels is high.
+    # On two lines, since one line would be longer than the height of a single row of panels.
     figure.supylabel(f"images/s, {crops} crops, {threads} thread{'s' * (threads > 1)},\nmedian and range", fontsize=10)
     drawn = {
         label: handle for place in places.flat for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
@@ -166,7 +165,7 @@ def plot_memory(rows: Rows, fits: Rows, output: Path) -> list[Path]:
 
 
 def plot_soak(series: Mapping[str, Sequence[float]], output: Path) -> list[Path]:
-    """Plots memory, file handles, threads and images per second of ``bench soak`` over time. Writes ``soak.png`` and
+    """Plots memory, file handles, threads and images per second in ``bench soak`` over time. Writes ``soak.png`` and
     ``soak.svg``, and returns the files."""
     seconds, images = series["time_s"], series["images"]
     spans = zip(seconds, seconds[1:], images, images[1:], strict=False)

@@ -1,4 +1,4 @@
-"""The registry of benches: name → what the bench measures, and the module whose ``main`` runs it."""
+"""The registry of benches: maps each name to the module whose ``main`` runs the bench, and to what it measures."""
 
 from dataclasses import dataclass
 

@@ -113,8 +113,8 @@ def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
 
 
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Returns, for each link, two ratios of reading ranges to reading whole shards: of bytes per image, and of images
-    per second."""
+    """Returns, for each link, two ratios of reading ranges to reading whole shards: bytes per image, and images per
+    second."""
     ratios = {}
     for ranged, whole in zip(rows[::2], rows[1::2], strict=True):
         place = f"@{ranged['latency_ms']:g}ms@{ranged['mbit_per_s']:g}mbit"

@@ -34,7 +34,7 @@ FIGURES = {
     "peak_bytes": ("peak memory (MiB)", 1 << 20),
     "open_s": ("time to open (s)", 1),
 }
-"""Figure to plot → (axis label, divisor that converts its values to the unit in the label)."""
+"""Maps each figure to plot to (axis label, divisor that converts its values to the unit in the label)."""
 
 
 def main(argv: list[str] | None = None) -> int:

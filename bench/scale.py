@@ -43,7 +43,7 @@ BENCH = "scale"
 LARGE = 10_000_000
 BATCH_SIZE = 32
 GOALS = {"open_s": 5.0, "peak_rss_mib": 2048.0, "first_batch_s": 3.0, "order_s": 2.0}
-"""Targets: the largest values allowed at ten million samples."""
+"""Targets: the maximum values allowed with ten million samples."""
 MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib")
 
 
@@ -76,7 +76,7 @@ def _sizes(text: str) -> list[int]:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Takes all measurements of one data set in this process. Returns them by name."""
+    """Takes all measurements of one data set in this process, and returns them by name."""
     from bench.harness.process_usage import reset_peak_rss, usage_now
     from loaders import LoaderConfig, build_loader
     from shards.manifest.dataset import ShardDataset
@@ -121,8 +121,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _compile(scratch: Path, config: Any) -> None:
-    """Reads a batch of a small data set, so that the measurement includes neither the loading of libraries nor the
-    compilation of kernels."""
+    """Reads a batch of a small data set, so that the measurement excludes loading libraries and compiling kernels."""
     from loaders import build_loader
 
     folder = scratch / "warm-up"
@@ -142,7 +141,7 @@ def _measured(folder: Path) -> dict[str, float]:
 
 
 def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str, Any]:
-    """The row for one number of samples: medians and ranges over the rounds."""
+    """The row for a data set of ``samples`` samples: medians and ranges over the rounds."""
     from statistics import median
 
     row: dict[str, Any] = {

@@ -96,7 +96,7 @@ class Sample:
     handles: int
     threads: int
     images: int
-    """Number of images loaded until now."""
+    """Number of images loaded so far."""
     child_rss_bytes: int
 
 
@@ -112,7 +112,7 @@ class Soaked:
     masked: Counter[str] = field(default_factory=Counter)
 
     def columns(self) -> dict[str, list[float]]:
-        """Name of a measured value → its values over time."""
+        """Maps each measured quantity to its values over time."""
         rows = [asdict(sample) for sample in self.samples]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -203,8 +203,8 @@ def verdict(soaked: Soaked) -> dict[str, Any]:
     """Judges whether memory, handles and threads stayed within the limits below, and whether every epoch delivered
     every sample exactly once. Returns fields of the result: the verdict, and the growth of memory, handles and threads.
 
-    The first fifth of the measurements is warm-up. Over the rest, medians of the last quarter are compared with those
-    of the first: resident memory must grow by less than 2 %, handles and threads by at most 2.
+    The first fifth of the measurements is warm-up. In the rest, the medians over the last quarter are compared with
+    those over the first: resident memory must grow by less than 2 %, handles and threads by at most 2.
     """
     rest = soaked.samples[len(soaked.samples) // 5 :]
     quarter = max(1, len(rest) // 4)

@@ -28,7 +28,7 @@ from shards.manifest.dataset import ShardDataset
 __all__ = ["FAULTS", "KilledTraining", "damaged_shards", "faulty_reads", "main"]
 
 FAULTS = {"stall": 0.004, "unreadable": 0.004, "unforeseen": 0.001}
-"""Fault → probability that it affects a read."""
+"""Maps each fault to the probability that it affects a read."""
 
 NUM_IMAGES = 480
 DAMAGED_SHARE = 0.01

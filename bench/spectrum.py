@@ -1,7 +1,7 @@
 """``glass bench spectrum``: measures how well a simple classifier without a network detects generated images.
 
 Question: does a trained detector know more about this data set than a power spectrum shows? Method: logistic regression
-on radial log-spectra of windows of 128 pixels (``bench.methods.spectrum``). It is fitted on one split and scored on
+on radial log-spectra of 128-pixel windows (``bench.methods.spectrum``). It is fitted on one split and scored on
 another. Metrics and intervals are computed exactly as ``glass evaluate`` does for a model.
 
     glass bench spectrum --data data/shards --split test

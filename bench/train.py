@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: int) -> dict[str, Any]:
     """Measures ``rounds`` rounds and returns their row. A round times ``steps`` training steps of ``config``, and then
-    the loading of as many batches without a model.
+    the loading of the same number of batches without a model.
 
     Raises ``InputError`` if the training split has too few batches for ``steps``.
     """

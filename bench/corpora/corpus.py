@@ -78,12 +78,12 @@ class Corpus:
     root: Path
     images: list[CorpusImage]
     copies: int
-    """Number of window sets per image. The loader draws an image's windows from its content id; set ``c`` holds the
-    windows for the content id that ``copy_content_id`` returns for repetition ``c``."""
+    """Number of window sets per image. The loader seeds the choice of an image's windows with its content id; set ``c``
+    uses the content id that ``copy_content_id`` returns for repetition ``c``."""
     dropped: dict[str, int]
-    """Reason → number of images that the corpus leaves out for that reason."""
+    """Maps each reason for leaving out images to the number of such images."""
     entry_point_shares: list[float]
-    """Size of the entry points ÷ size of the JPEG, for every image that has entry points."""
+    """Entry-point size ÷ JPEG size, for every image that has entry points."""
 
     @classmethod
     def open(cls, root: str | Path) -> "Corpus":
@@ -102,17 +102,17 @@ class Corpus:
 
     @property
     def megapixels(self) -> float:
-        """Mean megapixels of the images."""
+        """Mean image size in megapixels."""
         return float(np.mean([image.width * image.height for image in self.images])) / 1e6
 
     @property
     def bits_per_pixel(self) -> float:
-        """Bits of all files ÷ pixels of all images."""
+        """Total size of the files in bits ÷ total number of pixels."""
         pixels = sum(image.width * image.height for image in self.images)
         return 8 * sum(image.num_bytes for image in self.images) / pixels
 
     def path(self, index: int) -> Path:
-        """Returns the path of the image at position ``index``."""
+        """Returns the path to image ``index``."""
         return self.root / self.images[index].file
 
     def windows(self, num_crops: int) -> npt.NDArray[np.int32]:
@@ -179,7 +179,7 @@ def build_corpus(
 
 
 def entry_point_shares(dataset: ShardDataset) -> list[float]:
-    """Size of the entry points ÷ size of the JPEG, for every sample that has entry points."""
+    """Entry-point size ÷ JPEG size, for every sample that has entry points."""
     points, image = dataset.column("mcu_length"), dataset.column("image_length")
     return [float(share) for share in (points / image)[points > 0]]
 
@@ -197,7 +197,7 @@ def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
 
 
 def _take_out(dataset: ShardDataset, root: Path) -> list[CorpusImage]:
-    """Writes every image member to a file, in the order of the manifest. Returns the images."""
+    """Writes every image member to a file, in manifest order. Returns the images."""
     codes, shards = dataset.codes("shard")
     tars = [mapped(dataset.shard_path(name)) for name in shards]
     columns = [
@@ -239,7 +239,7 @@ def _encoded(crop: Bytes) -> bytes:
 
 
 def data_digest(info: DatasetInfo) -> str:
-    """A digest of all bytes of a data set. It depends on the checksums of the tars and sidecars, not on their names."""
+    """A digest of all bytes in a data set. It depends on the checksums of the tars and sidecars, not on their names."""
     return _digest(f"{shard.sha256} {shard.sidecar_sha256}" for shard in info.shards)
 
 

@@ -24,7 +24,7 @@ class Format:
     label: str
     """The format's name in tables and plots."""
     kind: str
-    """Pillow's name of the format, which is also a key of ``shards.images.formats.EXTENSIONS``."""
+    """Pillow's name for the format, which is also a key of ``shards.images.formats.EXTENSIONS``."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for Pillow's ``save``."""
     stored_as: str | None = "tiles"
@@ -48,7 +48,7 @@ FORMATS = {
         "JPEG 2000", "JPEG2000", {"irreversible": True, "quality_mode": "rates", "quality_layers": [12], "mct": 1}
     ),
 }
-"""Name → format."""
+"""Maps names to formats."""
 
 
 def register_plugins() -> None:
@@ -59,7 +59,7 @@ def register_plugins() -> None:
 
 
 def why_not(name: str) -> str | None:
-    """Says why the format ``name`` cannot be written and read with the libraries installed here. None if it can."""
+    """Why the format ``name`` cannot be written and read with the installed libraries; None if it can."""
     chosen = FORMATS[name]
     hint = f": pip install -e '.[{chosen.extra}]'" if chosen.extra else ""
     register_plugins()

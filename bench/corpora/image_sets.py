@@ -37,17 +37,17 @@ class ImageSet:
     """A corpus of one kind of image: photographs in their original sizes, or images of one requested size."""
 
     kind: str
-    """``photographs``, ``synthetic``, or the name of the format in which the photographs were re-encoded."""
+    """``photographs``, ``synthetic``, or the format in which the photographs were re-encoded."""
     corpus: Corpus
     skipped: dict[str, int]
-    """Reason → number of files of ``--photos`` that were left out for that reason."""
+    """Maps each reason for leaving out files of ``--photos`` to the number of such files."""
     asked_megapixels: float | None = None
-    """Requested size in megapixels of the synthetic images or rescaled photographs. None if the photographs keep their
+    """Requested size of the synthetic images or rescaled photographs in megapixels; None if the photographs keep their
     original sizes."""
 
     @property
     def suffix(self) -> str:
-        """Suffix for the names of ratios, such as ``@12mp`` or ``@photographs``."""
+        """Suffix for ratio names, such as ``@12mp`` or ``@photographs``."""
         if self.asked_megapixels is None:
             return f"@{PHOTOGRAPHS}"
         return f"@{self.asked_megapixels:g}mp"
@@ -130,7 +130,7 @@ def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
 
 
 def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
-    """Returns statistics of the ratio of entry-point size to JPEG size: the median over the images, and the maximum."""
+    """Returns the median and maximum of entry-point size ÷ JPEG size over all images."""
     shares = image_set.corpus.entry_point_shares
     if not shares:
         return {}

@@ -1,4 +1,4 @@
-"""Finds the JPEG photographs in a user's folder that a bench can use."""
+"""Finds the JPEG photographs in a user's folder that are suitable for a bench."""
 
 import hashlib
 from collections import Counter
@@ -40,16 +40,16 @@ class FoundPhotographs:
     paths: list[Path]
     """Sorted paths with symbolic links resolved, one path for each distinct file content."""
     skipped: dict[str, int]
-    """Reason → number of files that were left out for that reason."""
+    """Maps each reason for leaving out files to the number of such files."""
 
 
 def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
     """Finds the JPEGs under ``folder``, at any depth.
 
-    Links to the same file are followed and count as one file. Files are omitted if they are copies, unreadable, in
-    another format, in a colour mode that decoders convert differently, or smaller than ``min_megapixels`` (thumbnails).
-    ``skipped`` gives the number of files omitted for each reason. Raises ``InputError`` if ``folder`` is not a folder
-    or no photograph remains.
+    Symbolic links are followed, and links to the same file count as one file. Files are omitted if they are copies,
+    unreadable, in another format, in a colour mode that decoders convert differently, or smaller than
+    ``min_megapixels`` (thumbnails). ``skipped`` gives the number of files omitted for each reason. Raises
+    ``InputError`` if ``folder`` is not a folder or no photograph remains.
     """
     if not folder.is_dir():
         raise InputError(f"--photos {folder}: no such folder")

@@ -39,7 +39,8 @@ def write_dataset(folder: Path, samples: int) -> None:
 
 
 def _draw(folder: Path) -> None:
-    """Draws one real and one generated JPEG of 96 × 96 pixels."""
+    """Writes two 96 × 96 JPEGs of random pixels, one in a folder of real images and one in a folder of generated
+    ones."""
     random = np.random.default_rng(0)
     for name in ("real", "generated/made_up"):
         (folder / name).mkdir(parents=True)
@@ -48,7 +49,8 @@ def _draw(folder: Path) -> None:
 
 
 def _rows(one: pa.Table, start: int, count: int, total: int) -> pa.Table:
-    """Rows ``start`` … ``start + count - 1`` of a manifest of ``total`` rows, made by repeating the rows of ``one``."""
+    """Rows ``start`` … ``start + count - 1`` of a manifest with ``total`` rows, made by repeating the rows of
+    ``one``."""
     numbers = np.arange(start, start + count)
     table = one.take(pa.array(numbers % one.num_rows)).combine_chunks()
     random = np.random.default_rng([606, start])

@@ -3,7 +3,7 @@
 Overlapping discs of many sizes ("dead leaves") give the edges and the power spectrum of natural scenes. Smooth shading
 and texture add gradients to flat areas. Sensor noise gives the entropy of a real camera's file, 2–4 bits per pixel at
 quality 90. The sizes of discs, texture and noise do not scale with the image. A window therefore takes as many bits in
-a 48-megapixel image as in a 3-megapixel image, and differences between their results are due to the size alone.
+a 48-megapixel image as in a 3-megapixel one, so differences between their results are due to size alone.
 """
 
 import io
@@ -20,7 +20,8 @@ __all__ = ["MIN_BITS_PER_PIXEL", "draw_photograph", "synthetic_photographs"]
 
 MIN_BITS_PER_PIXEL = 2.0
 VERSION = 1
-"""Part of the file names. Increase it when the drawing changes, so that old files in a cache folder are not reused."""
+"""Part of the file names. Increase it when the drawing code changes, so that old files in a cache folder are not
+reused."""
 QUALITY = 90
 ASPECT = 3 / 2
 SMALLEST_RADIUS, LARGEST_RADIUS = 6.0, 700.0

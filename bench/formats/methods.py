@@ -1,4 +1,4 @@
-"""The methods that ``glass bench decode --formats`` compares, and their labels in table and plot."""
+"""The methods that ``glass bench decode --formats`` compares, and their labels in the table and plot."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ LABELS = {
     "torchvision": "torchvision",
     "decode_only": "decode alone",
 }
-"""Name of a method → its label in table and plot."""
+"""Maps method names to labels in the table and plot."""
 STORED = ("tiles", "baseline")
 """Methods that read shards for which the build converted the files: to tiles, or to baseline JPEG. All other methods
 read the files as they were written."""

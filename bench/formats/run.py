@@ -57,7 +57,7 @@ class FormatsRun:
     ratios: dict[str, Ratio] = field(default_factory=dict)
     sets: list[ImageSet] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    """What was left out (a format, a method, or ``METHOD of FORMAT``) → the reason."""
+    """Maps what was left out (a format, a method, or ``METHOD of FORMAT``) to the reason."""
     failed: dict[str, str] = field(default_factory=dict)
 
     def measure_cell(self, name: str, megapixels: float, images: Sequence[Path]) -> None:
@@ -79,7 +79,7 @@ class FormatsRun:
         self.failed.update({f"{method} of {name}": why for method, why in outcome.failed.items()})
 
     def show(self) -> None:
-        """Prints the readable table."""
+        """Prints the table."""
         if not self.sets:
             print("none of the formats can be written here: give other --formats")
         for reason, number in self.photographs_skipped.items():
@@ -175,7 +175,7 @@ def measure_formats(
 def _checked_sizes(
     options: argparse.Namespace, crop_counts: Sequence[int], cores: Mapping[int, list[int]]
 ) -> list[float]:
-    """The sizes in megapixels to be measured. Raises ``InputError`` if arguments contradict each other."""
+    """The sizes to measure, in megapixels. Raises ``InputError`` if arguments contradict each other."""
     if options.photos is None:
         raise InputError("--formats measures photographs: give --photos DIR")
     if options.peers:

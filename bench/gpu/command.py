@@ -2,10 +2,10 @@
 
 Question: do decoding, loading and training work on this GPU? How fast are they, are the pixels correct, and how much
 memory does training need? Method: the parts run in this order: machine, tests, pixels, loader, training, memory,
-compile. Each part is allotted a share of ``--minutes`` of wall time, and passes on what it does not use to the parts
-that follow. Each row is written to ``--out`` as soon as it has been measured, so an interrupted run keeps its rows.
-When a part's time is up, its remaining rows are marked ``cut off``. If a part hangs, its process is killed, and the
-next part begins in a new process.
+compile. Each part gets a share of ``--minutes`` of wall time, and leaves what it does not use to the parts that follow.
+Each row is written to ``--out`` as soon as it has been measured, so an interrupted run keeps its rows. When a part's
+time is up, its remaining rows are marked ``cut off``. If a part hangs, its process is killed, and the next part begins
+in a new process.
 
     glass bench gpu --minutes 8 --data data/shards --out gpu.json
 
@@ -41,7 +41,7 @@ GRACE_S, GRACE_SHARE = 30.0, 0.3
 The limits are generous because a new process may have to start and compile kernels, which takes half a minute in a
 fresh checkout."""
 LAST_S = 2.0
-"""Number of seconds before the end at which everything is killed, to leave time for writing the results."""
+"""Everything is killed this many seconds before the end, to leave time for writing the results."""
 START_S = 120.0
 WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 
@@ -119,8 +119,8 @@ class _Runner:
             raise InputError(answer["refused"])
 
     def rows(self, part: str, seconds: float, end: float) -> Iterator[dict[str, Any]]:
-        """Yields the rows of a part until the time ``end`` at the latest. If the part hangs or crashes, its remaining
-        rows have no figures."""
+        """Yields a part's rows until the time ``end`` at the latest. If the part hangs or crashes, its remaining rows
+        have no figures."""
         end = min(end, time.monotonic() + seconds * (1 + GRACE_SHARE) + GRACE_S)
         owed: list[str] = []
         if self._process is None and seconds > 0:
@@ -164,7 +164,7 @@ class _Runner:
             pass  # the missing answer shows it
 
     def _next(self, end: float) -> dict[str, Any] | None:
-        """The next response of the process. None if there is no process, if it ended, or if it did not respond before
+        """The next response of the process. None if there is no process, if it has ended, or if it did not respond by
         the time ``end``."""
         if self._process is None:
             return None

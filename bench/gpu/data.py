@@ -1,4 +1,4 @@
-"""The shards that ``glass bench gpu`` measures on."""
+"""The shards that ``glass bench gpu`` runs on."""
 
 import tempfile
 from functools import cache
@@ -12,8 +12,8 @@ __all__ = ["SPLIT", "repeated"]
 
 SPLIT = "train"
 SAMPLES = {"cuda": 4096, "cpu": 256}
-"""Minimum number of samples per epoch, by device. An epoch must not end during a measurement, because prefetching would
-have to restart."""
+"""Minimum number of samples per epoch for each device. An epoch must not end during a measurement, because prefetching
+would have to restart."""
 
 
 @cache

@@ -15,7 +15,7 @@ __all__ = ["SHARDS_VARIABLE", "TESTS"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARDS_VARIABLE = "GLASS_GPU_TEST_SHARDS"
-"""Environment variable with the path of the shards for the GPU tests. If it is not set, the tests use the shards given
+"""Environment variable with the path to the shards for the GPU tests. If it is not set, the tests use the shards given
 by ``--data``; if neither is given, they build small shards."""
 # The machine may lack the pytest plugins that pyproject.toml asks for, and its libraries may give other warnings.
 PLAIN = ["-o", "addopts=--import-mode=importlib", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]

@@ -1,5 +1,5 @@
-"""Measures the loader's images per second for each decoder, number of crops and number of threads, with batches
-delivered to the device."""
+"""Measures the loader's images per second for each decoder, crop count and thread count, with batches delivered to the
+device."""
 
 import math
 import time

@@ -26,7 +26,7 @@ class CutOff(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """The device, data and threads of a measurement."""
+    """The device, data and threads for a measurement."""
 
     device: Literal["cuda", "cpu"]
     data: str | None
@@ -53,7 +53,7 @@ class Cell:
 
     name: str
     measure: Callable[[float], Answer]
-    """Takes the number of seconds left, and returns figures and a sentence. A call may take slightly longer than that.
+    """Takes the number of seconds left, which it may exceed slightly. Returns figures and a sentence that sums them up.
     If it raises an exception, the cell's row reports the exception."""
 
 
@@ -75,5 +75,5 @@ def done(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def figure(row: Mapping[str, Any], name: str) -> float:
-    """The figure ``name`` of a measured row."""
+    """The value of the figure ``name`` in a measured row."""
     return float(row["figures"][name])

@@ -1,4 +1,4 @@
-"""Compares the pixels of GPU decoders with those of libjpeg-turbo, on crops spliced out of synthetic photographs."""
+"""Compares GPU decoders' pixels with libjpeg-turbo's, on crops spliced out of synthetic photographs."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ def _drawn() -> npt.NDArray[np.uint8]:
 
 @cache
 def spliced_jobs(kind: str) -> list[Any]:
-    """Draws a photograph, encodes it as the given ``kind`` of JPEG, and splices crops out of it. Returns one
+    """Draws a photograph, encodes it as a JPEG of the given ``kind``, and splices crops out of it. Returns one
     :class:`loaders.decode.jobs.WindowJob` per crop."""
     from loaders.decode.jobs import WindowJob
     from shards.jpeg.entry_points import build_entry_points

@@ -1,5 +1,5 @@
-"""Measures the memory and the speed of training steps. The speed is measured with the loader, with a batch that is
-already on the device, and with compilation."""
+"""Measures the memory use and speed of training steps. Speed is measured with the loader, with a batch that is already
+on the device, and with compilation."""
 
 import gc
 import time

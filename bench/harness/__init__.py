@@ -1,1 +1,1 @@
-"""The code that all benches share: worker processes, alternating rounds, results, tables."""
+"""Code that all benches share: worker processes, alternating rounds, results and tables."""

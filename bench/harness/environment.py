@@ -1,4 +1,4 @@
-"""The environment of a measurement: processor, versions, commit, date."""
+"""The environment of a measurement: processor, versions, commit and date."""
 
 import importlib.metadata
 import os
@@ -35,8 +35,8 @@ LIBRARIES = (
 
 
 def environment(cores: list[int]) -> dict[str, Any]:
-    """Describes the machine and the software of a measurement in plain values, for the JSON document. ``cores`` are the
-    CPUs used by the measurement. Must be called while the bench itself is idle, because it also measures how busy other
+    """Describes the machine and software of a measurement as plain values for the JSON document. ``cores`` are the CPUs
+    used by the measurement. Must be called while the bench itself is idle, because it also measures how busy other
     programs keep the machine."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

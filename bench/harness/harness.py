@@ -1,8 +1,8 @@
 """Measures methods in alternating rounds. Each method has its own process, and the processes take turns: A B C A B C …
 
-The load and the clock frequency of a machine drift by 10–15 % within minutes. This drift would distort a comparison of
-methods that are measured one after another. If methods alternate, their turns of the same round are only seconds apart,
-and :func:`ratio` divides the results of each round.
+A machine's load and clock frequency drift by 10–15 % within minutes. This would distort a comparison of methods that
+are measured one after another. If methods alternate, their turns in a round are only seconds apart, and :func:`ratio`
+divides the results round by round.
 """
 
 import json
@@ -51,18 +51,18 @@ class Measurement:
 
 @dataclass
 class Outcome:
-    """The results of a set of tasks that were measured in alternating rounds."""
+    """The results of tasks that were measured in alternating rounds."""
 
     measurements: list[Measurement]
     skipped: dict[str, str]
-    """Method → why it cannot run here."""
+    """Maps each method that cannot run here to the reason."""
     failed: dict[str, str]
-    """Method → the exit code of its process and the last line of the process's standard error."""
+    """Maps each method that crashed to its process's exit code and last line of standard error."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median, smallest and largest ratio over the rounds."""
+    """The median, smallest and largest ratio over the rounds."""
 
     median: float
     low: float
@@ -167,7 +167,7 @@ class _Worker:
             self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
-                with suppress(BrokenPipeError):  # of a request that it did not live to read
+                with suppress(BrokenPipeError):  # if it died before it read a request
                     stream.close()
 
     def _send(self, line: str) -> None:

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 Ranges = dict[str, list[Number]]
-"""Name → smallest and largest value."""
+"""Maps each name to its smallest and largest value."""
 
 
 class Environment(TypedDict):
@@ -55,9 +55,9 @@ class ImageRow(TypedDict):
     spread: list[Number]
     """Smallest and largest value of ``images_per_s`` over the rounds."""
     bytes_read_per_image: Number
-    """Number of bytes that the method reads from storage per image."""
+    """Bytes that the method reads from storage per image."""
     cpu_s_per_image: Number
-    """CPU time per image in seconds: user and system time of all threads and processes of the method."""
+    """CPU time per image in seconds: user and system time of all the method's threads and processes."""
     peak_rss_mib: Number
 
 
@@ -84,7 +84,7 @@ class Measured(TypedDict):
 
 
 class ImageSet(TypedDict):
-    """A set of images that a bench measured on."""
+    """A set of images that a bench used."""
 
     images: str
     number: int

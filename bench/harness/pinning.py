@@ -19,8 +19,8 @@ ONE_THREAD_LIBRARIES = (
 
 
 def choose_cores(threads: int) -> list[int]:
-    """Chooses ``threads`` of the logical CPUs that this process may use. One CPU of every physical core is chosen
-    before a second one of any core.
+    """Chooses ``threads`` logical CPUs from those that this process may use. One CPU on every physical core is chosen
+    before a second one on any core.
 
     Raises ``InputError`` if there are fewer CPUs than threads.
     """
@@ -43,12 +43,12 @@ def _siblings(cpu: int) -> str:
     path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
     try:
         return path.read_text(encoding="ascii").strip()
-    except OSError:  # containers may hide the topology: take each CPU for a core
+    except OSError:  # containers may hide the topology: treat each CPU as a core
         return str(cpu)
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Environment variables (name → value) that limit Numba to ``threads`` threads and every other library to one.
+    """Environment variables that limit Numba to ``threads`` threads and every other library to one.
 
     They must be set before the measured process imports anything.
     """

@@ -1,4 +1,4 @@
-"""Measures the CPU time and the peak memory of a process and its children."""
+"""Measures the CPU time and peak memory of a process and its children."""
 
 import contextlib
 import os
@@ -67,8 +67,9 @@ def wait_until_idle(timeout_s: float = 5.0) -> None:
 
 
 def _cpu_s(family: list[psutil.Process]) -> float:
-    """Returns the CPU time of the children and of this process's threads, except the calling thread. On a machine with
-    hundreds of processes, calling :func:`_family` costs several milliseconds, which must not count as computing."""
+    """Returns the CPU time of all child processes, and of this process's threads except the calling one. On a machine
+    with hundreds of processes, calling :func:`_family` costs several milliseconds, which must not count as
+    computing."""
     total = time.process_time() - time.thread_time()
     for child in family[1:]:
         times = child.cpu_times()
@@ -77,14 +78,14 @@ def _cpu_s(family: list[psutil.Process]) -> float:
 
 
 def _wants_to_run(family: list[psutil.Process]) -> bool:
-    """Whether any other thread of this process or of its children is running or waiting for a core or a disk. The CPU
-    time does not show waiting threads: on a busy machine, a thread may wait from one check to the next."""
+    """Whether any other thread of this process or its children is running, or waiting for a core or disk. The CPU time
+    does not show waiting threads: on a busy machine, a thread may wait from one check to the next."""
     own = str(threading.get_native_id())
     return any(thread != own and state in "RD" for process in family for thread, state in _thread_states(process.pid))
 
 
 def _thread_states(pid: int) -> Iterator[tuple[str, str]]:
-    """Yields the id and the state of each thread of a process. Threads that end in the meantime are left out."""
+    """Yields the id and state of each thread in a process. Threads that end in the meantime are left out."""
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):

@@ -47,8 +47,8 @@ GOALS: Mapping[str, Goal] = {
     "slope_chunked_over_plain": Goal(0.05, at_least=False),
     "step_time_chunked_over_plain": Goal(1.35, at_least=False),
 }
-"""Ratio → its target, for photographs of at least 6 megapixels with 4 crops, on one core unless the name says
-otherwise. The two targets for ``…_chunked_over_plain`` apply to the worst of the measured presets."""
+"""Maps each ratio to its target, for photographs of at least 6 megapixels with 4 crops, on one core unless the name
+says otherwise. The two targets for ``…_chunked_over_plain`` apply to the worst of the measured presets."""
 
 PAIRS = (
     ("window", "recipe"),
@@ -73,9 +73,9 @@ def reference_crops(crop_counts: Sequence[int]) -> int:
 
 
 def method_ratios(measured: Iterable[Measurement], peers: Iterable[str] = ()) -> dict[str, Ratio]:
-    """Returns the ratio of images per second for each pair of methods in :data:`PAIRS`, such as ``window_over_recipe``,
-    and for ``window`` over each of ``peers``. Leaves out pairs of which a method is not in ``measured``. All
-    measurements must have the same images, number of crops and number of threads."""
+    """Returns the ratio of images per second for each method pair in :data:`PAIRS`, such as ``window_over_recipe``, and
+    for ``window`` over each of ``peers``. Leaves out pairs with a method that is not in ``measured``. All measurements
+    must have the same images, crop count and thread count."""
     by_method = {measurement.task.method: measurement for measurement in measured}
     pairs = [*PAIRS, *(("window", peer) for peer in peers)]
     return {

@@ -3,9 +3,9 @@ read.
 
 ``rows``  one row per measured combination of method and settings; benches that measure images per second use
 :class:`ImageRow`
-``ratios``  name → value, for all ratios with targets and some others; ``ratio_ranges`` holds the smallest and the
+``ratios``  maps names to values, for all ratios with targets and some others; ``ratio_ranges`` holds the smallest and
 largest value of each ratio over the rounds
-``environment``  the machine and software of the measurement
+``environment``  the machine and software used for the measurement
 """
 
 import json
@@ -25,8 +25,7 @@ __all__ = ["SCHEMAS", "Environment", "ImageRow", "Line", "check_line", "check_re
 
 
 class ScaleRow(TypedDict):
-    """Times and memory for opening a manifest, ordering its samples and resuming an epoch. Values are medians over the
-    rounds."""
+    """Time and memory to open a manifest, order its samples and resume an epoch. Values are medians over the rounds."""
 
     samples: int
     batch_size: int
@@ -85,7 +84,7 @@ class SoakSeries(TypedDict):
 
 
 class Soak(TypedDict):
-    """The document that ``bench soak`` writes. It is a long-running test with injected faults."""
+    """The document written by ``bench soak``, a long-running test with injected faults."""
 
     bench: str
     environment: Environment
@@ -94,7 +93,7 @@ class Soak(TypedDict):
 
 
 class SpectrumRow(TypedDict):
-    """How well the images of one generator, or of all generators, can be distinguished from all real images."""
+    """How well one generator's images, or all generators' images, can be distinguished from all real images."""
 
     generator: str
     images: int
@@ -153,7 +152,7 @@ class Gpu(TypedDict):
     data: str
     rows: list[GpuRow]
     verdicts: dict[str, str]
-    """Part → a sentence that sums it up. Parts that were not started are missing."""
+    """Maps each part to a sentence that sums it up. Parts that were not started are missing."""
     environment: Environment
 
 
@@ -198,11 +197,11 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
     "all": All,
     "report": Report,
 }
-"""Bench → the type of the document that it prints as its last line."""
+"""Maps each bench to the type of the document that it prints as its last line."""
 
 
 class Line(TypedDict):
-    """A line of ``bench/results/*.jsonl``. The bench determines the type of the ``document``."""
+    """A line of ``bench/results/*.jsonl``. The type of ``document`` depends on the bench."""
 
     bench: str
     machine: str

@@ -1,4 +1,4 @@
-"""Typed schemas of the result documents of those benches that measure the memory or time of training steps."""
+"""Typed schemas of the result documents of benches that measure the memory or time of training steps."""
 
 from typing import TypedDict
 
@@ -38,7 +38,7 @@ class MemoryFit(TypedDict):
 
 
 class MemoryRow(StepRow):
-    """Memory of a training step, and its time if that was measured."""
+    """The memory use of a training step, and its time if that was measured."""
 
     counted_by: str
     rounds: int

@@ -31,7 +31,7 @@ of its figure."""
 WIDEST = 160
 MIB = 1 << 20
 TEXTS = ("format", "images", "method", "preset", "ratio")
-"""Columns that hold text and are therefore aligned to the left."""
+"""Columns that hold text and are therefore left-aligned."""
 MEMORY_PARTS = ("weights", "gradients", "optimiser", "activations", "input")
 
 
@@ -41,7 +41,7 @@ def _console() -> Console:
 
 
 def new_table(title: str, *columns: str, padding: int | tuple[int, int] = (0, 1)) -> Table:
-    """An empty table. Columns in :data:`TEXTS` are aligned to the left, all others to the right."""
+    """An empty table. Columns in :data:`TEXTS` are left-aligned, all others right-aligned."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=padding)
     for name in columns:
         table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=name != "ratio")
@@ -49,7 +49,7 @@ def new_table(title: str, *columns: str, padding: int | tuple[int, int] = (0, 1)
 
 
 def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the image sets that were measured, and the images that were left out."""
+    """Prints the image sets that were measured, and how many images were left out and why."""
     for images in image_sets:
         print(
             f"{images['images']}: {images['number']} images, mean {images['megapixels']} "
@@ -60,8 +60,7 @@ def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Prints one line per row, and a horizontal rule wherever the images, the number of crops or the number of threads
-    change."""
+    """Prints one line per row, and a horizontal rule wherever the images, crop count or thread count changes."""
     figures = ("images/s", "min – max", "kB/image", "CPU ms/image", "peak MiB")
     table = new_table(title, "images", "crops", "threads", "method", *figures)
     before = None
@@ -139,7 +138,8 @@ def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[floa
 
 
 def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
-    """Prints the time of a training step and of its parts, and the images per second of training and of the loader."""
+    """Prints the time taken by a training step and by its parts, and the images per second in training and from the
+    loader."""
     title = "times in ms and as a share of a step: medians, below them smallest–largest"
     names = [part.removesuffix("_s").replace("_", " ") for part in parts]
     rates = ("images/s", "of the\nloader", "share")
@@ -163,8 +163,8 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
 
 
 def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the memory of training steps, broken down by purpose, and the lines fitted to memory as a function of the
-    number of crops."""
+    """Prints the memory use of training steps, broken down by purpose, and the lines fitted to memory as a function of
+    the number of crops."""
     console = Console(width=WIDEST, highlight=False, markup=False)
     title = "peak memory of one training step in MiB (activations include all temporaries)"
     sizes = ("peak", *MEMORY_PARTS, "kept", "process")

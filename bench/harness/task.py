@@ -21,7 +21,8 @@ class MethodInfo:
     about: str
     """A line printed below the table: what the method does, and which work it omits compared with other methods."""
     where: str
-    """``module:Class`` of the method. The class takes a :class:`Task`. Only the measured process imports it."""
+    """The method's class as ``module:Class``. It is called with a :class:`Task`. Only the measured process imports
+    it."""
     options: dict[str, str] = field(default_factory=dict)
     """Method-specific options, which the method receives in the task's ``options``."""
 
@@ -33,15 +34,15 @@ class Task:
     method: str
     """The method's name in messages and rows."""
     where: str
-    """``module:Class`` of the method."""
+    """The method's class as ``module:Class``."""
     data: str
     """Folder of a :class:`bench.corpora.corpus.Corpus`, or of shards for the bench ``loader``."""
     num_crops: int
     threads: int
     cores: list[int]
     seconds_per_round: float
-    """Target duration of a round in seconds. A round consists of the smallest number of whole passes over the files
-    that is expected to take this long."""
+    """Target duration of a round in seconds. A round is the smallest number of whole passes over the files that is
+    expected to take this long."""
     options: dict[str, str] = field(default_factory=dict)
     """Method-specific options."""
 
@@ -95,4 +96,4 @@ class Method(ABC):
         """Returns ``bytes_read_per_image`` and further fields for the row. Called after all turns."""
 
     def close(self) -> None:  # noqa: B027
-        """Frees threads and files. Most methods hold none."""
+        """Releases threads and files. Most methods hold none."""

@@ -35,7 +35,7 @@ MAX_PASSES = 4096
 def main() -> int:
     """Runs one task. Returns 0. An exception in the method ends the process with a traceback."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)  # output of libraries must not be taken for an answer
+    os.dup2(2, 1)  # library output must not be mistaken for a response
     task = Task.from_json(sys.stdin.readline())
     pin_process(task.cores)  # before the first heavy import: threads inherit it
     keep_freed_memory()  # for every method alike

@@ -66,4 +66,4 @@ LABELS = {
     "precut": "upper bound: stored crops",
     "decode_only": "libjpeg-turbo: decode alone",
 }
-"""Name of a method → its label in plot legends."""
+"""Maps method names to labels in plot legends."""

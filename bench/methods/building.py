@@ -16,7 +16,7 @@ __all__ = ["BuildSample", "EntryPoints", "PillowDecode"]
 
 
 class _EncodedPasses(FilePasses):
-    """Base class of methods that work on files held in memory, so that reading the files is not timed."""
+    """Base class for methods that work on files held in memory, so that reading the files is not timed."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -38,7 +38,7 @@ class PillowDecode(FilePasses):
 
 
 class EntryPoints(_EncodedPasses):
-    """Only finds the entry points, by walking through the scan of the JPEG."""
+    """Only finds the entry points, by walking through the JPEG's scan."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""

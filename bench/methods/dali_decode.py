@@ -19,7 +19,7 @@ __all__ = ["DaliFull", "DaliRegions"]
 
 MAX_BATCH_SIZE = 16
 MAX_BATCH_BYTES = 512 << 20
-"""Maximum size in bytes of the decoded images of a batch. Several batches are in memory at a time."""
+"""Maximum total size of the decoded images in a batch, in bytes. Several batches are in memory at a time."""
 
 Array = npt.NDArray[Any]
 

@@ -1,4 +1,4 @@
-"""The base class of methods that process one image at a time, in threads."""
+"""Base class for methods in which each thread processes one image at a time."""
 
 import itertools
 import time

@@ -43,7 +43,7 @@ class _WholeFiles(FilePasses):
         return self._windows[copy, index].tolist()
 
     def encoded(self, index: int) -> bytes:
-        """The bytes of the file."""
+        """The bytes of image file ``index``."""
         return self._corpus.path(index).read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""The paper's data path, in threads: Pillow → float tensor of the whole image → resize → crops."""
+"""The paper's data path, run in threads: Pillow → float tensor of the whole image → resize → crops."""
 
 import torch
 from PIL import Image

@@ -19,10 +19,10 @@ WINDOW = 128
 """Side of the windows in pixels, passed to the loader as ``crop_size``."""
 NUM_CROPS = 8
 BINS = 48
-"""Number of rings of equal width into which the spectrum is divided, from frequency 0 to the highest frequency."""
+"""Number of equally wide rings into which the spectrum is divided, from frequency 0 to the highest."""
 NOISE = 1e-3
-"""Power added before taking the logarithm, for pixel values in 0 … 1. It is smaller than the power of the rounding
-error of eight-bit values."""
+"""Power added before taking the logarithm, for pixel values in 0 … 1. It is smaller than the rounding-error power of
+eight-bit values."""
 
 
 class SpectrumClassifier(nn.Module):
@@ -44,7 +44,7 @@ class SpectrumClassifier(nn.Module):
 
 
 def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Tensor:
-    """(B, 3 · BINS) float32: the mean logarithm of the power, per channel and ring of frequencies.
+    """(B, 3 · BINS) float32: the mean log power for each channel and ring of frequencies.
 
     The mean is taken over the windows of ``local_crops`` (B, N, 3, C, C) uint8 for which ``crop_mask`` (B, N) is true.
     It is 0 for an image without windows.
@@ -64,7 +64,7 @@ def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Ten
 def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
     """Fits the classifier to all samples that ``loader`` yields in one epoch. Raises ``ValueError`` if the samples
     do not include both classes."""
-    # Takes a second to import, which only this needs.
+    # Imported here because it takes a second and only this function needs it.
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -81,7 +81,7 @@ def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
 
 
 def _rings(side: int) -> torch.Tensor:
-    """(side · (side // 2 + 1),) int64: the index of the ring to which each frequency of ``rfft2`` belongs."""
+    """(side · (side // 2 + 1),) int64: the ring index of each ``rfft2`` frequency."""
     rows, columns = torch.fft.fftfreq(side), torch.fft.rfftfreq(side)
     radius = torch.hypot(rows[:, None], columns[None, :]).flatten()
     return (radius / radius.max() * (BINS - 1e-3)).long()

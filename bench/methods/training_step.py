@@ -1,5 +1,5 @@
-"""The measured process of ``glass bench memory``: determines the memory of one training step of a preset, then times
-further steps."""
+"""The measured process of ``glass bench memory``: finds the memory use of a preset's training step, then times further
+steps."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -19,12 +19,12 @@ __all__ = ["TrainingStep", "step_config"]
 
 
 def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunConfig:
-    """Returns the settings to measure: those of ``options["preset"]`` with the given batch size, number of crops, chunk
-    size, precision and number of threads, and with the changes in ``options["set"]``."""
+    """Returns the settings to measure: those of ``options["preset"]`` with the given batch size, crop count, chunk
+    size, precision and thread count, and with the changes in ``options["set"]``."""
     config = apply_overrides(
         load_preset(options["preset"]),
         [
-            "model.pretrained=false",  # the numbers in the weights change no memory
+            "model.pretrained=false",  # weight values do not affect memory
             f"loader.num_crops={num_crops}",
             f"loader.global_batch_size={options['batch_size']}",
             f"model.crop_chunk={options['crop_chunk']}",
@@ -37,8 +37,8 @@ def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunCon
 
 
 class TrainingStep(Method):
-    """The method that the harness runs: it determines the memory of a step during the warm-up, and each pass is one
-    training step."""
+    """The method that the harness runs: it finds the memory use of a step during warm-up, and each pass is one training
+    step."""
 
     def __init__(self, task: Task) -> None:
         self.config = step_config(task.options, task.num_crops, task.threads)
@@ -49,7 +49,7 @@ class TrainingStep(Method):
         self.figures: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """Determines the memory of one step. Returns the seconds that the step took."""
+        """Finds the memory use of one step. Returns the seconds that the step took."""
         start = time.perf_counter()
         if self.by_shapes:
             with self._mode():
@@ -74,6 +74,6 @@ class TrainingStep(Method):
         return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """Returns all memory figures by name, in bytes, together with how they were obtained, the device, the precision
-        and the image sizes."""
+        """Returns all memory figures by name, in bytes, and also how they were obtained, the device, the precision and
+        the image sizes."""
         return self.step.described(self.figures, COUNTED_BY_SHAPES if self.by_shapes else None)

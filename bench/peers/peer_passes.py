@@ -27,11 +27,11 @@ Views = tuple[torch.Tensor, torch.Tensor]
 
 
 class PeerPasses(Method):
-    """The base class of the peers. A turn consists of one or more epochs, each of which ends when its last batch is in
+    """Base class of the peers. A turn consists of one or more epochs, each of which ends when its last batch is in
     memory.
 
-    Since there are few images, batches are small. Their size is chosen with the aim that the number of batches is a
-    multiple of the number of threads. No worker then has to wait for another at the end of an epoch.
+    Since there are few images, batches are small. Their size is chosen to make the number of batches a multiple of the
+    number of threads, if possible. No worker then has to wait for another at the end of an epoch.
     """
 
     def __init__(self, task: Task) -> None:

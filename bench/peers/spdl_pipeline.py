@@ -1,4 +1,4 @@
-"""SPDL, set up as in its image examples: a pipeline of threads that decodes with ``spdl.io`` (FFmpeg)."""
+"""SPDL, set up as in its image examples: a multithreaded pipeline that decodes with ``spdl.io`` (FFmpeg)."""
 
 import importlib
 from collections.abc import Iterable, Iterator

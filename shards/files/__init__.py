@@ -1,1 +1,1 @@
-"""Reads and writes files: atomic writes, locks, safe readers of JSON, Parquet and Arrow, checks of outputs."""
+"""Reads and writes files: atomic writes; locks; safe JSON, Parquet and Arrow readers; and output checks."""

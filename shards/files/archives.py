@@ -1,4 +1,4 @@
-"""Recognises archives and compressed files by their first bytes. They may contain images but are not images."""
+"""Recognises archives and compressed files, which may contain images but are not images, by their first bytes."""
 
 from pathlib import Path
 
@@ -31,10 +31,10 @@ def compressed_with(start: bytes) -> str:
 
 
 def archive_kind(path: Path) -> str:
-    """Returns the kind of archive that a file is, such as ``zip``, ``gzip`` or ``tar``; ``""`` if it is not an archive.
+    """Returns the archive type of a file, such as ``zip``, ``gzip`` or ``tar``; ``""`` if it is not an archive.
 
-    Also returns ``""`` if the file cannot be opened. Raises ``MachineTrouble`` for faults of the machine, such as a
-    failing disk. Otherwise, an archive that could not be read would be skipped silently.
+    Also returns ``""`` if the file cannot be opened. Raises ``MachineTrouble`` for machine faults such as a failing
+    disk, so that an unreadable archive is not skipped silently.
     """
     try:
         start = read_or_end(path, lambda: _beginning(path))
@@ -49,7 +49,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
-    """Returns the message for users who pass a file packed with ``packer``; ``into`` says where to unpack it."""
+    """Returns the error message for a file packed with ``packer``; ``into`` says where to unpack it."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
         f"{path} is compressed or packed with {packer}, so its contents cannot be read without unpacking: unpack it to "

@@ -1,8 +1,8 @@
-"""Reads untrusted manifests. Refuses compressed manifests, and checks every index and offset in a manifest.
+"""Reads untrusted manifests. Rejects compressed ones, and checks every index and offset.
 
-Arrow's readers trust the values in a file. They follow the offsets of a text column and the codes of a dictionary
-column unchecked, and unpack compressed buffers to whatever size the file claims. Here offsets, codes and buffers are
-checked first. A damaged or hostile ``samples.arrow`` then causes an error instead of a crash or exhausted memory.
+Arrow's readers trust the values in a file. They follow text-column offsets and dictionary codes unchecked, and unpack
+compressed buffers to whatever size the file claims. Here offsets, codes and buffers are checked first. A damaged or
+hostile ``samples.arrow`` then causes an error instead of a crash or exhausted memory.
 """
 
 import mmap
@@ -24,15 +24,16 @@ _MAX_MESSAGES = 4096
 """Maximum number of IPC messages in a file. A manifest has one for its schema, one per dictionary column, and one for
 all rows."""
 _CHECKED_ROWS = 1_000_000
-"""Number of rows of a text column to check at a time. Limits how many pages of the file are in memory at once."""
+"""Number of text-column rows to check at a time. Limits how many pages of the file are in memory at once."""
 
 
 def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
-    """Maps an Arrow IPC file without copying it, checks all its values, and returns (its table, its memory map).
+    """Memory-maps an Arrow IPC file and checks all its values. Returns ``(table, memory map)``.
 
     Raises ``OSError`` if the file cannot be read, and an Arrow exception or ``ValueError`` if it is damaged or
-    compressed. To check text and dictionary columns, their pages are read once and then released: at ten million rows,
-    the text columns alone take 0.9 GB, and a training run never reads them (docs/LOG.md, ``bench scale``).
+    compressed. The pages of text and dictionary columns are read once for these checks and then released: at ten
+    million rows, the text columns alone take 0.9 GB, and a training run never reads them (docs/LOG.md, ``bench
+    scale``).
     """
     with machine_spared(path):
         mapped = read_or_end(path, lambda: map_regular(path))
@@ -48,7 +49,7 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
-    """Yields the pieces in which to check ``column``: slices of a text column, or the whole of any other column.
+    """Yields the pieces of ``column`` to check one at a time: slices of a text column, or any other column as a whole.
 
     Dictionary columns are not sliced, because every slice carries the whole dictionary, which would be checked each
     time.
@@ -74,7 +75,7 @@ def _require_plain(data: pa.Buffer) -> None:
 
 
 def is_compressed(metadata: pa.Buffer) -> bool:
-    """Whether the FlatBuffer of an IPC message describes compressed buffers, or cannot be parsed."""
+    """Whether an IPC message's FlatBuffer describes compressed buffers or cannot be parsed."""
     data = memoryview(metadata)
     try:
         message = _u32(data, 0)
@@ -93,9 +94,9 @@ def is_compressed(metadata: pa.Buffer) -> bool:
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Returns the offset in ``data`` of a field of the FlatBuffer table at ``table``, or 0 if the field is absent.
+    """Returns the offset in ``data`` of a field of the FlatBuffer table at ``table``, or 0 if that field is absent.
 
-    ``number`` is the field's index.
+    ``number`` is the field's index in the table, from 0.
     """
     vtable = table - int.from_bytes(_bytes(data, table, 4), "little", signed=True)
     place = 4 + 2 * number

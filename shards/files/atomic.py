@@ -21,7 +21,7 @@ _TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-\d+-[0-9a-f]{8}|\d+)\.tmp")
 """Matches a temporary name. Its groups are the final name and the host. Older versions wrote names without the host."""
 
 _LONGEST_HOST, _LONGEST_NAME = 40, 190
-"""Maximum length in bytes of the host and of the final name within a temporary name. With these limits, the temporary
+"""Maximum lengths in bytes of the host and the final name within a temporary name. With these limits, the temporary
 name stays within the 255 bytes that file systems allow."""
 
 _SETTLED_S = 3600.0
@@ -74,7 +74,7 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def final_name(name: str) -> str | None:
-    """The final name of the file whose temporary name is ``name``; ``None`` if ``name`` is not a temporary name."""
+    """The final name that belongs to the temporary name ``name``; ``None`` if ``name`` is not a temporary name."""
     found = _TEMPORARY.fullmatch(name)
     return found[1] if found else None
 
@@ -82,7 +82,7 @@ def final_name(name: str) -> str | None:
 def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """Deletes temporary files that killed processes left in ``folder``, if ``is_ours`` is true for their final names.
 
-    Temporary files of running processes are kept, whichever host the processes run on.
+    Keeps the temporary files of running processes, on whatever host they run.
     """
     for name in os.listdir(folder):
         final = final_name(name)

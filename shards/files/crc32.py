@@ -1,4 +1,4 @@
-"""CRC-32 of bytes, computed by isal or, if isal is not installed, by zlib at about a ninth of the speed."""
+"""Computes CRC-32 with isal or, if isal is not installed, with zlib at about a ninth of the speed."""
 
 import logging
 import zlib

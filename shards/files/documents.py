@@ -2,9 +2,9 @@
 
 A type is declared in one of two ways:
 
-- Data that code works with has a ``msgspec.Struct`` or a dataclass as its type. Documents are converted to this type.
-- Tables of results that are only assembled and displayed have a ``TypedDict`` as their type. Documents are only
-  validated against it, and keep fields that it does not name.
+- Data that code works with is declared as a ``msgspec.Struct`` or a dataclass. Documents are converted to that type.
+- Results tables that are only assembled and displayed are declared as a ``TypedDict``. Documents are only validated
+  against it, and keep fields that it does not name.
 
 In both cases, mypy knows the fields. If a document does not match its type, the error names the first invalid field and
 its value: ``document.rows[3].models.first.auroc = 'x' is not a number``.
@@ -39,9 +39,9 @@ __all__ = [
 MAX_FLOAT = 1.7976931348623157e308
 
 Number = Annotated[float, Meta(ge=-MAX_FLOAT, le=MAX_FLOAT)]
-"""Type of a finite number, an integer or a float."""
+"""A finite number: an integer or a float."""
 Interval = Annotated[list[Number], Meta(min_length=2, max_length=2)] | None
-"""Type of an interval, ``[low, high]``; ``None`` if the interval is not defined."""
+"""An interval, ``[low, high]``; ``None`` if it is undefined."""
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 Kind = TypeVar("Kind")
@@ -70,7 +70,7 @@ def typed_document(values: object, kind: type[Kind], where: str = "document") ->
     """
     fault = _fault(values, kind)
     if fault is not None:
-        # A missing top-level field tells most about a document of another kind.
+        # A missing top-level field is the clearest sign of a document of another kind.
         if (missing := _missing(values, kind)) is not None:
             raise ValueError(f"{where}.{missing} is missing".lstrip("."))
         raise ValueError(_sentence(fault, values, kind, where))
@@ -122,12 +122,12 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
 
 
 def _start_of(value: object) -> str:
-    """Returns the beginning of ``value`` as text. The cost is independent of the size and depth of ``value``."""
+    """Returns the beginning of ``value`` as text, at a cost that does not depend on its size or depth."""
     return (reprlib.repr(value) if isinstance(value, list | dict) else str(value))[:60]
 
 
 def _place(values: object, kind: type[Any], fault: str, path: str) -> tuple[str, object]:
-    """Returns (path of the value that msgspec's message ``fault`` is about, that value).
+    """Returns ``(path, value)`` of the value that msgspec's message ``fault`` is about.
 
     The path includes the keys that msgspec omits.
     """
@@ -171,9 +171,9 @@ def _with_part(values: Any, steps: list[Any], part: object) -> Any:
 
 
 def read_document(path: Path, kind: type[Kind], what: str, remedy: str = "") -> Kind:
-    """Reads the document in ``path`` and returns it as a ``kind``.
+    """Reads the document at ``path`` and returns it as a ``kind``.
 
-    Raises ``InputError`` if it is missing or does not fit ``kind``. The message calls it ``what`` ("a …") and ends in
+    Raises ``InputError`` if it is missing or does not fit ``kind``. The message calls it ``what`` ("a …") and ends with
     ``remedy``.
     """
     try:

@@ -1,8 +1,7 @@
 """Checks untrusted strings that become file names, both where they are read and where they are used.
 
-The description of a data set, a manifest, the plan of a build or a listing from a store may contain any string. A
-string that is used as a file name must be a digest or a plain name. It then cannot lead outside the folder to which it
-is appended.
+A data set's description, a manifest, a build plan or a store listing may contain any string. A string used as a file
+name must be a digest or a plain name, so that it cannot lead out of the folder that it is appended to.
 """
 
 import os
@@ -15,7 +14,7 @@ __all__ = ["is_digest", "is_file_name", "is_relative_path", "within"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
-"""Longest name of a file and longest path on Linux, in bytes."""
+"""Maximum lengths of a file name and of a path on Linux, in bytes."""
 
 
 def is_digest(text: str) -> bool:
@@ -34,7 +33,7 @@ def is_relative_path(text: str) -> bool:
 
 
 def within(folder: Path, name: str) -> Path:
-    """The path of the file ``name`` in ``folder``. Raises ``InputError`` if ``name`` is not a plain name."""
+    """The path to the file ``name`` in ``folder``. Raises ``InputError`` if ``name`` is not a plain name."""
     if not is_file_name(name):
         raise InputError(
             f"{name[:100]!r} is not the name of a file in a folder: the file that names it is damaged or not to be "

@@ -13,10 +13,10 @@ def walk_folder(
     on_error: Callable[[OSError], None] | None = None,
     on_again: Callable[[str, str], None] = lambda link, folder: None,
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yields (folder, sorted names of its files) for ``root`` and all folders below it. Skips hidden files and folders.
+    """Yields ``(folder, sorted file names)`` for ``root`` and all folders below it. Skips hidden files and folders.
 
     Symbolic links to folders are followed after all real folders, and no folder is visited twice. A folder below
-    ``root`` is therefore listed at its own path, never at that of a link. If a folder cannot be listed, ``on_error`` is
+    ``root`` is therefore listed at its own path, never at a link's path. If a folder cannot be listed, ``on_error`` is
     called with the ``OSError`` and the folder is skipped; without ``on_error``, the error is raised. For each link to a
     folder that was already visited, ``on_again`` is called with the link's path and the path at which the folder was
     visited.
@@ -51,5 +51,5 @@ def walk_folder(
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a loop of links
+    except OSError:  # a link in a link loop
         return False

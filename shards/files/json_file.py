@@ -1,4 +1,4 @@
-"""Reads untrusted JSON: limits its size and depth, and refuses numbers that are not finite."""
+"""Reads untrusted JSON: limits its size and depth, and rejects non-finite numbers."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def _finite(text: str) -> float:
-    """Parses a number. Rejects numbers such as 1e999, which are valid JSON but infinite as floats.
+    """Parses a number. Rejects numbers such as 1e999, which are valid JSON but become infinite as floats.
 
     JSON cannot represent infinity, so such a number could not be written back.
     """

@@ -1,7 +1,7 @@
-"""Size limits for untrusted input files; larger files are refused.
+"""Size limits for untrusted input files; larger files are rejected.
 
 Without them, a file of a few kilobytes could make a program allocate any amount of memory. The limits are far above
-what real data needs. The environment variable ``GLASS_<NAME>`` overrides the default of the limit ``<NAME>``.
+what real data needs. The environment variable ``GLASS_<NAME>`` overrides the default for the limit ``<NAME>``.
 """
 
 import os
@@ -23,11 +23,12 @@ _DEFAULTS = {
     "MAX_TAR_HEADER_BYTES": 32 << 10,  # one extended header: long names, PAX records
     "MAX_UNPACKED_RATIO": 200,  # unpacked ÷ packed bytes of an image or a .tar.gz, beyond the first 64 MiB
 }
-"""Maps the name of each limit to its default."""
+"""Maps limit names to default values."""
 
 
 def limit(name: str) -> int:
-    """Value of the limit ``name``. Raises ``InputError`` if its environment variable is not a whole number."""
+    """Returns the value of the limit ``name``. Raises ``InputError`` if its environment variable is not a whole
+    number."""
     text = os.environ.get(f"GLASS_{name}", "")
     if not text:
         return _DEFAULTS[name]

@@ -1,7 +1,7 @@
-"""Locks on files and folders between the processes of a machine. A process that ends loses all its locks.
+"""File and folder locks between the processes on a machine. A process that ends loses all its locks.
 
-A process that is suspended keeps its locks. So a process that has waited for a lock for some seconds logs the lock and
-its holder once, and continues to wait.
+A process that is suspended keeps its locks. So a process that has waited some seconds for a lock logs the lock and its
+holder once, and keeps waiting.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 WARN_AFTER_S, WARN_AFTER_DOWNLOAD_S = 5.0, 60.0
 """Seconds to wait for a lock before a warning is logged. The first is for locks that are held only briefly. The second
-is for the lock of a download, which is held until the download ends."""
+is for a download's lock, which is held until the download ends."""
 
 _MOST_COMMAND = 120
 
@@ -39,7 +39,7 @@ def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
     """Context manager that creates a file if it is missing, locks it exclusively, and yields its descriptor.
 
     If another process holds the lock, waits for it. After ``patience_s`` seconds (``WARN_AFTER_S`` by default), logs
-    which process holds it, and continues to wait.
+    which process holds it, and keeps waiting.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -51,7 +51,7 @@ def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
 
 @contextmanager
 def locked_or_waited(path: Path) -> Iterator[int | None]:
-    """Context manager that locks a file exclusively or, if another process has locked it, waits until that one is done.
+    """Context manager that locks a file exclusively or, if another process has locked it, waits for that process.
 
     Creates the file if it is missing. Yields its descriptor if it could be locked at once. If another process holds the
     lock, waits for a shared lock instead, yields ``None``, and holds the shared lock until the block ends. Waiting for
@@ -85,7 +85,7 @@ def try_lock(path: Path) -> int | None:
 def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
     """Creates an empty file at a path that ``choose`` returns, and locks it. Returns the path and the descriptor.
 
-    Calls ``choose`` again if the path exists already. Closing the descriptor releases the lock. On a file system
+    Calls ``choose`` again if the path already exists. Closing the descriptor releases the lock. On a file system
     without locks the file stays unlocked; only its name shows which process owns it. Raises ``OSError`` if the file
     cannot be created.
     """
@@ -182,12 +182,13 @@ def _warn(path: Path) -> None:
 
 
 def _holding_process(status: os.stat_result) -> int | None:
-    """Returns the id of the process that holds the lock on the file with this ``status``, or ``None`` if it is unclear.
+    """Returns the id of the process that holds the lock on the file with this ``status``, or ``None`` if that is
+    unclear.
 
-    Reads /proc/locks, in which a line looks like "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF". Lines of waiting
+    Reads /proc/locks, in which a line looks like "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF". Lines for waiting
     processes have an arrow after the first number and are ignored. On some file systems, the device in /proc/locks
-    differs from the one that ``stat`` returns. If no line matches both device and inode, a line that matches only the
-    inode is therefore accepted, provided that there is exactly one.
+    differs from the one that ``stat`` returns. So if no line matches both device and inode, a line that matches only
+    the inode is accepted, provided that it is the only such line.
     """
     device = (os.major(status.st_dev), os.minor(status.st_dev))
     alike = []

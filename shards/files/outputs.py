@@ -2,7 +2,7 @@
 
 Every command calls :func:`check_output` for each file that it will write, or :func:`make_folder` for its output folder.
 An existing file is replaced only if its contents show that a command of this project wrote it. Any other file is left
-alone.
+unchanged.
 """
 
 import errno
@@ -40,15 +40,15 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_FOLDER = (*_DISK_FULL, errno.EROFS)
 
 HEAD_BYTES = 4096
-"""Number of bytes at the beginning of a file that :func:`holds_mark` searches for the mark of a command."""
+"""Number of bytes at the beginning of a file that :func:`holds_mark` searches for a command's mark."""
 
 
 def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
     """Checks that ``path`` can be written. Returns whether it is an existing file of ours, which will be replaced.
 
-    Raises ``InputError``, with a message that ends in ``remedy``, if ``path`` cannot be written or if ``ours`` returns
-    false for the existing file. With ``folder_is_made``, the parent folder may be missing, since the command creates it
-    later.
+    Raises ``InputError``, with a message that ends with ``remedy``, if ``path`` cannot be written or if ``ours``
+    returns false for the existing file. If ``folder_is_made`` is set, the parent folder may be missing, since the
+    command creates it later.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file, or move the folder away")
@@ -175,7 +175,7 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path, option: str = "--output") -> None:
-    """Creates the output folder of a command before any lengthy work; ``option`` is the flag that names the folder.
+    """Creates a command's output folder before any lengthy work. ``option`` is the flag that names the folder.
 
     Raises ``InputError`` if the folder cannot be created or written to.
     """
@@ -187,9 +187,9 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> str:
-    """The message for the user if writing to ``out`` failed with ``error``.
+    """The error message for a failed write to ``out``.
 
-    It names the cause, and the file at fault if that file is not in ``out``.
+    It gives the cause, and also names the file at fault if that file is not in ``out``.
     """
     named = error.filename if isinstance(error.filename, str | os.PathLike) else out
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
@@ -215,7 +215,7 @@ def _on_one_line(path: Path, folder: Path) -> bool:
 def report_full_disk(out: Path) -> Iterator[None]:
     """Context manager for work that writes to ``out``: raises ``InputError`` if the disk is full or became read-only.
 
-    Other operating system errors are passed through.
+    Other errors propagate unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Reads untrusted Parquet files, and checks the sizes that they claim before anything is unpacked."""
+"""Reads untrusted Parquet files, checking their declared sizes before unpacking anything."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

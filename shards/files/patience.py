@@ -1,4 +1,4 @@
-"""Retries reads that failed because of a disk or a network file system.
+"""Retries reads that fail because of a disk or network file system.
 
 The causes of errors such as ``EIO`` and ``ESTALE`` are often gone a second later: a server is back, or a cable is
 plugged in again. So a read that fails in this way is repeated several times, with a pause that doubles each time. Only
@@ -23,7 +23,7 @@ _FIRST_PAUSE_S = 0.1
 
 @dataclass
 class Clock:
-    """The clock, the sleep function and the source of randomness for retries. Tests replace them."""
+    """The clock, sleep function and random number generator for retries. Tests replace them."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
@@ -53,7 +53,7 @@ def patiently(read: Callable[[], T]) -> T:
 def read_or_end(path: object, read: Callable[[], T]) -> T:
     """Returns ``read()``, which reads the file ``path``, with the retries of :func:`patiently`.
 
-    Use it for files on which all further work depends. If the disk fails at every try, raises ``MachineTrouble``, so
+    Use it for files on which all further work depends. If the disk fails on every try, raises ``MachineTrouble``, so
     that a file that could not be read is never reported as damaged. Other errors pass unchanged.
     """
     try:

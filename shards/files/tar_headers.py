@@ -1,4 +1,4 @@
-"""Reads the headers of a tar made elsewhere, one after the other. The tar is not trusted and never unpacked.
+"""Reads the headers of an untrusted tar one by one, without unpacking it.
 
 Python's ``tarfile`` trusts sizes: a negative one makes it loop, and a long name may claim gigabytes. So sizes are
 checked here, and the length of a header is limited. ``tarfile`` also mistakes an invalid header for the end of the tar,
@@ -25,11 +25,11 @@ from shards.files.regular_file import open_regular
 __all__ = ["member_fault", "most_unpacked", "walk_tar"]
 
 _RECORD_BYTES = 1 << 20
-"""Maximum number of zero bytes that may follow the end of a tar. They fill its last record; GNU tar writes records of
-10 kB by default."""
+"""Maximum number of zero bytes that may follow the end of a tar, filling its last record. GNU tar writes 10 kB records
+by default."""
 
 _UNPACKED_FREELY = 64 << 20
-"""Number of bytes that a compressed file may always unpack to, however small it is."""
+"""Any compressed file, however small, may unpack to this many bytes."""
 
 
 def most_unpacked(num_packed: int) -> int:
@@ -41,10 +41,10 @@ def most_unpacked(num_packed: int) -> int:
 
 
 def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = False) -> Iterator[tarfile.TarInfo]:
-    """Yields the headers of all members in their order in the tar, and keeps none of them in memory.
+    """Yields all member headers in tar order, keeping none in memory.
 
-    With ``gzipped``, the tar may be compressed by gzip; offsets then refer to the unpacked tar. Appends a note for the
-    user to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
+    If ``gzipped`` is set, the tar may be gzip-compressed; offsets then refer to the uncompressed tar. Appends a note
+    for the user to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes.
 
     Raises ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off. Raises ``MachineTrouble``
     if the machine is at fault.
@@ -74,7 +74,7 @@ def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = Fal
     except OSError as error:
         require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    # Errors that tarfile itself raises for senseless headers.
+    # Errors that tarfile itself raises for nonsensical headers.
     except (
         *(tarfile.TarError, zlib.error, ValueError, ArithmeticError, LookupError),
         *(EOFError, TypeError, RecursionError),
@@ -134,7 +134,7 @@ def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
 
 
 class _Headers:
-    """A file from which only headers are read. Longer reads are refused."""
+    """A file from which only headers are read. Longer reads are rejected."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
@@ -144,7 +144,7 @@ class _Headers:
         if not 0 <= size <= self._most:
             raise tarfile.ReadError("a header larger than GLASS_MAX_TAR_HEADER_BYTES")
         data = self._read(size)
-        # tarfile searches PAX records by a regular expression that is quadratic in a run of digits.
+        # tarfile searches PAX records with a regular expression that is quadratic in a run of digits.
         if size > tarfile.BLOCKSIZE and _LONG_NUMBER.search(data):
             raise tarfile.ReadError("a number with hundreds of digits in a header")
         return data

@@ -1,1 +1,1 @@
-"""Properties of an image file other than its pixels: coding, embedded metadata, the size of the pixel data."""
+"""Properties of an image file other than its pixels: coding, embedded metadata, and pixel-data size."""

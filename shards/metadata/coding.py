@@ -1,4 +1,4 @@
-"""Determines how the pixels of a file are coded: subsampling, colour transform, losslessness and JPEG tables.
+"""Detects how a file's pixels are coded: subsampling, colour transform, losslessness and JPEG tables.
 
 Quantisation and chroma subsampling leave traces in the pixels. Huffman tables only pack the bits, and do not affect the
 pixels.
@@ -25,12 +25,12 @@ _TIFF_LOSSLESS = frozenset(
     {1, 2, 3, 4, 5, 8, 32771, 32773, 32809, 32946, 34925, 50000}
 )  # none, fax, LZW, deflate, packbits, LZMA, zstd
 _TIFF_COLOURS = {0: "grey", 1: "grey", 2: "rgb", 3: "rgb", 5: "cmyk", 6: "ycbcr"}
-_IDENTITY = 0  # matrix coefficients that leave RGB as it is
+_IDENTITY = 0  # matrix coefficients that leave RGB unchanged
 
 
 @dataclass(frozen=True, slots=True)
 class CodingFacts:
-    """How the pixels of a file are coded. ``shards.metadata.facts.ImageFacts`` describes the fields."""
+    """How a file's pixels are coded. ``shards.metadata.facts.ImageFacts`` describes the fields."""
 
     subsampling: str = ""
     colour_transform: str = ""
@@ -40,7 +40,7 @@ class CodingFacts:
 
 
 def coding_facts(image: ImageFile.ImageFile, data: bytes, header: JpegHeader | None) -> CodingFacts:
-    """Determines how the pixels of ``data`` are coded.
+    """Detects how the pixels in ``data`` are coded.
 
     ``image`` was opened from ``data``; ``header`` is its JPEG header, or ``None`` for other formats.
     """
@@ -66,7 +66,7 @@ def _jpeg(data: bytes, header: JpegHeader) -> CodingFacts:
 def _jpeg_colours(header: JpegHeader) -> str:
     """Returns the colour transform of a JPEG, or ``""`` if it is unknown.
 
-    Follows the rules of libjpeg-turbo, which determine what viewers show.
+    Follows libjpeg-turbo's rules, which determine what viewers show.
     """
     count, adobe = len(header.components), header.adobe_transform
     if count == 1:
@@ -83,7 +83,7 @@ def _jpeg_colours(header: JpegHeader) -> str:
 
 
 def _quant_digest(header: JpegHeader) -> str:
-    """Digest of the values in the quantisation tables, in the order of the components; empty if a table is missing."""
+    """Digest of the quantisation-table values, in component order; empty if a table is missing."""
     tables = [header.quant_tables.get(component.tq) for component in header.components]
     if any(table is None for table in tables):
         return ""
@@ -96,7 +96,7 @@ def _huffman(data: bytes, header: JpegHeader) -> str:
         return ""
     used = (*header.scan.dc_tables, *(16 | number for number in header.scan.ac_tables))
     for number in used:
-        # Motion-JPEG frames of webcams have no tables: decoders use the standard's.
+        # Motion-JPEG frames from webcams have no tables: decoders use the standard's.
         at, length = header.huffman_tables.get(number, (0, 0))
         if length and data[at + 1 : at + length] not in standard_tables().values():
             return OPTIMISED

@@ -1,4 +1,4 @@
-"""Lists the metadata that is embedded in an image file alongside the picture. Metadata does not affect the pixels.
+"""Lists the metadata embedded in an image file alongside the picture. Metadata does not affect the pixels.
 
 Kinds of metadata that occur in several formats have the same name everywhere (``Exif``, ``XMP``, ``ICC``, ``C2PA``).
 Others usually have the name that their format uses (``APP3``, ``pHYs``). The contents are not read: they are untrusted
@@ -62,7 +62,7 @@ _TRAILING = "bytes behind the end"
 def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: JpegHeader | None) -> str:
     """Returns the names of the metadata in ``data``, sorted and joined by commas; ``""`` if there is none.
 
-    ``image`` was opened from ``data``, whose first picture ends at ``end``; ``header`` is the header of a JPEG. Bytes
+    ``image`` was opened from ``data``, whose first picture ends at ``end``; ``header`` is given for JPEGs only. Bytes
     after ``end`` also count as metadata. At most 32 names are listed.
     """
     names = _names(image, data, header)

@@ -56,13 +56,14 @@ class ImageFacts:
     format: str
     """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF``, ``HEIF``, ``JXL`` or ``JPEG2000``."""
     mode: str
-    """Pillow's mode before the conversion to RGB; with ``;16`` appended for 16-bit colour, as in ``RGB;16``."""
+    """Pillow's mode before conversion to RGB, with ``;16`` appended for 16-bit colour, as in ``RGB;16``."""
     subsampling: str
-    """Chroma subsampling, such as ``4:2:0``, or ``grey``; empty if pixels are coded as RGB or if it is not stated."""
+    """Chroma subsampling, such as ``4:2:0``, or ``grey``; empty if pixels are coded as RGB or the file does not state
+    it."""
     progressive: bool
     """Whether the file is a progressive JPEG."""
     restart_interval: int
-    """Number of MCUs between the restart markers of a JPEG; 0 if it has no restart markers."""
+    """Number of MCUs between a JPEG's restart markers; 0 if it has none."""
     jpeg_quality: int | None
     """Estimated quality of a JPEG, 1 … 100; ``None`` for other formats, or if a table is missing."""
     has_exif: bool
@@ -87,7 +88,7 @@ class ImageFacts:
     lossless: bool
     """Whether the coding is lossless; also ``False`` if the file does not state it."""
     quant_digest: str
-    """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
+    """Digest of a JPEG's quantisation tables, 16 hexadecimal digits; empty for other formats."""
     huffman: str
     """Huffman tables of a JPEG: ``standard`` or ``optimised``. They do not affect the pixels. Empty for other
     codings."""
@@ -95,7 +96,7 @@ class ImageFacts:
     """Names of the embedded metadata, such as ``Exif, ICC``; see ``shards.metadata.embedded``."""
 
     def by_column(self) -> dict[str, Any]:
-        """Returns column of the manifest → value."""
+        """Maps manifest columns to values."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
@@ -114,7 +115,7 @@ def jpeg_quality(header: JpegHeader) -> int | None:
 
 
 def read_facts(data: bytes) -> ImageFacts:
-    """Determines the properties of an image file.
+    """Reads the properties of an image file.
 
     Decodes no pixels, with one exception: a PNG without EXIF before its pixels is decoded, since EXIF may follow them.
     Raises ``RejectedImage`` for data that is not an image.
@@ -123,7 +124,7 @@ def read_facts(data: bytes) -> ImageFacts:
 
 
 def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
-    """Determines the properties of ``image``, which ``open_image`` opened from ``data``.
+    """Reads the properties of ``image``, which ``open_image`` opened from ``data``.
 
     If you decode the image as well, do so first: a PNG may carry its EXIF after the pixels.
     """
@@ -171,7 +172,7 @@ def _fitted(facts: ImageFacts) -> ImageFacts:
 
 @cache
 def _column_ranges() -> dict[str, tuple[int, int]]:
-    """Returns field of ``ImageFacts`` → (least, greatest) value of its manifest column, for integers."""
+    """Maps each integer field of ``ImageFacts`` to the (minimum, maximum) of its manifest column."""
     ranges = {}
     for field in fields(ImageFacts):
         kind = SAMPLE_SCHEMA.field(field.name).type
@@ -211,12 +212,12 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
     elif kind in ("JXL", "JPEG2000"):
         bits = int(getattr(image, "bit_depth", bits))
     if bits == 16 and not mode.startswith(("I", "F")):
-        mode = f"{mode};16"  # Pillow has modes of 16 bits for grey only
+        mode = f"{mode};16"  # Pillow has 16-bit modes for grey only
     return mode, bits
 
 
 def _bmp_bits(data: bytes) -> bytes:
-    """Returns the two bytes that hold the bits per pixel of a BMP. In the oldest type of header, they come earlier."""
+    """Returns the two bytes that hold a BMP's bits per pixel. They come earlier in the oldest header type."""
     return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
 
 
@@ -255,8 +256,8 @@ def _has_exif(image: ImageFile.ImageFile) -> bool:
 def orientation_of(image: ImageFile.ImageFile) -> int:
     """Returns the orientation of an opened image as an EXIF orientation, 1 … 8.
 
-    Orientation in the container's boxes takes precedence over EXIF. The result is 1 if the metadata is damaged, which
-    is no reason to reject an image.
+    Orientation in the container's boxes takes precedence over EXIF. If the metadata is damaged, returns 1 rather than
+    rejecting the image.
     """
     value = getattr(image, "file_orientation", 1)
     try:

@@ -1,4 +1,4 @@
-"""Parses the items of an AVIF or HEIC file: their properties, and the number of bytes that the picture takes.
+"""Parses the items in an AVIF or HEIC file: their properties, and the number of bytes that the picture takes.
 
 A file in these formats (ISO 14496-12, 23008-12) consists of items. One of them is the picture; others are thumbnails,
 depth or gain maps, or EXIF. If the picture is a grid, each of its tiles is another item. Nothing is decoded here, and
@@ -18,12 +18,12 @@ _FROM_IDAT = 1
 
 @dataclass(eq=False)
 class IsoItem:
-    """An item of the file."""
+    """An item in the file."""
 
     kind: bytes = b""
-    """The item's type in four letters: ``av01``, ``hvc1``, ``grid``, ``Exif``, ``mime`` or another."""
+    """The item's four-letter type: ``av01``, ``hvc1``, ``grid``, ``Exif``, ``mime`` or another."""
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """(name, payload) of each property, such as ``av1C`` or ``irot``, in the file's order."""
+    """(name, payload) of each property, such as ``av1C`` or ``irot``, in file order."""
     num_bytes: int = 0
     parts: list[int] = field(default_factory=list)
     """Ids of the items that make up this item, such as the tiles of a grid."""
@@ -37,13 +37,13 @@ class IsoPicture:
     coded: tuple[IsoItem, ...]
     """The items whose bytes hold the picture: the primary item itself, or the tiles of a grid."""
     kinds: frozenset[bytes]
-    """The ``kind`` of every item of the file."""
+    """The ``kind`` of every item in the file."""
 
     @property
     def num_bytes(self) -> int:
         """Number of bytes that the file claims to use for the picture.
 
-        This number is not checked: callers must limit it to the size of the file.
+        This number is not checked: callers must limit it to the file size.
         """
         return sum(item.num_bytes for item in self.coded)
 
@@ -65,7 +65,7 @@ class IsoPicture:
 
 
 def iso_picture(data: bytes) -> IsoPicture | None:
-    """The picture of the file ``data``; ``None`` if no primary item is found."""
+    """The picture in the file ``data``; ``None`` if no primary item is found."""
     meta = next((box for box in iso_boxes(data) if box.name == b"meta"), None)
     if meta is None:
         return None
@@ -127,7 +127,7 @@ class _Fields:
         return int.from_bytes(self.data[self.at - size : self.at], "big")
 
     def skip(self, size: int) -> None:
-        """Skips ``size`` bytes. Raises ``_Cut`` if they extend beyond the end of the box."""
+        """Skips ``size`` bytes. Raises ``_Cut`` if they extend past the end of the box."""
         self.at += size
         if self.at > self.end:
             raise _Cut
@@ -177,7 +177,7 @@ def _parts(data: bytes, boxes: dict[bytes, Piece], items: dict[int, IsoItem]) ->
     for box in iso_boxes(data, whole.at, whole.end):
         if box.name != b"dimg":
             continue
-        fields = _Fields(data, box._replace(start=box.start - 4))  # it has no version of its own
+        fields = _Fields(data, box._replace(start=box.start - 4))  # it has no version or flags
         item = items.get(fields.number(wide))
         parts = [fields.number(wide) for _ in range(fields.number(2))]
         if item is not None:
@@ -197,7 +197,7 @@ def _places(data: bytes, boxes: dict[bytes, Piece], items: dict[int, IsoItem]) -
         base = fields.number(base_size)
         extents = fields.number(2)
         room = len(data) if method != _FROM_IDAT else inside.size if inside else 0
-        if not offset_size + length_size + index_size:  # extents without fields: all there is, counted once
+        if not offset_size + length_size + index_size:  # extents without fields cover all bytes; count them once
             extents, covered = 0, room - base
             if item is not None:
                 item.num_bytes = max(covered, 0)

@@ -1,4 +1,4 @@
-"""Counts the bytes of an image file that hold its pixels. "Bits per pixel" is computed from this count.
+"""Counts the bytes in an image file that hold its pixels. "Bits per pixel" is computed from this count.
 
 Everything else in a file (EXIF with a thumbnail, colour profiles, signatures, text, a second picture, bytes after the
 end) takes up space without affecting the pixels. These bytes are counted:
@@ -39,12 +39,12 @@ _CODESTREAMS = (b"jp2c", b"jxlc", b"jxlp")
 
 
 class Extent(NamedTuple):
-    """Number of bytes of the first picture in a file, and where the picture ends."""
+    """The number of bytes that hold the first picture in a file, and where that picture ends."""
 
     pixel_bytes: int
-    """Number of bytes that hold the picture's pixels; 0 if none are found."""
+    """Number of bytes that hold the picture's pixels; 0 if no such bytes are found."""
     end: int
-    """Offset of the first byte after the picture; the length of the file if that is unknown."""
+    """Offset of the first byte after the picture; the file length if that is unknown."""
 
 
 def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:
@@ -155,7 +155,7 @@ def _blocks(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _codestream(data: bytes) -> int:
-    """Number of bytes in the codestream of a JPEG XL or JPEG 2000 file, with or without boxes around it."""
+    """Number of bytes in the codestream of a JPEG XL or JPEG 2000 file, whether or not boxes surround it."""
     if data[4:8] not in (b"jP  ", b"JXL "):
         return len(data)
     return sum(box.size for box in iso_boxes(data) if box.name in _CODESTREAMS)

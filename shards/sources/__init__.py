@@ -1,1 +1,1 @@
-"""Finds the images to build from in folders, lists, archives and tables, and interprets words that describe them."""
+"""Finds a build's source images in folders, lists, archives and tables, and interprets the words that describe them."""

@@ -1,8 +1,8 @@
-"""Finds the class names for numeric labels, in a file's own schema or in the card of its data set.
+"""Finds the class names for numeric labels, in a file's own schema or in its data set's card.
 
-The ``datasets`` library writes class names to the schema of a Parquet file. A card, which is the ``README.md`` of a
-data set on the Hugging Face hub, has them in its YAML front matter. Both are untrusted input: anything that is
-malformed or too large yields no names.
+The ``datasets`` library writes class names to the schema of a Parquet file. A card, the ``README.md`` of a data set on
+the Hugging Face hub, has them in its YAML front matter. Both are untrusted input: anything that is malformed or too
+large yields no names.
 """
 
 import json
@@ -20,20 +20,20 @@ from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
 __all__ = ["Card", "ClassNames", "names_in_card", "names_in_schema"]
 
 ClassNames = Mapping[str, Mapping[str, str]]
-"""Column → {value as text → name of the class}."""
+"""Maps each column to a mapping from its values, as text, to class names."""
 
 _CARD = "README.md"
-_MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards of hundreds of configurations have 100,000
+_MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards, with hundreds of configurations, have 100,000
 _MAX_CLASSES = 10_000
 _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""Errors that PyYAML raises for texts that are not YAML or have invalid tags or dates."""
+"""Errors that PyYAML raises for text that is not YAML or has invalid tags or dates."""
 
 
 class _WithoutAliases(yaml.SafeLoader):
     """A YAML loader that rejects aliases (``*name``, which repeats the node marked ``&name``).
 
     With aliases, 256 kilobytes can name so many columns that reading them would take years. Skipping only the parts
-    that use aliases would be wrong, because a skipped configuration of the data set could contradict another one.
+    that use aliases would be wrong, because a skipped data set configuration could contradict another one.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -56,9 +56,9 @@ def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
 
 
 def names_in_card(text: str) -> ClassNames:
-    """Returns the class names in the front matter of a data set's card; none if it uses YAML aliases.
+    """Returns the class names in the front matter of a data set's card, or none if it uses YAML aliases.
 
-    A column is left out if two configurations of the data set give it different names.
+    A column is left out if two data set configurations give it different names.
     """
     front, _, rest = text.removeprefix("\ufeff").lstrip("\n").removeprefix("---\n").partition("\n---")
     if not rest or len(front) > _MAX_FRONT_MATTER or not text.lstrip("\ufeff\n").startswith("---\n"):
@@ -88,7 +88,8 @@ def _features(document: Any) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def _numbered(names: object) -> dict[str, str]:
-    """Converts a list of names, or a mapping from numbers to names, to number → name. Returns ``{}`` for anything else.
+    """Converts a list of names, or a mapping from numbers to names, to ``{number as text: name}``. Returns ``{}`` for
+    anything else.
 
     A name may be a boolean, because YAML reads ``no`` and ``yes`` as booleans.
     """
@@ -103,7 +104,7 @@ def _numbered(names: object) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Names of classes in the card of a data set."""
+    """The class names in a data set's card."""
 
     names: ClassNames = field(default_factory=dict)
     shown: str = ""
@@ -121,7 +122,7 @@ class Card:
                 continue
             try:
                 text = place.read(_CARD)[: 4 * _MAX_FRONT_MATTER].decode("utf-8", "replace").replace("\r\n", "\n")
-            except (RejectedImage, InputError) as error:  # a missing card is no error: numbers then have no meaning
+            except (RejectedImage, InputError) as error:  # a missing card is not an error: numbers then have no meaning
                 if isinstance(error, RejectedImage) and error.reason == "io":
                     raise disk_failed(place.where(_CARD), error.detail) from error
                 continue
@@ -132,7 +133,7 @@ class Card:
     def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
         """Returns the class names in a file's ``schema``, plus those in this card for columns that the schema lacks.
 
-        Raises ``InputError`` if the schema and the card contradict each other. ``shown`` is the name of the file in
+        Raises ``InputError`` if the schema and the card contradict each other. ``shown`` is the file's name in
         messages.
         """
         for column in schema.keys() & self.names.keys():

@@ -1,6 +1,6 @@
-"""Determines what the columns of a table of images mean, by their names.
+"""Infers the meanings of an image table's columns from their names.
 
-Such a table is either a list of image files, or a file that holds the images itself.
+An image table is either a list of image files, or a file with embedded images.
 """
 
 import re
@@ -12,13 +12,13 @@ from shards.errors import InputError
 __all__ = ["LABEL_COLUMNS", "PATH_COLUMNS", "Columns", "Unclear", "find_columns", "plain_name"]
 
 PATH_COLUMNS = ("path", "file_name", "file", "file_path", "image_path", "image_name", "image", "img", "img_path")
-"""Names of columns with file paths. If a table has several of them, the one that comes first here is used."""
+"""Names of file-path columns. If a table has several, the one that comes first here is used."""
 LABEL_COLUMNS = (
     *("label", "labels", "label_str", "label_a", "class", "class_name", "label_name", "target", "ground_truth"),
     *("is_fake", "fake", "is_generated", "generated", "is_ai", "ai_generated", "is_ai_generated", "is_synthetic"),
     *("synthetic", "is_real", "real", "real/fake"),
 )
-"""Names of columns with labels. If there are several, they must agree."""
+"""Names of label columns. If there are several, they must agree."""
 _GENERATOR_COLUMNS = ("generator", "generator_name", "model", "model_name", "source_model")
 
 
@@ -50,8 +50,8 @@ def plain_name(column: str) -> str:
 def find_columns(names: Sequence[str], shown: str = "the table") -> Columns:
     """Identifies columns by their names, ignoring case and punctuation.
 
-    ``shown`` is the name of the table in messages. Raises ``InputError`` if two columns with the same meaning differ
-    only in case and punctuation.
+    ``shown`` is the table's name in messages. Raises ``InputError`` if two columns with the same meaning differ only in
+    case and punctuation.
     """
     known: dict[str, list[str]] = {}
     for name in names:

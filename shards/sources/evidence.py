@@ -1,8 +1,8 @@
 """Detects swapped labels in a table by comparing them with other evidence.
 
 A program that numbers class folders alphabetically writes 0 for ``fake`` and 1 for ``real``. The number alone does not
-show which class is ``real``, but other data often do: words in the path of an image's folder, or a column that names
-the generator.
+show which class is ``real``, but other data often do: words in the path to an image, or a column that names the
+generator.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,15 +30,15 @@ def labels_swapped(labels: np.ndarray, hints: np.ndarray) -> bool:
 
 
 class FolderHints(NamedTuple):
-    """The labels that the names of the images' folders indicate."""
+    """The labels that the images' folder names indicate."""
 
     labels: np.ndarray
-    """An int8 array of shape (rows,). It holds -1 where the names indicate no label, or contradict each other."""
+    """(rows,) int8: -1 where the names indicate no label or contradict each other."""
     certain: np.ndarray
-    """A boolean array of shape (rows,): whether the label comes from a word that unambiguously denotes a class."""
+    """(rows,) bool: whether the label comes from a word that unambiguously denotes a class."""
 
     def repeated(self, counts: np.ndarray) -> "FolderHints":
-        """Returns a copy with entry i repeated ``counts[i]`` times. ``counts`` is an integer array of shape (rows,)."""
+        """Returns a copy with entry i repeated ``counts[i]`` times. ``counts`` is (rows,) int."""
         return FolderHints(np.repeat(self.labels, counts), np.repeat(self.certain, counts))
 
 

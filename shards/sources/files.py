@@ -1,4 +1,4 @@
-"""The source files of a build: those below a local folder, or below a URL in a store.
+"""A build's source files: those below a local folder, or below a URL in a store.
 
 The same names yield the same bytes from disk and from a store, so shards do not depend on where the images are kept.
 Failures are handled differently, however. A file that cannot be read from disk is one bad image. A store that does not
@@ -51,7 +51,7 @@ SCRATCH_NAME = ".build_sources"
 
 
 class SourceFiles(Protocol):
-    """The files of a source. Picklable and thread-safe.
+    """A source's files. Picklable and thread-safe.
 
     A file's name is its path within the source, with ``/`` as separator.
     """
@@ -67,7 +67,7 @@ class SourceFiles(Protocol):
         """Names of the folders directly in ``folder``, sorted. Raises ``OSError`` if it cannot be read."""
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
-        """Yields (name, stamp) of each file below ``folder`` that is not hidden.
+        """Yields ``(name, stamp)`` for each file below ``folder`` that is not hidden.
 
         The stamp is ``None`` if finding it would take another request. Raises ``OSError`` if a folder cannot be read.
         """
@@ -91,11 +91,11 @@ class SourceFiles(Protocol):
         """Whether any of the files ``names`` exists. In a store, only a sample of them may be looked up."""
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """Returns up to ``most`` evenly spaced names of ``names`` that can be read cheaply even before
+        """Returns up to ``most`` of ``names``, evenly spaced, whose files can be read cheaply even before
         :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
-        """Returns name → stamp of each file that can hold several images.
+        """Maps the name of each file that can hold several images to its stamp.
 
         The name of an image in a container begins with the container's name and a slash. A container called ``""``
         contains all images of the source.
@@ -181,7 +181,7 @@ class LocalFiles(_OneImageEach):
 
 @dataclass(frozen=True, slots=True)
 class StoredFiles(_OneImageEach):
-    """Files below a URL of a store."""
+    """Files below a URL in a store."""
 
     url: str
     settings: RemoteSettings = field(default_factory=RemoteSettings.from_environment)
@@ -294,7 +294,7 @@ def unread(error: OSError, path: Path) -> RejectedImage:
 
 
 def require_size(num_bytes: int) -> None:
-    """Raises ``RejectedImage`` for a file of more than ``GLASS_MAX_IMAGE_BYTES`` bytes."""
+    """Raises ``RejectedImage`` for a file larger than ``GLASS_MAX_IMAGE_BYTES`` bytes."""
     if num_bytes > (most := limit("MAX_IMAGE_BYTES")):
         detail = f"{num_bytes:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
         raise RejectedImage("too_large", detail)

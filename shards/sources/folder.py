@@ -33,9 +33,9 @@ class _Found:
     stamps: dict[str, Stamp] = field(default_factory=dict)
     misnamed: list[str] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
-    """Suffix → number of files that were skipped."""
+    """Maps suffixes to the number of skipped files."""
     first_archive: str = ""
-    """The first archive that was skipped; ``""`` if none was."""
+    """The first skipped archive; ``""`` if none was skipped."""
     tables: list[str] = field(default_factory=list)
     """Tables that describe images in the folders, see ``shards.sources.metadata``."""
     lists: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class _Found:
     packed_tables: list[str] = field(default_factory=list)
     """Lists, and tables that may have embedded images, that were skipped because they are in archives."""
     skipped: frozenset[str] = frozenset()
-    """Images in folders that the user excluded by ``--skip``."""
+    """Images in folders that the user excluded with ``--skip``."""
 
 
 def read_folder(

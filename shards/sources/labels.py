@@ -1,8 +1,8 @@
-"""Determines what the values in a table's label columns mean.
+"""Interprets the values in a table's label columns.
 
 Labels are never guessed. Words have the meaning given in ``shards.sources.words``. The meaning of a number comes from
-its class name in the file or in the data set's card. If it has none, the name of the column decides, and failing that,
-the user. It is an error if two columns give different labels, or if the user and the file give a number different
+its class name in the file or in the data set's card. If it has none, the column name decides, and failing that, the
+user. It is an error if two columns give different labels, or if the user and the file assign a number to different
 classes.
 """
 
@@ -24,7 +24,7 @@ from shards.sources.words import Words, asked_class, plain_label, truth_of
 __all__ = ["NO_LABEL", "read_labels"]
 
 NO_LABEL = -1
-"""The value that marks a row without a label in an array of labels."""
+"""The value that marks a row without a label in a label array."""
 
 _MOST_VALUES = 12
 _EMPTY = frozenset({"", "nan", "none", "null"})
@@ -33,19 +33,19 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?|true|false")
 
 @dataclass(frozen=True)
 class _Column:
-    """The contents and meaning of a column of labels."""
+    """The contents and meaning of a label column."""
 
     name: str
     values: pa.DictionaryArray
     texts: Mapping[str, str]
-    """Maps each value to the name of its class in the file or the card. A value without such a name is mapped to
-    itself. Values that are not labels, such as "nan", are left out."""
+    """Maps each value to its class name in the file or the card. A value without such a name is mapped to itself.
+    Values that are not labels, such as "nan", are left out."""
     meanings: Mapping[str, int]
-    """Value → label. Omits values whose meaning is unknown."""
+    """Maps values to labels, omitting values whose meaning is unknown."""
     by: str
     """Where the meanings come from, as text for the user."""
     contested: str = ""
-    """A value for which the user gave a class that contradicts ``meanings``; ``""`` if there is none."""
+    """A value whose class as given by the user contradicts ``meanings``; ``""`` if there is none."""
 
     @property
     def unknown(self) -> list[str]:
@@ -68,7 +68,7 @@ class _Column:
         return int(np.flatnonzero(np.asarray(self.values.indices) == self.values.dictionary.index(value).as_py())[0])
 
     def shown(self, value: str) -> str:
-        """Text for the user: ``value``, and the name of its class if it has one."""
+        """Text for the user: ``value``, and its class name if it has one."""
         text = self.texts.get(value, value)
         return repr(value[:40]) if text == value else f"{value[:40]!r} ({text[:40]!r})"
 
@@ -81,11 +81,11 @@ def read_labels(
     shown: str,
     where: Callable[[int], str],
 ) -> tuple[np.ndarray, list[str]]:
-    """Reads the label ``columns`` of a table of strings. Returns the labels and notes on what the values mean.
+    """Reads the label ``columns`` of a string table. Returns the labels and notes on what the values mean.
 
     The labels are an int8 array of shape (rows,), with ``NO_LABEL`` for a row without a label. In messages, ``shown``
-    is the name of the table, and ``where(i)`` is row i. Raises ``Unclear`` if no column's values have a known meaning,
-    and ``InputError`` if two columns, or a column and the user, contradict each other.
+    stands for the table and ``where(i)`` for row i. Raises ``Unclear`` if no column's values have a known meaning, and
+    ``InputError`` if two columns, or a column and the user, contradict each other.
     """
     if not columns:
         raise Unclear(
@@ -116,9 +116,9 @@ def read_labels(
 
 
 def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str, str], shown: str) -> _Column:
-    """Determines what a column's values mean.
+    """Interprets a column's values.
 
-    Raises ``InputError`` if the class names contradict the name of the column.
+    Raises ``InputError`` if the class names contradict the column name.
     """
     encoded = values.combine_chunks().dictionary_encode()
     texts = {}
@@ -151,7 +151,7 @@ def _word(text: str, words: Words) -> int | None:
 def _spoken(text: str, column: str, words: Words) -> int | None:
     """Returns the label that a value denotes, or ``None`` if it denotes none.
 
-    A word denotes a label by itself; a number or boolean does so only through the name of its column.
+    A word denotes a label by itself; a number or boolean does so only in combination with its column name.
     """
     if (label := _word(text, words)) is not None:
         return label
@@ -160,7 +160,7 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
 
 
 def _labels_given(texts: Mapping[str, str], words: Words) -> dict[str, int]:
-    """Returns value → label for the numbers whose class the user gave.
+    """Returns the labels of the numbers whose class the user gave, keyed by value.
 
     If the user gave only one of 0 and 1 a class, the other one denotes the other class.
     """
@@ -180,9 +180,9 @@ def _labels_given(texts: Mapping[str, str], words: Words) -> dict[str, int]:
 
 
 def _require_as_given(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
-    """Raises ``InputError`` if the user gave a number one class but the file gives it the other.
+    """Raises ``InputError`` if the user and the file assign a number to different classes.
 
-    If another column has only the meanings that the user gave, does nothing, since the user may have meant that column.
+    Does nothing if all meanings in another column come from the user, since the user may have meant that column.
     """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):

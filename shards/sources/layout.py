@@ -1,4 +1,4 @@
-"""Determines the class, the split and the generator of images from the names of their folders.
+"""Infers the class, split and generator of images from their folder names.
 
 Names with a known meaning, anywhere on the path from the source to the image, give the class and the split. The
 generator is taken from the remaining names: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake``, ``fake/GEN/part-3``,
@@ -44,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders of a source and their meanings."""
+    """A source's folders and their meanings."""
 
     places: Mapping[Folder, Place]
     counts: Mapping[Folder, int]
@@ -93,7 +93,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
         beside = _beside_real(said, rules)
         said.update({folder: replace(said[folder], label=1, said_by=name) for folder, name in beside.items()})
-    # A name without a meaning that is no filler names something: a generator, a scene, or the whole source.
+    # A name that has no meaning and is not a filler names something: a generator, a scene, or the whole source.
     left = {f: [name for name in f if not meanings[name] and not meanings[name].is_filler] for f in said}
     shared = _shared_start([left[folder] for folder, place in said.items() if place.label is not None])
     places = {
@@ -144,7 +144,7 @@ def _require_real(folder: Folder, start: int) -> None:
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
     """Returns the split that the names on a folder's path indicate, or ``""`` if they indicate none.
 
-    If the user wants all splits drawn at random, always returns ``""``. Otherwise raises ``InputError`` if the path
+    If the user wants all splits assigned at random, always returns ``""``. Otherwise raises ``InputError`` if the path
     indicates two splits.
     """
     splits = list(dict.fromkeys(meanings[name].split for name in folder if meanings[name].split))
@@ -189,10 +189,11 @@ def _shared_start(names: Sequence[Sequence[str]]) -> int:
 
 
 def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRules) -> str:
-    """Returns the generator of a folder. ``left`` holds the names on its path that denote neither a class nor a split.
+    """Returns a folder's generator. ``left`` holds the names on its path that denote neither a class nor a split.
 
-    The first ``shared`` of these are common to all images, so they name the source. The generator is the next name, or
-    the last shared name if no other follows. A level given by the user (``--generator-level``) takes precedence.
+    The first ``shared`` of these are common to all images, so they name the source itself. The generator is the next
+    name, or the last shared name if no other follows. A level given by the user (``--generator-level``) takes
+    precedence.
     """
     if rules.generator_level is not None:
         return named_generator(folder, rules)

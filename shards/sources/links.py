@@ -22,7 +22,7 @@ def notes_on_links(root: Path, again: Sequence[tuple[str, str]], words: Words) -
     for link, way in again:
         names = [os.path.relpath(path, root) for path in (link, way)]
         labels = labels_by_folders([f"{name}/" for name in names], words).labels
-        # A folder inside the root has the class of its own place. Of two links to one outside, neither decides.
+        # A folder inside the root gets its class from its own path. For one outside, neither link takes precedence.
         if set(labels.tolist()) == {0, 1} and os.path.commonpath([inside, os.path.realpath(way)]) != inside:
             raise InputError(
                 f"{link} and {way} are links to the same folder, {os.path.realpath(link)}, once as real and once as "

@@ -31,9 +31,9 @@ _REAL_GENERATORS = {"", "real"}
 
 
 def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
-    """Reads a list of images. Its paths are relative to the folder of the list, which is the root of ``files``.
+    """Reads a list of images. Its paths are relative to the list's folder, which is the root of ``files``.
 
-    Raises ``InputError`` for a mistake in the list, giving its line if possible.
+    Raises ``InputError`` for a mistake in the list, naming the line if possible.
     """
     shown = files.where(path.name)
     rows = read_rows(path, shown)
@@ -73,7 +73,7 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
 
 
 def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:
-    """Returns the labels of a table and notes on them, as :func:`read_labels` does.
+    """Returns a table's labels and notes on them, as :func:`read_labels` does.
 
     Class names are taken from the table's schema and from ``card``. Raises the same errors as :func:`read_labels`, and
     ``InputError`` if the generator column shows that the labels are swapped.
@@ -107,14 +107,14 @@ def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
 
 
 def _generator_names(rows: TableRows) -> list[str]:
-    """Returns the values of the generator column. Numbers are replaced by their names in the file's schema, if any."""
+    """Returns the values in the generator column. Numbers are replaced by their names in the file's schema, if any."""
     column = rows.columns.generator
     names = rows.class_names.get(column, {})
     return [names.get(value.strip(), value) for value in rows.texts(column)]
 
 
 def splits_of(rows: TableRows, rules: SourceRules) -> list[str]:
-    """The split of each row, ``""`` if none is given. Raises ``InputError`` for a split that does not exist."""
+    """The split of each row, ``""`` if none is given. Raises ``InputError`` for an unknown split."""
     if not rules.given_split:
         return [""] * rows.table.num_rows
     found = []

@@ -45,14 +45,14 @@ class Described:
 
 @dataclass
 class Metadata:
-    """The rows of all metadata tables of a source."""
+    """The rows of all metadata tables in a source."""
 
     images: dict[str, Described] = field(default_factory=dict)
-    """Path of an image in the source → its row."""
+    """Maps image paths in the source to rows."""
     notes: list[str] = field(default_factory=list)
     unclear: list[tuple[Unclear, list[str]]] = field(default_factory=list)
-    """One pair for each table that gives no labels: (error that says why, images in that table). These images may still
-    be labelled by folder."""
+    """One pair for each table that gives no labels: (error that says why, the images that the table lists). These
+    images may still be labelled by folder."""
 
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
         """Returns notes on the tables that gave no labels.

@@ -24,13 +24,13 @@ _REMEDY = "correct it, or give --note, which overrides it"
 
 @dataclass(frozen=True, slots=True)
 class NoteFiles:
-    """The files of a source that hold its note. They are read only if the user gave no note by ``--note``."""
+    """The files in a source that hold its note. They are read only if the user gave no note with ``--note``."""
 
     files: SourceFiles
     names: tuple[str, ...] = ()
 
     def read(self) -> str:
-        """Returns the note, or ``""`` if there is no file. The notes of several files are joined, without repetitions.
+        """Returns the note, or ``""`` if there is no file. The notes in several files are joined, without duplicates.
 
         Raises ``InputError`` if a file cannot be read or holds no valid note, or if the joined note is too long.
         """
@@ -49,7 +49,7 @@ def note_beside(files: SourceFiles) -> NoteFiles:
     """Returns the note file in the root of ``files``, beside a list. The result is empty if there is none."""
     try:
         is_there = files.has_any([NOTE_NAME])
-    except InputError:  # a store may refuse to tell that a file is missing
+    except InputError:  # a store may refuse to say that a file is missing
         is_there = False
     return notes_among(files, [NOTE_NAME] if is_there else [])
 

@@ -1,4 +1,4 @@
-"""Reads the images of a source: a folder, an archive of a folder, or a list, either local or in a store."""
+"""Reads the images of a source: a folder or a list, either local or in a store, or a local archive of a folder."""
 
 import tempfile
 from collections.abc import Iterator
@@ -33,9 +33,9 @@ _MAX_LIST_BYTES = 64 << 30  # maximum size of a list on a web server, whatever l
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:
     """Reads the images of a source: a folder, an archive of a folder, or a list.
 
-    ``location`` is a local path or, except for archives, the URL of something in a store. Lists are recognised by their
-    suffix. Raises ``InputError`` if ``location`` is none of these, if labels or splits cannot be determined, or if a
-    word of ``--label`` or ``--skip`` occurs nowhere in the source.
+    ``location`` is a local path or, except for archives, a URL in a store. Lists are recognised by their suffix. Raises
+    ``InputError`` if ``location`` is none of these, if labels or splits cannot be determined, or if a word given with
+    ``--label`` or ``--skip`` occurs nowhere in the source.
     """
     rules = rules or SourceRules()
     sources = _read(location, rules)
@@ -46,7 +46,7 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
 
 
 def _unknown_generators(table: pa.Table, rules: SourceRules) -> list[str]:
-    """Returns a note on generated images with no folder at the level given by ``--generator-level``.
+    """Returns a note on generated images that have no folder at the level given by ``--generator-level``.
 
     Raises ``InputError`` if there is no folder at that level for any generated image.
     """
@@ -92,7 +92,7 @@ def _read_folder(files: LocalFiles, rules: SourceRules) -> SourceList:
 
 
 def _read_listed(files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]], rules: SourceRules) -> SourceList:
-    """Reads the images embedded in the tables of a folder or, if there are none, its image files.
+    """Reads the images embedded in a folder's tables or, if there are none, the folder's image files.
 
     ``listed`` yields all files below the folder.
     """

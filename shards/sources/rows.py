@@ -1,4 +1,4 @@
-"""Reads a table of images in CSV, JSON lines or Parquet: the columns whose names have a known meaning, as strings."""
+"""Reads an image table in CSV, JSON lines or Parquet: the columns whose names have a known meaning, as strings."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ __all__ = ["LIST_SUFFIXES", "TableRows", "csv_reader", "is_text_or_number", "rea
 
 LIST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _PLACE = "\0place"
-"""Name of an added column with the line or row number of each row in its file."""
+"""Name of an added column, which holds the line or row number of each row in the file."""
 
 _SEPARATORS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 1 << 16  # characters
@@ -47,13 +47,13 @@ class TableRows:
         return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
 
     def texts(self, column: str) -> list[str]:
-        """The values of a column; ``""`` for all rows if there is no such column."""
+        """The values in a column; ``""`` for all rows if there is no such column."""
         return self.table.column(column).to_pylist() if column else [""] * self.table.num_rows
 
 
 @contextmanager
 def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
-    """Context manager: yields a local path to one of the tables of a source, downloading it if necessary.
+    """Context manager: yields a local path to one of a source's tables, downloading it if necessary.
 
     Raises ``InputError`` if the table cannot be read.
     """
@@ -74,7 +74,7 @@ def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
 
 
 def read_rows(path: Path, shown: str) -> TableRows:
-    """Reads those columns of a table whose names have a known meaning. ``shown`` is the name of the table in messages.
+    """Reads those columns of a table whose names have a known meaning. ``shown`` is the table's name in messages.
 
     Raises ``Unclear`` if it has no path column, and ``InputError`` if it cannot be read.
     """
@@ -148,7 +148,7 @@ def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.Dic
 
 
 def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
-    """Yields (line number, row) of a CSV file. The header is counted as a line."""
+    """Yields ``(line number, row)`` for each row of a CSV file. The header counts as a line."""
     reader = csv_reader(file, lambda names: bool(find_columns(names, shown).path))
     reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
     _found(shown, list(reader.fieldnames))  # checks tables without rows too, and names that occur twice
@@ -159,7 +159,7 @@ def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
 
 
 def _json_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
-    """Yields (line number, object) of a file of JSON lines."""
+    """Yields ``(line number, object)`` for each object in a JSON lines file."""
     most = limit("MAX_JSON_BYTES")
     number = 0
     while line := file.readline(most + 1):

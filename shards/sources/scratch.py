@@ -13,7 +13,7 @@ __all__ = ["open_scratch", "require_room"]
 def open_scratch(out: Path) -> Path:
     """Returns the scratch folder, creating it if necessary. Removes temporary files left by a killed build.
 
-    The caller must hold the lock of ``out``.
+    The caller must hold the lock on ``out``.
     """
     scratch = out / SCRATCH_NAME
     scratch.mkdir(exist_ok=True)

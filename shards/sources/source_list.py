@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 UNKNOWN_GENERATOR = "unknown"
-"""Generator that is recorded for generated images whose generator is not known."""
+"""The generator recorded for generated images whose generator is unknown."""
 
 SOURCE_SCHEMA = pa.schema(
     [
@@ -34,7 +34,7 @@ SOURCE_SCHEMA = pa.schema(
         ("label", pa.int8()),
         ("generator", pa.string()),  # "" for real images
         ("group", pa.string()),  # "" for no group
-        ("split", pa.string()),  # "" if it is to be drawn
+        ("split", pa.string()),  # "" if it is to be assigned at random
     ]
 )
 
@@ -45,7 +45,7 @@ class SourceRules:
 
     words: Words = field(default_factory=Words)
     generator_level: int | None = None
-    """Depth of the folder that names the generator, 1 being directly below the source. ``None``: any depth."""
+    """Depth of the folder that names the generator, 1 being directly below the source. If ``None``, any depth."""
     given_split: bool = True
     """Whether splits given by folders, files or lists are kept. If not, all images are assigned to splits at random."""
 
@@ -63,11 +63,11 @@ class SourceList:
     notes: list[str] = field(default_factory=list)
     """Notes to show to the user before any image is read: how words were understood, and what was skipped."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    """Path → stamp, for files in a store whose listing included the stamps."""
+    """Maps paths to stamps, for files in a store whose listing included the stamps."""
     note_files: NoteFiles | None = None
-    """The source's note files; ``None`` means that there are none."""
+    """The source's note files; ``None`` if it has none."""
     groups: GroupList | None = None
-    """Groups of images by the SHA-256 of their files, in addition to the groups in ``table``."""
+    """Image groups by file SHA-256, in addition to the groups in ``table``."""
 
     def dataset_note(self) -> str:
         """Returns the note from the source's note files, or ``""`` if there are none. See :meth:`NoteFiles.read`."""
@@ -99,7 +99,7 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
 def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -> list[str]:
     """Returns notes if only some images have a given split, if a split lacks a class, or if no image is in ``train``.
 
-    ``remedy`` is the option with which all splits are drawn at random.
+    ``remedy`` is the option that assigns all splits at random.
     """
     kinds = Counter(zip(splits, labels, strict=True))
     given = [name for name in SPLITS if name in {split for split, _ in kinds}]

@@ -49,7 +49,7 @@ _GENERATED = (
     "artificial",
 )
 CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
-"""Word in lower case → label."""
+"""Maps words for the classes, in lower case, to labels."""
 
 CERTAIN = {"real": 0, "reals": 0, "generated": 1, "aigenerated": 1, "aigc": 1, "fake": 1, "fakes": 1}
 """Words that unambiguously denote a class. Others, such as ``photo``, ``human`` or ``ai``, may also denote a scene."""
@@ -68,7 +68,7 @@ SPLIT_WORDS = {name: name for name in SPLITS} | {
     "training": "train",
     "testing": "test",
 }
-"""Word in lower case → split."""
+"""Maps words for the splits, in lower case, to split names."""
 
 FILLERS = frozenset(
     [
@@ -101,12 +101,12 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def letters_of(name: str) -> list[str]:
-    """The words of a name in lower case, without numbers and punctuation."""
+    """The words in a name, in lower case, without numbers and punctuation."""
     return _WORD.findall(name.lower())
 
 
 def denied(words: Sequence[str]) -> set[int]:
-    """Returns the labels of the classes that a name's words negate, as in ``not_fake`` and ``nonfake``."""
+    """Returns the labels that a name's words negate, as in ``not_fake`` and ``nonfake``."""
     glued = (_GLUED.fullmatch(word) for word in words)
     found = {CLASS_WORDS[match["word"]] for match in glued if match}
     if not NEGATIONS.isdisjoint(words):

@@ -1,4 +1,4 @@
-"""Determines the meaning of names of folders, files and columns, and of label values.
+"""Interprets folder, file and column names, and label values.
 
 A name is split into alphabetic words. Numbers and fillers (words such as ``images``, which say nothing) are ignored.
 The name has a meaning only if all remaining words do: ``0_real``, ``AI_generated_images`` and ``train-fake`` have one,
@@ -50,7 +50,7 @@ def plain_label(text: str) -> str:
 
 
 def words_of_field(name: str) -> list[str]:
-    """The words in the name of a column or field, in lower case: ``isNotFake`` → ``["is", "not", "fake"]``."""
+    """The words in a column or field name, in lower case: ``isNotFake`` → ``["is", "not", "fake"]``."""
     return letters_of(re.sub(r"([a-z])([A-Z])", r"\1 \2", name))
 
 
@@ -104,9 +104,9 @@ class Words:
     """The built-in words plus those that the user gave. Picklable."""
 
     given: Mapping[str, int] = field(default_factory=dict)
-    """Word in lower case → label, from ``--label``. These words take precedence over the built-in ones."""
+    """Maps lower-case words to labels, from ``--label``. These words take precedence over the built-in ones."""
     skipped: frozenset[str] = frozenset()
-    """Names of folders, in lower case, whose images are skipped, from ``--skip``."""
+    """Lower-case names of folders whose images are skipped, from ``--skip``."""
     matched: set[str] = field(default_factory=set, compare=False, repr=False)
     """The words of ``given`` and ``skipped`` that have occurred in names and values so far."""
 
@@ -124,7 +124,7 @@ class Words:
         return plain in self.skipped
 
     def require_matched(self) -> None:
-        """Raises ``InputError`` if a word of ``--label`` or ``--skip`` occurs nowhere in the source.
+        """Raises ``InputError`` if a word given with ``--label`` or ``--skip`` occurs nowhere in the source.
 
         Such a word is misspelt, or is meant for another source.
         """
@@ -141,7 +141,7 @@ class Words:
             )
 
     def of_name(self, name: str) -> Meaning:
-        """Returns the meaning of the name of a folder, or of a file name without its suffix."""
+        """Returns the meaning of a folder name, or of a file name without its suffix."""
         plain = name.strip().lower()
         if (label := self.given_label(plain)) is not None:
             return Meaning(label, is_given=True)
@@ -172,7 +172,7 @@ class Words:
         return Meaning(label)
 
     def of_value(self, text: str) -> int | None:
-        """Returns the label that a value in a table or a tar's member denotes, or ``None`` if it denotes none.
+        """Returns the label that a value in a table or tar member denotes, or ``None`` if it denotes none.
 
         A number denotes a label only if the user gave it a class.
         """

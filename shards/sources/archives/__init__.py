@@ -1,1 +1,1 @@
-"""Archives as sources: lists their members, and reads images from them without unpacking them."""
+"""Archives as sources: lists their members, and reads images without unpacking the archives."""

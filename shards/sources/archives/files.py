@@ -1,7 +1,7 @@
-"""Source files of a build that lie in a folder, in archives in that folder, or in a single archive.
+"""A build's source files in a folder, in the archives within that folder, or in a single archive.
 
-The offsets of a zip's or tar's members are listed once, and members are read directly. A gzipped tar can only be read
-from the beginning, so it is first unpacked to a plain tar in the output folder.
+Members of zips and plain tars are read directly, at offsets that are listed once. A gzipped tar can only be read from
+the beginning, so it is first unpacked to a plain tar in the output folder.
 """
 
 import gzip
@@ -28,13 +28,13 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A zip or tar among the files of a source."""
+    """A zip or tar among a source's files."""
 
     found: OpenedAs
     opened: OpenedAs
     """The file from which its members are read: the archive itself, or the plain tar to which it was unpacked."""
     num_unpacked: int = 0
-    """Size in bytes of the unpacked tar up to the end of its last member; 0 for a zip."""
+    """Size of the unpacked tar in bytes, up to the end of its last member; 0 for a zip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class PackedFiles:
     root: Path
     archives: Mapping[str, Archive]
     members: Mapping[str, PackedMember]
-    """Path within the source → member."""
+    """Maps paths within the source to members."""
 
     @property
     def _loose(self) -> LocalFiles:
@@ -145,8 +145,8 @@ def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Cal
 def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advance: Callable[[int], object]) -> None:
     """Decompresses the tar ``source``, and writes the first ``length`` decompressed bytes to ``plain``.
 
-    ``ends`` holds the sorted offsets in ``plain`` at which members end. After each step, ``advance`` is called
-    with the number of members that the step completed.
+    ``ends`` holds the sorted offsets in ``plain`` at which members end. ``advance`` is called after each step with the
+    number of members that the step completed.
     """
     written = 0
     with open_regular(source) as file, gzip.GzipFile(fileobj=file) as packed:

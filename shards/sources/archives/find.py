@@ -1,4 +1,4 @@
-"""Finds the archives among the files of a source, and decides which are read, skipped or refused."""
+"""Finds the archives among a source's files, and decides which to read, skip or reject."""
 
 import os
 import re
@@ -30,7 +30,7 @@ Members = Sequence[tuple[str, PackedMember]]
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether ``name`` has the suffix of an archive or of one part of a split archive."""
+    """Whether ``name`` ends with an archive suffix, such as ``.zip``, or that of a split-archive part."""
     return _ARCHIVE.search(name) is not None
 
 
@@ -42,10 +42,9 @@ def without_archive_suffix(name: str) -> str:
 def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Members] | None:
     """Opens the archive ``path`` and lists its members.
 
-    ``name`` is the path of the archive within the source. Notes for the user are appended to ``notes``. Returns
-    ``None`` if the file's content is not that of an archive, or if it is a tar of labelled samples. Raises
-    ``InputError`` if the archive is split, encrypted or damaged, or if its format is neither zip nor tar (plain or
-    gzipped).
+    ``name`` is the archive's path within the source. Notes for the user are appended to ``notes``. Returns ``None`` if
+    the file is not really an archive, or if it is a tar of labelled samples. Raises ``InputError`` if the archive is
+    split, encrypted or damaged, or if its format is neither zip nor tar (plain or gzipped).
     """
     plain = path.name.lower()
     if _PART.search(plain) or (plain.endswith(".zip") and _has_parts(path)):
@@ -119,9 +118,9 @@ class FoundArchives:
     def take(self, name: str) -> list[str] | None:
         """Opens the archive ``name`` and returns the names of the files in it, or ``None`` if it is not an archive.
 
-        Returns ``[]`` if the archive is skipped. It is skipped if its unpacked files are beside it. An unreadable
-        archive is skipped if a folder with the same name is beside it. Otherwise raises the same errors as
-        :func:`open_archive`, and ``InputError`` if only some of the archive's files have been unpacked.
+        Returns ``[]`` if the archive is skipped: because its unpacked files are beside it, or because it is unreadable
+        and a folder with the same name is beside it. Otherwise raises the same errors as :func:`open_archive`, and
+        ``InputError`` if only some of the archive's files have been unpacked.
         """
         path = self.root / name if name else self.root
         try:

@@ -23,7 +23,7 @@ ZIP_HEADER_BYTES = _ZIP_HEADER.size
 
 @dataclass(frozen=True, slots=True)
 class OpenedAs:
-    """An archive, identified by its path and by its stamp at the time when its members were listed."""
+    """An archive, identified by its path and by its stamp when its members were listed."""
 
     path: Path
     stamp: Stamp
@@ -43,10 +43,10 @@ class PackedMember:
     num_packed: int
     num_bytes: int
     crc32: int | None = None
-    """Checksum of its bytes; ``None`` in a tar, which has no checksums."""
+    """CRC-32 of the file's bytes; ``None`` in a tar, which does not store one."""
     deflated: bool = False
     fault: tuple[str, str] | None = None
-    """(reason, detail) of the rejection for a member that must not be read, or ``None`` if it may be read."""
+    """``(reason, detail)`` of the rejection if the member must not be read, otherwise ``None``."""
 
 
 def plain_name(name: str) -> str:
@@ -60,7 +60,7 @@ def is_unsafe(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or one of its folders is hidden, like the files that macOS adds to a zip."""
+    """Whether a file or a folder on its path is hidden, like the files that macOS adds to zips."""
     return name.startswith(".") or "/." in name
 
 
@@ -113,7 +113,7 @@ def _exactly(file: BinaryIO, length: int) -> bytes:
 
 
 def _inflated(packed: bytes, member: PackedMember) -> bytes:
-    """Decompresses ``packed``, but only up to one byte more than declared: enough to see that the length is false."""
+    """Decompresses ``packed``, but at most one byte more than the declared size: enough to detect a false one."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         return inflater.decompress(packed, member.num_bytes + 1)

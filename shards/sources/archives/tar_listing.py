@@ -1,4 +1,4 @@
-"""Lists the members of tars, plain or gzipped, in which the folders of the images give the classes.
+"""Lists the members of plain or gzipped tars whose folder names give the image classes.
 
 Tars of labelled samples are indexed by ``shards.adopt`` instead.
 """
@@ -18,7 +18,7 @@ __all__ = ["list_tar_members"]
 
 _LABEL_SUFFIXES = (".cls", ".json")
 _LOOKED_AT = 1000
-"""Number of leading members to examine. If they are labelled samples, the rest of the tar is not listed."""
+"""Number of members at the start of a tar to examine. If they are labelled samples, the rest is not listed."""
 
 Members = list[tuple[str, PackedMember]]
 
@@ -63,7 +63,7 @@ def _members(path: Path, archive: str, unread: list[str], gzipped: bool) -> Iter
 
 
 def _are_samples(members: Members) -> bool:
-    """Whether for more than half of the images there is a ``.cls`` or ``.json`` member with the same key."""
+    """Whether more than half of the images have a ``.cls`` or ``.json`` member with the same key."""
     images, labels = [], set()
     for name, _ in members:
         folder, _, base = name.rpartition("/")

@@ -57,7 +57,7 @@ def _has_size(path: Path, num_bytes: int) -> bool:
 
 
 def _has_bytes(path: Path, archive: OpenedAs, member: PackedMember) -> bool:
-    """Whether a file has the bytes of a member; ``False`` if the file or the member cannot be read.
+    """Whether a file has the same bytes as a member; ``False`` if either of them cannot be read.
 
     Raises ``MachineTrouble`` if the disk fails.
     """

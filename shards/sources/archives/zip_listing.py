@@ -25,7 +25,7 @@ _OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: 
 
 
 def join_parts(path: Path) -> str:
-    """The error message for a split zip of which ``path`` is one part."""
+    """The error message for ``path``, one part of a split zip. It says how to join the parts."""
     whole = path.with_suffix(".zip").name
     if path.suffix[1:].isdecimal():
         how = f"cat {path.stem}.[0-9]* > whole.zip"
@@ -38,7 +38,7 @@ def join_parts(path: Path) -> str:
 
 
 def has_zip_end(path: Path) -> bool:
-    """Whether a file ends with a zip's central directory, whatever it begins with.
+    """Whether a file ends with a zip's central directory, however it begins.
 
     Raises ``OSError`` if it cannot be read.
     """
@@ -56,7 +56,7 @@ def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
         infos, directory = read_or_end(path, lambda: _directory(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    # Errors that zipfile itself raises for senseless directories.
+    # Errors that zipfile itself raises for nonsensical directories.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, ArithmeticError, LookupError) as error:
         raise InputError(f"{path} is not a zip or is cut off ({error}): download it again or leave it out") from error
     found = []
@@ -89,8 +89,8 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
 def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
     """Reads the end-of-central-directory record of a zip.
 
-    Returns (index of this part, size of the central directory in bytes, upper bound on the directory's offset), or
-    ``None`` if the file is not a zip.
+    Returns ``(part index, size of the central directory in bytes, upper bound on the directory's offset)``, or ``None``
+    if the file is not a zip.
     """
     size = file.seek(0, 2)
     start = file.seek(max(size - _LONGEST_END, 0))
@@ -107,7 +107,7 @@ def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """The name of a member, with slashes between folders, and decoded as UTF-8 if possible.
+    """A member's name, with slashes between folders, and decoded as UTF-8 if possible.
 
     Some Windows tools write backslashes. Some Unix tools write UTF-8 without setting the flag for it, and ``zipfile``
     decodes such names as code page 437.

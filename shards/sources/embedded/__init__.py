@@ -1,1 +1,1 @@
-"""Images embedded in tables: Parquet files, and the Arrow files of the ``datasets`` library."""
+"""Images embedded in tables: Parquet files, and the ``datasets`` library's Arrow files."""

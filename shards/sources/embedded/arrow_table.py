@@ -27,13 +27,13 @@ __all__ = ["MappedArrowTable", "StoredArrowTable"]
 _BATCH_BYTES = 4 << 20
 """About this many bytes of images are yielded at a time."""
 _FORGET_BYTES = 64 << 20
-"""Number of bytes of a memory-mapped file to read before releasing their memory. Checked only after each batch."""
+"""Number of bytes to read from a memory-mapped file before releasing their memory. Checked only after each batch."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
 """The end mark: the last bytes of every complete Arrow stream."""
 
 
 class _Arrow:
-    """Methods shared by the tables in Arrow streams."""
+    """Methods shared by tables in Arrow streams."""
 
     schema: pa.Schema
     _shown: str
@@ -83,7 +83,7 @@ class _Arrow:
             self._forget(message.body.size)
 
     def _source(self) -> pa.Buffer | pa.NativeFile:
-        """The bytes of the file from its beginning."""
+        """The file's bytes from its beginning."""
         raise NotImplementedError
 
     def _forget(self, num_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Finds the column that holds the images of a table."""
+"""Finds the image column of a table."""
 
 import pyarrow as pa
 
@@ -14,12 +14,12 @@ IMAGE_COLUMNS = (
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Whether the values of the type are bytes of variable length."""
+    """Whether ``kind`` is a variable-length binary type."""
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _is_image(kind: pa.DataType) -> bool:
-    """Whether the type is the struct that the ``datasets`` library uses for an image: its bytes and a path.
+    """Whether ``kind`` is the struct that the ``datasets`` library uses for an image: its bytes and a path.
 
     Reads the names of all fields, so that invalid UTF-8 in a name raises an error here rather than later.
     """
@@ -29,7 +29,7 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
-    """Returns the name of the column that holds the images, or ``""`` if there is none.
+    """Returns the name of the image column, or ``""`` if there is none.
 
     ``has_paths`` says whether another column gives file paths. If so, a column of plain bytes is used only if its name
     is in ``IMAGE_COLUMNS``. Raises ``InputError`` if several columns qualify, or if a column holds lists of images.
@@ -59,7 +59,7 @@ def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
 
 
 def bytes_of(column: pa.Array) -> pa.Array:
-    """The bytes in a column of images, null for rows without an image."""
+    """The image bytes in a column; null for rows without an image."""
     if not pa.types.is_struct(column.type):
         return column
     names = [column.type[place].name for place in range(column.type.num_fields)]

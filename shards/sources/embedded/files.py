@@ -1,4 +1,4 @@
-"""Presents the images embedded in tables as files of a source, named by table and row: ``train.parquet/000000123``.
+"""Presents images embedded in tables as source files, named by table and row: ``train.parquet/000000123``.
 
 A table can only be read from front to back, but a build reads images in random order. The images of each table are
 therefore first copied to a separate file in the build's folder.
@@ -40,7 +40,7 @@ class ImageTable:
     name: str
     """The table file's path within the source."""
     column: str
-    """The column that holds the images."""
+    """Name of the image column."""
     num_rows: int
     num_bytes: int
     """Total size of all columns in bytes, as declared in the file."""
@@ -60,12 +60,12 @@ def row_name(table: str, row: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedFiles:
-    """The images embedded in tables, presented as files of a source."""
+    """Images embedded in tables, presented as source files."""
 
     files: SourceFiles
     """The files that contain the tables."""
     tables: Mapping[str, ImageTable]
-    """Name of a table → table."""
+    """Maps table names to tables."""
     spools: Path | None = None
     """Folder with the copied images; ``None`` before :meth:`prepared`."""
 
@@ -151,7 +151,7 @@ class EmbeddedFiles:
 def _spool(
     files: SourceFiles, table: ImageTable, folder: Path, advance: Callable[[int], object], stopped: threading.Event
 ) -> None:
-    """Copies the images of a table to one file in ``folder``. Raises ``InputError`` if the table has changed."""
+    """Copies a table's images to one file in ``folder``. Raises ``InputError`` if the table has changed."""
     found = 0
 
     def counted(batches: Iterable[pa.Array]) -> Iterator[pa.Array]:

@@ -1,4 +1,4 @@
-"""Finds the tables with embedded images among the files of a source, and reads their other columns."""
+"""Finds the tables with embedded images among a source's files, and reads their other columns."""
 
 import re
 from collections import Counter
@@ -29,11 +29,11 @@ from shards.sources.words import Words
 __all__ = ["FoundTable", "Listed", "folder_of", "look_into", "missing_parts", "saved_tables", "tables_among"]
 
 Listed = tuple[str, Stamp | None]
-"""(name of a file, its stamp or ``None`` if the listing gave none)."""
+"""``(file name, stamp)``. The stamp is ``None`` if the listing gave none."""
 
 _FEW_IMAGES = 100
 """A folder with more image files than this is read as a folder of images, even if it contains tables. With fewer, the
-image files may just be illustrations of a data set card."""
+image files may just be illustrations for a data set card."""
 _STATE = "state.json"
 _LEAST_BYTES = 1 << 14
 """Tables with at least this many bytes per row are assumed to hold images. All others are searched for an image."""
@@ -46,12 +46,12 @@ _NOT_INSIDE = (
     "its column of images holds only paths to files on its author's machine: write it again with the images inside "
     "(datasets does so in push_to_hub and save_to_disk), or give the folder of the files"
 )
-"""The end of an error message about a table without embedded images: the cause and the remedy."""
+"""The end of an error message about a table without embedded images. It gives the cause and the remedy."""
 
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table with a column of images, and its other columns."""
+    """A table with an image column, and its other columns."""
 
     images: ImageTable
     texts: pa.Table
@@ -62,7 +62,7 @@ class FoundTable:
 
 
 def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
-    """Returns the names of the tables among the ``listed`` files of a folder, and all entries read from ``listed``.
+    """Returns the names of the tables among a folder's ``listed`` files, and all entries read from ``listed``.
 
     Once more than ``_FEW_IMAGES`` image files have been seen, stops reading ``listed`` and returns no names. Opens no
     table.
@@ -128,7 +128,7 @@ def folder_of(name: str, words: Words) -> Folder:
     """Returns the folder names on a table's path, followed by the table's own name as if it were a folder.
 
     Numbers and words such as ``part`` are removed from the file name. If the file name ends with a split, the split
-    becomes a folder of its own: ``ai-train`` → ``ai``, ``train``.
+    becomes a separate folder: ``ai-train`` → ``ai``, ``train``.
     """
     path = PurePosixPath(name)
     numbered = _OF_MANY.fullmatch(path.stem)
@@ -139,7 +139,7 @@ def folder_of(name: str, words: Words) -> Folder:
 
 
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
-    """Opens the tables ``names`` and returns those with a column of images.
+    """Opens the tables ``names`` and returns those with an image column.
 
     Raises ``InputError`` if a table cannot be read, or if no row of any table holds an image. A single row without an
     image, as written by img2dataset, is not an error here: the build rejects it.
@@ -152,7 +152,7 @@ def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
 
 
 def _look_into(files: SourceFiles, name: str) -> FoundTable | None:
-    # Request the stamp as for reading the images, since a listing may give a different one.
+    # Request the stamp here, as when the images are read, since a listing may give a different one.
     shown, stamp = files.where(name), files.stamp(name)
     with open_table(files, name) as table, reading(shown):  # catches values that are not UTF-8, impossible dates
         columns = find_columns([field.name for field in table.schema if is_text_or_number(field.type)], shown)

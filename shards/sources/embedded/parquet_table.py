@@ -38,8 +38,8 @@ class ParquetTable:
             yield bytes_of(batch.column(0))
 
     def num_bytes(self) -> int:
-        # Of groups, not of their columns: asking for one aborts the process where a damaged footer gives it another
-        # type than its schema, or statistics that do not fit (pyarrow 26).
+        # Sums row groups, not their columns: asking for a column aborts the process if a damaged footer gives it a type
+        # that differs from the schema's, or statistics that do not fit (pyarrow 26).
         metadata = self._file.metadata
         return sum(max(metadata.row_group(number).total_byte_size, 0) for number in range(metadata.num_row_groups))
 
@@ -58,5 +58,6 @@ class ParquetTable:
         return bytes_of(next(each(read, self._shown)).column(0))[0]
 
     def _leaf(self, column: str) -> str:
-        """Returns the leaf column with the images' bytes. Reading only this column skips the images' paths."""
+        """Returns the name of the leaf column with the image bytes. Reading only this column skips the images'
+        paths."""
         return f"{column}.bytes" if pa.types.is_struct(self.schema.field(column).type) else column

@@ -1,7 +1,7 @@
-"""Reads tables with embedded images: Parquet files, as on most of the Hugging Face hub, and ``datasets.save_to_disk``.
+"""Reads tables with embedded images: Parquet files, and folders written by ``datasets.save_to_disk``.
 
-Labels, generators and splits are taken from the tables' columns. If no column gives labels, they are taken from the
-names of folders and files, as for a folder of images.
+Labels, generators and splits are taken from the tables' columns. If no column gives labels, they are taken from folder
+and file names, as for a folder of images.
 """
 
 from bisect import bisect_right
@@ -42,7 +42,7 @@ class _Rows(TableRows):
     """The rows of several tables, concatenated."""
 
     def __init__(self, shown: str, tables: Sequence[FoundTable], files: SourceFiles) -> None:
-        """Raises ``InputError`` if the schemas of two tables name the classes of a column differently."""
+        """Raises ``InputError`` if two tables' schemas give a column different class names."""
         names = list(dict.fromkeys(name for table in tables for name in table.texts.column_names))
         everywhere = [name for name in names if all(name in table.texts.column_names for table in tables)]
         found = find_columns(names, shown)
@@ -88,11 +88,10 @@ def _class_names(tables: Sequence[FoundTable], files: SourceFiles) -> ClassNames
 def read_embedded(
     files: SourceFiles, names: Sequence[str], rules: SourceRules, listed: Sequence[Listed] = ()
 ) -> SourceList | None:
-    """Reads the images embedded in the tables ``names``. Returns ``None`` if no table has a column of images.
+    """Reads the images embedded in the tables ``names``. Returns ``None`` if no table has an image column.
 
-    ``listed`` holds the files in the folder of the tables; it is empty if the source is a single table. Raises
-    ``InputError`` if a table cannot be read, if labels cannot be determined or contradict each other, or if a class is
-    missing.
+    ``listed`` holds the files in the tables' folder; it is empty if the source is a single table. Raises ``InputError``
+    if a table cannot be read, if labels cannot be determined or contradict each other, or if a class is missing.
     """
     wanted = saved_tables(files, names, {name for name, _ in listed})
     tables = look_into(files, wanted)
@@ -180,7 +179,7 @@ def _labels(
 
 
 def _skipped_note(listed: Sequence[Listed], tables: set[str]) -> list[str]:
-    """Returns a note on those ``listed`` files that were skipped although they may hold or describe images.
+    """Returns a note on ``listed`` files that were skipped although they may hold or describe images.
 
     Returns ``[]`` if there are none.
     """

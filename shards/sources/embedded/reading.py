@@ -1,4 +1,4 @@
-"""Determines whether an error while reading a table is the fault of the table or of something else."""
+"""Attributes errors raised while reading a table to the table itself, or to the disk or machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A file with the images of one table, readable in any order: an Arrow file with one batch per image.
+"""A file with one table's images, readable in any order: an Arrow file with one batch per image.
 
 Opening a file of 100,000 images takes 13 ms. Reading an image takes 20 µs more than reading only its bytes
 (docs/LOG.md).

@@ -1,4 +1,4 @@
-"""Tables with embedded images, read from front to back: Parquet files, and Arrow files of the ``datasets`` library."""
+"""Tables with embedded images, read from front to back: Parquet files, and the ``datasets`` library's Arrow files."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -46,10 +46,10 @@ class TableFile(Protocol):
 
 @contextmanager
 def open_table(files: SourceFiles, name: str, piece_bytes: int = 0) -> Iterator[TableFile]:
-    """Context manager: opens a table among the files of a source.
+    """Context manager: opens one of a source's tables.
 
     If ``piece_bytes`` is given, columns are read in pieces of that size, which are not kept in memory. This is meant
-    for columns of images. Raises ``InputError`` if the file is not a table.
+    for image columns. Raises ``InputError`` if the file is not a table.
     """
     shown, is_parquet = files.where(name), name.lower().endswith(".parquet")
     source: Path | RangeFile
