@@ -1,4 +1,4 @@
-"""Findings from the audit of metadata, with advice."""
+"""Turns the result of the metadata audit into findings with advice."""
 
 from collections.abc import Iterable, Sequence
 
@@ -28,8 +28,9 @@ _MOST_LISTED = 3
 def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, equalised: str = "") -> list[Finding]:
     """Returns the findings of ``audit``; there is always at least one.
 
-    ``audit`` is the result of :func:`glass.auditing.metadata_audit.audit_metadata` for ``real`` and ``generated``
-    images. ``equalised`` states how the build reduced differences between the classes, as in ``dataset.json``.
+    ``audit`` is the result of :func:`glass.auditing.metadata_audit.audit_metadata`. ``real`` and ``generated`` are the
+    numbers of images in the two classes. ``equalised`` states how the build reduced differences between the classes, as
+    in ``dataset.json``.
     """
     if audit is None and not (real and generated):
         kind = "real" if real else "generated"
@@ -55,7 +56,7 @@ def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, eq
 
 
 def below_guessing(aurocs: Iterable[float]) -> bool:
-    """Whether one of ``aurocs`` is so far below chance that it needs an explanation."""
+    """Whether any of ``aurocs`` is so far below chance that it needs an explanation."""
     return any(auroc < _CLEARLY_BELOW for auroc in aurocs)
 
 

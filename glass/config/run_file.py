@@ -1,4 +1,4 @@
-"""Writes a run's settings to a TOML file (``run.toml``, in every run), and reads such files for ``--config``.
+"""Writes a run's settings to a TOML file (each run has a ``run.toml``), and reads such files for ``--config``.
 
 TOML has no null, so None is written as "none", as on the command line.
 """
@@ -28,7 +28,7 @@ HEAD = """\
 
 
 def run_file_text(config: RunConfig) -> str:
-    """The text of ``run.toml`` for ``config``, with all of its settings.
+    """Returns the text of ``run.toml``, with all settings in ``config``.
 
     Raises ``InputError`` if a setting contains text that cannot be encoded as UTF-8.
     """

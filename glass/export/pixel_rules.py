@@ -1,8 +1,8 @@
 """Records what determined the pixels that a model was trained on: rules, decoder versions, and digests of test pixels.
 
 Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink images, but most updates
-change no pixels. Therefore, the record holds not only the versions but also digests of the pixels that they decode and
-shrink from one small JPEG. The digests show whether an update changes pixels.
+change no pixels. Therefore, the record also holds digests of the pixels that these versions decode and shrink from one
+small JPEG. The digests show whether an update changes pixels.
 """
 
 import base64
@@ -53,10 +53,10 @@ class PixelRecord(TypedDict):
 
     rules_version: int
     decoders: dict[str, Any]
-    """Name of a decoder → its version."""
+    """Maps each decoder to its version."""
     probe: dict[str, Any]
-    """Name of a decoder → digest of the test file's pixels as decoded by it; ``global_view`` → digest of two global
-    views made from these pixels."""
+    """Maps each decoder to the digest of the test file's pixels as it decodes them, and ``global_view`` to the digest
+    of two global views made from such pixels."""
 
 
 class DecoderWarning(UserWarning):
@@ -65,7 +65,7 @@ class DecoderWarning(UserWarning):
 
 @cache
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
-    """Returns the record for ``config.json`` of an exported model: rules, decoders, and digests of test pixels.
+    """Returns the record for an exported model's ``config.json``: rules, decoders, and digests of test pixels.
 
     ``loader`` determines how the model's crops are decoded. If a GPU decodes them, the record lists that decoder too,
     under the key ``crops``, because it may produce different pixels.

@@ -1,6 +1,6 @@
-"""Percentile intervals for every metric by resampling scenes, and paired differences of two models.
+"""Percentile intervals for every metric by resampling scenes, and paired differences between two models.
 
-1,000 draws of 1,000 samples take about a tenth of a second, see ``glass.measure.weighted_metrics``.
+1,000 draws of 1,000 samples take about a tenth of a second; see ``glass.measure.weighted_metrics``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ def bootstrap_intervals(
     groups: Sequence[str] | Array | None = None,
     threshold: float = 0.5,
 ) -> dict[str, list[float] | None]:
-    """Returns the 95 % percentile interval ``[low, high]`` of every metric of ``binary_metrics``, or None if undefined.
+    """Returns the 95 % percentile interval ``[low, high]`` of every metric in ``binary_metrics``, or None if undefined.
 
     ``label`` and ``probability`` are (n,), and ``groups`` holds n group names. *Scenes* are resampled, with
     replacement: all samples of a group are drawn together. Errors on images of one scene are correlated, so treating
@@ -95,7 +95,7 @@ def _table(label: Array, probability: Array, threshold: float, groups: Sequence[
 
 
 def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
-    """Returns an (n,) int64 array with the scene index of each of the n = ``count`` samples.
+    """Returns the scene index of each of the n = ``count`` samples, (n,) int64.
 
     Samples in the same group share an index; a sample without a group forms a scene of its own.
     """

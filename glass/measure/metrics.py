@@ -45,11 +45,11 @@ class ReliabilityBin(TypedDict):
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
-    """Returns the metrics listed in ``METRIC_NAMES`` as floats. Undefined metrics are None; without samples, all of
-    them are.
+    """Returns the metrics listed in ``METRIC_NAMES`` as floats. Undefined metrics are None, as are all metrics if there
+    are no samples.
 
-    ``label`` (n,) must contain only 0 and 1, and ``probability`` (n,) only values in [0, 1]; raises ``ValueError`` if
-    they do not. An image is flagged as generated if its probability is at least ``threshold``. For the definitions, see
+    Raises ``ValueError`` unless ``label`` (n,) contains only 0 and 1, and ``probability`` (n,) only values in [0, 1].
+    An image is flagged as generated if its probability is at least ``threshold``. For the definitions, see
     :func:`glass.measure.weighted_metrics.weighted_metrics`.
     """
     label, probability = checked_samples(label, probability)
@@ -62,9 +62,9 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
 def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc | None:
     """Returns the ROC curve from (0, 0) to (1, 1), in order of descending threshold; None if only one class is present.
 
-    Points in the interior of straight segments are omitted. If more than ``max_points`` points remain, about
-    ``max_points`` of them are kept, evenly spaced along the curve. The threshold of each point is a value of
-    ``probability``. The first point is the exception: its threshold is 1 + the highest probability, above every score.
+    Points inside straight segments are omitted. If more than ``max_points`` points remain, about ``max_points`` of them
+    are kept, evenly spaced along the curve. Each point's threshold is a value in ``probability``, except for the first:
+    its threshold is 1 + the highest probability, above every score.
     """
     label, probability = checked_samples(label, probability)
     if not 0 < label.sum() < len(label):

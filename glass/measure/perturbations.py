@@ -1,4 +1,4 @@
-"""Defines the perturbations of test images that are used to measure a detector's robustness.
+"""Defines the perturbations that are applied to test images to measure a detector's robustness.
 
 They are those commonly reported in the literature (JPEG, WebP, blur, resizing, noise, saving twice), plus two chains
 that imitate images shared on the web. All random choices are seeded with the image's content id, so a perturbation
@@ -99,7 +99,7 @@ def _grid() -> list[Perturbation]:
 
 
 PERTURBATIONS: dict[str, Perturbation] = {row.name: row for row in _grid()}
-"""Name → perturbation, in the order of the robustness table."""
+"""Maps names to perturbations, in the order of the robustness table."""
 
 
 def chosen_rows(patterns: Sequence[str]) -> list[Perturbation]:

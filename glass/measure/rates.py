@@ -56,7 +56,7 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
 def metric_intervals(
     label: Array, probability: Array, draws: int, seed: int, groups: Sequence[str] | Array | None, threshold: float
 ) -> dict[str, list[float] | None]:
-    """Returns the interval of every metric, from :func:`rate_interval` for proportions of images and from the bootstrap
+    """Returns each metric's interval, from :func:`rate_interval` for proportions of images and from the bootstrap
     otherwise.
 
     For some proportions, the threshold or the denominator is itself random (detection rate at a low false-alarm rate,

@@ -83,13 +83,13 @@ def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
 
 
 def robustness_path(run: Path, split: str, variant: str = "") -> Path:
-    """Returns the path of ``robustness-<split>.json``, which holds the table of ``glass robustness``. ``variant`` is as
-    in :func:`evaluation_path`."""
+    """Returns the path of ``robustness-<split>.json``, which holds the robustness table. ``variant`` is as in
+    :func:`evaluation_path`."""
     return _path(run, ROBUSTNESS, split, variant)
 
 
 def write_evaluation(run: Path, document: Evaluation, table: pa.Table, variant: str = "") -> None:
-    """Writes the document and the table of predictions, each atomically.
+    """Writes the document and the prediction table, each atomically.
 
     Any older document is deleted first, and the new one is written last, so a document never lies next to predictions
     from a different evaluation.
@@ -122,7 +122,7 @@ def evaluation_in(path: Path) -> Evaluation:
 
 
 def write_robustness(path: Path, document: Robustness) -> None:
-    """Writes the table to ``path``, atomically."""
+    """Atomically writes the table to ``path``."""
     write_document(path, document, Robustness)
 
 

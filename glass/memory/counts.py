@@ -42,7 +42,7 @@ class LiveStorages(TorchDispatchMode):
         self.bytes = 0
         self.peak_bytes = 0
         self.at_peak: dict[int, int] = {}
-        """Serial number → bytes of the storages that were live when ``peak_bytes`` was reached."""
+        """Maps the serial number of each storage that was live when ``peak_bytes`` was reached to its size in bytes."""
         self._serials = itertools.count()
         # Address → (serial number, bytes). Addresses are reused, serial numbers are not.
         self._live: dict[int, tuple[int, int]] = {}
@@ -52,7 +52,7 @@ class LiveStorages(TorchDispatchMode):
 
     @property
     def gradient_bytes(self) -> int:
-        """Bytes of the gradients that were live when ``peak_bytes`` was reached."""
+        """Size, in bytes, of the gradients that were live when ``peak_bytes`` was reached."""
         return sum(size for serial, size in self.at_peak.items() if serial in self.gradients)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:

@@ -1,8 +1,8 @@
 """Stores memory measurements of training steps, and derives from them how much memory one view needs.
 
-``memory_model.json`` next to this file holds rows produced by ``glass bench memory --save-model``. The memory that
-autograd keeps grows by a fixed number of bytes per view (global view or crop), for views of the same size and the same
-architecture. The memory for weights, gradients and optimiser state can be computed without a measurement.
+``memory_model.json`` next to this file holds rows produced by ``glass bench memory --save-model``. For a given
+architecture and view size, the memory that autograd keeps grows by a fixed number of bytes per view (global view or
+crop). The memory for weights, gradients and optimiser state can be computed without a measurement.
 """
 
 import json
@@ -52,13 +52,13 @@ class ViewCosts:
     reserve_bytes: float
     """Largest amount by which a measured peak exceeds the sum of its known parts, because of temporary buffers."""
     image_size: int
-    """Pixels per side of the measured views."""
+    """Side length of the measured views, in pixels."""
     measured: tuple[Row, ...]
     """The measured rows from which these figures were fitted."""
 
 
 def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
-    """Merges ``rows`` of ``glass bench memory`` into ``memory_model.json`` and returns the file's path.
+    """Merges ``rows`` from ``glass bench memory`` into ``memory_model.json`` and returns the file's path.
 
     New rows replace older ones with the same preset, precision, device, batch size, number of crops and chunk size.
     Rows measured with modified presets are left out. ``environment`` provides the date and torch's version.

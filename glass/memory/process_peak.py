@@ -1,4 +1,4 @@
-"""Reads the peak of a process's resident memory, as reported by the operating system."""
+"""Reads a process's peak resident memory, as reported by the operating system."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +12,7 @@ __all__ = ["ProcessPeak", "peak_rss_bytes", "reset_peak_rss"]
 
 
 def peak_rss_bytes(pid: int | str = "self") -> int:
-    """Returns the peak of a process's resident memory in bytes, since it started or since :func:`reset_peak_rss`.
+    """Returns a process's peak resident memory in bytes, since it started or since :func:`reset_peak_rss`.
 
     Returns 0 if the system does not report it.
     """

@@ -36,8 +36,8 @@ class Glass(nn.Module):
 
     GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head = LayerNorm(Dg + Dl)
     – Dropout – Linear. If ``local_backbone`` is None, the global backbone also processes the crops. ``crop_chunk`` is
-    the number of crops of each image that pass through the backbone at a time (:mod:`glass.model.chunking`), or None
-    for all. Parameter counts with two backbones, equal to the paper's: 171.70 M with ViT-B/16, 55.74 M with ConvNeXt-T,
+    the number of crops per image that pass through the backbone at a time (:mod:`glass.model.chunking`), or None for
+    all. Parameter counts with two backbones, equal to the paper's: 171.70 M with ViT-B/16, 55.74 M with ConvNeXt-T,
     47.29 M with ResNet-50.
     """
 
