@@ -82,7 +82,7 @@ def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
 def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
     """Refines the alignment of two pictures by least squares. Returns False if no plausible alignment is found.
 
-    ``parameters`` is (column scale, column shift, row scale, row shift) and is updated in place. The point (x, y) of
+    ``parameters`` is (column scale, column shift, row scale, row shift) and is updated in place. The point (x, y) in
     ``target`` corresponds to (column scale · x + column shift, row scale · y + row shift) in ``image``, where
     coordinates are fractions of the side length. Brightness and contrast are fitted, too.
     """
@@ -136,7 +136,8 @@ def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
 
 @cached
 def _blurred(image: Any, present: Any) -> Any:
-    """Blurs ``image``: each pixel becomes the mean of the 5 × 5 pixels around it that are marked in ``present``."""
+    """Blurs ``image``: each pixel becomes the mean of those pixels in the 5 × 5 square around it that are marked in
+    ``present``."""
     side = image.shape[0]
     out = np.zeros((side, side))
     for i in range(side):
@@ -179,8 +180,8 @@ def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
 def _compare(image: Any, target: Any, parameters: Any) -> tuple[float, float, float, float]:
     """Aligns two pictures by ``parameters`` (see :func:`_align`) and compares them where they overlap.
 
-    Returns (correlation of the details, correlation of the pictures, standard deviation of the detail of ``image``,
-    standard deviation of the detail of ``target``). The detail of a picture is the picture minus its 5 × 5 blur.
+    Returns (correlation of the details, correlation of the pictures, standard deviation of ``image``'s detail, standard
+    deviation of ``target``'s detail). A picture's detail is the picture minus its 5 × 5 blur.
     """
     side = image.shape[0]
     moved, present = np.zeros((side, side)), np.zeros((side, side), np.bool_)

@@ -1,4 +1,4 @@
-"""Typed schema of ``audit.json``, which holds the result of an audit, and functions to read and check the file."""
+"""Typed schema for ``audit.json``, which holds the result of an audit, and functions to read and check the file."""
 
 from pathlib import Path
 from typing import Annotated, TypedDict
@@ -55,7 +55,7 @@ class FeatureRecord(TypedDict):
 
     feature: str
     name: str
-    """Name of the feature for display."""
+    """The feature's display name."""
     auroc: Number
     importance: Number
     real: str
@@ -115,7 +115,7 @@ class DuplicatesRecord(TypedDict):
 
     same_file: Count
     same_pixels: Count
-    """Number of pairs with equal pixels, including pairs of equal files."""
+    """Number of pairs with equal pixels, including pairs of identical files."""
     near: Count | None
     """Number of near-duplicate pairs. If they were not searched for, ``near``, ``candidates`` and ``compared`` are
     null."""

@@ -79,7 +79,7 @@ class Duplicates:
 def find_duplicates(
     dataset: ShardDataset, near: bool = True, threads: int = 1, advance: Callable[[int], object] = lambda done: None
 ) -> Duplicates:
-    """Finds all pairs of duplicates.
+    """Finds all duplicate pairs.
 
     ``near=False`` finds only pairs with equal pixels, for which the manifest suffices. For ``advance`` and the
     exceptions raised, see :func:`near_duplicates`.

@@ -40,7 +40,7 @@ FEATURES = FACT_NAMES
 reported."""
 
 _MAX_SAMPLES = 50_000  # more would only narrow an interval of ±0.005
-_MIN_SCENES = 20  # of each class; with fewer there is nothing to validate on
+_MIN_SCENES = 20  # per class; fewer leave nothing to validate on
 _FOLDS = 5
 _DRAWS = 500
 
@@ -119,7 +119,7 @@ class _Sampled:
 
 
 def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | None:
-    """Audits the samples of all splits as one set. Returns None if a class has fewer than 20 scenes.
+    """Audits the samples from all splits together. Returns None if a class has fewer than 20 scenes.
 
     The result depends only on the data set and ``seed``, not on the number of threads.
     """
@@ -138,7 +138,7 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
     sampled = _Sampled(rows, label[rows], scenes[rows], folds, seed)
     raw = raw_facts(dataset)
     facts = compared_facts(raw)
-    # One thread: on small tables more threads cost more than they gain, and sums stay the same.
+    # One thread: for small tables, more threads cost more than they gain, and they would change sums.
     with threadpool_limits(1, user_api="openmp"):
         scores, pixels = _examine(facts, PIXEL_FACTS, sampled)
         outside, files = _examine(facts, FILE_FACTS, sampled)
@@ -190,7 +190,7 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Returns the standard deviation of the AUROC of random scores, derived from the variance of the Mann-Whitney
+    """Returns the AUROC's standard deviation for random scores, derived from the variance of the Mann-Whitney
     statistic.
 
     ``counts`` holds the two class sizes, (real, generated).

@@ -64,7 +64,7 @@ class FileTexts:
 
 
 def file_texts(image: ImageFile.ImageFile, data: bytes) -> FileTexts:
-    """Reads the texts of an image file, at most ``_MAX_TEXTS`` of each kind.
+    """Reads the texts in an image file, at most ``_MAX_TEXTS`` of each kind.
 
     ``image`` is the result of ``open_image(data)``. If the metadata are damaged, exceptions of any type may propagate
     from Pillow to the caller.

@@ -24,7 +24,7 @@ Positive = Annotated[int, Meta(ge=1, le=10**9)]
 Width = Annotated[int, Meta(ge=1, le=65536)]
 Rate = Annotated[float, Meta(ge=0, le=0.99)]
 Step = Annotated[float, Meta(ge=0, le=10)]
-"""Type of learning rates and weight decays, with their allowed range."""
+"""Type for learning rates and weight decays, with their allowed range."""
 MOST_WEIGHT = 1e6
 SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
@@ -59,7 +59,7 @@ class ModelConfig:
     activations are recomputed in the backward pass, so memory does not grow with the number of crops. ``single_view``
     ignores this setting."""
     grad_checkpoint_global: bool = False
-    """Recompute the activations of the global backbone during the backward pass, block by block (timm's gradient
+    """Recompute the global backbone's activations during the backward pass, block by block (timm's gradient
     checkpointing), to save memory."""
     local_high_pass: bool = False
     """Remove low frequencies from the crops before they enter the local backbone. This suppresses what the image
@@ -227,8 +227,8 @@ class RunConfig:
     """Maximum fraction of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
     single bad sample never stops a run, unless this is 0."""
     process_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
-    """Time, in seconds, after which the processes of a run give up waiting for one that does not respond. It must
-    exceed the longest delay of any single process, such as loading a model or writing a checkpoint."""
+    """Time, in seconds, after which a run's processes give up waiting for one that does not respond. It must exceed the
+    longest delay of any single process, such as loading a model or writing a checkpoint."""
     tensorboard: bool = True
     """Write training curves for TensorBoard."""
 

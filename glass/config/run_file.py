@@ -102,7 +102,7 @@ def _flat(path: Path) -> dict[str, Any]:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # skips the byte order mark of Windows editors
+        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # skips a byte order mark from a Windows editor
         if any(isinstance(value, int) and value.bit_length() > MOST_BITS for value in values.values()):
             raise ValueError(f"it has a number of more than {MOST_BITS} bits")  # which Python may refuse to print
         return values

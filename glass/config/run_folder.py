@@ -1,4 +1,4 @@
-"""Manages the folder of a training run: its settings, its progress, and its model.
+"""Manages a training run's folder: its settings, its progress, and its model.
 
 The folder holds:
 
@@ -52,7 +52,7 @@ class TrainedOn(DatasetDigest):
     """The data set that a run was trained on."""
 
     path: NotRequired[str]
-    """Folder or address of the data set at the time of training; used to find its audit. Absent in older documents."""
+    """The data set's folder or address at training time; used to find its audit. Absent in older documents."""
 
 
 class RunRecord(TypedDict):

@@ -3,8 +3,8 @@
 
 A score depends on the weights and on ``config.json``, which holds:
 
-* the label names, all settings of the run, and the versions of installed software;
-* the loader settings of the global view and the crops, including the seed that determines the crop windows;
+* the label names, all run settings, and the versions of installed software;
+* the loader settings for the global view and the crops, including the seed that determines the crop windows;
 * for each backbone, its timm name and the mean and standard deviation for normalising pixels;
 * the rules and decoders that determine the pixels;
 * the SHA-256 of the weights file.
@@ -43,7 +43,7 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 
 
 class ModelCard(TypedDict):
-    """The content of ``config.json`` of an exported model."""
+    """The content of an exported model's ``config.json``."""
 
     format_version: int
     kind: str
@@ -79,9 +79,9 @@ def save_model(
 ) -> None:
     """Writes ``model`` into ``folder``.
 
-    ``chosen`` records the epoch of these weights and its metrics; ``data_note`` is the training data's note. Each file
-    is replaced atomically, the weights first. If the process is killed between the two, :func:`load_model` refuses the
-    folder, so weights are never used with the settings of another model.
+    ``chosen`` records the epoch that the weights come from, and its metrics; ``data_note`` is the training data's note.
+    Each file is replaced atomically, the weights first. If the process is killed between the two, :func:`load_model`
+    refuses the folder, so weights are never used with another model's settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}

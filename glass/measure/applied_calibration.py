@@ -97,7 +97,7 @@ class AppliedCalibration(TypedDict):
     older documents, as are ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
     data: NotRequired[CalibrationData]
     in_sample: NotRequired[bool]
-    """Whether the threshold was chosen on images of the split that is evaluated."""
+    """Whether the threshold was chosen on images from the evaluated split."""
     promise: NotRequired[Promise | None]
     """Null if ``in_sample`` is true, or if there are no real images."""
     uncertain: NotRequired[Uncertain]

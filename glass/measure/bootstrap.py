@@ -42,7 +42,7 @@ def bootstrap_intervals(
 
     ``label`` and ``probability`` are (n,), and ``groups`` holds n group names. *Scenes* are resampled, with
     replacement: all samples of a group are drawn together. Errors on images of one scene are correlated, so treating
-    them as independent would make the intervals too narrow. A sample with the group ``""`` is a scene of its own, as is
+    them as independent would make the intervals too narrow. A sample with the group ``""`` is its own scene, as is
     every sample if ``groups`` is None.
 
     The draws are not stratified by class. Stratification would fix the number of scenes drawn from each class, so with
@@ -66,10 +66,10 @@ def paired_difference(
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
 ) -> Difference:
-    """Returns by how much a metric of one model exceeds that of another *on the same samples*, with its interval.
+    """Returns by how much one model's metric exceeds another's *on the same samples*, with its interval.
 
     ``label``, ``probability`` and ``baseline_probability`` are (n,); the result is positive if the metric is higher for
-    ``probability``. Both models are measured on the same draws of scenes, so variation that they share cancels.
+    ``probability``. Both models are measured on the same draws of scenes, so shared variation cancels out.
     """
     ours = _table(label, probability, 0.5, groups)
     theirs = _table(label, baseline_probability, 0.5, groups)
@@ -97,7 +97,7 @@ def _table(label: Array, probability: Array, threshold: float, groups: Sequence[
 def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
     """Returns the scene index of each of the n = ``count`` samples, (n,) int64.
 
-    Samples in the same group share an index; a sample without a group forms a scene of its own.
+    Samples in the same group share an index; a sample without a group is its own scene.
     """
     if groups is None:
         return np.arange(count)
@@ -109,7 +109,7 @@ def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
 
 
 def _weights(table: SortedSamples, draws: int, seed: int) -> Iterator[Array]:
-    """Yields blocks of weights of shape (draws in the block, n): how often each draw contains each sample's scene.
+    """Yields weights in blocks, (draws in the block, n): how often each draw contains each sample's scene.
 
     Scene indices do not depend on the order of the scores, so the draws are the same for two models evaluated on the
     same samples.

@@ -45,7 +45,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class CalibrationData(TypedDict):
-    """The images to which the calibration was fitted: counts by class, and the data set and split that they come
+    """The images that the calibration was fitted to: counts by class, and the data set and split that they come
     from."""
 
     real: Annotated[int, Meta(ge=1)]

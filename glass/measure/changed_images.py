@@ -64,7 +64,7 @@ class SplitImages:
             jpeg = change.as_jpeg(pixels)
             if jpeg is not None:
                 return ChangedImage(decode_rgb(jpeg), self._detail(jpeg))
-            # As in the loader, a file that was converted for the shard has no bits of its own.
+            # As in the loader, a file converted for the shard has no detail: its bits are not those of the original.
             converted = samples.forms[samples.stored_as[row]] == "baseline"
             detail = None if converted else self._detail(data)
             return ChangedImage(change.on_image(pixels), detail)

@@ -6,8 +6,8 @@
 * *Threshold*: at most 1 % of the real images may be false alarms. Among the thresholds that satisfy this, the one that
   detects the most generated images is chosen. If several detect equally many, the threshold is the midpoint between the
   lowest detected score and the highest real score below it.
-* *Band of doubt*: the scores just below the threshold. Its lower end is the highest score, up to the threshold, that has
-  at most 5 % of the generated images below it. Below the band, the verdict is "real".
+* *Band of doubt*: the scores just below the threshold. Its lower end is the highest score, up to the threshold, with at
+  most 5 % of the generated images below it. Below the band, the verdict is "real".
 """
 
 import math

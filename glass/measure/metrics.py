@@ -71,7 +71,7 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
         return None
     order = np.argsort(-probability, kind="stable")
     label, probability = label[order], probability[order]
-    last = np.append(np.flatnonzero(np.diff(probability)), len(probability) - 1)  # of equal scores
+    last = np.append(np.flatnonzero(np.diff(probability)), len(probability) - 1)  # the last of each run of equal scores
     hits = np.cumsum(label)[last]
     alarms = 1 + last - hits
     bends = (np.diff(hits, 2) != 0) | (np.diff(alarms, 2) != 0)

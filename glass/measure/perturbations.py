@@ -33,7 +33,7 @@ class Perturbation:
 
     name: str
     title: str
-    """Name for display."""
+    """Display name."""
     operations: Callable[[Size, U64], tuple[Operation, ...]]
     """Maps an image's size, and two random numbers derived from its content id, to the operations to apply, in
     order."""

@@ -36,7 +36,7 @@ def clopper_pearson(count: float, total: float) -> tuple[float, float]:
 def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> list[float] | None:
     """Returns the 95 % confidence interval for the fraction of true values in ``hit`` (n,), or None if n is 0.
 
-    ``groups`` is as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups, the interval is that of
+    ``groups`` is as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups, this is the interval from
     :func:`clopper_pearson`. With groups, n is replaced by the effective sample size, the number of independent images
     that would give the same variance. If all values are equal, the effective sample size is the number of scenes.
     """
@@ -61,7 +61,7 @@ def metric_intervals(
 
     For some proportions, the threshold or the denominator is itself random (detection rate at a low false-alarm rate,
     precision). The bootstrap is used for these as well, because it describes their variation better. However, if such a
-    proportion is 0 in every draw or 1 in every draw, its interval is that of :func:`rate_interval`.
+    proportion is 0 in every draw or 1 in every draw, its interval comes from :func:`rate_interval`.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label

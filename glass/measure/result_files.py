@@ -2,7 +2,7 @@
 
 ``evaluation-<split>.json`` and ``robustness-<split>.json`` hold results on the data set that the run was trained on, as
 recorded in its ``run.json``. If there is no ``run.json``, they hold results on whichever data set was measured first.
-Names of results on any other data set include the first 12 hexadecimal digits of its digest, the SHA-256 of its
+For any other data set, the file name includes the first 12 hexadecimal digits of its digest, the SHA-256 of its
 ``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and can still be found, even
 if this rule would now name it differently.
 """
@@ -65,8 +65,8 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
     """Returns the file-name suffix of existing results on the data set with ``digest``; see :func:`named_of`.
 
-    The suffix is ``variant`` alone if the file of that name holds results on this data set. Otherwise, it includes the
-    digits of the digest if a file of that name exists. If neither file exists, the suffix is ``variant``.
+    The suffix is ``variant`` alone if the file with that name holds results on this data set. Otherwise, it includes
+    the digest's digits if a file with that name exists. If neither file exists, the suffix is ``variant``.
     """
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")

@@ -1,4 +1,4 @@
-"""Scores all readable images of a split with a model, deterministically and in the loader's order."""
+"""Scores all readable images in a split with a model, deterministically and in the loader's order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

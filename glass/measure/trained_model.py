@@ -51,7 +51,7 @@ class TrainedModel:
     def open(
         cls, folder: Path, *, device: str = "auto", calibrated: bool = True, name: str | None = None
     ) -> "TrainedModel":
-        """Opens the exported model in ``folder``, such as the ``model`` folder of a run. Nothing is unpickled.
+        """Opens the exported model in ``folder``, such as a run's ``model`` folder. Nothing is unpickled.
 
         ``device`` is ``cpu``, ``cuda``, or ``auto``, which uses the GPU if there is one. ``calibrated=False`` ignores
         the model's calibration. Raises ``InputError`` if there is no model, if one of its files is missing or damaged,

@@ -27,7 +27,7 @@ FEWEST_WITH_BATCHNORM = 8
 """Minimum number of global views per batch that is considered sufficient for BatchNorm layers. Plans with fewer are
 ranked last."""
 COUNTED_BATCH, COUNTED_CROPS = 4, (1, 4)
-"""Batch size and numbers of crops at which the memory of an unmeasured backbone is computed from tensor shapes."""
+"""Batch size and crop counts for which an unmeasured backbone's memory use is computed from tensor shapes."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Plan:
 
 
 def usable_bytes(memory_bytes: float) -> float:
-    """Returns how much of a GPU's memory tensors may use, in bytes."""
+    """Returns how many bytes of a GPU's memory are available to tensors."""
     return max(memory_bytes - USED_BY_CUDA_BYTES, 0) * USABLE_SHARE
 
 

@@ -225,8 +225,8 @@ def _load_weights(
 ) -> None:
     """Loads ``state`` into ``network`` with timm's own function, which renames keys and resizes position embeddings.
 
-    Raises ``InputError`` if a tensor of the network is missing, or if ``state`` holds a tensor that is neither in the
-    network nor in ``may_be_left``.
+    Raises ``InputError`` if one of the network's tensors is missing, or if ``state`` holds a tensor that is neither in
+    the network nor in ``may_be_left``.
     """
     found: list[Any] = []
     handle = network.register_load_state_dict_post_hook(lambda _, keys: found.append(keys))

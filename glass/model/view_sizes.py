@@ -46,7 +46,7 @@ class _Reduction:
         return (self.size + 2 * self.padding - reach - 1) // self.stride + 1
 
     def last_input(self, output: int) -> int:
-        """The index of the last input row on which row ``output`` of the layer's output depends."""
+        """The index of the last input row that output row ``output`` depends on."""
         last = output * self.stride - self.padding + self.dilation * (self.kernel - 1)
         return min(last, self.size - 1)
 
