@@ -40,7 +40,7 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 
 
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
-    """Builds a float64 table of model features, with one row for each of ``rows`` and one column for each of ``names``.
+    """Builds a float64 feature table with a row for each of ``rows`` and a column for each of ``names``.
 
     Numeric properties are unchanged; -1 means that the file does not state the value. NaN is not used, because the
     model rejects a column that is entirely NaN, which can happen within a fold. Categories are replaced by their

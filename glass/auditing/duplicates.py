@@ -81,8 +81,8 @@ def find_duplicates(
 ) -> Duplicates:
     """Finds all duplicate pairs.
 
-    ``near=False`` finds only pairs with equal pixels, for which the manifest suffices. For ``advance`` and the
-    exceptions raised, see :func:`near_duplicates`.
+    ``near=False`` finds only pairs with equal pixels, and reads only the manifest. For ``advance`` and the exceptions
+    raised, see :func:`near_duplicates`.
     """
     equal = exact_duplicates(dataset, "pixel_sha256")
     found = near_duplicates(dataset, threads, advance) if near else None

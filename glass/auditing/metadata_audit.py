@@ -63,7 +63,7 @@ class FeatureAudit:
     in_pixels: bool
     """Whether the feature leaves traces in the pixels."""
     differs: bool
-    """Whether the classes differ in this feature by more than chance explains and by more than a negligible amount."""
+    """Whether the classes differ in this feature by more than chance and by more than a negligible amount."""
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,8 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Returns the AUROC's standard deviation for random scores, derived from the variance of the Mann-Whitney
-    statistic.
+    """Returns the standard deviation of the AUROC for random scores, derived from the Mann-Whitney statistic's
+    variance.
 
     ``counts`` holds the two class sizes, (real, generated).
     """

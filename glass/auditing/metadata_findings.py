@@ -63,9 +63,9 @@ def below_guessing(aurocs: Iterable[float]) -> bool:
 def _advice(differs: bool, equalised: str) -> str:
     """Returns advice, as text, on how to make the file properties of the two classes more alike.
 
-    ``differs`` says whether any single property differs between the classes, according to the test that ``--equalise
-    match`` uses. ``--equalise match`` is suggested only if one does. A method that the build has already used is not
-    suggested again.
+    ``differs`` says whether any single property differs between the classes, by the test that ``--equalise match``
+    uses. If none does, ``--equalise match`` is not suggested. A method that the build has already used is not suggested
+    again.
     """
     ways = ["collect the images of both classes in the same way"]
     if differs and not equalised.startswith(MATCHED):

@@ -170,10 +170,10 @@ def _claim_phrase(store: dict[str, Any]) -> str:
 
 
 def _origin_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """Returns a phrase for the origin of the picture that this one was made from, as claimed by that source picture's
-    own manifest.
+    """Returns a phrase for what a source picture's own manifest says about its origin. A source picture is one that
+    this picture was made from.
 
-    If no source picture has a manifest that states its origin, the phrase says so. The outer manifest's signature
+    If no source picture has a manifest that states its origin, the phrase says so. The active manifest's signature
     proves only that the source picture was included, not that its claim is true. If the source picture's manifest
     failed its check when the picture was included, the phrase says so, too.
     """

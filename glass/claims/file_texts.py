@@ -58,7 +58,7 @@ class FileTexts:
     """The texts found in a file."""
 
     properties: list[tuple[str, str]] = field(default_factory=list)
-    """(name, value) of each property in the XMP packets. A name consists of the namespace, a space and the local
+    """The properties in the XMP packets, each as (name, value). A name consists of the namespace, a space and the local
     name."""
     texts: list[Text] = field(default_factory=list)
 

@@ -149,8 +149,8 @@ class TrainConfig:
     """Weights of real and generated images in the training loss. Either two numbers, as in ``1,3``, or ``balanced``,
     which gives both classes of the training split the same total weight. If None, every image has weight 1."""
     trackers: str | None = None
-    """Additional experiment trackers to which the training curves are sent: names known to Accelerate, as in ``wandb``
-    or ``wandb,mlflow`` (extra ``trackers``)."""
+    """Additional experiment trackers to which the training curves are sent: names known to Accelerate, such as
+    ``wandb`` or ``wandb,mlflow`` (extra ``trackers``)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "train.")
@@ -210,9 +210,8 @@ class RunConfig:
     """Number format for computations. ``auto`` means bf16 on GPUs that support it, fp16 on other GPUs, and float32 on a
     CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
-    """Number of CPU threads used to run the network. If None, this is OMP_NUM_THREADS if that is more than 1.
-    Otherwise, each process started by a launcher gets an equal share of the cores; without a launcher, torch's default
-    applies."""
+    """Number of CPU threads used to run the network. If None, OMP_NUM_THREADS applies if it is more than 1. Otherwise,
+    each process started by a launcher gets an equal share of the cores; without a launcher, torch's default applies."""
     compile: bool = False
     """Compile the backbones with ``torch.compile``. Its effect has not been measured; on a CPU it is rarely worth the
     time."""

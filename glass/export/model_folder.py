@@ -1,5 +1,4 @@
-"""Saves and loads a trained model as two files, neither of which uses pickle: ``config.json`` and
-``model.safetensors``.
+"""Saves and loads a trained model as two pickle-free files, ``config.json`` and ``model.safetensors``.
 
 A score depends on the weights and on ``config.json``, which holds:
 

@@ -1,4 +1,4 @@
-"""Records what determined the pixels that a model was trained on: rules, decoder versions, and digests of test pixels.
+"""Records how the pixels that a model was trained on were computed: rules, decoder versions, digests of test pixels.
 
 Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink images, but most updates
 change no pixels. Therefore, the record also holds digests of the pixels that these versions decode and shrink from one

@@ -47,7 +47,7 @@ def bootstrap_intervals(
 
     The draws are not stratified by class. Stratification would fix the number of scenes drawn from each class, so with
     few scenes in a class, the intervals would understate the uncertainty. For each metric, draws in which it is
-    undefined are ignored; if they are more than half of all draws, the interval is None. An interval of width zero
+    undefined are ignored; if these are more than half of all draws, the interval is None. An interval of width zero
     means that no draw showed an error, not that errors are impossible.
     """
     table = _table(label, probability, threshold, groups)

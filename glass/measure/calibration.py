@@ -37,7 +37,7 @@ FORMAT_VERSION = 1
 CALIBRATION_FILE = "calibration.json"
 TEMPERATURES = (0.02, 50.0)
 AT_THE_END = 1.001
-"""A fitted temperature within this factor of either end of TEMPERATURES is considered to have hit that bound."""
+"""A fitted temperature within this factor of either bound in TEMPERATURES counts as having hit the bound."""
 
 Array = npt.NDArray[Any]
 

@@ -53,8 +53,8 @@ class MeasuredModel(TypedDict):
 
 
 class EvaluationSettings(TypedDict):
-    """The precision and the loader settings of the evaluation. Only those loader settings that this project reads back
-    are declared here; the document contains all of them."""
+    """An evaluation's precision and loader settings. Only those loader settings that this project reads back are
+    declared here; the document contains all of them."""
 
     num_crops: int
     crop_size: int
@@ -138,7 +138,7 @@ class Evaluation(Results):
     """Null if no calibration was applied. Absent in older documents, as are ``missing``, ``learnt`` and
     ``real_slices``."""
     missing: NotRequired[list[dict[str, Any]]]
-    """The images without a score: ``shard``, ``sample_key``, ``reason``, ``detail``."""
+    """The images without a score, each with ``shard``, ``sample_key``, ``reason`` and ``detail``."""
     learnt: NotRequired[Overlap | None]
     """How many of the scored images were used to train the model or to choose its epoch; null if unknown."""
     real_slices: NotRequired[list[RealSlice]]

@@ -24,7 +24,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 GENERATOR_METRICS = ("auroc", "ap", *FPR_LIMITS, "recall")
-"""The metrics in a row of :func:`per_generator`."""
+"""The metrics in each row that :func:`per_generator` returns."""
 
 UNNAMED = "(unnamed)"
 """Name of the row for generated images whose generator is not known."""

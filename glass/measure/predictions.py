@@ -37,8 +37,8 @@ PREDICTION_SCHEMA = pa.schema(
 
 
 def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split: str) -> pa.Table:
-    """Returns ``predictions`` as a table that follows PREDICTION_SCHEMA, with the generator, group and source path of
-    each sample added.
+    """Returns ``predictions`` as a table that follows PREDICTION_SCHEMA, adding each sample's generator, group and
+    source path from the manifest.
 
     Raises ``ValueError`` if a scored sample is not in the manifest, or if its content id differs from the manifest's.
     """

@@ -37,8 +37,8 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
     """Returns the 95 % confidence interval for the fraction of true values in ``hit`` (n,), or None if n is 0.
 
     ``groups`` is as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups, this is the interval from
-    :func:`clopper_pearson`. With groups, n is replaced by the effective sample size, the number of independent images
-    that would give the same variance. If all values are equal, the effective sample size is the number of scenes.
+    :func:`clopper_pearson`. With groups, n is replaced by the effective sample size; if all values are equal, that is
+    the number of scenes.
     """
     hit = np.asarray(hit, bool)
     if not len(hit):

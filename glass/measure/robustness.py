@@ -1,10 +1,10 @@
 """Measures how much a detector's results degrade when images are re-saved, resized or blurred, or when noise is added.
 
 Each row of the resulting table applies one perturbation from ``glass.measure.perturbations`` to the full images of a
-split; all models score the same changed pixels. The clean row goes through the loader, so it equals the result of
-``glass evaluate``. Some sampling rules use the number of bits that a JPEG spends on each grid cell of the image. If a
-perturbation ends by saving as JPEG, these are the bits of the new JPEG. Otherwise, they are those of the original file,
-whose grid cells cover the same parts of the image. The document is a
+split; all models score the same changed pixels. The row ``clean``, without a perturbation, uses the loader, so it
+equals the result of ``glass evaluate``. Some sampling rules use the number of bits that a JPEG spends on each grid cell
+of the image. If a perturbation ends by saving as JPEG, these are the bits of the new JPEG. Otherwise, they are those of
+the original file, whose grid cells cover the same parts of the image. The result is a
 :class:`glass.measure.robustness_schema.Robustness`.
 """
 

@@ -21,7 +21,7 @@ GENERATED = 1
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's scores for n samples, in the loader's order."""
+    """A model's scores for n samples with N windows each, in the loader's order."""
 
     sample_key: list[str]
     """n sample keys, which identify the samples in their data set."""
@@ -32,7 +32,7 @@ class Predictions:
     logits: Array
     """(n, 2) float32: real, generated."""
     attention_weights: Array | None
-    """(n, N) float32 for N windows per image, 0 for masked windows; None for a model without attention."""
+    """(n, N) float32: 0 for masked windows. None for a model without attention."""
     crop_windows: Array
     """(n, N, 4) int32: top, left, height, width in source pixels."""
     crop_mask: Array

@@ -119,8 +119,8 @@ class KeptStorages:
     def watching(self) -> Iterator[None]:
         """Context manager: records the tensors that autograd saves.
 
-        Modules under activation checkpointing install hooks of their own, so the tensors inside them are not recorded.
-        The total is still correct, because checkpointing does not keep these tensors.
+        Modules under activation checkpointing install their own hooks, so the tensors inside them are not recorded. The
+        total is still correct, because checkpointing does not keep these tensors.
         """
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:

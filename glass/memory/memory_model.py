@@ -54,7 +54,7 @@ class ViewCosts:
     image_size: int
     """Side length of the measured views, in pixels."""
     measured: tuple[Row, ...]
-    """The measured rows from which these figures were fitted."""
+    """The measured rows that these values were fitted to."""
 
 
 def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
@@ -80,7 +80,7 @@ def is_measured(backbone: str, precision: str) -> bool:
 
 
 def view_costs(backbone: str, precision: str) -> ViewCosts:
-    """Returns the memory costs of this backbone in this precision, derived from the measured rows.
+    """Returns the memory costs for this backbone and precision, derived from the measured rows.
 
     Raises ``InputError`` if there are no such rows; the message names the command that measures them.
     """

@@ -16,8 +16,8 @@ __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", 
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
-"""Fraction of the memory, after subtracting what CUDA itself uses, that is available to tensors. It is below 1 because
-CUDA's allocator never fills its blocks completely. Assumed, not measured."""
+"""Fraction of the memory not used by CUDA itself that is available to tensors. It is below 1 because CUDA's allocator
+never fills its blocks completely. Assumed, not measured."""
 USED_BY_CUDA_BYTES = GIB // 2
 """Memory used by CUDA's context, kernels and workspaces. Assumed, not measured."""
 FROZEN_SHARE = 0.15

@@ -39,7 +39,7 @@ def _without_compiler() -> Iterator[None]:
 
 
 def _is_compile_supported(device: str) -> bool:
-    """Calls torch's ``is_compile_supported``, importing it only then."""
+    """Imports torch's ``is_compile_supported`` only when called, and calls it."""
     from torch._dynamo.utils import is_compile_supported
 
     return bool(is_compile_supported(device))
