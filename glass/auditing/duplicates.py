@@ -175,7 +175,7 @@ def _worth_comparing(dataset: ShardDataset, pairs: np.ndarray) -> np.ndarray:
 
 
 def _scores(views: StoredViews, pairs: np.ndarray) -> np.ndarray:
-    """Computes ``same_picture_scores`` for each pair, (m, 2) float64.
+    """Returns the ``same_picture_scores`` of each pair, (m, 2) float64.
 
     Each pair is scored in both orders; the order with the higher detail correlation counts.
     """

@@ -19,7 +19,7 @@ BELOW_GUESSING = (
     "pair is wrong for the other."
 )
 
-_SURE = 4.0  # standard deviations of chance: one in 30,000
+_SURE = 4.0  # standard deviations; chance alone exceeds them once in 30,000
 _ABOUT = 0.05
 _CLEARLY_BELOW = 0.4
 _MOST_LISTED = 3

@@ -40,7 +40,7 @@ def describe(greys: np.ndarray) -> np.ndarray:
     flat. Returns (n, 35) float32."""
     rows = _transform()
     across, down = np.meshgrid(np.arange(_FREQUENCIES), np.arange(_FREQUENCIES))
-    # In photographs, high frequencies are weaker than low ones but as informative, so they are amplified a little.
+    # In photographs, high frequencies are weaker than low ones but just as informative, so they are amplified a little.
     weights = np.sqrt(np.maximum(np.hypot(across, down), 1.0))
     parts = []
     for start in range(0, len(greys), 65536):
@@ -86,8 +86,8 @@ def near_pairs(descriptors: np.ndarray, radius: float, seed: int = 0) -> np.ndar
 
 @cached
 def _neighbours(keys: Any, order: Any, points: Any, limit: Any, window: int) -> Any:
-    """Finds pairs of rows of ``points`` whose squared distance is at most ``limit``, (m, 2) int64. Compares only rows
-    that have equal keys and are at most ``window`` positions apart in ``order``."""
+    """Returns pairs of row indices, (m, 2) int64, for rows of ``points`` whose squared distance is at most ``limit``.
+    Compares only rows that have equal keys and are at most ``window`` positions apart in ``order``."""
     found = np.empty((1024, 2), np.int64)
     count = 0
     for i in range(len(keys)):

@@ -24,7 +24,7 @@ _NO_QUOTES = str.maketrans("“”", '""')
 
 
 def quoted(text: str, most: int = MAX_CHARACTERS) -> str:
-    """Puts ``text``, which comes from a file, into quotation marks and makes it :func:`plain`.
+    """Cleans ``text``, which comes from a file, with :func:`plain` and puts it into quotation marks.
 
     Curly quotation marks inside the text become straight ones, so that no part of it can be mistaken for this program's
     own words, such as ``(valid and trusted)``.

@@ -32,7 +32,7 @@ class _Properties:
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._text = []
-        # Stored here, because a search along the open elements at each end would take quadratic time.
+        # Stored here, because a search through the open elements at each end tag would take quadratic time.
         self._open.append(name if name not in _CONTAINERS else self._open[-1] if self._open else "")
         for attribute, value in attributes.items():
             self._add(self._open[-1] if attribute == _RESOURCE else attribute, value)

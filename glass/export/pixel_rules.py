@@ -74,7 +74,7 @@ def pixel_record(loader: LoaderConfig) -> PixelRecord:
     versions = installed_versions()
     turbo = {"simplejpeg": _digest(simplejpeg.decode_jpeg(PROBE_JPEG, "RGB"))} if simplejpeg else {}
     crops = inexact_decoder(loader)
-    # Wide and tall: Pillow 13 shrinks tall images vertically first, which rounds differently.
+    # A wide and a tall view: Pillow 13 shrinks tall images vertically first, which rounds differently.
     views = [global_view(part, 17) for part in (pillow, np.ascontiguousarray(pillow[:, :18]))]
     return {
         "rules_version": RULES_VERSION,

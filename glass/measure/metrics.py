@@ -86,8 +86,8 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
 
 def reliability_bins(label: Array, probability: Array) -> list[ReliabilityBin]:
-    """Divides [0, 1] into 15 equal-width bins of the probability of "generated", and returns the fraction of generated
-    images in each.
+    """Sorts the probabilities of "generated" into 15 equal-width bins over [0, 1], and returns the fraction of
+    generated images in each bin.
 
     Empty bins are left out. The probability is binned rather than the confidence, so that a bias towards one class is
     visible.

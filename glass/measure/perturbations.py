@@ -35,8 +35,7 @@ class Perturbation:
     title: str
     """Display name."""
     operations: Callable[[Size, U64], tuple[Operation, ...]]
-    """Maps an image's size, and two random numbers derived from its content id, to the operations to apply, in
-    order."""
+    """Maps (image size, two random numbers derived from the content id) to the operations to apply, in order."""
 
     def change(self, size: Size, content_id: int) -> Change:
         """Returns the change to apply to an image with this ``size`` (height, width) and content id."""

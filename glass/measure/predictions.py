@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from shards.errors import InputError
 from shards.files.parquet_file import read_parquet
 
-if TYPE_CHECKING:  # torch takes seconds to import, and reading predictions needs none of it
+if TYPE_CHECKING:  # torch takes seconds to import, and reading predictions does not need it
     from glass.measure.scoring import Predictions
     from shards.manifest.dataset import ShardDataset
 

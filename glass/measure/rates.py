@@ -45,7 +45,7 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
         return None
     scenes, rate = clusters(groups, len(hit)), float(hit.mean())
     if 0 < rate < 1:
-        spread = np.bincount(scenes, hit - rate)  # of each scene; the sum of their squares gives the variance
+        spread = np.bincount(scenes, hit - rate)  # per scene; the sum of their squares gives the variance
         alone = rate * (1 - rate) * len(hit) ** 2 / float(spread @ spread + 1e-12)
     else:
         alone = float(scenes.max() + 1)

@@ -2,9 +2,9 @@
 
 ``evaluation-<split>.json`` and ``robustness-<split>.json`` hold results on the data set that the run was trained on, as
 recorded in its ``run.json``. If there is no ``run.json``, they hold results on whichever data set was measured first.
-For any other data set, the file name includes the first 12 hexadecimal digits of its digest, the SHA-256 of its
-``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and can still be found, even
-if this rule would now name it differently.
+For any other data set, the file name includes the first 12 hexadecimal digits of that data set's digest, the SHA-256 of
+its ``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and can still be found,
+even if this rule would now name it differently.
 """
 
 from pathlib import Path

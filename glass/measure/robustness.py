@@ -133,7 +133,7 @@ def _clean_scores(contenders: Mapping[str, _Contender], dataset: ShardDataset, s
 def _changed_scores(
     contenders: Mapping[str, _Contender], images: SplitImages, row: Perturbation, threads: int
 ) -> dict[str, Predictions]:
-    """Returns the scores of the changed images, by model name. Each image is changed only once, and all models score
+    """Maps each model's name to its scores on the changed images. Each image is changed only once, and all models score
     the result."""
     parts: dict[str, list[Predictions]] = {name: [] for name in contenders}
     samples = images.samples

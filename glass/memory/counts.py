@@ -44,7 +44,7 @@ class LiveStorages(TorchDispatchMode):
         self.at_peak: dict[int, int] = {}
         """Maps the serial number of each storage that was live when ``peak_bytes`` was reached to its size in bytes."""
         self._serials = itertools.count()
-        # Address → (serial number, bytes). Addresses are reused, serial numbers are not.
+        # Maps an address to (serial number, bytes). Addresses are reused, serial numbers are not.
         self._live: dict[int, tuple[int, int]] = {}
         for tensor in known:
             self._watch(tensor)

@@ -48,7 +48,7 @@ class ViewCosts:
     bytes_per_view: float
     """Bytes that autograd keeps for one view of one image."""
     fixed_bytes: float
-    """Bytes kept regardless of the batch size, for the weights cast to half precision and for the head."""
+    """Bytes kept regardless of the batch size: for half-precision copies of the weights, and for the head."""
     reserve_bytes: float
     """Largest amount by which a measured peak exceeds the sum of its known parts, because of temporary buffers."""
     image_size: int

@@ -50,7 +50,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """A combination of settings with which a training step fits into memory."""
+    """A combination of settings that makes a training step fit into memory."""
 
     batch: int
     """Images per micro-step on one device."""
@@ -107,7 +107,7 @@ class Planner:
         activations = batch * per_image + self._fixed()
         # While a chunk is recomputed, the gradients of later chunks are in memory. The last chunk is never recomputed.
         gradients = self.local_gradients_bytes if self.local_learns and together < crops else 0
-        if gradients + activations < self.gradients_bytes:  # the worst moment is the last
+        if gradients + activations < self.gradients_bytes:  # the peak comes at the end
             gradients, activations = self.gradients_bytes, 0
         loader = self.config.loader
         pixels = loader.global_size**2 + (crops * loader.crop_size**2 if self.has_crops else 0)

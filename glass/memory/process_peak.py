@@ -24,7 +24,7 @@ def peak_rss_bytes(pid: int | str = "self") -> int:
 
 def reset_peak_rss(pid: int | str = "self") -> None:
     """Resets the recorded peak to the current resident memory, so that earlier peaks are disregarded."""
-    with suppress(OSError):  # not permitted in some containers: the mark then covers preparation too
+    with suppress(OSError):  # not permitted in some containers: the peak then includes the preparation
         Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
 

@@ -75,9 +75,9 @@ skipped, so wrong numbers passed to them go unnoticed."""
 
 
 class _WithoutFirstValues(TorchFunctionMode):
-    """Skips calls that would initialise tensors on the meta device, i.e. calls to methods in :data:`FILLING` with plain
-    numbers. Meta tensors have no values, but torch would trace each call in Python, which takes longer than filling
-    real weights."""
+    """Skips calls that would initialise tensors on the meta device, i.e. calls that pass only plain numbers to methods
+    in :data:`FILLING`. Meta tensors have no values, but torch would trace each call in Python, which takes longer than
+    filling real weights."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [*args[1:], *(kwargs or {}).values()]

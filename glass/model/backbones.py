@@ -125,7 +125,7 @@ def create_backbone(
     it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name, for
     weights that cannot be obtained, and for weights from another network.
     """
-    architecture(name)  # an unknown name is reported before its weights are
+    architecture(name)  # reports an unknown name before problems with its weights
     # Read before the network is created, which takes longer than finding out that a file does not fit.
     given = None if weights is None else _starting_weights(name, str(weights))
     network = _create(name, image_size, pretrained and given is None)

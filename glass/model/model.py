@@ -54,7 +54,7 @@ class Glass(nn.Module):
         self.crop_chunk = crop_chunk
         self.global_backbone = global_backbone
         self.shares_backbone = local_backbone is None
-        if local_backbone is not None:  # a shared one is registered, and saved, once
+        if local_backbone is not None:  # a shared one is registered, and saved, only once
             self.local_backbone = local_backbone
         local_dim = (local_backbone or global_backbone).embed_dim
         self.attention_pool = AttentionPool(local_dim, attention_dim, dropout)
@@ -134,8 +134,8 @@ def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
 
 
 def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
-    """Returns (backbone name, size in pixels) of each view, keyed by the setting that determines the size (e.g.
-    ``loader.crop_size``)."""
+    """Maps each setting that determines a view's size (e.g. ``loader.crop_size``) to (backbone name, size in
+    pixels)."""
     model, loader = config.model, config.loader
     views = {"loader.global_size": (model.global_backbone, loader.global_size)}
     if model.kind == "glass":

@@ -31,7 +31,7 @@ leaves more rows unread is rejected."""
 
 @dataclass(frozen=True)
 class _Reduction:
-    """A layer that slides a square window over feature maps. All sizes are in pixels of the layer's input, per side."""
+    """A layer that slides a square window over feature maps. All sizes are per side, in pixels of the layer's input."""
 
     size: int
     kernel: int
