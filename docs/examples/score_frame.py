@@ -1,6 +1,6 @@
 """Adds verdicts to a table of images, using pandas: python docs/examples/score_frame.py RUN TABLE.csv SCORED.csv
 
-The column ``path`` of the table lists the image files. The other columns, the row order and the index are kept.
+The table's column ``path`` lists the image files. The other columns, the row order and the index are kept.
 """
 
 import sys

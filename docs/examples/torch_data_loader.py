@@ -13,8 +13,8 @@ from loaders import Batch, LoaderConfig, build_loader
 
 
 class Batches(IterableDataset):
-    """Iterates over the loader's batches of a split (see ``docs/loader.md``). Wrap it in a ``DataLoader`` with
-    ``batch_size=None``, since its items are whole batches already."""
+    """Iterates over a split's batches, as the loader yields them (see ``docs/loader.md``). Wrap it in a ``DataLoader``
+    with ``batch_size=None``, since its items are already whole batches."""
 
     def __init__(self, data: str, split: str, config: LoaderConfig, rank: int = 0, world_size: int = 1) -> None:
         self.loader = build_loader(data, split, config, rank, world_size)

@@ -1,4 +1,4 @@
-"""A hook for MkDocs that adds README, CHANGELOG and the findings to the site.
+"""An MkDocs hook that adds README, CHANGELOG and the findings to the site.
 
 MkDocs finds only pages in docs/. These files are outside docs/, because GitHub expects them there. The hook adds them
 as pages, and rewrites the links between them and the pages in docs/.

@@ -1,10 +1,10 @@
 """Decides whether two pictures are the same except for a re-save, a resize or a crop.
 
-All global views have the same size, whatever the size of the picture. The global view of a crop is therefore a
-stretched and shifted version of the original's, independently along each axis. Least squares (Gauss-Newton, from coarse
-to fine) finds both stretches, both shifts, and the difference in brightness and contrast. Then the *fine detail* of the
-two pictures is compared where they overlap. Different pictures of similar composition agree in their coarse shapes, but
-only renditions of the same picture agree in their detail.
+All global views have the same size, whatever the size of the picture. The global view of a crop is therefore the
+original's, stretched and shifted independently along each axis. Least squares (Gauss-Newton, from coarse to fine) finds
+both stretches, both shifts, and the difference in brightness and contrast. Then the *fine detail* of the two pictures
+is compared where they overlap. Different pictures with a similar composition agree in their coarse shapes, but only
+renditions of the same picture agree in their detail.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from shards.jpeg.kernel_cache import cached
 __all__ = ["LEVELS", "grey_pyramid", "same_picture_scores"]
 
 LEVELS = (16, 32, 64, 128)
-"""Side lengths, in pixels, of the grey pictures at which the alignment is refined, from coarse to fine."""
+"""Side lengths of the pictures in a grey pyramid, in pixels, from coarse to fine."""
 
 _STEPS = 12  # maximum number of Gauss-Newton steps at each level; most pairs converge within five
 _LEAST_DETAIL = 0.5  # standard deviation in grey levels; with less, a picture is flat except for noise
@@ -25,7 +25,7 @@ _EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs of different pictures are dis
 
 
 def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
-    """Returns an image pyramid of a global view (S, S, 3) uint8: grey pictures (side, side) float32, smallest first.
+    """Returns the image pyramid of a global view (S, S, 3) uint8: grey pictures (side, side) float32, smallest first.
 
     There is one picture for each side length in ``LEVELS`` that does not exceed S.
     """
@@ -35,10 +35,10 @@ def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
 
 
 def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[float, float]:
-    """Aligns two pyramids of grey pictures and returns (detail, coarse), both correlations in [-1, 1].
+    """Aligns two grey pyramids and returns (detail, coarse), both correlations in [-1, 1].
 
-    ``coarse`` is the correlation of the pictures at the finest level. ``detail`` is the correlation of what remains of
-    them after subtracting their 5 × 5 blur. Both are 0 if no alignment is found, or if the pictures already differ too
+    ``coarse`` is the correlation of the pictures at the finest level. ``detail`` is the correlation of what remains
+    after subtracting a 5 × 5 blur from each. Both are 0 if no alignment is found, or if the pictures already differ too
     much at a coarser level. ``detail`` is 0 if only one picture has detail. If neither has detail, both are 1 if the
     grey values agree, else 0. The order of the arguments matters: a crop is recognised more reliably if it is passed as
     ``second``.
@@ -82,7 +82,7 @@ def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
 def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
     """Refines the alignment of two pictures by least squares. Returns False if no plausible alignment is found.
 
-    ``parameters`` is (column scale, column shift, row scale, row shift) and is updated in place. The point (x, y) of
+    ``parameters`` is (column scale, column shift, row scale, row shift) and is updated in place. The point (x, y) in
     ``target`` corresponds to (column scale · x + column shift, row scale · y + row shift) in ``image``, where
     coordinates are fractions of the side length. Brightness and contrast are fitted, too.
     """
@@ -136,7 +136,8 @@ def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
 
 @cached
 def _blurred(image: Any, present: Any) -> Any:
-    """Blurs ``image``: each pixel becomes the mean of the 5 × 5 pixels around it that are marked in ``present``."""
+    """Blurs ``image``: each pixel becomes the mean of those pixels in the 5 × 5 square around it that are marked in
+    ``present``."""
     side = image.shape[0]
     out = np.zeros((side, side))
     for i in range(side):
@@ -177,10 +178,10 @@ def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
 
 @cached
 def _compare(image: Any, target: Any, parameters: Any) -> tuple[float, float, float, float]:
-    """Compares two pictures where they overlap once aligned by ``parameters``, the result of :func:`_align`.
+    """Aligns two pictures by ``parameters`` (see :func:`_align`) and compares them where they overlap.
 
-    Returns (correlation of the details, correlation of the pictures, standard deviation of the detail of ``image``,
-    standard deviation of the detail of ``target``). The detail of a picture is the picture minus its 5 × 5 blur.
+    Returns (correlation of the details, correlation of the pictures, standard deviation of ``image``'s detail, standard
+    deviation of ``target``'s detail). A picture's detail is the picture minus its 5 × 5 blur.
     """
     side = image.shape[0]
     moved, present = np.zeros((side, side)), np.zeros((side, side), np.bool_)

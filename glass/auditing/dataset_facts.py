@@ -1,4 +1,4 @@
-"""Extracts the properties of a data set's image files, such as format and JPEG quality, which the code calls facts.
+"""Extracts the file properties of a data set's images, such as format and JPEG quality. The code calls them facts.
 
 The audit compares them as numbers and describes them to its readers as text.
 """
@@ -40,7 +40,7 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 
 
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
-    """Builds a float64 table of model features, with one row for each of ``rows`` and one column for each of ``names``.
+    """Builds a float64 feature table with a row for each of ``rows`` and a column for each of ``names``.
 
     Numeric properties are unchanged; -1 means that the file does not state the value. NaN is not used, because the
     model rejects a column that is entirely NaN, which can happen within a fold. Categories are replaced by their
@@ -60,7 +60,7 @@ def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -
 
 
 def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array) -> str:
-    """Describes the typical values of the property ``name`` in the images selected by ``keep`` (n,) bool, as text.
+    """Describes, as text, the typical values of property ``name`` among the images selected by ``keep`` (n,) bool.
 
     For a category, the text gives the most frequent values and their shares. For a number, it gives the median, the
     range of the middle 90 %, and the share of images without a value.

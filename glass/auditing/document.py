@@ -1,4 +1,4 @@
-"""Typed schema of ``audit.json``, the result of an audit, and functions that read and check the file."""
+"""Typed schema for ``audit.json``, which holds the result of an audit, and functions to read and check the file."""
 
 from pathlib import Path
 from typing import Annotated, TypedDict
@@ -55,7 +55,7 @@ class FeatureRecord(TypedDict):
 
     feature: str
     name: str
-    """Name of the feature for display."""
+    """The feature's display name."""
     auroc: Number
     importance: Number
     real: str
@@ -65,7 +65,7 @@ class FeatureRecord(TypedDict):
 
 
 class Separation(TypedDict):
-    """How well properties of the files separate the classes."""
+    """How well file properties separate the classes."""
 
     auroc: Number
     interval: Interval
@@ -78,12 +78,12 @@ class MetadataRecord(Separation):
     images: Count
     features: list[FeatureRecord]
     generators: dict[str, Number]
-    """Generator → AUROC of its images against all real images. The scores come from a model trained on all file
-    properties that leave traces in the pixels."""
+    """Maps each generator to the AUROC of its images against all real images. The scores come from a model trained on
+    all file properties that leave traces in the pixels."""
     not_in_pixels: Separation | None
     """Separation by the file properties that leave no trace in the pixels; null if none of them varies."""
     quant_tables: dict[str, Count]
-    """Class → number of distinct sets of JPEG quantisation tables in its images."""
+    """Maps each class to the number of distinct JPEG quantisation table sets in its images."""
 
 
 class PairSample(TypedDict):
@@ -104,7 +104,7 @@ class PairRecord(TypedDict):
     kind: str
     """``same_file``, ``same_pixels`` (but different files) or ``near`` (near duplicates)."""
     detail: Number
-    """Correlation of fine detail after alignment, 1 for equal pixels."""
+    """Correlation of fine detail after alignment; 1 for equal pixels."""
     differ: list[str]
     """Differences between the two files, as readable text."""
     samples: Annotated[list[PairSample], Meta(min_length=2, max_length=2)]
@@ -115,9 +115,10 @@ class DuplicatesRecord(TypedDict):
 
     same_file: Count
     same_pixels: Count
-    """Number of pairs with equal pixels, including pairs of equal files."""
+    """Number of pairs with equal pixels, including pairs of identical files."""
     near: Count | None
-    """Number of near-duplicate pairs. Without a search for them, ``near``, ``candidates`` and ``compared`` are null."""
+    """Number of near-duplicate pairs. If they were not searched for, ``near``, ``candidates`` and ``compared`` are
+    null."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]
@@ -130,7 +131,7 @@ class AuditSummary(TypedDict):
     severity: str
     """Severity of the worst finding."""
     equalised: str
-    """How the build reduced differences between the classes; empty if the build left them as they were."""
+    """How the build reduced differences between the classes; empty if it did not."""
     findings: list[FindingRecord]
     """Findings, the most severe first."""
 

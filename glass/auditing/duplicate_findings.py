@@ -1,4 +1,4 @@
-"""Formulates findings about duplicates and groups, with advice."""
+"""Turns duplicates and groups that cross splits into findings with advice."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ _LEAK = "Images that the model memorised in training count as detected, so test 
 def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[DuplicatesRecord, list[Finding]]:
     """Reports on duplicates and on groups that cross splits.
 
-    Returns the entry ``duplicates`` of the audit document, and the findings.
+    Returns (the audit document's entry ``duplicates``, the findings).
     """
     equal, found = duplicates.same_pixels, duplicates.near
     findings = [
@@ -60,7 +60,7 @@ def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[D
 
 
 def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]:
-    """The records of the first ``MAX_LISTED`` pairs for the audit document."""
+    """Returns the audit document's records of the first ``MAX_LISTED`` pairs."""
     wanted = pa.array(duplicates.pairs[:MAX_LISTED].ravel())
     rows = dataset.table.select([*_SHOWN, *_COMPARED]).take(wanted).to_pylist()
     pairs = zip(duplicates.same_pixels, duplicates.detail, rows[::2], rows[1::2], strict=False)
@@ -87,8 +87,7 @@ def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Lists how two files of the same picture differ in dimensions, format, JPEG quality and length, as readable
-    text."""
+    """Lists, as readable text, how two files of one picture differ in dimensions, format, JPEG quality and length."""
     words = ("{} and {} pixels", "{} and {}", "JPEG quality {} and {}", "{:,} and {:,} bytes")
     facts = [
         (f"{row['width']} × {row['height']}", row["format"], row["jpeg_quality"], row["source_bytes"])
@@ -115,7 +114,7 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
 def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
     """Returns up to three findings about ``pairs`` (m, 2): pairs across splits, pairs across classes, and all others.
 
-    ``what`` is the text for what the two images of a pair have in common, such as "the same pixels".
+    ``what`` says what the two images of a pair have in common, such as "the same pixels".
     """
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]

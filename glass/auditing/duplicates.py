@@ -30,11 +30,12 @@ __all__ = [
 ]
 
 LEAST_DETAIL, LEAST_COARSE = 0.75, 0.9
-"""Minimum correlations of the fine detail and of the whole pictures for two images to be considered the same picture.
+"""Two images count as the same picture if the correlations of their fine detail and of the whole pictures are at least
+this high.
 
-Measured on 600 drawn scenes: with views of at least 128 pixels, re-saves, resizes and 5 % crops have a detail
-correlation of at least 0.88, and pairs of different scenes of at most 0.41. With views of 64 pixels, these limits are
-0.97 and 0.66.
+Measured on 600 computer-drawn scenes with views of at least 128 pixels, the detail correlation is at least 0.88 for
+re-saves, resizes and 5 % crops, and at most 0.41 for different scenes. With 64-pixel views, these limits are 0.97 and
+0.66.
 """
 
 _CONFIRMED_PER_IMAGE, _CONFIRMED_AT_LEAST = 2, 50_000
@@ -52,11 +53,11 @@ class NearDuplicates:
     pairs: np.ndarray
     """(m, 2) int64 manifest row indices, first < second."""
     detail: np.ndarray
-    """(m,) float64: correlation of the two images' detail, ``LEAST_DETAIL`` … 1."""
+    """(m,) float64: correlation of the two images' fine detail, from ``LEAST_DETAIL`` to 1."""
     candidates: int
     """Number of pairs that were similar enough to be compared."""
     compared: int
-    """Number of candidates that were compared. If there were too many candidates, only the nearest were compared."""
+    """Number of candidates that were compared: all or, if there were too many, only the nearest."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,20 @@ class Duplicates:
     those that differ in one of the two, then all others. Within each of these three sets, pairs are sorted by
     decreasing similarity."""
     detail: np.ndarray
-    """(m,) float64: correlation of the two images' detail, ``LEAST_DETAIL`` … 1; 1 for equal pixels."""
+    """(m,) float64: correlation of the two images' fine detail, from ``LEAST_DETAIL`` to 1; 1 for equal pixels."""
     same_pixels: np.ndarray
     """(m,) bool: True for exact duplicates (equal decoded pixels), False for near ones."""
     near: NearDuplicates | None
-    """The result of the search for near duplicates; None if there was no such search."""
+    """The near duplicates; None if they were not searched for."""
 
 
 def find_duplicates(
     dataset: ShardDataset, near: bool = True, threads: int = 1, advance: Callable[[int], object] = lambda done: None
 ) -> Duplicates:
-    """Finds all pairs of duplicates.
+    """Finds all duplicate pairs.
 
-    ``near=False`` finds only pairs with equal pixels, for which the manifest suffices. For ``advance`` and the
-    exceptions raised, see :func:`near_duplicates`.
+    ``near=False`` finds only pairs with equal pixels, and reads only the manifest. For ``advance`` and the exceptions
+    raised, see :func:`near_duplicates`.
     """
     equal = exact_duplicates(dataset, "pixel_sha256")
     found = near_duplicates(dataset, threads, advance) if near else None
@@ -156,7 +157,7 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """Returns the largest descriptor distance of a candidate pair, for a data set of ``images`` pictures.
+    """Returns the maximum distance between the descriptors of a candidate pair, for a data set of ``images`` pictures.
 
     A larger distance would find larger crops, but also more unrelated pairs, whose number grows with the square of the
     number of pictures.
@@ -174,9 +175,9 @@ def _worth_comparing(dataset: ShardDataset, pairs: np.ndarray) -> np.ndarray:
 
 
 def _scores(views: StoredViews, pairs: np.ndarray) -> np.ndarray:
-    """Computes ``same_picture_scores`` for each pair, (m, 2) float64.
+    """Returns the ``same_picture_scores`` of each pair, (m, 2) float64.
 
-    Each pair is scored in both orders, and the scores of the order with the higher detail correlation are kept.
+    Each pair is scored in both orders; the order with the higher detail correlation counts.
     """
     from glass.auditing.align_pictures import grey_pyramid, same_picture_scores
 

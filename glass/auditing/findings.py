@@ -1,4 +1,4 @@
-"""The findings of an audit: their kinds, severities and fields."""
+"""Audit findings: their kinds, severities and fields."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ KINDS = {
     "near_duplicates_within_split": "one picture, re-saved, more than once in a split",
     "not_searched": "a search that was skipped, or not finished",
 }
-"""Kind of finding → its description."""
+"""Maps each kind of finding to its description."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Finding:
     """The file property that separates the classes, or the strongest of several: a key of
     ``shards.build.class_differences.FACT_NAMES``."""
     auroc: float | None = None
-    """AUROC of a model that knows only properties of the files; 0.5 is chance."""
+    """AUROC of a model that knows only file properties; 0.5 is chance."""
     interval: tuple[float, float] | None = None
     """95 % interval of ``auroc``, if there is one."""
     count: int | None = None
-    """Number of duplicate pairs or of groups to which the finding applies."""
+    """Number of duplicate pairs or groups that the finding is about."""
     examples: tuple[tuple[str, ...], ...] = ()
     """Up to five examples: the two paths of a duplicate pair, or the name of a group."""

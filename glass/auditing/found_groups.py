@@ -14,9 +14,8 @@ def found_groups(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[by
     path.
 
     Images are connected by ``duplicates.pairs`` and by the groups that the data set already has; each connected
-    component is a group. A component that contains groups of the data set takes the alphabetically first of their
-    names. Any other component is named ``same-`` plus the first 16 hexadecimal digits of the lowest SHA-256 among its
-    images.
+    component is a group. A component that contains existing groups takes the alphabetically first of their names. Any
+    other component is named ``same-`` plus the first 16 hexadecimal digits of the lowest SHA-256 among its images.
     """
     pairs, given = duplicates.pairs, dataset.column("group")
     rows = np.union1d(np.flatnonzero(given != ""), pairs)

@@ -2,10 +2,10 @@
 
 If such file properties, called facts in the code, separate the classes, a detector may learn them instead of the
 picture. A small gradient-boosted model is trained on only those properties that leave traces in the pixels; its
-cross-validated AUROC measures how much they reveal (0.5: nothing). All images of a scene are in the same fold, just as
+cross-validated AUROC measures how much they reveal (0.5 = nothing). All images of a scene are in the same fold, just as
 they are in the same split. A second model is trained on the remaining properties, such as metadata, which a detector
-that sees only pixels cannot learn. ``shards.build.class_differences`` tests for each single property whether the
-classes differ in it; ``--equalise match`` uses the same test.
+that sees only pixels cannot learn. ``shards.build.class_differences`` tests each single property for a difference
+between the classes; ``--equalise match`` uses the same test.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,10 +36,11 @@ __all__ = ["FEATURES", "FeatureAudit", "MetadataAudit", "OutsideAudit", "audit_m
 Array = npt.NDArray[Any]
 
 FEATURES = FACT_NAMES
-"""Feature (a file property) → its name for display. If two features are equivalent, the first of them is reported."""
+"""Maps each feature (a file property) to its display name. Of several equivalent features, the first one is
+reported."""
 
 _MAX_SAMPLES = 50_000  # more would only narrow an interval of ±0.005
-_MIN_SCENES = 20  # of each class; with fewer there is nothing to validate on
+_MIN_SCENES = 20  # per class; fewer leave nothing to validate on
 _FOLDS = 5
 _DRAWS = 500
 
@@ -62,7 +63,7 @@ class FeatureAudit:
     in_pixels: bool
     """Whether the feature leaves traces in the pixels."""
     differs: bool
-    """Whether the classes differ in this feature by more than chance explains and by more than a negligible amount."""
+    """Whether the classes differ in this feature by more than chance and by more than a negligible amount."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,13 @@ class MetadataAudit:
     features: tuple[FeatureAudit, ...]
     """All features that vary, including those that leave no trace in the pixels, sorted by decreasing AUROC."""
     generators: dict[str, tuple[float, float]]
-    """Generator → (AUROC of its images against all real images, standard deviation that this AUROC would have if the
-    scores were random). The scores come from a model trained on all file properties that leave traces in the pixels."""
+    """Maps each generator to (AUROC of its images against all real images, standard deviation that this AUROC would
+    have if the scores were random). The scores come from a model trained on all file properties that leave traces in
+    the pixels."""
     not_in_pixels: OutsideAudit | None = None
     """Separation by the file properties that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)
-    """Class → number of distinct sets of JPEG quantisation tables in its images."""
+    """Maps each class to the number of distinct JPEG quantisation table sets in its images."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class _Sampled:
 
 
 def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | None:
-    """Audits the samples of all splits as one set. Returns None if a class has fewer than 20 scenes.
+    """Audits the samples from all splits together. Returns None if a class has fewer than 20 scenes.
 
     The result depends only on the data set and ``seed``, not on the number of threads.
     """
@@ -136,7 +138,7 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
     sampled = _Sampled(rows, label[rows], scenes[rows], folds, seed)
     raw = raw_facts(dataset)
     facts = compared_facts(raw)
-    # One thread: on small tables more threads cost more than they gain, and sums stay the same.
+    # One thread: for small tables, more threads cost more than they gain, and they would change sums.
     with threadpool_limits(1, user_api="openmp"):
         scores, pixels = _examine(facts, PIXEL_FACTS, sampled)
         outside, files = _examine(facts, FILE_FACTS, sampled)
@@ -167,7 +169,8 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
 def _examine(
     facts: Mapping[str, Array], names: Iterable[str], sampled: _Sampled
 ) -> tuple[Array | None, dict[str, tuple[float, float]]]:
-    """Returns (scores, property → (AUROC of this property alone, importance)) for the properties ``names``.
+    """Returns ``(scores, separations)``. ``separations`` maps each of the properties ``names`` to (its AUROC on its
+    own, its importance).
 
     Properties whose value is the same for all images are left out. The scores (n,) come from one model that is given
     all remaining properties. If no property remains, the scores are None.
@@ -187,10 +190,10 @@ def _examine(
 
 
 def _noise(counts: Sequence[int]) -> float:
-    """Returns the standard deviation of the AUROC of random scores, derived from the variance of the Mann-Whitney
-    statistic.
+    """Returns the standard deviation of the AUROC for random scores, derived from the Mann-Whitney statistic's
+    variance.
 
-    ``counts`` are the sizes of the two classes.
+    ``counts`` holds the two class sizes, (real, generated).
     """
     real, generated = counts
     return float(np.sqrt((real + generated + 1) / (12 * real * generated)))
@@ -206,11 +209,11 @@ def _folds(label: Array, scenes: Array, seed: int) -> list[tuple[Array, Array]]:
 def _cross_validate(
     table: Array, sampled: _Sampled, names: Sequence[str], shuffled: bool = False
 ) -> tuple[Array, Array]:
-    """Cross-validates a model with the features ``table`` (n, k) and returns (scores, loss).
+    """Cross-validates a model on the features in ``table`` (n, k) and returns (scores, loss).
 
     ``scores`` (n,) are in [0, 1]; each sample is scored by the model of the fold in which its scene was held out.
     ``loss`` (k,) is how much the AUROC drops when a feature is shuffled among the held-out samples, averaged over the
-    folds. It is computed only with ``shuffled``, and is 0 otherwise.
+    folds. It is 0 unless ``shuffled`` is set.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 

@@ -1,4 +1,4 @@
-"""Findings from the audit of metadata, with advice."""
+"""Turns the result of the metadata audit into findings with advice."""
 
 from collections.abc import Iterable, Sequence
 
@@ -19,7 +19,7 @@ BELOW_GUESSING = (
     "pair is wrong for the other."
 )
 
-_SURE = 4.0  # standard deviations of chance: one in 30,000
+_SURE = 4.0  # standard deviations; chance alone exceeds them once in 30,000
 _ABOUT = 0.05
 _CLEARLY_BELOW = 0.4
 _MOST_LISTED = 3
@@ -28,8 +28,9 @@ _MOST_LISTED = 3
 def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, equalised: str = "") -> list[Finding]:
     """Returns the findings of ``audit``; there is always at least one.
 
-    ``audit`` is the result of :func:`glass.auditing.metadata_audit.audit_metadata` for ``real`` and ``generated``
-    images. ``equalised`` states how the build reduced differences between the classes, as in ``dataset.json``.
+    ``audit`` is the result of :func:`glass.auditing.metadata_audit.audit_metadata`. ``real`` and ``generated`` are the
+    numbers of images in the two classes. ``equalised`` states how the build reduced differences between the classes, as
+    in ``dataset.json``.
     """
     if audit is None and not (real and generated):
         kind = "real" if real else "generated"
@@ -55,16 +56,16 @@ def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, eq
 
 
 def below_guessing(aurocs: Iterable[float]) -> bool:
-    """Whether one of ``aurocs`` is so far below chance that it needs an explanation."""
+    """Whether any of ``aurocs`` is so far below chance that it needs an explanation."""
     return any(auroc < _CLEARLY_BELOW for auroc in aurocs)
 
 
 def _advice(differs: bool, equalised: str) -> str:
     """Returns advice, as text, on how to make the file properties of the two classes more alike.
 
-    ``differs`` says whether any single property differs between the classes, according to the test that ``--equalise
-    match`` uses. ``--equalise match`` is suggested only if one does. A method that the build has already used is not
-    suggested again.
+    ``differs`` says whether any single property differs between the classes, by the test that ``--equalise match``
+    uses. If none does, ``--equalise match`` is not suggested. A method that the build has already used is not suggested
+    again.
     """
     ways = ["collect the images of both classes in the same way"]
     if differs and not equalised.startswith(MATCHED):

@@ -10,9 +10,9 @@ MAX_CHARACTERS = 300
 
 
 def plain(text: str, most: int = MAX_CHARACTERS) -> str:
-    """``text`` as one line of at most ``most`` characters, safe to print in a terminal or on a page.
+    """Returns ``text`` as one line of at most ``most`` characters, safe to print in a terminal or on a page.
 
-    Control characters, direction marks and lone surrogates are removed. A text that is cut off ends with an ellipsis.
+    Control characters, direction marks and lone surrogates are removed. Text that is cut off ends with an ellipsis.
     """
     # A text may be megabytes long, and only its beginning is shown.
     words = text[: 8 * most].split()
@@ -24,7 +24,7 @@ _NO_QUOTES = str.maketrans("“”", '""')
 
 
 def quoted(text: str, most: int = MAX_CHARACTERS) -> str:
-    """Puts ``text``, which comes from a file, into quotation marks and makes it :func:`plain`.
+    """Cleans ``text``, which comes from a file, with :func:`plain` and puts it into quotation marks.
 
     Curly quotation marks inside the text become straight ones, so that no part of it can be mistaken for this program's
     own words, such as ``(valid and trusted)``.

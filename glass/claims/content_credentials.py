@@ -99,7 +99,8 @@ def read_trust(path: Path) -> str:
 
 
 def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
-    """Returns a claim that the manifest is stored at a URL, or an empty list if the XMP ``properties`` name no URL."""
+    """Returns the claim that the manifest is stored at the URL named in the XMP ``properties``, or an empty list if
+    they name none."""
     address = next((value for name, value in properties if name == _PROVENANCE), None)
     if address is None:
         return []
@@ -144,9 +145,9 @@ def _is_valid(store: dict[str, Any], *states: str) -> bool:
 def _context(trust: str | None) -> Any:
     """Returns the C2PA library's settings for checking a manifest.
 
-    If ``trust`` is None, neither the signer nor the authority that issued the manifest's time stamp is trusted. The
-    settings accept such a time stamp all the same. Without a time stamp, the manifest would become invalid as soon as
-    the signer's certificate expires.
+    If ``trust`` is None, neither the signer nor the authority that issued the manifest's time stamp is trusted. An
+    untrusted time stamp is accepted all the same: without one, the manifest would become invalid as soon as the
+    signer's certificate expires.
     """
     c2pa = optional("c2pa")
     assert c2pa is not None
@@ -156,7 +157,7 @@ def _context(trust: str | None) -> Any:
 
 
 def _claim_phrase(store: dict[str, Any]) -> str:
-    """A phrase that states the claim of the active manifest in ``store``, the program that wrote it, and its signer."""
+    """Returns a phrase for what the active manifest in ``store`` claims, which program wrote it, and who signed it."""
     active = store["manifests"][store["active_manifest"]]
     own = _source_types(active)
     what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _origin_of_parts(store["manifests"], active)
@@ -169,10 +170,10 @@ def _claim_phrase(store: dict[str, Any]) -> str:
 
 
 def _origin_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
-    """Returns a phrase for the origin of the picture that this one was made from, as claimed by that source picture's
-    own manifest.
+    """Returns a phrase for what a source picture's own manifest says about its origin. A source picture is one that
+    this picture was made from.
 
-    If no source picture has a manifest that states its origin, the phrase says so. The outer manifest's signature
+    If no source picture has a manifest that states its origin, the phrase says so. The active manifest's signature
     proves only that the source picture was included, not that its claim is true. If the source picture's manifest
     failed its check when the picture was included, the phrase says so, too.
     """
@@ -192,7 +193,7 @@ def _origin_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
 
 
 def _source_types(manifest: dict[str, Any]) -> list[str]:
-    """The digital source types that the actions in ``manifest`` name, without repetitions."""
+    """Returns the distinct digital source types named by the actions in ``manifest``."""
     found: dict[str, None] = {}
     for assertion in manifest.get("assertions", []):
         if assertion["label"].startswith("c2pa.actions"):
@@ -215,7 +216,7 @@ def _reason(store: dict[str, Any]) -> str:
 
 
 def _failures(results: dict[str, Any] | None) -> list[str]:
-    """The codes of all failures in the ``results`` of a check, except the code for an unknown signer."""
+    """Returns all failure codes in a check's ``results``, except the code for an unknown signer."""
     parts = [(results or {}).get("activeManifest") or {}]
     parts += [delta["validationDeltas"] for delta in (results or {}).get("ingredientDeltas") or []]
     codes = [failure["code"] for part in parts for failure in part.get("failure", [])]

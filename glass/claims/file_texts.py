@@ -1,6 +1,6 @@
-"""The texts of an image file that are searched for claims: XMP, EXIF, IIM, text chunks and comments.
+"""Reads those texts in an image file that are searched for claims: XMP, EXIF, IIM, text chunks and comments.
 
-Every file is untrusted. Pillow is used for those texts that it can read without decoding pixels. The texts of a PNG may
+Every file is untrusted. Pillow is used for those texts that it can read without decoding pixels. In a PNG, texts may
 follow the pixels and may decompress to any size, so this module reads them without Pillow, up to a size limit.
 """
 
@@ -18,7 +18,7 @@ __all__ = ["FileTexts", "Text", "file_texts"]
 MAX_BYTES = 1 << 20
 """Maximum number of bytes read from each text."""
 _MAX_TEXTS = 64
-_MAX_KEYWORD = 79  # of a PNG
+_MAX_KEYWORD = 79  # bytes, in a PNG
 
 _EXIF_TAGS = {
     270: "ImageDescription",
@@ -58,12 +58,13 @@ class FileTexts:
     """The texts found in a file."""
 
     properties: list[tuple[str, str]] = field(default_factory=list)
-    """(name, value) of each property in the XMP packets. A name is the namespace, a space, and the local name."""
+    """The properties in the XMP packets, each as (name, value). A name consists of the namespace, a space and the local
+    name."""
     texts: list[Text] = field(default_factory=list)
 
 
 def file_texts(image: ImageFile.ImageFile, data: bytes) -> FileTexts:
-    """Reads the texts of an image file, at most ``_MAX_TEXTS`` of each kind.
+    """Reads the texts in an image file, at most ``_MAX_TEXTS`` of each kind.
 
     ``image`` is the result of ``open_image(data)``. If the metadata are damaged, exceptions of any type may propagate
     from Pillow to the caller.
@@ -88,7 +89,7 @@ def _packets(image: ImageFile.ImageFile, data: bytes) -> list[bytes]:
 
 
 def _png(data: bytes) -> tuple[list[bytes], list[Text], Image.Exif]:
-    """(XMP packets, texts, EXIF) of a PNG.
+    """Returns (XMP packets, texts, EXIF) of a PNG.
 
     Pillow is not used, because it decodes the pixels before it reads the texts that follow them.
     """
@@ -119,7 +120,7 @@ def _png_texts(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _png_text(data: bytes, chunk: Piece, start: int) -> bytes:
-    """The text of ``chunk``; empty if the chunk is damaged.
+    """Returns the text in ``chunk``, or empty bytes if the chunk is damaged.
 
     ``start`` is the position in ``data`` just after the chunk's keyword and the zero byte that ends the keyword.
     """

@@ -1,4 +1,4 @@
-"""Finds traces of image generators in the texts of a file: generator settings, and names of generators."""
+"""Searches a file's texts for generator settings and generator names."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from glass.claims.file_texts import Text
 __all__ = ["generator_claims"]
 
 SEARCHED = 1 << 16
-"""Maximum number of characters of each text that are searched. The beginning suffices to recognise settings."""
+"""Number of characters searched at the beginning of each text. That suffices to recognise settings."""
 _EXCERPT = 140
 _FOR_PROGRAMS = ("{", "[", "prompt:", "workflow:", "Prompt:", "Workflow:")
 
@@ -67,8 +67,8 @@ NAMES = (
         )
     ),
 )  # fmt: skip
-"""Rules that recognise names of generators. A caption may name a generator for any reason, so a claim says only that
-the name occurs."""
+"""Rules that recognise generator names. A caption may name a generator for any reason, so a claim says only that the
+name occurs."""
 
 _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"')
 
@@ -76,8 +76,8 @@ _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"
 def generator_claims(texts: Sequence[Text]) -> list[Claim]:
     """Returns one claim for each generator that is recognised in ``texts``, by its settings or by its name.
 
-    Each text is attributed to a single generator, that of the first matching rule. A claim quotes the generator's first
-    text with settings or, if there is none, its first text with the name.
+    Each text is attributed to a single generator, that of the first matching rule. A claim quotes the first text with
+    the generator's settings or, if there is none, the first with its name.
     """
     settings: dict[str, Claim] = {}
     names: dict[str, Claim] = {}

@@ -1,4 +1,4 @@
-"""Reads the claims of a file, and summarises them in one sentence."""
+"""Reads a file's claims and summarises them in one sentence."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -26,8 +26,8 @@ def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
 
     ``trust`` holds the certificates (PEM text, see ``content_credentials.read_trust``) of trusted authorities: a
     manifest is trusted if one of them vouches for its signer. Nothing is fetched from a network. If part of the file
-    cannot be read, one of the claims says so; exceptions are raised only for faults of the machine. An empty list
-    proves nothing, because metadata are often lost when a picture is saved again.
+    cannot be read, one of the claims says so; exceptions are raised only for machine faults. An empty list proves
+    nothing, because metadata are often lost when a picture is saved again.
     """
     try:
         image = open_image(data)

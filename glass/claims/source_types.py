@@ -1,4 +1,5 @@
-"""Phrases and claims for IPTC's digital source type, a code from a public vocabulary for the origin of a picture."""
+"""Phrases and claims for IPTC's digital source types: codes from a public vocabulary that say how a picture was
+made."""
 
 import re
 
@@ -35,12 +36,12 @@ PHRASES = {
     "trainedAlgorithmicData": "data created by a trained model",
     "empty": "an empty picture",
 }
-"""Code → phrase. The codes are those of https://cv.iptc.org/newscodes/digitalsourcetype/, including retired ones, and
-two codes that C2PA defines."""
+"""Maps codes to phrases. The codes are those of https://cv.iptc.org/newscodes/digitalsourcetype/, including retired
+ones, and two codes that C2PA defines."""
 
 
 def source_type_phrase(value: str) -> str:
-    """A phrase for a source type, with its code in parentheses. ``value`` is the code, its URL, or
+    """Returns a phrase for a source type, with its code in parentheses. ``value`` is the code, its URL, or
     ``digsrctype:CODE``."""
     code = re.split("[/:]", value.rstrip("/"))[-1]
     if code in PHRASES:

@@ -19,10 +19,10 @@ class _Refused(Exception):
 
 
 class _Properties:
-    """Parser handlers that collect (name, value) of every property.
+    """Parser handlers that collect every property as (name, value).
 
-    A name is the namespace, a space, and the local name of an attribute or of the nearest enclosing element that is not
-    an RDF container.
+    A name consists of the namespace, a space, and the local name of the attribute or of the nearest enclosing element
+    that is not an RDF container.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class _Properties:
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._text = []
-        # Stored here, because a search along the open elements at each end would take quadratic time.
+        # Stored here, because a search through the open elements at each end tag would take quadratic time.
         self._open.append(name if name not in _CONTAINERS else self._open[-1] if self._open else "")
         for attribute, value in attributes.items():
             self._add(self._open[-1] if attribute == _RESOURCE else attribute, value)
@@ -53,10 +53,10 @@ class _Properties:
 
 
 def xmp_properties(packet: bytes) -> list[tuple[str, str]]:
-    """Returns (name, value) of the properties of ``packet``, in document order.
+    """Returns the properties in ``packet`` as (name, value), in document order.
 
-    A name is the namespace, a space, and the local name. If the packet is damaged, too long, or declares a document
-    type, only the properties before the damage, the limit or the declaration are returned.
+    A name consists of the namespace, a space and the local name. If the packet is damaged, too long, or declares a
+    document type, only the properties before the damage, the limit or the declaration are returned.
     """
     properties = _Properties()
     parser = expat.ParserCreate(namespace_separator=" ")
@@ -78,8 +78,8 @@ def _refuse(*_: object) -> None:
 
 
 def _parts(packet: bytes) -> Iterator[bytes]:
-    """Yields ``packet``, without its padding, in small pieces, so that the parser can process everything before the
-    piece that is damaged."""
+    """Yields ``packet``, without its padding, in small pieces, so that the parser can process everything before a
+    damaged piece."""
     packet = packet[:MAX_BYTES].strip(b"\0 \r\n\t")
     for start in range(0, len(packet), 4096):
         yield packet[start : start + 4096]

@@ -18,7 +18,7 @@ class DatasetDigest(TypedDict):
     name: str
     """Name of the data set's folder, or the last part of its address in a store."""
     dataset_json_sha256: str
-    """SHA-256 of ``dataset.json``, which contains the digests of the shards."""
+    """SHA-256 of ``dataset.json``, which contains the shard digests."""
     note: NotRequired[Note]
     """Text that must be shown to everyone who reads a verdict, e.g. that the images are a simulation. Absent if the
     data set has no note, and in older documents."""

@@ -2,7 +2,7 @@
 
 A run keeps ``learnt_ids.parquet``: the content ids of the images it was trained on, and of the validation images used
 to choose its best epoch. An exported model includes the file only on request, because the ids reveal to anyone who has
-an image whether the model learnt from it. In an exported model, the file also holds the digest of the model's weights.
+an image whether the model learnt from it. In an exported model, the file also holds the weights' digest.
 
 The columns are ``content_id`` (int64, ascending, unique) and ``chosen_on`` (bool: used only to choose the epoch). The
 metadata contain ``format_version``, ``identity`` (how ids are computed, ``shards.manifest.schema.IDENTITY``), and, in
@@ -30,7 +30,7 @@ __all__ = ["LEARNT_FILE", "LearntIds", "Overlap", "learnt_path", "overlap", "rea
 LEARNT_FILE = "learnt_ids.parquet"
 FORMAT_VERSION = 1
 TRAINED_ON, CHOSEN_BY = "train", "valid"
-"""The two uses that a model can have made of an image: as training data, or only for choosing its epoch."""
+"""How a model can have used an image: as training data, or only to choose its epoch."""
 
 _SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
 
@@ -38,7 +38,7 @@ Ids = npt.NDArray[np.int64]
 
 
 class Overlap(TypedDict):
-    """Counts of the images in a given set that were used to train a model or to choose its epoch."""
+    """How many images in a given set were used to train a model or to choose its epoch."""
 
     images: int
     """Number of images in the set."""
@@ -50,7 +50,7 @@ class Overlap(TypedDict):
 
 @dataclass(frozen=True)
 class LearntIds:
-    """The content ids of the images that one model learnt from."""
+    """The content ids of the images that a model learnt from."""
 
     content_id: Ids
     """Content ids, (n,) int64, ascending, unique."""
@@ -72,12 +72,12 @@ class LearntIds:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether the ids were computed by the same method as the content ids of this version's data sets."""
+        """Whether the ids were computed by the same method as content ids in this version's data sets."""
         return self.identity == IDENTITY
 
     def uses(self, content_id: npt.ArrayLike) -> npt.NDArray[np.int8]:
-        """Returns how the images with the content ids ``content_id`` (m,) were used, as (m,) int8: 0 not at all, 1 only
-        to choose the epoch, 2 for training."""
+        """Returns how the images with the content ids ``content_id`` (m,) were used, as (m,) int8: 0 = not at all, 1 =
+        only to choose the epoch, 2 = for training."""
         wanted = np.atleast_1d(np.asarray(content_id, np.int64))
         if not len(self.content_id):
             return np.zeros(len(wanted), np.int8)
@@ -95,8 +95,7 @@ class LearntIds:
     def to_bytes(self, weights_sha256: str = "") -> bytes:
         """Returns the content of ``learnt_ids.parquet``.
 
-        ``weights_sha256`` is the digest of the weights if the file is for an exported model, and ``""`` if it is for a
-        run.
+        For an exported model, ``weights_sha256`` is the digest of its weights; for a run, it is ``""``.
         """
         metadata = {"format_version": str(FORMAT_VERSION), "identity": self.identity}
         if weights_sha256:
@@ -109,7 +108,7 @@ class LearntIds:
         return buffer.getvalue()
 
     def write(self, run: Path) -> None:
-        """Writes ``learnt_ids.parquet`` into the folder of a run, atomically."""
+        """Atomically writes ``learnt_ids.parquet`` into the run folder ``run``."""
         write_bytes_atomic(run / LEARNT_FILE, self.to_bytes())
 
 

@@ -1,4 +1,4 @@
-"""Applies settings given as text (``--set optim.lr_local=1e-4``) after converting them to the types of their fields."""
+"""Converts settings given as text (``--set optim.lr_local=1e-4``) to their fields' types, and applies them."""
 
 import difflib
 import types
@@ -28,7 +28,7 @@ SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
     "optim.wd": ("optim.wd_global", "optim.wd_local"),
 }
-"""Shorthand key → the settings that it sets, all to the same value."""
+"""Maps each shorthand key to the settings that it sets, all to the same value."""
 
 NETWORKS = ("model.global_backbone", "model.local_backbone")
 ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")
@@ -37,13 +37,13 @@ folder."""
 
 NOT_SETTABLE = frozenset({"preset"})
 OF_CROPS_ALONE = ("local_backbone", "local_weights", "local_high_pass", "freeze_local", "share_backbone")
-"""Settings of ``model`` that have no effect on a model without crops, so changing them there is an error.
-``crop_chunk`` is not included, although it has no effect there either: it affects only memory use."""
+"""``model`` settings that have no effect on a model without crops, so changing them for such a model is an error.
+``crop_chunk`` has no effect either but is not included, because it affects only memory use."""
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class _NotThisType(ValueError):
-    """Raised if a text cannot be converted to the required type."""
+    """Raised if text cannot be converted to the required type."""
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:

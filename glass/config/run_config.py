@@ -24,7 +24,7 @@ Positive = Annotated[int, Meta(ge=1, le=10**9)]
 Width = Annotated[int, Meta(ge=1, le=65536)]
 Rate = Annotated[float, Meta(ge=0, le=0.99)]
 Step = Annotated[float, Meta(ge=0, le=10)]
-"""Type of learning rates and weight decays, with their allowed range."""
+"""Type for learning rates and weight decays, with their allowed range."""
 MOST_WEIGHT = 1e6
 SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
@@ -34,12 +34,12 @@ class ModelConfig:
     """The network's settings."""
 
     kind: Kind = "glass"
-    """``glass`` sees the global view and the crops, ``single_view`` the global view only."""
+    """``glass`` sees the global view and the crops; ``single_view`` sees only the global view."""
     global_backbone: str = "resnet50.tv_in1k"
     """timm name of the network that sees the global view."""
     local_backbone: str | None = None
-    """timm name of the network that sees the crops; None: a second network of ``global_backbone``'s architecture,
-    with weights of its own."""
+    """timm name of the network that sees the crops. If None, it has the architecture of ``global_backbone``, but its
+    own weights."""
     pretrained: bool = True
     """Start from timm's pretrained weights, which are downloaded once and cached."""
     global_weights: str | None = None
@@ -55,11 +55,11 @@ class ModelConfig:
     attention_dim: Width = 128
     """Width of the hidden layer that scores the crops."""
     crop_chunk: Width | None = None
-    """Number of crops of each image that pass through the local backbone at a time; None: all at once. The crops'
+    """Number of crops per image that pass through the local backbone at a time; if None, all at once. The crops'
     activations are recomputed in the backward pass, so memory does not grow with the number of crops. ``single_view``
     ignores this setting."""
     grad_checkpoint_global: bool = False
-    """Recompute the activations of the global backbone during the backward pass, block by block (timm's gradient
+    """Recompute the global backbone's activations during the backward pass, block by block (timm's gradient
     checkpointing), to save memory."""
     local_high_pass: bool = False
     """Remove low frequencies from the crops before they enter the local backbone. This suppresses what the image
@@ -69,18 +69,16 @@ class ModelConfig:
     """Use one backbone, trained with ``optim.lr_global``, for both the global view and the crops. If the architecture
     accepts only one image size, the global view and the crops must both have that size."""
     freeze_global: bool = False
-    """Freeze the weights and BatchNorm statistics of the global backbone. This also saves the memory for its
-    activations."""
+    """Freeze the global backbone's weights and BatchNorm statistics. This also saves the memory for its activations."""
     freeze_local: bool = False
-    """Freeze the weights and BatchNorm statistics of the local backbone. This also saves the memory for its
-    activations."""
+    """Freeze the local backbone's weights and BatchNorm statistics. This also saves the memory for its activations."""
     tune_last_blocks: Annotated[int, Meta(ge=0, le=65536)] | None = None
-    """Train only this many blocks at the end of each backbone (0: none). The attention pool and the head are always
-    trained. None: all blocks."""
+    """Train only this many blocks at the end of each backbone (0 = none). The attention pool and the head are always
+    trained. If None, all blocks are trained."""
     lora_rank: Width | None = None
-    """Rank of the low-rank corrections that are trained for the attention projections of the backbones (LoRA; needs the
-    extra ``lora``). The backbones' own weights are frozen. The exported model contains the weights with the corrections
-    merged in. None: no LoRA."""
+    """Rank of the low-rank corrections that are trained for the backbones' attention projections (LoRA; needs the extra
+    ``lora``). The backbones' own weights are frozen. The exported model contains the weights with the corrections
+    merged in. If None, LoRA is not used."""
 
     def __post_init__(self) -> None:
         check_settings(self, "model.")
@@ -108,7 +106,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Settings of the AdamW optimiser, with a learning rate and a weight decay for each part of the network.
+    """AdamW settings, with a learning rate and a weight decay for each part of the network.
 
     ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. With a learning rate of 0, a part's
     weights do not change, but its BatchNorm statistics still do, and no memory is saved. ``model.freeze_global`` and
@@ -131,7 +129,7 @@ class OptimConfig:
     lr_min: Step = 1e-6
     """Final learning rate of the cosine schedule; a rate that starts below it stays constant."""
     clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
-    """Maximum norm of the gradients; gradients with a larger norm are scaled down to it. None: no limit."""
+    """Maximum norm of the gradients; gradients with a larger norm are scaled down to it. If None, there is no limit."""
 
     def __post_init__(self) -> None:
         check_settings(self, "optim.")
@@ -142,17 +140,17 @@ class TrainConfig:
     """Settings of the training loop."""
 
     patience: Positive | None = None
-    """End the run after this many consecutive epochs without an improvement in ``select_by``; None: train all
+    """End the run after this many consecutive epochs without an improvement in ``select_by``. If None, train all
     ``epochs``."""
     ema: Annotated[float, Meta(gt=0, lt=1)] | None = None
-    """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and exported.
-    None: the weights themselves are validated and exported."""
+    """Decay of an exponential moving average of the weights, such as 0.999. The average is validated and exported. If
+    None, the weights themselves are."""
     class_weights: str | None = None
     """Weights of real and generated images in the training loss. Either two numbers, as in ``1,3``, or ``balanced``,
-    which gives both classes of the training split the same total weight. None: every image has weight 1."""
+    which gives both classes of the training split the same total weight. If None, every image has weight 1."""
     trackers: str | None = None
-    """Additional experiment trackers to which the training curves are sent: names known to Accelerate, as in ``wandb``
-    or ``wandb,mlflow`` (extra ``trackers``)."""
+    """Additional experiment trackers to which the training curves are sent: names known to Accelerate, such as
+    ``wandb`` or ``wandb,mlflow`` (extra ``trackers``)."""
 
     def __post_init__(self) -> None:
         check_settings(self, "train.")
@@ -202,21 +200,20 @@ class RunConfig:
     epochs: Positive = 50
     """Number of passes over the training split."""
     seed: Seed = 0
-    """Seed of the initial weights and of dropout. The order of the images and the choice of windows have a seed of
-    their own, ``loader.seed``. The option ``--seed`` sets both."""
+    """Seed for the initial weights and dropout. The order of the images and the choice of windows depend on
+    ``loader.seed`` instead. The option ``--seed`` sets both."""
     label_smoothing: Rate = 0.1
     """Fraction of each training target that is spread evenly over both classes."""
     grad_accum_steps: Positive = 1
     """Number of loader batches per optimiser step."""
     precision: Precision = "auto"
-    """Number format of the computation. ``auto``: bf16 on a GPU that supports it, fp16 on other GPUs, float32 on a
+    """Number format for computations. ``auto`` means bf16 on GPUs that support it, fp16 on other GPUs, and float32 on a
     CPU."""
     cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
-    """Number of CPU threads used to run the network. None: the value of OMP_NUM_THREADS if that is more than 1.
-    Otherwise, an equal share of the cores for each process started by a launcher, and torch's default without a
-    launcher."""
+    """Number of CPU threads used to run the network. If None, OMP_NUM_THREADS applies if it is more than 1. Otherwise,
+    each process started by a launcher gets an equal share of the cores; without a launcher, torch's default applies."""
     compile: bool = False
-    """Compile the backbones with ``torch.compile``. Its effect was not measured here; on a CPU it is rarely worth the
+    """Compile the backbones with ``torch.compile``. Its effect has not been measured; on a CPU it is rarely worth the
     time."""
     train_split: str = "train"
     """Split to train on; several names may be joined, as in ``train+valid``."""
@@ -229,8 +226,8 @@ class RunConfig:
     """Maximum fraction of a split's samples that may be unreadable. If it is exceeded, the run stops with a summary. A
     single bad sample never stops a run, unless this is 0."""
     process_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
-    """Time, in seconds, after which the processes of a run give up waiting for one that does not respond. It must
-    exceed the longest delay of any single process, such as loading a model or writing a checkpoint."""
+    """Time, in seconds, after which a run's processes give up waiting for one that does not respond. It must exceed the
+    longest delay of any single process, such as loading a model or writing a checkpoint."""
     tensorboard: bool = True
     """Write training curves for TensorBoard."""
 
@@ -243,12 +240,12 @@ class RunConfig:
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """The configuration as nested dicts of plain values, for JSON."""
+    """Returns ``config`` as nested dicts of plain values, for JSON."""
     return dataclasses.asdict(config)
 
 
 def config_from_dict(values: dict[str, Any], kind: type = RunConfig, prefix: str = "") -> Any:
-    """The inverse of :func:`config_to_dict`; settings missing in ``values`` take their defaults.
+    """The inverse of :func:`config_to_dict`; settings missing from ``values`` take their defaults.
 
     Raises ``InputError`` for a setting that this version does not have.
     """

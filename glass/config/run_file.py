@@ -1,4 +1,4 @@
-"""Writes a run's settings to a TOML file (``run.toml``, in every run), and reads such files for ``--config``.
+"""Writes a run's settings to a TOML file (each run has a ``run.toml``), and reads such files for ``--config``.
 
 TOML has no null, so None is written as "none", as on the command line.
 """
@@ -28,7 +28,7 @@ HEAD = """\
 
 
 def run_file_text(config: RunConfig) -> str:
-    """The text of ``run.toml`` for ``config``, with all of its settings.
+    """Returns the text of ``run.toml``, with all settings in ``config``.
 
     Raises ``InputError`` if a setting contains text that cannot be encoded as UTF-8.
     """
@@ -102,7 +102,7 @@ def _flat(path: Path) -> dict[str, Any]:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # skips the byte order mark of Windows editors
+        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # skips a byte order mark from a Windows editor
         if any(isinstance(value, int) and value.bit_length() > MOST_BITS for value in values.values()):
             raise ValueError(f"it has a number of more than {MOST_BITS} bits")  # which Python may refuse to print
         return values

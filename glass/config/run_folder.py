@@ -1,4 +1,4 @@
-"""Manages the folder of a training run: its settings, its progress, and its model.
+"""Manages a training run's folder: its settings, its progress, and its model.
 
 The folder holds:
 
@@ -52,7 +52,7 @@ class TrainedOn(DatasetDigest):
     """The data set that a run was trained on."""
 
     path: NotRequired[str]
-    """Folder or address of the data set at the time of training; used to find its audit. Absent in older documents."""
+    """The data set's folder or address at training time; used to find its audit. Absent in older documents."""
 
 
 class RunRecord(TypedDict):
@@ -67,8 +67,8 @@ class RunRecord(TypedDict):
     """The hardware and system that the run uses."""
     versions: NotRequired[dict[str, str]]
     backbones: NotRequired[dict[str, Any] | None]
-    """Name of a backbone → its ``name`` in timm and the ``weights_sha256`` of its initial weights; null before the
-    first step."""
+    """Maps each backbone to its timm ``name`` and the ``weights_sha256`` of its initial weights; null before the first
+    step."""
     finished: dict[str, Any] | None
     """An object with two entries: ``best`` (the metrics of the epoch whose model was exported) and ``steps`` (the
     number of optimiser steps). Null until the run is finished."""
@@ -135,7 +135,7 @@ class RunFolder:
             os.close(descriptor)  # releases the lock
 
     def refuse_foreign(self) -> None:
-        """Raises ``InputError`` if the path is that of a file, or of a folder that holds something other than a run."""
+        """Raises ``InputError`` if the path is a file, or a folder that holds something other than a run."""
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: give a new folder as --output")
         if self.path.is_dir() and not self._record_path.exists() and any(self._foreign_entries()):
@@ -199,8 +199,8 @@ class RunFolder:
     def note_backbones(self, backbones: dict[str, Any]) -> None:
         """Records the backbones in ``run.json``.
 
-        ``backbones`` maps the name of each backbone to its ``name`` in timm and the ``weights_sha256`` of its initial
-        weights (:func:`glass.model.backbones.weights_digest`).
+        ``backbones`` maps each backbone to its timm ``name`` and the ``weights_sha256`` of its initial weights
+        (:func:`glass.model.backbones.weights_digest`).
         """
         record = self.record()
         assert record is not None
@@ -220,7 +220,7 @@ class RunFolder:
         return record["finished"] is not None
 
     def data_note(self) -> str:
-        """The note of the data set that the run learns from; ``""`` if it has none."""
+        """The training data set's note; ``""`` if it has none."""
         record = self.record()
         return "" if record is None else record["data"].get("note", "")
 

@@ -11,8 +11,7 @@ DISTRIBUTIONS = ("glass-hires", "torch", "timm", "accelerate", "numpy", "pillow"
 
 @cache
 def installed_versions() -> dict[str, str]:
-    """Returns the version of Python (under the key ``python``), and that of each installed library that can change a
-    result, by distribution name."""
+    """Maps the distribution name of each installed library that can change a result, and ``python``, to its version."""
     versions = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:

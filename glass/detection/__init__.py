@@ -1,1 +1,1 @@
-"""The former location of the detector, kept because the cards of published models refer to it."""
+"""The detector's former location, kept because published model cards refer to it."""

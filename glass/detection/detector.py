@@ -1,4 +1,4 @@
-"""Keeps :mod:`glass.predict.detector` importable by its former path, which the cards of published models still use."""
+"""Keeps :mod:`glass.predict.detector` importable under its former path, which published model cards still use."""
 
 from glass.predict.detector import Detector
 

@@ -1,10 +1,9 @@
-"""Saves and loads a trained model as two files, neither of which uses pickle: ``config.json`` and
-``model.safetensors``.
+"""Saves and loads a trained model as two pickle-free files, ``config.json`` and ``model.safetensors``.
 
 A score depends on the weights and on ``config.json``, which holds:
 
-* the label names, all settings of the run, and the versions of installed software;
-* the loader settings of the global view and the crops, including the seed that determines the crop windows;
+* the label names, all run settings, and the versions of installed software;
+* the loader settings for the global view and the crops, including the seed that determines the crop windows;
 * for each backbone, its timm name and the mean and standard deviation for normalising pixels;
 * the rules and decoders that determine the pixels;
 * the SHA-256 of the weights file.
@@ -43,7 +42,7 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 
 
 class ModelCard(TypedDict):
-    """The content of ``config.json`` of an exported model."""
+    """The content of an exported model's ``config.json``."""
 
     format_version: int
     kind: str
@@ -52,19 +51,19 @@ class ModelCard(TypedDict):
     views: dict[str, Any]
     """The loader settings that determine what the model sees."""
     normalisation: dict[str, Any]
-    """Name of a backbone → ``mean`` and ``std`` of each channel."""
+    """Maps each backbone to the ``mean`` and ``std`` of each channel."""
     backbones: NotRequired[dict[str, Any] | None]
-    """Name of a backbone → its name in timm. Absent in older models."""
+    """Maps each backbone to its timm name. Absent in older models."""
     weights_sha256: str
     chosen: NotRequired[dict[str, Any] | None]
     """The epoch that these weights come from, and its metrics; null if not recorded."""
     data_note: NotRequired[Note]
-    """Note on the training data, to be shown to every reader of the model's verdicts. Absent if the data set has no
+    """Note on the training data, to be shown to everyone who reads the model's verdicts. Absent if the data set has no
     note."""
     weight_average: NotRequired[float | None]
-    """Decay of the moving average of the weights; null if the weights are not an average."""
+    """Decay of the weights' moving average; null if the weights are not averaged."""
     config: dict[str, Any]
-    """The settings of the run, see :func:`glass.config.run_config.config_to_dict`."""
+    """The run's settings, see :func:`glass.config.run_config.config_to_dict`."""
     pixels: NotRequired[PixelRecord | None]
     """The rules and decoders that determined the pixels in training. Absent in older models."""
     versions: dict[str, Any]
@@ -79,9 +78,9 @@ def save_model(
 ) -> None:
     """Writes ``model`` into ``folder``.
 
-    ``chosen`` records the epoch of these weights and its metrics; ``data_note`` is the note of the training data. Each
-    file is replaced atomically, the weights first. If the process is killed between the two, :func:`load_model` refuses
-    the folder, so weights are never used with the settings of another model.
+    ``chosen`` records the epoch that the weights come from, and its metrics; ``data_note`` is the training data's note.
+    Each file is replaced atomically, the weights first. If the process is killed between the two, :func:`load_model`
+    refuses the folder, so weights are never used with another model's settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}
@@ -124,7 +123,7 @@ def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
 
 
 def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | SingleView, RunConfig]:
-    """The model in ``folder``, in evaluation mode on ``device``, and the settings of its run.
+    """Returns the model in ``folder``, in evaluation mode on ``device``, and its run's settings.
 
     Raises ``InputError`` if a file is missing, damaged, or belongs to another model.
     """
@@ -209,7 +208,7 @@ def read_model_card(folder: str | Path) -> ModelCard:
 def load_state(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
     """Copies ``tensors`` into ``model``. Raises ``InputError`` naming the first tensor that does not fit.
 
-    ``source`` names the origin of the tensors in messages.
+    In messages, ``source`` says where the tensors come from.
     """
     own = model.state_dict()
     for name, place in own.items():

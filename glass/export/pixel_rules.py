@@ -1,8 +1,8 @@
-"""Records what determined the pixels that a model was trained on: rules, decoder versions, and digests of test pixels.
+"""Records how the pixels that a model was trained on were computed: rules, decoder versions, digests of test pixels.
 
 Versions of Pillow and libjpeg differ in how they upsample chroma, convert colours and shrink images, but most updates
-change no pixels. Therefore, the record holds not only the versions but also digests of the pixels that they decode and
-shrink from one small JPEG. The digests show whether an update changes pixels.
+change no pixels. Therefore, the record also holds digests of the pixels that these versions decode and shrink from one
+small JPEG. The digests show whether an update changes pixels.
 """
 
 import base64
@@ -53,10 +53,10 @@ class PixelRecord(TypedDict):
 
     rules_version: int
     decoders: dict[str, Any]
-    """Name of a decoder → its version."""
+    """Maps each decoder to its version."""
     probe: dict[str, Any]
-    """Name of a decoder → digest of the test file's pixels as decoded by it; ``global_view`` → digest of two global
-    views made from these pixels."""
+    """Maps each decoder to the digest of the test file's pixels as it decodes them, and ``global_view`` to the digest
+    of two global views made from such pixels."""
 
 
 class DecoderWarning(UserWarning):
@@ -65,7 +65,7 @@ class DecoderWarning(UserWarning):
 
 @cache
 def pixel_record(loader: LoaderConfig) -> PixelRecord:
-    """Returns the record for ``config.json`` of an exported model: rules, decoders, and digests of test pixels.
+    """Returns the record for an exported model's ``config.json``: rules, decoders, and digests of test pixels.
 
     ``loader`` determines how the model's crops are decoded. If a GPU decodes them, the record lists that decoder too,
     under the key ``crops``, because it may produce different pixels.
@@ -74,7 +74,7 @@ def pixel_record(loader: LoaderConfig) -> PixelRecord:
     versions = installed_versions()
     turbo = {"simplejpeg": _digest(simplejpeg.decode_jpeg(PROBE_JPEG, "RGB"))} if simplejpeg else {}
     crops = inexact_decoder(loader)
-    # Wide and tall: Pillow 13 shrinks tall images vertically first, which rounds differently.
+    # A wide and a tall view: Pillow 13 shrinks tall images vertically first, which rounds differently.
     views = [global_view(part, 17) for part in (pillow, np.ascontiguousarray(pillow[:, :18]))]
     return {
         "rules_version": RULES_VERSION,

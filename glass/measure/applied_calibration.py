@@ -1,9 +1,9 @@
-"""Measures how the threshold, promise and band of doubt of a calibration hold on images to which it was not fitted.
+"""Measures how well a calibration's threshold, promise and band of doubt hold on images that it was not fitted to.
 
-The promise is the highest rate of false alarms that a calibration allows. The threshold was chosen on a few hundred
-real images, and a test set contains only a few hundred as well, so the measured rate may exceed the promised one by
-chance alone. :func:`glass.measure.rates.expected_counts` returns the range of counts that chance can explain. On the
-images used to choose the threshold, the promise holds by construction, so it is not measured there.
+The promise is the highest false-alarm rate that a calibration allows. The threshold was chosen on a few hundred real
+images, and a test set contains only a few hundred as well, so the measured rate may exceed the promised one by chance
+alone. :func:`glass.measure.rates.expected_counts` returns the range of counts that chance can explain. On the images
+used to choose the threshold, the promise holds by construction, so it is not measured there.
 """
 
 from pathlib import Path
@@ -56,7 +56,7 @@ class _CalibratedOn(TypedDict):
 
 
 class Promise(TypedDict):
-    """The promised rate of false alarms and the measured one."""
+    """The promised and the measured false-alarm rate."""
 
     max_fpr: Number
     calibrated_on: _CalibratedOn
@@ -97,7 +97,7 @@ class AppliedCalibration(TypedDict):
     older documents, as are ``data``, ``in_sample``, ``promise``, ``uncertain`` and ``decided``."""
     data: NotRequired[CalibrationData]
     in_sample: NotRequired[bool]
-    """Whether the threshold was chosen on images of the split that is evaluated."""
+    """Whether the threshold was chosen on images from the evaluated split."""
     promise: NotRequired[Promise | None]
     """Null if ``in_sample`` is true, or if there are no real images."""
     uncertain: NotRequired[Uncertain]
@@ -116,7 +116,7 @@ def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
 
 
 def applicable(calibration: Calibration | None, views: ViewSettings) -> Calibration | None:
-    """``calibration`` if it applies to scores computed with ``views``, else None."""
+    """Returns ``calibration`` if it applies to scores computed with ``views``, else None."""
     return None if calibration is None or why_not_applicable(calibration, views) else calibration
 
 

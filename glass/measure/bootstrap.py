@@ -1,6 +1,6 @@
-"""Percentile intervals for every metric by resampling scenes, and paired differences of two models.
+"""Percentile intervals for every metric by resampling scenes, and paired differences between two models.
 
-1,000 draws of 1,000 samples take about a tenth of a second, see ``glass.measure.weighted_metrics``.
+1,000 draws of 1,000 samples take about a tenth of a second; see ``glass.measure.weighted_metrics``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,16 +38,16 @@ def bootstrap_intervals(
     groups: Sequence[str] | Array | None = None,
     threshold: float = 0.5,
 ) -> dict[str, list[float] | None]:
-    """Returns the 95 % percentile interval ``[low, high]`` of every metric of ``binary_metrics``, or None if undefined.
+    """Returns the 95 % percentile interval ``[low, high]`` of every metric in ``binary_metrics``, or None if undefined.
 
     ``label`` and ``probability`` are (n,), and ``groups`` holds n group names. *Scenes* are resampled, with
     replacement: all samples of a group are drawn together. Errors on images of one scene are correlated, so treating
-    them as independent would make the intervals too narrow. A sample with the group ``""`` is a scene of its own, as is
+    them as independent would make the intervals too narrow. A sample with the group ``""`` is its own scene, as is
     every sample if ``groups`` is None.
 
     The draws are not stratified by class. Stratification would fix the number of scenes drawn from each class, so with
     few scenes in a class, the intervals would understate the uncertainty. For each metric, draws in which it is
-    undefined are ignored; if they are more than half of all draws, the interval is None. An interval of width zero
+    undefined are ignored; if these are more than half of all draws, the interval is None. An interval of width zero
     means that no draw showed an error, not that errors are impossible.
     """
     table = _table(label, probability, threshold, groups)
@@ -66,10 +66,10 @@ def paired_difference(
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
 ) -> Difference:
-    """Returns by how much a metric of one model exceeds that of another *on the same samples*, with its interval.
+    """Returns by how much one model's metric exceeds another's *on the same samples*, with its interval.
 
     ``label``, ``probability`` and ``baseline_probability`` are (n,); the result is positive if the metric is higher for
-    ``probability``. Both models are measured on the same draws of scenes, so variation that they share cancels.
+    ``probability``. Both models are measured on the same draws of scenes, so shared variation cancels out.
     """
     ours = _table(label, probability, 0.5, groups)
     theirs = _table(label, baseline_probability, 0.5, groups)
@@ -95,9 +95,9 @@ def _table(label: Array, probability: Array, threshold: float, groups: Sequence[
 
 
 def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
-    """Returns an (n,) int64 array with the scene index of each of the n = ``count`` samples.
+    """Returns the scene index of each of the n = ``count`` samples, (n,) int64.
 
-    Samples in the same group share an index; a sample without a group forms a scene of its own.
+    Samples in the same group share an index; a sample without a group is its own scene.
     """
     if groups is None:
         return np.arange(count)
@@ -109,7 +109,7 @@ def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
 
 
 def _weights(table: SortedSamples, draws: int, seed: int) -> Iterator[Array]:
-    """Yields blocks of weights of shape (draws in the block, n): how often each draw contains each sample's scene.
+    """Yields weights in blocks, (draws in the block, n): how often each draw contains each sample's scene.
 
     Scene indices do not depend on the order of the scores, so the draws are the same for two models evaluated on the
     same samples.

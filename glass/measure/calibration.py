@@ -37,7 +37,7 @@ FORMAT_VERSION = 1
 CALIBRATION_FILE = "calibration.json"
 TEMPERATURES = (0.02, 50.0)
 AT_THE_END = 1.001
-"""A fitted temperature within this factor of either end of TEMPERATURES is considered to have hit that bound."""
+"""A fitted temperature within this factor of either bound in TEMPERATURES counts as having hit the bound."""
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +45,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class CalibrationData(TypedDict):
-    """The images to which the calibration was fitted: counts by class, and the data set and split that they are
+    """The images that the calibration was fitted to: counts by class, and the data set and split that they come
     from."""
 
     real: Annotated[int, Meta(ge=1)]
@@ -74,7 +74,7 @@ class ViewSettings:
     """``sample``: ``num_crops`` windows; ``all``: a window in every cell of the grid. If this is ``all``, ``num_crops``
     is 64 (the maximum number of cells), and ``sampling`` is ``all``."""
     draws: int = 1
-    """Number of draws of windows per image; their logits are averaged."""
+    """Number of window draws per image; their logits are averaged."""
 
     def __str__(self) -> str:
         if self.coverage == "all":
@@ -109,7 +109,7 @@ class Calibration:
     called_real: MeasuredRate
     """Fraction of the generated images whose verdict is "real"."""
     before: dict[str, Number | None] = field(default_factory=dict)
-    """``nll``, ``ece`` and ``brier`` of the uncalibrated scores of the calibration images."""
+    """``nll``, ``ece`` and ``brier`` of the calibration images' uncalibrated scores."""
     after: dict[str, Number | None] = field(default_factory=dict)
 
     @property
@@ -146,7 +146,7 @@ def sigmoid(values: npt.ArrayLike) -> Array:
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
-    """Writes ``calibration.json`` into the folder of an exported model, atomically."""
+    """Atomically writes ``calibration.json`` into an exported model's folder."""
     document = {
         "format_version": FORMAT_VERSION,
         **asdict(calibration),

@@ -1,5 +1,5 @@
-"""Decodes the images of a split and applies one perturbation to them, in small batches. While the consumer processes
-one batch, the next one is prepared."""
+"""Decodes a split's images and applies one perturbation to them, in small batches. While the consumer processes one
+batch, the next one is prepared."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,12 +21,12 @@ from shards.manifest.dataset import ShardDataset
 __all__ = ["ChangedImage", "SplitImages", "changed_batches"]
 
 IMAGES_AT_A_TIME = 8
-"""Number of changed images in a batch. While one batch is scored, the next one is prepared."""
+"""Number of changed images in a batch."""
 
 
 @dataclass(frozen=True)
 class ChangedImage:
-    """An image of a split after a perturbation."""
+    """An image after a perturbation."""
 
     pixels: npt.NDArray[np.uint8]
     """(H, W, 3) uint8."""
@@ -36,7 +36,7 @@ class ChangedImage:
 
 
 class SplitImages:
-    """Gives access to the images of a split, in the order of an unshuffled loader."""
+    """Gives access to a split's images, in the same order as an unshuffled loader."""
 
     def __init__(self, dataset: ShardDataset, split: str, *, with_detail: bool) -> None:
         """``with_detail`` says whether a sampling rule needs each file's coded bits per grid cell (see
@@ -64,7 +64,7 @@ class SplitImages:
             jpeg = change.as_jpeg(pixels)
             if jpeg is not None:
                 return ChangedImage(decode_rgb(jpeg), self._detail(jpeg))
-            # As in the loader, a file that was converted for the shard has no bits of its own.
+            # As in the loader, a file converted for the shard has no detail: its bits are not those of the original.
             converted = samples.forms[samples.stored_as[row]] == "baseline"
             detail = None if converted else self._detail(data)
             return ChangedImage(change.on_image(pixels), detail)
@@ -86,8 +86,8 @@ def changed_batches(
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
     """Applies the perturbation ``row`` to the images of a split and yields them in batches of up to 8.
 
-    Each batch is a tuple of two: an array (n,) of row indices in the manifest, and a list of the n changed images.
-    Images that could not be read or changed are left out. ``threads`` threads prepare one batch ahead of the consumer.
+    Each batch is (manifest row indices (n,), list of the n changed images). Images that could not be read or changed
+    are left out. ``threads`` threads prepare one batch ahead of the consumer.
     """
     pending: list[tuple[npt.NDArray[np.int64], list[Future[ChangedImage | None]]]] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="changing") as pool:

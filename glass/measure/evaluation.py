@@ -1,7 +1,7 @@
 """Evaluates a model: joins its predictions with the manifest, and computes metrics with intervals.
 
-``evaluate_run`` scores a split with the exported model of a run. It returns the evaluation document and the table of
-predictions; ``glass.measure.result_files`` stores both in the run's folder. The document is a
+``evaluate_run`` scores a split with a run's exported model. It returns the evaluation document and the prediction
+table; ``glass.measure.result_files`` stores both in the run's folder. The document is a
 :class:`glass.measure.evaluation_schema.Evaluation`, and is validated whenever it is written or read.
 """
 
@@ -39,14 +39,14 @@ class EvaluationOptions:
     """The settings of an evaluation. A setting that is None takes the value that the run used."""
 
     device: str = "auto"
-    """"cpu", "cuda", or "auto": the GPU if there is one."""
+    """"cpu", "cuda", or "auto" (the GPU if there is one)."""
     num_crops: int | None = None
     batch_size: int | None = None
     num_threads: int | None = None
     draws: int = 1000
     """Number of bootstrap draws."""
     seed: int = 0
-    """Seed of the bootstrap. The crop windows are drawn with the run's own seed."""
+    """Seed for the bootstrap. The crop windows depend on the run's own seed instead."""
     calibrated: bool = True
     """Use the calibration stored next to the model, if there is one for these view settings."""
     progress: bool = False
@@ -56,11 +56,11 @@ class EvaluationOptions:
 def evaluate_run(
     run: Path, dataset: ShardDataset, split: str, options: EvaluationOptions
 ) -> tuple[Evaluation, pa.Table]:
-    """Scores ``split`` with the exported model of ``run``; returns (document, table of predictions).
+    """Scores ``split`` with the exported model of ``run``; returns (document, prediction table).
 
     The windows are those of epoch 0, so a score depends only on the image, the weights and the seed. Raises
-    ``InputError`` if the split or the model is missing, if a file of the model is damaged, if the loader rejects a
-    setting, or if no sample can be scored. Warns with ``DecoderWarning`` if pixels may differ from those in training.
+    ``InputError`` if the split or the model is missing, if a model file is damaged, if the loader rejects a setting, or
+    if no sample can be scored. Warns with ``DecoderWarning`` if pixels may differ from those in training.
     """
     rows = dataset.split_rows(split)
     trained = TrainedModel.open(run / "model", device=options.device, calibrated=options.calibrated, name=str(run))
@@ -114,7 +114,7 @@ def _scores(
 def evaluate_table(
     table: pa.Table, threshold: float = THRESHOLD, source: str = UNCALIBRATED, draws: int = 1000, seed: int = 0
 ) -> Results:
-    """Computes all entries of the evaluation document that can be derived from the table of predictions.
+    """Computes all entries of the evaluation document that can be derived from the prediction table.
 
     ``table`` must follow PREDICTION_SCHEMA. The metrics depend only on the table, ``threshold``, ``draws`` and
     ``seed``. ``source`` describes the threshold's origin and is copied into the document. The table does not list

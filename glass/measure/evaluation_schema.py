@@ -1,4 +1,4 @@
-"""Typed schema of ``evaluation-<split>.json``. Every entry is typed, because reports display all of them.
+"""Typed schema for ``evaluation-<split>.json``. Every entry is typed, because reports display all of them.
 
 Types of computed entries, such as :class:`glass.measure.generators.PerGenerator`, are declared next to the code that
 computes them.
@@ -47,14 +47,14 @@ class MeasuredModel(TypedDict):
     chosen: dict[str, Any] | None
     """The epoch whose weights were kept, and the metrics by which it was chosen; null if not recorded."""
     weight_average: NotRequired[float]
-    """Decay of the moving average of the weights; absent if the exported weights are not an average."""
+    """Decay of the weights' moving average; absent if the exported weights are not averaged."""
     data_note: NotRequired[Note]
     """The note attached to the data set that the model was trained on; absent if there is none."""
 
 
 class EvaluationSettings(TypedDict):
-    """The precision and the loader settings of the evaluation. Only those loader settings that this project reads back
-    are declared here; the document contains all of them."""
+    """An evaluation's precision and loader settings. Only those loader settings that this project reads back are
+    declared here; the document contains all of them."""
 
     num_crops: int
     crop_size: int
@@ -109,7 +109,7 @@ class Timing(TypedDict):
 
 
 class Results(TypedDict):
-    """The entries of an evaluation that are computed from the table of predictions."""
+    """The entries of an evaluation that are computed from the prediction table."""
 
     threshold: Threshold
     samples: Samples
@@ -133,12 +133,12 @@ class Evaluation(Results):
     settings: EvaluationSettings
     timing: Timing
     versions: dict[str, Any]
-    """Name of an installed distribution → its version."""
+    """Maps each installed distribution to its version."""
     calibration: NotRequired[AppliedCalibration | None]
     """Null if no calibration was applied. Absent in older documents, as are ``missing``, ``learnt`` and
     ``real_slices``."""
     missing: NotRequired[list[dict[str, Any]]]
-    """The images without a score: ``shard``, ``sample_key``, ``reason``, ``detail``."""
+    """The images without a score, each with ``shard``, ``sample_key``, ``reason`` and ``detail``."""
     learnt: NotRequired[Overlap | None]
     """How many of the scored images were used to train the model or to choose its epoch; null if unknown."""
     real_slices: NotRequired[list[RealSlice]]

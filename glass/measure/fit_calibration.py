@@ -1,13 +1,13 @@
 """Fits a calibration to a model's scores on a split reserved for this purpose.
 
 * *Temperature*: T minimises the negative log-likelihood of softmax(logits / T). The target probability of the correct
-  class is not 1 but Platt's (n+1)/(n+2), where n is the number of images of that class. So T stays above 0 even if the
+  class is not 1 but Platt's (n+1)/(n+2), where n is the number of images in that class. So T stays above 0 even if the
   classes are perfectly separated.
 * *Threshold*: at most 1 % of the real images may be false alarms. Among the thresholds that satisfy this, the one that
   detects the most generated images is chosen. If several detect equally many, the threshold is the midpoint between the
   lowest detected score and the highest real score below it.
-* *Band of doubt*: the scores from its lower end up to the threshold. Its lower end is the highest score, up to the
-  threshold, below which at most 5 % of the generated images score. Below the band, the verdict is "real".
+* *Band of doubt*: the scores just below the threshold. Its lower end is the highest score, up to the threshold, with at
+  most 5 % of the generated images below it. Below the band, the verdict is "real".
 """
 
 import math
@@ -39,7 +39,7 @@ def fit_calibration(
     max_fpr: float = MAX_FPR,
     max_misses: float = MAX_MISSES,
 ) -> Calibration:
-    """Fits a calibration to n images with (n,) margins and labels (1 generated, 0 real).
+    """Fits a calibration to n images with (n,) margins and labels (1 = generated, 0 = real).
 
     Raises ``InputError`` if a class is missing or a margin is not finite.
     """

@@ -24,7 +24,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 GENERATOR_METRICS = ("auroc", "ap", *FPR_LIMITS, "recall")
-"""The metrics in a row of :func:`per_generator`."""
+"""The metrics in each row that :func:`per_generator` returns."""
 
 UNNAMED = "(unnamed)"
 """Name of the row for generated images whose generator is not known."""
@@ -63,7 +63,7 @@ class PerGenerator(TypedDict):
     """One row per generator, comparing its images with *all* real images, and one row for the real images."""
 
     generators: dict[str, GeneratorRow]
-    """Name of a generator → its row, sorted by name."""
+    """Maps each generator's name to its row, sorted by name."""
     real: RealRow
     mean: GeneratorMetrics
     """Mean of each metric over generators. Each generator has equal weight, regardless of its number of images."""

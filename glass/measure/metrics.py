@@ -45,11 +45,11 @@ class ReliabilityBin(TypedDict):
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
-    """Returns the metrics listed in ``METRIC_NAMES`` as floats. Undefined metrics are None; without samples, all of
-    them are.
+    """Returns the metrics listed in ``METRIC_NAMES`` as floats. Undefined metrics are None, as are all metrics if there
+    are no samples.
 
-    ``label`` (n,) must contain only 0 and 1, and ``probability`` (n,) only values in [0, 1]; raises ``ValueError`` if
-    they do not. An image is flagged as generated if its probability is at least ``threshold``. For the definitions, see
+    Raises ``ValueError`` unless ``label`` (n,) contains only 0 and 1, and ``probability`` (n,) only values in [0, 1].
+    An image is flagged as generated if its probability is at least ``threshold``. For the definitions, see
     :func:`glass.measure.weighted_metrics.weighted_metrics`.
     """
     label, probability = checked_samples(label, probability)
@@ -62,16 +62,16 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
 def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc | None:
     """Returns the ROC curve from (0, 0) to (1, 1), in order of descending threshold; None if only one class is present.
 
-    Points in the interior of straight segments are omitted. If more than ``max_points`` points remain, about
-    ``max_points`` of them are kept, evenly spaced along the curve. The threshold of each point is a value of
-    ``probability``. The first point is the exception: its threshold is 1 + the highest probability, above every score.
+    Points inside straight segments are omitted. If more than ``max_points`` points remain, about ``max_points`` of them
+    are kept, evenly spaced along the curve. Each point's threshold is a value in ``probability``, except for the first:
+    its threshold is 1 + the highest probability, above every score.
     """
     label, probability = checked_samples(label, probability)
     if not 0 < label.sum() < len(label):
         return None
     order = np.argsort(-probability, kind="stable")
     label, probability = label[order], probability[order]
-    last = np.append(np.flatnonzero(np.diff(probability)), len(probability) - 1)  # of equal scores
+    last = np.append(np.flatnonzero(np.diff(probability)), len(probability) - 1)  # the last of each run of equal scores
     hits = np.cumsum(label)[last]
     alarms = 1 + last - hits
     bends = (np.diff(hits, 2) != 0) | (np.diff(alarms, 2) != 0)
@@ -86,8 +86,8 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
 
 def reliability_bins(label: Array, probability: Array) -> list[ReliabilityBin]:
-    """Divides [0, 1] into 15 equal-width bins of the probability of "generated", and returns the fraction of generated
-    images in each.
+    """Sorts the probabilities of "generated" into 15 equal-width bins over [0, 1], and returns the fraction of
+    generated images in each bin.
 
     Empty bins are left out. The probability is binned rather than the confidence, so that a bias towards one class is
     visible.

@@ -1,4 +1,4 @@
-"""Defines the perturbations of test images that are used to measure a detector's robustness.
+"""Defines the perturbations that are applied to test images to measure a detector's robustness.
 
 They are those commonly reported in the literature (JPEG, WebP, blur, resizing, noise, saving twice), plus two chains
 that imitate images shared on the web. All random choices are seeded with the image's content id, so a perturbation
@@ -33,10 +33,9 @@ class Perturbation:
 
     name: str
     title: str
-    """Name for display."""
+    """Display name."""
     operations: Callable[[Size, U64], tuple[Operation, ...]]
-    """Maps an image's size, and two random numbers derived from its content id, to the operations to apply, in
-    order."""
+    """Maps (image size, two random numbers derived from the content id) to the operations to apply, in order."""
 
     def change(self, size: Size, content_id: int) -> Change:
         """Returns the change to apply to an image with this ``size`` (height, width) and content id."""
@@ -99,7 +98,7 @@ def _grid() -> list[Perturbation]:
 
 
 PERTURBATIONS: dict[str, Perturbation] = {row.name: row for row in _grid()}
-"""Name → perturbation, in the order of the robustness table."""
+"""Maps names to perturbations, in the order of the robustness table."""
 
 
 def chosen_rows(patterns: Sequence[str]) -> list[Perturbation]:

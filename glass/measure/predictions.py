@@ -1,4 +1,4 @@
-"""Joins the scores of a split with the manifest, in a table with one row per image.
+"""Joins a split's scores with the manifest in a table with one row per image.
 
 The table is stored as ``predictions-<split>.parquet`` in the run's folder. Changing the threshold, applying a
 calibration or comparing two models on the same images therefore does not require scoring the images again.
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from shards.errors import InputError
 from shards.files.parquet_file import read_parquet
 
-if TYPE_CHECKING:  # torch takes seconds to import, and reading predictions needs none of it
+if TYPE_CHECKING:  # torch takes seconds to import, and reading predictions does not need it
     from glass.measure.scoring import Predictions
     from shards.manifest.dataset import ShardDataset
 
@@ -24,10 +24,10 @@ PREDICTION_SCHEMA = pa.schema(
     [
         pa.field("sample_key", pa.string()),
         pa.field("content_id", pa.int64()),
-        pa.field("label", pa.int8()),  # 1 generated, 0 real
+        pa.field("label", pa.int8()),  # 1 = generated, 0 = real
         pa.field("generator", pa.string()),  # "" for real images
         pa.field("group", pa.string()),
-        pa.field("probability", pa.float64()),  # of "generated"; calibrated where the model is
+        pa.field("probability", pa.float64()),  # of "generated"; calibrated if the model is
         pa.field("logits", pa.list_(pa.float32())),  # real, generated
         pa.field("attention_weights", pa.list_(pa.float32())),  # one per window; null for a model without attention
         pa.field("crop_windows", pa.list_(pa.list_(pa.int32()))),  # top, left, height, width
@@ -37,8 +37,8 @@ PREDICTION_SCHEMA = pa.schema(
 
 
 def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split: str) -> pa.Table:
-    """Returns ``predictions`` as a table that follows PREDICTION_SCHEMA, with the generator, group and source path of
-    each sample added.
+    """Returns ``predictions`` as a table that follows PREDICTION_SCHEMA, adding each sample's generator, group and
+    source path from the manifest.
 
     Raises ``ValueError`` if a scored sample is not in the manifest, or if its content id differs from the manifest's.
     """
@@ -79,7 +79,8 @@ def predictions_path(run: Path, split: str, variant: str = "") -> Path:
 
 
 def read_predictions(run: Path, split: str, variant: str = "") -> pa.Table:
-    """The table of PREDICTION_SCHEMA for ``split`` in ``run``. Raises ``InputError`` if it is missing or damaged."""
+    """Returns the prediction table (PREDICTION_SCHEMA) of ``split`` in ``run``. Raises ``InputError`` if it is missing
+    or damaged."""
     path = predictions_path(run, split, variant)
     try:
         table = read_parquet(path)

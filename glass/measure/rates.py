@@ -36,16 +36,16 @@ def clopper_pearson(count: float, total: float) -> tuple[float, float]:
 def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> list[float] | None:
     """Returns the 95 % confidence interval for the fraction of true values in ``hit`` (n,), or None if n is 0.
 
-    ``groups`` is as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups, the interval is that of
-    :func:`clopper_pearson`. With groups, n is replaced by the effective sample size, the number of independent images
-    that would give the same variance. If all values are equal, the effective sample size is the number of scenes.
+    ``groups`` is as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups, this is the interval from
+    :func:`clopper_pearson`. With groups, n is replaced by the effective sample size; if all values are equal, that is
+    the number of scenes.
     """
     hit = np.asarray(hit, bool)
     if not len(hit):
         return None
     scenes, rate = clusters(groups, len(hit)), float(hit.mean())
     if 0 < rate < 1:
-        spread = np.bincount(scenes, hit - rate)  # of each scene; the sum of their squares gives the variance
+        spread = np.bincount(scenes, hit - rate)  # per scene; the sum of their squares gives the variance
         alone = rate * (1 - rate) * len(hit) ** 2 / float(spread @ spread + 1e-12)
     else:
         alone = float(scenes.max() + 1)
@@ -56,12 +56,12 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
 def metric_intervals(
     label: Array, probability: Array, draws: int, seed: int, groups: Sequence[str] | Array | None, threshold: float
 ) -> dict[str, list[float] | None]:
-    """Returns the interval of every metric, from :func:`rate_interval` for proportions of images and from the bootstrap
+    """Returns each metric's interval, from :func:`rate_interval` for proportions of images and from the bootstrap
     otherwise.
 
     For some proportions, the threshold or the denominator is itself random (detection rate at a low false-alarm rate,
     precision). The bootstrap is used for these as well, because it describes their variation better. However, if such a
-    proportion is 0 in every draw or 1 in every draw, its interval is that of :func:`rate_interval`.
+    proportion is 0 in every draw or 1 in every draw, its interval comes from :func:`rate_interval`.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label

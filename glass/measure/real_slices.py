@@ -1,8 +1,8 @@
 """False-alarm rates on subsets of the real images: by source folder, format, JPEG quality, size and EXIF.
 
-A detector with 1 % false alarms overall may still have 20 % on images that were sent through a messenger. The manifest
-determines which subsets an image belongs to. For JPEG quality and for size, there are three subsets, separated by the
-terciles of these values.
+A detector with 1 % false alarms overall may still have 20 % on images that were sent through a messaging app. The
+manifest says which subsets an image belongs to. There are three subsets each for JPEG quality and for size, divided at
+the terciles.
 """
 
 from collections import Counter

@@ -2,9 +2,9 @@
 
 ``evaluation-<split>.json`` and ``robustness-<split>.json`` hold results on the data set that the run was trained on, as
 recorded in its ``run.json``. If there is no ``run.json``, they hold results on whichever data set was measured first.
-Names of results on any other data set include the first 12 hexadecimal digits of its digest, the SHA-256 of its
-``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and can still be found, even
-if this rule would now name it differently.
+For any other data set, the file name includes the first 12 hexadecimal digits of that data set's digest, the SHA-256 of
+its ``dataset.json``: ``evaluation-<split>-of-<digits>.json``. An existing file keeps its name and can still be found,
+even if this rule would now name it differently.
 """
 
 from pathlib import Path
@@ -65,8 +65,8 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
     """Returns the file-name suffix of existing results on the data set with ``digest``; see :func:`named_of`.
 
-    The suffix is ``variant`` alone if the file of that name holds results on this data set. Otherwise, it includes the
-    digits of the digest if a file of that name exists. If neither file exists, the suffix is ``variant``.
+    The suffix is ``variant`` alone if the file with that name holds results on this data set. Otherwise, it includes
+    the digest's digits if a file with that name exists. If neither file exists, the suffix is ``variant``.
     """
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
@@ -83,13 +83,13 @@ def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
 
 
 def robustness_path(run: Path, split: str, variant: str = "") -> Path:
-    """Returns the path of ``robustness-<split>.json``, which holds the table of ``glass robustness``. ``variant`` is as
-    in :func:`evaluation_path`."""
+    """Returns the path of ``robustness-<split>.json``, which holds the robustness table. ``variant`` is as in
+    :func:`evaluation_path`."""
     return _path(run, ROBUSTNESS, split, variant)
 
 
 def write_evaluation(run: Path, document: Evaluation, table: pa.Table, variant: str = "") -> None:
-    """Writes the document and the table of predictions, each atomically.
+    """Writes the document and the prediction table, each atomically.
 
     Any older document is deleted first, and the new one is written last, so a document never lies next to predictions
     from a different evaluation.
@@ -122,7 +122,7 @@ def evaluation_in(path: Path) -> Evaluation:
 
 
 def write_robustness(path: Path, document: Robustness) -> None:
-    """Writes the table to ``path``, atomically."""
+    """Atomically writes the table to ``path``."""
     write_document(path, document, Robustness)
 
 

@@ -1,10 +1,10 @@
 """Measures how much a detector's results degrade when images are re-saved, resized or blurred, or when noise is added.
 
-Each row of the resulting table applies one perturbation of ``glass.measure.perturbations`` to the whole images of a
-split; all models score the same changed pixels. The clean row goes through the loader, so it equals the result of
-``glass evaluate``. Some sampling rules use the number of bits that a JPEG spends on each grid cell of the image. If a
-perturbation ends by saving as JPEG, these are the bits of the new JPEG. Otherwise, they are those of the original file,
-whose grid cells cover the same parts of the image. The document is a
+Each row of the resulting table applies one perturbation from ``glass.measure.perturbations`` to the full images of a
+split; all models score the same changed pixels. The row ``clean``, without a perturbation, uses the loader, so it
+equals the result of ``glass evaluate``. Some sampling rules use the number of bits that a JPEG spends on each grid cell
+of the image. If a perturbation ends by saving as JPEG, these are the bits of the new JPEG. Otherwise, they are those of
+the original file, whose grid cells cover the same parts of the image. The result is a
 :class:`glass.measure.robustness_schema.Robustness`.
 """
 
@@ -133,7 +133,7 @@ def _clean_scores(contenders: Mapping[str, _Contender], dataset: ShardDataset, s
 def _changed_scores(
     contenders: Mapping[str, _Contender], images: SplitImages, row: Perturbation, threads: int
 ) -> dict[str, Predictions]:
-    """Returns the scores of the changed images, by model name. Each image is changed only once, and all models score
+    """Maps each model's name to its scores on the changed images. Each image is changed only once, and all models score
     the result."""
     parts: dict[str, list[Predictions]] = {name: [] for name in contenders}
     samples = images.samples

@@ -1,4 +1,4 @@
-"""Typed schema of ``robustness-<split>.json``, written by ``glass robustness``."""
+"""Typed schema for ``robustness-<split>.json``, written by ``glass robustness``."""
 
 from typing import Any, NotRequired, TypedDict
 
@@ -52,7 +52,7 @@ class RobustnessRow(TypedDict):
     undecodable: int
     models: dict[str, ContenderResults]
     differences: dict[str, Difference]
-    """Name of each model except the first → difference between its AUROC and the first model's."""
+    """Maps each model except the first to the difference between its AUROC and the first model's."""
 
 
 class WorstRow(TypedDict):
@@ -81,7 +81,7 @@ class Robustness(TypedDict):
     worst: dict[str, WorstRow]
     timing: RobustnessTiming
     versions: dict[str, Any]
-    """Name of an installed distribution → its version."""
+    """Maps each installed distribution to its version."""
 
 
 def check_robustness(document: object) -> Robustness:

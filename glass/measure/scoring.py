@@ -1,4 +1,4 @@
-"""Scores all readable images of a split with a model, deterministically and in the loader's order."""
+"""Scores all readable images in a split with a model, deterministically and in the loader's order."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +21,18 @@ GENERATED = 1
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's scores for n samples, in the loader's order."""
+    """A model's scores for n samples with N windows each, in the loader's order."""
 
     sample_key: list[str]
-    """n sample keys, by which the samples can be found in their data set."""
+    """n sample keys, which identify the samples in their data set."""
     content_id: Array
     """(n,) int64 content ids. Images with equal pixels have the same id."""
     label: Array
-    """(n,) int64, 1 generated, 0 real."""
+    """(n,) int64: 1 = generated, 0 = real."""
     logits: Array
     """(n, 2) float32: real, generated."""
     attention_weights: Array | None
-    """(n, N) float32, 0 for masked windows; None for a model without attention."""
+    """(n, N) float32: 0 for masked windows. None for a model without attention."""
     crop_windows: Array
     """(n, N, 4) int32: top, left, height, width in source pixels."""
     crop_mask: Array
@@ -107,8 +107,8 @@ def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[
 
 
 def _stacked(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stacks each entry of the batches, which all have the same size B: name → array (batches, B, …), or None if the
-    entry is None."""
+    """Stacks each entry over all batches, which have the same size B. Returns a dict that maps each entry's name to an
+    array (batches, B, …), or to None if the entry is None."""
     return {
         name: None if batches[0][name] is None else np.stack([_array(b[name]) for b in batches]) for name in batches[0]
     }

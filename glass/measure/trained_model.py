@@ -34,7 +34,7 @@ class TrainedModel:
     """A model with its settings, its calibration, and the record of the images that it learnt from."""
 
     name: str
-    """Name of the model in messages."""
+    """The model's name in messages."""
     model: Glass | SingleView
     """The network, in evaluation mode on ``device``."""
     config: RunConfig
@@ -42,7 +42,7 @@ class TrainedModel:
     card: ModelCard
     """The content of its ``config.json``."""
     calibration: Calibration | None
-    """Calibration of the model; None if it has none or was opened with ``calibrated=False``."""
+    """The model's calibration; None if it has none or was opened with ``calibrated=False``."""
     learnt: LearntIds | None
     """The images that were used to train the model or to choose its epoch; None if unknown."""
     device: Literal["cpu", "cuda"]
@@ -51,7 +51,7 @@ class TrainedModel:
     def open(
         cls, folder: Path, *, device: str = "auto", calibrated: bool = True, name: str | None = None
     ) -> "TrainedModel":
-        """Opens the exported model in ``folder``, such as the ``model`` folder of a run. Nothing is unpickled.
+        """Opens the exported model in ``folder``, such as a run's ``model`` folder. Nothing is unpickled.
 
         ``device`` is ``cpu``, ``cuda``, or ``auto``, which uses the GPU if there is one. ``calibrated=False`` ignores
         the model's calibration. Raises ``InputError`` if there is no model, if one of its files is missing or damaged,
@@ -73,7 +73,7 @@ class TrainedModel:
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of its weights file: 64 hexadecimal digits."""
+        """SHA-256 of the weights file: 64 hexadecimal digits."""
         return self.card["weights_sha256"]
 
     @property
@@ -105,7 +105,7 @@ class TrainedModel:
     ) -> ViewSettings:
         """Returns the view settings for this model; arguments that are None default to the values used in training.
 
-        ``num_crops`` crops are drawn by the sampling rule ``sampling``, in ``draws`` independent draws. With
+        In each of ``draws`` independent draws, the sampling rule ``sampling`` chooses ``num_crops`` crops. With
         ``coverage="all"``, the crops instead cover the whole image. Raises ``InputError`` if an argument that concerns
         crops is given for a model that uses none.
         """

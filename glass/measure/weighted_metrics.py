@@ -1,7 +1,7 @@
 """Computes every metric of a detector for many weightings of the same samples at once.
 
 A bootstrap draw is represented by a weight per sample rather than by a copy of the samples. The scores are sorted only
-once. Each metric for a block of draws then requires only a handful of cumulative sums over (draws, samples) arrays.
+once. For a block of draws, each metric then requires only a handful of cumulative sums over (draws, samples) arrays.
 With equal weights, the result is the ordinary, unweighted metric. A test compares these metrics with those of
 scikit-learn.
 """
@@ -68,7 +68,7 @@ class SortedSamples:
 
 
 def weighted_metrics(label: Array, probability: Array, weights: Array, threshold: float = 0.5) -> dict[str, Array]:
-    """Computes every metric of METRIC_NAMES for each row of ``weights`` (draws, n), as (draws,) float64; NaN if
+    """Computes every metric in METRIC_NAMES for each row of ``weights`` (draws, n), as (draws,) float64; NaN if
     undefined.
 
     ``label`` (n,) is 0 or 1, and ``probability`` (n,) is in [0, 1]; other values raise ``ValueError``.

@@ -1,2 +1,2 @@
-"""Measures and predicts the memory of training and prediction steps, and suggests settings that fit if memory runs
-out."""
+"""Measures and predicts the memory used by training and prediction steps and, if it runs out, suggests settings that
+fit."""

@@ -42,9 +42,9 @@ class LiveStorages(TorchDispatchMode):
         self.bytes = 0
         self.peak_bytes = 0
         self.at_peak: dict[int, int] = {}
-        """Serial number → bytes of the storages that were live when ``peak_bytes`` was reached."""
+        """Maps the serial number of each storage that was live when ``peak_bytes`` was reached to its size in bytes."""
         self._serials = itertools.count()
-        # Address → (serial number, bytes). Addresses are reused, serial numbers are not.
+        # Maps an address to (serial number, bytes). Addresses are reused, serial numbers are not.
         self._live: dict[int, tuple[int, int]] = {}
         for tensor in known:
             self._watch(tensor)
@@ -52,7 +52,7 @@ class LiveStorages(TorchDispatchMode):
 
     @property
     def gradient_bytes(self) -> int:
-        """Bytes of the gradients that were live when ``peak_bytes`` was reached."""
+        """Size, in bytes, of the gradients that were live when ``peak_bytes`` was reached."""
         return sum(size for serial, size in self.at_peak.items() if serial in self.gradients)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
@@ -119,8 +119,8 @@ class KeptStorages:
     def watching(self) -> Iterator[None]:
         """Context manager: records the tensors that autograd saves.
 
-        Modules under activation checkpointing install hooks of their own, so the tensors inside them are not recorded.
-        The total is still correct, because checkpointing does not keep these tensors.
+        Modules under activation checkpointing install their own hooks, so the tensors inside them are not recorded. The
+        total is still correct, because checkpointing does not keep these tensors.
         """
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:

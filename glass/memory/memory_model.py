@@ -1,8 +1,8 @@
 """Stores memory measurements of training steps, and derives from them how much memory one view needs.
 
-``memory_model.json`` next to this file holds rows produced by ``glass bench memory --save-model``. The memory that
-autograd keeps grows by a fixed number of bytes per view (global view or crop), for views of the same size and the same
-architecture. The memory for weights, gradients and optimiser state can be computed without a measurement.
+``memory_model.json`` next to this file holds rows produced by ``glass bench memory --save-model``. For a given
+architecture and view size, the memory that autograd keeps grows by a fixed number of bytes per view (global view or
+crop). The memory for weights, gradients and optimiser state can be computed without a measurement.
 """
 
 import json
@@ -48,17 +48,17 @@ class ViewCosts:
     bytes_per_view: float
     """Bytes that autograd keeps for one view of one image."""
     fixed_bytes: float
-    """Bytes kept regardless of the batch size, for the weights cast to half precision and for the head."""
+    """Bytes kept regardless of the batch size: for half-precision copies of the weights, and for the head."""
     reserve_bytes: float
     """Largest amount by which a measured peak exceeds the sum of its known parts, because of temporary buffers."""
     image_size: int
-    """Pixels per side of the measured views."""
+    """Side length of the measured views, in pixels."""
     measured: tuple[Row, ...]
-    """The measured rows from which these figures were fitted."""
+    """The measured rows that these values were fitted to."""
 
 
 def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
-    """Merges ``rows`` of ``glass bench memory`` into ``memory_model.json`` and returns the file's path.
+    """Merges ``rows`` from ``glass bench memory`` into ``memory_model.json`` and returns the file's path.
 
     New rows replace older ones with the same preset, precision, device, batch size, number of crops and chunk size.
     Rows measured with modified presets are left out. ``environment`` provides the date and torch's version.
@@ -80,7 +80,7 @@ def is_measured(backbone: str, precision: str) -> bool:
 
 
 def view_costs(backbone: str, precision: str) -> ViewCosts:
-    """Returns the memory costs of this backbone in this precision, derived from the measured rows.
+    """Returns the memory costs for this backbone and precision, derived from the measured rows.
 
     Raises ``InputError`` if there are no such rows; the message names the command that measures them.
     """

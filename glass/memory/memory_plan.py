@@ -1,4 +1,4 @@
-"""Estimates from measurements which batch size, number of crops and chunk size fit into a GPU's memory."""
+"""Uses measurements to estimate which batch size, number of crops and chunk size fit into a GPU's memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", 
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
-"""Fraction of the memory, after subtracting what CUDA itself uses, that is available to tensors. It is below 1 because
-the blocks of CUDA's allocator are never completely filled. Assumed, not measured."""
+"""Fraction of the memory not used by CUDA itself that is available to tensors. It is below 1 because CUDA's allocator
+never fills its blocks completely. Assumed, not measured."""
 USED_BY_CUDA_BYTES = GIB // 2
-"""Memory of CUDA's context, kernels and workspaces. Assumed, not measured."""
+"""Memory used by CUDA's context, kernels and workspaces. Assumed, not measured."""
 FROZEN_SHARE = 0.15
 """Activation memory of a view in a frozen backbone, as a fraction of that in a trained backbone. Assumed, not
 measured."""
@@ -27,12 +27,12 @@ FEWEST_WITH_BATCHNORM = 8
 """Minimum number of global views per batch that is considered sufficient for BatchNorm layers. Plans with fewer are
 ranked last."""
 COUNTED_BATCH, COUNTED_CROPS = 4, (1, 4)
-"""Batch size and numbers of crops at which the memory of an unmeasured backbone is computed from tensor shapes."""
+"""Batch size and crop counts for which an unmeasured backbone's memory use is computed from tensor shapes."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Peak memory of a step in bytes, broken down by purpose."""
+    """A step's peak memory use in bytes, broken down by purpose."""
 
     weights: float
     gradients: float
@@ -40,7 +40,7 @@ class Estimate:
     activations: float
     input: float
     average: float
-    """The copy of the weights for the moving average (``train.ema``); 0 without one."""
+    """The copy of the weights for the moving average (``train.ema``); 0 if there is none."""
 
     @property
     def peak(self) -> float:
@@ -50,7 +50,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """A combination of settings with which a training step fits into memory."""
+    """A combination of settings that makes a training step fit into memory."""
 
     batch: int
     """Images per micro-step on one device."""
@@ -64,15 +64,15 @@ class Plan:
 
 
 def usable_bytes(memory_bytes: float) -> float:
-    """Returns how much of a GPU's memory tensors may use, in bytes."""
+    """Returns how many bytes of a GPU's memory are available to tensors."""
     return max(memory_bytes - USED_BY_CUDA_BYTES, 0) * USABLE_SHARE
 
 
 class Planner:
-    """Estimates the memory of training steps for one configuration.
+    """Estimates the memory use of training steps for one configuration.
 
     The estimates are based on stored measurements. If a backbone was not measured in this precision, ``count`` is
-    called to compute the memory of a step from tensor shapes (see :func:`glass.train.counted_step.count_by_shapes`). If
+    called to compute a step's memory use from tensor shapes (see :func:`glass.train.counted_step.count_by_shapes`). If
     ``count`` is None, ``InputError`` is raised instead.
     """
 
@@ -98,7 +98,7 @@ class Planner:
         self.local_learns = self.has_crops and self.local_gradients_bytes > 0
 
     def estimate(self, batch: int, crops: int, crop_chunk: int | None) -> Estimate:
-        """Estimates the memory of a step on one device, with ``batch`` images of ``crops`` crops each."""
+        """Estimates a step's memory use on one device, for ``batch`` images with ``crops`` crops each."""
         together = min(crop_chunk or crops, crops) if self.has_crops else 0
         per_image = self._kept(self.global_costs, self.config.loader.global_size, self.global_learns)
         if self.has_crops:
@@ -107,7 +107,7 @@ class Planner:
         activations = batch * per_image + self._fixed()
         # While a chunk is recomputed, the gradients of later chunks are in memory. The last chunk is never recomputed.
         gradients = self.local_gradients_bytes if self.local_learns and together < crops else 0
-        if gradients + activations < self.gradients_bytes:  # the worst moment is the last
+        if gradients + activations < self.gradients_bytes:  # the peak comes at the end
             gradients, activations = self.gradients_bytes, 0
         loader = self.config.loader
         pixels = loader.global_size**2 + (crops * loader.crop_size**2 if self.has_crops else 0)
@@ -152,8 +152,8 @@ class Planner:
     def errors(self) -> list[tuple[Row, float]]:
         """Returns (row, estimated peak / measured peak) for each measured row with this backbone and these image sizes.
 
-        The estimate excludes the moving average, which was not in use in any measurement. The list is empty if the
-        model has two different backbones, or sees no crops.
+        The estimate excludes the moving average, which no measurement used. The list is empty if the model has two
+        different backbones, or sees no crops.
         """
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)

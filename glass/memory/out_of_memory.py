@@ -12,14 +12,14 @@ __all__ = ["DoesNotFit", "is_out_of_memory", "shrinking_batches_advised"]
 
 
 class DoesNotFit(InputError):
-    """Raised if the settings of a run need more memory than there is. The error ends this run, but not a study
-    consisting of several runs."""
+    """Raised if a run's settings need more memory than there is. The error ends this run, but not a study consisting of
+    several runs."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` means that the memory of a GPU or of the machine was exhausted.
+    """Whether ``error`` means that GPU or main memory was exhausted.
 
-    On a CPU, PyTorch raises a plain ``RuntimeError`` if memory is exhausted.
+    On a CPU, PyTorch raises a plain ``RuntimeError`` in this case.
     """
     if isinstance(error, MemoryError | DoesNotFit | torch.OutOfMemoryError):
         return True

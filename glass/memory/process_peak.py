@@ -1,4 +1,4 @@
-"""Reads the peak of a process's resident memory, as reported by the operating system."""
+"""Reads a process's peak resident memory, as reported by the operating system."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +12,7 @@ __all__ = ["ProcessPeak", "peak_rss_bytes", "reset_peak_rss"]
 
 
 def peak_rss_bytes(pid: int | str = "self") -> int:
-    """Returns the peak of a process's resident memory in bytes, since it started or since :func:`reset_peak_rss`.
+    """Returns a process's peak resident memory in bytes, since it started or since :func:`reset_peak_rss`.
 
     Returns 0 if the system does not report it.
     """
@@ -24,7 +24,7 @@ def peak_rss_bytes(pid: int | str = "self") -> int:
 
 def reset_peak_rss(pid: int | str = "self") -> None:
     """Resets the recorded peak to the current resident memory, so that earlier peaks are disregarded."""
-    with suppress(OSError):  # not permitted in some containers: the mark then covers preparation too
+    with suppress(OSError):  # not permitted in some containers: the peak then includes the preparation
         Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
 

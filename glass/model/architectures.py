@@ -1,4 +1,4 @@
-"""Resolves names of timm networks to architectures, and creates the networks without their classifiers.
+"""Resolves network names to timm architectures, and creates the networks without their classifiers.
 
 A timm name (``resnet50.tv_in1k``) is enough to create the network on any machine. For ``hf-hub:…`` and ``local-dir:…``,
 a description must be fetched first. It contains the network's timm name; runs and exported models record that name.
@@ -30,7 +30,7 @@ class Architecture:
     """The timm network that a name stands for."""
 
     name: str
-    """timm's name of the network, with the tag of its weights if one was given."""
+    """timm's name for the network, with the weights tag if one was given."""
     fixed_size: bool
     """Whether the network only accepts the image size that it was created for, as do transformers with position
     embeddings."""
@@ -70,14 +70,14 @@ FILLING = frozenset(
     getattr(torch.Tensor, name)
     for name in ("uniform_", "normal_", "erfinv_", "clamp_", "mul_", "add_", "zero_", "fill_")
 )
-"""The tensor methods with which layers initialise their weights. On the meta device, calls of these methods are
+"""The tensor methods with which layers initialise their weights. On the meta device, calls to these methods are
 skipped, so wrong numbers passed to them go unnoticed."""
 
 
 class _WithoutFirstValues(TorchFunctionMode):
-    """Skips calls that would initialise tensors on the meta device, i.e. calls of methods in :data:`FILLING` with plain
-    numbers. Meta tensors have no values, but torch would trace each call in Python, which takes longer than filling
-    real weights."""
+    """Skips calls that would initialise tensors on the meta device, i.e. calls that pass only plain numbers to methods
+    in :data:`FILLING`. Meta tensors have no values, but torch would trace each call in Python, which takes longer than
+    filling real weights."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = [*args[1:], *(kwargs or {}).values()]

@@ -31,9 +31,9 @@ photograph had before the removal."""
 class Backbone(nn.Module):
     """A timm network without its classifier, which maps each uint8 image to a feature vector.
 
-    The backbone normalises the pixels on the device, with the network's own mean and standard deviation. With
-    ``high_pass``, the network receives :data:`HIGH_PASS_GAIN` times the difference between the normalised pixels and
-    their 3 × 3 binomial mean.
+    The backbone normalises the pixels on the device, with the network's own mean and standard deviation. If
+    ``high_pass`` is set, the network receives :data:`HIGH_PASS_GAIN` times the difference between the normalised pixels
+    and their 3 × 3 binomial mean.
     """
 
     def __init__(self, network: nn.Module, *, high_pass: bool = False) -> None:
@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         self.high_pass = high_pass
         self.embed_dim: int = feature_width(network)
         self.architecture: str | None = None
-        """timm's name of the network, even if the network was requested by another name."""
+        """timm's name for the network, even if the network was requested by another name."""
         self.weights_sha256: str | None = None
         """:func:`weights_digest` of the weights that the network started from; None if they were random."""
         # Not persistent: they belong to the architecture and not to the weights.
@@ -121,11 +121,11 @@ def create_backbone(
     """Creates the timm network ``name`` as a backbone for images of ``image_size`` × ``image_size`` pixels. Its weights
     are in channels-last memory format.
 
-    ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) with the weights to start from. If
+    ``weights`` names a local file or a package (:mod:`glass.model.packaged_weights`) that holds the initial weights. If
     it is None and ``pretrained`` is true, timm's weights are downloaded. Raises ``InputError`` for an unknown name, for
-    weights that cannot be obtained, and for weights of another network.
+    weights that cannot be obtained, and for weights from another network.
     """
-    architecture(name)  # an unknown name is reported before its weights are
+    architecture(name)  # reports an unknown name before problems with its weights
     # Read before the network is created, which takes longer than finding out that a file does not fit.
     given = None if weights is None else _starting_weights(name, str(weights))
     network = _create(name, image_size, pretrained and given is None)
@@ -187,7 +187,7 @@ def _can_be_made(name: str, image_size: int) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Returns name → tensor for a ``.safetensors`` or torch file. Code contained in a torch file is not executed.
+    """Returns the tensors in a ``.safetensors`` or torch file, by name. Code contained in a torch file is not executed.
 
     Raises ``InputError`` if the file is missing or does not contain named tensors.
     """
@@ -215,8 +215,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _starting_weights(name: str, weights: str) -> tuple[dict[str, torch.Tensor], Path]:
-    """Returns (tensors, path of their file) for ``weights``, the setting that names the initial weights of the network
-    ``name``."""
+    """Returns (tensors, file path) for ``weights``, the setting that names the initial weights of network ``name``."""
     path = packaged_file(weights, name) if weights.startswith(PREFIX) else Path(weights)
     return read_weights(path), path
 
@@ -226,8 +225,8 @@ def _load_weights(
 ) -> None:
     """Loads ``state`` into ``network`` with timm's own function, which renames keys and resizes position embeddings.
 
-    Raises ``InputError`` if a tensor of the network is missing, or if ``state`` holds a tensor that is neither in the
-    network nor in ``may_be_left``.
+    Raises ``InputError`` if one of the network's tensors is missing, or if ``state`` holds a tensor that is neither in
+    the network nor in ``may_be_left``.
     """
     found: list[Any] = []
     handle = network.register_load_state_dict_post_hook(lambda _, keys: found.append(keys))

@@ -37,7 +37,7 @@ class RunningStatistics:
             for layer in network.modules()
             if isinstance(layer, BatchNorm) and layer.training and layer.running_mean is not None
         ]
-        # ``data`` hides the changes from autograd. It would refuse a backward pass after them, although that
+        # ``data`` hides the changes from autograd, which would otherwise refuse the backward pass, although that
         # pass uses the batch's own statistics and never reads these.
         self.moments = [
             buffer.data for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None
@@ -67,8 +67,7 @@ class RunningStatistics:
 
 
 def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int) -> torch.Tensor:
-    """Computes features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, ``crop_chunk`` crops of each image at a
-    time.
+    """Computes features (B, N, D) of ``local_crops`` (B, N, 3, C, C) uint8, ``crop_chunk`` crops per image at a time.
 
     The gradient is exact. For the effect on BatchNorm layers, see the module's docstring.
     """
@@ -100,7 +99,7 @@ def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk:
                 torch._foreach_add_(mean, statistics.moments, alpha=share)
                 if stop < num_crops:
                     statistics.restore(before)
-                else:  # keeps the counts of batches, which this pass has raised by one
+                else:  # keeps the batch counts, which this pass has raised by one
                     torch._foreach_copy_(statistics.moments, mean)
     return torch.cat(features, dim=1)
 

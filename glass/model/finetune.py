@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["checkpoint_activations", "choose_weights_to_tune", "exported_state"]
 
 ATTENTION_PROJECTIONS = re.compile(r"(.*\.)?attn\.(qkv|q|k|v|kv|q_proj|k_proj|v_proj|proj)")
-"""Matches the names that timm gives to the attention projections of transformers, the layers to which LoRA is
-applied."""
+"""Matches timm's names for transformers' attention projections, the layers to which LoRA is applied."""
 ADAPTER = "default"
 """Name of the LoRA adapter. It is peft's default name; each backbone has only one adapter."""
 
@@ -88,7 +87,8 @@ def _freeze_but_last_blocks(backbone: Backbone, count: int) -> None:
 
 
 def _blocks(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The weights of each block, from the first to the last; empty if timm does not divide this network into blocks.
+    """Returns the weights of each block, from the first to the last; empty if timm does not divide this network into
+    blocks.
 
     The blocks are those that timm uses for layer-wise learning rates. The stem is the first block, and a norm after the
     last block belongs to the last block.
@@ -133,7 +133,7 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
 def _require_reached(backbone: Backbone, targets: list[str]) -> None:
     """Raises ``InputError`` if the network never calls one of the layers listed in ``targets``.
 
-    Some networks (BEiT, EVA with separate biases) read the weight of a projection without calling the layer. The LoRA
+    Some networks (BEiT, EVA with separate biases) read a projection's weight without calling the layer. The LoRA
     correction of such a layer would silently learn nothing.
     """
     missed = set(targets)

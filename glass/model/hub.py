@@ -19,12 +19,12 @@ from shards.errors import InputError
 __all__ = ["MODEL_FILES", "cache_only_if_unreachable", "local_folder", "model_folder", "publish"]
 
 MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.md", "learnt_ids.parquet")
-"""The files of a model that are downloaded or published; all other files of a repository are ignored."""
+"""The model files that are downloaded or published; all other files in a repository are ignored."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 PROBE_TIMEOUT_S = 10.0
-"""Time limit in seconds of the request that checks whether the hub responds. It is long enough for a slow network;
+"""Time limit, in seconds, for the request that checks whether the hub responds. It is long enough for a slow network;
 without a network the request fails within milliseconds."""
 
 
@@ -41,7 +41,7 @@ def cache_only_if_unreachable() -> Iterator[None]:
 
 
 def _answers(endpoint: str) -> bool:
-    """Whether ``endpoint`` responds to an HTTP request sent with the proxies and certificates of the hub's client."""
+    """Whether ``endpoint`` responds to an HTTP request sent with the hub client's proxies and certificates."""
     try:
         get_session().head(endpoint, timeout=PROBE_TIMEOUT_S)
     except Exception:  # of whichever HTTP library the client was built on
@@ -61,7 +61,7 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
 
 
 def local_folder(path_or_hub_id: str | Path) -> Path | None:
-    """Returns the folder of a model on this machine, or None for a name on the hub. The hub is not contacted.
+    """Returns a model's folder on this machine, or None for a name on the hub. The hub is not contacted.
 
     Raises ``InputError`` if the path is a file, or if it neither exists nor has the form of a name on the hub. Does not
     import torch.

@@ -36,8 +36,8 @@ class Glass(nn.Module):
 
     GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head = LayerNorm(Dg + Dl)
     – Dropout – Linear. If ``local_backbone`` is None, the global backbone also processes the crops. ``crop_chunk`` is
-    the number of crops of each image that pass through the backbone at a time (:mod:`glass.model.chunking`), or None
-    for all. Parameter counts with two backbones, equal to the paper's: 171.70 M with ViT-B/16, 55.74 M with ConvNeXt-T,
+    the number of crops per image that pass through the backbone at a time (:mod:`glass.model.chunking`), or None for
+    all. Parameter counts with two backbones, equal to the paper's: 171.70 M with ViT-B/16, 55.74 M with ConvNeXt-T,
     47.29 M with ResNet-50.
     """
 
@@ -54,7 +54,7 @@ class Glass(nn.Module):
         self.crop_chunk = crop_chunk
         self.global_backbone = global_backbone
         self.shares_backbone = local_backbone is None
-        if local_backbone is not None:  # a shared one is registered, and saved, once
+        if local_backbone is not None:  # a shared one is registered, and saved, only once
             self.local_backbone = local_backbone
         local_dim = (local_backbone or global_backbone).embed_dim
         self.attention_pool = AttentionPool(local_dim, attention_dim, dropout)
@@ -134,8 +134,8 @@ def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
 
 
 def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
-    """Returns (backbone name, size in pixels) of each view, keyed by the setting that determines the size (e.g.
-    ``loader.crop_size``)."""
+    """Maps each setting that determines a view's size (e.g. ``loader.crop_size``) to (backbone name, size in
+    pixels)."""
     model, loader = config.model, config.loader
     views = {"loader.global_size": (model.global_backbone, loader.global_size)}
     if model.kind == "glass":

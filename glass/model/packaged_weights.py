@@ -28,7 +28,7 @@ the same author, and each contains one ``.pth`` file."""
 def packaged_file(setting: str, backbone: str) -> Path:
     """Locates the weights file that ``setting`` (``package:NAME``) refers to, for the timm network ``backbone``.
 
-    The checksum of the file is verified; none of the package's code is run. Raises ``InputError`` for an unknown name,
+    The file's checksum is verified; none of the package's code is run. Raises ``InputError`` for an unknown name,
     another backbone, a package that is not installed, and a damaged file.
     """
     name = setting.removeprefix(PREFIX)
@@ -58,8 +58,8 @@ def packaged_file(setting: str, backbone: str) -> Path:
 
 
 def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
-    """Returns the tensors of ``state``, renamed to match those of timm's ``network``. The tensors of the classifier,
-    which ``network`` lacks, are named ``classifier.weight`` and ``classifier.bias``.
+    """Returns the tensors in ``state``, renamed to match those of timm's ``network``. The classifier's tensors, which
+    ``network`` lacks, are named ``classifier.weight`` and ``classifier.bias``.
 
     ``path`` is the file from which ``state`` was read. Raises ``InputError`` if the layers differ.
     """

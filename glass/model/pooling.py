@@ -28,13 +28,13 @@ class AttentionPool(nn.Module):
         masked. Masked crops have weight 0, and the weights of an image's other crops sum to 1. If all crops of an image
         are masked, its weights and its pooled feature are 0. Does not synchronise with the device.
         """
-        # Softmax and sum in float32 also under autocast: with half precision the weights of many
+        # Softmax and sum in float32 even under autocast: in half precision, the weights of many
         # crops no longer sum to 1.
         scores = self.score(features).squeeze(-1).float()
         if crop_mask is None:
             attention_weights = scores.softmax(dim=1)
         else:
-            # The smallest float, not -inf: a row of -inf would be NaN, and its gradient too.
+            # The smallest float, not -inf: a row of -inf would give NaN, and so would its gradient.
             scores = scores.masked_fill(~crop_mask, torch.finfo(scores.dtype).min)
             attention_weights = scores.softmax(dim=1) * crop_mask
         pooled = (attention_weights.unsqueeze(-1) * features.float()).sum(dim=1)

@@ -9,7 +9,7 @@ from shards.errors import InputError
 __all__ = ["ACCELERATE_NAMES", "autocast", "precision_in_use", "resolve_precision"]
 
 ACCELERATE_NAMES = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
-"""Name of a precision in this project → its name in ``Accelerator(mixed_precision=…)``."""
+"""Maps this project's precision names to those for ``Accelerator(mixed_precision=…)``."""
 
 
 def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, str]:
@@ -46,7 +46,7 @@ def precision_in_use(trained: str, device: torch.device | str) -> str:
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[None]:
-    """Returns a context in which models compute in ``precision``, which is a result of :func:`resolve_precision`."""
+    """Returns a context in which models compute in ``precision``, as returned by :func:`resolve_precision`."""
     if precision == "float32":
         return nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16

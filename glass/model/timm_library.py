@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @contextmanager
 def _without_compiler() -> Iterator[None]:
-    """Context manager: replaces the two decorators that import the compiler, unless it is imported already."""
+    """Context manager: replaces the two decorators that import the compiler, unless it has already been imported."""
     if "torch._dynamo" in sys.modules:
         yield
         return
@@ -39,7 +39,7 @@ def _without_compiler() -> Iterator[None]:
 
 
 def _is_compile_supported(device: str) -> bool:
-    """Calls torch's ``is_compile_supported``, and imports it only when called."""
+    """Imports torch's ``is_compile_supported`` only when called, and calls it."""
     from torch._dynamo.utils import is_compile_supported
 
     return bool(is_compile_supported(device))

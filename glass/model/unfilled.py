@@ -1,4 +1,4 @@
-"""Builds networks without random initialisation, for weights that are read from a file afterwards.
+"""Builds networks without random initialisation, because their weights are read from a file afterwards.
 
 timm fills every weight with random numbers when it builds a network. For a ViT-B/16 this takes seconds, even though the
 file replaces all of them.

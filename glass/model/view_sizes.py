@@ -31,7 +31,7 @@ leaves more rows unread is rejected."""
 
 @dataclass(frozen=True)
 class _Reduction:
-    """A layer that slides a square window over feature maps. All sizes are in pixels of the layer's input, per side."""
+    """A layer that slides a square window over feature maps. All sizes are per side, in pixels of the layer's input."""
 
     size: int
     kernel: int
@@ -41,12 +41,12 @@ class _Reduction:
 
     @property
     def steps(self) -> int:
-        """Number of positions of the window per side."""
+        """Number of window positions per side."""
         reach = self.dilation * (self.kernel - 1)
         return (self.size + 2 * self.padding - reach - 1) // self.stride + 1
 
     def last_input(self, output: int) -> int:
-        """The index of the last input row on which row ``output`` of the layer's output depends."""
+        """The index of the last input row that output row ``output`` depends on."""
         last = output * self.stride - self.padding + self.dilation * (self.kernel - 1)
         return min(last, self.size - 1)
 
@@ -73,8 +73,8 @@ def _no_vector(name: str, gives: str) -> str:
 def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> None:
     """Raises ``InputError`` if ``backbone`` fails on a black image of this size, or does not return a vector for it.
 
-    ``size`` is in pixels per side; the message is that of :func:`check_views`. A network on the meta device cannot be
-    run and is accepted.
+    ``size`` is in pixels per side; the message is the same as from :func:`check_views`. A network on the meta device
+    cannot be run and is accepted.
     """
     if any(weight.is_meta for weight in backbone.parameters()):
         return
@@ -158,8 +158,8 @@ def _shape(found: Any) -> str:
 
 @contextmanager
 def _spatial_layers(network: nn.Module) -> Iterator[list[_Reduction]]:
-    """Context manager: yields a list that collects every layer that slides a window over square maps, in the order of
-    execution."""
+    """Context manager: yields a list that collects every layer that slides a window over square maps, in execution
+    order."""
     seen: list[_Reduction] = []
 
     def note(layer: Any, inputs: tuple[torch.Tensor, ...], _: object) -> None:

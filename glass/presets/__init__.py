@@ -1,4 +1,4 @@
-"""Presets: ready-made settings of training runs. ``--preset NAME`` loads the file ``NAME.py`` in this folder."""
+"""Presets: ready-made settings for training runs. ``--preset NAME`` loads the file ``NAME.py`` in this folder."""
 
 import importlib
 import pkgutil
@@ -15,7 +15,7 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> RunConfig:
-    """The settings of the preset ``name``. Raises ``InputError`` listing the presets if there is none of that name."""
+    """Returns the settings of preset ``name``. Raises ``InputError`` listing all presets if there is no such preset."""
     if name not in preset_names():
         raise InputError(f"there is no preset called {name!r}: choose from {', '.join(preset_names())}")
     return importlib.import_module(f"glass.presets.{name}").preset()

@@ -4,8 +4,8 @@ r"""GLASS in miniature, for a CPU: two ``test_resnet`` (0.4 M parameters each) o
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_tiny --output RUN
 
-The shards must hold 64-pixel global views (``glass build --global-size 64``). An epoch over the 420 training images of
-the quickstart takes about 5 s on two CPU cores. Batches are small and there is no dropout, because the model learned
+The shards must hold 64-pixel global views (``glass build --global-size 64``). An epoch over the quickstart's 420
+training images takes about 5 s on two CPU cores. Batches are small and there is no dropout, because the model learned
 nothing with fewer optimiser steps or more noise (docs/LOG.md). Low frequencies are removed from the crops, because a
 randomly initialised network learns what the scene shows before it learns the traces. From unfiltered crops, it learned
 little of the traces that real networks leave (docs/results.md).
@@ -18,7 +18,7 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The settings. Epochs and batch size are those of ``single_view_tiny``."""
+    """Returns the settings. The number of epochs and the batch size are those of ``single_view_tiny``."""
     return RunConfig(
         preset="glass_tiny",
         model=ModelConfig(

@@ -14,8 +14,8 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The settings. Epochs and batch size are those of ``glass_tiny``, and the learning rate of the backbone is that of
-    the local backbone in ``glass_tiny``."""
+    """Returns the settings. The number of epochs and the batch size are those of ``glass_tiny``, and the backbone's
+    learning rate is that of ``glass_tiny``'s local backbone."""
     return RunConfig(
         preset="single_view_tiny",
         model=ModelConfig(kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0),
