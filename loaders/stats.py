@@ -1,4 +1,4 @@
-"""Statistics of the loader: counts of what it did, and where its time went."""
+"""Loader statistics: counts of what the loader did, and the time spent in each stage."""
 
 import threading
 import time

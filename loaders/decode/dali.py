@@ -29,8 +29,8 @@ Slots = npt.NDArray[np.int64]
 REFUSED = "refused by DALI"
 DECODER = {"cpu": "cpu", "cuda": "mixed"}
 
-# The reference decoder's pixels: libjpeg-turbo's accurate transform and chroma upsampling, orientation as
-# stored.
+# Gives the reference decoder's pixels: libjpeg-turbo's accurate transform and chroma upsampling, and the
+# orientation as stored.
 EXACT = {"output_type": types.RGB, "jpeg_fancy_upsampling": True, "use_fast_idct": False, "adjust_orientation": False}
 
 
@@ -215,7 +215,7 @@ class DaliDecoder:
         return starts
 
     def _slots_and_places(self, kind: str, jobs: Sequence[WindowJob | WholeJob]) -> tuple[Slots, Slots]:
-        """The slots of all crops of ``jobs``, and the index of each of these crops in the pipeline's output."""
+        """Returns the slot of each crop in ``jobs``, and its index in the pipeline's output."""
         given = 1 if kind == "spliced" else self._num_crops
         slots = [np.asarray(job.slots, np.int64) for job in jobs]
         places = [number * given + np.arange(len(wanted)) for number, wanted in enumerate(slots)]

@@ -35,7 +35,7 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
 def _decode_with_pillow(data: bytes) -> npt.NDArray[np.uint8]:
     """Decodes a JPEG with Pillow, as the fallback if libjpeg-turbo reports an error or cannot be used. Then walks
     through the scan, and raises ``RejectedImage`` if the scan is damaged."""
-    # Numba takes a second to import, which sound files need not spend.
+    # Importing Numba takes a second, which intact files need not wait for.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 
     pixels = decode_rgb(data)

@@ -20,8 +20,8 @@ Window = Sequence[int]
 """(top, left, height, width) in pixels, inside the image that a job decodes."""
 
 _EXACT_MODES = ("RGB", "L")
-"""Pillow modes of the JPEGs for which libjpeg-turbo gives the same pixels as the reference decoder. CMYK is not
-included, because Pillow has its own way of converting it."""
+"""Pillow modes in which libjpeg-turbo decodes JPEGs to the same pixels as the reference decoder. CMYK is not among
+them, because Pillow converts it in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class WindowJob:
     width: int
     window: Window
     slot: int
-    """Index of the crop in the batch's flat (B·N) crops."""
+    """Index of the crop among the batch's B·N crops."""
     sample: int
     """Index of the sample in the batch."""
     mode: str
-    """Pillow's mode of the stored image, as in the manifest: ``RGB``, ``L``, ``CMYK``, …"""
+    """The stored image's Pillow mode, from the manifest: ``RGB``, ``L``, ``CMYK``, …"""
 
     image_format: ClassVar[str] = "JPEG"
 
@@ -91,7 +91,7 @@ class WholeJob:
     image_format: str
     """Format of ``data``: ``JPEG``, ``TIFF``, …; the source file may have had another format."""
     mode: str
-    """Pillow's mode of the stored image, as in the manifest."""
+    """The stored image's Pillow mode, from the manifest."""
 
     @property
     def bytes_read(self) -> int:

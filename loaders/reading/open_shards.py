@@ -44,8 +44,8 @@ class OpenShards:
             self.ranges = RangeReader(dataset, dataset.remote, self.samples)
 
     def whole(self, *, verify: bool) -> TarMembers:
-        """Returns the members as read from whole tars, in the local folder or in the cache of the store. With
-        ``verify``, members are compared with their checksums when they are first read."""
+        """Returns a source that reads members from whole tars, in the local folder or in the store's cache. If
+        ``verify`` is set, members are compared with their checksums when they are first read."""
         checksums = self._checksums if verify else None
         return TarMembers(self.samples, *self._tars, checksums=checksums, caches=self._caches)
 

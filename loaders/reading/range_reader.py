@@ -50,8 +50,8 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Maximum number of bytes by which a member may exceed its expected size. The expected size of a global view is the
-size of its pixels. That of entry points is the length of the image."""
+"""Maximum number of bytes by which a member may exceed its expected size. A global view is expected to be as large as
+its pixels, and entry points no larger than the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]
@@ -153,7 +153,7 @@ class RangeReader:
                 raise UnreadableMember(f"the manifest gives its {name} {length:,} bytes, more than is possible")
 
     def _windows(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """Fetches the parts of a sample that splicing ``windows`` needs."""
+        """Fetches the parts of a sample needed to splice ``windows``."""
         samples, tar = self._samples, self._members[self._samples.shard[row]]
         view, mcu = self._both(row, (tar, samples.global_view), (tar, samples.entry_points))
         for name, data in (("global", view), ("mcu", mcu)):
@@ -203,8 +203,8 @@ class RangeReader:
     def _guess(
         self, row: int, mcu: Bytes, head: IndexHead, windows: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.int64] | None:
-        """Returns the byte ranges that ``windows`` need, derived from the manifest and the entry points alone. Returns
-        None if the chroma subsampling is unusual."""
+        """Derives the byte ranges that ``windows`` need from the manifest and the entry points alone. Returns None if
+        the chroma subsampling is unusual."""
         samples = self._samples
         sides = GEOMETRY.get(samples.subsamplings[samples.subsampling[row]])
         if sides is None:
@@ -254,7 +254,7 @@ class RangeReader:
 
 
 def _nothing(length: int) -> Bytes:
-    """``length`` zeros that take no memory until they are written."""
+    """Returns ``length`` zero bytes, which take no memory until they are written to."""
     if not length:
         return np.empty(0, np.uint8)
     return np.frombuffer(mmap.mmap(-1, length), np.uint8)

@@ -71,7 +71,7 @@ def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
 
 
 def detail_of_file(data: bytes) -> Detail | None:
-    """Computes the :class:`Detail` of an image file from all of its bytes. The result equals that of
+    """Computes the :class:`Detail` of an image file from its full contents. The result equals that of
     :func:`read_detail` for the same file in a shard.
 
     Walks the scan of a JPEG, at about half the cost of decoding it. Returns None for files without entry points: other

@@ -1,4 +1,4 @@
-"""Finds the bit position of each block in a sequential JPEG scan, without decoding pixels, in code compiled by Numba.
+"""Finds the bit position of each block in a sequential JPEG scan without decoding pixels. Compiled by Numba.
 
 The walk works on *unstuffed* bytes: ``unstuff`` copies them from the file without stuffed zeros and markers, mostly
 eight at a time. The array of unstuffed bytes must have at least ``SLACK`` bytes after the last valid bit, so that words
@@ -99,7 +99,7 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Like :func:`_step`, but consumes one symbol only: the first of ``entry``, or, if ``entry`` is 0, the next in
+    """Like :func:`_step`, but consumes only one symbol: the first of ``entry``, or, if ``entry`` is 0, the next in
     ``window``.
 
     Needed if the first code is too long for the lookup table, or if the symbols after it belong to the next block.

@@ -1,11 +1,10 @@
-"""Makes the ``.mcu`` member of a sample: the places at which a decoder can enter the scan of its JPEG.
+"""Makes a sample's ``.mcu`` member: the places where a decoder can enter the scan of its JPEG.
 
 ``build_entry_points`` walks the entropy-coded scan once. Entry j holds the bit position at which MCU (minimum coded
-unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in the order of the scan. The index
-of the entry for any MCU can therefore be computed without a table, however large the image is. ``mcus_per_entry`` is
-chosen per file so that entries are a given number of bits apart on average. To reach a random window, a splice then
-walks half of that distance on average. This holds however unevenly the bits are distributed over the image (measured in
-docs/LOG.md).
+unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in scan order. The index of the entry
+for any MCU can therefore be computed without a table, however large the image is. ``mcus_per_entry`` is chosen per file
+so that entries are a given number of bits apart on average. To reach a random window, a splice then walks half of that
+distance on average. This holds however unevenly the bits are distributed over the image (measured in docs/LOG.md).
 
 Format 1, little-endian, no padding between the parts:
 

@@ -1,14 +1,14 @@
 """Folders in object stores and on web servers: ``s3://``, ``gs://``, ``http(s)://``, ``hf://``.
 
-All requests go through :class:`RemoteFolder`, and fsspec implements the protocols. This module adds what runs of
-several days need:
+All requests go through :class:`RemoteFolder`, and fsspec implements the protocols. This module adds what multi-day runs
+need:
 
 - a time limit for every request, and retries with increasing pauses;
 - checks of the length of every response;
 - counts of requests and bytes;
 - a one-sentence error if the store does not respond.
 
-Credentials are taken from where each store's own tools look for them.
+Credentials are looked up where each store's own tools look for them.
 """
 
 import re
@@ -52,7 +52,7 @@ def as_url(location: str | Path) -> str | None:
 
 
 class RemoteFolder:
-    """Files below a URL. Names of files are relative to it.
+    """Files below a URL; file names are relative to it.
 
     Safe to use from several threads, but not in a process forked after it was made.
 

@@ -64,7 +64,7 @@ def require_length(num_bytes: int | None, most: int) -> None:
 
 
 class FsspecStore:
-    """Files of any protocol that fsspec supports."""
+    """Files accessed through any protocol that fsspec supports."""
 
     def __init__(self, system: Any, root: str, url: str, settings: RemoteSettings) -> None:
         """``system`` is fsspec's file system, ``root`` the path of the folder, and ``url`` its URL."""
@@ -176,7 +176,7 @@ class FsspecStore:
         return sorted(names)
 
     def _limit_s(self, num_bytes: int) -> float:
-        """Time limit, in seconds, for the transfer of ``num_bytes`` bytes."""
+        """Time limit, in seconds, for transferring ``num_bytes`` bytes."""
         return self.settings.timeout_s * (1 + num_bytes // PIECE_BYTES)
 
     def _call(self, method: str, *arguments: Any, limit_s: float = 0, **named: Any) -> Any:

@@ -1,7 +1,7 @@
 """Reads files on a web server as :class:`shards.store.fsspec_store.FsspecStore` does, but trusts no response.
 
 For ``http://``, fsspec's own calls read everything that a server sends into memory, for up to five minutes. They treat
-every error of a server as a missing file. So this module makes the requests itself, on fsspec's session and event loop.
+every server error as a missing file. So this module makes the requests itself, using fsspec's session and event loop.
 The body of a response is read in pieces. Each piece must arrive within the time limit, and at most the requested length
 is read.
 """

@@ -1,4 +1,4 @@
-"""Settings that a machine uses for reading from stores.
+"""A machine's settings for reading from stores.
 
 They belong to the machine, not to a run: they come from environment variables, and are not recorded with a run.
 """

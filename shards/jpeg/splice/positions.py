@@ -1,4 +1,4 @@
-"""Reads the bit positions of all entry points of a JPEG, which show how its bits are distributed over the image."""
+"""Reads the bit positions of a JPEG's entry points, which show how its bits are distributed over the image."""
 
 from typing import Any, NamedTuple
 
