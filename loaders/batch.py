@@ -1,6 +1,7 @@
 """The format of batches, and a pool of host memory for them.
 
-A batch is a dict (B samples, N crops of C × C, global view of S × S, all on the loader's device):
+A batch is a dict. B is the number of samples, N the number of crops per sample, C the side of a crop, and S the side of
+the global view. All tensors are on the loader's device.
 
 ==============  ====================  =======  ==================================================
 key             shape                 dtype    meaning
@@ -28,7 +29,7 @@ __all__ = ["Batch", "BufferPool", "make_batch"]
 
 
 class Batch(TypedDict):
-    """The tensors of a batch; see the module's table."""
+    """A batch; the module docstring describes its keys."""
 
     global_view: torch.Tensor
     local_crops: torch.Tensor

@@ -1,4 +1,4 @@
-"""The settings of a loader: a frozen dataclass that is validated on construction."""
+"""Loader settings: a frozen dataclass that is validated on construction."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal

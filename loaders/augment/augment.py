@@ -112,8 +112,8 @@ def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
 
 
 def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
-    """Returns a one-element tuple: a resize that shrinks the longer side to ``longest`` pixels. If the image is already
-    small enough, returns an empty tuple."""
+    """Returns a one-element tuple: a resize that shrinks an image so that its longer side has ``longest`` pixels. If
+    the image is already small enough, returns an empty tuple."""
     side = max(size)
     if side <= longest:
         return ()

@@ -1,4 +1,4 @@
-"""The interface of image operations that can be applied to any part of an image.
+"""The interface for image operations that can be applied to any part of an image.
 
 Throughout, windows are (top, left, height, width), sizes are (height, width), and pixels are uint8 arrays of shape
 (height, width, 3).

@@ -204,7 +204,7 @@ class Noise(_KeepsSize):
         return window
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. The noise of a pixel depends on its position in the image, so it is the same in every
+        """See :class:`Operation`. A pixel's noise depends on its position in the image, so it is the same in every
         window."""
         return self._added(window.cut(pixels, read), window, size[1], self.deviation)
 

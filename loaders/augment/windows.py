@@ -41,7 +41,7 @@ def changed_windows(
 
 
 def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Iterator[tuple[int, Pixels]]:
-    """Yields (slot, pixels of its window) for each crop of a job; appends failures to ``failures``."""
+    """Yields (slot, window pixels) for each crop of a job; appends failures to ``failures``."""
     if isinstance(job, WholeJob):
         frame = replace(job, windows=np.array([[0, 0, job.height, job.width]], np.int32), slots=np.zeros(1, np.int64))
         image = _read(frame, decoder, failures)
@@ -77,7 +77,7 @@ def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels |
 
 
 def paste(patches: list[Patch], crops: torch.Tensor) -> None:
-    """Writes ``patches`` into their slots of ``crops`` (B·N, C, C, 3), padded with zeros below and to the right."""
+    """Writes ``patches`` into their slots in ``crops`` (B·N, C, C, 3), padded with zeros below and to the right."""
     if not patches:
         return
     pixels: npt.NDArray[np.uint8] = np.zeros((len(patches), *crops.shape[1:]), np.uint8)

@@ -2,8 +2,8 @@
 
 There are two pipelines. One decodes whole images and slices N windows out of each. The other decodes spliced JPEGs,
 each of which contains one window. On a CPU, the second pipeline decodes only the window, with ``image_slice``. On a
-GPU, decoding part of an image is reported to crash (nvImageCodec issue 55). There, the pipeline decodes the whole
-spliced JPEG and then slices. A file is given to DALI only if DALI is certain to decode it to the same image as the
+GPU, decoding part of an image is reported to crash (nvImageCodec issue 55). So there, the pipeline decodes the whole
+spliced JPEG and then slices it. A file is given to DALI only if DALI is certain to decode it to the same image as the
 reference decoder (``loaders.decode.dali_files``). All other files are decoded on the host by the reference decoder, and
 counted by reason.
 """

@@ -27,7 +27,7 @@ def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
     decode it.
 
     DALI allocates memory for whatever size a file claims: 13 GB for a JPEG of a few bytes. So a stored file is never
-    given to DALI if its header states a different size from the manifest.
+    given to DALI if its header states a different size from the manifest's.
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"

@@ -85,7 +85,7 @@ class WholeJob:
     windows: npt.NDArray[np.int32]
     """(K, 4) windows in the image, each (top, left, height, width)."""
     slots: npt.NDArray[np.int64]
-    """(K,) indices of the crops in the batch's flat (B·N) crops."""
+    """(K,) index of each crop among the batch's B·N crops."""
     sample: int
     """Index of the sample in the batch."""
     image_format: str
@@ -120,7 +120,7 @@ class TiledJob:
     windows: npt.NDArray[np.int32]
     """(K, 4) windows in the image, each (top, left, height, width)."""
     slots: npt.NDArray[np.int64]
-    """(K,) indices of the crops in the batch's flat (B·N) crops."""
+    """(K,) index of each crop among the batch's B·N crops."""
     sample: int
     """Index of the sample in the batch."""
 
@@ -159,8 +159,8 @@ class Decoder(Protocol):
     splits_batches: bool
 
     def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
-        """Writes the windows of ``jobs`` into ``crops`` (B·N, C, C, 3) uint8 on the loader's device. Returns the
-        failures.
+        """Decodes ``jobs`` and writes their windows into ``crops``, (B·N, C, C, 3) uint8 on the loader's device.
+        Returns the failures.
 
         A window smaller than C × C is padded with zeros below and to the right. The slots of a failed job hold zeros.
         """

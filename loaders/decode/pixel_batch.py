@@ -36,7 +36,7 @@ class ImageViews:
     windows: npt.NDArray[np.int32]
     """(N, 4) windows in source pixels, each (top, left, height, width); zeros where there is no crop."""
     mask: npt.NDArray[np.bool_]
-    """(N,) True where there is a crop."""
+    """(N,): True where there is a crop."""
     content_id: int
 
 

@@ -2,8 +2,8 @@
 
 Global batch b holds positions [b·G, (b+1)·G) of the order, where G is ``global_batch_size``; rank r of W takes the r-th
 of W equal parts of each batch. So (epoch, batch) is all that a run needs in order to resume, even with a different
-number of ranks. Positions past the end are fillers, with ``is_valid`` False. Fillers repeat the start of the order, so
-that batch statistics see real images.
+number of ranks. Positions past the end are fillers (``is_valid`` is False). They repeat the start of the order, so that
+batch statistics see real images.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ __all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "epo
 Rows = npt.NDArray[np.int64]
 
 ORDER_PURPOSE = 2 << 32
-"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that provide the sort keys of the samples.
-If the samples are permuted several times in an epoch, permutation k uses ORDER_PURPOSE + k."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that provide the samples' sort keys. If the
+samples are permuted several times in an epoch, permutation k uses ORDER_PURPOSE + k."""
 
 _BLOCK = 1 << 16
 

@@ -25,9 +25,9 @@ class Reads:
     bounds: list[int]
     """B + 1 indices: the windows of sample b are ``windows[bounds[b] : bounds[b + 1]]``."""
     windowed: npt.NDArray[np.bool_]
-    """(B,) True for samples whose windows are to be spliced out of a JPEG; False for samples without windows."""
+    """(B,): True for samples whose windows are to be spliced out of a JPEG; False for samples without windows."""
     tiled: npt.NDArray[np.bool_]
-    """(B,) True where only the tiles that the windows touch are read; False for samples without windows."""
+    """(B,): True where only the tiles that the windows touch are read; False for samples without windows."""
 
     def part(self, place: int) -> slice:
         """Returns the slice of ``windows`` and ``slots`` for the sample at batch index ``place``."""
@@ -45,7 +45,7 @@ class BatchPlan:
     """(B, N, 4) windows in source pixels, each (top, left, height, width): the part of the image that each crop shows;
     zeros where there is no crop. If augmentation changes a sample, its windows in ``reads`` are larger."""
     mask: npt.NDArray[np.bool_]
-    """(B, N) True if there is a crop."""
+    """(B, N): True if there is a crop."""
     changed: Mapping[int, ChangedSample]
     """The samples that augmentation changes, keyed by their index in the batch."""
     reads: Reads

@@ -1,4 +1,4 @@
-"""A data set opened once for many loaders: mapped shards, columns, and the splicer's tables.
+"""A data set opened once for many loaders: mapped shards, manifest columns, and the splicer's lookup tables.
 
 The trials of a search differ in batch size and crops, but read the same files. A loader that is given an
 :class:`OpenShards` opens nothing itself, and closing the loader leaves the :class:`OpenShards` open.

@@ -1,6 +1,6 @@
-"""Reads only the bytes that a batch needs from shards in a store, in two round trips for a whole batch.
+"""Reads only the bytes that a batch needs from shards in a store, in two round trips per batch.
 
-As soon as a batch is planned, its samples are fetched, many at a time. What is fetched depends on the sample:
+As soon as a batch is planned, its samples are fetched, many in parallel. What is fetched depends on the sample:
 
 - If its windows will be spliced, the first request fetches the global view and the entry points, which are stored side
   by side. The entry points determine which byte ranges of the JPEG the windows need. These ranges are fetched next;
@@ -76,7 +76,7 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The connection to the store. If the caller has not set it, it is measured when it is first used."""
+        """The connection to the store. It is measured on first use unless the caller has set it."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)

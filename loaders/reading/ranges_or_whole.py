@@ -19,7 +19,7 @@ __all__ = ["choose_members", "range_mode_cost_s", "whole_cost_s"]
 logger = logging.getLogger(__name__)
 
 _EXAMINED = 512
-"""Maximum number of samples of the split from which the cost is estimated."""
+"""Maximum number of samples used to estimate the cost for the split."""
 
 
 def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> MemberSource:

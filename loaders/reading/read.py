@@ -71,7 +71,7 @@ class SampleReader:
         return jobs, failures
 
     def _check(self, members: Members, row: int) -> None:
-        """The first time that a sample is read, compares its stored image and global view with their checksums."""
+        """Compares a sample's stored image and global view with their checksums when the sample is first read."""
         if not members.is_checked(row):
             with self._stats.timed("verify"):
                 self._stats.count("bytes_verified", members.check(row))

@@ -65,7 +65,7 @@ class SampleTable:
             dataset.forget_pages()
 
     def _impossible(self, part: slice) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-        """Yields (what was checked, mask of the rows in ``part`` where it has an impossible value)."""
+        """Yields (name of the value checked, mask of the rows in ``part`` where the value is impossible)."""
         label, width, height = self.label[part], self.width[part], self.height[part]
         yield "label", (label < 0) | (label > 1)
         yield "size", (width < 1) | (height < 1) | (width.astype(np.int64) * height > MAX_PIXELS)

@@ -44,7 +44,8 @@ class Detail:
         return (above[last_row] - above[first_row]).ravel()
 
     def _before(self, mcu: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Bit position at which ``mcu`` begins, interpolated linearly between entries and rounded down."""
+        """Returns the bit position at which each MCU in ``mcu`` begins, interpolated linearly between entries and
+        rounded down."""
         entry = np.minimum(mcu // self.mcus_per_entry, len(self.positions) - 2)
         first = entry * self.mcus_per_entry
         length = np.minimum(self.mcus_per_entry, self.num_mcus - first)

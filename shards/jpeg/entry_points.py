@@ -99,7 +99,7 @@ class NotIndexable(ValueError):
 def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
     """Walks ``jpeg`` once and returns its ``.mcu`` member, with entries about ``spacing_bits`` apart.
 
-    Takes about as long as a full decode, and about as much memory as the size of the file. Releases the GIL. Raises
+    Takes about as long as a full decode, and about the size of the file in memory. Releases the GIL. Raises
     :class:`NotIndexable` if the JPEG cannot have entry points.
     """
     try:
@@ -126,7 +126,7 @@ def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
 
 
 def blocks_per_mcu(header: JpegHeader) -> tuple[int, ...]:
-    """Number of 8×8 blocks of each component in an MCU. If there is only one component, an MCU is one block."""
+    """Number of 8×8 blocks per MCU for each component. If there is only one component, an MCU is one block."""
     if len(header.components) == 1:
         return (1,)
     return tuple(component.h * component.v for component in header.components)

@@ -99,8 +99,7 @@ class JpegHeader:
     restart_interval: int
     """Number of MCUs between restart markers; 0 if there are no markers."""
     adobe_transform: int | None
-    """Colour transform in the last Adobe marker: 0 = none, 1 = YCbCr, 2 = YCCK. ``None`` if there is no Adobe marker.
-    """
+    """Colour transform in the last Adobe marker: 0 = none, 1 = YCbCr, 2 = YCCK. ``None`` without an Adobe marker."""
     jfif_offset: int | None
     """Offset of the JFIF marker's payload; ``None`` if there is no such marker. If there is one, a three-component
     image is YCbCr."""

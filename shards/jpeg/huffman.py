@@ -116,7 +116,7 @@ def _pack(bits: Scalar, reach: Scalar, eob: Scalar) -> Scalar:
 
 @compiled
 def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> Scalar:
-    """Makes the entry for the first code, of any length, in ``window`` (16 bits, int64); 0 if no code matches."""
+    """Returns the entry for the first code, of any length, in ``window`` (16 bits, int64); 0 if no code matches."""
     if is_dc:
         length, symbol = _find(words, pair + SLOW_DC, window)
         return _dc_entry(length, symbol) if length > 0 else uint32(0)

@@ -151,7 +151,7 @@ def header_ranges(head: IndexHead) -> Ranges:
 def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
     """Reads the geometry from the frame header (SOF) of ``jpeg``. No other bytes of ``jpeg`` need be valid.
 
-    Returns ``None`` if the header is missing, damaged, or gives a size of 0.
+    Returns ``None`` if the header is missing or damaged, or gives a size of 0.
     """
     at = next((at for kind, at in head.references if kind == _KIND_FRAME), 0)
     if not at or at + 3 > jpeg.size:

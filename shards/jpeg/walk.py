@@ -95,9 +95,9 @@ def _add_dc(
     dc: np.ndarray,
     extremes: np.ndarray,
 ) -> None:
-    """Adds DC differences to ``dc`` as ``sum_dc`` does, and updates the extremes of the DC values.
+    """Adds DC differences to ``dc`` as ``sum_dc`` does, and updates ``extremes``.
 
-    ``extremes`` (4, 2) int64 has the minimum and the maximum for each component.
+    ``extremes`` (4, 2) int64 holds the minimum and maximum DC value for each component.
     """
     block = uint64(0)
     for i in range(num_blocks):

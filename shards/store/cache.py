@@ -33,7 +33,7 @@ __all__ = ["ShardCache"]
 Bytes = npt.NDArray[np.uint8]
 
 _ATTEMPTS = 3
-"""Number of times that a shard is downloaded before an incorrect checksum is reported as an error."""
+"""Number of times a shard is downloaded before a wrong checksum is reported as an error."""
 
 
 class ShardCache:

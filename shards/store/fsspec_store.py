@@ -29,7 +29,7 @@ _USUAL_BYTES = 64 << 20
 """Length in bytes that is assumed for a file of unknown length when setting the time limit for reading all of it."""
 
 _LISTING_S = 3600.0
-"""Time limit of a listing, in seconds. Listing a folder of ten million files takes half of this time."""
+"""Time limit for a listing, in seconds. Listing a folder of ten million files takes half of this time."""
 
 _TOKENS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created")
 

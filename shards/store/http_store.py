@@ -27,7 +27,7 @@ _MAX_PAGE_BYTES = 64 << 20
 """Maximum size in bytes of a web page that lists a folder. It is enough for several hundred thousand files."""
 
 _MAX_DEPTH, _MAX_FOLDERS = 64, 100_000
-"""Maximum depth and maximum number of the folders that a listing visits."""
+"""Maximum depth, and maximum number, of the folders that a listing visits."""
 
 _IS_LENGTH = re.compile(r"[0-9]{1,18}")
 """Matches a usable ``Content-Length``. A number with more digits is ignored, because no disk could hold such a file."""
@@ -108,7 +108,7 @@ class HttpStore(FsspecStore):
         return unquote(path)
 
     def _listed(self, path: str) -> list[tuple[str, bool]]:
-        """The entries directly in the folder, from the links on its page. Links that lead elsewhere are ignored."""
+        """Lists the entries directly in a folder by the links on its page. Links that lead elsewhere are ignored."""
         folder = path.rstrip("/") + "/"
         page = self._wait_for(self._body(folder, None, _MAX_PAGE_BYTES)).decode(errors="replace")
         links = (urljoin(folder, html.unescape(link)) for link in _LINK.findall(page))

@@ -188,7 +188,7 @@ def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: S
 def template(
     jpeg: np.ndarray, info: np.ndarray, restarts: Scalar, out: np.ndarray, completed: np.ndarray
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Writes the JPEG header that all windows of an image share to ``out`` (uint8, ``HEADER_BYTES``).
+    """Writes to ``out`` (uint8, ``HEADER_BYTES``) the JPEG header that all windows of an image share.
 
     If ``restarts`` is set, the header includes a DRI segment. ``completed`` (uint8, ``MAX_TABLE_BYTES``) is scratch
     space.

@@ -291,7 +291,7 @@ def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar,
 def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool) -> bool:
     """Finds the end of the piece by walking from the entry point ``tail``. Returns false if the bits are damaged.
 
-    If ``needed``, sets the source's DC predictors to their values at that end.
+    If ``needed`` is set, also sets the source's DC predictors to their values at that end.
     """
     state, info = _state(work), _info(work)
     num_mcus = uint64(stop - tail * info[EVERY])

@@ -30,7 +30,7 @@ STATUS_REASONS = (
     "corrupt scan",  # or an index with wrong positions
     "window outside the image",
 )
-"""Meaning of each value of ``Spliced.status``. If it is not "ok", the window has no JPEG, and the image must be decoded
+"""Meaning of each value of ``Spliced.status``. Unless it is "ok", the window has no JPEG, and the image must be decoded
 whole."""
 
 
