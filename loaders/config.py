@@ -34,10 +34,10 @@ class LoaderConfig:
     a CPU. ``turbo`` is libjpeg-turbo in threads. ``reference`` is Pillow. ``auto`` is ``turbo`` on a CPU; on a GPU it
     is ``dali``, or ``nvjpeg`` if DALI is not installed."""
     decode: Decode = "auto"
-    """``window`` splices each crop out of the JPEG. ``full`` decodes whole images. ``auto`` chooses for each image
-    whichever costs less."""
+    """``window`` splices each crop out of the JPEG. ``full`` decodes whole images. ``auto`` picks the cheaper way for
+    each image."""
     global_batch_size: Number = 32
-    """Number of samples per batch, summed over all ranks; a multiple of the world size."""
+    """Number of samples per batch, summed over all ranks; must be a multiple of the world size."""
     num_crops: Size = 4
     """Number of native-resolution crops per image (N)."""
     crop_size: Size = 224
@@ -54,8 +54,8 @@ class LoaderConfig:
     epoch 0, as evaluation does. ``shard`` permutes the shards, and then the samples within each group of
     ``shuffle_shards`` consecutive shards. Shards in a store are thus fetched one after another."""
     shuffle_shards: Number = 16
-    """With ``shuffle="shard"``: the number of consecutive shards whose samples are mixed. More shards mix better and
-    take more room in the cache."""
+    """With ``shuffle="shard"``: the number of consecutive shards whose samples are mixed. A larger number mixes better,
+    but takes more room in the cache."""
     shuffle_lanes: Number = 1
     """With ``shuffle="shard"``: the number of equal parts, called lanes, into which the sequence of shards is cut.
     Every batch takes equally many samples from each lane. With one lane per machine, each machine fetches only its own
@@ -74,7 +74,7 @@ class LoaderConfig:
     measurements, this made the first epoch about a quarter longer. ``off`` compares no checksums."""
     remote_reads: RemoteReads = "auto"
     """How shards in a store are read. ``whole`` fetches whole shards into a local cache. ``range`` fetches only the
-    bytes that a batch needs. ``auto`` measures the connection to the store and chooses whichever costs less."""
+    bytes that a batch needs. ``auto`` measures the connection to the store and picks the cheaper way."""
     device: Device = "cpu"
     """Device that holds the batch tensors."""
 

@@ -102,7 +102,7 @@ class Loader:
         return len(self._epoch_order(self._epoch))
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch of the next ``iter()``. If ``load_state_dict`` set a position in another epoch, drops that
+        """Sets the epoch for the next ``iter()``. If ``load_state_dict`` set a position in another epoch, drops that
         position."""
         if epoch != self._epoch:
             self._resume_at, self._consumed = None, 0

@@ -81,7 +81,7 @@ class Change:
         return self.operations[-1].file_of(before.on_image(pixels))
 
     def on_view(self, view: Pixels) -> Pixels:
-        """Returns the changed image's global view, (S, S, 3) uint8, approximated from ``view``, the source's."""
+        """Returns the changed image's global view, (S, S, 3) uint8, approximated from ``view``, the source image's."""
         for operation, size in zip(self.operations, self.sizes, strict=False):
             view = operation.on_view(view, size)
         return view
@@ -97,7 +97,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ChangedSample:
-    """The change that augmentation makes to a sample of a batch, and the sample's windows."""
+    """The change that augmentation makes to a sample in a batch, and the sample's windows."""
 
     change: Change
     windows: npt.NDArray[np.int32]
@@ -143,8 +143,8 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
-"""Maps the name of each kind of change to a function. The function takes the image size and two random numbers, and
-returns the operations that make up the change. All kinds are equally likely."""
+"""Maps the name of each kind of change to a function that takes the image size and two random numbers, and returns the
+operations that make up the change. All kinds are equally likely."""
 
 
 def draw_changes(

@@ -66,5 +66,5 @@ class Operation(Protocol):
         ...
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """Returns the output's global view, (S, S, 3), approximated from ``view``, the input's."""
+        """Returns the output's global view, (S, S, 3), approximated from ``view``, the input's global view."""
         ...

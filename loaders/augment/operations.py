@@ -96,7 +96,7 @@ class WebP(_KeepsSize):
     quality: int
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """``window`` with a margin of two macroblocks, since VP8 predicts each block from its neighbours."""
+        """Returns ``window`` with a margin of two macroblocks, since VP8 predicts each block from its neighbours."""
         return window.grown(2 * GRID, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:

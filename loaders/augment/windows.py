@@ -57,7 +57,7 @@ def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Itera
 
 
 def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
-    """Yields (slot, a job for only that crop) for each crop of a job."""
+    """Yields (slot, job for that crop alone) for each crop of a job."""
     if isinstance(job, WindowJob):
         yield job.slot, job
         return

@@ -48,7 +48,7 @@ def _slice(images: Any, start: Any, crop_size: int) -> Any:
 
 def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int) -> Any:
     """Defines, but does not build, the pipeline for whole images. Inputs: the encoded images (1-D uint8) and ``start``
-    (N, 2). Outputs: crops (N, C, C, 3) and image shapes (3,)."""
+    (N, 2), the (top, left) of each crop. Outputs: crops (N, C, C, 3) and image shapes (3,)."""
 
     @pipeline_def(
         batch_size=batch_size,
@@ -68,8 +68,8 @@ def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, bat
 
 
 def define_spliced_pipeline(device: Device, *, crop_size: int, batch_size: int, num_threads: int) -> Any:
-    """Defines, but does not build, the pipeline for spliced JPEGs. Inputs: the JPEGs (1-D uint8), ``start`` (2,) and,
-    on a CPU only, ``shape`` (2,). Output: one crop per JPEG.
+    """Defines, but does not build, the pipeline for spliced JPEGs. Inputs: the JPEGs (1-D uint8), ``start`` (2,), the
+    crop's (top, left), and, on a CPU only, ``shape`` (2,). Output: one crop per JPEG.
 
     On a CPU, each crop has the height and width given by ``shape``. On a GPU, each is (C, C, 3), and pixels outside the
     image are zero.
@@ -223,7 +223,7 @@ class DaliDecoder:
 
 
 def _paste_all(decoded: Any, jobs: Sequence[WindowJob | WholeJob], pixels: npt.NDArray[np.uint8]) -> None:
-    """Copies DALI's host output into the slots of ``pixels`` (B·N, C, C, 3), padding smaller crops with zeros."""
+    """Copies DALI's host output into its slots in ``pixels`` (B·N, C, C, 3), padding smaller crops with zeros."""
     for index, job in enumerate(jobs):
         crops = np.asarray(decoded[index])
         height, width = crops.shape[-3:-1]

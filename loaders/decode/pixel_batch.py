@@ -41,11 +41,11 @@ class ImageViews:
 
 
 class SeenImage(Protocol):
-    """An image from which a global view and crops can be taken, whether or not it is decoded as a whole."""
+    """An image from which a global view and crops can be taken, whether or not it is fully decoded."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width in pixels."""
         ...
 
     def view(self, size: int) -> Pixels:
@@ -66,7 +66,7 @@ class DecodedImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width in pixels."""
         height, width = self.pixels.shape[:2]
         return height, width
 

@@ -1,6 +1,6 @@
-"""The reference decoder: Pillow decodes every image whole, by the rules of ``shards.images.pixels``, and the windows
-are sliced out of it. The only exception is an image stored as tiles, which is read tile by tile if the job asks for
-that."""
+"""The reference decoder: Pillow decodes every image whole, following the rules in ``shards.images.pixels``, and the
+windows are sliced out of it. The only exception is an image stored as tiles, which is read tile by tile if the job asks
+for that."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -56,7 +56,7 @@ def blank(job: Job, crops: npt.NDArray[np.uint8]) -> None:
 
 
 class ReferenceDecoder:
-    """Decodes with Pillow in the calling thread; slow and simple."""
+    """Decodes with Pillow in the calling thread: slow but simple."""
 
     splits_batches = True
 

@@ -43,7 +43,7 @@ def decode_webp(job: WholeJob) -> Pixels | None:
 @cache
 def _decoder() -> Callable[[Pixels], Pixels] | None:
     """Returns a function that decodes the bytes of a WebP, or ``None`` if torchvision is missing, cannot read WebP, or
-    gives different pixels from Pillow."""
+    gives pixels that differ from Pillow's."""
     library = optional("torchvision.io")
     read = getattr(library, "decode_webp", None)
     if read is None:

@@ -1,6 +1,6 @@
 """Whole shards from a store, which are fetched in parts into the local cache and then mapped like local shards.
 
-The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`. An additional method announces the shards
+The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`, plus a method that announces the shards
 that will be read next, so that they are in the cache when their first sample is read.
 """
 
@@ -61,8 +61,8 @@ def _failed(future: "Future[Bytes]") -> bool:
 
 
 class CachedShards:
-    """The tars of a remote data set, each of which is fetched whole when it is first read or announced. Safe to use
-    from several threads."""
+    """The tars of a remote data set, each fetched whole when it is first read or announced. Safe to use from several
+    threads."""
 
     def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:
         """``tars[k]`` is the tar of the shard with index k. ``parts`` is the number of objects that share the cache on

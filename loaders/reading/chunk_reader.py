@@ -20,7 +20,7 @@ __all__ = ["Chunk", "ChunkReader"]
 logger = logging.getLogger(__name__)
 
 Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
-"""What a thread returns for its samples: jobs left to decode, finished crops of augmented samples, failures."""
+"""What a thread returns for its samples: jobs left to decode, finished crops of augmented samples, and failures."""
 
 
 class ChunkReader:

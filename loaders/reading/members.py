@@ -64,7 +64,7 @@ class MemberSource(Protocol):
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """The caches that must be told which shards will be read next, so that they fetch these shards in advance."""
+        """The caches to notify of the shards that will be read next, so that they can fetch them in advance."""
         ...
 
     def begin(self, reads: Reads) -> Members:

@@ -22,7 +22,7 @@ __all__ = ["OpenShards"]
 
 
 class OpenShards:
-    """Everything that loaders of one data set can share. Safe to use from several threads."""
+    """Everything that loaders for one data set can share. Safe to use from several threads."""
 
     def __init__(self, dataset: ShardDataset) -> None:
         self.dataset = dataset

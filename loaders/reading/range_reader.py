@@ -124,7 +124,7 @@ class RangeReader:
         self._requests.shutdown(cancel_futures=True)
 
     def _way(self, windowed: bool, tiled: bool) -> Way:
-        """Returns the method with which to fetch a sample: ``_windows``, ``_tiles`` or ``_whole``."""
+        """Returns the method that fetches a sample: ``_windows``, ``_tiles`` or ``_whole``."""
         return self._windows if windowed else self._tiles if tiled else self._whole
 
     def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:
@@ -228,8 +228,7 @@ class RangeReader:
             result_of(future)
 
     def _both(self, row: int, first: tuple[RemoteTar, Member], second: tuple[RemoteTar, Member]) -> tuple[Bytes, Bytes]:
-        """Fetches two members: with one request if the second closely follows the first in the same tar, otherwise with
-        two."""
+        """Fetches two members, with a single request if the second closely follows the first in the same tar."""
         (tar, one), (other_tar, other) = first, second
         between = int(other.offset[row] - one.offset[row] - one.length[row])
         if tar != other_tar or not 0 <= between <= self.link.gap:

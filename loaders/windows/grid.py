@@ -49,7 +49,7 @@ CURVE = _hilbert_curve()
 
 
 def grid_shape(height: Int64, width: Int64, crop_size: int) -> tuple[Int64, Int64]:
-    """Returns the number of rows and the number of columns of the grid, each (B,).
+    """Returns the numbers of grid rows and grid columns, each (B,).
 
     Along the longer side, there are as many cells as crops fit side by side, up to 8. Along the shorter side, the
     number of cells is chosen to make the cells as nearly square as possible, while a crop still fits into each.

@@ -111,8 +111,7 @@ def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int,
 
 def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """Places one uniformly random crop in each of N distinct cells of a grid that follows the image's shape; every set
-    of N cells is equally likely. If there are fewer than N cells, they are used repeatedly, always in the same order.
-    """
+    of N cells is equally likely. If there are fewer than N cells, they are reused in the same order."""
     rows, columns = grid_shape(height, width, crop_size)
     random = draws(streams, MAX_CELLS + 2 * num_crops)
     outside = np.arange(MAX_CELLS)[None, :] >= (rows * columns)[:, None]
@@ -194,7 +193,7 @@ def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | No
 
 @dataclass(frozen=True)
 class SamplingRule:
-    """A rule that places crops. The placement may depend on the JPEG data of the image."""
+    """A rule that places crops. The placement may depend on the image's JPEG data."""
 
     place: Placing
     reads_files: bool = False

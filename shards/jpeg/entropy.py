@@ -38,7 +38,7 @@ DC_SHIFT = np.uint64(64 - DC_BITS)
 
 @inlined
 def has_ff(word: Scalar) -> bool:
-    """Whether one of the eight bytes of ``word`` is FF."""
+    """Whether any of the eight bytes of ``word`` is FF."""
     return ((word & LOW_SEVEN) + ONES) & word & HIGH != uint64(0)
 
 
@@ -139,7 +139,7 @@ def walk_blocks(
 ) -> Scalar:
     """Walks ``num_blocks`` blocks, starting at bit ``position``, which must be the start of an MCU.
 
-    ``pairs`` (uint64) holds, for every block of an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to
+    ``pairs`` (uint64) holds, for every block in an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to
     the bit position of block i, and ``starts[num_blocks]`` to the position after the last block. Returns that last
     position, or ``BROKEN`` at an invalid code or if the walk passes ``limit``. ``limit`` is the number of valid bits,
     which must be followed by ``SLACK`` further bytes in ``bits``.
@@ -187,7 +187,7 @@ def walk_blocks(
 
 @inlined
 def dc_at(bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray) -> tuple[Scalar, Scalar]:
-    """Returns the DC difference coded at bit ``position``, and the combined length in bits of its code and value."""
+    """Returns the DC difference coded at bit ``position``, and the combined length of its code and value in bits."""
     window = load64(bits, position >> U3) << (position & U7)
     entry = uint64(words[pair + uint64(DC) + (window >> DC_SHIFT)])
     if entry == uint64(0):
@@ -214,7 +214,7 @@ def sum_dc(
 ) -> None:
     """Adds the DC differences of the walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64, one sum per component).
 
-    Block ``first`` must be the first of an MCU. ``components`` (uint64) holds the component index of every block of an
+    Block ``first`` must be the first of an MCU. ``components`` (uint64) holds the component index of every block in an
     MCU.
     """
     block = uint64(0)

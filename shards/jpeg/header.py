@@ -35,7 +35,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A colour component and its parameters in the frame header."""
+    """A colour component, as described in the frame header."""
 
     id: int
     h: int
@@ -59,7 +59,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class QuantTable:
-    """A quantisation table that applies to the first scan. ``offset`` is the offset of its Pq/Tq byte in the file."""
+    """A quantisation table that applies to the first scan. Its Pq/Tq byte is at ``offset`` in the file."""
 
     offset: int
     length: int

@@ -137,7 +137,7 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
     """Writes the lookup entries of single AC codes to ``words[at:]``, and the lengths of these codes to ``lengths``.
 
-    Codes longer than ``LOOKUP_BITS`` bits get no entry. ``count`` is the number of symbols of the table at ``slow``.
+    Codes longer than ``LOOKUP_BITS`` bits get no entry. ``count`` is the number of symbols in the table at ``slow``.
     """
     size = 1 << LOOKUP_BITS
     for i in range(size):
@@ -221,7 +221,7 @@ def build_pair(
 
 @compiled
 def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
-    """Fills the parts ``START`` and ``DC`` of a pair.
+    """Fills a pair's ``START`` and ``DC`` lookup tables.
 
     ``singles`` and ``lengths`` describe the AC table. They are needed because an entry of ``START`` may contain AC
     symbols after its DC symbol.
@@ -286,7 +286,7 @@ def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
 
 @compiled
 def _fill_encoder(words: np.ndarray, pair: Scalar, num_dc: Scalar) -> None:
-    """Sets ``ENCODER`` to ``code | length << 16`` for every DC category, as in the table that ``augment_dc`` writes."""
+    """Fills a pair's ``ENCODER`` table with ``code | length << 16`` per DC category, as coded by ``augment_dc``."""
     for category in range(16):
         words[pair + ENCODER + category] = 0
     slow = pair + SLOW_DC

@@ -183,7 +183,7 @@ def source_digest(function: Callable[..., Any]) -> str:
 def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
     """Finds the source files and constants that ``function`` depends on. Returns (files, constants).
 
-    The files are those of ``function`` and of all functions of this project that it calls, directly or indirectly. The
+    The files are those of ``function`` and of all project functions that it calls, directly or indirectly. The
     constants are those that these functions use, as a dict that maps ``MODULE:NAME`` to the value as text.
     """
     files: set[str] = set()

@@ -22,8 +22,8 @@ Grow = Callable[[int], object]
 """A function that is called with the number of bytes to which a file on the local disk is about to grow."""
 
 PIECE_BYTES = 8 << 20
-"""Number of bytes that one request of a download fetches; they must arrive within the time limit. The number is large
-enough to make the latency negligible, and small enough that repeating a request costs little."""
+"""Number of bytes per download request; they must arrive within the time limit. The number is large enough to make the
+latency negligible, and small enough that repeating a request costs little."""
 
 _USUAL_BYTES = 64 << 20
 """Length in bytes that is assumed for a file of unknown length when setting the time limit for reading all of it."""
@@ -141,7 +141,7 @@ class FsspecStore:
     def stat(self, path: str) -> StoredFile:
         """The store's description of a file.
 
-        Raises ``FileNotFoundError`` if there is none at ``path``, and ``IsADirectoryError`` for a folder.
+        Raises ``FileNotFoundError`` if there is no file at ``path``, and ``IsADirectoryError`` for a folder.
         """
         info = self._call("info", path)
         if info["type"] == "directory":
@@ -149,7 +149,7 @@ class FsspecStore:
         return _described(info)
 
     def children(self, path: str) -> list[tuple[str, bool]]:
-        """(name, whether it is a folder) for each entry directly in the folder ``path``."""
+        """Returns (name, whether it is a folder) for each entry directly in the folder ``path``."""
         self.system.invalidate_cache()  # other processes write here too
         return self._listed(path)
 

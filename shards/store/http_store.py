@@ -33,8 +33,8 @@ _IS_LENGTH = re.compile(r"[0-9]{1,18}")
 """Matches a usable ``Content-Length``. A number with more digits is ignored, because no disk could hold such a file."""
 
 _NO_HEAD = (403, 405, 501)
-"""Status codes with which some servers (signed links, small servers) reject HEAD requests although they serve the
-files."""
+"""Status codes with which some servers (such as minimal ones, or those behind signed links) reject HEAD requests
+although they serve the files."""
 
 
 class HttpStore(FsspecStore):

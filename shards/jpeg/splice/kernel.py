@@ -242,7 +242,7 @@ def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
 
 @compiled
 def _splice_window(memory: Memory, window: Scalar, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends the JPEG of one window of the opened image to the output. Returns the same as ``_splice_area``."""
+    """Appends the JPEG for one window in the opened image to the output. Returns the same as ``_splice_area``."""
     opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
     area = int64_at(memory.area, AREA_SIZE)
     windows = int32_at(memory.windows, uint64(4) * memory.num_windows)

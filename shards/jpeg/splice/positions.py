@@ -27,7 +27,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class EntryPositions(NamedTuple):
-    """Bit positions of all entry points of a JPEG."""
+    """Bit positions of all entry points in a JPEG."""
 
     positions: npt.NDArray[np.int64]
     """(n + 1,) bit positions in the file: of the n entry points, and of the end of the scan. They never decrease."""

@@ -212,9 +212,9 @@ def _enter(work: Work, here: Scalar) -> bool:
 def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
     """Unstuffs the file from the current byte to the end of the piece. Returns false if that fails.
 
-    ``tail`` is the index of the last entry point of the piece. If ``jump`` is set, this entry point comes after the
-    first MCU wanted, and its position in the unstuffed bits is stored in ``TAIL_BIT``. If ``exact`` is set, the piece
-    ends exactly at this entry point.
+    ``tail`` is the index of the piece's last entry point. If ``jump`` is set, this entry point comes after the first
+    MCU wanted, and its position in the unstuffed bits is stored in ``TAIL_BIT``. If ``exact`` is set, the piece ends
+    exactly at this entry point.
     """
     state, info = _state(work), _info(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
