@@ -1,4 +1,5 @@
-"""Makes batches from shards: orders the samples, places windows, reads and decodes. See ``docs/loader.md``.
+"""Builds batches from shards: orders the samples, places windows, reads files and decodes images. See
+``docs/loader.md``.
 
 >>> from loaders import LoaderConfig, build_loader
 >>> loader = build_loader("data/demo-shards", "train", LoaderConfig(global_batch_size=8))
@@ -17,8 +18,8 @@ __all__ = ["Batch", "Loader", "LoaderConfig", "build_loader"]
 
 
 def __getattr__(name: str) -> Any:
-    """Delays the import of torch, which takes seconds, until ``Loader``, ``build_loader`` or ``Batch`` is first used,
-    so that ``LoaderConfig`` loads quickly."""
+    """Imports ``Loader``, ``build_loader`` and ``Batch`` only when they are first used. They import torch, which takes
+    seconds; ``LoaderConfig`` does not."""
     if name in ("Loader", "build_loader"):
         from loaders import loader
 

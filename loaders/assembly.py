@@ -1,4 +1,4 @@
-"""The last step of making a batch: masks and records samples that failed, and moves everything to the device."""
+"""The last step in building a batch: masks and records failed samples, and moves everything to the device."""
 
 import torch
 
@@ -27,7 +27,7 @@ class BatchAssembler:
         """Builds the batch from ``views`` (B, S, S, 3) in host memory and ``crops`` (B·N, C, C, 3), both uint8.
 
         The views and crops of failed samples, and all unused slots of ``crops``, are set to zero in place. If a sample
-        failed several times, its first failure is recorded.
+        failed several times, only its first failure is recorded.
         """
         is_valid, mask, windows = plan.slice.is_valid.copy(), plan.mask.copy(), plan.crop_windows.copy()
         failed = {failure.sample: failure for failure in reversed(failures)}

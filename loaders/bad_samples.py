@@ -13,7 +13,7 @@ MAX_DETAIL = 300
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """The record of a sample that was masked because it could not be read. It contains no timestamps, so identical runs
+    """A record of a sample that was masked because it could not be read. It contains no timestamps, so identical runs
     produce identical records."""
 
     shard: str

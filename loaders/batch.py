@@ -1,6 +1,7 @@
-"""The format of a batch, and the host memory of batches.
+"""The format of batches, and a pool of host memory for them.
 
-A batch is a dict (B samples, N crops of C × C, global view of S × S, all on the loader's device):
+A batch is a dict. B is the number of samples, N the number of crops per sample, C the side of a crop, and S the side of
+the global view. All tensors are on the loader's device.
 
 ==============  ====================  =======  ==================================================
 key             shape                 dtype    meaning
@@ -8,7 +9,7 @@ key             shape                 dtype    meaning
 global_view     (B, 3, S, S)          uint8    the shrunken image, channels-last in memory
 local_crops     (B, N, 3, C, C)       uint8    native-resolution crops, channels-last in memory
 crop_mask       (B, N)                bool     False if there is no crop
-label           (B,)                  int64    1 generated, 0 real
+label           (B,)                  int64    1 = generated, 0 = real
 crop_windows    (B, N, 4)             int32    (top, left, height, width) in source pixels
 sample_key      list of B             str      the sample's key in its data set
 content_id      (B,)                  int64    identity of the image's pixels
@@ -28,7 +29,7 @@ __all__ = ["Batch", "BufferPool", "make_batch"]
 
 
 class Batch(TypedDict):
-    """The tensors of a batch; see the module's table."""
+    """A batch; the module docstring describes its keys."""
 
     global_view: torch.Tensor
     local_crops: torch.Tensor
@@ -74,8 +75,8 @@ def make_batch(
 class BufferPool:
     """Host buffers that are reused once no tensor refers to them.
 
-    A fresh buffer costs a page fault per 4 kB. For crops of 224 × 224, the page faults cost about a sixth of the
-    decoding time. A borrowed tensor, like every view of it, keeps its underlying array alive. Once that array is
+    A fresh buffer costs a page fault per 4 kB. For 224 × 224 crops, the page faults cost about a sixth of the decoding
+    time. A borrowed tensor, like every view of it, keeps its underlying array alive. Once that array is
     garbage-collected, the buffer is idle and can be borrowed again.
     """
 
@@ -87,7 +88,8 @@ class BufferPool:
         self._lock = threading.RLock()  # a finalizer may run inside `borrow`, in the same thread
 
     def borrow(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """A uint8 host tensor of ``shape`` with arbitrary contents, which the caller may keep as long as it likes."""
+        """Returns a uint8 host tensor of ``shape`` with arbitrary contents. The caller may keep it for any length of
+        time."""
         with self._lock:
             idle = self._idle.setdefault(shape, [])
             buffer = idle.pop() if idle else self._new(shape)

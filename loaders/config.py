@@ -1,4 +1,4 @@
-"""The settings of a loader: a frozen dataclass that is validated on construction."""
+"""Loader settings: a frozen dataclass that is validated on construction."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -26,39 +26,40 @@ Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """Settings of :func:`loaders.build_loader`. The constructor raises ``InputError``, which names the wrong value."""
+    """Settings for :func:`loaders.build_loader`. The constructor raises ``InputError``, naming the setting, if a value
+    is invalid."""
 
     backend: Backend = "auto"
-    """The decoder. ``dali`` is NVIDIA DALI. ``nvjpeg`` is nvJPEG by torchvision, which uses libjpeg-turbo on a CPU.
-    ``turbo`` is libjpeg-turbo in threads. ``reference`` is Pillow. ``auto`` is ``turbo`` on a CPU; on a GPU it is
-    ``dali``, or ``nvjpeg`` if DALI is not installed."""
+    """The decoder. ``dali`` is NVIDIA DALI. ``nvjpeg`` is torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on
+    a CPU. ``turbo`` is libjpeg-turbo in threads. ``reference`` is Pillow. ``auto`` is ``turbo`` on a CPU; on a GPU it
+    is ``dali``, or ``nvjpeg`` if DALI is not installed."""
     decode: Decode = "auto"
-    """``window`` splices each crop out of the JPEG. ``full`` decodes whole images. ``auto`` chooses for each image
-    whichever costs less."""
+    """``window`` splices each crop out of the JPEG. ``full`` decodes whole images. ``auto`` picks the cheaper way for
+    each image."""
     global_batch_size: Number = 32
-    """Number of samples per batch, summed over all ranks; a multiple of the world size."""
+    """Number of samples per batch, summed over all ranks; must be a multiple of the world size."""
     num_crops: Size = 4
     """Number of native-resolution crops per image (N)."""
     crop_size: Size = 224
     """Side of a crop in pixels (C)."""
     global_size: Size = 224
-    """Side of the global view in pixels (S); must equal the side of the views that the shards hold."""
+    """Side of the global view in pixels (S); must match the views stored in the shards."""
     sampling: str = "stratified_grid"
-    """Name of the rule in ``loaders.windows.sampling`` that places the windows. All rules but ``texture`` give images
-    with equal pixels the same windows; ``texture`` also depends on the bits of the JPEG file."""
+    """Name of the rule in ``loaders.windows.sampling`` that places the windows. With any rule but ``texture``, images
+    with identical pixels get identical windows; ``texture`` also depends on the JPEG file's bits."""
     seed: Seed = 0
-    """Seed of the order and the windows, 0 … 2⁶³-1."""
+    """Seed for the sample order and the windows, 0 … 2⁶³-1."""
     shuffle: bool | Literal["shard"] = True
     """``True`` permutes the samples in each epoch. ``False`` keeps the manifest's order and always uses the windows of
     epoch 0, as evaluation does. ``shard`` permutes the shards, and then the samples within each group of
     ``shuffle_shards`` consecutive shards. Shards in a store are thus fetched one after another."""
     shuffle_shards: Number = 16
-    """With ``shuffle="shard"``: the number of consecutive shards whose samples are mixed. More shards mix better and
-    take more room in the cache."""
+    """With ``shuffle="shard"``: the number of consecutive shards whose samples are mixed. A larger number mixes better,
+    but takes more room in the cache."""
     shuffle_lanes: Number = 1
     """With ``shuffle="shard"``: the number of equal parts, called lanes, into which the sequence of shards is cut.
-    Every batch takes equally many samples from each lane. With one lane per machine, each machine fetches its own
-    shards only. Must divide ``global_batch_size``."""
+    Every batch takes equally many samples from each lane. With one lane per machine, each machine fetches only its own
+    shards. Must divide ``global_batch_size``."""
     class_balanced: bool = False
     """If true, both labels are equally frequent in each epoch, and samples of the rarer label are repeated."""
     augment: Share = 0.0
@@ -69,13 +70,13 @@ class LoaderConfig:
     prefetch_batches: Number = 2
     """Number of batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
-    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample. These
-    comparisons were measured to make the first epoch about a quarter longer. ``off`` compares no checksums."""
+    """``first-touch`` compares each sample's bytes with their checksums when this process first reads the sample. In
+    measurements, this made the first epoch about a quarter longer. ``off`` compares no checksums."""
     remote_reads: RemoteReads = "auto"
     """How shards in a store are read. ``whole`` fetches whole shards into a local cache. ``range`` fetches only the
-    bytes that a batch needs. ``auto`` measures the connection to the store and chooses whichever costs less."""
+    bytes that a batch needs. ``auto`` measures the connection to the store and picks the cheaper way."""
     device: Device = "cpu"
-    """The device that the tensors of a batch are on."""
+    """Device that holds the batch tensors."""
 
     def __post_init__(self) -> None:
         check_settings(self, "loader.")

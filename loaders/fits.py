@@ -9,7 +9,7 @@ __all__ = ["check_fits"]
 
 
 def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
-    """Raises ``InputError`` if ``split`` of ``dataset`` cannot be read with the settings of ``config``."""
+    """Raises ``InputError`` if ``split`` of ``dataset`` cannot be read with the settings in ``config``."""
     stored = dataset.info.global_size
     if config.global_size != stored:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The loader: plans batches in order, reads and decodes them in threads ahead of the consumer."""
+"""The loader: plans batches in order, and reads and decodes them in threads ahead of the consumer."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ class Loader:
         return len(self._epoch_order(self._epoch))
 
     def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch of the next ``iter()``. If ``load_state_dict`` set a position in another epoch, drops that
+        """Sets the epoch for the next ``iter()``. If ``load_state_dict`` set a position in another epoch, drops that
         position."""
         if epoch != self._epoch:
             self._resume_at, self._consumed = None, 0
@@ -145,7 +145,7 @@ class Loader:
         return self._bad.since(since)
 
     def close(self) -> None:
-        """Stops the threads and closes shards and decoder. Batches that were already returned remain valid."""
+        """Stops the threads and closes the shards and the decoder. Batches that were already returned remain valid."""
         self._closed, self._order = True, None
         self._pipeline.close()
         if self._owned is not None:

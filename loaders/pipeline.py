@@ -27,7 +27,7 @@ from shards.allocation import keep_freed_memory
 __all__ = ["BatchPipeline"]
 
 MAX_SAMPLES_PER_TASK = 8
-"""Maximum number of samples in a task of a worker thread. Small tasks keep all threads busy until the batch is done."""
+"""Maximum number of samples per worker-thread task. Small tasks keep all threads busy until the batch is done."""
 
 
 class BatchPipeline:
@@ -42,7 +42,7 @@ class BatchPipeline:
         stats: LoaderStats,
         bad: BadSampleLog,
     ) -> None:
-        """Prepares to read the manifest's ``rows`` from ``data``. Closing the pipeline does not close ``data``."""
+        """Prepares to read the manifest rows ``rows`` from ``data``. Closing the pipeline does not close ``data``."""
         keep_freed_memory()
         self._config, self._stats = config, stats
         self._source = choose_members(data, rows, config)
@@ -60,7 +60,7 @@ class BatchPipeline:
 
     def begin(self, order: EpochOrder, epoch: int, index: int) -> "Future[Batch]":
         """Queues batch ``index``: worker threads read it (and decode it, if the decoder splits batches), and the
-        finisher thread does the rest. Returns a future of the batch."""
+        finisher thread does the rest. Returns a future for the batch."""
         config = self._config
         self._prefetch.announce(order, index)
         plan = self._planner.plan(order.batch(index), epoch if config.shuffle else 0)

@@ -1,4 +1,4 @@
-"""Statistics of the loader: counts of what it did, and where its time went."""
+"""Loader statistics: counts of what the loader did, and the time spent in each stage."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ class LoaderStats:
     """Thread-safe counters and timers.
 
     Times are in seconds and summed over threads, so with two threads they can grow by two seconds per second. Only
-    ``wait_s`` is the time of a single thread: how long the training step waited for batches.
+    ``wait_s`` is measured in a single thread: it is how long the training step waited for batches.
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""Augmentation: random changes of training images, computed only where the crops need them."""
+"""Augmentation: random changes to training images, computed only where the crops need them."""

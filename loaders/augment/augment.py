@@ -1,9 +1,9 @@
 """Augmentation: training images are re-saved, resized, blurred or made noisy, as happens to images on the web.
 
 Which samples are changed, and how, is a pure function of (seed, epoch, content id). Crop windows are sampled from the
-changed image. The pixels of a window are computed from only the part of the source image that they depend on. As a
-result, augmentation does not force full decodes. The kinds of change are those that ``glass robustness`` tests, and
-their strengths are drawn from the ranges tested there.
+changed image. A window's pixels are computed from only the part of the source image that they depend on, so
+augmentation does not require full decodes. The kinds of change are those that ``glass robustness`` tests, and their
+strengths are sampled from the ranges tested there.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "s
 
 AUGMENT_PURPOSE = 4 << 32
 """``purpose`` (see :func:`loaders.order.randomness.stream`) of the random streams from which changes are drawn. If a
-sample has already occurred k times in the epoch, k is added to the purpose. Each occurrence is thus changed
+sample has already occurred k times in the epoch, AUGMENT_PURPOSE + k is used, so that each occurrence is changed
 differently."""
 
 SHARE_STEPS = 1 << 24
@@ -48,12 +48,12 @@ class Change:
         return self.sizes[-1]
 
     def source_window(self, window: CropWindow) -> CropWindow:
-        """The part of the source that ``window`` of the changed image depends on."""
+        """Returns the part of the source image on which ``window``, a window in the changed image, depends."""
         return self._path(window)[0]
 
     def shown(self, window: CropWindow) -> CropWindow:
-        """Returns the part of the source that is visible in ``window`` of the changed image, rounded outwards to whole
-        pixels. Unlike :meth:`source_window`, it does not include the extra margin that the operations' filters read."""
+        """Returns the part of the source image that is visible in ``window``, a window in the changed image, rounded
+        outwards to whole pixels. In contrast to :meth:`source_window`, this excludes the margin that filters read."""
         (height, width), (new_height, new_width) = self.sizes[0], self.size
         top, left = window.top * height // new_height, window.left * width // new_width
         bottom = -(-window.bottom * height // new_height)
@@ -62,7 +62,7 @@ class Change:
 
     def on_window(self, pixels: Pixels, window: CropWindow) -> Pixels:
         """Applies the change to part of an image: returns the changed image's pixels inside ``window``. ``pixels`` are
-        the source's pixels inside ``source_window(window)``."""
+        the source pixels inside ``source_window(window)``."""
         path = self._path(window)
         for number, operation in enumerate(self.operations):
             pixels = operation.apply(pixels, path[number], path[number + 1], self.sizes[number])
@@ -81,13 +81,13 @@ class Change:
         return self.operations[-1].file_of(before.on_image(pixels))
 
     def on_view(self, view: Pixels) -> Pixels:
-        """The global view (S, S, 3) uint8 of the changed image, approximated from the source's ``view``."""
+        """Returns the changed image's global view, (S, S, 3) uint8, approximated from ``view``, the source image's."""
         for operation, size in zip(self.operations, self.sizes, strict=False):
             view = operation.on_view(view, size)
         return view
 
     def _path(self, window: CropWindow) -> list[CropWindow]:
-        """Returns the windows that ``window`` of the changed image depends on, one in the input of each operation,
+        """Traces ``window`` back through the operations. Returns one window per operation, in that operation's input,
         followed by ``window`` itself."""
         path = [window]
         for operation, size in zip(reversed(self.operations), reversed(self.sizes[:-1]), strict=True):
@@ -97,7 +97,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ChangedSample:
-    """The change that augmentation makes to a sample of a batch, and the sample's windows."""
+    """The change that augmentation makes to a sample in a batch, and the sample's windows."""
 
     change: Change
     windows: npt.NDArray[np.int32]
@@ -105,15 +105,15 @@ class ChangedSample:
 
 
 def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
-    """Returns a tuple with one resize operation that scales both sides to ``percent`` / 100 of their length, rounded
-    and at least one pixel; or an empty tuple if the size stays the same."""
+    """Returns a one-element tuple: a resize that scales both sides to ``percent`` % of their length, rounded, but at
+    least one pixel. If the size stays the same, returns an empty tuple."""
     height, width = (max(1, (side * percent + 50) // 100) for side in size)
     return () if (height, width) == size else (Resize(height, width),)
 
 
 def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
-    """Returns a tuple with one resize operation that shrinks an image until neither side is longer than ``longest``
-    pixels; or an empty tuple if the image is already small enough."""
+    """Returns a one-element tuple: a resize that shrinks an image so that its longer side has ``longest`` pixels. If
+    the image is already small enough, returns an empty tuple."""
     side = max(size)
     if side <= longest:
         return ()
@@ -122,12 +122,12 @@ def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
 
 
 def _between(draw: np.uint64, low: int, high: int) -> int:
-    """Maps a random number to a whole number from ``low`` to ``high``, both included."""
+    """Maps a random number to an integer from ``low`` to ``high``, inclusive."""
     return low + int(bounded(np.asarray([draw]), high - low + 1)[0])
 
 
 def _resized(size: Size, random: U64) -> tuple[Operation, ...]:
-    """Draws a random resize. The sides are scaled to 25 … 100 % with probability 2/3, and to 100 … 200 % otherwise,
+    """Chooses a random resize. Both sides are scaled to 25 … 100 % with probability 2/3, and to 100 … 200 % otherwise,
     since images on the web are more often shrunk than enlarged."""
     grows = _between(random[0], 1, 3) == 3
     return scaled(size, _between(random[1], *((100, 200) if grows else (25, 100))))
@@ -143,8 +143,8 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
-"""Maps the name of each kind of change to a function. The function takes the image's size and two random numbers, and
-returns the operations that make up the change. All kinds are equally likely."""
+"""Maps the name of each kind of change to a function that takes the image size and two random numbers, and returns the
+operations that make up the change. All kinds are equally likely."""
 
 
 def draw_changes(
@@ -157,7 +157,7 @@ def draw_changes(
     epoch: int,
     appearance: int,
 ) -> list[Change | None]:
-    """Draws a change for each of B samples. Returns None for each sample that stays unchanged.
+    """Returns a random change for each of B samples, or None for a sample that stays unchanged.
 
     On average, ``share`` (0 … 1) of the samples are changed. ``height`` and ``width`` (pixels) and ``content_id`` are
     (B,). ``appearance`` is the number of times that these samples have already occurred in this epoch.

@@ -1,4 +1,4 @@
-"""The interface of image operations that can be applied to any part of an image.
+"""The interface for image operations that can be applied to any part of an image.
 
 Throughout, windows are (top, left, height, width), sizes are (height, width), and pixels are uint8 arrays of shape
 (height, width, 3).
@@ -43,7 +43,7 @@ class CropWindow(NamedTuple):
         return CropWindow(top, left, bottom - top, right - left)
 
     def cut(self, pixels: Pixels, read: "CropWindow") -> Pixels:
-        """Cuts this window out of ``pixels``, which cover the window ``read``. ``read`` must contain this window."""
+        """Cuts this window out of ``pixels``, the image's pixels inside ``read``. ``read`` must contain this window."""
         top, left = self.top - read.top, self.left - read.left
         return pixels[top : top + self.height, left : left + self.width]
 
@@ -57,14 +57,14 @@ class Operation(Protocol):
         ...
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """The part of the input that ``window`` of the output depends on."""
+        """Returns the part of the input on which ``window``, a window in the output, depends."""
         ...
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """Applies the operation to part of an image: returns the output's pixels inside ``window``. ``pixels`` are the
-        input's pixels inside ``read``, the window that :meth:`needs` returned."""
+        """Applies the operation to part of an image: returns the output pixels inside ``window``. ``pixels`` are the
+        input pixels inside ``read``, the window that :meth:`needs` returned."""
         ...
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """The global view (S, S, 3) of the output, approximated from the input's ``view``."""
+        """Returns the output's global view, (S, S, 3), approximated from ``view``, the input's global view."""
         ...

@@ -1,8 +1,8 @@
 """Re-saving, resizing, blurring and noise, as operations on any part of an image.
 
-Each operation knows which part of its input a given part of its output depends on. An operation can therefore be
-applied to a crop with enough of its surroundings. The result is the same as a crop of the whole image after the
-operation, except for the differences listed here:
+Each operation knows which part of its input a given part of its output depends on, so it can be applied to a crop plus
+enough of its surroundings. The result equals a crop from the whole processed image, apart from the differences listed
+here:
 
 ==============  ===================================  ===============================================
 operation       surroundings of a window             compared with the whole image
@@ -33,8 +33,8 @@ GRID = 16
 """Side, in pixels, of an MCU in a JPEG with 4:2:0 chroma subsampling, and of a macroblock in VP8, the codec of WebP."""
 
 VIEW_LIMIT = 3
-"""Re-saving changes the global view only if the image's longer side is at most this many times the view's side. The
-view of a larger image would change by only 1 to 2 of 255 grey levels on average, so it is left unchanged."""
+"""Re-saving changes the global view only if the image's longer side is at most this many times the view's side. A
+larger image's view would change by only 1 to 2 grey levels (of 255) on average, so it is left unchanged."""
 
 
 class _KeepsSize:
@@ -66,7 +66,7 @@ def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pi
 
 @dataclass(frozen=True)
 class Jpeg(_KeepsSize):
-    """Re-saving as a baseline JPEG with 4:2:0 chroma subsampling, which is Pillow's default."""
+    """Re-saving as a baseline JPEG with Pillow's default chroma subsampling, 4:2:0."""
 
     quality: int
 
@@ -75,13 +75,13 @@ class Jpeg(_KeepsSize):
         return _encoded(pixels, "JPEG", self.quality)
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Returns the MCUs that overlap ``window`` or the 2 pixels around it. The extra pixels are needed for chroma
-        interpolation."""
+        """Returns the area of the MCUs that overlap ``window`` or the 2 pixels around it, which chroma interpolation
+        needs."""
         return window.grown(2, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. MCUs are coded independently of each other. So it is enough that ``read`` begins and
-        ends on the MCU grid or at the image's edge."""
+        """See :class:`Operation`. MCUs are coded independently of each other, so ``read`` need only begin and end on
+        the MCU grid or at the image's edge."""
         return window.cut(_saved(pixels, "JPEG", self.quality), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
@@ -96,12 +96,12 @@ class WebP(_KeepsSize):
     quality: int
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """``window`` with a margin of two macroblocks, since VP8 predicts each block from its neighbours."""
+        """Returns ``window`` with a margin of two macroblocks, since VP8 predicts each block from its neighbours."""
         return window.grown(2 * GRID, size, GRID)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. VP8 predicts each block from those above and to the left, so this is an
-        approximation."""
+        """See :class:`Operation`. VP8 predicts each block from those above and to the left, so the result is only
+        approximate."""
         return window.cut(_saved(pixels, "WEBP", self.quality), read)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
@@ -122,9 +122,10 @@ class Blur(_KeepsSize):
         return window.grown(3 * (math.floor(radius) + 1), size)
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow repeats the edge pixels of ``pixels``. Where ``read`` ends inside the image,
-        its margin around ``window`` is wide enough that the repeated pixels do not affect ``window``. Where ``read``
-        ends at the edge of the image, Pillow would repeat the same pixels when blurring the whole image."""
+        """See :class:`Operation`. Beyond the edges of ``pixels``, Pillow repeats the edge pixels. Where ``read`` ends
+        inside the image, its margin around ``window`` is wide enough that the repeated pixels do not affect ``window``.
+        Where ``read`` ends at the edge of the image, Pillow would repeat the same pixels when blurring the whole image.
+        """
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return window.cut(np.asarray(image.filter(ImageFilter.GaussianBlur(self.sigma))), read)
 
@@ -137,7 +138,7 @@ class Blur(_KeepsSize):
 
 @dataclass(frozen=True)
 class Resize:
-    """Resizing by Pillow's bicubic filter, antialiased where it shrinks."""
+    """Resizing with Pillow's bicubic filter, antialiased when shrinking."""
 
     height: int
     width: int
@@ -147,13 +148,14 @@ class Resize:
         return self.height, self.width
 
     def _box(self, window: CropWindow, size: Size) -> tuple[float, float, float, float]:
-        """Converts ``window`` of the output to input coordinates: (left, top, right, bottom)."""
+        """Converts ``window``, a window in the output, to input coordinates: (left, top, right, bottom)."""
         down, right = size[0] / self.height, size[1] / self.width
         return window.left * right, window.top * down, window.right * right, window.bottom * down
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """Returns the part of the input that the bicubic filter reads: the input area of ``window``, plus a margin. The
-        margin is two input pixels when enlarging, and the equivalent of two output pixels when shrinking."""
+        """Returns the part of the input that the bicubic filter reads for ``window``: its area in the input, plus a
+        margin. The margin is three input pixels when enlarging; when shrinking, the size of two output pixels plus one
+        input pixel."""
         left, top, right, bottom = self._box(window, size)
         down = 2 * max(1.0, size[0] / self.height) + 1
         across = 2 * max(1.0, size[1] / self.width) + 1
@@ -164,8 +166,8 @@ class Resize:
         )
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. Pillow's ``resize`` accepts a source box with fractional coordinates. The filter also
-        reads the pixels around that box, so resizing just the window's box is enough."""
+        """See :class:`Operation`. Only the window's box is resized: Pillow's ``resize`` accepts a source box with
+        fractional coordinates, and its filter also reads the pixels around the box."""
         left, top, right, bottom = self._box(window, size)
         box = (
             max(0.0, left - read.left),
@@ -179,8 +181,7 @@ class Resize:
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
         """See :class:`Operation`. If a side of the output is shorter than the view's, the view is shrunk to that length
-        and enlarged again. The view then holds no more detail than the output. Otherwise the view is returned
-        unchanged."""
+        and enlarged again, so that it holds no more detail than the output. Otherwise it is returned unchanged."""
         side = len(view)
         small = (min(side, self.width), min(side, self.height))
         if small == (side, side):
@@ -190,26 +191,26 @@ class Resize:
 
 @dataclass(frozen=True)
 class Noise(_KeepsSize):
-    """Independent, nearly Gaussian noise (a sum of eight random bytes) on every value."""
+    """Independent, nearly Gaussian noise (a sum of eight random bytes) added to every pixel value."""
 
     deviation: float
     """Standard deviation of the noise, on a scale where pixel values run from 0 to 1."""
     stream: int
-    """State of a random stream. The image's values are numbered by row, then column, then colour channel; draw k of the
-    stream is the noise added to value k."""
+    """State of a random stream. The image's values are numbered by row, then column, then colour channel; the noise
+    added to value k comes from draw k of the stream."""
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
         """Returns ``window`` itself, because the noise depends on no other pixels."""
         return window
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """See :class:`Operation`. The noise of a pixel depends on its position in the image, so it is the same in every
+        """See :class:`Operation`. A pixel's noise depends on its position in the image, so it is the same in every
         window."""
         return self._added(window.cut(pixels, read), window, size[1], self.deviation)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """Adds noise to the view, with the standard deviation that the image's noise would have after shrinking. The
-        noise is drawn independently of the image's noise.
+        """Adds noise to the view, with the standard deviation that the image's noise would have after shrinking. This
+        noise is independent of the image's.
 
         Shrinking averages the noise: along each direction, a triangle filter that extends f pixels to each side reduces
         the variance to 2 / (3 f) of its original value.
@@ -242,8 +243,8 @@ computation occupies up to 4 MB more."""
 
 
 def _byte_sums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-    """Returns the sums of the eight bytes of each word, as float32. The sums are shifted and scaled so that uniformly
-    random words give mean 0 and standard deviation 1."""
+    """Returns the sum of each word's eight bytes as float32, shifted and scaled so that uniformly random words give
+    mean 0 and standard deviation 1."""
     lanes = np.uint64(0x00FF00FF00FF00FF)
     pairs = (words & lanes) + ((words >> np.uint64(8)) & lanes)
     with np.errstate(over="ignore"):

@@ -1,8 +1,8 @@
 """Decodes the crops of augmented samples and applies the changes to them, on the host.
 
-Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend. Augmentation re-saves files, and its
+Pillow and libjpeg-turbo do this in the loader's threads, whatever the backend. Augmentation re-encodes images, and its
 result must not depend on the machine, so the encoder must be the same everywhere. Like any other sample, an augmented
-one is spliced, read by tiles or decoded whole. But each of its windows is first enlarged to the part of the image that
+one is spliced, read by tiles or decoded whole, but each of its windows is first enlarged to the part of the image that
 the crop depends on.
 """
 
@@ -20,17 +20,15 @@ from loaders.decode.jobs import DecodeFailure, Decoder, Job, TiledJob, WholeJob,
 __all__ = ["Patch", "changed_windows", "paste"]
 
 Patch = tuple[int, Pixels]
-"""(slot, pixels): a crop's index in the batch's flat (B·N) crops, and its pixels, at most C × C."""
+"""(slot, pixels): a crop's index among the batch's B·N crops, and its pixels, at most C × C."""
 
 
 def changed_windows(
     jobs: Iterable[Job], samples: Mapping[int, ChangedSample], decoder: Decoder, num_crops: int
 ) -> tuple[list[Patch], list[DecodeFailure]]:
-    """Decodes the crops of ``jobs`` and applies the samples' changes to them. Returns the changed crops, and the
-    failures.
+    """Decodes the crops of ``jobs`` and applies the samples' changes to them. Returns (changed crops, failures).
 
-    ``samples`` maps indices in the batch to samples; it must contain the sample of every job. ``decoder`` decodes into
-    host memory.
+    ``samples`` maps batch indices to samples; it must contain every job's sample. ``decoder`` decodes into host memory.
     """
     patches: list[Patch] = []
     failures: list[DecodeFailure] = []
@@ -43,7 +41,7 @@ def changed_windows(
 
 
 def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Iterator[tuple[int, Pixels]]:
-    """Yields (slot, pixels of its window) for each crop of a job; appends failures to ``failures``."""
+    """Yields (slot, window pixels) for each crop of a job; appends failures to ``failures``."""
     if isinstance(job, WholeJob):
         frame = replace(job, windows=np.array([[0, 0, job.height, job.width]], np.int32), slots=np.zeros(1, np.int64))
         image = _read(frame, decoder, failures)
@@ -59,7 +57,7 @@ def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Itera
 
 
 def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
-    """Yields (slot, a job for only that crop) for each crop of a job."""
+    """Yields (slot, job for that crop alone) for each crop of a job."""
     if isinstance(job, WindowJob):
         yield job.slot, job
         return
@@ -69,8 +67,8 @@ def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
 
 
 def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels | None:
-    """Decodes a job that has only one crop. Returns pixels of the size of the crop's window, without padding. If
-    decoding fails, returns None and appends to ``failures``."""
+    """Decodes a job that has only one crop. Returns the pixels of the crop's window, without padding. If decoding
+    fails, returns None and appends to ``failures``."""
     ((_, (_, _, height, width)),) = job.crops()
     out = torch.empty((1, height, width, 3), dtype=torch.uint8)
     failed = decoder.decode([job.into_first_slots()], out)
@@ -79,7 +77,7 @@ def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels |
 
 
 def paste(patches: list[Patch], crops: torch.Tensor) -> None:
-    """Writes ``patches`` into their slots of ``crops`` (B·N, C, C, 3), padded with zeros below and to the right."""
+    """Writes ``patches`` into their slots in ``crops`` (B·N, C, C, 3), padded with zeros below and to the right."""
     if not patches:
         return
     pixels: npt.NDArray[np.uint8] = np.zeros((len(patches), *crops.shape[1:]), np.uint8)

@@ -1,1 +1,1 @@
-"""Decoders, from encoded bytes to pixels: libjpeg-turbo, DALI, nvJPEG, Pillow."""
+"""Decoders, which turn encoded bytes into pixels: libjpeg-turbo, DALI, nvJPEG, Pillow."""

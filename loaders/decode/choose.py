@@ -68,7 +68,7 @@ def inexact_decoder(config: LoaderConfig) -> str | None:
 
 
 def _backend(config: LoaderConfig) -> Backend:
-    """The backend of ``config``, with ``auto`` resolved."""
+    """Returns ``config.backend`` with ``auto`` resolved."""
     if config.backend != "auto":
         return config.backend
     if config.device == "cpu":

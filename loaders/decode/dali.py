@@ -2,8 +2,8 @@
 
 There are two pipelines. One decodes whole images and slices N windows out of each. The other decodes spliced JPEGs,
 each of which contains one window. On a CPU, the second pipeline decodes only the window, with ``image_slice``. On a
-GPU, decoding part of an image is reported to crash (nvImageCodec issue 55). There, the pipeline decodes the whole
-spliced JPEG and then slices. A file is given to DALI only if DALI is certain to decode it to the same image as the
+GPU, decoding part of an image is reported to crash (nvImageCodec issue 55). So there, the pipeline decodes the whole
+spliced JPEG and then slices it. A file is given to DALI only if DALI is certain to decode it to the same image as the
 reference decoder (``loaders.decode.dali_files``). All other files are decoded on the host by the reference decoder, and
 counted by reason.
 """
@@ -29,8 +29,8 @@ Slots = npt.NDArray[np.int64]
 REFUSED = "refused by DALI"
 DECODER = {"cpu": "cpu", "cuda": "mixed"}
 
-# The reference decoder's pixels: libjpeg-turbo's accurate transform and chroma upsampling, orientation as
-# stored.
+# Gives the reference decoder's pixels: libjpeg-turbo's accurate transform and chroma upsampling, and the
+# orientation as stored.
 EXACT = {"output_type": types.RGB, "jpeg_fancy_upsampling": True, "use_fast_idct": False, "adjust_orientation": False}
 
 
@@ -48,7 +48,7 @@ def _slice(images: Any, start: Any, crop_size: int) -> Any:
 
 def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int) -> Any:
     """Defines, but does not build, the pipeline for whole images. Inputs: the encoded images (1-D uint8) and ``start``
-    (N, 2). Outputs: crops (N, C, C, 3) and image shapes (3,)."""
+    (N, 2), the (top, left) of each crop. Outputs: crops (N, C, C, 3) and image shapes (3,)."""
 
     @pipeline_def(
         batch_size=batch_size,
@@ -68,8 +68,8 @@ def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, bat
 
 
 def define_spliced_pipeline(device: Device, *, crop_size: int, batch_size: int, num_threads: int) -> Any:
-    """Defines, but does not build, the pipeline for spliced JPEGs. Inputs: the JPEGs (1-D uint8), ``start`` (2,) and,
-    on a CPU only, ``shape`` (2,). Output: one crop per JPEG.
+    """Defines, but does not build, the pipeline for spliced JPEGs. Inputs: the JPEGs (1-D uint8), ``start`` (2,), the
+    crop's (top, left), and, on a CPU only, ``shape`` (2,). Output: one crop per JPEG.
 
     On a CPU, each crop has the height and width given by ``shape``. On a GPU, each is (C, C, 3), and pixels outside the
     image are zero.
@@ -215,7 +215,7 @@ class DaliDecoder:
         return starts
 
     def _slots_and_places(self, kind: str, jobs: Sequence[WindowJob | WholeJob]) -> tuple[Slots, Slots]:
-        """The slots of all crops of ``jobs``, and the index of each of these crops in the pipeline's output."""
+        """Returns the slot of each crop in ``jobs``, and its index in the pipeline's output."""
         given = 1 if kind == "spliced" else self._num_crops
         slots = [np.asarray(job.slots, np.int64) for job in jobs]
         places = [number * given + np.arange(len(wanted)) for number, wanted in enumerate(slots)]
@@ -223,7 +223,7 @@ class DaliDecoder:
 
 
 def _paste_all(decoded: Any, jobs: Sequence[WindowJob | WholeJob], pixels: npt.NDArray[np.uint8]) -> None:
-    """Copies DALI's host output into the slots of ``pixels`` (B·N, C, C, 3), padding smaller crops with zeros."""
+    """Copies DALI's host output into its slots in ``pixels`` (B·N, C, C, 3), padding smaller crops with zeros."""
     for index, job in enumerate(jobs):
         crops = np.asarray(decoded[index])
         height, width = crops.shape[-3:-1]

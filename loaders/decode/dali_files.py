@@ -1,9 +1,9 @@
 """Rules that decide which files DALI and nvJPEG may decode: only those that they are certain to decode to the same
 image as the reference decoder.
 
-A file may contain several images, or may not say how its values should be interpreted. Decoders then give different
-pixels without a warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4 shows
-the first frame and Pillow shows the default image. So the rules list what is allowed, not what is forbidden.
+A file may contain several images, or may not say how its values should be interpreted. Decoders may then give different
+pixels without any warning. For example, if the default image of an animated PNG is not one of its frames, DALI 2.4
+shows the first frame and Pillow shows the default image. So the rules list what is allowed, not what is forbidden.
 """
 
 import re
@@ -16,7 +16,7 @@ from shards.jpeg.header_parser import SegmentParser, read_header
 
 __all__ = ["not_for_dali", "not_for_nvjpeg"]
 
-_MOST_CHUNKS = 256  # of a PNG before its pixels
+_MOST_CHUNKS = 256  # maximum number of PNG chunks before the pixel data
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # any marker except fill bytes and those within a scan
 _JFIF = b"\xff\xe0"
 _SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
@@ -26,8 +26,8 @@ def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
     """Returns the reason why an image must be decoded on the host, as a short fixed phrase, or ``None`` if DALI may
     decode it.
 
-    DALI allocates memory for whatever size a file claims: 13 GB for a JPEG of a few bytes. So if the header of a stored
-    file states another size than the manifest, the file is never given to DALI.
+    DALI allocates memory for whatever size a file claims: 13 GB for a JPEG of a few bytes. So a stored file is never
+    given to DALI if its header states a different size from the manifest's.
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"
@@ -61,7 +61,7 @@ def _spliced(job: WindowJob) -> str | None:
 
 
 def _is_whole(jpeg: bytes) -> bool:
-    """Whether the scans of a progressive JPEG contain all bits of all coefficients."""
+    """Whether the scans of a progressive JPEG together contain all bits of all coefficients."""
     parser = SegmentParser(memoryview(jpeg))
     header = parser.parse()
     missing = np.full((len(header.components), 64), 16)  # the lowest bit found so far, per coefficient

@@ -14,8 +14,8 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
     """Decodes an image file to pixels, (height, width, 3) uint8, equal to those of ``shards.images.pixels.decode_rgb``.
 
     Raises ``RejectedImage`` for every file that ``glass build`` rejects, including JPEGs with damaged scans.
-    libjpeg-turbo reports damaged scans and Pillow does not, so libjpeg-turbo is tried first. Releases the GIL; safe in
-    threads.
+    libjpeg-turbo reports damaged scans and Pillow does not, so libjpeg-turbo is tried first. Releases the GIL; safe to
+    use from several threads.
     """
     image = open_image(data)
     if image.format != "JPEG":
@@ -33,9 +33,9 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _decode_with_pillow(data: bytes) -> npt.NDArray[np.uint8]:
-    """Decodes a JPEG with Pillow, as the fallback if libjpeg-turbo reports an error or cannot be used. Then walks
-    through the scan, and raises ``RejectedImage`` if the scan is damaged."""
-    # Numba takes a second to import, which sound files need not spend.
+    """Decodes a JPEG with Pillow; the fallback if libjpeg-turbo reports an error or cannot be used. Then walks through
+    the scan, and raises ``RejectedImage`` if the scan is damaged."""
+    # Importing Numba takes a second, which intact files need not wait for.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 
     pixels = decode_rgb(data)

@@ -20,8 +20,8 @@ Window = Sequence[int]
 """(top, left, height, width) in pixels, inside the image that a job decodes."""
 
 _EXACT_MODES = ("RGB", "L")
-"""Pillow modes of the JPEGs for which libjpeg-turbo gives the same pixels as the reference decoder. CMYK is not
-included, because Pillow has its own way of converting it."""
+"""Pillow modes in which libjpeg-turbo decodes JPEGs to the same pixels as the reference decoder. CMYK is not among
+them, because Pillow converts it in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class WindowJob:
     width: int
     window: Window
     slot: int
-    """Index of the crop in the batch's flat (B·N) crops."""
+    """Index of the crop among the batch's B·N crops."""
     sample: int
     """Index of the sample in the batch."""
     mode: str
-    """Pillow's mode of the stored image, as in the manifest: ``RGB``, ``L``, ``CMYK``, …"""
+    """The stored image's Pillow mode, from the manifest: ``RGB``, ``L``, ``CMYK``, …"""
 
     image_format: ClassVar[str] = "JPEG"
 
@@ -85,13 +85,13 @@ class WholeJob:
     windows: npt.NDArray[np.int32]
     """(K, 4) windows in the image, each (top, left, height, width)."""
     slots: npt.NDArray[np.int64]
-    """(K,) indices of the crops in the batch's flat (B·N) crops."""
+    """(K,) index of each crop among the batch's B·N crops."""
     sample: int
     """Index of the sample in the batch."""
     image_format: str
     """Format of ``data``: ``JPEG``, ``TIFF``, …; the source file may have had another format."""
     mode: str
-    """Pillow's mode of the stored image, as in the manifest."""
+    """The stored image's Pillow mode, from the manifest."""
 
     @property
     def bytes_read(self) -> int:
@@ -120,7 +120,7 @@ class TiledJob:
     windows: npt.NDArray[np.int32]
     """(K, 4) windows in the image, each (top, left, height, width)."""
     slots: npt.NDArray[np.int64]
-    """(K,) indices of the crops in the batch's flat (B·N) crops."""
+    """(K,) index of each crop among the batch's B·N crops."""
     sample: int
     """Index of the sample in the batch."""
 
@@ -159,8 +159,8 @@ class Decoder(Protocol):
     splits_batches: bool
 
     def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
-        """Writes the windows of ``jobs`` into ``crops`` (B·N, C, C, 3) uint8 on the loader's device. Returns the
-        failures.
+        """Decodes ``jobs`` and writes their windows into ``crops``, (B·N, C, C, 3) uint8 on the loader's device.
+        Returns the failures.
 
         A window smaller than C × C is padded with zeros below and to the right. The slots of a failed job hold zeros.
         """

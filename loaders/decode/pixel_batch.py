@@ -1,6 +1,6 @@
 """Builds batches from decoded images, identical to those that the loader builds from the same images in a data set.
 
-These batches serve predictions on single files and on altered images. The windows depend on the content id that the
+They are used for predictions on single files and on altered images. The windows depend on the content id that the
 caller passes, not on the pixels.
 """
 
@@ -27,7 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageViews:
-    """The model's inputs from one image with one draw of windows: one row of a batch."""
+    """The model's inputs for one image and one draw of windows: one row of a batch."""
 
     global_view: Pixels
     """(S, S, 3) uint8."""
@@ -36,16 +36,16 @@ class ImageViews:
     windows: npt.NDArray[np.int32]
     """(N, 4) windows in source pixels, each (top, left, height, width); zeros where there is no crop."""
     mask: npt.NDArray[np.bool_]
-    """(N,) True where there is a crop."""
+    """(N,): True where there is a crop."""
     content_id: int
 
 
 class SeenImage(Protocol):
-    """An image from which a global view and crops can be taken, whether or not it is decoded as a whole."""
+    """An image from which a global view and crops can be taken, whether or not it is fully decoded."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width in pixels."""
         ...
 
     def view(self, size: int) -> Pixels:
@@ -66,7 +66,7 @@ class DecodedImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width in pixels."""
         height, width = self.pixels.shape[:2]
         return height, width
 
@@ -86,13 +86,13 @@ def image_views(
     appearances: Sequence[int] = (0,),
     detail: "Detail | None" = None,
 ) -> list[ImageViews]:
-    """Prepares the model's inputs from ``image`` for evaluation. Returns one :class:`ImageViews` for each of
+    """Prepares the model's evaluation inputs from ``image``. Returns one :class:`ImageViews` for each of
     ``appearances``.
 
     The windows are determined by ``config.seed``, epoch 0, ``content_id`` and the appearance. Appearance 0 selects the
     windows used in evaluation; 1, 2, … select different ones. ``detail``, the :class:`loaders.windows.detail.Detail` of
-    the image's file, matters only if the sampling rule depends on it. Of ``config``, only ``num_crops``, ``crop_size``,
-    ``global_size``, ``sampling`` and ``seed`` are used.
+    the image's file, matters only if the sampling rule depends on it. Uses only ``num_crops``, ``crop_size``,
+    ``global_size``, ``sampling`` and ``seed`` from ``config``.
     """
     small = image.view(config.global_size)
     return [_one_draw(image, small, content_id, config, number, detail) for number in appearances]
@@ -178,8 +178,8 @@ def pixel_batch(
     labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
     details: Details = None,
 ) -> Batch:
-    """Builds a batch from B ``images``, each (height, width, 3) uint8 of any size, on ``config.device``, by stacking
-    the :func:`image_views` of each image.
+    """Builds a batch on ``config.device`` by stacking the :func:`image_views` of B ``images``, each (height, width, 3)
+    uint8 of any size.
 
     ``details`` has one entry per image. Raises ``ValueError`` if there are no images, if an image has another shape or
     dtype, or if the arguments differ in length.

@@ -1,6 +1,6 @@
-"""The reference decoder: Pillow decodes every image whole, by the rules of ``shards.images.pixels``, and the windows
-are sliced out of it. The only exception is an image stored as tiles, which is read tile by tile if the job asks for
-that."""
+"""The reference decoder: Pillow decodes every image whole, following the rules in ``shards.images.pixels``, and the
+windows are sliced out of it. The only exception is an image stored as tiles, which is read tile by tile if the job asks
+for that."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -20,8 +20,8 @@ PixelsT = TypeVar("PixelsT", npt.NDArray[np.uint8], torch.Tensor)
 
 
 def place_windows(image: PixelsT, job: WindowJob | WholeJob, crops: PixelsT) -> None:
-    """Copies the job's windows of ``image`` (H, W, 3) into their slots of ``crops`` (B·N, C, C, 3), padded with zeros
-    below and to the right. Both are uint8 arrays, or both are tensors on one device."""
+    """Copies the job's windows from ``image`` (H, W, 3) into their slots in ``crops`` (B·N, C, C, 3), padded with zeros
+    below and to the right. ``image`` and ``crops`` are both uint8 arrays, or both tensors on one device."""
     for slot, (top, left, height, width) in job.crops():
         crop = crops[slot]
         crop[:height, :width] = image[top : top + height, left : left + width]
@@ -43,7 +43,7 @@ def _place_windows_of(image: Image.Image, job: WindowJob | WholeJob, crops: npt.
 
 
 def _blank_rest(crop: PixelsT, height: int, width: int) -> None:
-    """Writes zeros below and to the right of a window in its ``crop`` (C, C, 3)."""
+    """Fills ``crop`` (C, C, 3) with zeros below and to the right of its window of ``height`` × ``width`` pixels."""
     if height < crop.shape[0]:
         crop[height:] = 0
     if width < crop.shape[1]:
@@ -51,12 +51,12 @@ def _blank_rest(crop: PixelsT, height: int, width: int) -> None:
 
 
 def blank(job: Job, crops: npt.NDArray[np.uint8]) -> None:
-    """Writes zeros into the job's slots of ``crops`` (B·N, C, C, 3) uint8."""
+    """Fills the job's slots in ``crops``, (B·N, C, C, 3) uint8, with zeros."""
     crops[job.slots] = 0
 
 
 class ReferenceDecoder:
-    """Decodes with Pillow in the calling thread; slow and simple."""
+    """Decodes with Pillow in the calling thread: slow but simple."""
 
     splits_batches = True
 
@@ -88,7 +88,7 @@ class ReferenceDecoder:
         return None
 
     def _read_tiles(self, job: TiledJob, pixels: npt.NDArray[np.uint8]) -> DecodeFailure | None:
-        from shards.images.tiled_tiff import BadTiles  # whoever made the job has imported Numba
+        from shards.images.tiled_tiff import BadTiles  # making the job has already imported Numba
 
         for slot, (_, _, height, width) in job.crops():
             _blank_rest(pixels[slot], height, width)

@@ -1,5 +1,5 @@
-"""JPEG decoding by torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. This is the backend ``nvjpeg``.
-It is also used on a GPU if DALI is not installed, and on a CPU if simplejpeg is not installed.
+"""JPEG decoding with torchvision, which uses nvJPEG on a GPU and libjpeg-turbo on a CPU. This is the ``nvjpeg``
+backend. It is also used on a GPU if DALI is not installed, and on a CPU if simplejpeg is not installed.
 
 On a GPU, torchvision decodes on its own CUDA stream, and the caller's stream waits for the result. But torchvision does
 not wait for the caller's stream. It writes to memory allocated on that stream, and earlier work on the stream may still
@@ -71,7 +71,7 @@ class TorchvisionDecoder:
         encoded = [_tensor(job.data) for job in jobs]
         stream = torch.cuda.current_stream() if self._device == "cuda" else None
         if stream:
-            stream.synchronize()  # it may still read the memory that torchvision gets and writes to
+            stream.synchronize()  # it may still be using memory that torchvision allocates and writes to
         wrong = []
         for job, image in zip(jobs, decode_jpeg(encoded, ImageReadMode.RGB, self._device), strict=True):
             if image.shape != (3, job.height, job.width):

@@ -1,5 +1,5 @@
-"""The default decoder on a CPU: libjpeg-turbo and libwebp, running in the loader's threads. Images that these cannot
-decode exactly are left to the reference decoder."""
+"""The default decoder on a CPU: libjpeg-turbo and libwebp, running in the loader's threads. Images that neither library
+decodes exactly are left to the reference decoder."""
 
 import threading
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class TurboDecoder:
         return failures
 
     def _decoded(self, job: Job) -> npt.NDArray[np.uint8] | None:
-        """The pixels (height, width, 3) of a job; ``None`` if the reference decoder has to decode it."""
+        """Returns the pixels of a job, (height, width, 3), or ``None`` if the reference decoder has to decode it."""
         if isinstance(job, TiledJob):
             return None
         if not job.turbo_decodes:

@@ -1,4 +1,4 @@
-"""WebP decoding by torchvision, which copies less than Pillow.
+"""WebP decoding with torchvision, which copies less memory than Pillow does.
 
 torchvision and Pillow each bundle their own copy of libwebp and call different functions in it. So before the first
 file is decoded, both decode a test image to check that they give the same pixels.
@@ -43,7 +43,7 @@ def decode_webp(job: WholeJob) -> Pixels | None:
 @cache
 def _decoder() -> Callable[[Pixels], Pixels] | None:
     """Returns a function that decodes the bytes of a WebP, or ``None`` if torchvision is missing, cannot read WebP, or
-    gives different pixels from Pillow."""
+    gives pixels that differ from Pillow's."""
     library = optional("torchvision.io")
     read = getattr(library, "decode_webp", None)
     if read is None:
@@ -56,7 +56,7 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
 
     try:
         exact = _is_exact(decode)
-    except (RuntimeError, AttributeError) as error:  # it was built without libwebp, or without decoders of images
+    except (RuntimeError, AttributeError) as error:  # it was built without libwebp or without image decoders
         logger.warning("this torchvision cannot read WebP (%s), so Pillow decodes it: it is slower", error)
         return None
     if not exact:

@@ -1,8 +1,8 @@
 """Decides between splicing a sample's windows and decoding it whole, by a cost model fitted to measurements.
 
 Decoding costs a fixed amount per call, an amount per pixel and an amount per byte of entropy-coded data; splicing adds
-an amount per window. Only the ratio of the two costs matters, and it varies between machines far less than the costs
-themselves.
+an amount per window. Only the cost ratio of the two ways matters, and it varies between machines far less than the
+costs themselves.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ margin."""
 
 
 def decode_us(pixels: npt.ArrayLike, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Estimates, elementwise, the time in microseconds to decode JPEGs of the given pixel counts and byte sizes."""
+    """Estimates, elementwise, the time in microseconds to decode JPEGs with the given pixel counts and byte sizes."""
     return CALL_US + PIXEL_US * np.asarray(pixels, float) + BYTE_US * np.asarray(num_bytes, float)
 
 

@@ -1,1 +1,1 @@
-"""The order of samples: pure functions of seed and epoch."""
+"""Sample orders, computed as pure functions of seed and epoch."""

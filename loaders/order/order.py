@@ -1,9 +1,9 @@
-"""The order of samples: a pure function of (seed, epoch), cut into global batches and ranks.
+"""The sample order: a pure function of (seed, epoch), divided into global batches and among ranks.
 
 Global batch b holds positions [b·G, (b+1)·G) of the order, where G is ``global_batch_size``; rank r of W takes the r-th
-of W equal parts of each batch. So (epoch, batch) is all that a run needs in order to resume, even on another number of
-ranks. Positions past the end are fillers, with ``is_valid`` False. Fillers repeat the start of the order, so that batch
-statistics see real images.
+of W equal parts of each batch. So (epoch, batch) is all that a run needs in order to resume, even with a different
+number of ranks. Positions past the end are fillers (``is_valid`` is False). They repeat the start of the order, so that
+batch statistics see real images.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ __all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "epo
 Rows = npt.NDArray[np.int64]
 
 ORDER_PURPOSE = 2 << 32
-"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that provide the sort keys of the samples.
-If the samples are permuted several times in an epoch, permutation k uses ORDER_PURPOSE + k."""
+"""``purpose`` (see :func:`loaders.order.randomness.stream`) of the streams that provide the samples' sort keys. If the
+samples are permuted several times in an epoch, permutation k uses ORDER_PURPOSE + k."""
 
 _BLOCK = 1 << 16
 
@@ -32,9 +32,9 @@ PAIR_PURPOSE = 3 << 32
 
 
 def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
-    """Returns indices into ``content_id`` (n,), sorted by a random key derived from each content id: (n,) int64.
+    """Returns the indices of ``content_id`` (n,), sorted by random keys derived from the content ids: (n,) int64.
 
-    The order therefore does not change if the images are packed again. Equal content ids (images with the same pixels)
+    The order therefore stays the same if the images are packed again. Equal content ids (images with the same pixels)
     keep their relative order. Each ``cycle`` gives a different permutation within the epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
@@ -47,8 +47,8 @@ def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cyc
 def balanced_order(
     content_id: npt.NDArray[np.int64], label: npt.NDArray[np.integer], seed: int, epoch: int
 ) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """Returns an order in which both labels are equally frequent. It is a sequence of pairs, each with one sample of
-    each label, in random order within the pair.
+    """Returns an order in which both labels are equally frequent. It is a sequence of pairs: one sample of each label,
+    in random order within the pair.
 
     Every sample of the more frequent label occurs once. Samples of the rarer label repeat, in a new permutation each
     time, and their counts differ by at most one. ``content_id`` and ``label`` (0 or 1) are (n,). Returns two arrays of
@@ -80,7 +80,7 @@ def balanced_order(
 
 
 class SampleColumns(Protocol):
-    """Columns of the manifest, each with one entry per manifest row."""
+    """Manifest columns, each with one entry per row."""
 
     content_id: Rows
     label: npt.NDArray[np.integer]
@@ -120,8 +120,8 @@ def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
 
 @dataclass(frozen=True)
 class BatchSlice:
-    """One rank's part of one batch. ``rows`` (B,) are rows of the manifest. ``appearance`` (B,) is the number of times
-    that each row has already occurred in the epoch. ``is_valid`` (B,) is False for fillers."""
+    """One rank's part of one batch. ``rows`` (B,) are manifest rows. ``appearance`` (B,) is the number of times that
+    each row has already occurred in the epoch. ``is_valid`` (B,) is False for fillers."""
 
     rows: Rows
     appearance: npt.NDArray[np.int32]
@@ -143,7 +143,7 @@ class EpochOrder:
         return -(-len(self.rows) // self.global_batch_size)
 
     def batch(self, index: int) -> BatchSlice:
-        """This rank's part of global batch ``index``."""
+        """Returns this rank's part of global batch ``index``."""
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         size = self.global_batch_size // self.world_size
@@ -153,7 +153,7 @@ class EpochOrder:
         return BatchSlice(self.rows[wrapped], self.appearance[wrapped], positions < len(self.rows))
 
     def rank_rows(self, start: int, stop: int) -> Rows:
-        """The rows of this rank in global batches ``start`` … ``stop - 1``, excluding fillers."""
+        """Returns this rank's manifest rows in global batches ``start`` … ``stop - 1``, excluding fillers."""
         size = self.global_batch_size // self.world_size
         first = np.arange(start, stop) * self.global_batch_size + self.rank * size
         positions = (first[:, None] + np.arange(size)).ravel()

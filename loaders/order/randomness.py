@@ -1,9 +1,9 @@
 """Random numbers as a pure function of (seed, epoch, content_id), the same on every machine and in every version.
 
-Library generators may change their streams between versions, so this module implements one itself: SplitMix64 (Steele,
-Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), driven by a counter. Draw k of a stream
-is ``mix64(stream + (k + 1) · GAMMA)`` modulo 2⁶⁴. A test compares the numbers with recorded ones; changing a constant
-here changes every score of every trained model.
+Library generators may change their streams between versions, so this module implements its own: SplitMix64 (Steele, Lea
+and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), driven by a counter. Draw k of a stream is
+``mix64(stream + (k + 1) · GAMMA)`` modulo 2⁶⁴. A test compares the numbers with recorded ones; changing a constant here
+changes every score of every trained model.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ def stream(seed: int, epoch: int, content_id: npt.ArrayLike, purpose: int = 0) -
     """Returns one 64-bit stream per content id.
 
     ``content_id`` is an int64 array of any shape (at least 1-D). Streams with different ``purpose`` are uncorrelated.
-    As a result, the windows are independent of the order. If a sample occurs several times in an epoch, its windows are
-    independent of each other.
+    As a result, windows are independent of the sample order, and if a sample occurs several times in an epoch, its
+    windows are independent each time.
     """
     state = np.full(1, seed, np.uint64)
     with np.errstate(over="ignore"):

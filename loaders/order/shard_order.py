@@ -1,10 +1,10 @@
-"""An order of samples that visits the shards one after another, as a pure function of (seed, epoch).
+"""A sample order that visits the shards one after another, as a pure function of (seed, epoch).
 
-The samples of all shards are laid end to end, in a random order of the shards. This sequence is cut into
-``shuffle_lanes`` equal lanes. Within each lane, every ``shuffle_shards`` consecutive shards form a group, and the
-samples of a group are permuted. A batch takes equally many samples from every lane. As a result:
+The shards are put in random order, and their samples are laid end to end. This sequence is cut into ``shuffle_lanes``
+equal lanes. Within each lane, every ``shuffle_shards`` consecutive shards form a group, and the samples of a group are
+permuted. A batch takes equally many samples from every lane. As a result:
 
-- there is no shuffle buffer to be saved in a checkpoint;
+- there is no shuffle buffer to save in checkpoints;
 - the order does not depend on the number of ranks;
 - a rank that reads only some of the lanes needs only the shards in those lanes.
 """

@@ -1,1 +1,1 @@
-"""Reads members of samples from mapped tars, cached shards or byte ranges; plans batches and prefetches shards."""
+"""Reads sample members from mapped tars, cached shards or byte ranges; plans batches and prefetches shards."""

@@ -1,6 +1,6 @@
 """Whole shards from a store, which are fetched in parts into the local cache and then mapped like local shards.
 
-The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`. An additional method announces the shards
+The interface is that of :class:`loaders.reading.mapped_shards.MappedShards`, plus a method that announces the shards
 that will be read next, so that they are in the cache when their first sample is read.
 """
 
@@ -45,8 +45,8 @@ class RemoteTar:
 
 
 def remote_tars(dataset: ShardDataset, shards: list[str], *, sidecars: bool) -> list[RemoteTar]:
-    """Returns the tar of each of ``shards``, in the same order: the tar with its images or, with ``sidecars``, the tar
-    with its other members."""
+    """Returns one tar per shard, in the order of ``shards``: the tar that holds its images or, if ``sidecars`` is set,
+    the tar that holds its other members."""
     infos = {info.name: info for info in dataset.info.shards}
     return [
         RemoteTar(info.sidecar, info.sidecar_sha256, info.sidecar_bytes)
@@ -61,8 +61,8 @@ def _failed(future: "Future[Bytes]") -> bool:
 
 
 class CachedShards:
-    """The tars of a remote data set, each of which is fetched whole when it is first read or announced. Safe to use
-    from several threads."""
+    """The tars of a remote data set, each fetched whole when it is first read or announced. Safe to use from several
+    threads."""
 
     def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:
         """``tars[k]`` is the tar of the shard with index k. ``parts`` is the number of objects that share the cache on
@@ -72,7 +72,7 @@ class CachedShards:
         # objects map the same files, and each may map them all.
         total, half = sum(tar.num_bytes for tar in tars), cache.max_bytes // 2
         self._room = half if total <= half else half // parts
-        """Maximum number of bytes that are mapped, or requested ahead, at a time. A single shard may exceed it."""
+        """Maximum number of bytes mapped, or requested ahead, at a time. A single shard may exceed it."""
         self._maps: OrderedDict[int, Future[Bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="shard-download")
@@ -87,8 +87,8 @@ class CachedShards:
         """Returns a read-only view of ``length`` bytes at ``offset`` of the shard. Fetches the shard if it is not in
         the cache.
 
-        Raises ``UnreadableMember`` if the bytes are outside the shard, ``InputError`` if the store does not deliver the
-        shard.
+        Raises ``UnreadableMember`` if the bytes are outside the shard, and ``InputError`` if the store does not deliver
+        it.
         """
         data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:
@@ -109,9 +109,8 @@ class CachedShards:
             self._begin(shard)
 
     def renew(self, shard: int) -> bool:
-        """Checks the cached file of a shard after one of its samples failed its checksum. If the file is damaged,
-        fetches the shard again. Returns whether it was damaged. Each shard is checked only once in the lifetime of this
-        object."""
+        """Checks a shard's cached file after a checksum failure in one of its samples. If the file is damaged, fetches
+        the shard again. Returns whether it was damaged. An object checks each shard only once."""
         tar = self._tars[shard]
         with self._renewing:
             if shard not in self._renewed:

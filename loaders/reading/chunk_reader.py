@@ -20,7 +20,7 @@ __all__ = ["Chunk", "ChunkReader"]
 logger = logging.getLogger(__name__)
 
 Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
-"""What a thread returns for its samples: jobs left to decode, finished crops of augmented samples, failures."""
+"""What a thread returns for its samples: jobs left to decode, finished crops of augmented samples, and failures."""
 
 
 class ChunkReader:
@@ -40,8 +40,7 @@ class ChunkReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
-        """Reads the samples whose indices in the batch are ``places``, and writes their global views into ``views`` (B,
-        S, S, 3).
+        """Reads the samples at the batch indices ``places``, and writes their global views into ``views`` (B, S, S, 3).
 
         If ``decoder.splits_batches``, also decodes the samples, and writes their crops into ``crops`` (B·N, C, C, 3).
         After an unexpected error, the samples are read one by one, so that one bad sample does not make the others

@@ -1,4 +1,4 @@
-"""Handles reads that are still running in threads when the shards of a store are closed.
+"""Handles reads that are still running in threads when a store's shards are closed.
 
 When an error ends the loop over a loader, the shards may be closed before the loader's threads notice. The results of
 these threads are no longer needed, so their failed reads are neither blamed on samples nor logged.
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ShardsClosed(RuntimeError):
-    """The shards were closed while a thread read from them."""
+    """The shards were closed while a thread was reading from them."""
 
     def __init__(self) -> None:
         super().__init__("the shards were closed while they were read: open them again")

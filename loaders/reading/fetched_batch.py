@@ -23,7 +23,7 @@ class FetchedSample:
     entry_points: Bytes
     """The ``.mcu`` member; empty if it was not requested."""
     image: Bytes
-    """The stored image at its full length. Unless ``whole``, it is zero outside the fetched ranges."""
+    """The stored image at its full length. Unless ``whole`` is set, bytes outside the fetched ranges are zero."""
     whole: bool
     damaged: str = ""
     """Name of a member whose checksum is wrong; empty if there is none."""
@@ -51,7 +51,7 @@ class FetchedBatch:
         return sample.image if sample.whole else self._fetch_image(row)
 
     def image_parts(self, row: int) -> Bytes:
-        """The image at its full length, zero outside the ranges that were fetched."""
+        """The image at its full length; bytes that were not fetched are zero."""
         return self._sample(row).image
 
     def view(self, row: int) -> Bytes:

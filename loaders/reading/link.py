@@ -45,7 +45,7 @@ class Link:
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:
-        """Seconds that it takes to transfer ``num_bytes`` in ``requests`` requests."""
+        """Seconds needed to transfer ``num_bytes`` in ``requests`` requests."""
         return num_bytes / self.bytes_per_s + requests * self.request_s
 
 
@@ -84,7 +84,7 @@ def range_cost_s(
 
     All arrays are (n,) and describe images with entry points. ``image_bytes`` is the length of each image, and
     ``other_bytes`` is the total length of its members that are read whole. ``sizes`` is the pair (heights, widths), in
-    pixels. The bytes of an image are assumed to be spread evenly over it.
+    pixels. An image's bytes are assumed to be spread evenly over its area.
     """
     height, width = (np.maximum(side.astype(float), 1) for side in sizes)
     high, wide = np.minimum(crop_size + 24, height), np.minimum(crop_size + 40, width)

@@ -1,4 +1,4 @@
-"""Reads members of samples from memory-mapped tars, at the manifest's offsets and without copying."""
+"""Reads sample members from memory-mapped tars without copying, at the offsets given in the manifest."""
 
 import mmap
 import os
@@ -21,8 +21,8 @@ __all__ = ["FailedDisk", "MappedShards", "UnreadableMember", "global_view_header
 Bytes = npt.NDArray[np.uint8]
 
 MAX_MAPPED = 8192
-"""Maximum number of open maps, far below Linux's default limit of 65,530 per process. The least recently used map is
-dropped first."""
+"""Maximum number of open memory maps, far below Linux's default limit of 65,530 per process. The least recently used
+map is dropped first."""
 
 _SHARE_OF_FILES = 4
 """Each :class:`MappedShards` may keep open 1 / ``_SHARE_OF_FILES`` of the files that the process may open. A data set
@@ -39,7 +39,7 @@ class FailedDisk(UnreadableMember):
 
 
 class MappedShards:
-    """The tars of a data set, each of which is mapped when it is first read. Safe to use from several threads."""
+    """The tars of a data set, each mapped when it is first read. Safe to use from several threads."""
 
     def __init__(self, paths: list[Path]) -> None:
         """``paths[k]`` is the tar of the shard with index k."""

@@ -1,8 +1,8 @@
-"""Access to the stored members of samples by manifest row, independent of where the bytes come from.
+"""Access to the stored members of samples by manifest row, wherever their bytes come from.
 
-The sources are tars on the local disk, whole shards of a store in the local cache, and byte ranges fetched from a store
-for one batch. :class:`TarMembers` reads the first two, :class:`loaders.reading.range_reader.RangeReader` reads the
-third.
+There are three sources: tars on the local disk; whole shards from a store, in the local cache; and byte ranges fetched
+from a store for one batch. :class:`TarMembers` reads the first two, :class:`loaders.reading.range_reader.RangeReader`
+reads the third.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ class MemberSource(Protocol):
 
     @property
     def caches(self) -> "Sequence[CachedShards]":
-        """The caches that must be told which shards will be read next, so that they fetch these shards in advance."""
+        """The caches to notify of the shards that will be read next, so that they can fetch them in advance."""
         ...
 
     def begin(self, reads: Reads) -> Members:
@@ -81,7 +81,7 @@ class Tars(Protocol):
         ...
 
     def renew(self, shard: int) -> bool:
-        """Checks the local copy of a shard after one of its samples failed its checksum. If the copy is damaged,
+        """Checks the local copy of a shard after a checksum failure in one of its samples. If the copy is damaged,
         fetches the shard again. Returns whether the copy was damaged."""
         ...
 
@@ -127,8 +127,8 @@ class TarMembers:
         return self._member("image", row)
 
     def image_parts(self, row: int) -> Bytes:
-        """See :class:`Members`. Returns the whole image, which is mapped: the system reads only the pages that are
-        touched."""
+        """See :class:`Members`. Returns the whole image. It is memory-mapped, so the system reads only the pages that
+        are touched."""
         return self._member("image", row)
 
     def view(self, row: int) -> Bytes:

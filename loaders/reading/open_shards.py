@@ -1,4 +1,4 @@
-"""A data set opened once for many loaders: mapped shards, columns, and the splicer's tables.
+"""A data set opened once for many loaders: mapped shards, manifest columns, and the splicer's lookup tables.
 
 The trials of a search differ in batch size and crops, but read the same files. A loader that is given an
 :class:`OpenShards` opens nothing itself, and closing the loader leaves the :class:`OpenShards` open.
@@ -22,7 +22,7 @@ __all__ = ["OpenShards"]
 
 
 class OpenShards:
-    """Everything that loaders of one data set can share. Safe to use from several threads."""
+    """Everything that loaders for one data set can share. Safe to use from several threads."""
 
     def __init__(self, dataset: ShardDataset) -> None:
         self.dataset = dataset
@@ -44,8 +44,8 @@ class OpenShards:
             self.ranges = RangeReader(dataset, dataset.remote, self.samples)
 
     def whole(self, *, verify: bool) -> TarMembers:
-        """Returns the members as read from whole tars, in the local folder or in the cache of the store. With
-        ``verify``, members are compared with their checksums when they are first read."""
+        """Returns a source that reads members from whole tars, in the local folder or in the store's cache. If
+        ``verify`` is set, members are compared with their checksums when they are first read."""
         checksums = self._checksums if verify else None
         return TarMembers(self.samples, *self._tars, checksums=checksums, caches=self._caches)
 

@@ -1,4 +1,4 @@
-"""Plans a batch: draws its windows, and chooses for each sample how it is read."""
+"""Plans a batch: chooses its windows, and decides how to read each sample."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ class Planner:
         self._rule = sampling_rule(config.sampling)
 
     def plan(self, part: BatchSlice, epoch: int) -> BatchPlan:
-        """Draws the windows of a batch and decides how each sample is read."""
+        """Chooses a batch's windows and decides how to read each sample."""
         config, samples, rows = self._config, self._samples, part.rows
         height, width = samples.height[rows], samples.width[rows]
         changes = self._changes(part, epoch)
@@ -106,9 +106,8 @@ class Planner:
         return changes
 
     def _details(self, rows: Rows) -> Details:
-        """Returns the :class:`Detail` of each sample; None for samples whose detail is unknown. If the sampling rule
-        reads no files, returns None instead of a list. Counts the samples whose detail is unknown as
-        ``without_detail``."""
+        """Returns a list with each sample's :class:`Detail`, or None where it is unknown; counts the unknown ones as
+        ``without_detail``. If the sampling rule reads no files, returns None instead of a list."""
         if not self._rule.reads_files:
             return None
         with self._stats.timed("detail"):

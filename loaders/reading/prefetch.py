@@ -1,4 +1,4 @@
-"""Announces shards of a store to the cache before the loader reads them."""
+"""Announces a store's shards to the cache before the loader reads them."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ class Prefetch:
         self, caches: Sequence[CachedShards], samples: SampleTable, rows: npt.NDArray[np.int64], config: LoaderConfig
     ) -> None:
         """``rows`` are the manifest rows that the loader reads. With ``shuffle=True`` nothing is announced: samples are
-        taken from all shards at random, so no shard is needed before the others."""
+        taken from all shards at random, so none is needed before the others."""
         self._caches = () if config.shuffle is True else caches
         self._shard = samples.shard
         shards = len(np.unique(samples.shard[rows])) if self._caches else 1
@@ -30,8 +30,8 @@ class Prefetch:
         self._batches = -(-per_shard * (window + 1) // config.global_batch_size)
 
     def announce(self, order: EpochOrder, index: int) -> None:
-        """Announces to the caches the shards that this rank needs for global batch ``index`` of ``order`` and the
-        batches after it. The caches start fetching them in the order in which they are needed."""
+        """Tells the caches which shards this rank needs for global batch ``index`` of ``order`` and the batches after
+        it. The caches start fetching these shards in the order in which they will be read."""
         if not self._caches:
             return
         rows = order.rank_rows(index, min(index + self._batches, len(order) - 1) + 1)

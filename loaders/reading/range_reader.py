@@ -1,6 +1,6 @@
-"""Reads only the bytes that a batch needs from shards in a store, in two round trips for a whole batch.
+"""Reads only the bytes that a batch needs from shards in a store, in two round trips per batch.
 
-As soon as a batch is planned, its samples are fetched, many at a time. What is fetched depends on the sample:
+As soon as a batch is planned, its samples are fetched, many in parallel. What is fetched depends on the sample:
 
 - If its windows will be spliced, the first request fetches the global view and the entry points, which are stored side
   by side. The entry points determine which byte ranges of the JPEG the windows need. These ranges are fetched next;
@@ -50,8 +50,8 @@ from shards.store.folder import RemoteFolder
 __all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
-"""Maximum number of bytes by which a member may exceed its expected size. The expected size of a global view is the
-size of its pixels. That of entry points is the length of the image."""
+"""Maximum number of bytes by which a member may exceed its expected size. A global view is expected to be as large as
+its pixels, and entry points no larger than the image."""
 
 Bytes = npt.NDArray[np.uint8]
 Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]
@@ -76,7 +76,7 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The connection to the store. If the caller has not set it, it is measured when it is first used."""
+        """The connection to the store. It is measured on first use unless the caller has set it."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)
@@ -124,7 +124,7 @@ class RangeReader:
         self._requests.shutdown(cancel_futures=True)
 
     def _way(self, windowed: bool, tiled: bool) -> Way:
-        """Returns the method with which to fetch a sample: ``_windows``, ``_tiles`` or ``_whole``."""
+        """Returns the method that fetches a sample: ``_windows``, ``_tiles`` or ``_whole``."""
         return self._windows if windowed else self._tiles if tiled else self._whole
 
     def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:
@@ -153,7 +153,7 @@ class RangeReader:
                 raise UnreadableMember(f"the manifest gives its {name} {length:,} bytes, more than is possible")
 
     def _windows(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """Fetches the parts of a sample that splicing ``windows`` needs."""
+        """Fetches the parts of a sample needed to splice ``windows``."""
         samples, tar = self._samples, self._members[self._samples.shard[row]]
         view, mcu = self._both(row, (tar, samples.global_view), (tar, samples.entry_points))
         for name, data in (("global", view), ("mcu", mcu)):
@@ -203,8 +203,8 @@ class RangeReader:
     def _guess(
         self, row: int, mcu: Bytes, head: IndexHead, windows: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.int64] | None:
-        """Returns the byte ranges that ``windows`` need, derived from the manifest and the entry points alone. Returns
-        None if the chroma subsampling is unusual."""
+        """Derives the byte ranges that ``windows`` need from the manifest and the entry points alone. Returns None if
+        the chroma subsampling is unusual."""
         samples = self._samples
         sides = GEOMETRY.get(samples.subsamplings[samples.subsampling[row]])
         if sides is None:
@@ -228,8 +228,7 @@ class RangeReader:
             result_of(future)
 
     def _both(self, row: int, first: tuple[RemoteTar, Member], second: tuple[RemoteTar, Member]) -> tuple[Bytes, Bytes]:
-        """Fetches two members: with one request if the second closely follows the first in the same tar, otherwise with
-        two."""
+        """Fetches two members, with a single request if the second closely follows the first in the same tar."""
         (tar, one), (other_tar, other) = first, second
         between = int(other.offset[row] - one.offset[row] - one.length[row])
         if tar != other_tar or not 0 <= between <= self.link.gap:
@@ -254,7 +253,7 @@ class RangeReader:
 
 
 def _nothing(length: int) -> Bytes:
-    """``length`` zeros that take no memory until they are written."""
+    """Returns ``length`` zero bytes, which take no memory until they are written to."""
     if not length:
         return np.empty(0, np.uint8)
     return np.frombuffer(mmap.mmap(-1, length), np.uint8)

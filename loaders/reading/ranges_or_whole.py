@@ -19,7 +19,7 @@ __all__ = ["choose_members", "range_mode_cost_s", "whole_cost_s"]
 logger = logging.getLogger(__name__)
 
 _EXAMINED = 512
-"""Maximum number of samples of the split from which the cost is estimated."""
+"""Maximum number of samples used to estimate the cost for the split."""
 
 
 def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> MemberSource:
@@ -76,7 +76,7 @@ def _wants_ranges(data: OpenShards, reader: RangeReader, rows: npt.NDArray[np.in
 
 def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
     """Estimates the mean transfer time per sample, in seconds, when whole shards are fetched and do not all fit into
-    the cache. With ``shuffle=True``, nearly every sample is in a different shard from the sample before it. Its shard
+    the cache. With ``shuffle=True``, nearly every sample is in a different shard from the one before it, and that shard
     has to be fetched unless the cache happens to hold it."""
     codes, counts = np.unique(data.samples.shard[rows], return_counts=True)
     sizes = {info.name: info.num_bytes + info.sidecar_bytes for info in data.dataset.info.shards}

@@ -1,4 +1,4 @@
-"""Turns the plan of a batch into decode jobs: reads members, compares checksums, splices windows."""
+"""Turns a batch plan into decode jobs: reads members, compares checksums and splices windows."""
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +33,8 @@ class SampleReader:
     def read(
         self, plan: BatchPlan, members: Members, places: range, global_views: torch.Tensor
     ) -> tuple[list[Job], list[DecodeFailure]]:
-        """Reads the samples whose indices in the batch are ``places``. Writes their global views into ``global_views``
-        (B, S, S, 3) uint8, and makes jobs that decode their images. Returns the jobs, and the failures."""
+        """Reads the samples at the batch indices ``places``. Writes their global views into ``global_views`` (B, S, S,
+        3) uint8, and makes jobs that decode their images. Returns (jobs, failures)."""
         reads, views = plan.reads, global_views.numpy()
         jobs: list[Job] = []
         failures: list[DecodeFailure] = []
@@ -71,7 +71,7 @@ class SampleReader:
         return jobs, failures
 
     def _check(self, members: Members, row: int) -> None:
-        """The first time that a sample is read, compares its stored image and global view with their checksums."""
+        """Compares a sample's stored image and global view with their checksums when the sample is first read."""
         if not members.is_checked(row):
             with self._stats.timed("verify"):
                 self._stats.count("bytes_verified", members.check(row))
@@ -81,7 +81,7 @@ class SampleReader:
         return members.image_parts(row) if reads.windowed[place] or reads.tiled[place] else members.image(row)
 
     def _job(self, reads: Reads, place: int, image: Bytes) -> TiledJob | WholeJob:
-        """Makes the job of a sample that is not spliced."""
+        """Makes the job for a sample that is not spliced."""
         if not reads.tiled[place]:
             return self._whole_job(reads, place, image)
         samples, row, part = self._samples, int(reads.rows[place]), reads.part(place)
@@ -104,9 +104,9 @@ class SampleReader:
         )
 
     def _splice(self, reads: Reads, members: Members, images: dict[int, Bytes]) -> tuple[list[WindowJob], list[int]]:
-        """Splices the windows of ``images`` (index in the batch → stored image). Returns one job per window, and the
-        indices of images with a window that could not be spliced. For these images, no jobs are made; they are counted
-        by reason."""
+        """Splices the windows of ``images``, which maps batch indices to stored images. Returns one job per window, and
+        the batch indices of images with a window that could not be spliced. Those images get no jobs and are counted by
+        reason."""
         if not images:
             return [], []
         samples, places = self._samples, list(images)

@@ -1,4 +1,4 @@
-"""The manifest's columns that the loader needs, as memory-mapped arrays over all rows."""
+"""The manifest columns that the loader needs, as memory-mapped arrays."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,14 +21,15 @@ _CHECKED_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Member:
-    """Byte offsets and lengths, each (n,), of one kind of member (such as the image) in the tars, by manifest row."""
+    """Where one kind of member (such as the image) lies in the tars: byte offsets and lengths, each (n,), by manifest
+    row."""
 
     offset: Int64
     length: Int64
 
 
 class SampleTable:
-    """Columns of a data set, indexed by manifest row."""
+    """Manifest columns of a data set, indexed by row."""
 
     def __init__(self, dataset: ShardDataset) -> None:
         self._keys = dataset.table.column("sample_key")
@@ -49,7 +50,7 @@ class SampleTable:
         self._check(dataset)
 
     def _check(self, dataset: ShardDataset) -> None:
-        """Raises ``InputError``, which names the sample, if a sample has values that no build could have written. Reads
+        """Raises ``InputError``, naming the sample, if a sample has values that no build could have written. Reads
         every row once (64 bytes each). Whether a member lies inside its tar is checked only later, when the member is
         read."""
         for start in range(0, len(self), _CHECKED_ROWS):
@@ -64,7 +65,7 @@ class SampleTable:
             dataset.forget_pages()
 
     def _impossible(self, part: slice) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-        """Yields (what was checked, mask of the rows in ``part`` where it has an impossible value)."""
+        """Yields (name of the value checked, mask of the rows in ``part`` where the value is impossible)."""
         label, width, height = self.label[part], self.width[part], self.height[part]
         yield "label", (label < 0) | (label > 1)
         yield "size", (width < 1) | (height < 1) | (width.astype(np.int64) * height > MAX_PIXELS)

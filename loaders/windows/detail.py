@@ -44,7 +44,8 @@ class Detail:
         return (above[last_row] - above[first_row]).ravel()
 
     def _before(self, mcu: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Bit position at which ``mcu`` begins, interpolated linearly between entries and rounded down."""
+        """Returns the bit position at which each MCU in ``mcu`` begins, interpolated linearly between entries and
+        rounded down."""
         entry = np.minimum(mcu // self.mcus_per_entry, len(self.positions) - 2)
         first = entry * self.mcus_per_entry
         length = np.minimum(self.mcus_per_entry, self.num_mcus - first)
@@ -71,7 +72,7 @@ def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
 
 
 def detail_of_file(data: bytes) -> Detail | None:
-    """Computes the :class:`Detail` of an image file from all of its bytes. The result equals that of
+    """Computes the :class:`Detail` of an image file from its full contents. The result equals that of
     :func:`read_detail` for the same file in a shard.
 
     Walks the scan of a JPEG, at about half the cost of decoding it. Returns None for files without entry points: other

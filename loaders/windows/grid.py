@@ -1,4 +1,4 @@
-"""A grid of nearly square cells that tile the whole image, and cells drawn from it.
+"""A grid of nearly square cells that tile the whole image, and random draws of its cells.
 
 The paper's grid has as many rows as columns, so its cells have the aspect ratio of the image. If a side is not
 divisible by the number of cells, the remaining pixels at the border are never part of a crop. Here the number of cells
@@ -49,9 +49,9 @@ CURVE = _hilbert_curve()
 
 
 def grid_shape(height: Int64, width: Int64, crop_size: int) -> tuple[Int64, Int64]:
-    """Returns the number of rows and the number of columns of the grid, each (B,).
+    """Returns the numbers of grid rows and grid columns, each (B,).
 
-    Along the longer side, there are as many cells as crops that fit side by side, up to 8. Along the shorter side, the
+    Along the longer side, there are as many cells as crops fit side by side, up to 8. Along the shorter side, the
     number of cells is chosen to make the cells as nearly square as possible, while a crop still fits into each.
     """
     longer, shorter = np.maximum(height, width), np.minimum(height, width)
@@ -116,8 +116,8 @@ def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64,
 
 def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
     """Returns a (B, 64) array of cell indices in order along the curve. Indices of cells that the grid does not have
-    are at the end. The curve is mirrored at random. Otherwise, certain pairs of neighbouring cells would be far apart
-    on the curve in every draw. They would be drawn together more often than other pairs."""
+    are at the end. The curve is mirrored at random. Otherwise, certain pairs of neighbouring cells, far apart on the
+    curve in every draw, would be drawn together more often than others."""
     number = np.arange(MAX_CELLS)[None, :]
     row, column = number // columns[:, None], number % columns[:, None]
     mirror = bounded(draw, 4)[:, None]
@@ -128,8 +128,8 @@ def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
 
 
 def _certain(weight: Int64, count: Int64) -> tuple[Mask, Int64, Int64]:
-    """Returns a mask of the cells that are certain to be drawn, the number of cells left to draw, and the total weight
-    of the other cells."""
+    """Returns (mask of the cells that are certain to be drawn, number of cells left to draw, total weight of the other
+    cells)."""
     certain = np.zeros(weight.shape, np.bool_)
     while True:
         left = count - certain.sum(axis=1)

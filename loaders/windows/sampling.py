@@ -10,12 +10,12 @@ image. The mask, (B, N) bool, is False where a rule gives fewer than N windows.
 ``uniform``          crops anywhere in the image, independent of each other
 ``aspect``           distinct cells of a grid of nearly square cells that tile the image; where there
                      are fewer than N cells, all occur equally often, give or take one
-``all``              every cell of the grid of ``aspect`` once, with unused crops masked; if the grid
-                     has more than N cells, N of them spread evenly over the image
-``texture``          cells of the grid of ``aspect`` spread over the image, with weights that grow with
-                     the bits that the JPEG spends on each cell; equal weights if the file is not a
-                     JPEG. The only rule that depends on the file: an image saved as a JPEG and as a
-                     PNG has different windows
+``all``              every cell of the ``aspect`` grid once, with unused crops masked; if the grid has
+                     more than N cells, N of them spread evenly over the image
+``texture``          cells of the ``aspect`` grid spread over the image, weighted by the bits that the
+                     JPEG spends on each cell; equal weights if the file is not a JPEG. The only rule
+                     that depends on the file: an image saved both as a JPEG and as a PNG gets
+                     different windows
 ===================  =============================================================================
 """
 
@@ -49,8 +49,8 @@ WINDOW_PURPOSE = 1 << 32
 """``purpose`` of window streams. If a sample has already occurred k times in the epoch, WINDOW_PURPOSE + k is used."""
 
 DETAIL_STEPS = 1 << 20
-"""Total weight that ``texture`` distributes over the cells of an image in proportion to their bits. The same amount is
-distributed equally over the cells, so that even the cell with the fewest bits can be drawn."""
+"""Total weight that ``texture`` distributes over the cells of an image in proportion to their bits. As much again is
+distributed equally, so that even the cell with the fewest bits can be drawn."""
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
@@ -71,7 +71,7 @@ def _clipped(top: Sizes, left: Sizes, height: Sizes, width: Sizes, crop_size: in
 
 
 def uniform(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
-    """N independent uniform crops over the image."""
+    """Places N crops in the image, independently and uniformly at random."""
     random = draws(streams, 2 * num_crops)
     top, left = _uniform(height, width, crop_size, random[:, :num_crops], random[:, num_crops:])
     return _clipped(top, left, height, width, crop_size)
@@ -111,8 +111,7 @@ def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int,
 
 def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """Places one uniformly random crop in each of N distinct cells of a grid that follows the image's shape; every set
-    of N cells is equally likely. If there are fewer than N cells, they are used repeatedly, always in the same order.
-    """
+    of N cells is equally likely. If there are fewer than N cells, they are reused in the same order."""
     rows, columns = grid_shape(height, width, crop_size)
     random = draws(streams, MAX_CELLS + 2 * num_crops)
     outside = np.arange(MAX_CELLS)[None, :] >= (rows * columns)[:, None]
@@ -124,7 +123,7 @@ def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams:
 
 
 def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
-    """Places a uniform crop in every cell of the grid of ``aspect``, row by row; crops beyond the last cell are masked.
+    """Places a uniform crop in every cell of the ``aspect`` grid, row by row; crops beyond the last cell are masked.
 
     If there are more than N cells, N of them are drawn at equal distances along a curve through the image, starting at
     a random offset.
@@ -141,9 +140,9 @@ def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, stre
 def texture(
     height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
-    """Places one uniformly random crop in each of N cells of the grid of ``aspect``. The cells are spread over the
-    image; the more bits the JPEG spends on a cell, the more likely it is to be drawn (see ``DETAIL_STEPS``). If the
-    grid has only n < N cells, each is used N // n times, and another N mod n cells are drawn."""
+    """Places one uniformly random crop in each of N cells of the ``aspect`` grid. The cells are spread over the image;
+    the more bits the JPEG spends on a cell, the more likely it is to be drawn (see ``DETAIL_STEPS``). If the grid has
+    only n < N cells, each is used N // n times, and another N mod n cells are drawn."""
     rows, columns = grid_shape(height, width, crop_size)
     num_cells = rows * columns
     random = draws(streams, 2 + 2 * num_crops)
@@ -180,7 +179,7 @@ def _padded(cells: Sizes, num_crops: int) -> Sizes:
 
 
 def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | None:
-    """Returns (B, 64) weights of the cells for ``draw_cells``, or None (equal weights) if ``details`` is None."""
+    """Returns (B, 64) cell weights for ``draw_cells``, or None (equal weights) if ``details`` is None."""
     if details is None:
         return None
     weights = np.full((len(rows), MAX_CELLS), DETAIL_STEPS, np.int64)
@@ -194,7 +193,7 @@ def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | No
 
 @dataclass(frozen=True)
 class SamplingRule:
-    """A rule that places crops. The placement may depend on the JPEG data of the image."""
+    """A rule that places crops. The placement may depend on the image's JPEG data."""
 
     place: Placing
     reads_files: bool = False

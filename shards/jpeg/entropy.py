@@ -1,4 +1,4 @@
-"""Finds the bit position of each block in a sequential JPEG scan, without decoding pixels, in code compiled by Numba.
+"""Finds the bit position of each block in a sequential JPEG scan without decoding pixels. Compiled by Numba.
 
 The walk works on *unstuffed* bytes: ``unstuff`` copies them from the file without stuffed zeros and markers, mostly
 eight at a time. The array of unstuffed bytes must have at least ``SLACK`` bytes after the last valid bit, so that words
@@ -38,7 +38,7 @@ DC_SHIFT = np.uint64(64 - DC_BITS)
 
 @inlined
 def has_ff(word: Scalar) -> bool:
-    """Whether one of the eight bytes of ``word`` is FF."""
+    """Whether any of the eight bytes of ``word`` is FF."""
     return ((word & LOW_SEVEN) + ONES) & word & HIGH != uint64(0)
 
 
@@ -99,7 +99,7 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
 def _step_alone(
     words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Like :func:`_step`, but consumes one symbol only: the first of ``entry``, or, if ``entry`` is 0, the next in
+    """Like :func:`_step`, but consumes only one symbol: the first of ``entry``, or, if ``entry`` is 0, the next in
     ``window``.
 
     Needed if the first code is too long for the lookup table, or if the symbols after it belong to the next block.
@@ -139,7 +139,7 @@ def walk_blocks(
 ) -> Scalar:
     """Walks ``num_blocks`` blocks, starting at bit ``position``, which must be the start of an MCU.
 
-    ``pairs`` (uint64) holds, for every block of an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to
+    ``pairs`` (uint64) holds, for every block in an MCU, the offset of its tables in ``words``. Sets ``starts[i]`` to
     the bit position of block i, and ``starts[num_blocks]`` to the position after the last block. Returns that last
     position, or ``BROKEN`` at an invalid code or if the walk passes ``limit``. ``limit`` is the number of valid bits,
     which must be followed by ``SLACK`` further bytes in ``bits``.
@@ -187,7 +187,7 @@ def walk_blocks(
 
 @inlined
 def dc_at(bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray) -> tuple[Scalar, Scalar]:
-    """Returns the DC difference coded at bit ``position``, and the combined length in bits of its code and value."""
+    """Returns the DC difference coded at bit ``position``, and the combined length of its code and value in bits."""
     window = load64(bits, position >> U3) << (position & U7)
     entry = uint64(words[pair + uint64(DC) + (window >> DC_SHIFT)])
     if entry == uint64(0):
@@ -214,7 +214,7 @@ def sum_dc(
 ) -> None:
     """Adds the DC differences of the walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64, one sum per component).
 
-    Block ``first`` must be the first of an MCU. ``components`` (uint64) holds the component index of every block of an
+    Block ``first`` must be the first of an MCU. ``components`` (uint64) holds the component index of every block in an
     MCU.
     """
     block = uint64(0)

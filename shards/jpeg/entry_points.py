@@ -1,11 +1,10 @@
-"""Makes the ``.mcu`` member of a sample: the places at which a decoder can enter the scan of its JPEG.
+"""Makes a sample's ``.mcu`` member: the places where a decoder can enter the scan of its JPEG.
 
 ``build_entry_points`` walks the entropy-coded scan once. Entry j holds the bit position at which MCU (minimum coded
-unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in the order of the scan. The index
-of the entry for any MCU can therefore be computed without a table, however large the image is. ``mcus_per_entry`` is
-chosen per file so that entries are a given number of bits apart on average. To reach a random window, a splice then
-walks half of that distance on average. This holds however unevenly the bits are distributed over the image (measured in
-docs/LOG.md).
+unit) ``j * mcus_per_entry`` starts, and the DC predictors there. MCUs are counted in scan order. The index of the entry
+for any MCU can therefore be computed without a table, however large the image is. ``mcus_per_entry`` is chosen per file
+so that entries are a given number of bits apart on average. To reach a random window, a splice then walks half of that
+distance on average. This holds however unevenly the bits are distributed over the image (measured in docs/LOG.md).
 
 Format 1, little-endian, no padding between the parts:
 
@@ -100,7 +99,7 @@ class NotIndexable(ValueError):
 def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
     """Walks ``jpeg`` once and returns its ``.mcu`` member, with entries about ``spacing_bits`` apart.
 
-    Takes about as long as a full decode, and about as much memory as the size of the file. Releases the GIL. Raises
+    Takes about as long as a full decode, and about the size of the file in memory. Releases the GIL. Raises
     :class:`NotIndexable` if the JPEG cannot have entry points.
     """
     try:
@@ -127,7 +126,7 @@ def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
 
 
 def blocks_per_mcu(header: JpegHeader) -> tuple[int, ...]:
-    """Number of 8×8 blocks of each component in an MCU. If there is only one component, an MCU is one block."""
+    """Number of 8×8 blocks per MCU for each component. If there is only one component, an MCU is one block."""
     if len(header.components) == 1:
         return (1,)
     return tuple(component.h * component.v for component in header.components)

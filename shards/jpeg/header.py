@@ -35,7 +35,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A colour component and its parameters in the frame header."""
+    """A colour component, as described in the frame header."""
 
     id: int
     h: int
@@ -59,7 +59,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class QuantTable:
-    """A quantisation table that applies to the first scan. ``offset`` is the offset of its Pq/Tq byte in the file."""
+    """A quantisation table that applies to the first scan. Its Pq/Tq byte is at ``offset`` in the file."""
 
     offset: int
     length: int
@@ -73,13 +73,13 @@ class Scan:
     """The contents of the first scan header."""
 
     components: tuple[int, ...]
-    """Indices into ``JpegHeader.components``, in the order of the scan."""
+    """Indices into ``JpegHeader.components``, in scan order."""
     dc_tables: tuple[int, ...]
     ac_tables: tuple[int, ...]
     spectral: tuple[int, int]
     """Indices of the first and last coefficient in the scan: (0, 63) in a sequential file."""
     approximation: int
-    """The byte Ah/Al; 0 in a sequential file."""
+    """The Ah/Al byte; 0 in a sequential file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +99,21 @@ class JpegHeader:
     restart_interval: int
     """Number of MCUs between restart markers; 0 if there are no markers."""
     adobe_transform: int | None
-    """Colour transform in the last Adobe marker: 0 none, 1 YCbCr, 2 YCCK. ``None`` if there is no Adobe marker."""
+    """Colour transform in the last Adobe marker: 0 = none, 1 = YCbCr, 2 = YCCK. ``None`` without an Adobe marker."""
     jfif_offset: int | None
-    """Offset of the payload of the JFIF marker, or ``None`` if there is none. If present, a three-component image is
-    YCbCr."""
+    """Offset of the JFIF marker's payload; ``None`` if there is no such marker. If there is one, a three-component
+    image is YCbCr."""
     adobe_offset: int | None
-    """Offset of the last Adobe marker's payload; ``None`` if there is none."""
+    """Offset of the last Adobe marker's payload; ``None`` if there is no such marker."""
     segments: tuple[Segment, ...]
-    """All marker segments in order, including frame and scan header."""
+    """All marker segments in order, including the frame and scan headers."""
     sof_offset: int
     """Offset of the frame header's payload, which begins with the precision byte."""
     sos_offset: int
     """Offset of the scan header's payload, which begins with the number of components."""
     quant_tables: dict[int, QuantTable]
     huffman_tables: dict[int, tuple[int, int]]
-    """``class << 4 | index`` → (offset, length) of the table, which begins with its Tc/Th byte."""
+    """Maps ``class << 4 | index`` to (offset, length) of the table, which begins with its Tc/Th byte."""
 
     @property
     def has_jfif(self) -> bool:
@@ -148,7 +148,7 @@ class JpegHeader:
 
     @property
     def max_sampling(self) -> tuple[int, int]:
-        """Largest horizontal and largest vertical sampling factor of all components."""
+        """The largest horizontal and the largest vertical sampling factor among the components."""
         return max(c.h for c in self.components), max(c.v for c in self.components)
 
     @property

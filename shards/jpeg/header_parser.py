@@ -1,8 +1,8 @@
 """Reads the header of a JPEG, up to its first scan, and checks every length.
 
-The parser follows the rules of libjpeg, because libjpeg-turbo is the decoder that defines the pixels. It skips stray
-bytes between segments, uses the last definition of a table, and raises :class:`BadJpeg` for everything that libjpeg
-would refuse. It decodes no pixels.
+The parser follows libjpeg's rules, because libjpeg-turbo is the decoder that defines the pixels. It skips stray bytes
+between segments, uses the last definition of a table, and raises :class:`BadJpeg` for everything that libjpeg would
+refuse. It decodes no pixels.
 """
 
 import struct
@@ -180,7 +180,7 @@ class SegmentParser:
         )
 
     def scan(self, segment: Segment) -> Scan:
-        """Parses the scan header in ``segment``. The frame header must have been read by :meth:`take` before."""
+        """Parses the scan header in ``segment``. :meth:`take` must already have read the frame header."""
         payload = bytes(self.data[segment.offset : segment.offset + min(segment.length, 12)])
         count = payload[0] if payload else 0
         if not 1 <= count <= 4 or segment.length != 4 + 2 * count:

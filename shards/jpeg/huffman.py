@@ -1,4 +1,4 @@
-"""Builds lookup tables that decode several symbols at once from the Huffman tables of a JPEG. Compiled by Numba.
+"""Turns a JPEG's Huffman tables into lookup tables that decode several symbols at once. Compiled by Numba.
 
 A *pair* is the DC and the AC table of one component. ``build_pair`` writes its lookup tables to ``PAIR_WORDS`` words of
 a uint32 array, which holds the pairs of all components consecutively. The constants ``START`` to ``ENCODER`` are the
@@ -58,8 +58,7 @@ def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
     """Fills ``words[slow:]`` with the table in which :func:`_find` looks up codes of any length.
 
     ``table`` is the Huffman table as in the file: Tc/Th byte, 16 counts, symbols. Returns the number of symbols, or 0
-    if libjpeg would refuse the table because it has no symbols, codes that overflow their length, or a code of all
-    ones.
+    if libjpeg would refuse the table because it has no symbols, codes that overflow their length, or an all-ones code.
     """
     code = 0
     first = 0
@@ -84,7 +83,7 @@ def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
 
 @compiled
 def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
-    """Returns length and symbol of the code at the start of ``window`` (16 bits). If no code matches, length is 0."""
+    """Returns (length, symbol) of the code at the start of ``window`` (16 bits); length is 0 if no code matches."""
     for length in range(1, 17):
         if window < int64(words[slow + length]):
             at = (window >> (16 - length)) + int64(words[slow + 17 + length])
@@ -117,7 +116,7 @@ def _pack(bits: Scalar, reach: Scalar, eob: Scalar) -> Scalar:
 
 @compiled
 def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> Scalar:
-    """Makes the entry for the first code in ``window`` (16 bits, int64), however long. Returns 0 if no code matches."""
+    """Returns the entry for the first code, of any length, in ``window`` (16 bits, int64); 0 if no code matches."""
     if is_dc:
         length, symbol = _find(words, pair + SLOW_DC, window)
         return _dc_entry(length, symbol) if length > 0 else uint32(0)
@@ -138,7 +137,7 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
     """Writes the lookup entries of single AC codes to ``words[at:]``, and the lengths of these codes to ``lengths``.
 
-    Codes longer than ``LOOKUP_BITS`` bits get no entry. ``count`` is the number of symbols of the table at ``slow``.
+    Codes longer than ``LOOKUP_BITS`` bits get no entry. ``count`` is the number of symbols in the table at ``slow``.
     """
     size = 1 << LOOKUP_BITS
     for i in range(size):
@@ -222,7 +221,7 @@ def build_pair(
 
 @compiled
 def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
-    """Fills the parts ``START`` and ``DC`` of a pair.
+    """Fills a pair's ``START`` and ``DC`` lookup tables.
 
     ``singles`` and ``lengths`` describe the AC table. They are needed because an entry of ``START`` may contain AC
     symbols after its DC symbol.
@@ -258,8 +257,8 @@ def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarra
 def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
     """Writes to ``out`` (uint8, at least 17 + 256 bytes) a copy of the DC table, extended to all categories 0 … 11.
 
-    Missing categories get 16-bit codes after all existing codes, so that no existing code changes. The code of all ones
-    is not used, because decoders reject it. Returns the length of the copy in bytes, or 0 if there are not enough free
+    Missing categories get 16-bit codes after all existing codes, so that no existing code changes. The all-ones code is
+    not used, because decoders reject it. Returns the length of the copy in bytes, or 0 if there are not enough free
     codes.
     """
     code = 0
@@ -287,7 +286,7 @@ def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
 
 @compiled
 def _fill_encoder(words: np.ndarray, pair: Scalar, num_dc: Scalar) -> None:
-    """Sets ``ENCODER`` to ``code | length << 16`` for every DC category, as in the table that ``augment_dc`` writes."""
+    """Fills a pair's ``ENCODER`` table with ``code | length << 16`` per DC category, as coded by ``augment_dc``."""
     for category in range(16):
         words[pair + ENCODER + category] = 0
     slow = pair + SLOW_DC

@@ -1,12 +1,12 @@
-"""Caches compiled kernels on disk. The cache keys depend on all source code that is compiled into a kernel.
+"""Caches compiled kernels on disk. A cache key depends on all source code that is compiled into the kernel.
 
 Numba caches compiled code beside the sources or in the user's cache folder. If it can write to neither, for example in
 a container with ``--user`` or with a read-only home folder, it raises an error. In that case, this module uses a
 temporary folder or, if that is not possible either, no cache. In both cases it logs one warning.
 
 Numba also considers cached code valid as long as the kernel's own file is unchanged. Changes in other files, which may
-hold functions or constants that the kernel uses, go unnoticed. The :func:`source_digest` of the kernel is therefore
-part of the key of its cached code.
+hold functions or constants that the kernel uses, go unnoticed. The cache key therefore includes the kernel's
+:func:`source_digest`.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _FOREIGN = frozenset({"numba", "numpy", "llvmlite", "builtins", "typing"})
 kernels."""
 
 _DECORATORS = {__file__, str(Path(__file__).with_name("numba_support.py"))}
-"""Files whose options apply to all kernels."""
+"""Files that define the decorators, whose options apply to all kernels."""
 
 _PATIENCE_S = 300.0
 """Seconds to wait for a lock before a warning. The wait is long because the process that holds the lock is usually a
@@ -186,8 +186,8 @@ def source_digest(function: Callable[..., Any]) -> str:
 def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
     """Finds the source files and constants that ``function`` depends on. Returns (files, constants).
 
-    The files are those of ``function`` and of all functions of this project that it calls, directly or indirectly. The
-    constants are those that these functions use, as a dict: module and name → value as text.
+    The files are those of ``function`` and of all project functions that it calls, directly or indirectly. The
+    constants are those that these functions use, as a dict that maps ``MODULE:NAME`` to the value as text.
     """
     files: set[str] = set()
     constants: dict[str, str] = {}
@@ -210,8 +210,8 @@ def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
 
 
 def _plain_function(value: Any) -> FunctionType | None:
-    """Returns the Python function behind a kernel or an intrinsic, a Python function itself, or ``None`` for anything
-    else."""
+    """Returns the Python function behind a kernel or an intrinsic. Returns a Python function unchanged, and ``None``
+    for anything else."""
     if isinstance(value, FunctionType):
         return value
     for name in ("py_func", "_defn"):

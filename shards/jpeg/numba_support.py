@@ -4,10 +4,9 @@ A kernel is a compiled function that Python calls; ``shards.jpeg.kernel_cache`` 
 kernels as addresses and lengths. With array arguments, each kernel would be compiled twice: for read-only and for
 writable arrays. The caller must keep the memory alive.
 
-Functions that are called by kernels have the decorator ``compiled`` or ``inlined``. The decorators run them without the
-GIL and without Numba's reference counting. Reference counting costs atomic instructions at every call and for every
-array attribute. It took a third of the time of a splice. Without reference counting, such functions must not allocate
-memory.
+Functions called by kernels are decorated with ``compiled`` or ``inlined``. They run without the GIL and without Numba's
+reference counting, so they must not allocate memory. Reference counting costs atomic instructions at every call and for
+every array attribute, which took a third of a splice's time.
 """
 
 import sys
@@ -38,13 +37,13 @@ __all__ = [
 ]
 
 compiled = register_jitable(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""Decorator for functions that kernels call. They are not made for calls from Python, where they would run as Python
-code, and intrinsics raise an error.
+"""Decorator for functions that kernels call. Do not call them from Python: they would run as plain Python code, in
+which intrinsics raise an error.
 
-Numba would otherwise also compile, for each of a hundred functions, the code by which Python and C call it. That took a
+The options omit the wrappers for calls from Python and C. For a hundred functions, compiling these wrappers took a
 sixth of the time before the first splice."""
 inlined = register_jitable(nogil=True, _nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""Like ``compiled``; LLVM copies the function into its callers."""
+"""Like ``compiled``, but LLVM inlines the function into its callers."""
 pasted = partial(njit, nogil=True, inline="always")
 """Decorator for compiled functions that return an array. (Functions decorated with ``compiled`` must not return
 arrays.) Numba copies a ``pasted`` function into its callers before it infers types."""
@@ -143,7 +142,7 @@ def load_word(data: np.ndarray, at: Scalar) -> Scalar:
 def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
     """Stores the uint64 ``word`` in eight bytes of ``data``, starting at index ``at`` (uint64).
 
-    Byte order and bounds checks are those of ``load_word``.
+    Byte order and bounds checks are as in ``load_word``.
     """
     if CHECKED:
         data[at]

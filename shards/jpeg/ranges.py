@@ -1,4 +1,4 @@
-"""Computes which bytes of a JPEG a splice reads, from the entry points alone.
+"""Computes, from the entry points alone, which bytes of a JPEG a splice reads.
 
 The ``.mcu`` member states where in the file each entry point is. The byte ranges that a window needs are therefore
 known before any byte of the image is fetched. They comprise:
@@ -74,7 +74,7 @@ class Geometry:
 
 
 GEOMETRY = {"grey": (8, 8), "4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16), "4:4:0": (16, 8), "4:1:1": (8, 32)}
-"""Chroma subsampling → height and width in pixels of the MCUs that encoders usually choose for it.
+"""Maps chroma subsampling to the MCU height and width, in pixels, that encoders usually choose for it.
 
 Used as a guess until the frame header is fetched, which confirms or corrects it."""
 
@@ -151,7 +151,7 @@ def header_ranges(head: IndexHead) -> Ranges:
 def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
     """Reads the geometry from the frame header (SOF) of ``jpeg``. No other bytes of ``jpeg`` need be valid.
 
-    Returns ``None`` if the header is missing, damaged, or gives a size of 0.
+    Returns ``None`` if the header is missing or damaged, or gives a size of 0.
     """
     at = next((at for kind, at in head.references if kind == _KIND_FRAME), 0)
     if not at or at + 3 > jpeg.size:

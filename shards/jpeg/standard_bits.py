@@ -1,10 +1,10 @@
-"""Estimates how long the scan of a JPEG would be with the Huffman tables of the JPEG standard.
+"""Estimates how long a JPEG's scan would be with the Huffman tables from the JPEG standard.
 
 Optimised Huffman tables make a file with the same pixels about a tenth smaller, or a third smaller if the image is
 small or smooth. File sizes are therefore comparable only after conversion to the standard tables. The file's own tables
 suffice to estimate the size after conversion: rarer symbols have longer optimised codes, so the code lengths reveal the
-frequencies of the symbols. Since each block has one end-of-block symbol, the frequency of that symbol reveals the
-number of symbols per block.
+symbol frequencies. Since each block has one end-of-block symbol, that symbol's frequency reveals the number of symbols
+per block.
 """
 
 import io
@@ -21,15 +21,16 @@ __all__ = ["standard_scale", "standard_tables"]
 _AC = 16
 _LONGEST = 16
 _OPTIMISED = 0.993  # median of 120 files: whole code lengths give shares only roughly
-# The tables of these files do not tell, so factors typical of photographs at qualities 50 to 96, within five percent.
+# The tables of such files reveal nothing, so typical factors for photographs at qualities 50 to 96, to five percent.
 _PROGRESSIVE, _ARITHMETIC = 1.06, 1.12
 
 
 @lru_cache(maxsize=1)
 def standard_tables() -> dict[int, bytes]:
-    """Returns ``class << 4 | index`` → Huffman table of the standard (annex K.3), as written by libjpeg.
+    """Returns a dict that maps ``class << 4 | index`` to the standard's Huffman table (annex K.3), as written by
+    libjpeg.
 
-    A table consists of 16 bytes, which are the numbers of codes of 1 … 16 bits, followed by the symbols.
+    A table consists of 16 bytes, the numbers of codes with 1 … 16 bits, followed by the symbols.
     """
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "JPEG")
@@ -69,7 +70,7 @@ def standard_scale(data: bytes, header: JpegHeader) -> float:
 def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) -> tuple[float, float]:
     """Returns the expected number of bits that ``blocks`` blocks take when coded with ``table``, and with ``usual``.
 
-    Both numbers include the bits that follow the codes. ``ends_block`` says whether the tables are AC tables.
+    Both numbers include the extra bits that follow the codes. ``ends_block`` says whether the tables are AC tables.
     """
     lengths = _lengths(table)
     share = np.where(lengths > 0, 0.5**lengths, 0.0)

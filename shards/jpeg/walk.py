@@ -95,9 +95,9 @@ def _add_dc(
     dc: np.ndarray,
     extremes: np.ndarray,
 ) -> None:
-    """Adds DC differences to ``dc`` as ``sum_dc`` does, and updates the extremes of the DC values.
+    """Adds DC differences to ``dc`` as ``sum_dc`` does, and updates ``extremes``.
 
-    ``extremes`` (4, 2) int64 has the minimum and the maximum for each component.
+    ``extremes`` (4, 2) int64 holds the minimum and maximum DC value for each component.
     """
     block = uint64(0)
     for i in range(num_blocks):
@@ -181,7 +181,7 @@ def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -
 
 @njit(nogil=True)
 def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray) -> tuple[Any, Any, Scalar]:
-    """Builds the pairs of lookup tables (``shards.jpeg.huffman``) of all components in ``words``.
+    """Builds, in ``words``, each component's pair of lookup tables (``shards.jpeg.huffman``).
 
     Returns (offset of each block's pair, index of each block's component, status); the first two are arrays over the
     blocks of an MCU. ``table_at`` (components, 2, 2) holds the start and end of each component's DC and AC tables in

@@ -33,11 +33,11 @@ __all__ = ["ShardCache"]
 Bytes = npt.NDArray[np.uint8]
 
 _ATTEMPTS = 3
-"""Number of times that a shard is downloaded before an incorrect checksum is reported as an error."""
+"""Number of times a shard is downloaded before a wrong checksum is reported as an error."""
 
 
 class ShardCache:
-    """A cache in ``folder`` of files whose SHA-256 is known. Together with ``others``, it takes up at most
+    """A cache, in ``folder``, of files whose SHA-256 is known. Together with ``others``, it takes up at most
     ``max_bytes``.
 
     ``others`` are further folders that count towards this limit; each of their subfolders is kept or deleted as a
@@ -76,8 +76,8 @@ class ShardCache:
     def require_fits(self, num_bytes: int, name: str, instead: str = "") -> None:
         """Raises ``InputError`` if a file is larger than the whole cache.
 
-        To be called before other files are deleted to make room for it. ``instead`` is added to the message and says
-        what else the user can do.
+        Call this before deleting other files to make room for it. ``instead`` is added to the message and says what
+        else the user can do.
         """
         if num_bytes > self._max_bytes:
             raise InputError(
@@ -173,7 +173,7 @@ class ShardCache:
             yield
 
     def _make_room(self, wanted: int, own: Path | None) -> None:
-        """Deletes abandoned ``.part`` files, then the least recently used files, until ``wanted`` more bytes fit."""
+        """Deletes all abandoned ``.part`` files, then the least recently used files until ``wanted`` more bytes fit."""
         kept: list[tuple[int, int, Path]] = []
         total = 0
         for path in self._folder.iterdir():
@@ -226,7 +226,7 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
 
 
 def _delete(path: Path) -> bool:
-    """Deletes a file or folder unless a process uses it. Returns whether it no longer exists."""
+    """Deletes a file or folder unless a process is using it. Returns whether it is gone."""
     try:
         with lock_unused(path):
             if path.is_dir():

@@ -1,14 +1,14 @@
 """Folders in object stores and on web servers: ``s3://``, ``gs://``, ``http(s)://``, ``hf://``.
 
-All requests go through :class:`RemoteFolder`, and fsspec implements the protocols. This module adds what runs of
-several days need:
+All requests go through :class:`RemoteFolder`, and fsspec implements the protocols. This module adds what multi-day runs
+need:
 
 - a time limit for every request, and retries with increasing pauses;
-- checks of the length of every response;
+- length checks for every response;
 - counts of requests and bytes;
 - a one-sentence error if the store does not respond.
 
-Credentials are taken from where each store's own tools look for them.
+Credentials are looked up where each store's own tools look for them.
 """
 
 import re
@@ -52,7 +52,7 @@ def as_url(location: str | Path) -> str | None:
 
 
 class RemoteFolder:
-    """Files below a URL. Names of files are relative to it.
+    """Files below a URL; file names are relative to it.
 
     Safe to use from several threads, but not in a process forked after it was made.
 
@@ -109,14 +109,14 @@ class RemoteFolder:
         return self._fetched(self._retried(name, request)) if stop > start else b""
 
     def parts(self, num_bytes: int) -> list[tuple[int, int]]:
-        """Splits the download of a file of ``num_bytes`` bytes into byte ranges. Returns (start, end) of each."""
+        """Splits the download of a ``num_bytes``-byte file into byte ranges. Returns (start, end) of each."""
         return [(s, min(s + PIECE_BYTES, num_bytes)) for s in range(0, num_bytes, PIECE_BYTES)]
 
     def has_ranges(self, name: str) -> bool:
         """Whether the store, when asked for part of a file, sends only that part.
 
-        From a web server, only the headers of the response are read, so the server cannot turn this into a download of
-        the whole file.
+        For a web server, only the response headers are read, so the server cannot turn this into a download of the
+        whole file.
         """
         path = self._store.path(name)
         return self._retried(name, lambda: self._store.has_ranges(path))

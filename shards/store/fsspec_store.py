@@ -22,14 +22,14 @@ Grow = Callable[[int], object]
 """A function that is called with the number of bytes to which a file on the local disk is about to grow."""
 
 PIECE_BYTES = 8 << 20
-"""Number of bytes that one request of a download fetches; they must arrive within the time limit. The number is large
-enough to make the latency negligible, and small enough that repeating a request costs little."""
+"""Number of bytes per download request; they must arrive within the time limit. The number is large enough to make the
+latency negligible, and small enough that repeating a request costs little."""
 
 _USUAL_BYTES = 64 << 20
 """Length in bytes that is assumed for a file of unknown length when setting the time limit for reading all of it."""
 
 _LISTING_S = 3600.0
-"""Time limit of a listing, in seconds. Listing a folder of ten million files takes half of this time."""
+"""Time limit for a listing, in seconds. Listing a folder of ten million files takes half of this time."""
 
 _TOKENS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created")
 
@@ -64,7 +64,7 @@ def require_length(num_bytes: int | None, most: int) -> None:
 
 
 class FsspecStore:
-    """Files of any protocol that fsspec supports."""
+    """Files accessed through any protocol that fsspec supports."""
 
     def __init__(self, system: Any, root: str, url: str, settings: RemoteSettings) -> None:
         """``system`` is fsspec's file system, ``root`` the path of the folder, and ``url`` its URL."""
@@ -141,7 +141,7 @@ class FsspecStore:
     def stat(self, path: str) -> StoredFile:
         """The store's description of a file.
 
-        Raises ``FileNotFoundError`` if there is none at ``path``, and ``IsADirectoryError`` for a folder.
+        Raises ``FileNotFoundError`` if there is no file at ``path``, and ``IsADirectoryError`` for a folder.
         """
         info = self._call("info", path)
         if info["type"] == "directory":
@@ -149,7 +149,7 @@ class FsspecStore:
         return _described(info)
 
     def children(self, path: str) -> list[tuple[str, bool]]:
-        """(name, whether it is a folder) for each entry directly in the folder ``path``."""
+        """Returns (name, whether it is a folder) for each entry directly in the folder ``path``."""
         self.system.invalidate_cache()  # other processes write here too
         return self._listed(path)
 
@@ -176,7 +176,7 @@ class FsspecStore:
         return sorted(names)
 
     def _limit_s(self, num_bytes: int) -> float:
-        """Time limit, in seconds, for the transfer of ``num_bytes`` bytes."""
+        """Time limit, in seconds, for transferring ``num_bytes`` bytes."""
         return self.settings.timeout_s * (1 + num_bytes // PIECE_BYTES)
 
     def _call(self, method: str, *arguments: Any, limit_s: float = 0, **named: Any) -> Any:

@@ -1,7 +1,7 @@
 """Reads files on a web server as :class:`shards.store.fsspec_store.FsspecStore` does, but trusts no response.
 
 For ``http://``, fsspec's own calls read everything that a server sends into memory, for up to five minutes. They treat
-every error of a server as a missing file. So this module makes the requests itself, on fsspec's session and event loop.
+every server error as a missing file. So this module makes the requests itself, using fsspec's session and event loop.
 The body of a response is read in pieces. Each piece must arrive within the time limit, and at most the requested length
 is read.
 """
@@ -27,14 +27,14 @@ _MAX_PAGE_BYTES = 64 << 20
 """Maximum size in bytes of a web page that lists a folder. It is enough for several hundred thousand files."""
 
 _MAX_DEPTH, _MAX_FOLDERS = 64, 100_000
-"""Maximum depth and maximum number of the folders that a listing visits."""
+"""Maximum depth, and maximum number, of the folders that a listing visits."""
 
 _IS_LENGTH = re.compile(r"[0-9]{1,18}")
 """Matches a usable ``Content-Length``. A number with more digits is ignored, because no disk could hold such a file."""
 
 _NO_HEAD = (403, 405, 501)
-"""Status codes with which some servers (signed links, small servers) reject HEAD requests although they serve the
-files."""
+"""Status codes with which some servers (such as minimal ones, or those behind signed links) reject HEAD requests
+although they serve the files."""
 
 
 class HttpStore(FsspecStore):
@@ -108,7 +108,7 @@ class HttpStore(FsspecStore):
         return unquote(path)
 
     def _listed(self, path: str) -> list[tuple[str, bool]]:
-        """The entries directly in the folder, from the links on its page. Links that lead elsewhere are ignored."""
+        """Lists the entries directly in a folder by the links on its page. Links that lead elsewhere are ignored."""
         folder = path.rstrip("/") + "/"
         page = self._wait_for(self._body(folder, None, _MAX_PAGE_BYTES)).decode(errors="replace")
         links = (urljoin(folder, html.unescape(link)) for link in _LINK.findall(page))

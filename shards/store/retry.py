@@ -40,7 +40,7 @@ _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
 
 
 class GaveUp(Exception):
-    """No attempt succeeded. ``cause`` is the error of the last attempt."""
+    """No attempt succeeded. ``cause`` is the last attempt's error."""
 
     def __init__(self, cause: Exception, tries: int, seconds: float, is_final: bool) -> None:
         super().__init__(str(cause))

@@ -1,4 +1,4 @@
-"""Settings that a machine uses for reading from stores.
+"""A machine's settings for reading from stores.
 
 They belong to the machine, not to a run: they come from environment variables, and are not recorded with a run.
 """
@@ -23,7 +23,7 @@ _VARIABLES = {
 
 
 def processes_here() -> int:
-    """Number of processes of this training run on this machine, as set by the launcher. They share one cache."""
+    """Number of this training run's processes on this machine, as set by the launcher. They share one cache."""
     text = os.environ.get("LOCAL_WORLD_SIZE", "")
     return max(int(text), 1) if text.isdecimal() else 1
 
@@ -38,10 +38,10 @@ class RemoteSettings:
     """Limits for reading from stores. Raises ``InputError``, naming the setting, if one is invalid."""
 
     cache_folder: Path | None = None
-    """Local folder for manifests and whole shards, shared by the processes of a machine. It must be on a disk of this
-    machine. If ``None``, the folder is ``glass-hires`` in the user's cache folder."""
+    """Local folder for manifests and whole shards, shared by the processes of a machine. It must be on a local disk. If
+    ``None``, the folder is ``glass-hires`` in the user's cache folder."""
     cache_gigabytes: float = 100.0
-    """Maximum size of the cache in units of 10⁹ bytes. It may be larger while all its files are in use."""
+    """Maximum cache size in units of 10⁹ bytes. The cache may exceed this size while all its files are in use."""
     connections: int = 32
     """Maximum number of simultaneous requests per process."""
     timeout_s: float = 60.0

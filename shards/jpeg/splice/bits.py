@@ -1,4 +1,4 @@
-"""Writes entropy-coded bits, inside compiled code.
+"""Writes entropy-coded bits, in compiled code.
 
 The functions take and return the state ``(at, held, count)``. ``at`` is the offset of the next byte in ``out``. The low
 ``count`` bits of ``held``, at most seven, are pending: they will be written once they fill a byte. The caller must
@@ -65,7 +65,7 @@ def _put_word(out: np.ndarray, at: Scalar, word: Scalar) -> Scalar:
 def copy_bits(
     data: np.ndarray, position: Scalar, end: Scalar, out: np.ndarray, at: Scalar, held: Scalar, count: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends the bits ``position`` … ``end - 1`` of ``data``, whole words where possible."""
+    """Appends the bits ``position`` … ``end - 1`` of ``data``, in whole words where possible."""
     if position + U64 <= end:
         # The held bits and the first copied bits fill a word. All further words start at whole bytes of `out`.
         word = _bits64(data, position)

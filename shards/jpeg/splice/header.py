@@ -1,9 +1,9 @@
-"""Writes the header of a spliced JPEG and caches the lookup tables of its source, inside compiled code.
+"""Writes a spliced JPEG's header and caches its source's lookup tables, in compiled code.
 
-A set of lookup tables is built from the Huffman tables of one file. The array ``words`` caches ``SLOTS`` sets: most
-files from one camera or program have the same Huffman tables, and building a set takes as long as splicing a crop. A
-set's key contains the bytes of these Huffman tables, and says which component uses which. Only one thread at a time may
-use a cache.
+A set of lookup tables is built from one file's Huffman tables. The array ``words`` caches ``SLOTS`` sets: most files
+from one camera or program have the same Huffman tables, and building a set takes as long as splicing a crop. A set's
+key contains the bytes of these Huffman tables, and says which component uses which. Only one thread at a time may use a
+cache.
 """
 
 import numpy as np
@@ -54,8 +54,7 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
 
 @compiled
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
-    """Writes the key of a set of lookup tables to ``key``: everything on which the tables depend. Returns the key's
-    length.
+    """Writes to ``key`` everything on which a set of lookup tables depends. Returns the length of this key.
 
     For each component, the key contains the indices of its two tables. If no earlier component uses the same two
     tables, the tables themselves follow.
@@ -189,9 +188,10 @@ def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: S
 def template(
     jpeg: np.ndarray, info: np.ndarray, restarts: Scalar, out: np.ndarray, completed: np.ndarray
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Writes the JPEG header that all windows of an image share to ``out`` (uint8, ``HEADER_BYTES``).
+    """Writes to ``out`` (uint8, ``HEADER_BYTES``) the JPEG header that all windows of an image share.
 
-    With ``restarts``, the header includes a DRI segment. ``completed`` (uint8, ``MAX_TABLE_BYTES``) is scratch space.
+    If ``restarts`` is set, the header includes a DRI segment. ``completed`` (uint8, ``MAX_TABLE_BYTES``) is scratch
+    space.
 
     Returns the length of the header, the offset within it at which the height and width are stored, and the offset of
     the restart interval (0 without ``restarts``). The length is -1 if a DC table has no free codes for the categories

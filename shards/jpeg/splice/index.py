@@ -1,4 +1,4 @@
-"""Reads a ``.mcu`` member and the header segments that it refers to, inside compiled code.
+"""Reads a ``.mcu`` member and the header segments that it refers to, in compiled code.
 
 Both the member and the JPEG are untrusted. ``open_index`` checks every length, offset and checksum once per image. It
 writes the results to ``info``, a small int64 array that the rest of the splice reads. The constants below are indices
@@ -78,7 +78,7 @@ def _crc(data: np.ndarray, start: Scalar, stop: Scalar, crc: Scalar) -> Scalar:
 
 @compiled
 def _read_fixed(mcu: np.ndarray, jpeg_size: Scalar, info: np.ndarray) -> Scalar:
-    """Parses the fixed part of ``mcu``; checks its checksum and the lengths in it. Returns a status."""
+    """Parses the fixed part of ``mcu`` and checks its checksum and lengths. Returns a status."""
     if mcu.size == 0:
         return NO_INDEX
     if mcu.size < HEADER_SIZE or _u32(mcu, 0) != MAGIC_WORD or _u16(mcu, 4) != VERSION:
@@ -216,7 +216,7 @@ def _read_frame(jpeg: np.ndarray, info: np.ndarray) -> Scalar:
 
 @compiled
 def _set_grid(info: np.ndarray, max_h: Scalar, max_v: Scalar, min_h: Scalar, min_v: Scalar) -> Scalar:
-    """Sets the grid of MCUs and the margin that chroma upsampling needs. Returns a status."""
+    """Sets the MCU grid and the margin that chroma upsampling needs. Returns a status."""
     info[MCU_WIDTH], info[MCU_HEIGHT] = 8 * max_h, 8 * max_v
     info[MCUS_PER_ROW] = (info[WIDTH] + 8 * max_h - 1) // (8 * max_h)
     info[NUM_MCUS] = info[MCUS_PER_ROW] * ((info[HEIGHT] + 8 * max_v - 1) // (8 * max_v))
@@ -257,7 +257,7 @@ def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
 
 @compiled
 def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
-    """Returns the bit position in the file of the entry point with index ``entry``, limited to the end of the scan."""
+    """Returns the bit position, in the file, of the entry point with index ``entry``; at most the end of the scan."""
     base = _u32(mcu, info[BASES_AT] + 4 * (entry // ENTRIES_PER_BASE))
     bits = _field(mcu, info[ENTRIES_AT], entry * info[ENTRY_BITS], info[POSITION_BITS])
     return min((info[SCAN_START] + base) * 8 + bits, info[SCAN_END] * 8)

@@ -1,4 +1,4 @@
-"""Turns windows of JPEGs into small JPEGs, inside compiled code. One call handles a batch, without the GIL."""
+"""Turns windows of JPEGs into small JPEGs, in compiled code. One call handles a batch, without holding the GIL."""
 
 from typing import Any, NamedTuple
 
@@ -127,7 +127,8 @@ def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
 
 @compiled
 def _write_header(memory: Memory, at: Scalar) -> Scalar:
-    """Copies the image's template to ``out[at:]`` and inserts the size of this window. Returns the offset after it."""
+    """Copies the image's header template to ``out[at:]``, and fills in size and restart interval. Returns the offset
+    after it."""
     opened, area = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.area, AREA_SIZE)
     head, out = bytes_at(memory.head, HEADER_BYTES), bytes_at(memory.out, memory.out_size)
     for i in range(opened[HEAD_SIZE]):
@@ -241,7 +242,7 @@ def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
 
 @compiled
 def _splice_window(memory: Memory, window: Scalar, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """Appends the JPEG of one window of the opened image to the output. Returns the same as ``_splice_area``."""
+    """Appends the JPEG for one window in the opened image to the output. Returns the same as ``_splice_area``."""
     opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
     area = int64_at(memory.area, AREA_SIZE)
     windows = int32_at(memory.windows, uint64(4) * memory.num_windows)

@@ -1,4 +1,4 @@
-"""Reads the bit positions of all entry points of a JPEG, which show how its bits are distributed over the image."""
+"""Reads the bit positions of a JPEG's entry points, which show how its bits are distributed over the image."""
 
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class EntryPositions(NamedTuple):
-    """Bit positions of all entry points of a JPEG."""
+    """Bit positions of all entry points in a JPEG."""
 
     positions: npt.NDArray[np.int64]
     """(n + 1,) bit positions in the file: of the n entry points, and of the end of the scan. They never decrease."""

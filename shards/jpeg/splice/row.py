@@ -1,4 +1,4 @@
-"""Copies the part of an MCU row that lies in a window as entropy-coded bits, inside compiled code.
+"""Copies the part of an MCU row that lies in a window, as entropy-coded bits, in compiled code.
 
 An MCU row is a row of JPEG's minimum coded units. Copying takes three steps. First, the first MCU wanted is located by
 walking from the last entry point at or before it. Second, the first DC value of each component is re-coded, since its
@@ -212,9 +212,9 @@ def _enter(work: Work, here: Scalar) -> bool:
 def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
     """Unstuffs the file from the current byte to the end of the piece. Returns false if that fails.
 
-    ``tail`` is the index of the last entry point of the piece. With ``jump``, this entry point comes after the first
-    MCU wanted, and its position in the unstuffed bits is stored in ``TAIL_BIT``. With ``exact``, the piece ends exactly
-    at this entry point.
+    ``tail`` is the index of the piece's last entry point. If ``jump`` is set, this entry point comes after the first
+    MCU wanted, and its position in the unstuffed bits is stored in ``TAIL_BIT``. If ``exact`` is set, the piece ends
+    exactly at this entry point.
     """
     state, info = _state(work), _info(work)
     mcu = bytes_at(work.mcu, work.mcu_size)
@@ -233,7 +233,7 @@ def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
 
 @compiled
 def _recode(work: Work, pair: Scalar, value: Scalar, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the DC difference ``value`` in the code of the DC table at offset ``pair``.
+    """Appends the DC difference ``value``, coded with the DC table of the pair at offset ``pair``.
 
     Returns (whether the table has a code for it, the writer).
     """
@@ -264,8 +264,8 @@ def _copy(work: Work, start: Scalar, end: Scalar, writer: Writer) -> Writer:
 def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar, Writer]:
     """Appends the first part of an MCU, up to and including the first DC value of its last component.
 
-    ``block`` is the index of the MCU's first block among the walked blocks. Returns whether the bits are valid, the
-    position of the bit after that DC value, and the writer.
+    ``block`` is the index of the MCU's first block among the walked blocks. Returns (whether the bits are valid,
+    position of the bit after that DC value, writer).
     """
     blocks = uint64_at(work.blocks, BLOCKS_SIZE)
     starts = uint64_at(work.starts, STARTS_SIZE)
@@ -291,7 +291,7 @@ def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar,
 def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool) -> bool:
     """Finds the end of the piece by walking from the entry point ``tail``. Returns false if the bits are damaged.
 
-    If ``needed``, sets the source's DC predictors to their values at that end.
+    If ``needed`` is set, also sets the source's DC predictors to their values at that end.
     """
     state, info = _state(work), _info(work)
     num_mcus = uint64(stop - tail * info[EVERY])
@@ -310,7 +310,7 @@ def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool)
 def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
     """Appends the MCUs ``here`` … ``stop - 1``, between which the source has no restart marker.
 
-    Returns whether the bits and the index are valid, and the writer. ``needed`` is as in ``splice_row``.
+    Returns (whether the bits and the index are valid, writer). ``needed`` is as in ``splice_row``.
     """
     info, state = _info(work), _state(work)
     every, restart = info[EVERY], info[RESTART]
@@ -352,9 +352,9 @@ def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: 
 def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
     """Appends the MCUs ``start`` … ``stop - 1`` to the output.
 
-    Returns whether the bits and the index are valid, and the writer. ``Work.last`` is the address of the DC predictors
-    in the output. With ``needed``, the predictors are updated to their values after the row. The next row needs these
-    values unless a restart marker precedes it.
+    Returns (whether the bits and the index are valid, writer). ``Work.last`` is the address of the output's DC
+    predictors. If ``needed`` is set, they are updated to their values after the row, which the next row needs unless a
+    restart marker precedes it.
     """
     restart = _info(work)[RESTART]
     if not _enter(work, start):

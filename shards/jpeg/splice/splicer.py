@@ -30,7 +30,7 @@ STATUS_REASONS = (
     "corrupt scan",  # or an index with wrong positions
     "window outside the image",
 )
-"""Meaning of each value of ``Spliced.status``. If it is not "ok", the window has no JPEG, and the image must be decoded
+"""Meaning of each value of ``Spliced.status``. Unless it is "ok", the window has no JPEG, and the image must be decoded
 whole."""
 
 
@@ -85,15 +85,15 @@ class _Workspace:
 
 
 class Splicer:
-    """Splices windows. Releases the GIL, and any number of threads may use one object at the same time.
+    """Splices windows. Releases the GIL, and any number of threads may use the same object at once.
 
-    With ``restarts``, every MCU row of the output but the last ends with a restart marker, so that a decoder can find
-    the rows without decoding them. libjpeg-turbo decodes such files more slowly.
+    If ``restarts`` is set, every MCU row of the output except the last ends with a restart marker, so that a decoder
+    can find the rows without decoding them. libjpeg-turbo decodes such files more slowly.
     """
 
     def __init__(self, restarts: bool = False) -> None:
         self._restarts = restarts
-        # As many as there were calls at once; popping and appending are atomic.
+        # One workspace per concurrent call; popping and appending are atomic.
         self._idle: deque[_Workspace] = deque()
         self._bytes_per_window = 16_384  # estimated from the previous call
 
