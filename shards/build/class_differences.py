@@ -87,11 +87,11 @@ GRADED = frozenset(
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
 RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_bytes", "standard_bytes")
-"""Fields of ``shards.metadata.facts.ImageFacts`` from which all facts are computed. A manifest has columns of these
+"""Fields of ``shards.metadata.facts.ImageFacts`` from which all facts are computed. A manifest has columns with these
 names."""
 
 LEAST = 0.05
-"""Minimum of AUROC - 0.5 at which a fact counts as differing. Smaller differences are ignored even if they are
+"""A fact counts as differing only if AUROC - 0.5 exceeds this value. Smaller differences are ignored even if they are
 statistically significant."""
 
 _LIKELY = 4.0  # standard deviations: chance exceeds it once in 30,000, and some two dozen facts are tested
@@ -117,7 +117,7 @@ class Difference:
 
 
 def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
-    """Computes every fact in ``FACT_NAMES`` for n images. Returns fact → values, an array of shape (n,).
+    """Computes every fact in ``FACT_NAMES`` for n images. Returns a mapping from fact to values, of shape (n,).
 
     ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the length of the file), to an array of shape (n,). Names
     are encoded as integers from 0. Numbers become float64, with -1 where the file does not state them. If a fact has
@@ -152,10 +152,9 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 
 
 def scene_numbers(groups: Array) -> Array:
-    """Returns the index of each image's scene, (n,) int64.
+    """Numbers the scenes: groups, and images without a group. Returns the number of each image's scene, (n,) int64.
 
-    ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none. Images of the same group
-    have the same index; each image without a group has an index of its own.
+    ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
@@ -166,7 +165,7 @@ def scene_numbers(groups: Array) -> Array:
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
     """Assigns each value of the fact ``name`` to a cell. Returns the cell indices, (n,) int64, counted from 0.
 
-    For names, the cell is the code. Numbers are binned into quantiles, with one cell per bin. The number of bins
+    For names, the code is the cell index. Numbers are binned into quantiles, with one cell per bin. The number of bins
     increases with ``smaller``, the number of images in the smaller class. It decreases with ``graded``, the number of
     numeric facts that are binned jointly. It is then multiplied by ``finer``.
     """
@@ -179,14 +178,14 @@ def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 
 
 
 class Classes:
-    """The images of each class, weighted so that each group in the class counts as one image."""
+    """The images of each class, weighted so that each scene in the class counts as one image."""
 
     def __init__(self, label: Array, scenes: Array) -> None:
         """``label``, of shape (n,), is 0 or 1; ``scenes``, of shape (n,), comes from :func:`scene_numbers`."""
         self.masks = [label == kind for kind in (0, 1)]
         self.weights: list[Array] = []
         self.counts: list[int] = []
-        """Number of groups in each class."""
+        """Number of scenes in each class."""
         for mask in self.masks:
             _, place, sizes = np.unique(scenes[mask], return_inverse=True, return_counts=True)
             self.weights.append(1 / sizes[place])
@@ -223,7 +222,7 @@ class Classes:
 def _chi_square(table: Array) -> float:
     """Chi-square test of homogeneity of (2, cells) weights. Returns the statistic as a standard normal deviate.
 
-    The conversion is that of Wilson and Hilferty. The result is 0 if there is only one cell.
+    Uses the Wilson–Hilferty transformation. The result is 0 if there is only one cell.
     """
     degrees = table.shape[1] - 1
     if degrees < 1:

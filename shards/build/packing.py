@@ -23,7 +23,7 @@ class PackedSource:
     """An image with its split, ready to be packed into a shard."""
 
     path: str
-    """Path relative to the root of the sources."""
+    """Path relative to the source root."""
     sha256: bytes
     format: str
     label: int
@@ -68,7 +68,7 @@ class ShardPlan:
 
 
 def sample_key(shard: int, index: int) -> str:
-    """Returns the key, 12 digits, of the sample with the index ``index`` in the shard with the index ``shard``."""
+    """Returns the 12-digit key of sample ``index`` in shard ``shard``; both indices start at 0."""
     return f"{shard:06d}{index:06d}"
 
 

@@ -1,4 +1,4 @@
-"""Preloads the fork server of a build: imports the modules that all workers need once, before it forks the workers."""
+"""Preloaded by a build's fork server: imports, once, the modules that all workers need, before workers are forked."""
 
 import webdataset  # noqa: F401 - imports torch, which takes seconds
 from numba.core.registry import cpu_target

@@ -1,4 +1,4 @@
-"""Builds shards on the machines of a Ray cluster. The bytes of the shards do not depend on the machines.
+"""Builds shards on the machines of a Ray cluster. The shards' bytes do not depend on the machines.
 
 Each task writes one shard. If a worker or a machine is lost, Ray restarts its task elsewhere. Shards are written
 atomically, and repeating a task gives the same bytes. Every machine needs the same version of this project and of the
@@ -33,8 +33,8 @@ def write_shards_on_ray(
 
     Joins the cluster at ``RAY_ADDRESS``. If that variable is not set, starts a cluster on this machine with ``workers``
     CPUs. ``versions`` maps each program or library that the bytes depend on to its version on this machine; a machine
-    with other versions stops the build with an error. The first error stops the build and is raised. Shards that are
-    already finished are kept.
+    with different versions stops the build with an error. The first error stops the build and is raised. Shards that
+    are already finished are kept.
     """
     ordered = iter(sorted(tasks, key=lambda task: -task.num_images))
     with _cluster(workers) as ray:
@@ -58,7 +58,7 @@ def write_shards_on_ray(
 
 
 def write_shard(task: Task, versions: Mapping[str, str]) -> None:
-    """Executes one task in a process of the cluster. Raises ``InputError`` if the machine has other versions.
+    """Runs one task in a process on the cluster. Raises ``InputError`` if the machine has different versions.
 
     ``versions`` maps each program or library that the bytes depend on to the required version.
     """

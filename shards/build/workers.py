@@ -1,4 +1,4 @@
-"""Builds shards in several processes. The bytes of the shards do not depend on the number of processes."""
+"""Builds shards in several processes. The shards' bytes do not depend on the number of processes."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ class _Stopped(Exception):
 
 
 class _Channel:
-    """State of a worker process, set at its start. The worker shares ``done`` and ``stop`` with the main process."""
+    """State of a worker process, set when it starts. The worker shares ``done`` and ``stop`` with the main process."""
 
     done: "Synchronized[int]"
     stop: "Synchronized[int]"

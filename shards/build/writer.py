@@ -1,4 +1,4 @@
-"""Writes one shard: tar, DALI index and, last of all, the manifest that marks the shard as complete."""
+"""Writes one shard: the tar, the DALI index and, last, the manifest, which marks the shard as complete."""
 
 import hashlib
 import io
@@ -40,7 +40,7 @@ class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
 
     source_path: str
     label: int | None
-    """The label of the image; ``None`` if it is not known."""
+    """The image's label; ``None`` if unknown."""
     generator: str | None
     reason: str
     detail: str
@@ -179,7 +179,8 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
 
 
 def read_shard_manifest(manifest: Path) -> pa.Table:
-    """The rows of a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if it is damaged."""
+    """Reads the rows of a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if it is
+    damaged."""
     try:
         table = read_parquet(manifest)
         require_manifest_format(table.schema, manifest)
@@ -191,7 +192,7 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
 
 
 def read_record(manifest: Path) -> ShardRecord:
-    """The record in the metadata of a shard's Parquet file. Raises ``InputError`` if the file is damaged."""
+    """Reads the record in the metadata of a shard's Parquet file. Raises ``InputError`` if the file is damaged."""
     try:
         require_regular(manifest)
         with machine_spared(manifest):
