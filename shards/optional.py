@@ -12,7 +12,7 @@ __all__ = ["is_installed", "optional", "require_installed", "required"]
 
 @cache
 def optional(name: str) -> ModuleType | None:
-    """The module ``name``, or ``None`` if it cannot be imported."""
+    """Returns the module ``name``, or ``None`` if it cannot be imported."""
     try:
         return importlib.import_module(name)
     except ImportError:

@@ -152,9 +152,10 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 
 
 def scene_numbers(groups: Array) -> Array:
-    """Numbers the scenes: groups, and images without a group. Returns the number of each image's scene, (n,) int64.
+    """Returns the index of each image's scene, (n,) int64.
 
-    ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none.
+    Each group is a scene, and so is each image without a group. ``groups``, of shape (n,), holds the name of each
+    image's group, or ``""`` if it has none.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""

@@ -79,8 +79,7 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
 def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
     """Raises ``InputError`` if the first pass rejected every image of a class, or every image assigned to a split.
 
-    The remaining images would not make up the data set that the user asked for. Writes the list of rejects before
-    raising.
+    The remaining images would not be the data set that the user asked for. Writes the list of rejects before raising.
     """
     lost: dict[str, Counter[str]] = {}
     left: set[str] = set()

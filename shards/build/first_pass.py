@@ -154,7 +154,6 @@ def _place(split: str) -> int:
 
 
 def _again(state: FileState, reason: str) -> FileState:
-    """Returns ``state`` as rejected for ``reason``. The detail shows the start of the SHA-256 shared by the
-    duplicates."""
+    """Returns ``state`` as rejected for ``reason``. The detail shows the start of the duplicates' SHA-256."""
     detail = f"SHA-256 {state.sha256.hex()[:16]}…"
     return FileState(state.num_bytes, state.mtime_ns, state.sha256, reason=reason, detail=detail)

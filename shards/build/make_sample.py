@@ -108,8 +108,7 @@ def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json_value(name: str, kind: pa.DataType, value: Any) -> str | int | float | bool:
-    """Converts a ``value`` in the column ``name``, of type ``kind``, to a JSON value; null becomes ``""``, 0 or
-    ``False``."""
+    """Converts ``value``, from the column ``name`` of type ``kind``, to JSON; null becomes ``""``, 0 or ``False``."""
     if name == "content_id":
         return content_id_hex(value)
     if pa.types.is_boolean(kind):

@@ -117,8 +117,7 @@ def write_plan(plan: BuildPlan, out: Path) -> None:
 
 
 def read_plan(out: Path) -> BuildPlan | None:
-    """Reads the plan in the folder ``out``; ``None`` if no build was begun there. Raises ``InputError`` if it is
-    damaged."""
+    """Reads the plan in ``out``; ``None`` if no build was begun there. Raises ``InputError`` if the plan is damaged."""
     path = out / PLAN_NAME
     try:
         with open_parquet(path) as file:

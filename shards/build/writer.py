@@ -179,8 +179,7 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
 
 
 def read_shard_manifest(manifest: Path) -> pa.Table:
-    """Reads the rows of a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if it is
-    damaged."""
+    """Reads a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if the file is damaged."""
     try:
         table = read_parquet(manifest)
         require_manifest_format(table.schema, manifest)

@@ -1,4 +1,4 @@
-"""Parses image files into the pieces they consist of: chunks of PNG and RIFF files, boxes of ISO media files.
+"""Splits image files into pieces: PNG and RIFF chunks, and ISO media boxes.
 
 Every length in a file is untrusted. A piece that claims to extend beyond its container is truncated to it. Every step
 advances by at least one header, so no file can cause an endless loop.
@@ -22,7 +22,7 @@ class Piece(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of bytes of the payload."""
+        """Payload length in bytes."""
         return self.end - self.start
 
 
@@ -59,7 +59,7 @@ def webp_pictures(data: bytes) -> Iterator[Piece]:
 def iso_boxes(data: bytes, start: int = 0, end: int | None = None, whole: bool = False) -> Iterator[Piece]:
     """Yields the boxes in ``data[start:end]`` of an ISO media file (AVIF, HEIC, JPEG XL, JPEG 2000).
 
-    Stops before the first box with an impossible length and, with ``whole``, before the first box that is cut off.
+    Stops before the first box with an impossible length and, if ``whole`` is set, before the first box that is cut off.
     """
     end = len(data) if end is None else end
     at = start

@@ -3,7 +3,7 @@
 The messages are useless: they do not name the file, and many concern harmless defects ("extraneous bytes"), of which a
 data set may have thousands. Real faults also raise exceptions, which are reported with the file name. libtiff has a
 switch for its messages, but those of libjpeg and libpng cannot be switched off from Python. Therefore, stderr is
-captured during calls of these two libraries, their lines are dropped, and all other lines are printed afterwards.
+captured during calls to these two libraries; their lines are dropped, and all other lines are printed afterwards.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ class _Holding:
 
 @contextmanager
 def messages_held_back() -> Iterator[None]:
-    """Context manager for calls of libjpeg or libpng: drops the lines that they print on stderr.
+    """Context manager for calls to libjpeg or libpng: drops the lines that they print on stderr.
 
     All other output on stderr is delayed until the end of the block. Entering and leaving the block take about 20 µs in
     total. Thread-safe: stderr of all threads is captured while any thread is in such a block. If a library ends the

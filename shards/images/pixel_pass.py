@@ -30,7 +30,7 @@ class PixelFacts(NamedTuple):
     global_view: np.ndarray
     """Global view, (S, S, 3) uint8, as ``shards.images.pixels.global_view`` computes it."""
     channels: dict[str, float]
-    """Column → value, as ``shards.images.channel_stats.channel_columns`` returns them."""
+    """The result of ``shards.images.channel_stats.channel_columns``."""
 
 
 def pixel_facts(image: Image.Image, size: int) -> PixelFacts:

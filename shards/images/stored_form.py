@@ -1,7 +1,7 @@
-"""Chooses the form in which a shard stores an image. Creates the contents of the image member and the entry points.
+"""Chooses the form in which a shard stores an image, and creates the image member and its entry points.
 
-In the form ``source``, the bytes of the source file are stored. Two kinds of images are converted to another form with
-the same pixels, so that a crop can be read without decoding the rest of the image. Progressive JPEGs, and webcam JPEGs
+In the form ``source``, the source file is stored unchanged. Two kinds of images are converted to another form with the
+same pixels, so that a crop can be read without decoding the rest of the image. Progressive JPEGs, and webcam JPEGs
 without Huffman tables, become ``baseline`` JPEGs with the same coefficients. Lossless images, and with ``--lossy
 tiles`` other images too (``shards.images.tiling``), become ``tiled`` TIFFs. Both conversions are checked by decoding
 the result.
@@ -19,15 +19,15 @@ from shards.images.tiling import can_tile
 __all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
-"""``stored_as`` → format of the stored image, for the forms whose format may differ from that of the source. Only
+"""Maps ``stored_as`` to the stored image's format, for forms whose format may differ from the source file's. Only
 ``recompressed`` changes the pixels (``shards.build.equalise``); for that form, the manifest row describes the new file.
 """
 
 # Reasons for a lack of entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Largest accepted size of a lossless image stored as tiles, as a multiple of the size of the source file. If the tiles
-are larger, they are compressed again at a higher level, which takes ten times as long."""
+"""Largest accepted size of a lossless image stored as tiles, as a multiple of the source file's size. If the tiles are
+larger, they are compressed again at a higher level, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
 """Formats in which drawings and screenshots are common. Their tiles may be smaller without TIFF's horizontal
 predictor."""
@@ -51,8 +51,9 @@ class StoredImage:
 def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
     """Chooses the form in which to store the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
-    With ``tiled``, the image becomes a tiled TIFF. A JPEG that is progressive or lacks Huffman tables becomes a
-    baseline JPEG unless ``keep_progressive``. All other images, and those whose conversion fails, are stored unchanged.
+    If ``tiled`` is true, the image becomes a tiled TIFF. A JPEG that is progressive or lacks Huffman tables becomes a
+    baseline JPEG unless ``keep_progressive`` is true. All other images, and those whose conversion fails, are stored
+    unchanged.
     """
     if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
@@ -65,7 +66,8 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
     """Returns the tiled TIFF made from the image file ``data`` of format ``kind``, or ``None`` if it fails a check.
 
-    ``rgb`` is the decoded image. The check fails if this project's reader or Pillow decodes other pixels from the TIFF.
+    ``rgb`` is the decoded image. The check fails if this project's reader or Pillow decodes different pixels from the
+    TIFF.
     """
     from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 
@@ -82,7 +84,7 @@ def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
 
 
 def _as_baseline(data: bytes) -> bytes | None:
-    """The baseline JPEG made from ``data``; ``None`` if it cannot be converted without loss."""
+    """Converts ``data`` to a baseline JPEG; ``None`` if this is impossible without loss."""
     from shards.images.baseline import NotConvertible, to_baseline
 
     try:

@@ -42,10 +42,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → how a viewer rotates or flips the stored pixels (``ROTATE_90`` is counter-clockwise)."""
+"""Maps EXIF orientations to how a viewer rotates or flips the stored pixels (``ROTATE_90`` is counter-clockwise)."""
 
 TURNED_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
-"""EXIF orientation → how to undo the transformation in ``_TURNS``. All except 6 and 8 are their own inverses."""
+"""Maps EXIF orientations to the inverses of the operations in ``_TURNS``. All except 6 and 8 are their own inverses."""
 
 
 class StoredTiff(TiffImagePlugin.TiffImageFile):
@@ -94,7 +94,7 @@ def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
 
 
 class StoredAvif(AvifImagePlugin.AvifImageFile):
-    """An AVIF with the EXIF as it is in the file. Pillow would modify the EXIF according to the file's boxes."""
+    """An AVIF image with its EXIF as stored in the file. Pillow would modify it according to the file's boxes."""
 
     file_orientation = 1
 
@@ -110,7 +110,7 @@ class StoredAvif(AvifImagePlugin.AvifImageFile):
 def heif_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     """Returns a function that opens a HEIC or HEIF file (a ``BytesIO``) as a Pillow image with its pixels as stored.
 
-    Raises ``RejectedImage`` if the extra ``heic`` is not installed or too old.
+    Raises ``RejectedImage`` if the ``heic`` extra is not installed or is too old.
     """
     try:
         return _heif_class()
@@ -127,7 +127,7 @@ def _heif_class() -> type[ImageFile.ImageFile]:
         raise ImportError("an older version")
 
     class StoredHeif(HeifImageFile):
-        """A HEIC with its pixels as stored: the rotation that libheif applied is undone."""
+        """A HEIC image with its pixels as stored: libheif's rotation is undone."""
 
         file_orientation = 1
 

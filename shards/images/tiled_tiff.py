@@ -1,4 +1,4 @@
-"""Writes lossless images as tiled TIFFs and reads windows of them, decoding only the tiles that a window touches.
+"""Writes images as lossless tiled TIFFs and reads windows from them, decoding only the tiles that a window touches.
 
 A PNG must be decoded from the top down to the crop. Here every tile of 128 × 128 pixels is compressed separately (zstd
 after TIFF's horizontal predictor). Pillow, libtiff and tifffile open such a file like any other TIFF. docs/LOG.md
@@ -28,8 +28,8 @@ TILE_SIZE = 128
 
 MAX_TILE_SIZE = 1024
 LEVELS = (9, 19)
-"""Compression levels of zstd. The second level takes ten times as long as the first, and is tried only if the first
-does not compress enough."""
+"""zstd compression levels. The second level takes ten times as long as the first, and is tried only if the first does
+not compress enough."""
 
 _ALIGNMENT = 16  # TIFF requires multiples of it as sides of tiles
 _ZSTD, _NO_PREDICTOR, _HORIZONTAL = 50000, 1, 2
@@ -176,8 +176,8 @@ class TiledImage:
         """Reads K windows into arrays.
 
         ``windows`` is (K, 4): top, left, height, width. ``outs`` are K uint8 arrays (H, W, 3); where an array is larger
-        than its window, the rest of it is left unchanged. Raises :class:`BadTiles` if a window extends outside the
-        image or a tile is damaged.
+        than its window, the rest is left unchanged. Raises :class:`BadTiles` if a window extends outside the image or a
+        tile is damaged.
         """
         # Tile by tile, not window by window: a tile is copied to all its windows while it is in the processor's
         # cache, and only one decoded tile is in memory at a time.
@@ -233,7 +233,7 @@ class TiledImage:
         ]
 
     def _values(self) -> dict[int, int]:
-        """Reads the directory. Returns tag → value or, for a tag with several values, the offset of the first."""
+        """Reads the directory. Returns each tag's value or, for a tag with several, the offset of the first."""
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):
@@ -276,7 +276,7 @@ _OF_THREAD = threading.local()
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
-    """The decompressor of this thread. Reusing it saves about a tenth of the time that four crops take."""
+    """Returns this thread's decompressor. Reusing it saves about a tenth of the time that four crops take."""
     found = getattr(_OF_THREAD, "decompressor", None)
     if found is None:
         found = _OF_THREAD.decompressor = zstandard.ZstdDecompressor()

@@ -1,4 +1,4 @@
-"""Opens a data set: its description and its memory-mapped manifest, in milliseconds."""
+"""Opens a data set's description and memory-mapped manifest, in milliseconds."""
 
 import mmap
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class ShardDataset:
         mapped: mmap.mmap | None = None,
     ) -> None:
         self.root = root
-        """The folder. For a data set in a store, a local folder with its description and manifest."""
+        """The data set's folder. For a data set in a store, a local folder with its description and manifest."""
         self.remote = remote
         """The store that holds the shards; ``None`` if they are in ``root``."""
         self.info = info
@@ -50,7 +50,7 @@ class ShardDataset:
     def open(cls, path: str | Path) -> "ShardDataset":
         """Opens the data set in the folder ``path``, or in a store: ``s3://…``, ``gs://…``, ``http(s)://…``, ``hf://…``
 
-        Raises ``InputError`` if a part of it is missing, damaged or of another format version.
+        Raises ``InputError`` if a part of it is missing or damaged, or has a different format version.
         """
         url = as_url(path)
         remote = None if url is None else RemoteFolder(url)
@@ -142,7 +142,7 @@ class ShardDataset:
         return np.flatnonzero(np.isin(codes, wanted)).astype(np.int64)
 
     def shard_path(self, name: str) -> Path:
-        """Path of the tar called ``name``. Raises ``InputError`` if the shards are in a store."""
+        """Returns the path of the tar ``name``. Raises ``InputError`` if the shards are in a store."""
         return self._local(name)
 
     @property
@@ -151,7 +151,7 @@ class ShardDataset:
         return any(self._sidecars.values())
 
     def members_path(self, name: str) -> Path:
-        """Path of the tar with all members of shard ``name`` except the images.
+        """Returns the path of the tar with all members of shard ``name`` except the images.
 
         It is the shard itself or, for a tar made elsewhere, its sidecar.
         """
@@ -159,12 +159,12 @@ class ShardDataset:
 
     @property
     def generators(self) -> list[str]:
-        """The generators of all splits, sorted by name."""
+        """The names of the generators in all splits, sorted."""
         return sorted({name for counts in self.info.counts.values() for name in counts.generators})
 
     @property
     def where(self) -> str:
-        """The name of the data set in messages: its folder, or its address in a store.
+        """How messages refer to the data set: its folder, or its address in a store.
 
         For a data set in a store, ``root`` is a folder in the cache, which would mean nothing to the user.
         """
@@ -173,8 +173,7 @@ class ShardDataset:
     def require_local(self) -> None:
         """Raises ``InputError`` if the shards are in a store.
 
-        Code that reads shards without a loader cannot read from stores. It calls this function first, before any
-        output.
+        Code that reads shards without a loader cannot read from stores. It calls this method first, before any output.
         """
         if self.remote is not None:
             raise InputError(

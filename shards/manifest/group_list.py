@@ -1,4 +1,4 @@
-"""Lists of images that belong together, in CSV or Parquet: ``sha256,group[,source_path]``.
+"""Group lists, which name images that belong together, in CSV or Parquet: ``sha256,group[,source_path]``.
 
 ``glass audit --write-groups`` writes such a list; ``glass build`` and ``glass index`` take it with ``--groups``. An
 image is identified by the SHA-256 of its file, so that a list stays valid when files move.
@@ -38,8 +38,8 @@ class GroupList:
 
     path: Path
     groups: Mapping[bytes, tuple[str, ...]]
-    """SHA-256 of a file → sorted names of the groups to which the list assigns the file. Groups that have a file in
-    common are merged."""
+    """Maps a file's SHA-256 to the sorted names of the groups that the list assigns it to. Groups that have a file in
+    common are merged by :meth:`joined`."""
 
     @property
     def digest(self) -> str:
@@ -66,8 +66,7 @@ class GroupList:
         """Returns a note for the user: how many images the list put into a group, and how many listed images were not
         found.
 
-        ``hashes`` holds the SHA-256 of each image's file. Listed images whose SHA-256 is not in ``hashes`` count as not
-        found.
+        ``hashes`` holds the SHA-256 of each image's file. Listed images that are missing from it count as not found.
         """
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
@@ -76,7 +75,7 @@ class GroupList:
 
 
 def read_group_list(path: Path) -> GroupList:
-    """Reads the list in ``path``. Rows without a group are ignored.
+    """Reads the list at ``path``. Rows without a group are ignored.
 
     Raises ``InputError`` if the list cannot be read, lacks a column, or has a ``sha256`` that is not 64 hexadecimal
     digits; the message names the first such row.

@@ -62,7 +62,7 @@ class SplitCounts(Struct, frozen=True, forbid_unknown_fields=True):
     real: Count
     generated: Count
     generators: Mapping[str, Count]
-    """Generator → number of its samples in the split."""
+    """Maps each generator to its number of samples in the split."""
 
 
 class TiledBytes(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,27 +82,29 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """Side of the stored global views in pixels."""
     split_seed: Count
     split_shares: Mapping[str, int | Number]
-    """Split → share that the user set. If the source is a list with a ``split`` column, that column overrides the
-    shares. An integer is kept as an ``int``, because :attr:`build_id` depends on how each number is written."""
+    """Maps each split to the share that the user set. If the source is a list with a ``split`` column, that column
+    overrides the shares. An integer is kept as an ``int``, because :attr:`build_id` depends on how each number is
+    written."""
     samples_per_shard: Count
     num_samples: Count
     counts: Mapping[str, SplitCounts]
-    """Split → counts of its samples. Splits without samples are left out."""
+    """Maps each split to its sample counts. Splits without samples are left out."""
     not_indexable: Mapping[str, Count]
-    """Reason for the lack of entry points → number of samples that lack them for this reason."""
+    """Maps each reason for missing entry points to the number of samples affected."""
     rejected: Mapping[str, Count]
-    """Reason → number of images that were rejected for this reason. ``rejected.parquet`` lists them."""
+    """Maps each reason to the number of images rejected for it. ``rejected.parquet`` lists them."""
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, Count] = {}
-    """Stored form (see ``shards.images.stored_form``) → number of samples."""
+    """Maps each stored form (see ``shards.images.stored_form``) to the number of samples."""
     tiled: Mapping[str, TiledBytes] = {}
-    """Source format (see ``shards.manifest.tiled_bytes``) → size of its images before and after tiling."""
+    """Maps each source format (see ``shards.manifest.tiled_bytes``) to the size of its images before and after
+    tiling."""
     equalised: str = ""
     """Description of what was done so that the files of both classes look alike; empty if nothing was done."""
     written_by: Mapping[str, str] = {}
     """Versions of the programs that wrote the shards."""
     note: Note = ""
-    """What every reader of a verdict must know about a model trained on this data set; empty if there is no note."""
+    """What everyone who reads a verdict must know about a model trained on this data set; empty if there is no note."""
     manifest_sha256: str = ""
     """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets that were built before this field existed."""
     format_version: int = FORMAT_VERSION
@@ -130,7 +132,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
         return not self.manifest_sha256 or file_sha256(manifest) == self.manifest_sha256
 
     def to_json(self) -> str:
-        """The text of ``dataset.json``."""
+        """Returns the text of ``dataset.json``."""
         fields = {"format_version": self.format_version, **msgspec.to_builtins(self)}
         if not self.note:  # older versions refuse the field
             del fields["note"]

@@ -42,14 +42,14 @@ IDENTITY = "pixels"
 learnt ids of a run, also record this word, because only ids of the same kind can be compared."""
 
 REJECTED_NAME = "rejected.parquet"
-"""Name of the file, in a data set, that lists the images that were rejected, with the reasons."""
+"""Name of the file in a data set that lists the rejected images, with the reasons."""
 
 BUILD_ID = b"build_id"
 """Key in the metadata of ``samples.arrow``. Its value is the ``build_id`` of the ``dataset.json`` beside the file."""
 
 TRAIN, VALID, TEST, CALIBRATION = "train", "valid", "test", "calibration"
 SPLITS = (TRAIN, VALID, TEST, CALIBRATION)
-"""All splits, in the order of their rows in ``samples.arrow``."""
+"""All splits, in the order in which ``samples.arrow`` lists them."""
 
 CLASS_NAMES = ("real", "generated")
 """Class names, indexed by ``label``. Label 1, generated, is the positive class."""
@@ -117,14 +117,14 @@ SAMPLE_SCHEMA = pa.schema(
 
 
 def content_id(pixel_sha256: bytes) -> int:
-    """The identity of an image: the first 64 bits of ``shards.images.pixels.pixel_sha256`` as a signed integer."""
+    """Returns an image's identity: the first 64 bits of ``shards.images.pixels.pixel_sha256`` as a signed integer."""
     return int.from_bytes(pixel_sha256[:8], "big", signed=True)
 
 
 def content_id_hex(identity: int) -> str:
-    """A content id as text for JSON documents: the first 16 hexadecimal digits of the hash of the pixels.
+    """Formats a content id as text for JSON documents: the first 16 hexadecimal digits of the pixel hash.
 
-    It is not written as a number, because JavaScript and spreadsheets round integers of 64 bits.
+    It is not written as a number, because JavaScript and spreadsheets round 64-bit integers.
     """
     return f"{identity & (2**64 - 1):016x}"
 
