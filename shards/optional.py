@@ -39,7 +39,7 @@ def is_installed(name: str) -> bool:
 
 
 def require_installed(name: str, purpose: str) -> None:
-    """Raises the ``InputError`` of :func:`required` if no module ``name`` is installed. Does not import the module.
+    """Raises ``InputError``, as :func:`required` does, if no module ``name`` is installed. Does not import the module.
 
     Commands call this before they start any work.
     """

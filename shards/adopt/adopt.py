@@ -48,11 +48,10 @@ def index_tars(
 ) -> BuildReport:
     """Indexes the tars in ``paths`` as one data set in ``out``, with one sidecar per tar.
 
-    Each path is a tar or a folder of tars. If ``out`` is ``None``, it is the folder in ``paths`` if that is the only
-    path, and otherwise the folder that holds all the tars. Calling the function again continues an interrupted run.
-    ``groups`` is the path of a group list (see ``shards.manifest.group_list``), whose groups are merged with the
-    samples' own groups. Raises ``InputError`` if an argument is invalid, a file is not a tar, or ``out`` cannot be
-    written.
+    Each path is a tar or a folder of tars. ``out`` defaults to the folder in ``paths`` if that is the only path, and
+    otherwise to the folder that holds all the tars. Calling the function again continues an interrupted run. ``groups``
+    is the path of a group list (see ``shards.manifest.group_list``), whose groups are merged with the samples' own
+    groups. Raises ``InputError`` if an argument is invalid, a file is not a tar, or ``out`` cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -107,7 +106,7 @@ def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | Non
 
 
 def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
-    """Whether a run with this plan was already begun in ``out``.
+    """Whether a run with this plan has already begun in ``out``.
 
     Raises ``InputError`` if a run with a different plan was begun there, or if one of the user's files would be
     overwritten.

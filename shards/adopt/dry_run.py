@@ -1,4 +1,4 @@
-"""Implements ``glass index --dry-run``: shows how tars made elsewhere were interpreted, without writing anything."""
+"""Implements ``glass index --dry-run``: shows how tars made elsewhere are interpreted, without writing anything."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -57,8 +57,8 @@ class ExaminedTar:
     folded: str = ""
     """Name of the first image left out because several images share a key; ``""`` if there is none."""
     folders: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Maps each folder in the tar, given as a tuple of names, to the number of images directly in it. Skipped folders
-    are omitted."""
+    """Maps each folder in the tar, as a tuple of names, to its number of images. Subfolders count separately; skipped
+    folders are omitted."""
     keys: set[str] = field(default_factory=set)
     """Keys of the samples whose images were accepted. Filled only if labels come from a list."""
 
@@ -135,7 +135,7 @@ def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
 
 
 def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> ExaminedTar:
-    """Reads a tar once to find each sample's image, with its SHA-256, and label.
+    """Reads a tar once to find each sample's image and label, and to hash each image with SHA-256.
 
     Raises ``InputError`` if the file is not a tar, or if a label means neither real nor generated.
     """

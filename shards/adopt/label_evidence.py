@@ -29,12 +29,11 @@ class LabelEvidence:
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Maps (text, label read from it) to the number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """Maps (another rule, ``Hint.certain``, label by that rule, label by the rule in force) to the number of
-    samples."""
+    """Maps (other rule, ``Hint.certain``, label by that rule, label by the rule in force) to the number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
     """Maps each rule other than the one in force to the number of samples for which its hint is not ``Hint.plain``."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
-    """Maps (another rule, ``Hint.certain``) to the first sample for which that rule and the rule in force disagree."""
+    """Maps (other rule, ``Hint.certain``) to the first sample for which that rule and the rule in force disagree."""
 
     def add(self, where: str, described: Description, hints: Iterable[Hint]) -> None:
         """Adds a sample to the counts. ``where`` identifies it in messages."""
@@ -89,7 +88,7 @@ class LabelEvidence:
         return notes
 
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
-        """Compares ``rule`` with the rule in force. Returns (number of differing samples, number of agreeing samples,
+        """Returns (number of samples in which ``rule`` and the rule in force differ, number in which they agree,
         whether labels are swapped).
 
         If the rule reads any value that is not a label, its other values prove nothing, and ``(0, 0, False)`` is

@@ -5,7 +5,7 @@ A rule names the place from which a value is read:
 - ``cls`` and ``txt``: the member with this extension.
 - ``json:KEY``: a field of the ``.json`` member, possibly nested (``json:meta.model``).
 - ``folder``: the folders in the member's path.
-- ``tar``: the name of the tar or of one of its folders.
+- ``tar``: the name of the tar or one of its folders.
 - ``list``: the row with the sample's key in a CSV or Parquet list.
 """
 
@@ -102,8 +102,7 @@ class SampleTexts:
         return str(found).lower() if isinstance(found, bool) else str(found)
 
     def fields(self) -> list[str]:
-        """Returns the names of the fields in the ``.json`` member, or ``[]`` if there is none or it is not a JSON
-        object."""
+        """Returns the field names in the ``.json`` member, or ``[]`` if there is none or it is not a JSON object."""
         member = self.sample.members.get("json")
         try:
             document = self._document(member) if member is not None else None
@@ -198,8 +197,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """Yields a hint for each rule, other than the one in force, that finds a label or another value for the
-        sample."""
+        """Yields a hint for each rule, other than the one in force, that finds a label or other value."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:

@@ -77,7 +77,7 @@ class LabelWords:
         return {"0": 0, "1": 1}
 
     def of_value(self, written: str) -> int | None:
-        """Returns the label that a text denotes, or ``None`` if it denotes no label."""
+        """Returns the label that a text denotes, or ``None`` if it does not denote one."""
         plain = written.strip().lower()
         if len(plain) > _LONGEST:
             return None
@@ -145,7 +145,7 @@ class LabelWords:
         return IndicatedLabel(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
 
     def of_tar(self, below: str) -> IndicatedLabel | None:
-        """Returns the label indicated by a tar's file name or, failing that, by its folders; ``None`` if there is none.
+        """Returns the label indicated by a tar's file name or, failing that, by its folders; ``None`` if neither does.
 
         ``below`` is the tar's path. Numbers are not treated as labels here, because shards and their folders are often
         numbered.

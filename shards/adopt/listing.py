@@ -107,7 +107,7 @@ def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
 def split_name(name: str, last_dot: bool = False) -> tuple[str, str]:
     """Splits a member's name into (key, extension) as WebDataset does, or at the last dot if ``last_dot`` is true.
 
-    The extension is ``""`` for a file that belongs to no sample.
+    The extension is ``""`` for a file that is not part of any sample.
     """
     folder, slash, base = name.removeprefix("./").rpartition("/")
     stem, _, extension = base.rpartition(".") if last_dot else base.partition(".")

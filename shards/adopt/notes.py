@@ -70,8 +70,7 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
 
 
 def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """Returns a note, with the tar's name, for each tar without an end-of-archive marker or with unread bytes after
-    it."""
+    """Returns a note, naming the tar, for each tar without an end-of-archive marker or with unread bytes after it."""
     return [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
 
 

@@ -20,7 +20,7 @@ __all__ = ["IndexSettings", "parse_values"]
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming the value at fault."""
+    """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming any invalid setting."""
 
     split: str = "auto"
     """How splits are assigned.
@@ -55,9 +55,10 @@ class IndexSettings:
             parse_shares(self.split)
 
     def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
-        """Returns a mapping from split to share, or ``None`` if the splits come from ``tars``, the tars' paths.
+        """Returns a mapping from split to share, or ``None`` if the splits come from the tars' names.
 
-        Raises ``InputError`` if the splits must come from the paths (``--split name``) but a path indicates none.
+        ``tars`` holds the tars' paths. Raises ``InputError`` if the splits must come from their names (``--split
+        name``) but one of them indicates no split.
         """
         if self.split not in ("auto", "name"):
             return parse_shares(self.split)

@@ -1,4 +1,4 @@
-"""Assigns the images of tars made elsewhere to splits: by the tar's name, by a list, or at random."""
+"""Assigns the images in tars made elsewhere to splits: by the tar's name, by a list, or at random."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def draw_splits(
 
 
 def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
-    """Returns each image's split, from a list or, if ``by_name``, from the tar's name; ``""`` if neither gives one."""
+    """Returns each image's split, from a list or (if ``by_name``) the tar's name; ``""`` if neither gives one."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
     return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]
 

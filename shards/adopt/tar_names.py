@@ -123,7 +123,7 @@ def _is_compressed(name: str) -> bool:
 
 
 def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
-    """Returns the default folder for a data set of ``tars``: the given folder, or the one that holds all the tars.
+    """Returns the default data set folder for ``tars``: the given folder, or the one that holds all the tars.
 
     Raises ``InputError`` if no single folder was given and the tars are in different folders.
     """

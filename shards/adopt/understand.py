@@ -25,8 +25,7 @@ __all__ = ["UnderstoodTars", "understand_tars"]
 
 @dataclass(frozen=True)
 class UnderstoodTars:
-    """The images in tars, labelled by one set of rules. ``tars``, ``examined`` and ``images`` have one entry per
-    tar."""
+    """Images from tars, labelled by one set of rules. ``tars``, ``examined`` and ``images`` have one entry per tar."""
 
     tars: Sequence[NamedTar]
     examined: Sequence[ExaminedTar]

@@ -87,8 +87,7 @@ GRADED = frozenset(
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
 RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_bytes", "standard_bytes")
-"""Fields of ``shards.metadata.facts.ImageFacts`` from which all facts are computed. A manifest has columns with these
-names."""
+"""Fields of ``shards.metadata.facts.ImageFacts`` from which all facts are computed. A manifest has these columns."""
 
 LEAST = 0.05
 """A fact counts as differing only if AUROC - 0.5 exceeds this value. Smaller differences are ignored even if they are
@@ -96,7 +95,7 @@ statistically significant."""
 
 _LIKELY = 4.0  # standard deviations: chance exceeds it once in 30,000, and some two dozen facts are tested
 _OPEN = ("size", "quant_digest", "metadata")  # facts with any number of names, mostly rare
-_COMMON = 0.01  # smallest share of the images for which such a name has its own cell
+_COMMON = 0.01  # such a name needs this share of the images to have its own cell
 _MOST_BINS, _FEWEST_BINS = 20, 3
 _PER_CELL = 10  # images of the smaller class that a cell should hold
 
@@ -119,10 +118,10 @@ class Difference:
 def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
     """Computes every fact in ``FACT_NAMES`` for n images. Returns a mapping from fact to values, of shape (n,).
 
-    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the length of the file), to an array of shape (n,). Names
-    are encoded as integers from 0. Numbers become float64, with -1 where the file does not state them. If a fact has
-    many different names, all rare ones share one code. Only the images selected by the mask ``among``, (n,) bool,
-    decide which names are rare; by default, all images do.
+    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the file's length), to an array of shape (n,). Names are
+    encoded as integers from 0. Numbers become float64, with -1 where the file does not state them. If a fact has many
+    different names, all rare ones share one code. Only the images selected by the mask ``among``, (n,) bool, decide
+    which names are rare; by default, all images do.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -166,9 +165,9 @@ def scene_numbers(groups: Array) -> Array:
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
     """Assigns each value of the fact ``name`` to a cell. Returns the cell indices, (n,) int64, counted from 0.
 
-    For names, the code is the cell index. Numbers are binned into quantiles, with one cell per bin. The number of bins
-    increases with ``smaller``, the number of images in the smaller class. It decreases with ``graded``, the number of
-    numeric facts that are binned jointly. It is then multiplied by ``finer``.
+    For names, the integer code is the cell index. Numbers are binned into quantiles, with one cell per bin. The number
+    of bins increases with ``smaller``, the number of images in the smaller class. It decreases with ``graded``, the
+    number of numeric facts that are binned jointly. It is then multiplied by ``finer``.
     """
     if name not in GRADED:
         return values.astype(np.int64)
@@ -201,7 +200,7 @@ class Classes:
             return Difference(0.0, 0.5)
         table = self._table(cells(name, values, min(self.counts)))
         excess = _chi_square(table)
-        if name in GRADED:  # the rank test of Mann and Whitney detects a shift with fewer images
+        if name in GRADED:  # the Mann-Whitney rank test detects a shift with fewer images
             ranks = self._table(np.unique(values, return_inverse=True)[1])
             real, generated = self.counts
             noise = np.sqrt((real + generated + 1) / (12 * real * generated))

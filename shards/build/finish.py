@@ -117,7 +117,7 @@ def _kinds(label: int | None, split: str) -> list[str]:
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
     """Raises ``InputError`` if a category in ``lost`` is not in ``left``, i.e. all of its images were rejected.
 
-    ``lost`` maps each category (see :func:`_kinds`) with rejected images to their number by reason.
+    ``lost`` maps each category (see :func:`_kinds`) that has rejected images to their number by reason.
     """
     for kind, reasons in lost.items():
         if kind not in left:

@@ -47,11 +47,11 @@ class Sample:
 def build_sample(
     data: bytes, source: PackedSource, key: str, shard: str, global_size: int, keep_progressive: bool = False
 ) -> Sample:
-    """Decodes the image file ``data`` once and makes a sample of it.
+    """Decodes the image file ``data`` once and makes a sample from it.
 
     Raises ``RejectedImage`` if the image cannot be used.
     """
-    # Importing Numba takes a second, which commands that build nothing should not spend.
+    # Importing Numba takes a second, so commands that build nothing should not do it.
     from shards.images.pixel_pass import pixel_facts
 
     sha256, source_bytes = hashlib.sha256(data).digest(), len(data)

@@ -15,7 +15,7 @@ from shards.manifest.schema import SPLITS
 
 __all__ = ["PackedSource", "ShardPlan", "pack", "sample_key"]
 
-MAX_SHARDS = 1_000_000  # a key has six digits for the index of the shard
+MAX_SHARDS = 1_000_000  # a key has six digits for the shard index
 
 
 @dataclass(frozen=True, slots=True)

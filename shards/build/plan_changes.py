@@ -83,7 +83,7 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
         if stamp == (num_bytes, mtime_ns):
             continue
         found = examine(files, path)
-        if found.reason == "io" and sha256:  # a failing disk is no change of the file
+        if found.reason == "io" and sha256:  # a failing disk does not mean that the file changed
             raise image_not_given(files.where(path), found.detail)
         if found.sha256 != sha256:
             (changed if sha256 else mended).append(path)

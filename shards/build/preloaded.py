@@ -1,4 +1,4 @@
-"""Preloaded by a build's fork server: imports, once, the modules that all workers need, before workers are forked."""
+"""Preloaded by a build's fork server, so that the modules that all workers need are imported only once."""
 
 import webdataset  # noqa: F401 - imports torch, which takes seconds
 from numba.core.registry import cpu_target

@@ -1,4 +1,4 @@
-"""Builds shards on the machines of a Ray cluster. The shards' bytes do not depend on the machines.
+"""Builds shards on a Ray cluster. The shards' bytes do not depend on the machines.
 
 Each task writes one shard. If a worker or a machine is lost, Ray restarts its task elsewhere. Shards are written
 atomically, and repeating a task gives the same bytes. Every machine needs the same version of this project and of the
@@ -29,7 +29,7 @@ _POLL_S = 0.5
 def write_shards_on_ray(
     tasks: Sequence[Task], workers: int, advance: Callable[[int], object], versions: Mapping[str, str]
 ) -> None:
-    """Writes all shards, the largest first. ``advance(n)`` is called with the number of images of each finished shard.
+    """Writes all shards, the largest first. ``advance(n)`` is called with the number of images in each finished shard.
 
     Joins the cluster at ``RAY_ADDRESS``. If that variable is not set, starts a cluster on this machine with ``workers``
     CPUs. ``versions`` maps each program or library that the bytes depend on to its version on this machine; a machine
@@ -83,7 +83,7 @@ def _some(tasks: Iterator[Task], count: int) -> Iterator[Task]:
 
 
 def _result(ray: Any, reference: Any) -> None:
-    """Raises the original error of a task if it has failed. ``reference`` is Ray's reference to the task."""
+    """Raises a task's original error if the task failed. ``reference`` is Ray's reference to the task."""
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:

@@ -1,4 +1,4 @@
-"""The settings of a build. Together with the sources, they determine every byte of the shards."""
+"""Build settings. Together with the sources, they determine every byte of the shards."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
@@ -52,7 +52,7 @@ class BuildSettings:
     keep_progressive: bool = False
     """Whether progressive JPEGs are stored unchanged instead of being converted to baseline JPEGs."""
     equalise: Method = "none"
-    """``match``: leave out images until the classes differ in no file property that shows in the pixels.
+    """``match``: leave out images until no file property that shows in the pixels differs between the classes.
     ``recompress``: re-encode all images alike, which changes their pixels. ``none``: neither."""
     note: str = ""
     """What everyone who reads a verdict must know about the data set (see ``shards.manifest.note``). If empty, the note
@@ -74,6 +74,6 @@ class BuildSettings:
 
     @property
     def tiling(self) -> Tiling:
-        """Returns which images to store as tiles: none if ``recompress`` turns every image into a JPEG."""
+        """Which images to store as tiles: none if ``recompress`` turns every image into a JPEG."""
         lossless = self.lossless == "tile" and self.equalise != "recompress"
         return Tiling(lossless, self.lossy == "tiles", self.lossy_over)

@@ -85,8 +85,8 @@ def assign_splits(
     If the source assigns a split to a sample, that split applies to the sample's whole group. The group's samples then
     count towards the split's share. No samples are drawn into the splits in ``closed``; all samples outside them are
     divided among the other splits in proportion to their shares. Samples that the source assigns to the split ``again``
-    are drawn as if they had no split. Raises ``InputError`` if the source assigns different splits to samples of one
-    group or of equal content.
+    are drawn as if they had no split. Raises ``InputError`` if the source assigns different splits to samples in one
+    group or with equal content.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}

@@ -38,7 +38,7 @@ class UploadedShardTask:
     url: str
     elsewhere: bool
     """Whether the task may run on a machine other than the one that began the build. If so, the task works in a
-    temporary folder in the cache folder of the machine that runs it, and deletes that folder at the end."""
+    temporary folder in that machine's cache folder, and deletes it at the end."""
 
     @property
     def num_images(self) -> int:
@@ -138,7 +138,7 @@ class RemoteOutput:
         return UploadedShardTask(task, self.remote.url, elsewhere)
 
     def push(self, *names: str) -> None:
-        """Uploads files of the local folder one by one, in the given order."""
+        """Uploads files from the local folder one by one, in the given order."""
         for name in names:
             self.remote.write(self.folder / name, name)
 

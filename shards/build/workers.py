@@ -56,7 +56,7 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
         for task in ordered:
             task.write(lambda: advance(1))
         return
-    # The fork server imports once for all workers, and unlike plain fork does not inherit threads of this process.
+    # The fork server imports once for all workers, and, unlike plain fork, does not inherit this process's threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["shards.build.preloaded"])
     with _explained():
@@ -115,7 +115,7 @@ def obey_parent() -> None:
 
     Called when the worker starts.
     """
-    # Ctrl-C reaches all processes of the terminal. The main process stops the workers.
+    # Ctrl-C reaches all of the terminal's processes. The main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

@@ -36,7 +36,7 @@ _RECORD = b"shard"
 
 
 class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of ``rejected.parquet``: an image that was not taken into the data set."""
+    """A row of ``rejected.parquet``: an image that was not included in the data set."""
 
     source_path: str
     label: int | None
@@ -47,7 +47,7 @@ class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, source: PackedSource, reason: str, detail: str) -> "Rejection":
-        """Creates the rejection record of the image ``source``."""
+        """Creates the rejection record for the image ``source``."""
         return cls(source.path, source.label, source.generator, reason, detail)
 
 
@@ -86,11 +86,11 @@ class ShardTask:
 
 
 class _NoSamples(Exception):
-    """Raised if every image of a shard was rejected."""
+    """Raised if every image in a shard was rejected."""
 
 
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
-    """Builds the shard of ``task``. ``advance()`` is called after every image; an exception from it stops the work.
+    """Builds the shard for ``task``. ``advance()`` is called after every image; an exception from it stops the work.
 
     Raises ``OSError`` if the files cannot be written, and ``InputError`` if a source has changed since the first pass.
     Raises ``MachineTrouble`` if the machine is at fault. Files appear whole or not at all.
@@ -144,7 +144,7 @@ def _add(
 def _read_again(
     task: ShardTask, source: PackedSource, contents: Iterator[bytes], rejected: list[Rejection]
 ) -> bytes | None:
-    """Returns the bytes of ``source``, the next item of ``contents``, after checking them against the first pass.
+    """Returns the bytes of ``source``, the next item in ``contents``, after checking them against the first pass.
 
     If the disk failed to deliver them and ``task.reject_unreadable`` is set, appends to ``rejected`` and returns
     ``None``. If it is not set, raises ``MachineTrouble``. Raises ``InputError`` if the source can no longer be read for

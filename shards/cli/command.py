@@ -82,7 +82,7 @@ class CommandParser(argparse.ArgumentParser):
 
 def printable(text: str) -> str:
     """Escapes control characters except line breaks: terminals obey them, and file names in ``text`` are untrusted."""
-    if text.replace("\n", "").isprintable():  # like most text, of which a page has a megabyte
+    if text.replace("\n", "").isprintable():  # the usual case; a page may hold a megabyte of text
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 

@@ -93,7 +93,7 @@ class SafeFormatter(logging.Formatter):
 
 
 def _secret_parts(url: str) -> Iterator[str]:
-    """Yields every substring of ``_LEAST_SECRET`` characters of the password and the query values in ``url``.
+    """Yields every substring, ``_LEAST_SECRET`` characters long, of the password and the query values in ``url``.
 
     Substrings are needed because a parser that fails on part of a password quotes only that part.
     """

@@ -9,9 +9,9 @@ _MOST_NAMES = 12
 
 
 def counted(number: int, noun: str) -> str:
-    """Returns a number with its noun, in the plural if needed: "1 image", "1,200 images".
+    """Returns a number with its noun, pluralised if needed: "1 image", "1,200 images".
 
-    ``noun`` may consist of several words; only the last one is put into the plural.
+    ``noun`` may consist of several words; only the last one is pluralised.
     """
     if number == 1:
         return f"1 {noun}"

@@ -1,4 +1,4 @@
-"""Describes to the user how a source was interpreted, before anything is built (``glass build SRC --dry-run``)."""
+"""Describes to the user how a source is interpreted, before anything is built (``glass build SRC --dry-run``)."""
 
 import statistics
 from collections import Counter
@@ -39,9 +39,9 @@ def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -
 
     They give:
 
-    - the number of images in each class, and the meaning of words in names and columns;
-    - the tree of folders, each with its count, classes, generators and splits;
-    - the totals by generator, split and file extension;
+    - the number of images in each class, and what words in names and columns mean;
+    - the folder tree, with each folder's image count, classes, generators and splits;
+    - totals by generator, split and file extension;
     - the formats and megapixels of a sample of the images;
     - the cost of ``--lossy tiles``, if an image in this sample has more than ``lossy_over`` megapixels and can only be
       decoded whole.

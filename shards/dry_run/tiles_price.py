@@ -1,4 +1,4 @@
-"""Estimates, from a sample of a source's images, how many bytes they would take with ``--lossy tiles``."""
+"""Estimates, from a sample, how many bytes a source's images would take with ``--lossy tiles``."""
 
 from collections import Counter
 

@@ -1,7 +1,7 @@
-"""Converts JPEGs without random access to baseline JPEGs with the same pixels and with random access.
+"""Converts JPEGs without random access to baseline JPEGs that have it, with the same pixels.
 
 Progressive and multi-scan files are re-encoded from the same coefficients. JPEG frames from webcams (AVI, MJPEG) rely
-on the Huffman tables of the JPEG standard without storing them, so these tables are inserted.
+on the JPEG standard's Huffman tables without storing them, so these tables are inserted.
 
 A baseline file also decodes two to four times as fast as a progressive one. jpeglib (libjpeg) reads and writes the
 coefficients. All application and comment segments (JFIF, Adobe, EXIF, ICC, XMP) are kept, with one exception: the

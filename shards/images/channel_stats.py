@@ -1,4 +1,4 @@
-"""Computes the manifest's mean and standard deviation of each colour channel over all pixels of an image.
+"""Computes the mean and standard deviation of each colour channel of an image, for the manifest.
 
 Both are computed from integer sums, so that every machine and every order of addition gives the same bits.
 """

@@ -67,8 +67,8 @@ def _begin() -> None:
         return
     try:
         _Holding.memory = os.memfd_create("stderr")
-        # Without it, writes of two threads at once land on one place of such a file: Linux locks the positions of
-        # files on disks alone, and lines were lost.
+        # Without O_APPEND, threads that write at once overwrite each other's lines: Linux locks the positions of
+        # files only on disks.
         fcntl.fcntl(_Holding.memory, fcntl.F_SETFL, os.O_APPEND)
     except OSError:
         os.close(_Holding.stderr)
@@ -96,10 +96,9 @@ def _end() -> None:
 
 @cache
 def libtiff_silenced() -> bool:
-    """Switches off the messages of the libtiff that Pillow loaded. Returns whether that library was found.
+    """Silences the libtiff that Pillow loaded. Returns whether that library was found.
 
-    No errors are lost, because Pillow also raises an exception for every error. Pillow does not switch off the messages
-    itself.
+    No errors are lost, because Pillow also raises an exception for every error. Pillow itself does not silence libtiff.
     """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:

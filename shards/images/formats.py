@@ -168,8 +168,8 @@ def known_format(data: bytes) -> str:
 def open_image(data: bytes) -> ImageFile.ImageFile:
     """Opens the first frame of an image and reads its header, not its pixels.
 
-    The ``.format`` of the result is a key of ``EXTENSIONS``. Raises ``RejectedImage`` if ``data`` is not an image of
-    one of these formats, has a damaged header, or has more than ``MAX_PIXELS`` pixels. Thread-safe.
+    The result's ``.format`` is a key of ``EXTENSIONS``. Raises ``RejectedImage`` if ``data`` is not an image of one of
+    these formats, has a damaged header, or has more than ``MAX_PIXELS`` pixels. Thread-safe.
     """
     kind = known_format(data)
     if kind == "TIFF":

@@ -1,7 +1,7 @@
 """Computes the hash, the global view and the channel sums of an image in one pass over its pixels.
 
 ``shards.images.resampling`` shrinks the pixels strip by strip, right after hashing, while each strip is still in the
-CPU cache. Pillow's ``resize``, used before, accounted for most of the time spent on a sample after decoding.
+CPU cache. Pillow's ``resize``, used previously, accounted for most of the time spent on a sample after decoding.
 """
 
 import hashlib

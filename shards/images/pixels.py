@@ -1,4 +1,4 @@
-"""Decodes image files to 8-bit RGB with Pillow, the reference decoder of this project.
+"""Decodes image files to 8-bit RGB with Pillow, this project's reference decoder.
 
 Pixels are returned as stored:
 

@@ -26,8 +26,8 @@ def resized(pixels: Pixels, width: int, height: int, *, cubic: bool = False) -> 
 def resized_part(
     pixels: Pixels, width: int, height: int, top: int, left: int, tall: int, wide: int, *, cubic: bool = False
 ) -> Pixels:
-    """Returns the part (``tall``, ``wide``, 3) of the result of :func:`resized` that begins at row ``top`` and column
-    ``left``."""
+    """Returns only the part of the :func:`resized` image, (``tall``, ``wide``, 3), that begins at (``top``,
+    ``left``)."""
     global _by_pillow
     if not parts_are_cheap(pixels, width, height):
         _by_pillow += pixels.shape[0] * pixels.shape[1]

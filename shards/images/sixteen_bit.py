@@ -27,8 +27,7 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """Returns Pillow's name for the layout of a stored pixel, the "raw mode", such as ``RGB;16B``; ``""`` if
-    unknown."""
+    """Returns Pillow's name for a stored pixel's layout, the "raw mode", such as ``RGB;16B``; ``""`` if unknown."""
     if not image.tile:
         return ""
     arguments: Any = image.tile[0][3]

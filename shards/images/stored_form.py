@@ -23,7 +23,7 @@ STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
 ``recompressed`` changes the pixels (``shards.build.equalise``); for that form, the manifest row describes the new file.
 """
 
-# Reasons for a lack of entry points that a conversion removes.
+# Reasons for missing entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
 """Largest accepted size of a lossless image stored as tiles, as a multiple of the source file's size. If the tiles are
@@ -52,8 +52,7 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
     """Chooses the form in which to store the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
     If ``tiled`` is true, the image becomes a tiled TIFF. A JPEG that is progressive or lacks Huffman tables becomes a
-    baseline JPEG unless ``keep_progressive`` is true. All other images, and those whose conversion fails, are stored
-    unchanged.
+    baseline JPEG unless ``keep_progressive`` is true. Other images, and any whose conversion fails, stay unchanged.
     """
     if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
@@ -66,13 +65,12 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
     """Returns the tiled TIFF made from the image file ``data`` of format ``kind``, or ``None`` if it fails a check.
 
-    ``rgb`` is the decoded image. The check fails if this project's reader or Pillow decodes different pixels from the
-    TIFF.
+    ``rgb`` is the decoded image. The check is that both this project's reader and Pillow decode the same pixels.
     """
     from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 
     pixels = np.asarray(rgb)
-    if kind not in _OFTEN_DRAWN:  # no limit for lossless WebP: at three quarters of a PNG, no tiles come near its size
+    if kind not in _OFTEN_DRAWN:  # no limit for lossless WebP: tiles never get nearly as small
         tiles = encode_tiled(pixels, pixels.size)
     elif can_tile(data, kind):
         tiles = encode_tiled(pixels, int(_MAX_GROWTH * len(data)) + 1024)
@@ -94,13 +92,13 @@ def _as_baseline(data: bytes) -> bytes | None:
 
 
 def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
-    """Makes the entry points of a stored image. Returns (``.mcu`` member, ``None``), or (``b""``, why there are none).
+    """Makes the entry points for a stored image. Returns (``.mcu`` member, ``None``), or (``b""``, why there are none).
 
     ``kind`` is the format of ``data``, the stored bytes.
     """
     if kind != "JPEG":
         return b"", "not a JPEG"
-    # Importing Numba takes a second, which commands that build nothing should not spend.
+    # Importing Numba takes a second, so commands that build nothing should not do it.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 
     try:

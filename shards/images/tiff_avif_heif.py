@@ -25,7 +25,7 @@ from shards.images.rejection import RejectedImage
 
 __all__ = ["TURNED_BACK", "StoredAvif", "StoredTiff", "heif_reader", "transform_orientation"]
 
-_SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # tags of a TIFF
+_SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # TIFF tags
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (256, 257, 258, 259, 266, 277, 284)
 
 _SAMPLE_FORMAT, _SIGNED = 339, 2
@@ -154,7 +154,7 @@ def _heif_class() -> type[ImageFile.ImageFile]:
 
 
 def transform_orientation(transforms: tuple[tuple[Any, ...], ...]) -> int:
-    """Returns the EXIF orientation, 1 … 8, that is equivalent to the boxes ``irot`` and ``imir`` of a HEIF combined.
+    """Returns the EXIF orientation, 1 … 8, that is equivalent to a HEIF's ``irot`` and ``imir`` boxes combined.
 
     ``transforms`` is pillow-heif's list, in the order in which libheif applies the boxes: ``("irot", degrees)`` rotates
     counter-clockwise, ``("imir", 1)`` swaps left and right, ``("imir", 0)`` swaps top and bottom. Other boxes

@@ -31,7 +31,7 @@ LEVELS = (9, 19)
 """zstd compression levels. The second level takes ten times as long as the first, and is tried only if the first does
 not compress enough."""
 
-_ALIGNMENT = 16  # TIFF requires multiples of it as sides of tiles
+_ALIGNMENT = 16  # TIFF requires tile sides to be multiples of this
 _ZSTD, _NO_PREDICTOR, _HORIZONTAL = 50000, 1, 2
 _SHORT, _LONG = 3, 4
 _HEAD = struct.Struct("<4sIH")  # byte order and version, offset of the directory, its entries
@@ -66,7 +66,7 @@ def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = 
     """Encodes (height, width, 3) uint8 pixels as a TIFF file.
 
     If all pixels are grey, one channel is stored. Each of the zstd ``levels`` is tried with and without the predictor,
-    until a file has at most ``wanted_bytes`` bytes. If none has, the smallest file is returned.
+    until a file has at most ``wanted_bytes`` bytes. If none does, the smallest file is returned.
     """
     if (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., :1]
@@ -138,7 +138,7 @@ def head_bytes(height: int, width: int) -> int:
 
 
 class TiledImage:
-    """An opened file that :func:`encode_tiled` wrote. Opening checks the directory and reads no tile.
+    """An opened file that :func:`encode_tiled` wrote. Opening checks the directory and does not read any tile.
 
     Safe to use from several threads. ``data`` may be any one-dimensional buffer of bytes. If it is a mapped file, only
     the pages of the directory and of the tiles that are read are loaded.
@@ -194,13 +194,13 @@ class TiledImage:
                 _copy(tile, self._predicted, *divmod(number, self._across), *window, out)
 
     def read_all(self) -> np.ndarray:
-        """The whole image, (height, width, 3) uint8."""
+        """Returns the whole image, (height, width, 3) uint8."""
         pixels = np.empty((self.height, self.width, 3), np.uint8)
         self.read(np.array([(0, 0, self.height, self.width)]), [pixels])
         return pixels
 
     def bytes_touched(self, windows: np.ndarray) -> int:
-        """Number of bytes that :meth:`read` reads from the file for ``windows``, (K, 4): top, left, height, width."""
+        """Returns how many bytes :meth:`read` reads from the file for ``windows``, (K, 4): top, left, height, width."""
         numbers = {number for window in windows.tolist() for number in self._touched(window)}
         listed = 8 * len(self._offsets) + _DIRECTORY_BYTES
         return listed + sum(int(self._lengths[number]) for number in numbers)

@@ -195,7 +195,7 @@ class ShardDataset:
 def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_store: bool) -> None:
     """Raises ``InputError`` if the manifest ``table`` names a shard that may lie outside the data set.
 
-    The names in ``dataset.json`` have been checked before. A local manifest may also name another file in the data
+    The names in ``dataset.json`` have already been checked. A local manifest may also name another file in the data
     set's folder, but not a path that leads out of it. In a store, only the shards that ``dataset.json`` names are
     allowed. The message calls the manifest ``shown``.
     """

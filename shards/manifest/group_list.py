@@ -63,8 +63,7 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """Returns a note for the user: how many images the list put into a group, and how many listed images were not
-        found.
+        """Returns a note for the user: how many images the list grouped, and how many listed images were not found.
 
         ``hashes`` holds the SHA-256 of each image's file. Listed images that are missing from it count as not found.
         """
@@ -113,7 +112,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def check_group_output(path: Path) -> None:
-    """Raises ``InputError`` if a list cannot be written to ``path``. Of existing files, only a list may be replaced."""
+    """Raises ``InputError`` if a list cannot be written to ``path``. Only existing lists may be replaced."""
     _require_suffix(path)
     is_csv = path.suffix.lower() == ".csv"
     check_output(path, starts_with(",".join(_COLUMNS)) if is_csv else is_parquet_with(_COLUMNS))

@@ -26,7 +26,7 @@ INFO_NAME = "dataset.json"
 
 
 class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """One tar of a data set. Its name must be safe and its digests well-formed.
+    """One tar in a data set. Its name must be safe and its digests well-formed.
 
     Tars and sidecars written by this project are in the data set's folder. Tars made elsewhere may be in other folders.
     """
@@ -56,7 +56,7 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SplitCounts(Struct, frozen=True, forbid_unknown_fields=True):
-    """Counts of the samples in a split."""
+    """Sample counts for a split."""
 
     samples: Count
     real: Count
@@ -82,9 +82,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """Side of the stored global views in pixels."""
     split_seed: Count
     split_shares: Mapping[str, int | Number]
-    """Maps each split to the share that the user set. If the source is a list with a ``split`` column, that column
-    overrides the shares. An integer is kept as an ``int``, because :attr:`build_id` depends on how each number is
-    written."""
+    """Maps each split to the share that the user set. A ``split`` column in a source list overrides the shares. An
+    integer stays an ``int``, because :attr:`build_id` depends on how each number is written."""
     samples_per_shard: Count
     num_samples: Count
     counts: Mapping[str, SplitCounts]
@@ -97,8 +96,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     stored_as: Mapping[str, Count] = {}
     """Maps each stored form (see ``shards.images.stored_form``) to the number of samples."""
     tiled: Mapping[str, TiledBytes] = {}
-    """Maps each source format (see ``shards.manifest.tiled_bytes``) to the size of its images before and after
-    tiling."""
+    """Maps each source format (see ``shards.manifest.tiled_bytes``) to its size before and after tiling."""
     equalised: str = ""
     """Description of what was done so that the files of both classes look alike; empty if nothing was done."""
     written_by: Mapping[str, str] = {}

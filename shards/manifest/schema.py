@@ -1,4 +1,4 @@
-"""The columns of a manifest, one row per sample, and the version of the format."""
+"""The columns of a manifest, one row per sample, and the format version."""
 
 from typing import Any
 
@@ -62,10 +62,10 @@ _NAME = pa.dictionary(pa.int32(), pa.string())
 
 SAMPLE_SCHEMA = pa.schema(
     [
-        # Six digits for the index of the shard, then six for the index of the sample in the shard.
+        # Six digits for the shard's index, then six for the sample's index in the shard.
         pa.field("sample_key", pa.string(), nullable=False),
-        # The first 64 bits of pixel_sha256, big-endian, two's complement: the identity of the
-        # picture. Files of equal pixels share it.
+        # The first 64 bits of pixel_sha256, big-endian, two's complement: the picture's
+        # identity. Files with equal pixels share it.
         pa.field("content_id", pa.int64(), nullable=False),
         pa.field("label", pa.int8(), nullable=False),  # 1 generated, 0 real
         pa.field("class_name", _NAME, nullable=False),

@@ -214,5 +214,5 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
 
 
 def _group_name(generator: str | None) -> str:
-    """Returns the name of the group of images made by ``generator``."""
+    """Returns the group name for images made by ``generator``."""
     return f"{CLASS_NAMES[1]}/{generator or UNNAMED}"

@@ -17,8 +17,8 @@ _BOTH = frozenset({"WEBP", "TIFF"})  # formats with a lossless and a lossy mode
 def tiled_bytes(table: pa.Table) -> dict[str, TiledBytes]:
     """Counts the images stored as tiled TIFFs, and adds up their sizes before and after, by source format.
 
-    ``table`` is a manifest. ``WEBP`` and ``TIFF`` have separate entries for lossless and lossy images. So do palette
-    images in PNG, BMP and TIFF, because they grow by a different factor than full-colour images.
+    ``table`` is a manifest. ``WEBP`` and ``TIFF`` have separate entries for lossless and lossy images. Palette images
+    in PNG, BMP and TIFF are counted separately too, because they grow by a different factor than full-colour images.
     """
     names = ("format", "mode", "lossless", "source_bytes", "image_length")
     tiled = table.filter(pc.equal(table.column("stored_as"), "tiled")).select(names)
