@@ -1,4 +1,4 @@
-"""Imports optional packages where they are used. If one is missing, the error message is one sentence."""
+"""Imports optional packages on use, with a one-sentence error message if one is missing."""
 
 import importlib
 import importlib.util

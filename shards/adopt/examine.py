@@ -166,7 +166,7 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
 
 
 def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
-    """Yields the rejections for a sample that was refused with ``error``.
+    """Yields the rejections to record for a sample that failed with ``error``.
 
     If no image could be chosen, there is one rejection per image in the sample. If an image was chosen, or the sample
     has no images, there is one rejection for the whole sample.

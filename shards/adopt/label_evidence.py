@@ -21,7 +21,7 @@ _MOST_SHOWN = 6
 
 @dataclass
 class LabelEvidence:
-    """Counts over the samples of one or more tars.
+    """Counts over the samples in one or more tars.
 
     Below, "the rule in force" is the label rule that this run uses.
     """

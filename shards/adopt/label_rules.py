@@ -50,7 +50,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """The label that a sample would have had under a rule other than the one in force."""
+    """The label that a sample would have under a rule other than the one in force."""
 
     rule: str
     label: int | None

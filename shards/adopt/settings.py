@@ -26,7 +26,7 @@ class IndexSettings:
     """How splits are assigned.
 
     - ``name``: by the name of each tar or its folders.
-    - Shares such as ``0.7,0.15,0.15``: at random.
+    - Shares such as ``0.7,0.15,0.15``: at random, in these proportions.
     - ``auto``: like ``name`` if every tar's name indicates a split; otherwise at random, with the default shares.
     """
     split_seed: Seed = 606

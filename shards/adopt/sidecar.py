@@ -61,8 +61,8 @@ class SidecarTask:
     def write(self, advance: Callable[[], object]) -> None:
         """Decodes the images, and writes the sidecar and its manifest.
 
-        ``advance()`` is called after every image; an exception that it raises stops the work. Raises ``OSError`` if the
-        files cannot be written, and ``InputError`` if the tar has changed.
+        ``advance()`` is called after every image; if it raises, the work stops. Raises ``OSError`` if the files cannot
+        be written, and ``InputError`` if the tar has changed.
         """
         rows: list[dict[str, Any]] = []
         rejected: list[Rejection] = []

@@ -20,7 +20,7 @@ SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
 
 @dataclass(frozen=True)
 class NamedTar:
-    """A tar made elsewhere, with the names by which it is known."""
+    """A tar made elsewhere, with its path and names."""
 
     path: Path
     name: str
@@ -46,8 +46,8 @@ def find_tars(paths: Sequence[Path]) -> list[Path]:
     """Returns the tars that ``paths`` refer to, sorted and without duplicates.
 
     A folder stands for all tars at any depth in it, except sidecars. A path that does not exist may be a glob pattern.
-    A tar reached through a symbolic link, as in a cache, keeps the name of the link. Raises ``InputError`` for a
-    compressed tar, or a path that does not refer to any tar.
+    A tar reached through a symbolic link, as in a cache, keeps the link's name. Raises ``InputError`` for a compressed
+    tar, or a path that does not refer to any tar.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -136,7 +136,7 @@ def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
 
 
 def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
-    """Returns the tars at ``paths``, each with its names in the data set folder ``out``."""
+    """Names the tars at ``paths`` for the data set in the folder ``out``."""
     above = Path(os.path.commonpath([path.parent for path in paths])) if paths else out
     stems = _stems(paths)
     return [

@@ -66,14 +66,14 @@ def build_dataset(
     rules: SourceRules | None = None,
     groups: Path | None = None,
 ) -> BuildReport:
-    """Builds the data set ``out`` from ``source``, or continues to build it after an interruption.
+    """Builds the data set ``out`` from ``source``, or resumes building it after an interruption.
 
     ``source`` is a path or URL that ``shards.sources.read`` can read; ``rules`` say how it is interpreted. ``groups``
     is the path of a group list (``shards.manifest.group_list``), whose groups are merged with the source's. ``out`` is
     a folder, or the URL of a store (``s3://…``, ``gs://…``). Only new files are written there, and each is complete
     when it appears. Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (one of
     ``ENGINES``) are. If ``progress`` is true, progress bars are shown on stderr. ``on_note`` is called with each note
-    of the report as soon as it is known; notes on the sources come before any image is read. If ``reject_unreadable``
+    in the report as soon as it is known; notes on the sources come before any image is read. If ``reject_unreadable``
     is true, files that the disk fails to deliver are left out.
 
     Raises ``InputError`` if an argument is wrong or the disk is full or read-only, and ``MachineTrouble`` for other

@@ -118,10 +118,10 @@ class Difference:
 def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
     """Computes every fact in ``FACT_NAMES`` for n images. Returns a mapping from fact to values, of shape (n,).
 
-    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the file's length), to an array of shape (n,). Names are
-    encoded as integers from 0. Numbers become float64, with -1 where the file does not state them. If a fact has many
-    different names, all rare ones share one code. Only the images selected by the mask ``among``, (n,) bool, decide
-    which names are rare; by default, all images do.
+    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the file's length), to an array of shape (n,). Values that
+    are names become integers from 0; if a fact can have many names, all rare ones share a code. Numeric values become
+    float64, with -1 where the file does not state them. Only the images selected by the mask ``among``, (n,) bool,
+    decide which names are rare; by default, all images do.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -192,7 +192,7 @@ class Classes:
             self.counts.append(len(sizes))
 
     def difference(self, name: str, values: Array) -> Difference:
-        """Measures how much the classes differ in the fact ``name``. The result is zero if all images are of one class.
+        """Measures how much the classes differ in the fact ``name``. The result is zero if all images are in one class.
 
         ``values``, of shape (n,), are the fact's values as returned by :func:`compared_facts`.
         """

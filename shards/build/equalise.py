@@ -163,7 +163,7 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 
 
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
-    """Rejects, in ``table``, the images that matching left out. Returns the result of equalising.
+    """Rejects the images in ``table`` that matching left out. Returns the result of equalising.
 
     ``rows`` are the row indices of these images. ``differing`` names the facts that were matched on; ``images`` is the
     number of images before matching.

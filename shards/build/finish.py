@@ -55,7 +55,7 @@ def is_finished(out: Path) -> bool:
 def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str], out: Path) -> DatasetInfo:
     """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``. All shards must be complete.
 
-    ``misnamed`` are files whose names are not valid UTF-8. Raises the errors of :func:`write_data_set`.
+    ``misnamed`` are files whose names are not valid UTF-8. Raises ``InputError`` as :func:`write_data_set` does.
     """
     manifests = [out / f"{shard.stem}.parquet" for shard in shards]
     paths, splits = (plan.table.column(name).to_pylist() for name in ("path", "split"))

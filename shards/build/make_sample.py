@@ -100,7 +100,7 @@ def build_sample(
 def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of a sample's ``.json`` member, taken from its manifest ``row``.
 
-    These are all columns except those that locate the sample or hold its checksums. The content id and hashes are
+    The fields are all columns except those that locate the sample or hold its checksums. The content id and hashes are
     hexadecimal. A field has the same type in all members: null is replaced by ``""``, 0 or ``False``, since readers
     such as Hugging Face's ``datasets`` infer column types from the first few samples.
     """

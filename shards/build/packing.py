@@ -1,6 +1,6 @@
 """Decides which samples share a shard, and in which order.
 
-The samples of a split are shuffled with a seed, and each shard holds only one image format. As a result, reading a
+The samples in a split are shuffled with a seed, and each shard holds only one image format. As a result, reading a
 shard sequentially already yields samples in random order, and needs only one decoder.
 """
 

@@ -42,7 +42,7 @@ _SETTINGS = b"settings"
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """The settings of a build, and the results of its first pass."""
+    """A build's settings, and the results of its first pass."""
 
     settings: BuildSettings
     written_by: dict[str, str]
@@ -152,7 +152,7 @@ def _require_known_words(table: pa.Table) -> None:
 
 
 def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
-    """Returns the shards that a build is to write. They depend only on ``plan``."""
+    """Returns the shards that a build must write. They depend only on ``plan``."""
     settings = plan.settings
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
     given = frozenset(row["split"] for row in taken)

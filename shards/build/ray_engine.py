@@ -102,7 +102,7 @@ def _cluster(workers: int) -> Iterator[Any]:
     """Context manager that joins a Ray cluster, or starts one on this machine, and yields the ``ray`` module.
 
     On exit, it disconnects from a cluster that it joined, and stops one that it started. If this process is already
-    connected to a cluster, that one is used and stays connected.
+    connected to a cluster, that connection is used and kept open.
     """
     try:
         import ray

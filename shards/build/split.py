@@ -31,7 +31,7 @@ class Splittable:
     group: str = ""
     """Name of the sample's group, ``""`` for none. All samples of a group go to the same split."""
     split: str = ""
-    """The split that the source assigns to the sample; ``""`` if it is to be drawn."""
+    """The split that the source assigns to the sample; ``""`` if it must be drawn."""
     name: str = ""
     """Name of the sample, used only in error messages."""
 

@@ -42,7 +42,7 @@ class Task(Protocol):
     def num_images(self) -> int: ...
 
     def write(self, advance: Callable[[], object]) -> None:
-        """Does the work. Calls ``advance()`` after every image; an exception from it stops the work."""
+        """Writes the shard. Calls ``advance()`` after every image; if that raises an exception, the work stops."""
 
 
 def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:

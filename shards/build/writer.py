@@ -65,7 +65,7 @@ class ShardTask:
 
     plan: ShardPlan
     files: SourceFiles
-    """Reads the source files."""
+    """The reader for the source files."""
     out: Path
     global_size: int
     keep_progressive: bool = False
@@ -90,7 +90,7 @@ class _NoSamples(Exception):
 
 
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
-    """Builds the shard for ``task``. ``advance()`` is called after every image; an exception from it stops the work.
+    """Builds the shard for ``task``. ``advance()`` is called after every image; if it raises, the work stops.
 
     Raises ``OSError`` if the files cannot be written, and ``InputError`` if a source has changed since the first pass.
     Raises ``MachineTrouble`` if the machine is at fault. Files appear whole or not at all.

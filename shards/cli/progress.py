@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 BAR_EVERY_S = 0.5
 LOG_EVERY_S = 30.0
-"""Seconds between two progress lines in a log file. One line per update of the bar would fill the file."""
+"""Seconds between progress lines in a log file. One line per bar update would fill the file."""
 
 LOOKS_BEFORE_NOTICE = 3
 """Number of inspections, one per second, in which a key of ``SIGNS`` must be found before its line is printed."""
@@ -86,7 +86,7 @@ def _files(frame: FrameType | None) -> Iterator[str]:
 
 
 class _LogFile:
-    """Writes each update of a progress bar on a separate line, for streams that are not terminals."""
+    """Writes each progress bar update on a separate line, for streams that are not terminals."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -33,7 +33,7 @@ __all__ = ["NotConvertible", "to_baseline"]
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
 MAX_PIXELS = 64_000_000
-"""Images with more pixels are not converted, because conversion holds several copies of the coefficients in memory."""
+"""Larger images are not converted, because conversion holds several copies of the coefficients in memory."""
 
 _METADATA_MARKER = re.compile(rb"\xff[\xe0-\xef\xfe]")
 

@@ -20,8 +20,8 @@ def channel_columns(pixels: int, sums: Sequence[int], squares: Sequence[int]) ->
     """Computes the values of ``CHANNEL_COLUMNS``. Returns a mapping from column to value.
 
     ``pixels`` is the number of pixels. For each channel, ``sums`` has the sum of its values, and ``squares`` the sum of
-    their squares. The standard deviation divides by the number of pixels, not by that number minus one. The standard
-    deviations of several images can therefore be pooled exactly.
+    their squares. The variance is divided by the number of pixels, not by that number minus one, so that the standard
+    deviations of several images can be pooled exactly.
     """
     columns = {}
     for channel, total, square in zip(CHANNELS, sums, squares, strict=True):

@@ -39,7 +39,7 @@ class StoredImage:
 
     data: bytes
     extension: str
-    """Extension of the member, without the dot."""
+    """Member extension, without the dot."""
     stored_as: str
     """``source``, ``baseline`` or ``tiled``."""
     entry_points: bytes

@@ -71,7 +71,7 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
     def load_end(self) -> None:
         """Replaces Pillow's method, which rotates the pixels. Reads the metadata before the file is closed.
 
-        Damaged metadata is ignored: it is no reason to reject an image whose pixels are intact.
+        Ignores damaged metadata, since the pixels may still be intact.
         """
         try:
             with quiet():
@@ -84,8 +84,8 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
     """Raises ``RejectedImage`` for a TIFF with separate planes that Pillow would misread.
 
-    Pillow would read planes of 16 bits as 8-bit values. In uncompressed planes with reversed bit order, it would leave
-    the bits reversed.
+    Pillow would read 16-bit planes as 8-bit values. In uncompressed planes with reversed bit order, it would leave the
+    bits reversed.
     """
     if max(tags.get(_BITS, (1,))) == 16:
         raise RejectedImage("unsupported_mode", "16-bit TIFF with separate planes")

@@ -79,13 +79,13 @@ class ShardDataset:
     def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
         """Returns the same data set with additional splits.
 
-        ``splits`` maps the name of each split to its row indices, int64, in the order in which they are to be read.
+        ``splits`` maps the name of each split to its row indices, int64, in the order in which to read them.
         """
         own_splits = {**self._own_splits, **splits}
         return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
 
     def forget_pages(self) -> None:
-        """Releases the memory occupied by pages of the manifest. They are read from the file again when next accessed.
+        """Releases the memory occupied by manifest pages. They are read from the file again when next accessed.
 
         Meant for code that reads every row only once.
         """
@@ -95,8 +95,8 @@ class ShardDataset:
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
         """Returns the column ``name`` as (codes (rows,) int32, names): row i has the value ``names[codes[i]]``.
 
-        A code of -1 means null. Raises ``InputError`` if the column does not hold names, that is, is not
-        dictionary-encoded.
+        A code of -1 means null. Raises ``InputError`` if the column is not dictionary-encoded, and so does not hold
+        names.
         """
         column = self._array(name)
         if not pa.types.is_dictionary(column.type):
@@ -126,8 +126,8 @@ class ShardDataset:
     def split_rows(self, split: str) -> np.ndarray:
         """Returns the row indices of a split, (n,) int64, ascending. ``"train+valid"`` selects several splits.
 
-        Splits added by :meth:`with_splits` keep the order that they were given. Raises ``InputError`` for an unknown
-        split; the message lists the splits.
+        Splits added by :meth:`with_splits` keep the row order that they were given. Raises ``InputError`` for an
+        unknown split; the message lists the splits.
         """
         if split in self._own_splits:
             return self._own_splits[split]

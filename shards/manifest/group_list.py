@@ -43,7 +43,7 @@ class GroupList:
 
     @property
     def digest(self) -> str:
-        """Digest of the contents, in hexadecimal. It does not depend on the order of the rows."""
+        """Digest of the contents, in hexadecimal. It does not depend on the row order."""
         rows = sorted((sha256.hex(), names) for sha256, names in self.groups.items())
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 

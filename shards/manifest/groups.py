@@ -34,8 +34,8 @@ def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_
     ``given`` holds the previous group of each item, or ``""`` if it had none. ``ties`` has a collection of values for
     each item; items with a value in common are tied. A string among these values also ties the item to the previous
     group of that name. A merged group takes the alphabetically first name among its items' previous groups. If they had
-    none, it takes the first among their ``new_names``. The result therefore does not depend on the order of the items.
-    An item without a previous group and without ties forms a group of its own, named by its new name.
+    none, it takes the first among their ``new_names``. The result therefore does not depend on the item order. An item
+    without a previous group and without ties forms a group of its own, named by its new name.
     """
     roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
     named: dict[int, tuple[bool, str]] = {}

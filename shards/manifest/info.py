@@ -114,8 +114,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     def build_id(self) -> str:
         """Identity of the build, in hexadecimal.
 
-        ``samples.arrow`` holds the same identity, so that opening a data set can check, without hashing a file, whether
-        description and manifest belong together.
+        ``samples.arrow`` holds it too, so that opening a data set can check that description and manifest belong
+        together, without hashing a file.
         """
         shards = [[shard.name, shard.sha256, shard.sidecar_sha256] for shard in self.shards]
         build = [self.split_seed, sorted(self.split_shares.items()), shards]

@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
-"""Version of the format. It is stored in ``dataset.json``, in every manifest and in the plans of builds and indexes.
+"""Format version. It is stored in ``dataset.json``, in every manifest and in the plans of builds and indexes.
 
 Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own. The
-versions of this format are:
+format versions are:
 
 1: ``content_id`` computed from the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
 2: ``content_id`` computed from the pixels, no nulls, each field has the same type in all ``.json`` members
@@ -45,7 +45,7 @@ REJECTED_NAME = "rejected.parquet"
 """Name of the file in a data set that lists the rejected images, with the reasons."""
 
 BUILD_ID = b"build_id"
-"""Key in the metadata of ``samples.arrow``. Its value is the ``build_id`` of the ``dataset.json`` beside the file."""
+"""Key in the metadata of ``samples.arrow``. Its value is the ``build_id`` of the accompanying ``dataset.json``."""
 
 TRAIN, VALID, TEST, CALIBRATION = "train", "valid", "test", "calibration"
 SPLITS = (TRAIN, VALID, TEST, CALIBRATION)

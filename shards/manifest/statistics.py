@@ -1,7 +1,7 @@
 """Computes statistics of a data set from its manifest and list of rejects: counts, sizes, formats and channels.
 
-There are statistics for each class, and for each generator of the generated class. A million samples take seconds,
-because everything that needs pixels was computed when the shards were built.
+Statistics are given for each class and each generator. A million samples take seconds, because everything that needs
+pixels was computed when the shards were built.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from shards.manifest.schema import CLASS_NAMES, REJECTED_NAME
 __all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "DataStatistics", "GroupStatistics", "data_statistics"]
 
 UNNAMED = "(unnamed)"
-"""Name shown for a generator that is not known."""
+"""Name shown for an unknown generator."""
 HISTOGRAM_EDGES = {
     "megapixels": [0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 200.0],
     "aspect_ratio": [0.0, 0.25, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 4.0, 1e9],
