@@ -57,8 +57,7 @@ class ExaminedTar:
     folded: str = ""
     """Name of the first image left out because several images share a key; ``""`` if there is none."""
     folders: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Maps each folder in the tar, as a tuple of names, to its number of images. Subfolders count separately; skipped
-    folders are omitted."""
+    """Maps each folder that is not skipped, as a tuple of names, to the number of images directly in it."""
     keys: set[str] = field(default_factory=set)
     """Keys of the samples whose images were accepted. Filled only if labels come from a list."""
 

@@ -43,7 +43,7 @@ class IndexSettings:
     last_dot: bool = False
     """Whether keys end at the last dot of a name. WebDataset ends them at the first."""
     global_size: GlobalSize = 224
-    """Side of the stored global views in pixels; models are trained at this size."""
+    """Side length of the stored global views, in pixels; models are trained at this size."""
     note: str = ""
     """What everyone who reads a verdict must know about the data (see ``shards.manifest.note``). May be empty."""
 

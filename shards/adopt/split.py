@@ -20,7 +20,7 @@ __all__ = ["draw_splits", "given_splits", "join_groups"]
 def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
     """Merges the groups of all images with those in a group list. Returns a note for the user.
 
-    Raises ``InputError`` if the list names none of the images.
+    Raises ``InputError`` if the list does not name any of the images.
     """
     sources = [image.source for e in examined for image in e.images]
     hashes = [source.sha256 for source in sources]

@@ -163,7 +163,7 @@ def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
     """Returns a list with one note for the user if the train images are to be divided further, and otherwise ``[]``.
 
     They are divided further if the source assigns every image to a split, some of them to train, and none to some split
-    whose share is above zero. The missing splits are then drawn from the train images.
+    whose share is above zero. The missing splits are then filled with random train images.
     """
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)

@@ -1,6 +1,6 @@
 """The first pass over the images: reads every file once, to find its hash and format.
 
-The split depends on the contents of all files, so it is drawn after this pass.
+The split depends on the contents of all files, so it is made after this pass.
 """
 
 import hashlib
@@ -154,6 +154,6 @@ def _place(split: str) -> int:
 
 
 def _again(state: FileState, reason: str) -> FileState:
-    """Returns ``state`` as rejected for ``reason``. The detail shows the start of the duplicates' SHA-256."""
+    """Returns a copy of ``state``, rejected for ``reason``. The detail shows the start of the duplicates' SHA-256."""
     detail = f"SHA-256 {state.sha256.hex()[:16]}…"
     return FileState(state.num_bytes, state.mtime_ns, state.sha256, reason=reason, detail=detail)

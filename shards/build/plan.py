@@ -156,7 +156,7 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
     settings = plan.settings
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
     given = frozenset(row["split"] for row in taken)
-    again = bool(missing_splits(given, settings.split_shares))  # draw missing splits from the train images
+    again = bool(missing_splits(given, settings.split_shares))  # fill missing splits with train images
     splits = assign_splits(
         [Splittable(r["sha256"], r["label"], r["group"], r["split"], r["path"]) for r in taken],
         settings.split_shares,

@@ -35,7 +35,7 @@ class BuildSettings:
     samples_per_shard: Annotated[int, Meta(ge=1, le=999_999)] = 1000  # a key has six digits for the place in the shard
     """Samples per tar. 1,000 photographs of 1 MB make a tar of about 1 GB."""
     global_size: GlobalSize = 224
-    """Side of the stored global views in pixels. Models trained on the data set take global views of this size."""
+    """Side length of the stored global views, in pixels. Models trained on the data set take views of this size."""
     lossless: Lossless = "tile"
     """How to store lossless images. ``tile``: as tiled TIFFs with the same pixels; reading a crop is then between 5
     times (at 1 megapixel) and 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: unchanged, for programs that

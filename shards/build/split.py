@@ -31,7 +31,7 @@ class Splittable:
     group: str = ""
     """Name of the sample's group, ``""`` for none. All samples of a group go to the same split."""
     split: str = ""
-    """The split that the source assigns to the sample; ``""`` if it must be drawn."""
+    """The split that the source assigns to the sample; ``""`` if there is none."""
     name: str = ""
     """Name of the sample, used only in error messages."""
 
@@ -63,7 +63,7 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
-    """Returns the splits that must be drawn from the train images: those with a share but no images in the source.
+    """Returns the splits to be filled with train images: those with a share but no images in the source.
 
     ``given`` holds the splits that the source assigns to images, including ``""`` if some images have none. The result
     is empty unless every image has an assigned split and some are in train.
@@ -83,10 +83,10 @@ def assign_splits(
     """Returns the split of each sample, in the order of ``samples``.
 
     If the source assigns a split to a sample, that split applies to the sample's whole group. The group's samples then
-    count towards the split's share. No samples are drawn into the splits in ``closed``; all samples outside them are
-    divided among the other splits in proportion to their shares. Samples that the source assigns to the split ``again``
-    are drawn as if they had no split. Raises ``InputError`` if the source assigns different splits to samples in one
-    group or with equal content.
+    count towards the split's share. No further samples are assigned to the splits in ``closed``; all samples outside
+    them are divided among the other splits in proportion to their shares. Samples that the source assigns to the split
+    ``again`` are reassigned as if they had no split. Raises ``InputError`` if the source assigns different splits to
+    samples in one group or with equal content.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}

@@ -127,7 +127,7 @@ def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
 
 @contextmanager
 def guarded_streams() -> Iterator[Output]:
-    """Context manager for a whole command: printing raises no error except ``BrokenPipeError`` from stdout.
+    """Context manager for a whole command: printing raises no errors except ``BrokenPipeError`` from stdout.
 
     Yields the ``Output`` for stdout. Flushes stderr at the end.
     """

@@ -49,7 +49,7 @@ TURNED_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
 
 
 class StoredTiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF file, opened without applying its orientation, so that pixels and tags are those in the file."""
+    """A TIFF file, opened without applying its orientation, so that pixels and tags are as stored."""
 
     def _setup(self) -> None:
         tags = self.tag_v2

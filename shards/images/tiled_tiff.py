@@ -24,7 +24,7 @@ from shards.jpeg.kernel_cache import cached
 __all__ = ["BadTiles", "TiledImage", "encode_tiled", "head_bytes"]
 
 TILE_SIZE = 128
-"""Side of a tile in pixels. Smaller tiles compress worse; with larger ones, a crop decodes more pixels."""
+"""Side length of a tile, in pixels. Smaller tiles compress worse; with larger ones, a crop decodes more pixels."""
 
 MAX_TILE_SIZE = 1024
 LEVELS = (9, 19)

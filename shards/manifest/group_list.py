@@ -52,7 +52,7 @@ class GroupList:
 
         ``hashes`` holds the SHA-256 of each image's file, and ``given`` the existing group of each image. In ``given``
         and in the result, ``""`` means no group. Equal names denote the same group, both in ``given`` and in the list.
-        Raises ``InputError`` if the list contains none of the images.
+        Raises ``InputError`` if the list does not contain any of the images.
         """
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):

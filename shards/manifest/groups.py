@@ -35,7 +35,7 @@ def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_
     each item; items with a value in common are tied. A string among these values also ties the item to the previous
     group of that name. A merged group takes the alphabetically first name among its items' previous groups. If they had
     none, it takes the first among their ``new_names``. The result therefore does not depend on the item order. An item
-    without a previous group and without ties forms a group of its own, named by its new name.
+    without a previous group and without ties forms its own group, named by its new name.
     """
     roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
     named: dict[int, tuple[bool, str]] = {}

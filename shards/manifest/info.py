@@ -79,7 +79,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of ``dataset.json``."""
 
     global_size: Count
-    """Side of the stored global views in pixels."""
+    """Side length of the stored global views, in pixels."""
     split_seed: Count
     split_shares: Mapping[str, int | Number]
     """Maps each split to the share that the user set. A ``split`` column in a source list overrides the shares. An

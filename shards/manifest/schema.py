@@ -30,8 +30,8 @@ __all__ = [
 FORMAT_VERSION = 2
 """Format version. It is stored in ``dataset.json``, in every manifest and in the plans of builds and indexes.
 
-Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own. The
-format versions are:
+Readers refuse versions that they do not know (:func:`require_format`). Entry points have their own versions. The format
+versions are:
 
 1: ``content_id`` computed from the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
 2: ``content_id`` computed from the pixels, no nulls, each field has the same type in all ``.json`` members

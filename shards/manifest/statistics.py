@@ -91,8 +91,8 @@ class DataStatistics(TypedDict):
     rejected: dict[str, int]
     """Maps each reason to the number of images rejected for it."""
     rejected_by_group: dict[str, dict[str, int]]
-    """Maps each group to its number of rejected images by reason. The groups are those in ``groups``, plus "unknown"
-    for images whose class is not known."""
+    """Maps each group to a mapping from reason to number of rejected images. The groups are those in ``groups``, plus
+    "unknown" for images whose class is not known."""
     groups: dict[str, GroupStatistics]
     """Maps each group to statistics of its images. The groups are "real", "generated" and one "generated/<generator>"
     per generator. Groups without images are left out."""
