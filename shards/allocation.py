@@ -1,10 +1,10 @@
 """Makes the allocator keep freed memory, because decoding the next image needs about as much again.
 
 By default, glibc uses ``mmap`` for every block of several megabytes, such as a decoded image, and returns it to the
-kernel as soon as it is freed. The heaps of threads are trimmed as well. With images of one megapixel, this cost 4,800
-page faults per image and a third of the CPU time of loading WebP and AVIF (docs/LOG.md, 2026-11-29). A thread's heap is
-limited to 64 MB, too little for two images of eight megapixels, and is returned entirely once it is empty. Therefore,
-all threads are made to share the main heap of the process, which has no such limit.
+kernel as soon as it is freed. Thread heaps are trimmed as well. With one-megapixel images, this cost 4,800 page faults
+per image and a third of the CPU time spent loading WebP and AVIF (docs/LOG.md, 2026-11-29). A thread's heap is limited
+to 64 MB, too little for two eight-megapixel images, and is returned entirely once it is empty. Therefore, all threads
+are made to share the process's main heap, which has no such limit.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 KEPT_BYTES = 256 << 20
 """glibc keeps at most this many bytes of freed memory at the end of a heap, and returns the rest to the kernel."""
 MMAP_BYTES = 32 << 20
-"""glibc maps each block of at least this many bytes separately. It allows no higher threshold."""
+"""glibc maps each block of at least this many bytes separately. It does not allow a higher threshold."""
 _SMALL = 1 << 16
 _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES")
 

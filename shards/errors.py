@@ -1,4 +1,4 @@
-"""Defines the two exceptions that end a command with a one-sentence message: a user's mistake and a machine fault.
+"""Defines the exceptions that end a command with a one-sentence message, for user mistakes and machine faults.
 
 An image, a tar or a list is reported as bad only if its own contents are at fault. If the machine runs out of memory,
 file descriptors or disk space, the file being read may be perfectly sound. The command then ends with a message that
@@ -39,14 +39,14 @@ _CAUSES = {
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EROFS: "the file system is read-only: make it writable",
 }
-"""Error number → text that names the cause and says what to do."""
+"""Maps each error number to text that names the cause and says what to do."""
 
 _PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO})
 """Error numbers of a failing disk or network file system, after which a retry may succeed."""
 
 
 class MachineTrouble(Exception):
-    """A fault of the machine rather than of a file or the user. The message is one sentence that says what to do.
+    """A machine fault, as opposed to a bad file or a user's mistake. The message is one sentence that says what to do.
 
     Derives from neither ``OSError`` nor ``InputError``, so handlers for bad files do not catch it.
     """
@@ -71,7 +71,7 @@ def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
 def trouble_of(error: BaseException, what: object = "") -> MachineTrouble | None:
     """Converts ``error`` to ``MachineTrouble`` if the machine is at fault. Returns ``None`` for any other error.
 
-    ``what`` names what was being processed. If it is empty, the message names the file given in ``error``, if any.
+    ``what`` names the item being processed. If it is empty, the message names the file given in ``error``, if any.
     """
     if isinstance(error, MachineTrouble):
         return error

@@ -1,4 +1,4 @@
-"""Imports optional packages where they are used. If one is missing, the error message is one sentence."""
+"""Imports optional packages on use, with a one-sentence error message if one is missing."""
 
 import importlib
 import importlib.util
@@ -12,7 +12,7 @@ __all__ = ["is_installed", "optional", "require_installed", "required"]
 
 @cache
 def optional(name: str) -> ModuleType | None:
-    """The module ``name``, or ``None`` if it cannot be imported."""
+    """Returns the module ``name``, or ``None`` if it cannot be imported."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -39,7 +39,7 @@ def is_installed(name: str) -> bool:
 
 
 def require_installed(name: str, purpose: str) -> None:
-    """Raises the ``InputError`` of :func:`required` if no module ``name`` is installed. Does not import the module.
+    """Raises ``InputError``, as :func:`required` does, if no module ``name`` is installed. Does not import the module.
 
     Commands call this before they start any work.
     """

@@ -44,13 +44,13 @@ def as_flag(name: str, value: Any) -> tuple[str, str]:
 
 @cache
 def _declared(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns two mappings, field → annotation: one with limits, one without."""
+    """Returns two mappings from field to annotation: one with limits, one without."""
     return get_type_hints(kind, include_extras=True), field_types(kind)
 
 
 @cache
 def field_types(kind: type) -> dict[str, Any]:
-    """Returns field → annotation without limits. The mapping is cached and shared by all callers: do not modify it."""
+    """Maps each field to its annotation, without limits. The mapping is cached and shared: do not modify it."""
     return get_type_hints(kind)
 
 
@@ -114,7 +114,7 @@ def describe_type(annotation: Any) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """The values of a boolean, a literal or a union of these, as text; empty for any other annotation."""
+    """Returns the values of a boolean, a literal or a union of these, as text; ``[]`` for any other annotation."""
     if annotation is bool:
         return ["true", "false"]
     if get_origin(annotation) is Literal:

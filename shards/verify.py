@@ -44,7 +44,7 @@ CHECKS = {
     "global_view": "each stored global view equals one computed again, and has its CRC-32",
     "entry_points": "the entry points of each JPEG equal those computed again, and have their CRC-32",
 }
-"""Name of a check → what is true of the data set if the check has no findings."""
+"""Maps each check to what is true of the data set if the check has no findings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Finding:
 def verify_dataset(dataset: ShardDataset, threads: int, advance: Callable[[int], object]) -> list[Finding]:
     """Runs all checks in ``CHECKS``; ``advance(n)`` is called after every ``n`` samples.
 
-    Reads all shards and decodes all images. Returns the findings in the order of the shards.
+    Reads all shards and decodes all images. Returns the findings, ordered by shard.
     """
     findings = list(_check_counts(dataset))
     shards = dataset.table.column("shard").combine_chunks()

@@ -1,1 +1,1 @@
-"""Makes data sets from tars that were made elsewhere: reads their labels, assigns splits, writes sidecars."""
+"""Turns tars made elsewhere into data sets: reads their labels, assigns splits, and writes sidecars."""

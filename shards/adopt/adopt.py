@@ -1,9 +1,9 @@
-"""Makes a data set from plain WebDataset tars that were made elsewhere, without rewriting them.
+"""Turns plain WebDataset tars made elsewhere into a data set, without rewriting them.
 
 tars ──examine──▶ images with labels ──split──▶ tasks ──workers──▶ sidecar tar, parquet per tar
                                                  ──finish──▶ samples.arrow, dataset.json
 
-The folder of the data set may be the one that holds the tars, since only new files are written.
+The data set may share a folder with the tars, since only new files are written.
 """
 
 import json
@@ -48,11 +48,10 @@ def index_tars(
 ) -> BuildReport:
     """Indexes the tars in ``paths`` as one data set in ``out``, with one sidecar per tar.
 
-    Each path is a tar or a folder of tars. If ``out`` is ``None``, the data set is written into the only path, if that
-    is a folder, and otherwise into the folder that holds all the tars. An interrupted run continues when the function
-    is called again. ``groups`` is the path of a group list (see ``shards.manifest.group_list``), whose groups are
-    merged with those of the samples. Raises ``InputError`` for invalid arguments, for a file that is not a tar, or if
-    ``out`` cannot be written.
+    Each path is a tar or a folder of tars. ``out`` defaults to the folder in ``paths`` if that is the only path, and
+    otherwise to the folder that holds all the tars. Calling the function again continues an interrupted run. ``groups``
+    is the path of a group list (see ``shards.manifest.group_list``), whose groups are merged with the samples' own
+    groups. Raises ``InputError`` if an argument is invalid, a file is not a tar, or ``out`` cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
@@ -107,9 +106,10 @@ def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | Non
 
 
 def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
-    """Whether a run with this plan was already begun in ``out``.
+    """Whether a run with this plan has already begun in ``out``.
 
-    Raises ``InputError`` if a run with another plan was begun there, or if a user's file would be overwritten.
+    Raises ``InputError`` if a run with a different plan was begun there, or if one of the user's files would be
+    overwritten.
     """
     try:
         before = read_json(out / PLAN_NAME)
@@ -137,12 +137,12 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
 
 
 def _final_names(tars: list[NamedTar]) -> set[str]:
-    """Returns the names of all files that a data set of ``tars`` may consist of, other than the tars themselves."""
+    """Returns the names of all files that a data set made from ``tars`` may contain, except the tars themselves."""
     return {*_OURS, *(f"{tar.stem}{end}" for tar in tars for end in SIDECAR_ENDS)}
 
 
 def _is_done(task: SidecarTask) -> bool:
-    """Whether the sidecar of a task is complete and was made from the current contents of the tar."""
+    """Whether the task's sidecar is complete and was made from the tar's current contents."""
     if not task.manifest.exists():
         return False
     info = read_record(task.manifest).info

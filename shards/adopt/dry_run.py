@@ -1,4 +1,4 @@
-"""``glass index --dry-run``: tells the user how tars made elsewhere were understood, before anything is written."""
+"""Implements ``glass index --dry-run``: shows how tars made elsewhere are interpreted, without writing anything."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ def describe_tars(
     The lines give:
 
     - the number of images in each class;
-    - the label rule in force, and the meaning of its values;
+    - the label rule in use, and what its values mean;
     - the tars, generators, splits and formats;
-    - the images that are left out, with reasons.
+    - the images that are left out, with the reasons.
 
     Raises ``InputError`` for any tars or settings that :func:`shards.adopt.adopt.index_tars` would refuse before
     writing anything.
@@ -88,7 +88,7 @@ def _by_number(counts: Counter[str]) -> dict[str, int]:
 
 
 def _left_out(understood: UnderstoodTars) -> list[str]:
-    """Returns lines about the images left out, with an example for each reason, and then the notes on the contents."""
+    """Returns lines about the images left out, with one example per reason, followed by notes on the tars' contents."""
     reasons = in_order(Counter(rejection.reason for rejection in understood.rejected))
     example = {rejection.reason: rejection.source_path for rejection in reversed(understood.rejected)}
     lines = [

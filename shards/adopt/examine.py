@@ -1,4 +1,4 @@
-"""The first pass over a tar made elsewhere: finds its images and describes each of them."""
+"""The first pass over a tar made elsewhere: finds and describes its images."""
 
 import hashlib
 import mmap
@@ -48,23 +48,23 @@ class ExaminedTar:
     rejected: list[Rejection] = field(default_factory=list)
     num_samples: int = 0
     passed_over: int = 0
-    """Number of files that belong to no sample."""
+    """Number of files that do not belong to any sample."""
     unread: list[str] = field(default_factory=list)
-    """Notes on faults at the end of the tar, see ``shards.adopt.listing.TarListing``."""
+    """Notes on faults at the end of the tar (see ``shards.adopt.listing.TarListing``)."""
     evidence: LabelEvidence = field(default_factory=LabelEvidence)
     further: Counter[str] = field(default_factory=Counter)
-    """Extension → number of images left out because another image was chosen for their sample."""
+    """Maps each extension to the number of images left out because another image was chosen for their sample."""
     folded: str = ""
-    """Name of the first image that was left out because several images share a key; ``""`` if there is none."""
+    """Name of the first image left out because several images share a key; ``""`` if there is none."""
     folders: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Folder in the tar, as a tuple of names → number of images directly in it. Skipped folders are not counted."""
+    """Maps each folder that is not skipped, as a tuple of names, to the number of images directly in it."""
     keys: set[str] = field(default_factory=set)
     """Keys of the samples whose images were accepted. Filled only if labels come from a list."""
 
 
 @contextmanager
 def mapped_tar(path: Path) -> Iterator[mmap.mmap]:
-    """Context manager: yields the bytes of a tar as a memory map. Raises ``InputError`` if it cannot be read."""
+    """Context manager that yields a tar as a memory map. Raises ``InputError`` if the tar cannot be read."""
     try:
         with read_or_end(path, lambda: map_regular(path)) as data:
             yield data
@@ -81,7 +81,7 @@ def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:
 
 
 def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules:
-    """Chooses the rules by looking at the first samples, see :class:`shards.adopt.label_guess.RuleChoice`.
+    """Chooses the rules by looking at the first samples (see :class:`shards.adopt.label_guess.RuleChoice`).
 
     Raises ``InputError`` if no sample has an image, or if ``RuleChoice`` raises it.
     """
@@ -110,7 +110,7 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
 
 
 def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
-    """Returns the member that is the sample's image: the one whose extension comes first in ``image_ext``.
+    """Returns the member to use as the sample's image: the one whose extension comes first in ``image_ext``.
 
     If ``image_ext`` is empty, returns the only member with a known image extension, and raises ``InputError`` if there
     are several. Raises ``RejectedImage`` if there is no such member.
@@ -134,7 +134,7 @@ def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
 
 
 def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> ExaminedTar:
-    """Reads a tar once, and determines the image, the SHA-256 and the label of every sample.
+    """Reads a tar once to find each sample's image and label, and to hash each image with SHA-256.
 
     Raises ``InputError`` if the file is not a tar, or if a label means neither real nor generated.
     """
@@ -165,10 +165,10 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
 
 
 def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
-    """Yields the rejections of a sample that could not be accepted because of ``error``.
+    """Yields the rejections to record for a sample that failed with ``error``.
 
-    If no image could be chosen, there is one rejection for each image of the sample. If an image was chosen, or the
-    sample has no images, there is one rejection for the sample as a whole.
+    If no image could be chosen, there is one rejection per image in the sample. If an image was chosen, or the sample
+    has no images, there is one rejection for the whole sample.
     """
     names = [sample.key]
     if error.reason in ("shared_key", "no_image"):

@@ -1,4 +1,4 @@
-"""Reads lists that give labels by sample key: ``key,label[,tar,generator,group,split]`` in CSV or Parquet."""
+"""Reads lists that map sample keys to labels: ``key,label[,tar,generator,group,split]``, in CSV or Parquet."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ class KeyList:
 
     path: Path = Path()
     rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
-    """(value of the column ``tar``, or ``""`` for any tar; key) → row."""
+    """Maps each (tar, key) to its row. ``tar`` is the value in the ``tar`` column; ``""`` means any tar."""
 
     def row(self, key: str, names: Sequence[str]) -> Row:
         """Returns the row for the sample with this key, or an empty row if there is none.
@@ -43,12 +43,12 @@ class KeyList:
         return {}
 
     def names_of(self, tar: NamedTar) -> list[str]:
-        """Returns the values of the column ``tar`` that refer to this tar, followed by ``""``, which means any tar."""
+        """Returns the values in the ``tar`` column that refer to this tar, followed by ``""``, which means any tar."""
         listed = {name for name, _ in self.rows}
         return [name for name in tar.known_as if name in listed] + [""]
 
     def require_clear(self, tars: Sequence[NamedTar]) -> None:
-        """Raises ``InputError`` if a value of the column ``tar`` could refer to more than one of ``tars``."""
+        """Raises ``InputError`` if a value in the ``tar`` column could refer to more than one of ``tars``."""
         known: dict[str, list[str]] = {}
         for tar in tars:
             for name in set(tar.known_as):

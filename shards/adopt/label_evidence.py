@@ -1,8 +1,8 @@
-"""Counts the values from which labels were read, in order to show them to the user and to detect swapped labels.
+"""Counts the values that labels were read from, to show them to the user and to detect swapped labels.
 
 A ``.cls`` member holds a number. A program that numbers class folders alphabetically writes 0 for ``fake`` and 1 for
 ``real``. The number alone does not show which class is ``real``, but other text often does: a word in the ``.json``
-member, a folder name, or the name of the tar.
+member, a folder name, or the tar's name.
 """
 
 from collections import Counter
@@ -21,22 +21,22 @@ _MOST_SHOWN = 6
 
 @dataclass
 class LabelEvidence:
-    """Counts over the samples of one or more tars.
+    """Counts over the samples in one or more tars.
 
-    In the descriptions of its fields, "the rule in force" is the label rule in use for this run.
+    Below, "the rule in force" is the label rule that this run uses.
     """
 
     labels: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """(text, label read from it) → number of samples."""
+    """Maps (text, label read from it) to the number of samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
-    """(another rule, ``Hint.certain``, label by that rule, label by the rule in force) → number of samples."""
+    """Maps (other rule, ``Hint.certain``, label by that rule, label by the rule in force) to the number of samples."""
     vague: Counter[str] = field(default_factory=Counter)
-    """Rule other than the one in force → number of samples for which its hint is not ``Hint.plain``."""
+    """Maps each rule other than the one in force to the number of samples for which its hint is not ``Hint.plain``."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
-    """(another rule, ``Hint.certain``) → the first sample for which that rule and the rule in force disagree."""
+    """Maps (other rule, ``Hint.certain``) to the first sample for which that rule and the rule in force disagree."""
 
     def add(self, where: str, described: Description, hints: Iterable[Hint]) -> None:
-        """Adds a sample to the counts. ``where`` is how messages refer to it."""
+        """Adds a sample to the counts. ``where`` identifies it in messages."""
         self.labels[described.text.lower()[:40], described.label] += 1
         for hint in hints:
             self.hints[hint.rule, hint.certain, hint.label, described.label] += 1
@@ -45,7 +45,7 @@ class LabelEvidence:
                 self.examples.setdefault((hint.rule, hint.certain), where)
 
     def join(self, other: "LabelEvidence") -> None:
-        """Adds the counts of another tar."""
+        """Adds the counts from another tar."""
         self.labels.update(other.labels)
         self.hints.update(other.hints)
         self.vague.update(other.vague)
@@ -53,7 +53,7 @@ class LabelEvidence:
             self.examples.setdefault(kind, where)
 
     def meaning(self, rules: LabelRules) -> str:
-        """Returns text for the user such as "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 =
+        """Returns text for the user, such as "labels by cls: '0' = real (30), '1' = generated (9); 0 = real, 1 =
         generated"."""
         by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
         shown = [
@@ -66,7 +66,7 @@ class LabelEvidence:
     def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
         """Returns one note for each rule that disagrees with the rule in force.
 
-        If the user chose the rule in force (``asked_for``), never raises. Otherwise raises ``InputError`` if an
+        Never raises if the user chose the rule in force (``asked_for``). Otherwise raises ``InputError`` if an
         unambiguous word for a class contradicts a label, or if another rule gives the opposite label for every sample.
         """
         notes = []
@@ -88,10 +88,11 @@ class LabelEvidence:
         return notes
 
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
-        """Compares ``rule`` with the rule in force. Returns (differing samples, agreeing samples, whether labels are
-        swapped).
+        """Returns (number of samples in which ``rule`` and the rule in force differ, number in which they agree,
+        whether labels are swapped).
 
-        If the rule reads any value that is not a label, its other values prove nothing, so returns ``(0, 0, False)``.
+        If the rule reads any value that is not a label, its other values prove nothing, and ``(0, 0, False)`` is
+        returned.
         """
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

@@ -1,4 +1,4 @@
-"""Chooses the rules for labelling the samples of tars: those that the user gave, or else those that fit best."""
+"""Chooses the rules for labelling samples in tars: those given by the user or, failing that, those that fit best."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ __all__ = ["RuleChoice"]
 
 _GUESSED = (*MEMBER_RULES, "folder", "tar")
 _LOOKED_AT = 100
-"""Maximum number of samples on which the choice of rules is based. Samples without an image are not counted."""
+"""Maximum number of samples to look at before choosing the rules. Samples without an image are not counted."""
 
 
 class RuleChoice:
@@ -26,7 +26,7 @@ class RuleChoice:
     def __init__(
         self, label_from: str | None, generator_from: str | None, group_from: str | None, words: LabelWords
     ) -> None:
-        """Raises ``InputError`` for an unknown rule and for a list that cannot be read."""
+        """Raises ``InputError`` for an unknown rule or a list that cannot be read."""
         self._generator, self._group, self._words = generator_from, group_from, words
         self._listed, self._label = KeyList(), label_from
         if label_from is not None and label_from.lower().endswith((".csv", ".parquet")):
@@ -66,7 +66,7 @@ class RuleChoice:
                     self._votes[weight][rule] += 1
 
     def rules(self) -> LabelRules:
-        """The chosen rules. Raises ``InputError`` if no rule finds a label."""
+        """Returns the chosen rules. Raises ``InputError`` if no rule finds a label."""
         label = self._label
         if label is None:
             votes = self._votes[2] or self._votes[1]

@@ -5,7 +5,7 @@ A rule names the place from which a value is read:
 - ``cls`` and ``txt``: the member with this extension.
 - ``json:KEY``: a field of the ``.json`` member, possibly nested (``json:meta.model``).
 - ``folder``: the folders in the member's path.
-- ``tar``: the name of the tar or of one of its folders.
+- ``tar``: the name of the tar or one of its folders.
 - ``list``: the row with the sample's key in a CSV or Parquet list.
 """
 
@@ -37,34 +37,34 @@ MEMBER_RULES = ("cls", *(f"json:{key}" for key in JSON_LABEL_KEYS))
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Label, generator, group and split of a sample."""
+    """A sample's label, generator, group and split."""
 
     label: int
     generator: str
     group: str
     split: str
-    """The split that a list gives, or ``""``."""
+    """The split given by a list; ``""`` if there is none."""
     text: str
     """The text from which the label was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """The label that a sample would have had under a rule other than the one in force."""
+    """The label that a sample would have under a rule other than the one in force."""
 
     rule: str
     label: int | None
     """The label, or ``None`` if the value that the rule reads is not a label."""
     certain: bool
     """Whether the value was read from a member and unambiguously denotes a class. False for numbers, and for hints from
-    the names of folders, tars or fields."""
+    folder, tar or field names."""
     plain: bool = False
     """Whether the hint comes from a folder, tar or field whose name unambiguously denotes a class."""
 
 
 @dataclass(frozen=True)
 class LabelRules:
-    """The rules that a run uses for labels, generators and groups. Picklable."""
+    """A run's rules for labels, generators and groups. Picklable."""
 
     label: str
     """Rule for labels: ``cls``, ``txt``, ``json:KEY``, ``folder``, ``tar`` or ``list``."""
@@ -77,7 +77,7 @@ class LabelRules:
 
 
 class SampleTexts:
-    """Texts in the members of a sample. A member is read and parsed on first use."""
+    """Reads texts from a sample's members. The ``.json`` member is parsed once, on first use."""
 
     def __init__(self, sample: TarSample, read: Read) -> None:
         self.sample, self._read = sample, read
@@ -102,7 +102,7 @@ class SampleTexts:
         return str(found).lower() if isinstance(found, bool) else str(found)
 
     def fields(self) -> list[str]:
-        """Names of the fields of the ``.json`` member; empty if there is no such member or it is not JSON."""
+        """Returns the field names in the ``.json`` member, or ``[]`` if there is none or it is not a JSON object."""
         member = self.sample.members.get("json")
         try:
             document = self._document(member) if member is not None else None
@@ -120,7 +120,7 @@ class SampleTexts:
 
 
 class TarLabels:
-    """Applies the rules of a run to the samples of one tar."""
+    """Applies a run's rules to the samples in one tar."""
 
     def __init__(self, rules: LabelRules, tar: NamedTar) -> None:
         self._rules, self._tar, self._words = rules, tar, rules.words
@@ -129,15 +129,15 @@ class TarLabels:
         self._by_folders: dict[str, IndicatedLabel | None] = {}
 
     def require_wanted(self, key: str) -> None:
-        """Raises ``RejectedImage`` for a sample in a folder that the user excluded by ``--skip``."""
+        """Raises ``RejectedImage`` for a sample in a folder that the user excluded with ``--skip``."""
         if any(map(self._words.is_skipped, key.split("/")[:-1])):
             raise RejectedImage("no_label", "in a folder excluded by --skip")
 
     def describe(self, texts: SampleTexts) -> Description:
-        """Returns the label, generator, group and split of a sample.
+        """Returns a sample's label, generator, group and split.
 
-        Raises ``RejectedImage`` if the label rule finds no value. Raises ``InputError`` if the value is not a label, or
-        if the folder or tar names contain words for both classes.
+        Raises ``RejectedImage`` if the label rule finds no value. Raises ``InputError`` if the value is not a label, if
+        the folder or tar names contain words for both classes, or if the rule is ``tar`` and they contain none.
         """
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
@@ -197,7 +197,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """Yields a hint for each rule, other than the one in force, that finds a label or a value in the sample."""
+        """Yields a hint for each rule, other than the one in force, that finds a label or other value."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:

@@ -1,7 +1,7 @@
-"""Recognises words for the two classes in the members of tars and in the names of folders and tars.
+"""Recognises words for the two classes in tar members and in the names of folders and tars.
 
-The words are those of ``shards.sources.words``. By default, 0 means real and 1 means generated, as in the output of
-most programs. The user can override this, and other text in the samples may contradict it (see
+The words come from ``shards.sources.words``. By default, 0 means real and 1 means generated, as in the output of most
+programs. The user can override this, and other text in the samples may contradict it (see
 ``shards.adopt.label_evidence``).
 """
 
@@ -27,18 +27,18 @@ from shards.sources.words import Meaning, Words, plain_label
 __all__ = ["IndicatedLabel", "LabelWords", "split_of_name"]
 
 _NETWORKS = frozenset({"realesrgan", "realesrnet", "realsr", "realbasicvsr", "realvis", "realisticvision"})
-"""Names of networks that begin with a word for a class. In these names, the word does not count as a label."""
+"""Network names that begin with a word for a class. In them, that word does not count as a label."""
 _LONGEST = 100  # characters of a label, to exclude captions
 
 
 @dataclass(frozen=True, slots=True)
 class IndicatedLabel:
-    """The label indicated by the names of folders, or by the name of a tar."""
+    """The label indicated by folder names or by a tar's name."""
 
     word: str
     """The name, or the word in it, that indicates the label."""
     label: int | None
-    """The label, or ``None`` if some of the names indicate one class and some the other."""
+    """The label, or ``None`` if the names indicate both classes."""
     is_certain: bool = False
     """Whether the word unambiguously denotes a class, or was given by the user."""
     generator: str = ""
@@ -48,12 +48,12 @@ class IndicatedLabel:
 
 @dataclass(frozen=True)
 class LabelWords:
-    """The words that denote classes, including those that the user gave. Picklable."""
+    """The words that denote classes, including those given by the user. Picklable."""
 
     values: Mapping[str, int] = field(default_factory=dict)
-    """Text in lower case → label that the user gave to this text."""
+    """Maps each lower-case text to the label that the user gave it."""
     skipped: frozenset[str] = frozenset()
-    """Names of folders, in lower case, whose images are skipped."""
+    """Lower-case names of folders whose images are skipped."""
 
     @cached_property
     def _table(self) -> Words:
@@ -65,10 +65,10 @@ class LabelWords:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """Returns the labels of the numbers 0 and 1.
+        """Maps the numbers 0 and 1, as text, to labels.
 
-        By default, 0 is real and 1 is generated. If the only number to which the user gave a class is 0 or 1, the other
-        of 0 and 1 gets the other class.
+        By default, 0 is real and 1 is generated. If the user gave a class to a single number, and it is 0 or 1, the
+        other of the two gets the other class.
         """
         given = [text for text in self.values if plain_label(text).isdecimal()]
         if len(given) == 1 and (number := plain_label(given[0])) in ("0", "1"):
@@ -77,7 +77,7 @@ class LabelWords:
         return {"0": 0, "1": 1}
 
     def of_value(self, written: str) -> int | None:
-        """Returns the label that a text denotes, or ``None`` if it denotes no label."""
+        """Returns the label that a text denotes, or ``None`` if it does not denote one."""
         plain = written.strip().lower()
         if len(plain) > _LONGEST:
             return None
@@ -95,16 +95,16 @@ class LabelWords:
         self._table.require_matched()
 
     def is_certain(self, written: str) -> bool:
-        """Whether a text unambiguously denotes a class. Also true of 0, of 1, and of words that the user gave."""
+        """Whether a text unambiguously denotes a class. Also true for 0, 1 and words given by the user."""
         plain = written.strip().lower()
         return self._table.is_certain(plain[:_LONGEST]) or plain in self.values or plain_label(plain) in self._numbers
 
     def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> IndicatedLabel | None:
-        """Returns the label that the names of ``folders`` indicate, or ``None`` if they indicate none.
+        """Returns the label indicated by the folder names in ``folders``, or ``None`` if they indicate none.
 
-        If the names contradict each other, the ``label`` of the result is ``None``. If no name contains a word for a
-        class and ``with_numbers`` is true, the first folder named 0, 1, or another number that the user gave indicates
-        the label.
+        If the names contradict each other, the result's ``label`` is ``None``. If no name contains a word for a class
+        and ``with_numbers`` is true, the first folder named 0, 1, or another number that the user gave indicates the
+        label.
         """
         meanings = [self._table.of_name(name) for name in folders]
         named = [place for place, name in enumerate(folders) if meanings[place].label is not None]
@@ -131,10 +131,10 @@ class LabelWords:
         return any(label in denied(letters_of(name)) for name in names)
 
     def _indicated_by(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> IndicatedLabel:
-        """Returns the label that ``folders[place]`` indicates, and the generator.
+        """Returns the label and generator indicated by ``folders``, where ``folders[place]`` indicates the label.
 
-        The generator is the first folder below that folder whose name denotes neither a class nor a split. Names that
-        consist of fillers (words such as ``images``, which say nothing) are passed over.
+        The generator is the first folder below it whose name denotes neither a class nor a split. Names made up of
+        fillers (meaningless words such as ``images``) are skipped.
         """
         names = [
             folders[below]
@@ -145,10 +145,10 @@ class LabelWords:
         return IndicatedLabel(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
 
     def of_tar(self, below: str) -> IndicatedLabel | None:
-        """Returns the label that a tar's file name indicates, or else the one that its folders indicate, or ``None``.
+        """Returns the label indicated by a tar's file name or, failing that, by its folders; ``None`` if neither does.
 
-        ``below`` is the path of the tar. Numbers are not treated as labels here, because shards and their folders are
-        often numbered.
+        ``below`` is the tar's path. Numbers are not treated as labels here, because shards and their folders are often
+        numbered.
         """
         *folders, name = below.split("/")
         stem = PurePosixPath(name).stem.lower()
@@ -178,10 +178,9 @@ class LabelWords:
 
 
 def split_of_name(tar: str) -> str | None:
-    """Returns the split at the beginning of a tar's file name, as in ``train-000.tar`` or ``val_3.tar``.
+    """Returns the split that a tar's file name begins with, as in ``train-000.tar`` or ``val_3.tar``.
 
-    If there is none, returns the split that the names of its folders indicate, or ``None`` if they indicate none or
-    more than one.
+    If there is none, returns the split indicated by its folder names, or ``None`` if they indicate none or several.
     """
     *folders, name = tar.split("/")
     begins = SPLIT_WORDS.get(re.split(r"[^a-z]+", name.lower())[0])

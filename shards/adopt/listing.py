@@ -1,7 +1,7 @@
 """Lists the contents of a WebDataset tar made elsewhere: the samples, and the names and offsets of their members.
 
 The tar is not trusted and never unpacked. A sample consists of the members that share a key, which is a member's path
-up to the first dot in its file name. Unlike in WebDataset, the members of a sample need not be consecutive.
+up to the first dot in its file name. WebDataset requires a sample's members to be consecutive; this module does not.
 """
 
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ class TarMember:
 
     name: str
     offset: int
-    """Offset of its first byte in the tar."""
+    """Offset of the file's first byte in the tar."""
     length: int
 
 
 @dataclass(frozen=True, slots=True)
 class TarSample:
-    """The members that share a key, by extension in lower case: ``jpg``, ``cls``, ``seg.png``."""
+    """The members that share a key, as a mapping from lower-case extensions, such as ``jpg`` or ``seg.png``."""
 
     key: str
     members: dict[str, TarMember]
@@ -42,7 +42,7 @@ class BadMember:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether ``name``, the name or the extension of a member, ends with an image extension. Case-insensitive."""
+    """Whether ``name``, a member's name or extension, ends with an image extension. Case-insensitive."""
     return "." + name.rpartition(".")[2].lower() in FILE_SUFFIXES
 
 
@@ -51,19 +51,19 @@ class TarListing:
     """The contents of a tar."""
 
     samples: list[TarSample] = field(default_factory=list)
-    """The samples, in the order of their first members in the tar."""
+    """The samples, ordered by the position of their first members in the tar."""
     bad: list[BadMember] = field(default_factory=list)
     passed_over: int = 0
-    """Number of files without an extension, which belong to no sample."""
+    """Number of files without an extension, which are not part of any sample."""
     unread: list[str] = field(default_factory=list)
-    """One note for each fault at the end of the tar: no end-of-archive marker, or unread bytes after it."""
+    """One note for each fault at the end of the tar: a missing end-of-archive marker, or unread bytes after it."""
 
 
 def list_tar(path: Path, last_dot: bool = False) -> TarListing:
     """Lists the contents of a tar (ustar, GNU or PAX) from its headers.
 
     A key extends to the first dot of the file name, or to the last one if ``last_dot`` is true. Links, devices, members
-    whose paths point outside the tar, and all images of a sample with a repeated extension are listed as bad. Raises
+    whose paths point outside the tar, and all images in a sample with a repeated extension are listed as bad. Raises
     ``InputError`` if the file is not a tar, is damaged or is truncated.
     """
     listing = TarListing()
@@ -107,7 +107,7 @@ def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
 def split_name(name: str, last_dot: bool = False) -> tuple[str, str]:
     """Splits a member's name into (key, extension) as WebDataset does, or at the last dot if ``last_dot`` is true.
 
-    The extension is ``""`` for a file that belongs to no sample.
+    The extension is ``""`` for a file that is not part of any sample.
     """
     folder, slash, base = name.removeprefix("./").rpartition("/")
     stem, _, extension = base.rpartition(".") if last_dot else base.partition(".")

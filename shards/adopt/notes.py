@@ -1,4 +1,4 @@
-"""Notes for the user about indexed tars: how they were understood, and what was left out."""
+"""Notes for the user about indexed tars: how they were interpreted, and what was left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,9 @@ _MOST_SHOWN = 5
 def notes_on_labels(
     tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules, settings: IndexSettings
 ) -> list[str]:
-    """Returns notes on the rule by which the samples were labelled, and on evidence against it.
+    """Returns notes on the rule used to label the samples, and on evidence against it.
 
-    Raises ``InputError`` if the evidence contradicts the labels. Also raises it if a key of the label list occurs in
+    Raises ``InputError`` if the evidence contradicts the labels. Also raises it if a key in the label list occurs in
     several tars and the list does not specify the tar.
     """
     evidence = LabelEvidence()
@@ -58,7 +58,7 @@ def _notes_on_list(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], ru
 
 
 def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
-    """Returns one note about all images left out because they share a key, with the remedy, or ``[]`` if none were."""
+    """Returns one note on all images left out because they share a key, with the remedy; ``[]`` if there are none."""
     folded = [found for found in examined if found.folded]
     lost = sum(r.reason == "shared_key" for found in folded for r in found.rejected)
     if not lost:
@@ -70,7 +70,7 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
 
 
 def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """Returns a note, with the tar's name, for each tar with no end-of-archive marker or with unread bytes after it."""
+    """Returns a note, naming the tar, for each tar without an end-of-archive marker or with unread bytes after it."""
     return [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
 
 

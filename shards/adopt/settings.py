@@ -20,32 +20,32 @@ __all__ = ["IndexSettings", "parse_values"]
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming the value at fault."""
+    """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming any invalid setting."""
 
     split: str = "auto"
     """How splits are assigned.
 
-    - ``name``: by the name of each tar or of its folders.
-    - Shares such as ``0.7,0.15,0.15``: at random.
-    - ``auto``: as with ``name`` if every tar's name indicates a split, or else at random with the default shares.
+    - ``name``: by the name of each tar or its folders.
+    - Shares such as ``0.7,0.15,0.15``: at random, in these proportions.
+    - ``auto``: like ``name`` if every tar's name indicates a split; otherwise at random, with the default shares.
     """
     split_seed: Seed = 606
     label_from: str | None = None
-    """A rule of ``shards.adopt.label_rules`` or the path of a list; guessed from the first samples if ``None``."""
+    """A rule from ``shards.adopt.label_rules`` or the path of a list. If ``None``, guessed from the first samples."""
     generator_from: str | None = None
     group_from: str | None = None
     values: dict[str, int] = field(default_factory=dict)
-    """Text in lower case → label. Supplements or overrides 0, 1 and the words of ``shards.sources.words``."""
+    """Maps lower-case texts to labels. Supplements or overrides 0, 1 and the words in ``shards.sources.words``."""
     skip: tuple[str, ...] = ()
-    """Names of folders in lower case. Images in folders with these names are skipped."""
+    """Lower-case folder names. Images in folders with these names are skipped."""
     image_ext: tuple[str, ...] = ()
     """Extensions of the members to use as images, in order of preference. If empty, all known extensions are used."""
     last_dot: bool = False
     """Whether keys end at the last dot of a name. WebDataset ends them at the first."""
     global_size: GlobalSize = 224
-    """Side of the stored global views in pixels; models are trained at this size."""
+    """Side length of the stored global views, in pixels; models are trained at this size."""
     note: str = ""
-    """What every reader of a verdict must know about the data, see ``shards.manifest.note``; ``""`` if nothing."""
+    """What everyone who reads a verdict must know about the data (see ``shards.manifest.note``). May be empty."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
@@ -55,10 +55,10 @@ class IndexSettings:
             parse_shares(self.split)
 
     def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
-        """Returns split → share, or ``None`` if the splits are taken from the names of ``tars``.
+        """Returns a mapping from split to share, or ``None`` if the splits come from the tars' names.
 
-        Raises ``InputError`` if the splits must be taken from the names (``--split name``) but one of ``tars`` has
-        none.
+        ``tars`` holds the tars' paths. Raises ``InputError`` if the splits must come from their names (``--split
+        name``) but one of them indicates no split.
         """
         if self.split not in ("auto", "name"):
             return parse_shares(self.split)
@@ -86,9 +86,9 @@ class IndexSettings:
 
 
 def parse_values(real: Sequence[str], generated: Sequence[str], labels: Sequence[str] = ()) -> dict[str, int]:
-    """Parses the values of ``--real``, ``--generated`` and ``--label``. Returns text → label (0 or 1).
+    """Parses the values of ``--real``, ``--generated`` and ``--label``. Returns a mapping from text to label (0 or 1).
 
-    Raises ``InputError`` for a text that was given for both classes.
+    Raises ``InputError`` if a text was given for both classes.
     """
     values = {text.strip().lower(): 0 for text in real}
     for text in generated:

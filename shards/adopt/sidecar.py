@@ -1,8 +1,8 @@
 """The sidecar of a tar made elsewhere: a second tar with the members that the original lacks.
 
 ``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu for each sample. ``NAME.sidecar.parquet`` holds the
-samples' rows of the manifest. The images stay in the original tar, which is not modified. A sidecar's name does not end
-in ``.tar``, because programs that read ``*.tar`` from the folder would mistake it for data. Older data sets have
+samples' manifest rows. The images stay in the original tar, which is not modified. A sidecar's name does not end in
+``.tar``, because programs that read ``*.tar`` from the folder would mistake it for data. Older data sets have
 ``NAME.sidecar.tar`` instead.
 """
 
@@ -36,7 +36,7 @@ class SidecarTask:
     name: str
     """Name of the tar, relative to the data set's folder."""
     number: int
-    """Index of the tar among all tars. It is part of the samples' keys, which makes them unique in the data set."""
+    """Index of the tar among all tars. It is part of the sample keys, which makes them unique in the data set."""
     num_bytes: int
     """Length of the tar in bytes. Like ``sha256`` and ``images``, it was determined in the first pass over the tar."""
     sha256: str
@@ -61,8 +61,8 @@ class SidecarTask:
     def write(self, advance: Callable[[], object]) -> None:
         """Decodes the images, and writes the sidecar and its manifest.
 
-        ``advance()`` is called after every image; an exception that it raises stops the work. Raises ``OSError`` if the
-        files cannot be written, and ``InputError`` if the tar has changed.
+        ``advance()`` is called after every image; if it raises, the work stops. Raises ``OSError`` if the files cannot
+        be written, and ``InputError`` if the tar has changed.
         """
         rows: list[dict[str, Any]] = []
         rejected: list[Rejection] = []
@@ -110,4 +110,4 @@ class SidecarTask:
 
 
 class _NoSamples(Exception):
-    """Raised if none of a tar's images is accepted, to cancel the writing of the sidecar."""
+    """Raised if none of a tar's images is accepted, to cancel writing the sidecar."""

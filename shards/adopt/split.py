@@ -1,4 +1,4 @@
-"""Assigns the images of tars made elsewhere to splits: by the tar's name, by a list, or at random."""
+"""Assigns the images in tars made elsewhere to splits: by the tar's name, by a list, or at random."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ __all__ = ["draw_splits", "given_splits", "join_groups"]
 
 
 def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
-    """Merges the groups of all images with those of a group list. Returns a note for the user.
+    """Merges the groups of all images with those in a group list. Returns a note for the user.
 
-    Raises ``InputError`` if the list names none of the images.
+    Raises ``InputError`` if the list does not name any of the images.
     """
     sources = [image.source for e in examined for image in e.images]
     hashes = [source.sha256 for source in sources]
@@ -33,13 +33,12 @@ def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
 def draw_splits(
     names: Sequence[str], examined: Sequence[ExaminedTar], shares: Mapping[str, float] | None, seed: int
 ) -> tuple[list[list[TarImage]], list[Rejection]]:
-    """Assigns every image to a split. Returns the accepted images of each tar, and all rejections so far.
+    """Assigns every image to a split. Returns (accepted images per tar, all rejections so far).
 
-    ``shares`` is ``None`` if the splits are taken from the names of the tars. Images with the same bytes are all
-    rejected if their labels differ. If images with the same bytes were already assigned to different splits, only those
-    in the last of these splits (in the order of ``SPLITS``) are kept. The detector is thus never trained on images used
-    to evaluate it. Raises ``InputError`` if all images have the same label, or if a group was already assigned to two
-    splits.
+    ``shares`` is ``None`` if the splits come from the tars' names. Images with the same bytes are all rejected if their
+    labels differ. If images with the same bytes were already assigned to different splits, only those in the last of
+    these splits (in ``SPLITS`` order) are kept. The detector is thus never trained on images used to evaluate it.
+    Raises ``InputError`` if all images have the same label, or if a group was already assigned to two splits.
     """
     given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]
@@ -79,7 +78,7 @@ def draw_splits(
 
 
 def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
-    """Returns each image's split, from a list or, if ``by_name``, from the tar's name; ``""`` if neither gives one."""
+    """Returns each image's split, from a list or (if ``by_name``) the tar's name; ``""`` if neither gives one."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
     return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]
 
@@ -87,7 +86,7 @@ def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name:
 def _by_content(
     examined: Sequence[ExaminedTar], given: list[list[str]]
 ) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
-    """Returns two mappings keyed by SHA-256: all labels of the images with this hash, and the last of their splits.
+    """Returns two mappings from SHA-256: to the labels of all images with that hash, and to the last of their splits.
 
     The split is an index into ``SPLITS``, or -1 if none of these images has a split yet.
     """

@@ -20,7 +20,7 @@ SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
 
 @dataclass(frozen=True)
 class NamedTar:
-    """A tar made elsewhere, with the names by which it is known."""
+    """A tar made elsewhere, with its path and names."""
 
     path: Path
     name: str
@@ -28,14 +28,14 @@ class NamedTar:
     stem: str
     """File name of the tar's sidecar without ``.sidecar``. Unique among the tars."""
     below: str = ""
-    """Path relative to the folder that holds all tars. The names of the folders in this path may be labels."""
+    """Path relative to the folder that holds all tars. Folder names in this path may be labels."""
 
     @property
     def known_as(self) -> list[str]:
         """The names by which a list may refer to the tar.
 
-        These are the full path and each of its suffixes, down to the file name alone. Each occurs with and without the
-        file extension. ``name`` comes last.
+        These are the full path and each of its trailing parts, down to the file name alone, with and without the file
+        extension. ``name`` comes last.
         """
         parts = self.path.as_posix().split("/")
         ends = ["/".join(parts[start:]) for start in range(len(parts))]
@@ -43,11 +43,11 @@ class NamedTar:
 
 
 def find_tars(paths: Sequence[Path]) -> list[Path]:
-    """Returns the tars that ``paths`` refer to, sorted and without repetitions.
+    """Returns the tars that ``paths`` refer to, sorted and without duplicates.
 
     A folder stands for all tars at any depth in it, except sidecars. A path that does not exist may be a glob pattern.
-    A tar reached through a symbolic link, as in a cache, keeps the name of the link. Raises ``InputError`` for a path
-    that refers to no tar, and for compressed tars.
+    A tar reached through a symbolic link, as in a cache, keeps the link's name. Raises ``InputError`` for a compressed
+    tar, or a path that does not refer to any tar.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -93,7 +93,7 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Returns the tars below a folder, at any depth. Skips a compressed tar if its uncompressed form is beside it.
+    """Returns the tars below a folder, at any depth. Skips a compressed tar if its uncompressed version is next to it.
 
     Raises ``InputError`` for any other compressed tar, if there are no tars, or if the folder cannot be read.
     """
@@ -123,7 +123,7 @@ def _is_compressed(name: str) -> bool:
 
 
 def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
-    """Returns the default folder for a data set of ``tars``: the given folder, or the one that holds all the tars.
+    """Returns the default data set folder for ``tars``: the given folder, or the one that holds all the tars.
 
     Raises ``InputError`` if no single folder was given and the tars are in different folders.
     """
@@ -136,7 +136,7 @@ def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
 
 
 def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
-    """Returns the tars at ``paths``, each with its names in the data set folder ``out``."""
+    """Names the tars at ``paths`` for the data set in the folder ``out``."""
     above = Path(os.path.commonpath([path.parent for path in paths])) if paths else out
     stems = _stems(paths)
     return [
@@ -146,7 +146,7 @@ def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:
-    """Returns a unique name for each tar's sidecar. The names are unique even if case is ignored.
+    """Returns a name for each tar's sidecar. The names are unique even if case is ignored.
 
     The name is the tar's file name without its extension. If several tars share it, it is prefixed with the tar's
     index.

@@ -1,4 +1,4 @@
-"""Determines the contents of tars made elsewhere before anything is written: labels, splits, and what is left out."""
+"""Works out labels, splits and rejections for tars made elsewhere, before anything is written."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ __all__ = ["UnderstoodTars", "understand_tars"]
 
 @dataclass(frozen=True)
 class UnderstoodTars:
-    """The images of tars, labelled by one set of rules. ``tars``, ``examined`` and ``images`` have an entry per tar."""
+    """Images from tars, labelled by one set of rules. ``tars``, ``examined`` and ``images`` have one entry per tar."""
 
     tars: Sequence[NamedTar]
     examined: Sequence[ExaminedTar]
@@ -33,15 +33,15 @@ class UnderstoodTars:
     """The accepted images, with their splits."""
     rejected: list[Rejection]
     shares: Mapping[str, float] | None
-    """Split → share, or ``None`` if the splits are taken from the names of the tars."""
+    """Maps each split to its share; ``None`` if the splits come from the tars' names."""
     notes: list[str]
-    """Sentences for the user about how images were labelled."""
+    """Sentences for the user on how the images were labelled."""
 
 
 def understand_tars(
     tars: Sequence[NamedTar], settings: IndexSettings, workers: int, progress: bool, groups: GroupList | None
 ) -> UnderstoodTars:
-    """Reads every tar once, and determines the label and the split of each image.
+    """Reads every tar once, and finds each image's label and split.
 
     Raises ``InputError`` if labels or splits cannot be determined, or if no image is accepted.
     """
@@ -71,7 +71,7 @@ def understand_tars(
 
 
 def _require_no_third_class(examined: Sequence[ExaminedTar], rules: LabelRules) -> None:
-    """Raises ``InputError`` if a folder seems to be a third class, see :mod:`shards.sources.third_class`."""
+    """Raises ``InputError`` if a folder seems to be a third class (see :mod:`shards.sources.third_class`)."""
     counts = sum((found.folders for found in examined), Counter[tuple[str, ...]]())
     said: dict[tuple[str, ...], tuple[str, int] | None] = {}
     for folder in counts:

@@ -1,1 +1,1 @@
-"""Builds shards from images: the first pass, the split, the workers that write tars, and the last step."""
+"""Builds shards from images: makes a first pass, assigns splits, writes tars in workers, and completes the data set."""

@@ -66,18 +66,18 @@ def build_dataset(
     rules: SourceRules | None = None,
     groups: Path | None = None,
 ) -> BuildReport:
-    """Builds the data set ``out`` from ``source``, or continues to build it after an interruption.
+    """Builds the data set ``out`` from ``source``, or resumes building it after an interruption.
 
     ``source`` is a path or URL that ``shards.sources.read`` can read; ``rules`` say how it is interpreted. ``groups``
-    is the path of a group list (``shards.manifest.group_list``), whose groups are joined with those of the source.
-    ``out`` is a folder, or a URL of a store (``s3://…``, ``gs://…``). Only new files are written there, and each is
-    complete when it appears. Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (one of
-    ``ENGINES``) are. With ``progress``, bars are shown on stderr. ``on_note`` is called with each note of the report as
-    soon as it is known; notes on the sources come before any image is read. ``reject_unreadable`` leaves out files that
-    the disk fails to deliver.
+    is the path of a group list (``shards.manifest.group_list``), whose groups are merged with the source's. ``out`` is
+    a folder, or the URL of a store (``s3://…``, ``gs://…``). Only new files are written there, and each is complete
+    when it appears. Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (one of
+    ``ENGINES``) are. If ``progress`` is true, progress bars are shown on stderr. ``on_note`` is called with each note
+    in the report as soon as it is known; notes on the sources come before any image is read. If ``reject_unreadable``
+    is true, files that the disk fails to deliver are left out.
 
-    Raises ``InputError`` for mistakes in the arguments and if the disk is full or read-only, and ``MachineTrouble`` for
-    other faults of the machine. Once the fault is fixed, the same call continues the build.
+    Raises ``InputError`` if an argument is wrong or the disk is full or read-only, and ``MachineTrouble`` for other
+    machine faults. Once the fault is fixed, the same call continues the build.
     """
     sources = read_sources(source, rules)
     settings = replace(settings, note=settings.note or sources.dataset_note())
@@ -160,10 +160,10 @@ def _task(
 
 
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
-    """Returns a list with a note for the user if the train images are divided further; otherwise, an empty list.
+    """Returns a list with one note for the user if the train images are to be divided further, and otherwise ``[]``.
 
-    They are divided further if the source assigns a split to every image, assigns some images to train, and assigns
-    none to some split whose share is above zero. The missing splits are then drawn from the train images.
+    They are divided further if the source assigns every image to a split, some of them to train, and none to some split
+    whose share is above zero. The missing splits are then filled with random train images.
     """
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)
@@ -204,7 +204,7 @@ def _sweep(out: Path) -> None:
 def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -> SourceList:
     """Unpacks the containers (files that hold several images each) into ``out``, and returns the resulting sources.
 
-    ``elsewhere`` says whether the shards are built on other machines. These cannot read ``out``, so ``InputError`` is
+    If ``elsewhere`` is true, the shards are built on other machines, which cannot read ``out``, so ``InputError`` is
     raised if there are any containers.
     """
     containers = sources.files.containers()

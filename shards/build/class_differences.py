@@ -87,16 +87,15 @@ GRADED = frozenset(
 _DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
 
 RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_bytes", "standard_bytes")
-"""Fields of ``shards.metadata.facts.ImageFacts`` from which all facts are computed. A manifest has columns of these
-names."""
+"""Fields of ``shards.metadata.facts.ImageFacts`` from which all facts are computed. A manifest has these columns."""
 
 LEAST = 0.05
-"""Minimum of AUROC - 0.5 at which a fact counts as differing. Smaller differences are ignored even if they are
+"""A fact counts as differing only if AUROC - 0.5 exceeds this value. Smaller differences are ignored even if they are
 statistically significant."""
 
 _LIKELY = 4.0  # standard deviations: chance exceeds it once in 30,000, and some two dozen facts are tested
 _OPEN = ("size", "quant_digest", "metadata")  # facts with any number of names, mostly rare
-_COMMON = 0.01  # smallest share of the images for which such a name has its own cell
+_COMMON = 0.01  # such a name needs this share of the images to have its own cell
 _MOST_BINS, _FEWEST_BINS = 20, 3
 _PER_CELL = 10  # images of the smaller class that a cell should hold
 
@@ -117,11 +116,11 @@ class Difference:
 
 
 def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
-    """Computes every fact in ``FACT_NAMES`` for n images. Returns fact → values, an array of shape (n,).
+    """Computes every fact in ``FACT_NAMES`` for n images. Returns a mapping from fact to values, of shape (n,).
 
-    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the length of the file), to an array of shape (n,). Names
-    are encoded as integers from 0. Numbers become float64, with -1 where the file does not state them. If a fact has
-    many different names, all rare ones share one code. Only the images selected by the mask ``among``, (n,) bool,
+    ``raw`` maps each of ``RAW_FACTS``, and ``file_bytes`` (the file's length), to an array of shape (n,). Values that
+    are names become integers from 0; if a fact can have many names, all rare ones share a code. Numeric values become
+    float64, with -1 where the file does not state them. Only the images selected by the mask ``among``, (n,) bool,
     decide which names are rare; by default, all images do.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
@@ -154,8 +153,8 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 def scene_numbers(groups: Array) -> Array:
     """Returns the index of each image's scene, (n,) int64.
 
-    ``groups``, of shape (n,), holds the name of each image's group, or ``""`` if it has none. Images of the same group
-    have the same index; each image without a group has an index of its own.
+    Each group is a scene, and so is each image without a group. ``groups``, of shape (n,), holds the name of each
+    image's group, or ``""`` if it has none.
     """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
@@ -166,9 +165,9 @@ def scene_numbers(groups: Array) -> Array:
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
     """Assigns each value of the fact ``name`` to a cell. Returns the cell indices, (n,) int64, counted from 0.
 
-    For names, the cell is the code. Numbers are binned into quantiles, with one cell per bin. The number of bins
-    increases with ``smaller``, the number of images in the smaller class. It decreases with ``graded``, the number of
-    numeric facts that are binned jointly. It is then multiplied by ``finer``.
+    For names, the integer code is the cell index. Numbers are binned into quantiles, with one cell per bin. The number
+    of bins increases with ``smaller``, the number of images in the smaller class. It decreases with ``graded``, the
+    number of numeric facts that are binned jointly. It is then multiplied by ``finer``.
     """
     if name not in GRADED:
         return values.astype(np.int64)
@@ -179,21 +178,21 @@ def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 
 
 
 class Classes:
-    """The images of each class, weighted so that each group in the class counts as one image."""
+    """The images of each class, weighted so that each scene in the class counts as one image."""
 
     def __init__(self, label: Array, scenes: Array) -> None:
         """``label``, of shape (n,), is 0 or 1; ``scenes``, of shape (n,), comes from :func:`scene_numbers`."""
         self.masks = [label == kind for kind in (0, 1)]
         self.weights: list[Array] = []
         self.counts: list[int] = []
-        """Number of groups in each class."""
+        """Number of scenes in each class."""
         for mask in self.masks:
             _, place, sizes = np.unique(scenes[mask], return_inverse=True, return_counts=True)
             self.weights.append(1 / sizes[place])
             self.counts.append(len(sizes))
 
     def difference(self, name: str, values: Array) -> Difference:
-        """Measures how much the classes differ in the fact ``name``. The result is zero if all images are of one class.
+        """Measures how much the classes differ in the fact ``name``. The result is zero if all images are in one class.
 
         ``values``, of shape (n,), are the fact's values as returned by :func:`compared_facts`.
         """
@@ -201,7 +200,7 @@ class Classes:
             return Difference(0.0, 0.5)
         table = self._table(cells(name, values, min(self.counts)))
         excess = _chi_square(table)
-        if name in GRADED:  # the rank test of Mann and Whitney detects a shift with fewer images
+        if name in GRADED:  # the Mann-Whitney rank test detects a shift with fewer images
             ranks = self._table(np.unique(values, return_inverse=True)[1])
             real, generated = self.counts
             noise = np.sqrt((real + generated + 1) / (12 * real * generated))
@@ -223,7 +222,7 @@ class Classes:
 def _chi_square(table: Array) -> float:
     """Chi-square test of homogeneity of (2, cells) weights. Returns the statistic as a standard normal deviate.
 
-    The conversion is that of Wilson and Hilferty. The result is 0 if there is only one cell.
+    Uses the Wilson–Hilferty transformation. The result is 0 if there is only one cell.
     """
     degrees = table.shape[1] - 1
     if degrees < 1:

@@ -1,9 +1,9 @@
 """Makes the files of both classes alike, so that a detector must learn from the pictures, not from file properties.
 
 There are two methods. ``match`` leaves out images until the file properties that show in the pixels have the same
-distribution in both classes. Such properties are format, compression and size, for example, but not metadata. ``match``
-changes no pixels. ``recompress`` re-encodes every image of both classes as a JPEG of one quality. This neither changes
-image sizes nor removes the traces of earlier compression.
+distribution in both classes. Format, compression and size are such properties; metadata is not. ``match`` changes no
+pixels. ``recompress`` re-encodes every image of both classes as a JPEG of the same quality. This neither changes image
+sizes nor removes the traces of earlier compression.
 
 With either method, all decisions are made once, in the first pass, based only on the file headers and the seed.
 """
@@ -48,7 +48,7 @@ class Equalised:
     """The result of equalising the classes."""
 
     table: pa.Table
-    """The table of the first pass, in which the reason ``unmatched`` marks the images that were left out."""
+    """The table from the first pass. Images that were left out are marked with the reason ``unmatched``."""
     description: str
     """Description of what was done, for ``dataset.json``; empty if nothing was done."""
     recompress_quality: int = 0
@@ -66,10 +66,9 @@ def equalise(
 ) -> Equalised:
     """Applies ``method``, one of ``METHODS``, to the images in ``table``, which has the schema ``SCAN_SCHEMA``.
 
-    Reads the file headers again, and calls ``advance(1)`` after each. If the disk no longer delivers a file and
-    ``reject_unreadable`` is set, rejects the file. If ``reject_unreadable`` is not set, raises ``MachineTrouble``,
-    since the choice of images must not depend on the state of a disk. Raises ``InputError`` if matching would leave no
-    images of one of the classes.
+    Reads the file headers again, and calls ``advance(1)`` after each. If the disk no longer delivers a file, rejects it
+    if ``reject_unreadable`` is set, and otherwise raises ``MachineTrouble``, since the choice of images must not depend
+    on the state of a disk. Raises ``InputError`` if only one class is left before or after matching.
     """
     if method == "none":
         return Equalised(table, "")
@@ -116,7 +115,7 @@ def equalise(
 def recompressed(data: bytes, quality: int) -> bytes:
     """Re-encodes the image file ``data`` as a baseline JPEG, 4:2:0, without metadata.
 
-    Raises ``RejectedImage`` if it cannot be decoded completely, or has a side that is too long for a JPEG.
+    Raises ``RejectedImage`` if it cannot be decoded completely, or if a side is too long for a JPEG.
     """
     image = open_image(data)
     kind = image.format or ""
@@ -133,7 +132,7 @@ def recompressed(data: bytes, quality: int) -> bytes:
 
 
 def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedImage:
-    """Returns (length of the file, its facts), or the error that says why the file was rejected."""
+    """Returns (file length, facts), or the error that says why the file was rejected."""
     try:
         data = files.read(name)
         return len(data), read_facts(data)
@@ -142,7 +141,7 @@ def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedIm
 
 
 def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
-    """Returns column → values, as :func:`shards.build.class_differences.compared_facts` expects them for ``raw``."""
+    """Returns the columns that :func:`shards.build.class_differences.compared_facts` expects as ``raw``."""
     raw = {name: np.array([getattr(facts, name) for _, facts in found]) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.array([facts.jpeg_quality or -1 for _, facts in found], np.int64)
     raw["file_bytes"] = np.array([length for length, _ in found], np.int64)
@@ -164,7 +163,7 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 
 
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
-    """Marks the images that matching left out as rejected in ``table``. Returns the result of equalising.
+    """Rejects the images in ``table`` that matching left out. Returns the result of equalising.
 
     ``rows`` are the row indices of these images. ``differing`` names the facts that were matched on; ``images`` is the
     number of images before matching.

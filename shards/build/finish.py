@@ -48,14 +48,14 @@ _REJECTED_SCHEMA = pa.schema(
 
 
 def is_finished(out: Path) -> bool:
-    """Whether a build in ``out`` is complete."""
+    """Whether the build in ``out`` is complete."""
     return (out / INFO_NAME).exists() and (out / MANIFEST_NAME).exists()
 
 
 def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str], out: Path) -> DatasetInfo:
     """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``. All shards must be complete.
 
-    ``misnamed`` are files whose names are not valid UTF-8. Raises the errors of :func:`write_data_set`.
+    ``misnamed`` are files whose names are not valid UTF-8. Raises ``InputError`` as :func:`write_data_set` does.
     """
     manifests = [out / f"{shard.stem}.parquet" for shard in shards]
     paths, splits = (plan.table.column(name).to_pylist() for name in ("path", "split"))
@@ -79,7 +79,7 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
 def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
     """Raises ``InputError`` if the first pass rejected every image of a class, or every image assigned to a split.
 
-    The remaining images would not make the data set that the user asked for. Writes the list of rejects before raising.
+    The remaining images would not be the data set that the user asked for. Writes the list of rejects before raising.
     """
     lost: dict[str, Counter[str]] = {}
     left: set[str] = set()
@@ -96,7 +96,7 @@ def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
 
 
 def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]:
-    """The files that the first pass rejected, and those whose names are not valid UTF-8."""
+    """Returns the files that the first pass rejected, and those whose names are not valid UTF-8."""
     found = [
         Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
         for row in plan.table.to_pylist()
@@ -117,7 +117,7 @@ def _kinds(label: int | None, split: str) -> list[str]:
 def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
     """Raises ``InputError`` if a category in ``lost`` is not in ``left``, i.e. all of its images were rejected.
 
-    ``lost`` maps each category (see :func:`_kinds`) with rejected images to the number of these images by reason.
+    ``lost`` maps each category (see :func:`_kinds`) that has rejected images to their number by reason.
     """
     for kind, reasons in lost.items():
         if kind not in left:
@@ -138,12 +138,12 @@ def write_data_set(
     """Combines the shards with the given ``manifests`` into one data set. Returns the contents of ``dataset.json``.
 
     Writes the list of rejects, then ``samples.arrow`` (the manifests, concatenated and ordered by split), and finally
-    ``dataset.json``. ``rejected`` are the images that were assigned to no shard. ``samples_per_shard`` is the limit
-    that was set, or 0 if there was none. ``given`` maps source paths to the splits that the source assigned to these
-    images. ``fields`` are further fields of :class:`DatasetInfo`.
+    ``dataset.json``. ``rejected`` are the images that were not assigned to any shard. ``samples_per_shard`` is the
+    limit that was set, or 0 if there was none. ``given`` maps source paths to the splits that the source assigned to
+    these images. ``fields`` are further fields of :class:`DatasetInfo`.
 
-    Raises ``InputError`` if no samples are left. Also raises it if every image of a class, or every image that was
-    assigned to a split, was rejected. In these cases, only the list of rejects is written.
+    Raises ``InputError`` if no samples are left. Also raises it if every image of a class, or every image assigned to a
+    split, was rejected. In these cases, only the list of rejects is written.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -185,7 +185,7 @@ def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetI
 
 
 def _joined(tables: Sequence[pa.Table]) -> pa.Table:
-    """Concatenates the rows of all shards, ordered by split and, within a split, in the order of the shards."""
+    """Concatenates the rows of all shards, ordered by split and then by shard."""
     if not tables:
         return SAMPLE_SCHEMA.empty_table()
     table = pa.concat_tables(tables)
@@ -196,11 +196,11 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
-    """Writes a table of ``SAMPLE_SCHEMA`` as a data set's manifest. Returns the table in the form that was written.
+    """Writes a table with the schema ``SAMPLE_SCHEMA`` as a data set's manifest. Returns the table as written.
 
     The manifest is a single record batch, so each column is one contiguous array when the file is memory-mapped.
-    ``build_id`` is the build id in ``dataset.json``. If ``build_id`` is empty, opening the data set does not check that
-    the manifest and ``dataset.json`` belong together.
+    ``build_id`` is the build id in ``dataset.json``. If it is empty, opening the data set does not check that the
+    manifest and ``dataset.json`` belong together.
     """
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)
@@ -211,7 +211,7 @@ def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
 
 
 def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
-    """Writes the list of rejects, sorted by path. Returns reason → number of rejects."""
+    """Writes the list of rejects, sorted by path. Returns the number of rejects for each reason."""
     rows = [
         (
             rejection.source_path,
@@ -231,12 +231,12 @@ def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
 
 
 def in_order(reasons: Mapping[str, int]) -> dict[str, int]:
-    """Returns ``reasons`` (reason → number of images) in the order of ``REASONS``, leaving out zero counts."""
+    """Returns ``reasons``, a mapping from reason to image count, sorted as in ``REASONS`` and without zero counts."""
     return {reason: reasons[reason] for reason in REASONS if reasons.get(reason)}
 
 
 def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
-    """Computes the field ``counts`` of ``dataset.json`` from a manifest. Returns split → counts of its samples."""
+    """Computes the ``counts`` field of ``dataset.json`` from a manifest: the sample counts for each split."""
     columns = (table.column(name).to_pylist() for name in ("split", "label", "generator"))
     samples = Counter(zip(*columns, strict=True))
     counts = {}
@@ -250,11 +250,11 @@ def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
 
 
 def stored_as_counts(table: pa.Table) -> dict[str, int]:
-    """Returns stored form → number of samples in a manifest."""
+    """Counts the samples in a manifest by stored form."""
     return dict(sorted(Counter(table.column("stored_as").to_pylist()).items()))
 
 
 def not_indexable_counts(table: pa.Table) -> dict[str, int]:
-    """Counts the samples in a manifest that have no entry points, by reason. Returns reason → count."""
+    """Counts the samples in a manifest that lack entry points, by reason."""
     found = Counter(table.column("not_indexable").to_pylist())
     return {reason: found[reason] for reason in sorted(filter(None, found))}

@@ -1,6 +1,6 @@
-"""The first pass over the images: reads every file once, to determine its identity and its format.
+"""The first pass over the images: reads every file once, to find its hash and format.
 
-The split depends on the contents of all files, so it is drawn after this pass.
+The split depends on the contents of all files, so it is made after this pass.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: T
 
     ``known`` is the file's stamp, if the caller has it already; ``tiling`` decides whether the image is stored as
     tiles. If the disk fails to deliver the file, the reason is ``io``. Thread-safe. Raises ``InputError`` if a store
-    does not answer, and ``MachineTrouble`` for faults of the machine.
+    does not answer, and ``MachineTrouble`` for machine faults.
     """
     try:
         # Take the stamp before the bytes: if the file changes in between, an old stamp makes it be read again.
@@ -79,15 +79,15 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: T
 def scan(
     sources: SourceList, threads: int, advance: Callable[[int], object], tiling: Tiling, reject_unreadable: bool = False
 ) -> pa.Table:
-    """Examines every file of ``sources`` in ``threads`` threads, and returns a table with the schema ``SCAN_SCHEMA``.
+    """Examines every file in ``sources`` with ``threads`` threads. Returns a table with the schema ``SCAN_SCHEMA``.
 
-    The table has the rows of ``sources`` in their order, with the results added. ``tiling`` decides which images are
+    The table has the rows of ``sources`` in the same order, with the results added. ``tiling`` decides which images are
     stored as tiles. ``advance(1)`` is called after each file.
 
     Byte-identical files are all rejected if their labels differ. If they are assigned to different splits, only the
-    files of the split that comes last in ``SPLITS`` are kept. If the disk fails to deliver a file and
-    ``reject_unreadable`` is set, the file is rejected. If ``reject_unreadable`` is not set, raises ``MachineTrouble``,
-    as for all other faults of the machine. Raises ``InputError`` if a store does not answer.
+    files in the split that comes last in ``SPLITS`` are kept. A file that the disk fails to deliver is rejected if
+    ``reject_unreadable`` is set; otherwise raises ``MachineTrouble``, as for all other machine faults. Raises
+    ``InputError`` if a store does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
@@ -129,7 +129,7 @@ def image_not_given(path: str, cause: str) -> MachineTrouble:
 def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
     """Rejects byte-identical files if their labels differ, or if they are assigned to different splits.
 
-    If the splits differ, the files of the split that comes last in ``SPLITS`` are kept. As a result, no image that is
+    If the splits differ, the files in the split that comes last in ``SPLITS`` are kept. As a result, no image that is
     kept for evaluation is also trained on.
     """
     rows = list(zip(states, *(table.column(name).to_pylist() for name in ("label", "split")), strict=True))
@@ -154,6 +154,6 @@ def _place(split: str) -> int:
 
 
 def _again(state: FileState, reason: str) -> FileState:
-    """Returns ``state`` as rejected for ``reason``. The detail is the start of the SHA-256, which other files share."""
+    """Returns a copy of ``state``, rejected for ``reason``. The detail shows the start of the duplicates' SHA-256."""
     detail = f"SHA-256 {state.sha256.hex()[:16]}…"
     return FileState(state.num_bytes, state.mtime_ns, state.sha256, reason=reason, detail=detail)

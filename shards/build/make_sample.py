@@ -1,6 +1,6 @@
 """Makes a sample from an image file, and checks stored samples.
 
-A sample consists of the members for the tar and the row for the manifest.
+A sample consists of tar members and a manifest row.
 """
 
 import hashlib
@@ -36,22 +36,22 @@ _JSON_FIELDS = tuple((field.name, field.type) for field in SAMPLE_SCHEMA if fiel
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The members and the manifest row of one sample."""
+    """The tar members and manifest row of one sample."""
 
     members: tuple[tuple[str, bytes], ...]
-    """(extension, content) in the order of ``shards.manifest.schema.MEMBERS``."""
+    """(extension, content) of each member, ordered as in ``shards.manifest.schema.MEMBERS``."""
     row: dict[str, Any]
-    """The row of the manifest, without the offsets and lengths of the members."""
+    """The manifest row, without member offsets and lengths."""
 
 
 def build_sample(
     data: bytes, source: PackedSource, key: str, shard: str, global_size: int, keep_progressive: bool = False
 ) -> Sample:
-    """Decodes the image file ``data`` once and makes a sample of it.
+    """Decodes the image file ``data`` once and makes a sample from it.
 
     Raises ``RejectedImage`` if the image cannot be used.
     """
-    # Importing Numba takes a second, which commands that build nothing should not spend.
+    # Importing Numba takes a second, so commands that build nothing should not do it.
     from shards.images.pixel_pass import pixel_facts
 
     sha256, source_bytes = hashlib.sha256(data).digest(), len(data)
@@ -98,18 +98,17 @@ def build_sample(
 
 
 def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of a sample's ``.json`` member, from its manifest ``row``: label, identity and image
-    properties.
+    """Returns the fields of a sample's ``.json`` member, taken from its manifest ``row``.
 
-    These are all columns except those that locate the sample or hold its checksums. The content id and hashes are
+    The fields are all columns except those that locate the sample or hold its checksums. The content id and hashes are
     hexadecimal. A field has the same type in all members: null is replaced by ``""``, 0 or ``False``, since readers
-    such as Hugging Face's ``datasets`` infer the types of columns from the first few samples.
+    such as Hugging Face's ``datasets`` infer column types from the first few samples.
     """
     return {name: _json_value(name, kind, row[name]) for name, kind in _JSON_FIELDS}
 
 
 def _json_value(name: str, kind: pa.DataType, value: Any) -> str | int | float | bool:
-    """The ``value`` of the column ``name`` as JSON, by its type ``kind``; null becomes ``""``, 0 or ``False``."""
+    """Converts ``value``, from the column ``name`` of type ``kind``, to JSON; null becomes ``""``, 0 or ``False``."""
     if name == "content_id":
         return content_id_hex(value)
     if pa.types.is_boolean(kind):
@@ -122,7 +121,7 @@ def _json_value(name: str, kind: pa.DataType, value: Any) -> str | int | float |
 
 
 def encode_global_view(view: np.ndarray) -> bytes:
-    """The bytes of the ``.global.npy`` member for a global view, (S, S, 3) uint8."""
+    """Encodes a global view, (S, S, 3) uint8, as the contents of a ``.global.npy`` member."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(view))
     return buffer.getvalue()
@@ -131,8 +130,8 @@ def encode_global_view(view: np.ndarray) -> bytes:
 def check_sample(record: dict[str, Any], members: dict[str, bytes], global_size: int) -> Iterator[tuple[str, str]]:
     """Checks a stored sample. Yields (key of ``shards.verify.CHECKS``, detail) for each fault found.
 
-    ``record`` is the sample's row in the manifest. ``members`` maps the names in ``shards.manifest.schema.MEMBERS`` to
-    the contents of its members.
+    ``record`` is the sample's manifest row. ``members`` maps each name in ``shards.manifest.schema.MEMBERS`` to that
+    member's contents.
     """
     data = members["image"]
     if zlib.crc32(data) != record["image_crc32"]:

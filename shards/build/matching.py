@@ -1,11 +1,10 @@
 """Chooses images to leave out, so that facts that show in the pixels have the same distribution in both classes.
 
-This is coarsened exact matching. The values of facts, such as the JPEG quality, are divided into cells. In each cell,
-images of both classes are kept in the overall proportion of the classes; a seeded hash decides which. Only facts in
-which the classes differ (``shards.build.class_differences``) are matched on, because every additional fact costs
-images. After each round, all facts that show in the pixels are tested again on the remaining images. Facts that leave
-no trace in the pixels, such as metadata, are never matched on: leaving out images because of them could make the
-pictures differ.
+This is coarsened exact matching. Fact values, such as JPEG qualities, are divided into cells. In each cell, images of
+both classes are kept in the overall class ratio; a seeded hash decides which. Only facts in which the classes differ
+(``shards.build.class_differences``) are matched on, because every additional fact costs images. After each round, all
+facts that show in the pixels are tested again on the remaining images. Facts that leave no trace in the pixels, such as
+metadata, are never matched on: leaving out images because of them could make the pictures differ.
 """
 
 import hashlib
@@ -23,12 +22,12 @@ _MAX_ROUNDS = 16
 def match_classes(
     raw: Mapping[str, np.ndarray], label: np.ndarray, scenes: np.ndarray, hashes: Sequence[bytes], seed: int
 ) -> tuple[np.ndarray, list[str]]:
-    """Returns which images to keep, (n,) bool, and the names of the facts that were matched on.
+    """Returns a mask of the images to keep, (n,) bool, and the display names of the facts that were matched on.
 
     ``raw`` has the form that ``compared_facts`` expects. ``label``, of shape (n,), is 0 or 1; ``scenes``, of shape
-    (n,), comes from ``scene_numbers``; ``hashes`` identify the images. Matching preserves the overall ratio of the
-    classes. The result depends only on the set of images, not on their order. If the classes have no cell in common, at
-    least one class is left without images. If there is only one class, all images are kept.
+    (n,), comes from ``scene_numbers``; ``hashes`` identify the images. Matching preserves the overall class ratio. The
+    result depends only on the set of images, not on their order. If the classes have no cell in common, at least one
+    class is left without images. If there is only one class, all images are kept.
     """
     if len(np.unique(label)) < 2:
         return np.ones(len(label), bool), []
@@ -59,9 +58,9 @@ def match_classes(
 def _draw(
     facts: Mapping[str, np.ndarray], label: np.ndarray, chosen: Mapping[str, int], rank: np.ndarray
 ) -> np.ndarray:
-    """Returns which images to keep, (n,) bool, such that every cell has the overall ratio of the classes.
+    """Returns a mask of the images to keep, (n,) bool, such that every cell has the overall class ratio.
 
-    A cell here is a combination of one cell per fact in ``chosen``. ``chosen`` maps each fact to the factor by which
+    Here, a cell is a combination of one cell per fact in ``chosen``. ``chosen`` maps each fact to the factor by which
     its number of cells is increased. Within a cell, the images with the lowest ``rank``, of shape (n,), are kept.
     """
     total = [int((label == kind).sum()) for kind in (0, 1)]

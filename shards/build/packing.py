@@ -1,6 +1,6 @@
 """Decides which samples share a shard, and in which order.
 
-The samples of a split are shuffled with a seed, and each shard holds only one image format. As a result, reading a
+The samples in a split are shuffled with a seed, and each shard holds only one image format. As a result, reading a
 shard sequentially already yields samples in random order, and needs only one decoder.
 """
 
@@ -15,7 +15,7 @@ from shards.manifest.schema import SPLITS
 
 __all__ = ["PackedSource", "ShardPlan", "pack", "sample_key"]
 
-MAX_SHARDS = 1_000_000  # a key has six digits for the index of the shard
+MAX_SHARDS = 1_000_000  # a key has six digits for the shard index
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class PackedSource:
     """An image with its split, ready to be packed into a shard."""
 
     path: str
-    """Path relative to the root of the sources."""
+    """Path relative to the source root."""
     sha256: bytes
     format: str
     label: int
@@ -68,7 +68,7 @@ class ShardPlan:
 
 
 def sample_key(shard: int, index: int) -> str:
-    """Returns the key, 12 digits, of the sample with the index ``index`` in the shard with the index ``shard``."""
+    """Returns the 12-digit key of sample ``index`` in shard ``shard``; both indices start at 0."""
     return f"{shard:06d}{index:06d}"
 
 

@@ -1,4 +1,4 @@
-"""The plan of a build, stored in the output folder so that the build can be continued.
+"""A build's plan, stored in the output folder so that the build can be continued.
 
 The plan holds the settings and the results of the first pass over the sources. A later run in the same folder either
 continues the build, or stops with an error that says what has changed in the meantime.
@@ -42,11 +42,11 @@ _SETTINGS = b"settings"
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """The settings of a build, and the results of its first pass."""
+    """A build's settings, and the results of its first pass."""
 
     settings: BuildSettings
     written_by: dict[str, str]
-    """Versions of the software that the bytes of the shards depend on."""
+    """Versions of the software that the shards' bytes depend on."""
     table: pa.Table
     """Results of the first pass: one row per source file, with the schema ``SCAN_SCHEMA``."""
     equalised: str = ""
@@ -72,7 +72,7 @@ class PlanRecord(TypedDict):
 
 @cache
 def current_versions() -> dict[str, str]:
-    """Returns the installed versions of the software that the bytes of the shards depend on."""
+    """Returns the installed versions of the software that the shards' bytes depend on."""
     return {
         "glass-hires": version("glass-hires"),
         "pillow": version("pillow"),
@@ -117,7 +117,7 @@ def write_plan(plan: BuildPlan, out: Path) -> None:
 
 
 def read_plan(out: Path) -> BuildPlan | None:
-    """The plan in the folder ``out``; ``None`` if no build was begun there. Raises ``InputError`` if it is damaged."""
+    """Reads the plan in ``out``; ``None`` if no build was begun there. Raises ``InputError`` if the plan is damaged."""
     path = out / PLAN_NAME
     try:
         with open_parquet(path) as file:
@@ -152,11 +152,11 @@ def _require_known_words(table: pa.Table) -> None:
 
 
 def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
-    """Returns the shards that a build is to write. They depend only on ``plan``."""
+    """Returns the shards that a build must write. They depend only on ``plan``."""
     settings = plan.settings
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
     given = frozenset(row["split"] for row in taken)
-    again = bool(missing_splits(given, settings.split_shares))  # draw missing splits from the images of train
+    again = bool(missing_splits(given, settings.split_shares))  # fill missing splits with train images
     splits = assign_splits(
         [Splittable(r["sha256"], r["label"], r["group"], r["split"], r["path"]) for r in taken],
         settings.split_shares,
@@ -178,7 +178,7 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
 
 
 def with_groups(table: pa.Table, groups: GroupList | None) -> pa.Table:
-    """Merges the groups in the column ``group`` of ``table`` with those of a group list. Returns the resulting table.
+    """Merges the groups in the column ``group`` of ``table`` with those in a group list. Returns the resulting table.
 
     Images are identified by the column ``sha256``. If ``groups`` is ``None``, ``table`` is returned unchanged. Raises
     ``InputError`` if none of the images is in the list.

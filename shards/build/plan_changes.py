@@ -19,7 +19,7 @@ __all__ = ["require_unchanged"]
 
 
 def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
-    """Raises ``InputError`` unless settings, sources and versions are those with which the build in ``out`` was begun.
+    """Raises ``InputError`` unless settings, sources and versions are those that the build in ``out`` was begun with.
 
     The message lists the differences. Versions are compared only until the build is finished, since a different version
     could write different bytes.
@@ -65,7 +65,7 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
 
 
 def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
-    """Returns two lists of files: those that have changed since the plan, and those that have become readable since.
+    """Returns two lists of files: those that have changed since the plan was made, and those that have become readable.
 
     Reads only files whose stamps differ from those in the plan. A file has changed if its contents have.
     """
@@ -83,7 +83,7 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
         if stamp == (num_bytes, mtime_ns):
             continue
         found = examine(files, path)
-        if found.reason == "io" and sha256:  # a failing disk is no change of the file
+        if found.reason == "io" and sha256:  # a failing disk does not mean that the file changed
             raise image_not_given(files.where(path), found.detail)
         if found.sha256 != sha256:
             (changed if sha256 else mended).append(path)

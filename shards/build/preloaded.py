@@ -1,4 +1,4 @@
-"""Preloads the fork server of a build: imports the modules that all workers need once, before it forks the workers."""
+"""Preloaded by a build's fork server, so that the modules that all workers need are imported only once."""
 
 import webdataset  # noqa: F401 - imports torch, which takes seconds
 from numba.core.registry import cpu_target

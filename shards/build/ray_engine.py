@@ -1,4 +1,4 @@
-"""Builds shards on the machines of a Ray cluster. The bytes of the shards do not depend on the machines.
+"""Builds shards on a Ray cluster. The shards' bytes do not depend on the machines.
 
 Each task writes one shard. If a worker or a machine is lost, Ray restarts its task elsewhere. Shards are written
 atomically, and repeating a task gives the same bytes. Every machine needs the same version of this project and of the
@@ -29,12 +29,12 @@ _POLL_S = 0.5
 def write_shards_on_ray(
     tasks: Sequence[Task], workers: int, advance: Callable[[int], object], versions: Mapping[str, str]
 ) -> None:
-    """Writes all shards, the largest first. ``advance(n)`` is called with the number of images of each finished shard.
+    """Writes all shards, the largest first. ``advance(n)`` is called with the number of images in each finished shard.
 
     Joins the cluster at ``RAY_ADDRESS``. If that variable is not set, starts a cluster on this machine with ``workers``
     CPUs. ``versions`` maps each program or library that the bytes depend on to its version on this machine; a machine
-    with other versions stops the build with an error. The first error stops the build and is raised. Shards that are
-    already finished are kept.
+    with different versions stops the build with an error. The first error stops the build and is raised. Shards that
+    are already finished are kept.
     """
     ordered = iter(sorted(tasks, key=lambda task: -task.num_images))
     with _cluster(workers) as ray:
@@ -58,7 +58,7 @@ def write_shards_on_ray(
 
 
 def write_shard(task: Task, versions: Mapping[str, str]) -> None:
-    """Executes one task in a process of the cluster. Raises ``InputError`` if the machine has other versions.
+    """Runs one task in a process on the cluster. Raises ``InputError`` if the machine has different versions.
 
     ``versions`` maps each program or library that the bytes depend on to the required version.
     """
@@ -83,7 +83,7 @@ def _some(tasks: Iterator[Task], count: int) -> Iterator[Task]:
 
 
 def _result(ray: Any, reference: Any) -> None:
-    """Raises the original error of a task if it has failed. ``reference`` is Ray's reference to the task."""
+    """Raises a task's original error if the task failed. ``reference`` is Ray's reference to the task."""
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -102,7 +102,7 @@ def _cluster(workers: int) -> Iterator[Any]:
     """Context manager that joins a Ray cluster, or starts one on this machine, and yields the ``ray`` module.
 
     On exit, it disconnects from a cluster that it joined, and stops one that it started. If this process is already
-    connected to a cluster, that one is used and stays connected.
+    connected to a cluster, that connection is used and kept open.
     """
     try:
         import ray

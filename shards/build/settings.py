@@ -1,4 +1,4 @@
-"""The settings of a build. Together with the sources, they determine every byte of the shards."""
+"""Build settings. Together with the sources, they determine every byte of the shards."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
@@ -31,11 +31,11 @@ class BuildSettings:
     split_shares: dict[str, float] = field(default_factory=lambda: parse_shares(DEFAULT_SPLIT))
     """Maps each split to its share of the samples. The shares apply to the samples of each label separately."""
     split_seed: Seed = 606
-    """Seed of the split and of the order of samples in the shards."""
+    """Seed for the split and for the sample order in the shards."""
     samples_per_shard: Annotated[int, Meta(ge=1, le=999_999)] = 1000  # a key has six digits for the place in the shard
     """Samples per tar. 1,000 photographs of 1 MB make a tar of about 1 GB."""
     global_size: GlobalSize = 224
-    """Side of the stored global views in pixels. Models trained on the data set take global views of this size."""
+    """Side length of the stored global views, in pixels. Models trained on the data set take views of this size."""
     lossless: Lossless = "tile"
     """How to store lossless images. ``tile``: as tiled TIFFs with the same pixels; reading a crop is then between 5
     times (at 1 megapixel) and 40 times (at 8 megapixels) as fast as from a PNG. ``keep``: unchanged, for programs that
@@ -44,19 +44,19 @@ class BuildSettings:
     """How to store all other images that lack random access. ``tiles``: also as tiled TIFFs with the same pixels, which
     are many times larger (docs/data.md). ``keep``: unchanged.
 
-    These images are lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, images with palettes, JPEGs with arithmetic coding
-    or in CMYK, and TIFFs that contain JPEG data.
+    These images are lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, palette images, arithmetic-coded or CMYK JPEGs,
+    and TIFFs that contain JPEG data.
     """
     lossy_over: Megapixels = 0.0
-    """With ``lossy="tiles"``: number of megapixels that an image must exceed to be stored as tiles."""
+    """If ``lossy`` is ``tiles``, only images of more than this many megapixels are stored as tiles."""
     keep_progressive: bool = False
     """Whether progressive JPEGs are stored unchanged instead of being converted to baseline JPEGs."""
     equalise: Method = "none"
-    """``match``: leave out images until the classes differ in no file property that shows in the pixels.
+    """``match``: leave out images until no file property that shows in the pixels differs between the classes.
     ``recompress``: re-encode all images alike, which changes their pixels. ``none``: neither."""
     note: str = ""
-    """What every reader of a verdict must know about the data set (see ``shards.manifest.note``). If empty, the note is
-    read from a file in the source (``shards.sources.note_file``), if there is one."""
+    """What everyone who reads a verdict must know about the data set (see ``shards.manifest.note``). If empty, the note
+    is read from a file in the source (``shards.sources.note_file``), if there is one."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
@@ -74,6 +74,6 @@ class BuildSettings:
 
     @property
     def tiling(self) -> Tiling:
-        """Returns which images to store as tiles: none if ``recompress`` turns every image into a JPEG."""
+        """Which images to store as tiles: none if ``recompress`` turns every image into a JPEG."""
         lossless = self.lossless == "tile" and self.equalise != "recompress"
         return Tiling(lossless, self.lossy == "tiles", self.lossy_over)

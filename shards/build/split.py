@@ -1,8 +1,8 @@
 """Assigns each sample to a split: train, valid, test or calibration.
 
-The split is *label-stratified*: the shares apply to the samples of each label separately. Neither groups nor exact
-duplicates are divided between splits. The result depends only on the seed, the shares and the set of (content, label,
-group), not on the order of the files.
+The split is *label-stratified*: the shares apply to the samples of each label separately. Groups and exact duplicates
+are never divided between splits. The result depends only on the seed, the shares and the set of (content, label,
+group), not on the file order.
 
 Groups are assigned greedily, the largest first, with ties in a seeded random order. A split's chi-square distance is
 the sum over labels of (count - target)² / target. Each group goes to the split whose chi-square distance increases
@@ -24,14 +24,14 @@ NUM_LABELS = len(CLASS_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class Splittable:
-    """The properties of a sample on which its split depends."""
+    """The properties of a sample that determine its split."""
 
     sha256: bytes
     label: int
     group: str = ""
     """Name of the sample's group, ``""`` for none. All samples of a group go to the same split."""
     split: str = ""
-    """The split that the source assigns to the sample; ``""`` if it is to be drawn."""
+    """The split that the source assigns to the sample; ``""`` if there is none."""
     name: str = ""
     """Name of the sample, used only in error messages."""
 
@@ -47,9 +47,9 @@ class _Unit:
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Parses shares such as ``"0.7,0.15,0.15"`` for train, valid and test. Returns split → share.
+    """Parses shares such as ``"0.7,0.15,0.15"`` for train, valid and test. Returns a mapping from split to share.
 
-    An optional fourth number is the share of calibration. Raises ``InputError`` if ``text`` is invalid.
+    An optional fourth number is the calibration share. Raises ``InputError`` if ``text`` is invalid.
     """
     try:
         shares = [float(part) for part in text.split(",")]
@@ -63,7 +63,7 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
-    """Returns the splits that must be drawn from the images of train: those with a share but no images in the source.
+    """Returns the splits to be filled with train images: those with a share but no images in the source.
 
     ``given`` holds the splits that the source assigns to images, including ``""`` if some images have none. The result
     is empty unless every image has an assigned split and some are in train.
@@ -83,10 +83,10 @@ def assign_splits(
     """Returns the split of each sample, in the order of ``samples``.
 
     If the source assigns a split to a sample, that split applies to the sample's whole group. The group's samples then
-    count towards the share of the split. No samples are drawn into the splits in ``closed``; all samples outside them
-    are divided among the other splits in proportion to their shares. Samples that the source assigns to the split
-    ``again`` are drawn as if they had no split. Raises ``InputError`` if the source assigns different splits to samples
-    of one group or of equal content.
+    count towards the split's share. No further samples are assigned to the splits in ``closed``; all samples outside
+    them are divided among the other splits in proportion to their shares. Samples that the source assigns to the split
+    ``again`` are reassigned as if they had no split. Raises ``InputError`` if the source assigns different splits to
+    samples in one group or with equal content.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}

@@ -1,4 +1,4 @@
-"""Writes a tar of samples through WebDataset's ``TarWriter``, so that equal samples always give equal bytes."""
+"""Writes samples to a tar with WebDataset's ``TarWriter``, so that equal samples always give equal bytes."""
 
 import hashlib
 from contextlib import suppress
@@ -11,7 +11,7 @@ from shards.optional import required
 __all__ = ["Member", "ShardTar", "dali_index"]
 
 Member = tuple[str, int, int, str]
-"""Location of a member: (extension, offset of its content in the tar, length of the content, file name)."""
+"""Location of a member: (extension, content offset in the tar, content length, file name)."""
 
 _BLOCK = 512
 _MTIME = 315_532_800  # 1 January 1980: GNU tar warns that 1970 is implausibly old
@@ -56,8 +56,8 @@ class _HashedFile:
 class ShardTar:
     """Writes samples to a tar, one after the other. Use it as a context manager.
 
-    Times, owners and modes of members are fixed, so equal samples give equal bytes. ``sha256`` and ``num_bytes`` are
-    final after closing.
+    Member times, owners and modes are fixed, so equal samples give equal bytes. ``sha256`` and ``num_bytes`` are final
+    after closing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +104,7 @@ class ShardTar:
 
 
 def dali_index(samples: list[list[Member]]) -> str:
-    """Returns the text of the ``.idx`` file for DALI's WebDataset reader, in version 1.2 of the format."""
+    """Returns the text of the ``.idx`` file for DALI's WebDataset reader (format version 1.2)."""
     lines = [f"v1.2 {len(samples)}"]
     for members in samples:
         lines.append(" ".join(f"{ext} {start} {size} {name}" for ext, start, size, name in members))

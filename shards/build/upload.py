@@ -38,7 +38,7 @@ class UploadedShardTask:
     url: str
     elsewhere: bool
     """Whether the task may run on a machine other than the one that began the build. If so, the task works in a
-    temporary folder in the cache folder of the machine that runs it, and deletes that folder at the end."""
+    temporary folder in that machine's cache folder, and deletes it at the end."""
 
     @property
     def num_images(self) -> int:
@@ -88,12 +88,12 @@ def _own_folder(parent: Path) -> Iterator[Path]:
 
 
 class RemoteOutput:
-    """The store to which a build writes, and its local working folder."""
+    """The store that a build writes to, and the build's local working folder."""
 
     def __init__(self, url: str, plan_name: str) -> None:
-        """Connects to the store at ``url``. ``plan_name`` is the file name of a build's plan.
+        """Connects to the store at ``url``. ``plan_name`` is the file name of build plans.
 
-        Raises ``InputError`` if the store cannot be written to, or if it holds files but no plan of a build.
+        Raises ``InputError`` if the store cannot be written to, or if it holds files but no build plan.
         """
         self.remote = RemoteFolder(url)
         if url.startswith(("http://", "https://", "hf://")):
@@ -109,7 +109,7 @@ class RemoteOutput:
             )
 
     def pull(self) -> None:
-        """Downloads the plan and the manifests of the build, and deletes local files that the store does not have."""
+        """Downloads the build's plan and manifests, and deletes local files that the store does not have."""
         self.folder.mkdir(parents=True, exist_ok=True)
         small = {n for n in self._there if n == self._plan_name or n.endswith(".parquet")}
         for path in list(self.folder.iterdir()):
@@ -138,12 +138,12 @@ class RemoteOutput:
         return UploadedShardTask(task, self.remote.url, elsewhere)
 
     def push(self, *names: str) -> None:
-        """Uploads files of the local folder one by one, in the given order."""
+        """Uploads files from the local folder one by one, in the given order."""
         for name in names:
             self.remote.write(self.folder / name, name)
 
     def info(self) -> DatasetInfo:
-        """Downloads and returns the description (``dataset.json``) of the finished data set in the store."""
+        """Downloads and returns the finished data set's description (``dataset.json``)."""
         data = self.remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
         info = parse_info(data, f"{self.remote}/{INFO_NAME}")
         write_bytes_atomic(self.folder / INFO_NAME, data)

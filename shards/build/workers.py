@@ -1,4 +1,4 @@
-"""Builds shards in several processes. The bytes of the shards do not depend on the number of processes."""
+"""Builds shards in several processes. The shards' bytes do not depend on the number of processes."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ class _Stopped(Exception):
 
 
 class _Channel:
-    """State of a worker process, set at its start. The worker shares ``done`` and ``stop`` with the main process."""
+    """State of a worker process, set when it starts. The worker shares ``done`` and ``stop`` with the main process."""
 
     done: "Synchronized[int]"
     stop: "Synchronized[int]"
@@ -42,7 +42,7 @@ class Task(Protocol):
     def num_images(self) -> int: ...
 
     def write(self, advance: Callable[[], object]) -> None:
-        """Does the work. Calls ``advance()`` after every image; an exception from it stops the work."""
+        """Writes the shard. Calls ``advance()`` after every image; if that raises an exception, the work stops."""
 
 
 def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:
@@ -56,7 +56,7 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
         for task in ordered:
             task.write(lambda: advance(1))
         return
-    # The fork server imports once for all workers, and unlike plain fork does not inherit threads of this process.
+    # The fork server imports once for all workers, and, unlike plain fork, does not inherit this process's threads.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["shards.build.preloaded"])
     with _explained():
@@ -115,7 +115,7 @@ def obey_parent() -> None:
 
     Called when the worker starts.
     """
-    # Ctrl-C reaches all processes of the terminal. The main process stops the workers.
+    # Ctrl-C reaches all of the terminal's processes. The main process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

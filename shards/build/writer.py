@@ -1,4 +1,4 @@
-"""Writes one shard: tar, DALI index and, last of all, the manifest that marks the shard as complete."""
+"""Writes one shard: the tar, the DALI index and, last, the manifest, which marks the shard as complete."""
 
 import hashlib
 import io
@@ -36,18 +36,18 @@ _RECORD = b"shard"
 
 
 class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of ``rejected.parquet``: an image that was not taken into the data set."""
+    """A row of ``rejected.parquet``: an image that was not included in the data set."""
 
     source_path: str
     label: int | None
-    """The label of the image; ``None`` if it is not known."""
+    """The image's label; ``None`` if unknown."""
     generator: str | None
     reason: str
     detail: str
 
     @classmethod
     def of(cls, source: PackedSource, reason: str, detail: str) -> "Rejection":
-        """Creates the rejection record of the image ``source``."""
+        """Creates the rejection record for the image ``source``."""
         return cls(source.path, source.label, source.generator, reason, detail)
 
 
@@ -65,7 +65,7 @@ class ShardTask:
 
     plan: ShardPlan
     files: SourceFiles
-    """Reads the source files."""
+    """The reader for the source files."""
     out: Path
     global_size: int
     keep_progressive: bool = False
@@ -86,11 +86,11 @@ class ShardTask:
 
 
 class _NoSamples(Exception):
-    """Raised if every image of a shard was rejected."""
+    """Raised if every image in a shard was rejected."""
 
 
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
-    """Builds the shard of ``task``. ``advance()`` is called after every image; an exception from it stops the work.
+    """Builds the shard for ``task``. ``advance()`` is called after every image; if it raises, the work stops.
 
     Raises ``OSError`` if the files cannot be written, and ``InputError`` if a source has changed since the first pass.
     Raises ``MachineTrouble`` if the machine is at fault. Files appear whole or not at all.
@@ -144,7 +144,7 @@ def _add(
 def _read_again(
     task: ShardTask, source: PackedSource, contents: Iterator[bytes], rejected: list[Rejection]
 ) -> bytes | None:
-    """Returns the bytes of ``source``, the next item of ``contents``, after checking them against the first pass.
+    """Returns the bytes of ``source``, the next item in ``contents``, after checking them against the first pass.
 
     If the disk failed to deliver them and ``task.reject_unreadable`` is set, appends to ``rejected`` and returns
     ``None``. If it is not set, raises ``MachineTrouble``. Raises ``InputError`` if the source can no longer be read for
@@ -179,7 +179,7 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
 
 
 def read_shard_manifest(manifest: Path) -> pa.Table:
-    """The rows of a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if it is damaged."""
+    """Reads a shard's Parquet file, with schema ``SAMPLE_SCHEMA``. Raises ``InputError`` if the file is damaged."""
     try:
         table = read_parquet(manifest)
         require_manifest_format(table.schema, manifest)
@@ -191,7 +191,7 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
 
 
 def read_record(manifest: Path) -> ShardRecord:
-    """The record in the metadata of a shard's Parquet file. Raises ``InputError`` if the file is damaged."""
+    """Reads the record in the metadata of a shard's Parquet file. Raises ``InputError`` if the file is damaged."""
     try:
         require_regular(manifest)
         with machine_spared(manifest):

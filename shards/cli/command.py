@@ -41,7 +41,7 @@ def called_as(program: str) -> Iterator[None]:
 
 
 def program_name(alone: str) -> str:
-    """Returns the ``prog`` for a parser: the name set by :func:`called_as`, or ``alone`` if none is set."""
+    """Returns the parser's ``prog``: the name set by :func:`called_as`, or ``alone`` if none is set."""
     return _CALLED_AS.get() or alone
 
 
@@ -49,9 +49,9 @@ class CommandParser(argparse.ArgumentParser):
     """An ``ArgumentParser`` that reports an error as one sentence on stderr, without the usage block."""
 
     def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
-        """As ``ArgumentParser.parse_args``, but first looks for unknown options, and suggests a similar one.
+        """Like ``ArgumentParser.parse_args``, but first reports any unknown option and suggests a similar one.
 
-        ``ArgumentParser`` would report a required option as missing if its name was mistyped.
+        ``ArgumentParser`` would report a mistyped required option as missing.
         """
         words = sys.argv[1:] if args is None else list(args)
         for word in words:
@@ -67,7 +67,7 @@ class CommandParser(argparse.ArgumentParser):
         return any(option.startswith(name) for option in self._option_string_actions)
 
     def _similar(self, name: str) -> str:
-        """Returns the end of the error message for an unknown option: a similar one, or "" if there is none."""
+        """Returns the end of the error message for an unknown option: a similar option, or "" if there is none."""
         from difflib import get_close_matches
 
         options = {option.lstrip("-"): option for option in self._option_string_actions}
@@ -81,8 +81,8 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters escaped. File names are untrusted, and terminals obey such characters."""
-    if text.replace("\n", "").isprintable():  # like most text, of which a page has a megabyte
+    """Escapes control characters except line breaks: terminals obey them, and file names in ``text`` are untrusted."""
+    if text.replace("\n", "").isprintable():  # the usual case; a page may hold a megabyte of text
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
@@ -102,16 +102,16 @@ def markdown_text(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """:func:`printable` with escaped line breaks too, so that a name cannot start a line of its own."""
+    """Like :func:`printable`, but also escapes line breaks, so that a file name cannot start a new line."""
     return printable(text).replace("\n", "\\n")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Runs ``main()`` and ends the process with the exit code that it returns.
 
-    An ``InputError`` or a fault of the machine is printed as one line and gives exit code 2. If the reader of stdout
-    closes its pipe, the code is 0. If output is lost, for example because a disk is full, an error is printed and the
-    code is not 0.
+    An ``InputError`` or a machine fault is printed as one line and gives exit code 2. If the reader of stdout closes
+    the pipe, the code is 0. If output is lost, for example because a disk is full, an error is printed and the code is
+    not 0.
     """
     keep_freed_memory()
     let_waiting_threads_sleep()
@@ -135,7 +135,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 def _code_of(main: Callable[[], int | None]) -> int:
     """Runs ``main()`` and returns its exit code.
 
-    Prints a sentence for a user's mistake or a fault of the machine, and a traceback for a bug.
+    Prints a sentence for a user's mistake or a machine fault, and a traceback for a bug.
     """
     try:
         with explain_silence():

@@ -1,8 +1,7 @@
-"""Keeps a busy command from looking stuck, with a progress bar over images and, in a long silence, a line of
-explanation.
+"""Keeps a busy command from looking stuck: shows a progress bar or, after a long silence, an explanation.
 
-Loading PyTorch and compiling kernels take seconds, or half a minute on a new machine. Code that shows no progress bar
-may trigger them. A thread therefore inspects the stacks of the other threads once a second to detect loading or
+Loading PyTorch and compiling kernels take seconds, or half a minute on a new machine. Either may happen in code without
+a progress bar. A thread therefore inspects the stacks of the other threads once a second to detect loading or
 compiling.
 """
 
@@ -23,7 +22,7 @@ T = TypeVar("T")
 
 BAR_EVERY_S = 0.5
 LOG_EVERY_S = 30.0
-"""Seconds between two progress lines in a log file. One line per update of the bar would fill the file."""
+"""Seconds between progress lines in a log file. One line per bar update would fill the file."""
 
 LOOKS_BEFORE_NOTICE = 3
 """Number of inspections, one per second, in which a key of ``SIGNS`` must be found before its line is printed."""
@@ -31,7 +30,7 @@ SIGNS = {
     "importlib": "loading libraries, including PyTorch …",
     "/numba/core/": "compiling kernels (once per machine) …",
 }
-"""Fragment of a source file's path → the line to print if a thread's stack contains a file with such a path."""
+"""Maps a fragment of a source path to the line to print if a thread's stack contains a file with such a path."""
 
 _WHOLE_LINE = "\r\033[K"
 """Control sequence that erases the terminal line that shows the progress bar. A message is printed in its place, and
@@ -42,7 +41,7 @@ the bar is redrawn on the next line."""
 def explain_silence(every_s: float = 1.0) -> Iterator[None]:
     """Context manager: explains long silences to a user at a terminal. Prints each line of ``SIGNS`` at most once.
 
-    In a training run of several processes, only the first process prints.
+    In a training run with several processes, only the first process prints.
     """
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
@@ -68,7 +67,7 @@ def _watch(over: threading.Event, every_s: float) -> None:
 
 
 def _signs() -> set[str]:
-    """The keys of ``SIGNS`` found on the stacks of the other threads."""
+    """Returns the keys of ``SIGNS`` found on the stacks of the other threads."""
     own = threading.get_ident()
     return {
         sign
@@ -87,7 +86,7 @@ def _files(frame: FrameType | None) -> Iterator[str]:
 
 
 class _LogFile:
-    """Writes each update of a progress bar on a separate line, for streams that are not terminals."""
+    """Writes each progress bar update on a separate line, for streams that are not terminals."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

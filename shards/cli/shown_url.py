@@ -20,11 +20,11 @@ _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
 any character. So everything before the last ``@`` is treated as user and password."""
 
 _LEAST_SECRET = 4
-"""Number of consecutive characters of a secret that are treated as a leak if they occur in a text."""
+"""A text leaks a secret if it contains this many consecutive characters of the secret."""
 
 
 def shown_url(url: str) -> str:
-    """``url`` without user, password, parameters and fragment."""
+    """Returns ``url`` without its user, password, parameters and fragment."""
     scheme, found, rest = url.partition("://")
     if not found:
         return url
@@ -40,7 +40,7 @@ def shown_url(url: str) -> str:
 
 
 def _has_parameters(scheme: str, rest: str) -> bool:
-    """Whether a question mark in ``rest`` begins parameters. In the path of a local file, it may be part of a name."""
+    """Whether a question mark in ``rest`` begins parameters. In a local path, it may be part of a file name."""
     return not (scheme.lower() == "journal" and rest.startswith("/"))
 
 
@@ -67,10 +67,9 @@ def _shown_match(found: "re.Match[str]") -> str:
 
 
 def safe_text(error: BaseException, url: str = "") -> str:
-    """Returns the first line of the message of ``error``, which a library raised about ``url``, without secrets.
+    """Returns the first line of an error message, without secrets. ``url`` is the URL that was being accessed.
 
-    Returns the name of the error's type instead if there is no message, or if the line quotes part of a secret in
-    ``url``.
+    Returns the error's type name instead if there is no message, or if the line quotes part of a secret in ``url``.
     """
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(url, shown_url(url)) if url else lines[0]
@@ -81,7 +80,7 @@ def safe_text(error: BaseException, url: str = "") -> str:
 
 
 def safe_words(error: BaseException, url: str = "") -> str:
-    """The name of the error's type, followed by :func:`safe_text`."""
+    """Returns the error's type name and, unless it is the same, :func:`safe_text`."""
     kind, text = type(error).__name__, safe_text(error, url)
     return kind if text == kind else f"{kind}: {text}"
 
@@ -94,7 +93,7 @@ class SafeFormatter(logging.Formatter):
 
 
 def _secret_parts(url: str) -> Iterator[str]:
-    """Yields every substring of ``_LEAST_SECRET`` characters of the password and the query values in ``url``.
+    """Yields every substring, ``_LEAST_SECRET`` characters long, of the password and the query values in ``url``.
 
     Substrings are needed because a parser that fails on part of a password quotes only that part.
     """

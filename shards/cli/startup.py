@@ -1,7 +1,7 @@
 """Makes commands start faster, and keeps idle threads from occupying cores that other threads need.
 
-These functions change settings of the whole process, so only this project's own commands call them. A program that
-imports the project's packages must configure its own process.
+These functions change process-wide settings, so only this project's own commands call them. A program that imports the
+project's packages must configure its own process.
 """
 
 import gc
@@ -29,7 +29,7 @@ def let_waiting_threads_sleep() -> None:
 def without_collecting() -> Iterator[None]:
     """Context manager for imports: switches off Python's cyclic garbage collector.
 
-    The collector takes a sixth of the time of the imports, and finds no garbage there.
+    The collector takes a sixth of the import time, and finds no garbage.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,8 +1,8 @@
 """Makes printing safe when stdout or stderr is closed, cannot be written to, or cannot encode some characters.
 
 A failed print must neither stop a command half-way nor end it with a traceback. Text that cannot be written is dropped,
-and ``Output`` records the loss. Any of the file descriptors 0 to 2 that is closed is opened on the null device. If it
-stayed closed, the system could assign it to a file of the user, which would then receive what a library prints.
+and ``Output`` records the loss. If any of the file descriptors 0 to 2 is closed, the null device is opened in its
+place. Otherwise, the system could assign it to one of the user's files, which would then receive what a library prints.
 """
 
 import codecs
@@ -106,7 +106,7 @@ def _to_nowhere(descriptor: int) -> None:
 
 
 def _take_descriptors() -> None:
-    """Opens the null device at each of the descriptors 0, 1 and 2 that is closed."""
+    """Opens the null device on whichever of the descriptors 0, 1 and 2 are closed."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -127,9 +127,9 @@ def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
 
 @contextmanager
 def guarded_streams() -> Iterator[Output]:
-    """Context manager for a whole command: printing raises no error except ``BrokenPipeError`` from stdout.
+    """Context manager for a whole command: printing raises no errors except ``BrokenPipeError`` from stdout.
 
-    Yields the ``Output`` of stdout. Flushes stderr at the end.
+    Yields the ``Output`` for stdout. Flushes stderr at the end.
     """
     _take_descriptors()
     before, output = (sys.stdout, sys.stderr), Output()

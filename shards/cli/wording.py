@@ -9,9 +9,9 @@ _MOST_NAMES = 12
 
 
 def counted(number: int, noun: str) -> str:
-    """Returns a number with its noun, in the plural if needed: "1 image", "1,200 images".
+    """Returns a number with its noun, pluralised if needed: "1 image", "1,200 images".
 
-    ``noun`` may consist of several words; only the last one is put into the plural.
+    ``noun`` may consist of several words; only the last one is pluralised.
     """
     if number == 1:
         return f"1 {noun}"
@@ -38,7 +38,7 @@ def by_reason(rejected: Mapping[str, int]) -> str:
 
 
 def counts_line(what: str, counts: Mapping[str, int]) -> str:
-    """Returns a line of a dry run: " formats JPEG 1,200, PNG 3". At most 12 names are shown; the others are counted."""
+    """Returns a dry-run line: " formats JPEG 1,200, PNG 3". At most 12 names are shown; the others are counted."""
     parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
     left = len(counts) - _MOST_NAMES
     return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")

@@ -1,1 +1,1 @@
-"""Tells the user what a build would do, and builds nothing: ``glass build --dry-run``."""
+"""Implements ``glass build --dry-run``: tells the user what a build would do, without building anything."""

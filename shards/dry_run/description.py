@@ -1,4 +1,4 @@
-"""Describes to the user how a source was understood, before anything is built: ``glass build SRC --dry-run``."""
+"""Describes to the user how a source is interpreted, before anything is built (``glass build SRC --dry-run``)."""
 
 import statistics
 from collections import Counter
@@ -26,11 +26,11 @@ _MOST_LINES = 60
 
 @dataclass
 class _Branch:
-    """A folder of the tree, including everything below it."""
+    """A folder and everything below it."""
 
     images: int = 0
     kinds: Counter[tuple[int, str, str]] = field(default_factory=Counter)
-    """(label, generator, split) → number of images."""
+    """Maps (label, generator, split) to the number of images."""
     inside: dict[str, "_Branch"] = field(default_factory=dict)
 
 
@@ -39,9 +39,9 @@ def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -
 
     They give:
 
-    - the number of images in each class, and the meaning of words in names and columns;
-    - the tree of folders, each with its count, classes, generators and splits;
-    - the totals by generator, split and file extension;
+    - the number of images in each class, and what words in names and columns mean;
+    - the folder tree, with each folder's image count, classes, generators and splits;
+    - totals by generator, split and file extension;
     - the formats and megapixels of a sample of the images;
     - the cost of ``--lossy tiles``, if an image in this sample has more than ``lossy_over`` megapixels and can only be
       decoded whole.
@@ -83,8 +83,7 @@ def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
 
 
 def _common_properties(branch: _Branch) -> str:
-    """Returns the class, generator and split of a folder's images as text. Omits those that are not the same for all of
-    them."""
+    """Returns the class, generator and split that all images in a folder share, as text. Omits any that differ."""
     labels = {label for label, _, _ in branch.kinds}
     generators = {generator for _, generator, _ in branch.kinds}
     splits = {split for _, _, split in branch.kinds}

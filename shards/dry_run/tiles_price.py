@@ -1,4 +1,4 @@
-"""Estimates, from a sample of a source's images, how many bytes they would take with ``--lossy tiles``."""
+"""Estimates, from a sample, how many bytes a source's images would take with ``--lossy tiles``."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ from shards.sources.files import SourceFiles, evenly
 __all__ = ["TilesPrice"]
 
 _MOST_PIXELS = 60_000_000
-"""Approximate maximum number of pixels to encode as tiles to measure their size. This takes about six seconds."""
+"""Approximate maximum number of pixels to tile for the estimate. Tiling this many takes about six seconds."""
 
 
 class TilesPrice:
@@ -27,11 +27,11 @@ class TilesPrice:
         self._looked_at = 0
         self._kinds: Counter[str] = Counter()
         self._pixels: dict[str, int] = {}
-        """Name of each image that would become tiles → its number of pixels."""
+        """Maps the name of each image that would become tiles to its number of pixels."""
         self._kept_bytes = 0
 
     def look_at(self, name: str, data: bytes, image: ImageFile.ImageFile) -> None:
-        """Takes the image ``name`` into the estimate. ``data`` holds its bytes, from which ``image`` was opened."""
+        """Adds the image ``name`` to the estimate. ``data`` holds its bytes, from which ``image`` was opened."""
         self._looked_at += 1
         kind = image.format or ""
         if can_tile_lossy(data, kind, self._over):

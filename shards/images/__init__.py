@@ -1,1 +1,1 @@
-"""One image file: its format, its pixels, and the form in which it is stored in a shard."""
+"""Image files: their formats, their pixels, and the forms in which shards store them."""

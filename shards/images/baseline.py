@@ -1,7 +1,7 @@
-"""Converts JPEGs without random access to baseline JPEGs with the same pixels and with random access.
+"""Converts JPEGs without random access to baseline JPEGs that have it, with the same pixels.
 
 Progressive and multi-scan files are re-encoded from the same coefficients. JPEG frames from webcams (AVI, MJPEG) rely
-on the Huffman tables of the JPEG standard without storing them, so these tables are inserted.
+on the JPEG standard's Huffman tables without storing them, so these tables are inserted.
 
 A baseline file also decodes two to four times as fast as a progressive one. jpeglib (libjpeg) reads and writes the
 coefficients. All application and comment segments (JFIF, Adobe, EXIF, ICC, XMP) are kept, with one exception: the
@@ -33,8 +33,7 @@ __all__ = ["NotConvertible", "to_baseline"]
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 
 MAX_PIXELS = 64_000_000
-"""Maximum number of pixels of an image to be converted. Conversion holds several copies of the coefficients in memory,
-which is too much for larger images."""
+"""Larger images are not converted, because conversion holds several copies of the coefficients in memory."""
 
 _METADATA_MARKER = re.compile(rb"\xff[\xe0-\xef\xfe]")
 
@@ -48,12 +47,12 @@ class NotConvertible(Exception):
 
 
 def to_baseline(jpeg: bytes) -> bytes:
-    """Converts ``jpeg`` to a baseline JPEG of one scan, with the same pixels.
+    """Converts ``jpeg`` to a single-scan baseline JPEG with the same pixels.
 
     The result is read back. Its coefficients, and its pixels as decoded by Pillow, are compared with those of ``jpeg``.
-    Raises ``NotConvertible`` if anything differs, if the image is too large, or if libjpeg refuses the file. Faults of
-    the machine, such as a full disk, must not influence the form in which an image is stored, so they raise
-    ``MachineTrouble``. Not thread-safe, because jpeglib keeps global state.
+    Raises ``NotConvertible`` if anything differs, if the image is too large, or if libjpeg refuses the file. Machine
+    faults, such as a full disk, must not affect how an image is stored, so they raise ``MachineTrouble``. Not
+    thread-safe, because jpeglib keeps global state.
     """
     try:
         source, jpeg = jpeg, _with_tables(jpeg, read_header(jpeg))
@@ -115,7 +114,7 @@ def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
 def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
     """Restores the component identifiers of ``source`` in ``written`` if they alone mark the image as RGB.
 
-    jpeglib marks an RGB image by an Adobe segment instead. That segment is dropped, since the source does not have it.
+    jpeglib marks an RGB image with an Adobe segment instead. That segment is dropped, since the source lacks it.
     """
     identifiers = bytes(component.id for component in source.components)
     if source.has_jfif or source.adobe_transform is not None or identifiers != b"RGB":
@@ -156,7 +155,7 @@ def _marked(jpeg: bytes, segment: Segment) -> bytes:
 
 
 def _without(jpeg: bytes, segments: list[Segment]) -> bytes:
-    """The bytes of ``jpeg`` without ``segments``."""
+    """Returns the bytes of ``jpeg`` without ``segments``."""
     parts, end = [], 0
     for segment in segments:
         parts.append(jpeg[end : segment.offset - 4])
@@ -208,7 +207,7 @@ def _same_coefficients(one: Any, other: Any) -> bool:
 
 
 def _pixels(jpeg: bytes) -> np.ndarray:
-    """The pixels of ``jpeg`` as Pillow decodes them, not converted to RGB, so that CMYK keeps its four channels."""
+    """Decodes ``jpeg`` with Pillow, without converting to RGB, so that CMYK keeps its four channels."""
     try:
         image = open_image(jpeg)
         with rejecting(jpeg):

@@ -1,4 +1,4 @@
-"""Computes the manifest's mean and standard deviation of each colour channel over all pixels of an image.
+"""Computes the mean and standard deviation of each colour channel of an image, for the manifest.
 
 Both are computed from integer sums, so that every machine and every order of addition gives the same bits.
 """
@@ -12,16 +12,16 @@ __all__ = ["CHANNELS", "CHANNEL_COLUMNS", "channel_columns", "channel_stats"]
 
 CHANNELS = ("red", "green", "blue")
 CHANNEL_COLUMNS = tuple(f"{channel}_{what}" for channel in CHANNELS for what in ("mean", "sd"))
-"""Names of the manifest's columns for the mean and standard deviation of each channel. Values are on the scale 0 …
+"""Names of the manifest columns for the mean and standard deviation of each channel. Values are on the scale 0 …
 255."""
 
 
 def channel_columns(pixels: int, sums: Sequence[int], squares: Sequence[int]) -> dict[str, float]:
-    """Computes the value of each of ``CHANNEL_COLUMNS``. Returns name → value.
+    """Computes the values of ``CHANNEL_COLUMNS``. Returns a mapping from column to value.
 
     ``pixels`` is the number of pixels. For each channel, ``sums`` has the sum of its values, and ``squares`` the sum of
-    their squares. The standard deviation divides by the number of pixels, not by that number minus one. The standard
-    deviations of several images can therefore be pooled exactly.
+    their squares. The variance is divided by the number of pixels, not by that number minus one, so that the standard
+    deviations of several images can be pooled exactly.
     """
     columns = {}
     for channel, total, square in zip(CHANNELS, sums, squares, strict=True):

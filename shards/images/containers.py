@@ -1,7 +1,7 @@
-"""Parses image files into the pieces they consist of: chunks of PNG and RIFF files, boxes of ISO media files.
+"""Splits image files into pieces: PNG and RIFF chunks, and ISO media boxes.
 
-Every length in a file is untrusted. A piece that claims to extend beyond its container is truncated to it. Every step
-advances by at least one header, so no file can cause an endless loop.
+Every length in a file is untrusted. A piece that claims to extend beyond its container is truncated at the container's
+end. Every step advances by at least one header, so no file can cause an endless loop.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ class Piece(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of bytes of the payload."""
+        """Payload length in bytes."""
         return self.end - self.start
 
 
@@ -39,7 +39,7 @@ def png_chunks(data: bytes) -> Iterator[Piece]:
 
 
 def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -> Iterator[Piece]:
-    """Yields the chunks of the WebP ``data``, or only those in ``data[start:end]``."""
+    """Yields the chunks of the WebP file ``data``, or only those in ``data[start:end]``."""
     end = min(len(data), int.from_bytes(data[4:8], "little") + 8) if end is None else end
     at = start
     while at + 8 <= end:
@@ -51,7 +51,7 @@ def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -
 def webp_pictures(data: bytes) -> Iterator[Piece]:
     """Yields the ``VP8`` and ``VP8L`` chunks of a WebP, including those inside the frames of an animation."""
     for chunk in riff_chunks(data):
-        # The chunks of a frame follow its header of 16 bytes.
+        # A frame's chunks follow its 16-byte header.
         inside = riff_chunks(data, chunk.start + 16, chunk.end) if chunk.name == b"ANMF" else (chunk,)
         yield from (part for part in inside if part.name in (b"VP8 ", b"VP8L"))
 
@@ -59,7 +59,7 @@ def webp_pictures(data: bytes) -> Iterator[Piece]:
 def iso_boxes(data: bytes, start: int = 0, end: int | None = None, whole: bool = False) -> Iterator[Piece]:
     """Yields the boxes in ``data[start:end]`` of an ISO media file (AVIF, HEIC, JPEG XL, JPEG 2000).
 
-    Stops before the first box with an impossible length and, with ``whole``, before the first box that is cut off.
+    Stops before the first box with an impossible length and, if ``whole`` is set, before the first box that is cut off.
     """
     end = len(data) if end is None else end
     at = start

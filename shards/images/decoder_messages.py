@@ -3,7 +3,7 @@
 The messages are useless: they do not name the file, and many concern harmless defects ("extraneous bytes"), of which a
 data set may have thousands. Real faults also raise exceptions, which are reported with the file name. libtiff has a
 switch for its messages, but those of libjpeg and libpng cannot be switched off from Python. Therefore, stderr is
-captured during calls of these two libraries, their lines are dropped, and all other lines are printed afterwards.
+captured during calls to these two libraries; their lines are dropped, and all other lines are printed afterwards.
 """
 
 import ctypes
@@ -41,7 +41,7 @@ class _Holding:
 
 @contextmanager
 def messages_held_back() -> Iterator[None]:
-    """Context manager for calls of libjpeg or libpng: drops the lines that they print on stderr.
+    """Context manager for calls to libjpeg or libpng: drops the lines that they print on stderr.
 
     All other output on stderr is delayed until the end of the block. Entering and leaving the block take about 20 µs in
     total. Thread-safe: stderr of all threads is captured while any thread is in such a block. If a library ends the
@@ -67,8 +67,8 @@ def _begin() -> None:
         return
     try:
         _Holding.memory = os.memfd_create("stderr")
-        # Without it, writes of two threads at once land on one place of such a file: Linux locks the positions of
-        # files on disks alone, and lines were lost.
+        # Without O_APPEND, threads that write at once overwrite each other's lines: Linux locks the positions of
+        # files only on disks.
         fcntl.fcntl(_Holding.memory, fcntl.F_SETFL, os.O_APPEND)
     except OSError:
         os.close(_Holding.stderr)
@@ -96,10 +96,9 @@ def _end() -> None:
 
 @cache
 def libtiff_silenced() -> bool:
-    """Switches off the messages of the libtiff that Pillow loaded. Returns whether that library was found.
+    """Silences the libtiff that Pillow loaded. Returns whether that library was found.
 
-    No errors are lost, because Pillow also raises an exception for every error. Pillow does not switch off the messages
-    itself.
+    No errors are lost, because Pillow also raises an exception for every error. Pillow itself does not silence libtiff.
     """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:

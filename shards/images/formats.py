@@ -1,7 +1,7 @@
-"""Lists the image formats that can be read, recognises the format of a file, and opens images safely with Pillow.
+"""Lists the readable image formats, recognises a file's format, and opens images safely with Pillow.
 
-The format is determined by the first bytes, never by the file name. Opening reads only the header, so that the limit on
-pixels is enforced before anything is decoded.
+The format is determined by the first bytes, never by the file name. Opening reads only the header, so that the pixel
+limit is enforced before anything is decoded.
 """
 
 import io
@@ -42,7 +42,7 @@ EXTENSIONS = {
     "JXL": "jxl",
     "JPEG2000": "jp2",
 }
-"""Format → extension of the image member in a shard."""
+"""Maps each format to the extension of its image members in shards."""
 
 FILE_SUFFIXES = frozenset(
     {
@@ -68,7 +68,7 @@ FILE_SUFFIXES = frozenset(
         ".jph",
     }
 )
-"""File name suffixes, in lower case, by which the image files in a folder are recognised."""
+"""Lower-case file name suffixes by which image files in a folder are recognised."""
 
 # The plugins are called directly rather than through Image.open, so that the first bytes decide the
 # format, a multi-picture JPEG is read as its first picture, and Pillow's own pixel limit raises no
@@ -93,7 +93,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 
 def sniff_format(data: bytes) -> str | None:
-    """The format (a key of :data:`EXTENSIONS`) according to the first bytes; ``None`` if unknown."""
+    """Returns the format (a key of :data:`EXTENSIONS`) indicated by the first bytes; ``None`` if unknown."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -125,11 +125,11 @@ def _sniff_iso_media(data: bytes) -> str | None:
 
 @contextmanager
 def rejecting(data: bytes) -> Iterator[None]:
-    """Context manager: converts any exception that Pillow raises about the file ``data`` to :class:`RejectedImage`.
+    """Context manager: converts any exception that Pillow raises while reading ``data`` to :class:`RejectedImage`.
 
     Damaged files make Pillow raise nearly every kind of exception, from ``SyntaxError`` to ``struct.error``, so all are
-    converted. Exceptions that are not errors, such as ``KeyboardInterrupt``, are passed through. Faults of the machine
-    are raised as ``MemoryError`` or ``MachineTrouble``.
+    converted. Exceptions that are not errors, such as ``KeyboardInterrupt``, are passed through. Machine faults are
+    raised as ``MemoryError`` or ``MachineTrouble``.
     """
     try:
         yield
@@ -168,8 +168,8 @@ def known_format(data: bytes) -> str:
 def open_image(data: bytes) -> ImageFile.ImageFile:
     """Opens the first frame of an image and reads its header, not its pixels.
 
-    The ``.format`` of the result is a key of ``EXTENSIONS``. Raises ``RejectedImage`` if ``data`` is not an image of
-    one of these formats, has a damaged header, or has more than ``MAX_PIXELS`` pixels. Thread-safe.
+    The result's ``.format`` is a key of ``EXTENSIONS``. Raises ``RejectedImage`` if ``data`` is not an image of one of
+    these formats, has a damaged header, or has more than ``MAX_PIXELS`` pixels. Thread-safe.
     """
     kind = known_format(data)
     if kind == "TIFF":
@@ -186,10 +186,10 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
 
 
 def count_frames(image: ImageFile.ImageFile) -> int:
-    """Number of frames of an opened animation; 2 for a TIFF of two or more pages; 1 for any other image.
+    """Returns the frame count of an opened animation; 2 for a TIFF with two or more pages; 1 for any other image.
 
-    Only the first frame is ever read, so an image is not rejected for damage in later frames. The pages of a TIFF are
-    not all counted. Each page's directory may be anywhere in the file, and following all of them can take hours.
+    Only the first frame is ever read, so an image is not rejected for damage in later frames. TIFF pages are not all
+    counted, because each page's directory may be anywhere in the file, and following them all can take hours.
     """
     if image.format == "TIFF":
         return 1 + bool(getattr(image, "is_animated", False))

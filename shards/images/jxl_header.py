@@ -1,8 +1,7 @@
 """Reads the header of a JPEG XL codestream (ISO 18181-1): size, orientation and bit depth, without decoding.
 
-Pillow's plugin for JPEG XL decodes a file as soon as it is opened, and rotates the pixels. The pixel limit must be
-enforced before the plugin opens the file, so the size must be known. The orientation is needed to undo the rotation
-afterwards.
+Pillow's JPEG XL plugin decodes a file as soon as it is opened, and rotates the pixels. The pixel limit must be enforced
+before the plugin opens the file, so the size must be known. The orientation is needed to undo the rotation afterwards.
 """
 
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class _Bits:
 
 
 def read_jxl_header(data: bytes) -> JxlHeader:
-    """Reads the header of a JPEG XL file, either a bare codestream or one in a container. Raises :class:`BadJxl`."""
+    """Reads the header of a JPEG XL file, a bare codestream or one in a container. May raise :class:`BadJxl`."""
     head = _codestream_head(data)
     if head[:2] != b"\xff\x0a":
         raise BadJxl("it contains no codestream")

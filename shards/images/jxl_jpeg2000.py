@@ -25,9 +25,9 @@ _EXIF_UUID = b"JpgTiffExif->JP2"
 
 
 class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
-    """A JPEG 2000 of up to 8 bits per channel.
+    """A JPEG 2000 image with up to 8 bits per channel.
 
-    Images of higher bit depth are rejected, because Pillow 13 decodes white as black in them.
+    Images with a higher bit depth are rejected, because Pillow 13 decodes their white as black.
     """
 
     bit_depth = 8
@@ -45,7 +45,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
             raise RejectedImage("unsupported_mode", f"JPEG 2000 of {self.bit_depth} bits")
 
     def _depths(self, data: bytes) -> list[int]:
-        """Reads the metadata. Returns the number of bits of each component, plus 128 if the component is signed."""
+        """Reads the metadata. Returns the bit depth of each component, plus 128 if the component is signed."""
         at = 0 if data.startswith(CODESTREAM) else -1
         for name, start, end in iso_boxes(data, 0, len(data) if at < 0 else 0, whole=True):
             if name == b"jp2c" and at < 0:
@@ -72,7 +72,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
 
 
 def jxl_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """Returns a function that opens a JPEG XL file. Raises ``RejectedImage`` if the extra for it is not installed."""
+    """Returns a function that opens a JPEG XL file. Raises ``RejectedImage`` if the ``jxl`` extra is not installed."""
     try:
         return _jxl_class()
     except ImportError:
@@ -87,7 +87,7 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
     JpegXLImagePlugin.DECODE_THREADS = 0  # other threads decode other images
 
     class StoredJxl(JpegXLImagePlugin.JXLImageFile):
-        """A JPEG XL with its pixels as stored: the plugin's rotation is undone. The pixel limit is enforced first."""
+        """A JPEG XL image as stored: the plugin's rotation is undone. The pixel limit is enforced before decoding."""
 
         _size: tuple[int, int]
         im: Any

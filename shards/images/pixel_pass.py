@@ -1,7 +1,7 @@
 """Computes the hash, the global view and the channel sums of an image in one pass over its pixels.
 
 ``shards.images.resampling`` shrinks the pixels strip by strip, right after hashing, while each strip is still in the
-CPU cache. Pillow's ``resize``, used before, accounted for most of the time spent on a sample after decoding.
+CPU cache. Pillow's ``resize``, used previously, accounted for most of the time spent on a sample after decoding.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class PixelFacts(NamedTuple):
     global_view: np.ndarray
     """Global view, (S, S, 3) uint8, as ``shards.images.pixels.global_view`` computes it."""
     channels: dict[str, float]
-    """Column → value, as ``shards.images.channel_stats.channel_columns`` returns them."""
+    """The result of ``shards.images.channel_stats.channel_columns``."""
 
 
 def pixel_facts(image: Image.Image, size: int) -> PixelFacts:

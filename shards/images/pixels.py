@@ -1,4 +1,4 @@
-"""Decodes image files to 8-bit RGB with Pillow, the reference decoder of this project.
+"""Decodes image files to 8-bit RGB with Pillow, this project's reference decoder.
 
 Pixels are returned as stored:
 
@@ -7,8 +7,8 @@ Pixels are returned as stored:
 - Alpha is dropped, palettes and grey are expanded, and CMYK is converted by Pillow.
 - 16-bit values are scaled to 8 bits (value / 257, rounded).
 - ICC profiles are ignored.
-- Of an animation, only the first frame is read. Of an APNG, only the default image is read, even if it is not part of
-  the animation.
+- Only the first frame of an animation is read. For an APNG, that is the default image, even if it is not part of the
+  animation.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
 
 
 def shrink(image: Image.Image, size: int) -> np.ndarray:
-    """The :func:`global_view` of an RGB Pillow image: (size, size, 3) uint8."""
+    """Computes the :func:`global_view` of an RGB Pillow image: (size, size, 3) uint8."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
@@ -70,7 +70,7 @@ def global_view(rgb: np.ndarray, size: int) -> np.ndarray:
 
 
 def pixel_sha256(pixels: np.ndarray | Image.Image) -> bytes:
-    """SHA-256 of the pixels of a (height, width, 3) uint8 array or an RGB Pillow image.
+    """Returns the SHA-256 of the pixels in a (height, width, 3) uint8 array or an RGB Pillow image.
 
     The hash covers height and width as little-endian uint32 (8 bytes), then the rows from the top. Each pixel is hashed
     as red, green, blue. Images of different shapes differ in the first 8 bytes. Nothing else in a file is hashed, so

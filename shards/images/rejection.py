@@ -3,7 +3,7 @@
 __all__ = ["MAX_PIXELS", "REASONS", "RejectedImage"]
 
 MAX_PIXELS = 200_000_000
-"""Maximum number of pixels of an image. Larger images are rejected before they are decoded."""
+"""Maximum number of pixels in an image. Larger images are rejected before they are decoded."""
 
 REASONS = {
     "unreadable": "the file is missing or cannot be read",
@@ -25,7 +25,7 @@ REASONS = {
     "shared_key": "several images in the tar share a key, which ends at the first dot (see --last-dot of glass index)",
     "no_label": "nothing says whether the sample is real or generated",
 }
-"""Reason → its meaning, in the order in which summaries list them."""
+"""Maps each reason to its meaning, in the order that summaries use."""
 
 
 class RejectedImage(Exception):

@@ -32,9 +32,9 @@ _ROWS = 4
 
 
 def resampled(pixels: Pixels, size: tuple[int, int], part: tuple[int, int, int, int], cubic: bool = False) -> Pixels:
-    """Returns ``part`` (top, left, height, width) of ``pixels`` (H, W, 3) resized to ``size`` (height, width).
+    """Resizes ``pixels``, (H, W, 3), to ``size`` (height, width). Returns only ``part`` (top, left, height, width).
 
-    Only that part is computed. Must not be used for sizes for which ``columns_come_first`` is true, because Pillow's
+    Only that part is computed. Must not be used if ``columns_come_first`` is true for the sizes, because Pillow's
     result then differs. ``pixels`` may have gaps between rows in memory, so it may be a view of part of a larger image.
     """
     top, left, height, width = part
@@ -75,7 +75,7 @@ def resample_rows(pixels: Pixels, weights: Weights, out: Pixels) -> None:
 
 @cached
 def filter_weights(source: int, target: int, cubic: bool) -> Any:
-    """The ``Weights`` of Pillow's bilinear or bicubic filter, computed exactly as by Pillow's ``precompute_coeffs``."""
+    """Computes ``Weights`` exactly as Pillow's ``precompute_coeffs`` does for its bilinear or bicubic filter."""
     scale = source / target
     widened = max(scale, 1.0)
     support = 2.0 * widened if cubic else widened

@@ -18,7 +18,7 @@ _by_pillow = 0
 def resized(pixels: Pixels, width: int, height: int, *, cubic: bool = False) -> Pixels:
     """Resizes ``pixels`` (H, W, 3) uint8 to (``height``, ``width``, 3) with antialiasing, as Pillow's ``resize`` does.
 
-    The filter is bilinear or, with ``cubic``, bicubic. The result may be read-only.
+    The filter is bicubic if ``cubic`` is true, and bilinear otherwise. The result may be read-only.
     """
     return resized_part(pixels, width, height, 0, 0, height, width, cubic=cubic)
 
@@ -26,8 +26,8 @@ def resized(pixels: Pixels, width: int, height: int, *, cubic: bool = False) -> 
 def resized_part(
     pixels: Pixels, width: int, height: int, top: int, left: int, tall: int, wide: int, *, cubic: bool = False
 ) -> Pixels:
-    """Returns the part (``tall``, ``wide``, 3) of the result of :func:`resized` that begins at row ``top`` and column
-    ``left``."""
+    """Returns only the part of the :func:`resized` image, (``tall``, ``wide``, 3), that begins at (``top``,
+    ``left``)."""
     global _by_pillow
     if not parts_are_cheap(pixels, width, height):
         _by_pillow += pixels.shape[0] * pixels.shape[1]
@@ -40,7 +40,7 @@ def resized_part(
 
 
 def parts_are_cheap(pixels: Pixels, width: int, height: int) -> bool:
-    """Whether a call of :func:`resized_part` would currently compute only that part, not the whole resized image."""
+    """Whether a call to :func:`resized_part` would currently compute only that part, not the whole resized image."""
     return _by_pillow >= _PILLOWS_SHARE and not columns_come_first(pixels.shape[:2], (height, width))
 
 

@@ -1,4 +1,4 @@
-"""Converts images of 16 bits per channel to 8 bits exactly: value / 257, rounded.
+"""Converts images with 16 bits per channel to 8 bits exactly: value / 257, rounded.
 
 Pillow keeps all 16 bits only for grey images. For colour images, it keeps only the high byte of each value. For half of
 all values, the high byte differs by one from the correct result. With the byte order swapped, Pillow's raw decoders
@@ -27,7 +27,7 @@ def _to_eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """Pillow's name for the layout of a stored pixel, its "raw mode", such as ``RGB;16B``; ``""`` if unknown."""
+    """Returns Pillow's name for a stored pixel's layout, the "raw mode", such as ``RGB;16B``; ``""`` if unknown."""
     if not image.tile:
         return ""
     arguments: Any = image.tile[0][3]
@@ -36,7 +36,7 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
-    """Whether an opened, not yet loaded image has integer channels of more than 8 bits.
+    """Whether an opened, not yet loaded image has integer channels with more than 8 bits.
 
     This is decided by the bit depth stated in the file, because Pillow's raw modes are misleading: a BMP with 5-6-5
     bits per pixel has the raw mode ``BGR;16``, and a separate 16-bit plane has the raw mode ``R``.
@@ -50,7 +50,7 @@ def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
 
 
 def sixteen_bit_to_rgb(image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]) -> Image.Image:
-    """Converts an opened PNG or TIFF of 16 bits per channel to an 8-bit RGB image. Alpha is dropped.
+    """Converts an opened PNG or TIFF with 16 bits per channel to an 8-bit RGB image. Alpha is dropped.
 
     ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts that are not supported: 12 bits, and 16
     bits with CMYK or premultiplied alpha.

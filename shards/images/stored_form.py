@@ -1,7 +1,7 @@
-"""Chooses the form in which a shard stores an image. Creates the contents of the image member and the entry points.
+"""Chooses the form in which a shard stores an image, and creates the image member and its entry points.
 
-In the form ``source``, the bytes of the source file are stored. Two kinds of images are converted to another form with
-the same pixels, so that a crop can be read without decoding the rest of the image. Progressive JPEGs, and webcam JPEGs
+In the form ``source``, the source file is stored unchanged. Two kinds of images are converted to another form with the
+same pixels, so that a crop can be read without decoding the rest of the image. Progressive JPEGs, and webcam JPEGs
 without Huffman tables, become ``baseline`` JPEGs with the same coefficients. Lossless images, and with ``--lossy
 tiles`` other images too (``shards.images.tiling``), become ``tiled`` TIFFs. Both conversions are checked by decoding
 the result.
@@ -19,15 +19,15 @@ from shards.images.tiling import can_tile
 __all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
-"""``stored_as`` → format of the stored image, for the forms whose format may differ from that of the source. Only
+"""Maps ``stored_as`` to the stored image's format, for forms whose format may differ from the source file's. Only
 ``recompressed`` changes the pixels (``shards.build.equalise``); for that form, the manifest row describes the new file.
 """
 
-# Reasons for a lack of entry points that a conversion removes.
+# Reasons for missing entry points that a conversion removes.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Largest accepted size of a lossless image stored as tiles, as a multiple of the size of the source file. If the tiles
-are larger, they are compressed again at a higher level, which takes ten times as long."""
+"""Largest accepted size of a lossless image stored as tiles, as a multiple of the source file's size. If the tiles are
+larger, they are compressed again at a higher level, which takes ten times as long."""
 _OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
 """Formats in which drawings and screenshots are common. Their tiles may be smaller without TIFF's horizontal
 predictor."""
@@ -39,7 +39,7 @@ class StoredImage:
 
     data: bytes
     extension: str
-    """Extension of the member, without the dot."""
+    """Member extension, without the dot."""
     stored_as: str
     """``source``, ``baseline`` or ``tiled``."""
     entry_points: bytes
@@ -51,8 +51,8 @@ class StoredImage:
 def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
     """Chooses the form in which to store the image file ``data`` of format ``kind``, which was decoded to ``rgb``.
 
-    With ``tiled``, the image becomes a tiled TIFF. A JPEG that is progressive or lacks Huffman tables becomes a
-    baseline JPEG unless ``keep_progressive``. All other images, and those whose conversion fails, are stored unchanged.
+    If ``tiled`` is true, the image becomes a tiled TIFF. A JPEG that is progressive or lacks Huffman tables becomes a
+    baseline JPEG unless ``keep_progressive`` is true. Other images, and any whose conversion fails, stay unchanged.
     """
     if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
@@ -65,12 +65,12 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
     """Returns the tiled TIFF made from the image file ``data`` of format ``kind``, or ``None`` if it fails a check.
 
-    ``rgb`` is the decoded image. The check fails if this project's reader or Pillow decodes other pixels from the TIFF.
+    ``rgb`` is the decoded image. The check is that both this project's reader and Pillow decode the same pixels.
     """
     from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 
     pixels = np.asarray(rgb)
-    if kind not in _OFTEN_DRAWN:  # no limit for lossless WebP: at three quarters of a PNG, no tiles come near its size
+    if kind not in _OFTEN_DRAWN:  # no limit for lossless WebP: tiles never get nearly as small
         tiles = encode_tiled(pixels, pixels.size)
     elif can_tile(data, kind):
         tiles = encode_tiled(pixels, int(_MAX_GROWTH * len(data)) + 1024)
@@ -82,7 +82,7 @@ def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
 
 
 def _as_baseline(data: bytes) -> bytes | None:
-    """The baseline JPEG made from ``data``; ``None`` if it cannot be converted without loss."""
+    """Converts ``data`` to a baseline JPEG; ``None`` if this is impossible without loss."""
     from shards.images.baseline import NotConvertible, to_baseline
 
     try:
@@ -92,13 +92,13 @@ def _as_baseline(data: bytes) -> bytes | None:
 
 
 def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
-    """Makes the entry points of a stored image. Returns (``.mcu`` member, ``None``), or (``b""``, why there are none).
+    """Makes the entry points for a stored image. Returns (``.mcu`` member, ``None``), or (``b""``, why there are none).
 
     ``kind`` is the format of ``data``, the stored bytes.
     """
     if kind != "JPEG":
         return b"", "not a JPEG"
-    # Importing Numba takes a second, which commands that build nothing should not spend.
+    # Importing Numba takes a second, so commands that build nothing should not do it.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 
     try:

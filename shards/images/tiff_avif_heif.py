@@ -25,7 +25,7 @@ from shards.images.rejection import RejectedImage
 
 __all__ = ["TURNED_BACK", "StoredAvif", "StoredTiff", "heif_reader", "transform_orientation"]
 
-_SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # tags of a TIFF
+_SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # TIFF tags
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (256, 257, 258, 259, 266, 277, 284)
 
 _SAMPLE_FORMAT, _SIGNED = 339, 2
@@ -42,14 +42,14 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → how a viewer rotates or flips the stored pixels (``ROTATE_90`` is counter-clockwise)."""
+"""Maps EXIF orientations to how a viewer rotates or flips the stored pixels (``ROTATE_90`` is counter-clockwise)."""
 
 TURNED_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
-"""EXIF orientation → how to undo the transformation in ``_TURNS``. All except 6 and 8 are their own inverses."""
+"""Maps EXIF orientations to the inverses of the operations in ``_TURNS``. All except 6 and 8 are their own inverses."""
 
 
 class StoredTiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF file, opened without applying its orientation, so that pixels and tags are those in the file."""
+    """A TIFF file, opened without applying its orientation, so that pixels and tags are as stored."""
 
     def _setup(self) -> None:
         tags = self.tag_v2
@@ -71,7 +71,7 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
     def load_end(self) -> None:
         """Replaces Pillow's method, which rotates the pixels. Reads the metadata before the file is closed.
 
-        Damaged metadata is ignored: it is no reason to reject an image whose pixels are intact.
+        Ignores damaged metadata, since the pixels may still be intact.
         """
         try:
             with quiet():
@@ -84,8 +84,8 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
     """Raises ``RejectedImage`` for a TIFF with separate planes that Pillow would misread.
 
-    Pillow would read planes of 16 bits as 8-bit values. In uncompressed planes with reversed bit order, it would leave
-    the bits reversed.
+    Pillow would read 16-bit planes as 8-bit values. In uncompressed planes with reversed bit order, it would leave the
+    bits reversed.
     """
     if max(tags.get(_BITS, (1,))) == 16:
         raise RejectedImage("unsupported_mode", "16-bit TIFF with separate planes")
@@ -94,7 +94,7 @@ def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
 
 
 class StoredAvif(AvifImagePlugin.AvifImageFile):
-    """An AVIF with the EXIF as it is in the file. Pillow would modify the EXIF according to the file's boxes."""
+    """An AVIF image with its EXIF as stored in the file. Pillow would modify it according to the file's boxes."""
 
     file_orientation = 1
 
@@ -110,7 +110,7 @@ class StoredAvif(AvifImagePlugin.AvifImageFile):
 def heif_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     """Returns a function that opens a HEIC or HEIF file (a ``BytesIO``) as a Pillow image with its pixels as stored.
 
-    Raises ``RejectedImage`` if the extra ``heic`` is not installed or too old.
+    Raises ``RejectedImage`` if the ``heic`` extra is not installed or is too old.
     """
     try:
         return _heif_class()
@@ -127,7 +127,7 @@ def _heif_class() -> type[ImageFile.ImageFile]:
         raise ImportError("an older version")
 
     class StoredHeif(HeifImageFile):
-        """A HEIC with its pixels as stored: the rotation that libheif applied is undone."""
+        """A HEIC image with its pixels as stored: libheif's rotation is undone."""
 
         file_orientation = 1
 
@@ -154,7 +154,7 @@ def _heif_class() -> type[ImageFile.ImageFile]:
 
 
 def transform_orientation(transforms: tuple[tuple[Any, ...], ...]) -> int:
-    """Returns the EXIF orientation, 1 … 8, that is equivalent to the boxes ``irot`` and ``imir`` of a HEIF combined.
+    """Returns the EXIF orientation, 1 … 8, that is equivalent to a HEIF's ``irot`` and ``imir`` boxes combined.
 
     ``transforms`` is pillow-heif's list, in the order in which libheif applies the boxes: ``("irot", degrees)`` rotates
     counter-clockwise, ``("imir", 1)`` swaps left and right, ``("imir", 0)`` swaps top and bottom. Other boxes

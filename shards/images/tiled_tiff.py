@@ -1,4 +1,4 @@
-"""Writes lossless images as tiled TIFFs and reads windows of them, decoding only the tiles that a window touches.
+"""Writes images as lossless tiled TIFFs and reads windows from them, decoding only the tiles that a window touches.
 
 A PNG must be decoded from the top down to the crop. Here every tile of 128 × 128 pixels is compressed separately (zstd
 after TIFF's horizontal predictor). Pillow, libtiff and tifffile open such a file like any other TIFF. docs/LOG.md
@@ -24,14 +24,14 @@ from shards.jpeg.kernel_cache import cached
 __all__ = ["BadTiles", "TiledImage", "encode_tiled", "head_bytes"]
 
 TILE_SIZE = 128
-"""Side of a tile in pixels. Smaller tiles compress worse; with larger ones, a crop decodes more pixels."""
+"""Side length of a tile, in pixels. Smaller tiles compress worse; with larger ones, a crop decodes more pixels."""
 
 MAX_TILE_SIZE = 1024
 LEVELS = (9, 19)
-"""Compression levels of zstd. The second level takes ten times as long as the first, and is tried only if the first
-does not compress enough."""
+"""zstd compression levels. The second level takes ten times as long as the first, and is tried only if the first does
+not compress enough."""
 
-_ALIGNMENT = 16  # TIFF requires multiples of it as sides of tiles
+_ALIGNMENT = 16  # TIFF requires tile sides to be multiples of this
 _ZSTD, _NO_PREDICTOR, _HORIZONTAL = 50000, 1, 2
 _SHORT, _LONG = 3, 4
 _HEAD = struct.Struct("<4sIH")  # byte order and version, offset of the directory, its entries
@@ -66,7 +66,7 @@ def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = 
     """Encodes (height, width, 3) uint8 pixels as a TIFF file.
 
     If all pixels are grey, one channel is stored. Each of the zstd ``levels`` is tried with and without the predictor,
-    until a file has at most ``wanted_bytes`` bytes. If none has, the smallest file is returned.
+    until a file has at most ``wanted_bytes`` bytes. If none does, the smallest file is returned.
     """
     if (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., :1]
@@ -138,7 +138,7 @@ def head_bytes(height: int, width: int) -> int:
 
 
 class TiledImage:
-    """An opened file that :func:`encode_tiled` wrote. Opening checks the directory and reads no tile.
+    """An opened file that :func:`encode_tiled` wrote. Opening checks the directory and does not read any tile.
 
     Safe to use from several threads. ``data`` may be any one-dimensional buffer of bytes. If it is a mapped file, only
     the pages of the directory and of the tiles that are read are loaded.
@@ -176,8 +176,8 @@ class TiledImage:
         """Reads K windows into arrays.
 
         ``windows`` is (K, 4): top, left, height, width. ``outs`` are K uint8 arrays (H, W, 3); where an array is larger
-        than its window, the rest of it is left unchanged. Raises :class:`BadTiles` if a window extends outside the
-        image or a tile is damaged.
+        than its window, the rest is left unchanged. Raises :class:`BadTiles` if a window extends outside the image or a
+        tile is damaged.
         """
         # Tile by tile, not window by window: a tile is copied to all its windows while it is in the processor's
         # cache, and only one decoded tile is in memory at a time.
@@ -194,13 +194,13 @@ class TiledImage:
                 _copy(tile, self._predicted, *divmod(number, self._across), *window, out)
 
     def read_all(self) -> np.ndarray:
-        """The whole image, (height, width, 3) uint8."""
+        """Returns the whole image, (height, width, 3) uint8."""
         pixels = np.empty((self.height, self.width, 3), np.uint8)
         self.read(np.array([(0, 0, self.height, self.width)]), [pixels])
         return pixels
 
     def bytes_touched(self, windows: np.ndarray) -> int:
-        """Number of bytes that :meth:`read` reads from the file for ``windows``, (K, 4): top, left, height, width."""
+        """Returns how many bytes :meth:`read` reads from the file for ``windows``, (K, 4): top, left, height, width."""
         numbers = {number for window in windows.tolist() for number in self._touched(window)}
         listed = 8 * len(self._offsets) + _DIRECTORY_BYTES
         return listed + sum(int(self._lengths[number]) for number in numbers)
@@ -233,7 +233,7 @@ class TiledImage:
         ]
 
     def _values(self) -> dict[int, int]:
-        """Reads the directory. Returns tag → value or, for a tag with several values, the offset of the first."""
+        """Reads the directory. Returns each tag's value or, for a tag with several, the offset of the first."""
         if len(self._data) < _DIRECTORY_BYTES:
             raise BadTiles("cut off in the directory")
         if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):
@@ -276,7 +276,7 @@ _OF_THREAD = threading.local()
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
-    """The decompressor of this thread. Reusing it saves about a tenth of the time that four crops take."""
+    """Returns this thread's decompressor. Reusing it saves about a tenth of the time that four crops take."""
     found = getattr(_OF_THREAD, "decompressor", None)
     if found is None:
         found = _OF_THREAD.decompressor = zstandard.ZstdDecompressor()

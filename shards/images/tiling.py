@@ -24,7 +24,7 @@ _TIFF_COMPRESSIONS = frozenset({"raw", "packbits", "tiff_lzw", "tiff_deflate", "
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Settings that say which images a build stores as tiles. Images of several frames are never tiled."""
+    """Settings that say which images a build stores as tiles. Images with several frames are never tiled."""
 
     lossless: bool = True
     """Whether to tile the images for which :func:`can_tile` is true."""

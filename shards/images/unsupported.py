@@ -1,4 +1,4 @@
-"""Identifies files of kinds that this project cannot read, so that an intact image is not reported as damaged.
+"""Identifies image kinds that this project cannot read, so that an intact image is not reported as damaged.
 
 Used only after opening or decoding has failed, so a readable file is never refused because of its kind. Reads only
 headers, and checks every length.
@@ -70,7 +70,7 @@ _COMPRESSIONS = {
 }
 _SELDOM_BUILT_IN = frozenset({6, 32809, 34676, 34677})
 _OPTIONAL = {34925: "lzma", 50000: "zstd", 50001: "webp"}
-"""TIFF compressions that may be missing from a build of libtiff: tag value → Pillow's name."""
+"""TIFF compressions that some builds of libtiff lack, as a mapping from tag value to Pillow's name."""
 
 _FORMATS = {2: "signed integers", 3: "floats", 5: "complex", 6: "complex"}
 _PHOTOMETRICS = {

@@ -1,1 +1,1 @@
-"""The manifest and the description of a data set. Builds write them, and all other code reads them."""
+"""A data set's manifest and description. Builds write them, and all other code reads them."""

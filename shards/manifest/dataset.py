@@ -1,4 +1,4 @@
-"""Opens a data set: its description and its memory-mapped manifest, in milliseconds."""
+"""Opens a data set's description and memory-mapped manifest, in milliseconds."""
 
 import mmap
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class ShardDataset:
         mapped: mmap.mmap | None = None,
     ) -> None:
         self.root = root
-        """The folder. For a data set in a store, a local folder with its description and manifest."""
+        """The data set's folder. For a data set in a store, a local folder with its description and manifest."""
         self.remote = remote
         """The store that holds the shards; ``None`` if they are in ``root``."""
         self.info = info
@@ -50,7 +50,7 @@ class ShardDataset:
     def open(cls, path: str | Path) -> "ShardDataset":
         """Opens the data set in the folder ``path``, or in a store: ``s3://…``, ``gs://…``, ``http(s)://…``, ``hf://…``
 
-        Raises ``InputError`` if a part of it is missing, damaged or of another format version.
+        Raises ``InputError`` if a part of it is missing or damaged, or has a different format version.
         """
         url = as_url(path)
         remote = None if url is None else RemoteFolder(url)
@@ -79,13 +79,13 @@ class ShardDataset:
     def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
         """Returns the same data set with additional splits.
 
-        ``splits`` maps the name of each split to its row indices, int64, in the order in which they are to be read.
+        ``splits`` maps the name of each split to its row indices, int64, in the order in which to read them.
         """
         own_splits = {**self._own_splits, **splits}
         return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
 
     def forget_pages(self) -> None:
-        """Releases the memory occupied by pages of the manifest. They are read from the file again when next accessed.
+        """Releases the memory occupied by manifest pages. They are read from the file again when next accessed.
 
         Meant for code that reads every row only once.
         """
@@ -95,8 +95,8 @@ class ShardDataset:
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
         """Returns the column ``name`` as (codes (rows,) int32, names): row i has the value ``names[codes[i]]``.
 
-        A code of -1 means null. Raises ``InputError`` if the column does not hold names, that is, is not
-        dictionary-encoded.
+        A code of -1 means null. Raises ``InputError`` if the column is not dictionary-encoded, and so does not hold
+        names.
         """
         column = self._array(name)
         if not pa.types.is_dictionary(column.type):
@@ -126,8 +126,8 @@ class ShardDataset:
     def split_rows(self, split: str) -> np.ndarray:
         """Returns the row indices of a split, (n,) int64, ascending. ``"train+valid"`` selects several splits.
 
-        Splits added by :meth:`with_splits` keep the order that they were given. Raises ``InputError`` for an unknown
-        split; the message lists the splits.
+        Splits added by :meth:`with_splits` keep the row order that they were given. Raises ``InputError`` for an
+        unknown split; the message lists the splits.
         """
         if split in self._own_splits:
             return self._own_splits[split]
@@ -142,7 +142,7 @@ class ShardDataset:
         return np.flatnonzero(np.isin(codes, wanted)).astype(np.int64)
 
     def shard_path(self, name: str) -> Path:
-        """Path of the tar called ``name``. Raises ``InputError`` if the shards are in a store."""
+        """Returns the path of the tar ``name``. Raises ``InputError`` if the shards are in a store."""
         return self._local(name)
 
     @property
@@ -151,7 +151,7 @@ class ShardDataset:
         return any(self._sidecars.values())
 
     def members_path(self, name: str) -> Path:
-        """Path of the tar with all members of shard ``name`` except the images.
+        """Returns the path of the tar with all members of shard ``name`` except the images.
 
         It is the shard itself or, for a tar made elsewhere, its sidecar.
         """
@@ -159,12 +159,12 @@ class ShardDataset:
 
     @property
     def generators(self) -> list[str]:
-        """The generators of all splits, sorted by name."""
+        """The names of the generators in all splits, sorted."""
         return sorted({name for counts in self.info.counts.values() for name in counts.generators})
 
     @property
     def where(self) -> str:
-        """The name of the data set in messages: its folder, or its address in a store.
+        """How messages refer to the data set: its folder, or its address in a store.
 
         For a data set in a store, ``root`` is a folder in the cache, which would mean nothing to the user.
         """
@@ -173,8 +173,7 @@ class ShardDataset:
     def require_local(self) -> None:
         """Raises ``InputError`` if the shards are in a store.
 
-        Code that reads shards without a loader cannot read from stores. It calls this function first, before any
-        output.
+        Code that reads shards without a loader cannot read from stores. It calls this method first, before any output.
         """
         if self.remote is not None:
             raise InputError(
@@ -196,7 +195,7 @@ class ShardDataset:
 def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_store: bool) -> None:
     """Raises ``InputError`` if the manifest ``table`` names a shard that may lie outside the data set.
 
-    The names in ``dataset.json`` have been checked before. A local manifest may also name another file in the data
+    The names in ``dataset.json`` have already been checked. A local manifest may also name another file in the data
     set's folder, but not a path that leads out of it. In a store, only the shards that ``dataset.json`` names are
     allowed. The message calls the manifest ``shown``.
     """

@@ -70,7 +70,7 @@ def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, mani
 
 
 def name_of(root: Path) -> str:
-    """The name of the data set in ``root``: the last part of its address in a store, or else the folder's name."""
+    """Returns the name of the data set in ``root``: the last part of its store address, or else the folder's name."""
     try:
         with open_regular(root / _ADDRESS) as file:
             address = file.read(_MOST_ADDRESS).decode(errors="replace")
@@ -126,10 +126,10 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 
 
 def shard_cache(remote: RemoteFolder) -> ShardCache:
-    """Returns the cache of whole shards on this machine, which all data sets share.
+    """Returns this machine's cache of whole shards, which all data sets share.
 
-    Folders of manifests and of builds also count towards its size limit. If space is needed, folders that no process
-    uses are deleted.
+    Manifest and build folders also count towards its size limit. If space is needed, folders that no process uses are
+    deleted.
     """
     folder = remote.settings.folder
     others = (folder / "datasets", folder / "builds")

@@ -1,4 +1,4 @@
-"""Lists of images that belong together, in CSV or Parquet: ``sha256,group[,source_path]``.
+"""Group lists, which name images that belong together, in CSV or Parquet: ``sha256,group[,source_path]``.
 
 ``glass audit --write-groups`` writes such a list; ``glass build`` and ``glass index`` take it with ``--groups``. An
 image is identified by the SHA-256 of its file, so that a list stays valid when files move.
@@ -38,12 +38,12 @@ class GroupList:
 
     path: Path
     groups: Mapping[bytes, tuple[str, ...]]
-    """SHA-256 of a file → sorted names of the groups to which the list assigns the file. Groups that have a file in
-    common are merged."""
+    """Maps a file's SHA-256 to the sorted names of the groups that the list assigns it to. Groups that have a file in
+    common are merged by :meth:`joined`."""
 
     @property
     def digest(self) -> str:
-        """Digest of the contents, in hexadecimal. It does not depend on the order of the rows."""
+        """Digest of the contents, in hexadecimal. It does not depend on the row order."""
         rows = sorted((sha256.hex(), names) for sha256, names in self.groups.items())
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
@@ -52,7 +52,7 @@ class GroupList:
 
         ``hashes`` holds the SHA-256 of each image's file, and ``given`` the existing group of each image. In ``given``
         and in the result, ``""`` means no group. Equal names denote the same group, both in ``given`` and in the list.
-        Raises ``InputError`` if the list contains none of the images.
+        Raises ``InputError`` if the list does not contain any of the images.
         """
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):
@@ -63,11 +63,9 @@ class GroupList:
         return joined_groups(given, listed, [names[0] if names else "" for names in listed])
 
     def note(self, hashes: Sequence[bytes]) -> str:
-        """Returns a note for the user: how many images the list put into a group, and how many listed images were not
-        found.
+        """Returns a note for the user: how many images the list grouped, and how many listed images were not found.
 
-        ``hashes`` holds the SHA-256 of each image's file. Listed images whose SHA-256 is not in ``hashes`` count as not
-        found.
+        ``hashes`` holds the SHA-256 of each image's file. Listed images that are missing from it count as not found.
         """
         listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
         gone = sum(sha256 not in known for sha256 in self.groups)
@@ -76,7 +74,7 @@ class GroupList:
 
 
 def read_group_list(path: Path) -> GroupList:
-    """Reads the list in ``path``. Rows without a group are ignored.
+    """Reads the list at ``path``. Rows without a group are ignored.
 
     Raises ``InputError`` if the list cannot be read, lacks a column, or has a ``sha256`` that is not 64 hexadecimal
     digits; the message names the first such row.
@@ -114,7 +112,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def check_group_output(path: Path) -> None:
-    """Raises ``InputError`` if a list cannot be written to ``path``. Of existing files, only a list may be replaced."""
+    """Raises ``InputError`` if a list cannot be written to ``path``. Only existing lists may be replaced."""
     _require_suffix(path)
     is_csv = path.suffix.lower() == ".csv"
     check_output(path, starts_with(",".join(_COLUMNS)) if is_csv else is_parquet_with(_COLUMNS))

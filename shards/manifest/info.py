@@ -26,7 +26,7 @@ INFO_NAME = "dataset.json"
 
 
 class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
-    """One tar of a data set. Its name must be safe and its digests well-formed.
+    """One tar in a data set. Its name must be safe and its digests well-formed.
 
     Tars and sidecars written by this project are in the data set's folder. Tars made elsewhere may be in other folders.
     """
@@ -56,13 +56,13 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SplitCounts(Struct, frozen=True, forbid_unknown_fields=True):
-    """Counts of the samples in a split."""
+    """Sample counts for a split."""
 
     samples: Count
     real: Count
     generated: Count
     generators: Mapping[str, Count]
-    """Generator → number of its samples in the split."""
+    """Maps each generator to its number of samples in the split."""
 
 
 class TiledBytes(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,30 +79,30 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of ``dataset.json``."""
 
     global_size: Count
-    """Side of the stored global views in pixels."""
+    """Side length of the stored global views, in pixels."""
     split_seed: Count
     split_shares: Mapping[str, int | Number]
-    """Split → share that the user set. If the source is a list with a ``split`` column, that column overrides the
-    shares. An integer is kept as an ``int``, because :attr:`build_id` depends on how each number is written."""
+    """Maps each split to the share that the user set. A ``split`` column in a source list overrides the shares. An
+    integer stays an ``int``, because :attr:`build_id` depends on how each number is written."""
     samples_per_shard: Count
     num_samples: Count
     counts: Mapping[str, SplitCounts]
-    """Split → counts of its samples. Splits without samples are left out."""
+    """Maps each split to its sample counts. Splits without samples are left out."""
     not_indexable: Mapping[str, Count]
-    """Reason for the lack of entry points → number of samples that lack them for this reason."""
+    """Maps each reason for missing entry points to the number of samples affected."""
     rejected: Mapping[str, Count]
-    """Reason → number of images that were rejected for this reason. ``rejected.parquet`` lists them."""
+    """Maps each reason to the number of images rejected for it. ``rejected.parquet`` lists them."""
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, Count] = {}
-    """Stored form (see ``shards.images.stored_form``) → number of samples."""
+    """Maps each stored form (see ``shards.images.stored_form``) to the number of samples."""
     tiled: Mapping[str, TiledBytes] = {}
-    """Source format (see ``shards.manifest.tiled_bytes``) → size of its images before and after tiling."""
+    """Maps each source format (see ``shards.manifest.tiled_bytes``) to its size before and after tiling."""
     equalised: str = ""
     """Description of what was done so that the files of both classes look alike; empty if nothing was done."""
     written_by: Mapping[str, str] = {}
     """Versions of the programs that wrote the shards."""
     note: Note = ""
-    """What every reader of a verdict must know about a model trained on this data set; empty if there is no note."""
+    """What everyone who reads a verdict must know about a model trained on this data set; empty if there is no note."""
     manifest_sha256: str = ""
     """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets that were built before this field existed."""
     format_version: int = FORMAT_VERSION
@@ -114,8 +114,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     def build_id(self) -> str:
         """Identity of the build, in hexadecimal.
 
-        ``samples.arrow`` holds the same identity, so that opening a data set can check, without hashing a file, whether
-        description and manifest belong together.
+        ``samples.arrow`` holds it too, so that opening a data set can check that description and manifest belong
+        together, without hashing a file.
         """
         shards = [[shard.name, shard.sha256, shard.sidecar_sha256] for shard in self.shards]
         build = [self.split_seed, sorted(self.split_shares.items()), shards]
@@ -130,7 +130,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
         return not self.manifest_sha256 or file_sha256(manifest) == self.manifest_sha256
 
     def to_json(self) -> str:
-        """The text of ``dataset.json``."""
+        """Returns the text of ``dataset.json``."""
         fields = {"format_version": self.format_version, **msgspec.to_builtins(self)}
         if not self.note:  # older versions refuse the field
             del fields["note"]

@@ -1,4 +1,4 @@
-"""The note of a data set: what every reader of a verdict must know about the data that its model was trained on.
+"""A data set's note: what everyone who reads a verdict must know about the data that its model was trained on.
 
 The note is one paragraph of plain text, and is copied from ``dataset.json`` to ``run.json``, the exported model,
 evaluations and verdicts. Each of these files may come from a stranger. Their types therefore declare the field as a
@@ -26,10 +26,10 @@ break."""
 
 
 def checked_note(text: str, shown: str) -> str:
-    """Returns ``text`` without the white space around it, if it is a valid note.
+    """Returns ``text`` without surrounding white space, if it is a valid note.
 
-    Raises ``InputError`` if it is empty, too long, or holds a character that a note may not have. The message names the
-    text as ``shown``.
+    Raises ``InputError`` if it is empty, too long, or contains a character that is not allowed in a note. The message
+    names the text as ``shown``.
     """
     text = text.strip()
     if not text:

@@ -1,4 +1,4 @@
-"""The columns of a manifest, one row per sample, and the version of the format."""
+"""The columns of a manifest, one row per sample, and the format version."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
-"""Version of the format. It is stored in ``dataset.json``, in every manifest and in the plans of builds and indexes.
+"""Format version. It is stored in ``dataset.json``, in every manifest and in the plans of builds and indexes.
 
-Readers refuse versions that they do not know (:func:`require_format`). Entry points have versions of their own. The
-versions of this format are:
+Readers refuse versions that they do not know (:func:`require_format`). Entry points have their own versions. The format
+versions are:
 
 1: ``content_id`` computed from the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
 2: ``content_id`` computed from the pixels, no nulls, each field has the same type in all ``.json`` members
@@ -42,14 +42,14 @@ IDENTITY = "pixels"
 learnt ids of a run, also record this word, because only ids of the same kind can be compared."""
 
 REJECTED_NAME = "rejected.parquet"
-"""Name of the file, in a data set, that lists the images that were rejected, with the reasons."""
+"""Name of the file in a data set that lists the rejected images, with the reasons."""
 
 BUILD_ID = b"build_id"
-"""Key in the metadata of ``samples.arrow``. Its value is the ``build_id`` of the ``dataset.json`` beside the file."""
+"""Key in the metadata of ``samples.arrow``. Its value is the ``build_id`` of the accompanying ``dataset.json``."""
 
 TRAIN, VALID, TEST, CALIBRATION = "train", "valid", "test", "calibration"
 SPLITS = (TRAIN, VALID, TEST, CALIBRATION)
-"""All splits, in the order of their rows in ``samples.arrow``."""
+"""All splits, in the order in which ``samples.arrow`` lists them."""
 
 CLASS_NAMES = ("real", "generated")
 """Class names, indexed by ``label``. Label 1, generated, is the positive class."""
@@ -62,10 +62,10 @@ _NAME = pa.dictionary(pa.int32(), pa.string())
 
 SAMPLE_SCHEMA = pa.schema(
     [
-        # Six digits for the index of the shard, then six for the index of the sample in the shard.
+        # Six digits for the shard's index, then six for the sample's index in the shard.
         pa.field("sample_key", pa.string(), nullable=False),
-        # The first 64 bits of pixel_sha256, big-endian, two's complement: the identity of the
-        # picture. Files of equal pixels share it.
+        # The first 64 bits of pixel_sha256, big-endian, two's complement: the picture's
+        # identity. Files with equal pixels share it.
         pa.field("content_id", pa.int64(), nullable=False),
         pa.field("label", pa.int8(), nullable=False),  # 1 generated, 0 real
         pa.field("class_name", _NAME, nullable=False),
@@ -117,14 +117,14 @@ SAMPLE_SCHEMA = pa.schema(
 
 
 def content_id(pixel_sha256: bytes) -> int:
-    """The identity of an image: the first 64 bits of ``shards.images.pixels.pixel_sha256`` as a signed integer."""
+    """Returns an image's identity: the first 64 bits of ``shards.images.pixels.pixel_sha256`` as a signed integer."""
     return int.from_bytes(pixel_sha256[:8], "big", signed=True)
 
 
 def content_id_hex(identity: int) -> str:
-    """A content id as text for JSON documents: the first 16 hexadecimal digits of the hash of the pixels.
+    """Formats a content id as text for JSON documents: the first 16 hexadecimal digits of the pixel hash.
 
-    It is not written as a number, because JavaScript and spreadsheets round integers of 64 bits.
+    It is not written as a number, because JavaScript and spreadsheets round 64-bit integers.
     """
     return f"{identity & (2**64 - 1):016x}"
 

@@ -1,7 +1,7 @@
-"""Computes statistics of a data set from its manifest alone: counts, sizes, formats, channels, rejects.
+"""Computes statistics of a data set from its manifest and list of rejects: counts, sizes, formats and channels.
 
-There are statistics for each class, and for each generator of the generated class. A million samples take seconds,
-because everything that needs pixels was computed when the shards were built.
+Statistics are given for each class and each generator. A million samples take seconds, because everything that needs
+pixels was computed when the shards were built.
 """
 
 from collections import Counter
@@ -21,21 +21,21 @@ from shards.manifest.schema import CLASS_NAMES, REJECTED_NAME
 __all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "DataStatistics", "GroupStatistics", "data_statistics"]
 
 UNNAMED = "(unnamed)"
-"""Name shown for a generator that is not known."""
+"""Name shown for an unknown generator."""
 HISTOGRAM_EDGES = {
     "megapixels": [0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 200.0],
     "aspect_ratio": [0.0, 0.25, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 4.0, 1e9],
     "brightness": [float(edge) for edge in range(0, 257, 16)],
 }
-"""Property → bin edges of its histogram. Each bin includes its lower edge but not its upper edge, except for the last
-bin, which includes both. ``brightness`` is the mean of an image's channel means, 0 … 255."""
+"""Maps each property to the bin edges of its histogram. Each bin includes its lower edge but not its upper edge, except
+for the last bin, which includes both. ``brightness`` is the mean of an image's channel means, 0 … 255."""
 TEXTS = ("format", "mode", "subsampling", "stored_as")
 
 Array = npt.NDArray[Any]
 
 
 class SizeStatistics(TypedDict):
-    """Statistics of the widths or of the heights of images, in pixels."""
+    """Statistics of image widths or heights, in pixels."""
 
     mean: Number
     median: Number
@@ -87,15 +87,15 @@ class DataStatistics(TypedDict):
     samples: int
     splits: dict[str, ClassCounts]
     edges: Edges
-    """Edges of the bins of the histograms: ``HISTOGRAM_EDGES``."""
+    """Bin edges of the histograms: ``HISTOGRAM_EDGES``."""
     rejected: dict[str, int]
-    """Reason → number of images that were rejected for this reason."""
+    """Maps each reason to the number of images rejected for it."""
     rejected_by_group: dict[str, dict[str, int]]
-    """Counts of rejected images: group → reason → number. The groups are those of ``groups``, plus "unknown" for images
-    whose class is not known."""
+    """Maps each group to a mapping from reason to number of rejected images. The groups are those in ``groups``, plus
+    "unknown" for images whose class is not known."""
     groups: dict[str, GroupStatistics]
-    """Group → statistics of its images. The groups are "real", "generated" and one "generated/<generator>" per
-    generator. Groups without images are left out."""
+    """Maps each group to statistics of its images. The groups are "real", "generated" and one "generated/<generator>"
+    per generator. Groups without images are left out."""
 
 
 def data_statistics(dataset: ShardDataset) -> DataStatistics:
@@ -126,7 +126,7 @@ def data_statistics(dataset: ShardDataset) -> DataStatistics:
 
 
 class _Columns:
-    """The manifest's columns from which the statistics of every group are computed."""
+    """The manifest columns from which group statistics are computed."""
 
     def __init__(self, dataset: ShardDataset) -> None:
         self.width, self.height = dataset.column("width"), dataset.column("height")
@@ -192,7 +192,7 @@ def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
 
 
 def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
-    """Counts rejected images: group → reason → number. The group is "unknown" for images whose class is not known."""
+    """Counts rejected images by group and reason. The group is "unknown" for images whose class is not known."""
     path = dataset.root / REJECTED_NAME
     if not path.is_file():
         return {}
@@ -214,5 +214,5 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
 
 
 def _group_name(generator: str | None) -> str:
-    """Returns the name of the group that contains the images made by ``generator``."""
+    """Returns the group name for images made by ``generator``."""
     return f"{CLASS_NAMES[1]}/{generator or UNNAMED}"

@@ -1,4 +1,4 @@
-"""Reads the stored global views of a data set. A view is selected by its row in the manifest."""
+"""Reads a data set's stored global views. A view is selected by its manifest row."""
 
 import io
 import mmap
@@ -16,7 +16,7 @@ __all__ = ["StoredViews", "global_view_header"]
 
 
 def global_view_header(global_size: int) -> bytes:
-    """Returns the bytes with which every ``KEY.global.npy`` of this size begins.
+    """Returns the bytes that every ``KEY.global.npy`` of this size begins with.
 
     The header of a stored view is compared with these bytes and never parsed. ``np.load`` is avoided: it would run a
     tokenizer over the header of an untrusted file, and would open a file that starts like a zip as an archive.

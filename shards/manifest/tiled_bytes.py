@@ -15,11 +15,10 @@ _BOTH = frozenset({"WEBP", "TIFF"})  # formats with a lossless and a lossy mode
 
 
 def tiled_bytes(table: pa.Table) -> dict[str, TiledBytes]:
-    """Returns source format → number of images stored as tiled TIFFs, and their total size before and after.
+    """Counts the images stored as tiled TIFFs, and adds up their sizes before and after, by source format.
 
     ``table`` is a manifest. ``WEBP`` and ``TIFF`` have separate entries for lossless and lossy images. Palette images
-    in PNG, BMP and TIFF have entries of their own, because their size grows by a different factor from that of
-    full-colour images.
+    in PNG, BMP and TIFF are counted separately too, because they grow by a different factor than full-colour images.
     """
     names = ("format", "mode", "lossless", "source_bytes", "image_length")
     tiled = table.filter(pc.equal(table.column("stored_as"), "tiled")).select(names)
