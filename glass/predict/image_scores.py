@@ -1,4 +1,4 @@
-"""A model's scores of one image, and the verdict that follows from them."""
+"""A model's scores for one image, and the verdict based on them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ __all__ = ["ImageScores", "verdict_on"]
 
 @dataclass(frozen=True)
 class ImageScores:
-    """A model's scores of one image. A margin is logit(generated) - logit(real)."""
+    """A model's scores for one image. A margin is logit(generated) - logit(real)."""
 
     margins: npt.NDArray[np.float64]
-    """(K,) the margin for each of the K draws of windows."""
+    """(K,) margins, one per draw of windows."""
     windows: npt.NDArray[np.int32]
-    """(n, 4) windows of the first draw: top, left, height, width in source pixels. Empty windows are left out."""
+    """(n, 4) windows from the first draw: top, left, height, width in source pixels. Empty windows are left out."""
     attention: npt.NDArray[np.float32] | None
     """(n,) attention weights of these windows; None for a model without attention."""
     size: tuple[int, int]
