@@ -117,9 +117,7 @@ def baseline_rows(document: StudyDocument) -> Rows:
 
 
 def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
-    """Returns ``low to high``, each divided by ``scale`` and formatted with ``form``; a dash if there are no
-    ``values``.
-    """
+    """Returns ``low to high``, each divided by ``scale`` and formatted with ``form``; a dash for None."""
     if values is None:
         return "–"
     return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"
