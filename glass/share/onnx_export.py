@@ -93,7 +93,7 @@ def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any
     """
     reason = ""
     for attention in (nullcontext(), _attention_in_parts(model)):
-        with warnings.catch_warnings(), attention:  # warnings about the exporter's own insides
+        with warnings.catch_warnings(), attention:  # warnings about the exporter's internals
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             try:

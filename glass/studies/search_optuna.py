@@ -61,8 +61,8 @@ class RepeatableHyperband(HyperbandPruner):
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:
         super().__init__(min_resource=min_epochs, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR)
-        # Optuna's pruner puts every trial into its first bracket until its first decision, so a reopened study
-        # would propose other settings than one that was not interrupted.
+        # Optuna's pruner puts every trial into its first bracket until its first decision, so a reopened study would
+        # propose different settings from one that was not interrupted.
         self._try_initialization(None)  # needs no study, since the largest resource is a number
         self._first_rung = min_epochs
 

@@ -179,7 +179,7 @@ def _importance(study: "optuna.Study") -> dict[str, float] | None:
 
 
 def _fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any]:
-    """Returns the settings in which ``config``, used to find the best values, differs from its preset.
+    """Returns the settings in which ``config`` differs from its preset; the best values were found with them.
 
     Settings that were ``varied``, that apply only to trials, or that do not change results are omitted.
     """
@@ -196,9 +196,9 @@ def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> Ru
     """Returns ``config`` with the settings in the ``best.json`` at ``path``. ``asked`` are the user's ``--set``
     arguments.
 
-    Raises ``InputError`` if the file is not a ``best.json`` or is for another preset. Because the file may come from a
-    stranger, also raises it if the file names a file, service or network to download in a setting that ``asked`` does
-    not also set.
+    Raises ``InputError`` if the file is not a ``best.json`` or is for another preset. Because it may come from a
+    stranger, also raises it if a setting names a file, a service or a network to download, unless ``asked`` sets it,
+    too.
     """
     best = read_document(path, BestParams, "a best.json of glass tune")
     if best["format_version"] != FORMAT_VERSION:

@@ -96,7 +96,7 @@ class BadSampleLedger:
             try:
                 row = json.loads(line)
                 split, key = row["split"], row["sample_key"]
-                f"{split} {key}".encode()  # a lone surrogate is valid JSON, but no sample's name
+                f"{split} {key}".encode()  # a lone surrogate is valid JSON, but not a sample key
                 self._earlier[split, key] = row
             except (ValueError, KeyError, TypeError, RecursionError):
                 logger.warning("ignoring a damaged line of %s", self.path)

@@ -136,7 +136,7 @@ class Trainer:
                 progress.step_in_epoch += 1
                 self.state.follow()
                 self._look(display)
-                if progress.step_in_epoch == steps:  # the checkpoint follows with the end of the epoch
+                if progress.step_in_epoch == steps:  # the checkpoint follows at the end of the epoch
                     # An epoch too short for a check is trained again once the shards are repaired.
                     self._require_readable(save=steps > CHECK_EVERY)
                     break

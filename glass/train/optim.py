@@ -36,9 +36,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
 
 
 def build_optimizer(groups: Iterable[dict[str, Any]]) -> torch.optim.AdamW:
-    """Returns AdamW for ``groups``, fused into one kernel on CPU and GPU. The parameters must already be on their
-    device.
-    """
+    """AdamW for ``groups``, fused into one kernel on CPU and GPU. The parameters must already be on their device."""
     return torch.optim.AdamW(list(groups), fused=True)
 
 

@@ -64,8 +64,8 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
     cuda = run_device().type == "cuda"
     precision, reason = resolve_precision(config.precision, run_device())
     accelerator = Accelerator(
-        # Without this Accelerate does not see the other processes of a run on CPUs, and each would
-        # train a separate model.
+        # Without this, Accelerate does not see the other processes of a run on CPUs, and each would train a separate
+        # model.
         cpu=not cuda,
         # The preset decides, not an Accelerate config file.
         mixed_precision=ACCELERATE_NAMES[precision],
@@ -174,7 +174,7 @@ class StopSignal:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
-        # Background jobs of a script ignore SIGINT, and must keep ignoring it.
+        # A script's background jobs ignore SIGINT, and must keep ignoring it.
         heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
@@ -196,7 +196,7 @@ class StopSignal:
 
 def lost_process(error: BaseException, timeout_s: float) -> str | None:
     """Returns a message for the user if ``error`` means that another process was lost, else None."""
-    if not isinstance(error, RuntimeError):  # torch.distributed raises no others
+    if not isinstance(error, RuntimeError):  # all torch.distributed errors are
         return None
     text = " ".join(str(error).split())
     if not any(sign in text.lower() for sign in _SIGNS):
@@ -208,9 +208,7 @@ def lost_process(error: BaseException, timeout_s: float) -> str | None:
 
 
 def end_at_once(message: str, code: int) -> NoReturn:
-    """Prints ``message`` and exits at once, without cleanup, because some threads are still waiting for the lost
-    process.
-    """
+    """Prints ``message`` and exits at once, without cleanup, because threads still wait for the lost process."""
     rank = os.environ.get("RANK", "0")
     sys.stdout.flush()
     sys.stderr.write(f"error: process {rank}: {message}\n")

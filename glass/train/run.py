@@ -111,7 +111,7 @@ def train(
 
 
 def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surroundings: dict[str, Any]) -> None:
-    """Records the run's settings and data. Raises ``InputError`` if the folder contains a run with others."""
+    """Records the run's settings and data. Raises ``InputError`` if the folder contains a run with different ones."""
     where: TrainedOn = {**dataset_digest(dataset.root), "path": str(dataset.root.resolve())}
     folder.begin(config, where, surroundings)
     # ``begin`` has refused other data or splits, so if the run is resumed, this rewrites the same ids.

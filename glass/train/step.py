@@ -133,7 +133,7 @@ class Engine:
         losses = functional.cross_entropy(logits, label, reduction="none", label_smoothing=self.config.label_smoothing)
         if self.class_weights is not None:
             losses = losses * self.class_weights[label]
-        # ``where`` and not a product with the mask, so that a NaN from a sample that does not count does not spread.
+        # ``where`` rather than a product with the mask, so that a NaN from an invalid sample does not spread.
         losses = torch.where(is_valid, losses, torch.zeros_like(losses))
         self.accelerator.backward(losses.sum() * scale)
         correct = (logits.detach().argmax(dim=1) == label) & is_valid
