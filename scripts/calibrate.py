@@ -175,8 +175,8 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
     """Raises ``InputError`` if the model's record lists any of the images as used to train it or to choose its epoch,
-    or if the recorded content ids cannot be compared with this data set's. If the model has no such record, only prints
-    a note.
+    or if the recorded content ids cannot be compared with those of this data set. If the model has no such record, only
+    prints a note.
     """
     from glass.config.learnt_ids import LEARNT_FILE
 

@@ -6,7 +6,7 @@
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group), OUT/README.txt, and
 OUT/dataset_note.txt, which is shown with every verdict from a model trained on these images. The same seed gives the
 same bytes, for any number of workers. The images are a simulation: a detector's scores on them say nothing about its
-scores on real generators' images.
+scores on images from real generators.
 
 With --networks, real images are parts of the photographs. Generated images are parts that were shrunk and then enlarged
 again by published networks (extra `networks`). In this case, images.csv has another column, split (train or test),

@@ -28,7 +28,7 @@ class ImageScores:
     """(height, width) of the image in pixels."""
     content_id: int
     changes: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → margin of the changed image, averaged over the draws."""
+    """Maps each harmless change to the changed image's margin, averaged over the draws."""
 
 
 def verdict_on(
@@ -36,13 +36,13 @@ def verdict_on(
 ) -> ImageVerdict:
     """Returns the verdict on the image ``name``.
 
-    ``calibration`` must have been made for the views that were scored; if it is None, the verdict is based on the raw
-    score. ``learnt`` tells which images were used in the model's training; None means that this is unknown.
+    ``calibration`` must be for the views that were scored; if None, the verdict is based on the raw score. ``learnt``
+    tells which images were used in training; None means that this is unknown.
     """
     margin = float(np.mean(scores.margins))
     verdict = _word(margin, calibration)
     after = {change: _word(changed, calibration) for change, changed in scores.changes.items()}
-    # Empty if stability was not tested, or the image is too long for every change.
+    # Empty if stability was not tested, or if the image is too long for every change.
     unstable = any(word != verdict for word in after.values()) if after else None
     return ImageVerdict(
         name,

@@ -1,8 +1,8 @@
-"""The sources of images to predict on: files, bytes, decoded pixels, and members of tars.
+"""Image sources for a prediction: files, bytes, decoded pixels, and tar members.
 
-Each source is loaded once; any thread may load it. Loading returns the image's pixels and its identity, or raises
-``RejectedImage`` with the reason why the image cannot be read. The identity is the content id of the pixels, so it is
-the same whether the image comes from a file, from bytes or from a tar.
+Each source is loaded once, by any thread. Loading returns the image's pixels and identity, or raises ``RejectedImage``
+with the reason why it cannot be read. The identity is the pixels' content id, so it is the same whether the image comes
+from a file, from bytes or from a tar.
 """
 
 import os
@@ -204,7 +204,7 @@ class MemberSource:
 
 @dataclass(frozen=True)
 class UnreadableSource:
-    """Stands for something the user named that yields no image, such as a damaged tar or an inaccessible folder."""
+    """Something the user named that does not yield an image, such as a damaged tar or an inaccessible folder."""
 
     path: Path
     detail: str

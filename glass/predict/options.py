@@ -11,7 +11,7 @@ __all__ = ["PredictOptions"]
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """The options of a prediction; None keeps the model's training setting."""
+    """The options of a prediction. None stands for the setting used in training."""
 
     num_crops: int | None = None
     sampling: str | None = None
@@ -19,7 +19,7 @@ class PredictOptions:
     """``sample``: a sample of windows, as in training. ``all``: a crop from every cell of the grid that tiles the
     image; in this mode, ``num_crops`` and ``sampling`` must not be set."""
     draws: int = 1
-    """How many times windows are drawn per image. The score is computed from the draws' mean logits."""
+    """How many times windows are drawn per image. The score is computed from the mean logits over all draws."""
     stability: bool = True
     """Whether to also score the image's copies from ``glass.predict.harmless_changes``, with the same number of draws.
     A verdict is unstable if any copy gets another one, even ``uncertain``."""

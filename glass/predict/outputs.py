@@ -37,9 +37,8 @@ class Outputs:
     def check(self) -> None:
         """Checks all outputs before any image is scored, and creates the folder for heat maps.
 
-        Raises ``InputError`` if two outputs have the same path, if an output cannot be written, if it exists but was
-        not written by ``predict``, if another run has left a partial file for it, or if the folder for heat maps is not
-        empty.
+        Raises ``InputError`` if two outputs have the same path; if an output cannot be written, exists but is not from
+        ``predict``, or has a partial file from another run; or if the folder for heat maps is not empty.
         """
         require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}

@@ -32,7 +32,7 @@ def partial_path(path: Path) -> Path:
 
 
 def require_no_partial(path: Path) -> None:
-    """Raises ``InputError`` if ``path`` has a partial file, because another run was stopped or is still running."""
+    """Raises ``InputError`` if ``path`` has a partial file, left by a stopped run or in use by a running one."""
     partial = partial_path(path)
     if partial.exists() or partial.is_symlink():
         raise InputError(

@@ -59,7 +59,7 @@ class PredictionViews(TypedDict):
 
 
 class PredictionHead(TypedDict):
-    """The fields that apply to all images in a file."""
+    """The part of a document that applies to all of its images."""
 
     model: PredictionModel
     views: PredictionViews

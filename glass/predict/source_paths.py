@@ -118,9 +118,7 @@ def _is_tar(path: Path) -> bool:
 
 
 def _add_tar(path: Path, found: FoundImages) -> None:
-    """Adds the images in a tar. If the tar is a shard of the data set in its folder, they are looked up in the
-    manifest.
-    """
+    """Adds the images in a tar. If the tar is a shard of the data set in its folder, uses the manifest."""
     dataset = _dataset_of(path)
     shard = None if dataset is None else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
     if dataset is None or shard is None:

@@ -101,7 +101,7 @@ class ImageVerdict:
     attention: npt.NDArray[np.float32] | None = None
     """(n,) float32 attention weights of the windows; None for a model without attention."""
     draw_scores: tuple[float, ...] = ()
-    """One score per draw of windows. ``score`` is computed from the draws' mean logits."""
+    """One score per draw of windows. ``score`` is computed from the mean logits over all draws."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
     """Maps each harmless change to the changed image's score, from the same number of draws. The JPEG change is missing
     if the image is too large for a JPEG."""

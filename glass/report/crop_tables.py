@@ -117,7 +117,7 @@ def baseline_rows(document: StudyDocument) -> Rows:
 
 
 def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
-    """Returns ``low to high``, each divided by ``scale`` and formatted with ``form``; a dash for None."""
+    """Formats an interval as ``low to high``, in units of ``scale`` and with format ``form``; a dash for None."""
     if values is None:
         return "–"
     return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"

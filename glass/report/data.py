@@ -1,7 +1,7 @@
 """Builds a report's contents as data: summaries of the runs and their data set, and comparisons between the runs.
 
 ``report.json`` (:func:`report_document`, declared in ``glass.report.document``) holds the following fields, and one
-entry per run under the name of the run:
+entry per run, under the run's name:
 
 ``format_version``  int, 1
 ``created``         ISO 8601, UTC

@@ -40,7 +40,7 @@ __all__ = [
 
 
 SplitClassCount = TypedDict("SplitClassCount", {"split": str, "class": str, "generator": str, "images": int})
-"""How many images there are with one combination of split, class and generator."""
+"""Image count for one combination of split, class and generator."""
 
 
 class FileFacts(TypedDict):

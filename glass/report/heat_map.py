@@ -28,8 +28,8 @@ MAX_GENERATORS = 12
 shown."""
 
 BLACK_FROM = 0.475
-"""Position on the cividis colour map above which black text is more legible than white. Here, both have a contrast
-ratio of 4.5."""
+"""Position on the cividis colour map above which black text is more legible than white. At this position, both have a
+contrast ratio of 4.5."""
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.4  # inches
 LABEL_WIDTH = 2.2
 PIXELS_PER_INCH = 110

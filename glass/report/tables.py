@@ -50,7 +50,7 @@ METRIC_ROWS = (
 
 
 NO_INTERVAL = "too few to tell"
-"""Shown instead of an interval of zero width, which arises if all bootstrap draws agree."""
+"""Shown instead of a zero-width interval, which arises if all bootstrap draws agree."""
 
 
 class Cell(NamedTuple):

@@ -65,7 +65,7 @@ class Card:
     width: int
     height: int
     image: str
-    """Data URI of the image, scaled down for display."""
+    """The image, scaled down for display, as a data URI."""
     windows: list[Window]
     """The windows, by decreasing attention."""
     verdicts: list[dict[str, Any]]
@@ -101,7 +101,7 @@ class _Sample:
 def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery:
     """Builds the gallery for the first run whose model has attention, or for the first run if there is no such run.
 
-    That run decides which images and windows are shown; each image is shown with all runs' verdicts. Raises
+    That run decides which images and windows are shown; each image is shown with the verdicts from all runs. Raises
     ``InputError`` if a shard cannot be read.
     """
     shown = next((run for run in runs if _has_attention(run)), runs[0])

@@ -88,7 +88,7 @@ class SeedRow(TypedDict):
 
     seed: int
     folder: str
-    """The seed's run folder, relative to the folder of the document."""
+    """The seed's run folder, relative to the document's folder."""
     best_epoch: int
     valid: Number | None
     """The best epoch's value of the validation metric by which it was chosen."""

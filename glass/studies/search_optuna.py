@@ -18,8 +18,7 @@ REDUCTION_FACTOR = 3
 
 
 class SeededTPE(BaseSampler):
-    """Optuna's TPE sampler, but without internal state. It samples each parameter independently, as TPE does by
-    default.
+    """Optuna's TPE sampler without internal state. It samples each parameter independently, TPE's default.
 
     Every value is a function of (seed, trial number, parameter) and of the earlier trials. By contrast,
     ``TPESampler(seed=…)`` restarts its random generator in each process, so a reopened study would repeat its first

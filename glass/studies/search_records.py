@@ -89,7 +89,7 @@ class BestParams(TypedDict):
     settings: dict[str, Value]
     """Maps ``--set`` keys to their best values."""
     fixed: dict[str, Value | bool | None]
-    """Maps ``--set`` keys to values, for settings that all trials shared but that differ from the preset."""
+    """Maps ``--set`` keys to values, for settings that were the same in all trials but differ from the preset."""
 
 
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})

@@ -206,7 +206,7 @@ def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
 @dataclass(frozen=True)
 class SearchPlan:
     """A search's plan. ``config.epochs`` is how many epochs a trial trains unless it is pruned, and
-    ``config.select_by`` is the metric.
+    ``config.select_by`` is the metric to optimise.
     """
 
     config: RunConfig

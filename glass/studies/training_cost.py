@@ -33,9 +33,9 @@ ROW_FILE = "row.json"
 def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> TrainingRow:
     """Returns the measurement stored in ``folder``, after making and storing it if there is none.
 
-    Trains for ``config.epochs`` epochs on the whole split or, if ``steps`` is given, on a subset that is just large
-    enough for that many optimiser steps per epoch. Raises ``TrainingStopped`` if a signal asked to stop. Out-of-memory
-    errors are not caught.
+    Trains for ``config.epochs`` epochs on the whole training split or, if ``steps`` is given, on a subset that is just
+    large enough for that many optimiser steps per epoch. Raises ``TrainingStopped`` if a signal asked to stop.
+    Out-of-memory errors are not caught.
     """
     if not (folder / ROW_FILE).is_file():
         row = _measure(data, config.untracked(), steps, folder)

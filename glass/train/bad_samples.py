@@ -81,12 +81,12 @@ class BadSampleLedger:
     def __init__(self, path: Path, accelerator: Any, max_share: float) -> None:
         self.path, self.accelerator, self.max_share = path, accelerator, max_share
         self._rows: dict[tuple[str, str], Row] = {}
-        """(split, key) → row, for the bad samples that this run's processes found; identical on all processes."""
+        """Maps (split, key) to rows, for the bad samples that this run's processes found; identical on all of them."""
         self._earlier: dict[tuple[str, str], Row] = {}
-        """(split, key) → row, for the rows in the file when the run was resumed. They are written again but not counted
-        unless :meth:`count_still_bad` finds them still bad, since the shards may have been repaired."""
+        """Maps (split, key) to rows, for those in the file when the run was resumed. They are written again but not
+        counted unless :meth:`count_still_bad` finds them still bad, since the shards may have been repaired."""
         self._collected: dict[str, int] = {}
-        """Split → number of bad samples that this process has collected from the split's loader."""
+        """Maps splits to the number of bad samples that this process has collected from their loaders."""
 
     def load_earlier(self) -> None:
         """Reads the ledger that the run wrote before it was interrupted; skips damaged lines with a warning."""

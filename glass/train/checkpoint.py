@@ -2,9 +2,9 @@
 loaded.
 
 ``RUN/checkpoints/step-00000120/`` holds ``model.safetensors``; ``optimizer.pt`` and ``training.pt`` (tensors and plain
-containers, read with ``weights_only=True``); and, written last, ``checkpoint.json`` with the other files' SHA-256. The
-``KEEP`` newest checkpoints are kept. If the newest one is damaged, the one before it is used, and the damaged one is
-renamed to ``damaged-step-00000120``.
+containers, read with ``weights_only=True``); and, written last, ``checkpoint.json`` with the SHA-256 of each of the
+others. The ``KEEP`` newest checkpoints are kept. If the newest one is damaged, the one before it is used, and the
+damaged one is renamed to ``damaged-step-00000120``.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Sets up a run's processes, devices and precision, and handles the two ways in which its processes end early.
 
 On a signal from the cluster or the keyboard, the run finishes its current step, saves a checkpoint and stops. If one
-process dies or hangs, the others must end too, since every step sums all processes' gradients. They notice at the next
-exchange: at once if the connection breaks, or after ``process_timeout_s`` if the process hangs.
+process dies or hangs, the others must end too, since every step sums the gradients from all processes. They notice at
+the next exchange: at once if the connection breaks, or after ``process_timeout_s`` if the process hangs.
 """
 
 import logging

@@ -19,7 +19,9 @@ def seed_all(seed: int, stream: int = 0) -> None:
 
 
 def get_random_state(device: torch.device) -> dict[str, Any]:
-    """Returns all generators' states as tensors and plain containers, which can be loaded without executing code."""
+    """Returns the states of all generators as tensors and plain containers, which can be loaded without executing
+    code.
+    """
     numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # noqa: NPY002
     inner = numpy_state["state"]
     state: dict[str, Any] = {

@@ -74,7 +74,7 @@ class RunState:
     loader: BatchLoader
     seed: int
     average: "timm.utils.ModelEmaV3 | None" = None
-    """The weights' moving average, on every process; None if ``train.ema`` is not set."""
+    """The moving average of the weights, on every process; None if ``train.ema`` is not set."""
     progress: Progress = field(default_factory=Progress)
     totals: Totals = field(init=False)
 

@@ -1,7 +1,8 @@
 """Takes optimiser steps whose result does not depend on how samples are divided among micro-steps and processes.
 
-A step's loss is its valid samples' total loss divided by their number, over all micro-steps and processes. The fillers
-at the end of an epoch (:mod:`loaders.order.order`) therefore have no effect. A step does not wait for the device.
+The loss of a step is the total loss of its valid samples divided by their number, over all micro-steps and processes.
+The fillers at the end of an epoch (:mod:`loaders.order.order`) therefore have no effect. A step does not wait for the
+device.
 """
 
 import time

@@ -22,8 +22,8 @@ def validation_scores(
 
     The scores are gathered from all processes and are the same on each. ``is_stopped`` is called with a batch's index
     before that batch is scored, and must return the same value on all processes. ``precision`` is the run's setting. If
-    there are several processes, the model's buffers, such as running statistics, are overwritten with the main
-    process's.
+    there are several processes, the model's buffers, such as running statistics, are overwritten with those of the main
+    process.
     """
     model = state.judged_model
     if state.accelerator.num_processes > 1:

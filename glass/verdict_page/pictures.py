@@ -69,7 +69,7 @@ class Picture:
     """Whether the file asks viewers to rotate or flip the image. If so, ``image`` and ``windows`` were turned
     accordingly."""
     image: str
-    """Data URI of the image, scaled down for display."""
+    """The image, scaled down for display, as a data URI."""
     windows: list[Window]
     """The windows, by decreasing attention. Pixels are kept only for the first ``MOST_CROPS``."""
     crop_format: str

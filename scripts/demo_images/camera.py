@@ -22,7 +22,7 @@ class Camera:
     shot_noise: float
     """Shot-noise variance per unit of linear light, which ranges from 0 to 1."""
     read_noise: float
-    """Standard deviation of the read noise, in linear light. It does not depend on brightness."""
+    """Read-noise standard deviation, in units of linear light. It does not depend on brightness."""
     sharpening: float
     """Sharpening strength. This factor times the difference between the green plane and its 3×3 mean is added to every
     colour plane."""

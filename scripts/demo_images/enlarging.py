@@ -74,8 +74,8 @@ def _by_cubic(small: Image.Image, size: tuple[int, int], b: float, c: float) -> 
 
 
 def _cubic_weights(new: int, old: int, b: float, c: float) -> np.ndarray:
-    """Returns the (new, old) float32 matrix that enlarges a line of pixels. Row i contains the original pixels' weights
-    in pixel i of the enlarged line.
+    """Returns the (new, old) float32 matrix that enlarges a line of pixels. Row i contains the weights of the original
+    pixels in pixel i of the enlarged line.
     """
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     x = np.abs(centres[:, None] - np.arange(old))

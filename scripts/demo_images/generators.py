@@ -33,8 +33,8 @@ class Generator:
     """Maps (rng, height, width) to random detail without low frequencies, (height, width) float32. Its standard
     deviation is arbitrary, because callers rescale it."""
     luma_scale: float
-    """Multiplies the detail's standard deviation in the brightness plane, to make the generated files as large as the
-    camera's."""
+    """Multiplies the detail's standard deviation in the brightness plane, to make the generated files as large as those
+    from the camera."""
     chroma_scale: float
     """Like ``luma_scale``, for each of the two colour planes."""
 
