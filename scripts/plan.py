@@ -28,7 +28,7 @@ SHOWN = 10
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the plans that fit; returns 0. Raises ``InputError`` if none does."""
+    """Prints the plans that fit; returns 0. Raises ``InputError`` if none fits."""
     options = parser().parse_args(argv)
     config = _settings(options)
     from glass.memory.memory_plan import Planner, usable_bytes  # takes seconds to import

@@ -78,7 +78,7 @@ def not_fitting(study: CropStudy) -> list[str]:
 
 
 def fit_rows(document: StudyDocument) -> Rows:
-    """Returns the table rows for the lines fitted in all crop studies of ``document``."""
+    """Returns the table rows for the lines fitted in all crop studies in ``document``."""
     rows = []
     for name, study in document["crop_studies"].items():
         for what, fit in study["fits"].items():

@@ -1,4 +1,4 @@
-"""Stores uploads to the ``glass demo`` page where only the user who started the command can access them, and deletes
+"""Stores files uploaded to the ``glass demo`` page, accessible only to the user who started the command, and deletes
 them after :data:`KEPT_FOR_S` seconds.
 """
 

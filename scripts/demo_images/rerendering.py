@@ -48,10 +48,10 @@ They are added for two reasons. First, with only a few hundred images, each filt
 Second, if nearly all real training images are enlarged, a detector calls real images generated. The added images do not
 affect the others, or vice versa."""
 CONTROL_SHARE = 0.1
-"""Number of images in each part of the control, relative to the number in both classes."""
+"""Number of images in each part of the control, relative to the number of images in both classes."""
 UNSEEN_SHARE = 0.05
-"""Number of images from each unseen network (one whose images occur only in the test split), relative to the number in
-both classes."""
+"""Number of images from each unseen network (one whose images occur only in the test split), relative to the number of
+images in both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 PLACES = 3
 """Number of random positions tried for each image. The one with the most detail is used, since a cloudless sky shows no

@@ -57,7 +57,7 @@ def note(wheels: Path, version: str) -> None:
 
 
 def unpack(wheels: Path, site: Path) -> None:
-    """Verifies the checksums of ``wheels``, and unpacks those for packages that this Python lacks into ``site``."""
+    """Verifies the checksums in ``wheels``, then unpacks the packages that this Python lacks into ``site``."""
     version = "{}.{}".format(*platform.python_version_tuple())
     sums = [line.split() for line in (wheels / SUMS).read_text(encoding="ascii").splitlines()]
     unpacked = []
